@@ -1,0 +1,40 @@
+# Only Python 3.11, make, git and cc are expected. `make demo` and `make test` are all that most people need.
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export PIP_ROOT_USER_ACTION := ignore
+
+.PHONY: demo test test-slow check format clean install
+
+demo: install
+	$(BIN)/fishtune demo
+
+install: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt
+	@command -v $(PYTHON) >/dev/null || { echo "fishtune needs Python 3.11 or newer: make PYTHON=python3.12 …"; exit 2; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $(STAMP)
+
+test: install
+	$(BIN)/python -m pytest -n 2 -m "not slow"
+
+test-slow: install
+	$(BIN)/python -m pytest -m slow --timeout 3600
+
+check: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	mkdir -p build/typed/fishtune
+	for part in core tui presets; do ln -sfn ../../../$$part build/typed/fishtune/$$part; done
+	MYPYPATH=build/typed $(BIN)/python -m mypy -p fishtune
+
+format: install
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf build .pytest_cache .mypy_cache .ruff_cache

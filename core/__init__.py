@@ -1,0 +1,1 @@
+"""The fishtune engine: everything that the wizard and the command line do, without a screen."""

@@ -1,0 +1,28 @@
+"""`fishtune presets`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from ..presets import lora_preset, preset_names, user_presets_folder
+from .console import out, print_json
+
+
+def presets(json: Annotated[bool, typer.Option("--json", help="Write JSON.")] = False) -> None:
+    """Show the LoRA presets: what each trains and when to use it."""
+    table = {name: lora_preset(name) for name in preset_names("lora")}
+    if json:
+        print_json({name: preset.model_dump(mode="json") for name, preset in table.items()})
+        return
+    view = Table(box=None, pad_edge=False)
+    for heading in ("preset", "rank", "alpha", "learning rate"):
+        view.add_column(heading, justify="left" if heading == "preset" else "right", no_wrap=True)
+    view.add_column("when to use it", overflow="fold")
+    for name, preset in table.items():
+        rank, alpha = (str(preset.rank), f"{preset.alpha:g}") if preset.method == "lora" else ("–", "–")
+        view.add_row(name, rank, alpha, f"{preset.train.learning_rate:g}", preset.description)
+    out.print(view, soft_wrap=False)
+    out.print(f"\nYour own presets belong in {user_presets_folder() / 'lora'}")

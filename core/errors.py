@@ -1,0 +1,113 @@
+"""Errors that a person can meet.
+
+Every one carries a `message` (what is wrong, with the file or value) and a `hint` (what to do next).
+They are printed without a traceback; the traceback goes to the job's log.
+
+    FishtuneError
+    ├── UsageError              wrong flags or settings (exit code 2)
+    │   └── SettingsError       a project file or preset with wrong keys or values
+    ├── DataError               recordings, transcripts or codes that cannot be used
+    ├── ShardError              packed data that cannot be read
+    ├── CheckpointError         weights, configs or tokenizers that do not fit or cannot be read
+    ├── DownloadError           the hub refused, is away, or sent less than was asked
+    ├── StorageError            a full disk, a missing or read-only folder
+    ├── DeviceError             no such device, driver trouble
+    │   └── DeviceMemoryError   the device's memory does not suffice
+    ├── TrainingError           a run that must not go on
+    │   └── GateError           the step-0 gate failed
+    └── JobError                a job that cannot be started, found or stopped
+        └── JobRunningError     another job already writes there
+
+`StopRequested` is no error: it unwinds a stage that was asked to stop, after the stage has saved.
+"""
+
+from __future__ import annotations
+
+
+class FishtuneError(Exception):
+    """Base of all errors that are shown to a person.
+
+    Args:
+        message: one sentence: what is wrong, naming the file or value.
+        hint: what to do next; empty where the message already says it.
+    """
+
+    exit_code = 1
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message} {self.hint}".rstrip()
+
+    def __reduce__(self) -> tuple[type[FishtuneError], tuple[str, str]]:
+        # Errors cross process boundaries (decoding and packing pools); keep the hint on the way.
+        return type(self), (self.message, self.hint)
+
+
+class UsageError(FishtuneError):
+    """The command or its settings are wrong."""
+
+    exit_code = 2
+
+
+class SettingsError(UsageError):
+    """A project file or preset has unknown keys or values out of range."""
+
+
+class DataError(FishtuneError):
+    """A recording, transcript or code file cannot be used."""
+
+
+class ShardError(FishtuneError):
+    """A packed data set cannot be read."""
+
+
+class CheckpointError(FishtuneError):
+    """Weights, a config or a tokenizer cannot be read or do not fit."""
+
+
+class DownloadError(FishtuneError):
+    """The model hub refused, is unreachable, or sent less than was asked."""
+
+
+class StorageError(FishtuneError):
+    """The disk is full, or a folder is missing or cannot be written."""
+
+
+class DeviceError(FishtuneError):
+    """A device does not exist or its driver does not work."""
+
+
+class DeviceMemoryError(DeviceError):
+    """The device's memory does not suffice."""
+
+
+class TrainingError(FishtuneError):
+    """A training run that must not go on."""
+
+
+class GateError(TrainingError):
+    """The step-0 gate failed: the set-up would train the wrong thing."""
+
+
+class JobError(FishtuneError):
+    """A job cannot be started, found or stopped."""
+
+
+class JobRunningError(JobError):
+    """Another job already writes to the same project and stage."""
+
+
+class StopRequested(Exception):  # noqa: N818 - a request, not an error
+    """Unwinds a stage that was asked to stop; everything worth keeping has been saved.
+
+    Args:
+        saved: one sentence on what is kept and how to go on.
+    """
+
+    def __init__(self, saved: str = "") -> None:
+        super().__init__(saved)
+        self.saved = saved

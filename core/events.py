@@ -1,0 +1,270 @@
+"""What a running stage says: typed, versioned events, one JSON line each.
+
+Stages emit events to a `Reporter`; the command line draws them, a job appends them to `events.jsonl`, and
+the wizard and `fishtune attach` read them back. Nothing else travels from a stage to a display.
+
+Times are Unix seconds, durations seconds, sizes bytes, losses natural-log cross-entropies.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from .errors import StopRequested
+
+EVENT_VERSION = 1
+
+
+class _Event(BaseModel):
+    model_config = ConfigDict(extra="ignore", frozen=True)  # a newer writer may add fields
+
+    v: int = EVENT_VERSION
+    time: float = Field(default_factory=time.time)
+
+
+class Started(_Event):
+    """The stage has begun; `settings` is its settings model as JSON."""
+
+    kind: Literal["started"] = "started"
+    stage: str
+    settings: dict[str, Any] = {}
+    resumed_from: str = ""
+
+
+class Progress(_Event):
+    """How far a stage is. Each replaces the one before it of the same `task`."""
+
+    kind: Literal["progress"] = "progress"
+    task: str  # what is counted, in words: "encoding", "model.pth"
+    done: float
+    total: float | None = None
+    unit: str = ""  # "clips", "bytes", "steps", "s" of audio
+    rate: float | None = None  # units a second
+    eta: float | None = None  # seconds to go
+    detail: str = ""  # "37.2 × real time", the current file
+
+
+class ItemFailed(_Event):
+    """One clip, file or item could not be used; the stage goes on without it."""
+
+    kind: Literal["item_failed"] = "item_failed"
+    item: str
+    message: str
+    hint: str = ""
+
+
+class Step(_Event):
+    """One optimizer step of training. `clip_passes` is the mean number of times a training clip was seen."""
+
+    kind: Literal["step"] = "step"
+    step: int
+    total_steps: int | None = None
+    epoch: float = 0.0
+    clip_passes: float = 0.0
+    loss: float
+    base_loss: float
+    semantic_loss: float
+    top_5_accuracy: float | None = None
+    learning_rate: float
+    gradient_norm: float | None = None
+    tokens_per_second: float | None = None
+    eta: float | None = None
+    memory_bytes: int | None = None  # peak of the training process on its device
+
+
+class Validation(_Event):
+    """Held-out losses at a step."""
+
+    kind: Literal["validation"] = "validation"
+    step: int
+    clip_passes: float = 0.0
+    loss: float
+    base_loss: float
+    semantic_loss: float
+    top_5_accuracy: float
+
+
+class CheckpointSaved(_Event):
+    """A checkpoint is complete on disk. `adapter` is the PEFT folder beside it."""
+
+    kind: Literal["checkpoint"] = "checkpoint"
+    step: int
+    path: str
+    adapter: str = ""
+    bytes: int = 0
+    clip_passes: float = 0.0
+    validation_loss: float | None = None
+
+
+class MemoryMeasured(_Event):
+    """Predicted and measured peak device memory of the stage that starts."""
+
+    kind: Literal["memory"] = "memory"
+    predicted_bytes: int
+    measured_bytes: int | None = None
+    device: str = ""
+    parts: dict[str, int] = {}
+
+
+class Log(_Event):
+    """A line worth showing that has no type of its own."""
+
+    kind: Literal["log"] = "log"
+    message: str
+
+
+class Warned(_Event):
+    """Something a person should know; the stage goes on."""
+
+    kind: Literal["warning"] = "warning"
+    message: str
+    hint: str = ""
+
+
+class Failed(_Event):
+    """The stage ended with an error; the traceback is in the log."""
+
+    kind: Literal["failed"] = "failed"
+    error: str  # class name of the error
+    message: str
+    hint: str = ""
+
+
+class Stopped(_Event):
+    """The stage ended because it was asked to; `saved` says what is kept."""
+
+    kind: Literal["stopped"] = "stopped"
+    saved: str = ""
+
+
+class Finished(_Event):
+    """The stage is done; `summary` is its result as JSON."""
+
+    kind: Literal["finished"] = "finished"
+    summary: dict[str, Any] = {}
+
+
+Event = Annotated[
+    Started
+    | Progress
+    | ItemFailed
+    | Step
+    | Validation
+    | CheckpointSaved
+    | MemoryMeasured
+    | Log
+    | Warned
+    | Failed
+    | Stopped
+    | Finished,
+    Field(discriminator="kind"),
+]
+_ADAPTER: TypeAdapter[Event] = TypeAdapter(Event)
+LAST_EVENTS = (Failed, Stopped, Finished)
+
+
+def encode_event(event: Event) -> bytes:
+    """Return the event as one UTF-8 JSON line, newline included."""
+    return event.model_dump_json(exclude_none=True).encode("utf-8") + b"\n"
+
+
+def decode_event(line: bytes) -> Event | None:
+    """Return the event of one line, or None if it is torn or of a kind this version does not know."""
+    try:
+        return _ADAPTER.validate_json(line)
+    except ValidationError:
+        return None
+
+
+class Reporter:
+    """Receives a stage's events and carries a request to stop to it.
+
+    This base class drops events; displays and jobs override `emit`. A stage calls `check_stop` between
+    units of work that can be lost, or looks at `stop_requested` where it must save first. `request_stop`
+    may be called from a signal handler or another thread.
+    """
+
+    def __init__(self) -> None:
+        self._stop = threading.Event()
+
+    def emit(self, event: Event) -> None:
+        """Take one event. Never raises: a display that broke must not end the work."""
+
+    @property
+    def stop_requested(self) -> bool:
+        """Whether the stage was asked to stop."""
+        return self._stop.is_set()
+
+    def request_stop(self) -> None:
+        """Ask the stage to stop at its next safe point."""
+        self._stop.set()
+
+    def check_stop(self, saved: str = "") -> None:
+        """Raise `StopRequested(saved)` if the stage was asked to stop."""
+        if self.stop_requested:
+            raise StopRequested(saved)
+
+    def warn(self, message: str, hint: str = "") -> None:
+        """Emit a `Warned` event."""
+        self.emit(Warned(message=message, hint=hint))
+
+    def log(self, message: str) -> None:
+        """Emit a `Log` event."""
+        self.emit(Log(message=message))
+
+
+class ProgressMeter:
+    """Counts units of one task and emits `Progress` at most `frequency` times a second.
+
+    Rate and time to go come from the units counted by this meter; `done` at the start (a resumed stage)
+    does not speed them up.
+    """
+
+    def __init__(
+        self,
+        reporter: Reporter,
+        task: str,
+        total: float | None,
+        unit: str,
+        done: float = 0,
+        frequency: float = 2.0,
+    ) -> None:
+        self._reporter = reporter
+        self._task = task
+        self._total = total
+        self._unit = unit
+        self._done = done
+        self._begun_with = done
+        self._begun_at = time.monotonic()
+        self._interval = 1.0 / frequency
+        self._shown_at = 0.0
+
+    def advance(self, units: float = 1, detail: str = "") -> None:
+        """Count `units` more; emit if the last event is old enough or the task is complete."""
+        self._done += units
+        now = time.monotonic()
+        if now - self._shown_at >= self._interval or (self._total is not None and self._done >= self._total):
+            self._shown_at = now
+            self.show(detail)
+
+    def show(self, detail: str = "") -> None:
+        """Emit the present state."""
+        elapsed = time.monotonic() - self._begun_at
+        counted = self._done - self._begun_with
+        rate = counted / elapsed if counted > 0 and elapsed > 0 else None
+        eta = (self._total - self._done) / rate if rate and self._total is not None else None
+        self._reporter.emit(
+            Progress(
+                task=self._task,
+                done=self._done,
+                total=self._total,
+                unit=self._unit,
+                rate=rate,
+                eta=eta,
+                detail=detail,
+            )
+        )

@@ -1,0 +1,193 @@
+"""Files that are written whole or not at all.
+
+A write goes to a temporary name in the same folder, is flushed and fsynced, and then renamed over the
+target. A process killed at any instant leaves either the old file or the new one, never a torn one;
+what it leaves under a temporary name is recognised by `is_temporary` and swept by `sweep_temporary`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+from .errors import StorageError
+
+TEMPORARY_PREFIX = ".fishtune-tmp-"
+_FULL_DISK = {errno.ENOSPC, errno.EDQUOT}
+
+
+def temporary_path(target: Path) -> Path:
+    """Return a fresh temporary name beside `target` (same folder, hence same file system)."""
+    return target.with_name(f"{TEMPORARY_PREFIX}{uuid.uuid4().hex[:12]}-{target.name[-80:]}")
+
+
+def is_temporary(path: Path) -> bool:
+    """Return whether `path` has a name that `temporary_path` gives."""
+    return path.name.startswith(TEMPORARY_PREFIX)
+
+
+def sweep_temporary(folder: Path) -> int:
+    """Remove what killed writers left directly in `folder`; return how many entries were removed.
+
+    Call it only while holding the lock of the stage that writes there.
+    """
+    removed = 0
+    if not folder.is_dir():
+        return removed
+    for entry in folder.iterdir():
+        if is_temporary(entry):
+            remove(entry)
+            removed += 1
+    return removed
+
+
+def remove(path: Path) -> None:
+    """Remove a file, link or whole folder; nothing happens if it does not exist."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def storage_errors(path: Path) -> Iterator[None]:
+    """Turn a full disk, a missing folder or missing rights while writing `path` into `StorageError`."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _FULL_DISK:
+            raise StorageError(
+                f"The disk is full: {path} could not be written.",
+                "Free some space on that disk and run the command again; what is already done is kept.",
+            ) from error
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise StorageError(
+                f"{path} could not be written: no permission.",
+                "Choose another folder or change its permissions.",
+            ) from error
+        if error.errno in (errno.ENOENT, errno.ENOTDIR):
+            raise StorageError(
+                f"{path} could not be written: its folder is gone.",
+                "Check that the disk is still mounted and the folder still exists.",
+            ) from error
+        raise
+
+
+def fsync_folder(folder: Path) -> None:
+    """Make renames inside `folder` durable; does nothing where folders cannot be opened (Windows)."""
+    with contextlib.suppress(OSError, PermissionError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+@contextlib.contextmanager
+def atomic_path(target: Path) -> Iterator[Path]:
+    """Yield a temporary path to write; on success it is fsynced and renamed to `target`.
+
+    The parent folder is made. On any exception the temporary file is removed and `target` is untouched.
+
+    Raises:
+        StorageError: the disk is full or the folder cannot be written.
+    """
+    with storage_errors(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = temporary_path(target)
+        try:
+            yield temporary
+            descriptor = os.open(temporary, os.O_RDWR)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+            os.replace(temporary, target)  # noqa: PTH105 - the atomic primitive, named as such
+        except BaseException:
+            remove(temporary)
+            raise
+        fsync_folder(target.parent)
+
+
+@contextlib.contextmanager
+def atomic_open(target: Path) -> Iterator[IO[bytes]]:
+    """Yield a binary file that becomes `target` when the block ends without an exception."""
+    with atomic_path(target) as temporary, temporary.open("wb") as file:
+        yield file
+        file.flush()
+
+
+def write_bytes(target: Path, content: bytes) -> None:
+    """Write `content` to `target` atomically."""
+    with atomic_open(target) as file:
+        file.write(content)
+
+
+def write_text(target: Path, content: str) -> None:
+    """Write `content` to `target` as UTF-8, atomically."""
+    write_bytes(target, content.encode("utf-8"))
+
+
+def write_json(target: Path, content: Any) -> None:
+    """Write `content` to `target` as indented UTF-8 JSON, atomically."""
+    write_text(target, json.dumps(content, ensure_ascii=False, indent=2) + "\n")
+
+
+@contextlib.contextmanager
+def atomic_folder(target: Path) -> Iterator[Path]:
+    """Yield a new temporary folder that takes the place of `target` when the block ends well.
+
+    An existing `target` is moved aside, replaced and only then removed, so a crash leaves the old folder
+    or the new one. (Between the two renames `target` is absent for an instant; `recover_folder` puts the
+    old one back if the process died exactly there.)
+    """
+    with storage_errors(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = temporary_path(target)
+        temporary.mkdir()
+        try:
+            yield temporary
+            for file in temporary.rglob("*"):
+                if file.is_file():
+                    descriptor = os.open(file, os.O_RDONLY)
+                    try:
+                        os.fsync(descriptor)
+                    finally:
+                        os.close(descriptor)
+            fsync_folder(temporary)
+            old = _aside(target)
+            if target.exists():
+                remove(old)
+                target.rename(old)
+            temporary.rename(target)
+        except BaseException:
+            remove(temporary)
+            recover_folder(target)
+            raise
+        fsync_folder(target.parent)
+        remove(old)
+
+
+def _aside(target: Path) -> Path:
+    return target.with_name(f"{TEMPORARY_PREFIX}old-{target.name}")
+
+
+def recover_folder(target: Path) -> None:
+    """Put the old folder back if a writer died between the two renames of `atomic_folder`."""
+    old = _aside(target)
+    if old.exists() and not target.exists():
+        old.rename(target)
+
+
+def sha256(path: Path) -> str:
+    """Return the SHA-256 of a file as lowercase hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,120 @@
+"""Presets: named settings in TOML, ours in `presets/`, a person's own in the configuration folder.
+
+    presets/lora/NAME.toml      what is trained: rank, alpha, targets; may bring training settings
+    presets/codec/NAME.toml     shape of a codec (the keys of `codec_config.json`)
+    presets/models/NAME.toml    where a base model comes from, its files, its shape
+
+A person's own lie in `$XDG_CONFIG_HOME/fishtune/presets/KIND/NAME.toml` and win over ours of that name.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import tomllib
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+
+import platformdirs
+from pydantic import Field
+
+from .errors import SettingsError, UsageError
+from .settings import TrainOptions
+from .validation import Table, parse
+
+Kind = Literal["lora", "codec", "models"]
+
+
+class LoraPreset(Table):
+    """What is trained.
+
+    A target is a regular expression that must match a module's whole name in the model, for example
+    `layers\\.\\d+\\.attention\\.(wqkv|wo)`.
+    """
+
+    description: str
+    """One line: when to use it."""
+    method: Literal["lora", "full"] = "lora"
+    rank: int = Field(default=0, ge=0)
+    alpha: float = Field(default=0, ge=0)
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    targets: list[str] = []
+    use_rslora: bool = False
+    """Scale by alpha / √rank instead of alpha / rank."""
+    use_dora: bool = False
+    """Train magnitude and direction apart (DoRA)."""
+    train: TrainOptions = Field(default_factory=TrainOptions)
+    """Training settings that this preset brings."""
+
+    @property
+    def scaling(self) -> float:
+        """Factor of B·A: alpha / rank, or alpha / √rank with rsLoRA."""
+        return self.alpha / (self.rank**0.5 if self.use_rslora else self.rank)
+
+
+class ModelPreset(Table):
+    """Where a base model comes from."""
+
+    description: str
+    repository: str
+    """`owner/name` on the hub."""
+    licence: str
+    files: list[str]
+    """Files that are needed; nothing else is downloaded."""
+    config: dict[str, Any] = {}
+    """Keys of `config.json`, for estimates before the download and for benchmarks."""
+    codec: str = "modded_dac_vq"
+    """Codec preset."""
+
+
+def user_presets_folder() -> Path:
+    """Return the folder of a person's own presets."""
+    return Path(platformdirs.user_config_dir("fishtune")) / "presets"
+
+
+def preset_names(kind: Kind) -> list[str]:
+    """Return the names of all presets of a kind, ours and the person's own, in natural order."""
+    names = {path.stem for path in (user_presets_folder() / kind).glob("*.toml")}
+    ours = resources.files("fishtune.presets") / kind
+    names |= {entry.name.removesuffix(".toml") for entry in ours.iterdir() if entry.name.endswith(".toml")}
+    return sorted(names, key=_natural)
+
+
+def _natural(name: str) -> list[tuple[bool, int, str]]:
+    # r_8 before r_16: runs of digits compare as numbers, and sort before letters.
+    parts = re.split(r"(\d+)", name)
+    return [(not part.isdigit(), int(part) if part.isdigit() else 0, part) for part in parts]
+
+
+def read_preset(kind: Kind, name: str) -> dict[str, Any]:
+    """Return the raw content of a preset.
+
+    Raises:
+        UsageError: there is no such preset; the message names the near ones and lists all.
+        SettingsError: it is not TOML.
+    """
+    own = user_presets_folder() / kind / f"{name}.toml"
+    source = own if own.is_file() else resources.files("fishtune.presets") / kind / f"{name}.toml"
+    if "/" in name or not source.is_file():
+        names = preset_names(kind)
+        near = difflib.get_close_matches(name, names, n=1)
+        meant = f" Did you mean {near[0]}?" if near else ""
+        raise UsageError(
+            f"There is no {kind} preset {name!r}.{meant}",
+            f"Choose one of: {', '.join(names)}. See them with: fishtune presets",
+        )
+    try:
+        return tomllib.loads(source.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{source} is not valid TOML: {error}.", "Correct that line.") from error
+
+
+def lora_preset(name: str) -> LoraPreset:
+    """Return the LoRA preset `name`; see `read_preset` for errors."""
+    return parse(LoraPreset, read_preset("lora", name), f"preset {name}")
+
+
+def model_preset(name: str) -> ModelPreset:
+    """Return the model preset `name`; see `read_preset` for errors."""
+    return parse(ModelPreset, read_preset("models", name), f"preset {name}")

@@ -1,0 +1,195 @@
+"""The project file `fishtune.toml`: every choice of a person, in one place.
+
+Paths in the file are relative to its folder; the `…_settings` methods resolve them for the engine.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+from pydantic import Field, PrivateAttr
+
+from .errors import SettingsError
+from .files import write_text
+from .presets import lora_preset
+from .settings import (
+    DownloadSettings,
+    ExtractOptions,
+    ExtractSettings,
+    MergeOptions,
+    MergeSettings,
+    ModelOptions,
+    PackOptions,
+    PackSettings,
+    TrainOptions,
+    TrainSettings,
+)
+from .validation import Table, parse
+
+PROJECT_FILE = "fishtune.toml"
+
+
+class DatasetOptions(Table):
+    """Which recordings are used."""
+
+    path: Path = Path("data")
+    """Folder of speakers: `SPEAKER/NAME.{mp3,wav,flac}` with `NAME.lab`."""
+    protos: Path | None = None
+    """Packed data set; None = `protos` inside `path`."""
+    exclude: list[str] = []
+    """Utterances left out, as `SPEAKER/NAME`."""
+
+
+class Project(Table):
+    """A fine-tuning project."""
+
+    name: str = Field(min_length=1, pattern=r"^[^/\\\x00-\x1f]+$")
+    """Names the run: files go to `results/NAME`."""
+    dataset: DatasetOptions = Field(default_factory=DatasetOptions)
+    model: ModelOptions = Field(default_factory=ModelOptions)
+    extract: ExtractOptions = Field(default_factory=ExtractOptions)
+    pack: PackOptions = Field(default_factory=PackOptions)
+    train: TrainOptions = Field(default_factory=TrainOptions)
+    merge: MergeOptions = Field(default_factory=MergeOptions)
+
+    _folder: Path = PrivateAttr(default=Path())
+
+    @property
+    def folder(self) -> Path:
+        """Folder of the project file, absolute."""
+        return self._folder
+
+    @property
+    def file(self) -> Path:
+        """Path of the project file."""
+        return self._folder / PROJECT_FILE
+
+    @classmethod
+    def create(cls, folder: Path, name: str, **tables: Any) -> Project:
+        """Return a new project in `folder`; nothing is written until `save`."""
+        project = parse(cls, {"name": name, **tables}, PROJECT_FILE)
+        project._folder = folder.absolute()
+        return project
+
+    @classmethod
+    def load(cls, path: Path) -> Project:
+        """Read a project file, or the one inside the folder `path`.
+
+        Raises:
+            SettingsError: there is no such file, it is not TOML, or it has wrong keys or values.
+        """
+        file = path / PROJECT_FILE if path.is_dir() else path
+        try:
+            content = tomllib.loads(file.read_text(encoding="utf-8"))
+        except FileNotFoundError as error:
+            raise SettingsError(
+                f"{file} does not exist.",
+                "Make a project with the wizard (fishtune-tui) or with: fishtune init",
+            ) from error
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise SettingsError(f"{file} is not valid TOML: {error}.", "Correct that line.") from error
+        except OSError as error:
+            raise SettingsError(
+                f"{file} cannot be read: {error.strerror}.", "Check its permissions."
+            ) from error
+        project = parse(cls, content, str(file))
+        project._folder = file.parent.absolute()
+        return project
+
+    def save(self) -> None:
+        """Write the project file atomically.
+
+        Values that nobody set are left out, so that presets and later defaults apply to them.
+        """
+        content: dict[str, Any] = {"name": self.name}
+        for table in ("dataset", "model", "extract", "pack", "train", "merge"):
+            chosen = getattr(self, table).model_dump(mode="json", exclude_unset=True, exclude_none=True)
+            if chosen:
+                content[table] = chosen
+        write_text(self.file, tomli_w.dumps(content))
+
+    def resolve(self, path: Path) -> Path:
+        """Return `path` as an absolute path, relative ones being inside the project folder."""
+        return self._folder / path.expanduser()
+
+    @property
+    def data(self) -> Path:
+        """Folder of recordings."""
+        return self.resolve(self.dataset.path)
+
+    @property
+    def protos(self) -> Path:
+        """Folder of the packed data set."""
+        return self.resolve(self.dataset.protos) if self.dataset.protos else self.data / "protos"
+
+    @property
+    def base(self) -> Path:
+        """Checkpoint directory of the base model."""
+        return self.resolve(self.model.path)
+
+    @property
+    def results(self) -> Path:
+        """Folder of all runs."""
+        return self._folder / "results"
+
+    @property
+    def run_folder(self) -> Path:
+        """Folder of this project's checkpoints, logs and jobs: `results/NAME`."""
+        return self.results / self.name
+
+    @property
+    def merged(self) -> Path:
+        """Directory that merging makes."""
+        return self.resolve(self.merge.output or Path("checkpoints") / f"{self.name}-merged")
+
+    def download_settings(self) -> DownloadSettings:
+        """Return what `fishtune download` needs."""
+        return DownloadSettings(name=self.model.name, local_dir=self.base, revision=self.model.revision)
+
+    def extract_settings(self) -> ExtractSettings:
+        """Return what `fishtune extract` needs."""
+        return ExtractSettings(
+            **self.extract.model_dump(),
+            data=self.data,
+            checkpoint_path=self.base / "codec.pth",
+            exclude=self.dataset.exclude,
+        )
+
+    def pack_settings(self) -> PackSettings:
+        """Return what `fishtune pack` needs."""
+        return PackSettings(
+            **self.pack.model_dump(), input=self.data, output=self.protos, exclude=self.dataset.exclude
+        )
+
+    def train_settings(self) -> TrainSettings:
+        """Return what `fishtune train` needs: the preset's values under the ones the file sets."""
+        chosen = self.train.model_dump(exclude_unset=True)
+        preset = lora_preset(self.train.lora_config).train.model_dump(exclude_unset=True)
+        return TrainSettings(
+            **{**preset, **chosen},
+            project=self.name,
+            results=self.results,
+            base=self.base,
+            protos=self.protos,
+        )
+
+    def merge_settings(self) -> MergeSettings:
+        """Return what `fishtune merge` needs.
+
+        Raises:
+            SettingsError: no checkpoint has been chosen.
+        """
+        if self.merge.checkpoint is None:
+            raise SettingsError(
+                f"{self.file} names no checkpoint to merge.",
+                "Set checkpoint in [merge], or pick one in the wizard's step 6.",
+            )
+        return MergeSettings(
+            base_weight=self.base,
+            lora_weight=self.resolve(Path(self.merge.checkpoint)),
+            output=self.merged,
+            link=self.merge.link,
+        )

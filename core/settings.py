@@ -1,0 +1,218 @@
+"""The settings of every stage: one model a stage, from flag, project file and job alike.
+
+`…Options` are the choices a project file holds; `…Settings` add the resolved paths and are what an
+engine call takes and what `job.json` records. Batch sizes in clips, lengths in tokens (columns of the
+token matrix) or seconds as the field says, learning rates per optimizer step.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from .validation import Table
+
+Device = str  # "auto", "cpu", "cuda", "cuda:1"
+
+
+class LoudnessNormSettings(Table):
+    """`fishtune loudness-norm`."""
+
+    source: Path
+    """Folder of recordings; never written."""
+    target: Path
+    """Folder that receives the normalised copies and the transcripts."""
+    loudness: float = Field(default=-23.0, ge=-70, le=-5)
+    """Integrated loudness after normalisation, LUFS (BS.1770)."""
+    peak: float = Field(default=-1.0, le=0)
+    """Highest sample peak allowed after normalisation, dBFS."""
+    clean: bool = False
+    """Empty the target first."""
+    num_workers: int = Field(default=0, ge=0)
+    """Processes; 0 = one a core."""
+
+
+class ModelOptions(Table):
+    """Which base model, and where it lies."""
+
+    name: str = "openaudio-s1-mini"
+    """A preset of `presets/models`, or a hub repository `owner/name`."""
+    path: Path = Path("checkpoints/openaudio-s1-mini")
+    """Checkpoint directory."""
+    revision: str | None = None
+    """Hub revision; None = the newest."""
+
+
+class DownloadSettings(Table):
+    """`fishtune download`."""
+
+    name: str
+    local_dir: Path
+    revision: str | None = None
+    endpoint: str | None = None
+    """Hub address; None = the hub's own (`HF_ENDPOINT` counts)."""
+
+
+class ExtractOptions(Table):
+    """How semantic tokens are extracted."""
+
+    config_name: str = "modded_dac_vq"
+    """Codec preset, used where the checkpoint has no `codec_config.json`."""
+    num_workers: int = Field(default=1, ge=1)
+    """Decoding threads or processes that feed the codec."""
+    batch_size: int = Field(default=16, ge=1)
+    """Clips a batch, at most."""
+    batch_seconds: float | None = Field(default=None, gt=0)
+    """Seconds of audio a batch, padding included, at most; None = bounded by `batch_size` alone."""
+    device: Device = "auto"
+
+
+class ExtractSettings(ExtractOptions):
+    """`fishtune extract`."""
+
+    data: Path
+    checkpoint_path: Path
+    """`codec.pth`."""
+    overwrite: bool = False
+    exclude: list[str] = []
+    """Utterances left out, as `SPEAKER/NAME`."""
+
+
+class PackOptions(Table):
+    """How codes and transcripts are packed."""
+
+    text_extension: str = ".lab"
+    num_workers: int = Field(default=0, ge=0)
+    """Processes; 0 = one a core."""
+    shard_size: int = Field(default=10_000_000, gt=0)
+    """A new shard is begun once the current one exceeds this many bytes."""
+
+
+class PackSettings(PackOptions):
+    """`fishtune pack`."""
+
+    input: Path
+    output: Path
+    exclude: list[str] = []
+
+
+class TrainOptions(Table):
+    """How training runs. A LoRA preset may bring its own values; the project file and flags win."""
+
+    lora_config: str = "r_16_alpha_16"
+    """Preset of `presets/lora`: rank, alpha, targets, or `full` for full fine-tuning."""
+    max_steps: int | None = Field(default=None, ge=1)
+    """Optimizer steps; None = no limit of this kind."""
+    epochs: float | None = Field(default=None, gt=0)
+    """Passes over the training clips; None = no limit of this kind."""
+    max_minutes: float | None = Field(default=None, gt=0)
+    """Wall-clock limit, minutes."""
+    learning_rate: float = Field(default=1e-4, gt=0)
+    warmup_steps: int = Field(default=10, ge=0)
+    """Optimizer steps of linear warm-up."""
+    schedule: Literal["constant", "cosine", "linear"] = "constant"
+    """Learning rate after the warm-up."""
+    weight_decay: float = Field(default=0.0, ge=0)
+    gradient_clip: float = Field(default=1.0, gt=0)
+    """Largest norm of all gradients together."""
+    batch_tokens: int = Field(default=8192, ge=16)
+    """Columns of one micro-batch, padding included, at most."""
+    accumulation: int = Field(default=1, ge=1)
+    """Micro-batches an optimizer step."""
+    max_length: int = Field(default=4096, ge=16)
+    """Longest training sequence in columns; a longer clip is refused by name."""
+    precision: Literal["auto", "bf16", "float32"] = "auto"
+    """Of the frozen base and the arithmetic; adapters are always float32.
+
+    auto = bf16 on a GPU that has it, float32 on a CPU.
+    """
+    checkpointing: Literal["none", "blocks"] = "blocks"
+    """Activation checkpointing: recompute each block in the backward pass, or keep everything."""
+    prompt: Literal["inference", "legacy"] = "inference"
+    reference_probability: float = Field(default=0.8, ge=0, le=1)
+    """How often a training sample carries a reference utterance of its speaker."""
+    semantic_loss_weight: float = Field(default=1.0, ge=0)
+    """loss = base_loss + semantic_loss_weight · semantic_loss."""
+    held_out: float = Field(default=0.05, ge=0, lt=1)
+    """Share of utterances kept for validation; at least one a speaker unless 0."""
+    validate_every: int = Field(default=100, ge=1)
+    """Optimizer steps between validations."""
+    checkpoint_every: int = Field(default=100, ge=1)
+    """Optimizer steps between checkpoints."""
+    keep_last: int | None = Field(default=None, ge=1)
+    """Checkpoints kept; None = all."""
+    early_stopping: int | None = Field(default=None, ge=1)
+    """Stop after so many validations without improvement; None = never."""
+    gate: bool = True
+    """Check at step 0 that the set-up would train the right thing."""
+    seed: int = 1
+    device: Device = "auto"
+    devices: int = Field(default=1, ge=1)
+    num_nodes: int = Field(default=1, ge=1)
+    num_workers: int = Field(default=0, ge=0)
+    """Data-loading processes; 0 = load in the training process."""
+    loggers: list[Literal["tensorboard", "csv", "wandb"]] = ["tensorboard", "csv"]
+
+
+class TrainSettings(TrainOptions):
+    """`fishtune train`."""
+
+    project: str
+    """Name of the run: files go to `results/NAME`."""
+    results: Path
+    """Folder of all runs, usually `results`."""
+    base: Path
+    """Checkpoint directory of the base model."""
+    protos: Path
+    """Packed data set."""
+    resume: Path | Literal["auto", "never"] = "auto"
+    """A checkpoint, or `auto`: the newest of this run, if any; `never` refuses to start where one exists."""
+
+
+class MergeOptions(Table):
+    """Which checkpoint is merged, and into what."""
+
+    checkpoint: str | None = None
+    """Checkpoint to merge, relative to the project; None = not chosen yet."""
+    output: Path | None = None
+    """Merged directory; None = `checkpoints/NAME-merged`."""
+    link: bool = False
+    """Hard-link files that do not change instead of copying them."""
+
+
+class MergeSettings(Table):
+    """`fishtune merge`."""
+
+    base_weight: Path
+    """Checkpoint directory of the base model."""
+    lora_weight: Path
+    """Our `.ckpt`, a PEFT adapter folder, or a checkpoint of the reference format."""
+    output: Path
+    lora_config: str | None = None
+    """Preset that gives alpha for the reference format."""
+    lora_alpha: float | None = Field(default=None, gt=0)
+    link: bool = False
+    overwrite: bool = False
+    """Replace an existing output that fishtune wrote."""
+
+
+class SynthSettings(Table):
+    """`fishtune synth`."""
+
+    checkpoint: Path
+    text: str
+    out: Path
+    ref_audio: Path | None = None
+    ref_codes: Path | None = None
+    ref_text: str = ""
+    codes_out: Path | None = None
+    max_new_tokens: int = Field(default=1024, ge=1)
+    greedy: bool = False
+    temperature: float = Field(default=0.8, gt=0)
+    top_p: float = Field(default=0.8, gt=0, le=1)
+    repetition_penalty: float = Field(default=1.1, ge=1)
+    seed: int | None = None
+    config_name: str = "modded_dac_vq"
+    device: Device = "auto"

@@ -1,0 +1,1 @@
+"""Preset data (TOML); read by `fishtune.core.presets`."""
