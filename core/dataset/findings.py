@@ -1,0 +1,71 @@
+"""What the data set's checks find: one type for the report, the wizard's table and `--json`."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Severity(StrEnum):
+    """How bad a finding is. An error keeps a clip, or everything, from being used."""
+
+    ERROR = "error"
+    WARNING = "warning"
+
+
+class Code(StrEnum):
+    """What kind of finding it is; scripts filter by it."""
+
+    NO_SPEAKERS = "no-speakers"
+    NOT_IN_SPEAKER_FOLDER = "not-in-speaker-folder"
+    NESTED_TOO_DEEP = "nested-too-deep"
+    FOLDER_UNREADABLE = "folder-unreadable"
+    BAD_NAME = "bad-name"
+    NOT_A_FILE = "not-a-file"
+    UNKNOWN_FORMAT = "unknown-format"
+    AUDIO_TWICE = "audio-twice"
+    TEXT_MISSING = "text-missing"
+    AUDIO_MISSING = "audio-missing"
+    TEXT_UNREADABLE = "text-unreadable"
+    TEXT_NOT_UTF8 = "text-not-utf8"
+    TEXT_EMPTY = "text-empty"
+    TEXT_STRIPPED = "text-stripped"
+    TEXT_LINES = "text-lines"
+    AUDIO_UNREADABLE = "audio-unreadable"
+    AUDIO_EMPTY = "audio-empty"
+    AUDIO_TOO_LONG = "audio-too-long"
+    SAMPLE_RATE_LOW = "sample-rate-low"
+    CLIPPING = "clipping"
+    NEAR_SILENCE = "near-silence"
+    LOUDNESS_SPREAD = "loudness-spread"
+    SAME_AUDIO = "same-audio"
+    READING_SPEED = "reading-speed"
+    TOO_LITTLE = "too-little"
+    EXCLUDED_UNKNOWN = "excluded-unknown"
+
+
+class Finding(BaseModel):
+    """One thing that is wrong or doubtful with a data set."""
+
+    model_config = ConfigDict(frozen=True)
+
+    severity: Severity
+    code: Code
+    path: Path
+    """The file or folder it is about."""
+    what: str
+    """What is wrong, one sentence."""
+    what_to_do: str
+    """The next step, one sentence."""
+
+
+def error(code: Code, path: Path, what: str, what_to_do: str) -> Finding:
+    """Return a finding that keeps `path` from being used."""
+    return Finding(severity=Severity.ERROR, code=code, path=path, what=what, what_to_do=what_to_do)
+
+
+def warning(code: Code, path: Path, what: str, what_to_do: str) -> Finding:
+    """Return a finding that a person should know of; `path` can be used."""
+    return Finding(severity=Severity.WARNING, code=code, path=path, what=what, what_to_do=what_to_do)
