@@ -1,0 +1,234 @@
+"""Downloading from a server that speaks the hub's endpoints and has its troubles."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import huggingface_hub
+import huggingface_hub.constants
+import pytest
+from fishtune.core import download
+from fishtune.core.errors import DownloadError, StopRequested, StorageError, UsageError
+from fishtune.core.events import Event, Progress, Reporter
+from fishtune.core.settings import DownloadSettings
+
+from .hub_server import COMMIT, Hub, running_hub
+
+MODEL = bytes(range(256)) * 4000
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(huggingface_hub.constants, "DOWNLOAD_CHUNK_SIZE", 1 << 16)  # 10 MB at home
+    monkeypatch.setattr("huggingface_hub.file_download.time.sleep", lambda _: None)
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    monkeypatch.setattr(huggingface_hub, "get_token", lambda: None)
+    files = {
+        "config.json": b'{"model_type": "dual_ar"}',
+        "tokenizer.tiktoken": b"AA== 0\n",
+        "special_tokens.json": b"{}",
+        "model.pth": MODEL,
+        "codec.pth": MODEL[::-1],
+        "sample.wav": b"not needed",
+    }
+    with running_hub(Hub(files)) as hub:
+        yield hub
+
+
+class Recorder(Reporter):
+    def __init__(self) -> None:
+        super().__init__()
+        self.events: list[Event] = []
+
+    def emit(self, event: Event) -> None:
+        self.events.append(event)
+
+
+def settings(hub: Hub, folder: Path, **other: Any) -> DownloadSettings:
+    return DownloadSettings(name="openaudio-s1-mini", local_dir=folder, endpoint=hub.address, **other)
+
+
+def log_in(monkeypatch: pytest.MonkeyPatch, token: str) -> None:
+    monkeypatch.setattr(huggingface_hub, "get_token", lambda: token)
+
+
+def test_only_the_needed_files_come_with_progress_and_the_revision_is_recorded(
+    hub: Hub, tmp_path: Path
+) -> None:
+    reporter = Recorder()
+    result = download.run(settings(hub, tmp_path / "S1 미니"), reporter)
+    folder = tmp_path / "S1 미니"
+    assert {path.name for path in folder.iterdir()} == set(hub.files) - {"sample.wav"} | {
+        download.RECORD_FILE
+    }
+    assert all((folder / name).read_bytes() == hub.files[name] for name in result.downloaded)
+    assert result.revision == COMMIT
+    assert json.loads((folder / download.RECORD_FILE).read_text())["revision"] == COMMIT
+    last = [e for e in reporter.events if isinstance(e, Progress) and e.task == "model.pth"][-1]
+    assert (last.done, last.total, last.unit) == (len(MODEL), len(MODEL), "bytes")
+
+
+def test_a_second_run_transfers_nothing(hub: Hub, tmp_path: Path) -> None:
+    download.run(settings(hub, tmp_path), Reporter())
+    hub.requests.clear()
+    result = download.run(settings(hub, tmp_path), Reporter())
+    assert result.downloaded == []
+    assert {method for method, _, _ in hub.requests} == {"HEAD"}
+
+
+def test_a_stopped_transfer_goes_on_where_it_was(hub: Hub, tmp_path: Path) -> None:
+    class StopsEarly(Recorder):
+        def emit(self, event: Event) -> None:
+            if isinstance(event, Progress) and event.task == "model.pth":
+                self.request_stop()
+
+    with pytest.raises(StopRequested, match="continues there"):
+        download.run(settings(hub, tmp_path), StopsEarly())
+    partial = next((tmp_path / download.PARTIAL_FOLDER).glob("model.pth.*"))
+    arrived = partial.stat().st_size
+    assert 0 < arrived < len(MODEL)
+    hub.requests.clear()
+    download.run(settings(hub, tmp_path), Reporter())
+    assert (tmp_path / "model.pth").read_bytes() == MODEL
+    ranges = [h["Range"] for _, path, h in hub.requests if path.endswith("model.pth") and "Range" in h]
+    assert ranges[0].startswith(f"bytes={arrived}-")
+    assert not (tmp_path / download.PARTIAL_FOLDER).exists()
+
+
+def test_a_link_that_drops_is_picked_up_again_in_the_same_run(hub: Hub, tmp_path: Path) -> None:
+    hub.break_after["codec.pth"] = [300_000, 200_000]
+    download.run(settings(hub, tmp_path), Reporter())
+    assert (tmp_path / "codec.pth").read_bytes() == hub.files["codec.pth"]
+
+
+def test_the_token_never_reaches_the_storage_host(
+    hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub.gated, hub.accepted_token = True, "hf_good"
+    log_in(monkeypatch, "hf_good")
+    download.run(settings(hub, tmp_path), Reporter())
+    storage = [headers for _, path, headers in hub.requests if "/resolve/" not in path]
+    assert storage
+    assert all("Authorization" not in headers for headers in storage)
+    assert "hf_good" not in (tmp_path / download.RECORD_FILE).read_text()
+
+
+@pytest.mark.parametrize(
+    ("token", "message", "hint"),
+    [
+        (
+            None,
+            "is gated: it needs an account that accepted its licence, and no token is set",
+            "hf auth login",
+        ),
+        ("hf_good", "Your account may not read fishaudio/openaudio-s1-mini yet", "accept the licence"),
+        ("hf_bad", "or your token is not valid", "hf auth login"),
+    ],
+)
+def test_each_refusal_of_a_gated_repository_has_its_own_message(
+    hub: Hub,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    token: str | None,
+    message: str,
+    hint: str,
+) -> None:
+    hub.gated, hub.accepted_token = True, "hf_other"
+    if token:
+        log_in(monkeypatch, token)
+    with pytest.raises(DownloadError) as caught:
+        download.run(settings(hub, tmp_path), Reporter())
+    assert message in caught.value.message
+    assert hint in caught.value.hint
+
+
+def test_an_unknown_repository_revision_or_file_is_named(hub: Hub, tmp_path: Path) -> None:
+    with pytest.raises(DownloadError, match="has no such revision"):
+        download.run(settings(hub, tmp_path, revision="nowhere"), Reporter())
+    del hub.files["codec.pth"]
+    with pytest.raises(DownloadError, match="has no file codec.pth"):
+        download.run(settings(hub, tmp_path), Reporter())
+    hub.exists = False
+    with pytest.raises(DownloadError, match="The hub does not know fishaudio/openaudio-s1-mini"):
+        download.run(settings(hub, tmp_path), Reporter())
+
+
+def test_a_base_without_special_tokens_is_complete(hub: Hub, tmp_path: Path) -> None:
+    del hub.files["special_tokens.json"]
+    assert "special_tokens.json" not in download.run(settings(hub, tmp_path), Reporter()).downloaded
+
+
+def test_no_network_says_so_and_keeps_what_is_there(tmp_path: Path, hub: Hub) -> None:
+    download.run(settings(hub, tmp_path), Reporter())
+    away = DownloadSettings(name="openaudio-s1-mini", local_dir=tmp_path, endpoint="http://127.0.0.1:9")
+    with pytest.raises(DownloadError, match="The hub cannot be reached") as caught:
+        download.run(away, Reporter())
+    assert "what has arrived is kept" in caught.value.hint
+    assert (tmp_path / "model.pth").read_bytes() == MODEL
+
+
+def test_the_offline_switch_is_named(hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(DownloadError, match="HF_HUB_OFFLINE"):
+        download.run(settings(hub, tmp_path), Reporter())
+
+
+def test_a_server_in_trouble_is_told_from_our_mistake(hub: Hub, tmp_path: Path) -> None:
+    hub.status = 503
+    with pytest.raises(DownloadError, match="answered 503") as caught:
+        download.run(settings(hub, tmp_path), Reporter())
+    assert "server's trouble" in caught.value.hint
+
+
+def test_damaged_content_never_takes_the_files_name(hub: Hub, tmp_path: Path) -> None:
+    hub.corrupt.add("model.pth")
+    with pytest.raises(DownloadError, match="model.pth arrived damaged"):
+        download.run(settings(hub, tmp_path), Reporter())
+    assert not (tmp_path / "model.pth").exists()
+
+
+def test_a_file_of_the_persons_own_is_never_replaced(hub: Hub, tmp_path: Path) -> None:
+    (tmp_path / "model.pth").write_bytes(b"my own merged weights")
+    with pytest.raises(DownloadError, match="it is not the hub's file"):
+        download.run(settings(hub, tmp_path), Reporter())
+    assert (tmp_path / "model.pth").read_bytes() == b"my own merged weights"
+
+
+def test_files_copied_by_hand_are_checked_and_adopted(hub: Hub, tmp_path: Path) -> None:
+    (tmp_path / "model.pth").write_bytes(MODEL)
+    assert "model.pth" in download.run(settings(hub, tmp_path), Reporter()).present
+
+
+def test_a_newer_revision_replaces_what_we_downloaded(hub: Hub, tmp_path: Path) -> None:
+    download.run(settings(hub, tmp_path), Reporter())
+    hub.files["model.pth"] = MODEL[1:] + b"x"
+    assert download.run(settings(hub, tmp_path), Reporter()).downloaded == ["model.pth"]
+    assert (tmp_path / "model.pth").read_bytes() == hub.files["model.pth"]
+
+
+def test_a_disk_without_room_is_refused_before_the_transfer(
+    hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: type("Usage", (), {"free": 1000})())
+    with pytest.raises(StorageError, match="are still to come"):
+        download.run(settings(hub, tmp_path), Reporter())
+
+
+def test_a_folder_of_another_model_is_refused(hub: Hub, tmp_path: Path) -> None:
+    download.run(settings(hub, tmp_path), Reporter())
+    other = DownloadSettings(name="somebody/else", local_dir=tmp_path, endpoint=hub.address)
+    with pytest.raises(DownloadError, match="holds fishaudio/openaudio-s1-mini, not somebody/else"):
+        download.run(other, Reporter())
+
+
+def test_a_name_that_is_neither_preset_nor_repository_lists_the_presets() -> None:
+    with pytest.raises(UsageError, match="Did you mean openaudio-s1-mini") as caught:
+        download.resolve_model("openaudio-s1-min")
+    assert "openaudio-s1-mini" in caught.value.hint
+    with pytest.raises(UsageError, match="not a hub repository"):
+        download.resolve_model("a/b/c")
