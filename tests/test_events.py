@@ -1,0 +1,84 @@
+"""Events: one line each, read back as written, tolerant of torn and newer lines."""
+
+from __future__ import annotations
+
+import pytest
+from fishtune.core.errors import StopRequested
+from fishtune.core.events import (
+    Event,
+    Failed,
+    Finished,
+    ItemFailed,
+    Progress,
+    ProgressMeter,
+    Reporter,
+    Started,
+    Step,
+    Warned,
+    decode_event,
+    encode_event,
+)
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        Started(stage="extract", settings={"batch_size": 4}),
+        Progress(task="encoding", done=3, total=10, unit="clips"),
+        ItemFailed(item="SPK/한글 [laugh].mp3", message="line one\nline two"),
+        Step(step=1, loss=20.1, base_loss=12.0, semantic_loss=8.1, learning_rate=1e-4),
+        Warned(message="[/foo] 😀"),
+        Failed(error="GateError", message="m", hint="h"),
+        Finished(summary={"clips": 3}),
+    ],
+)
+def test_an_event_is_one_line_and_comes_back_equal(event: Event) -> None:
+    line = encode_event(event)
+    assert line.count(b"\n") == 1
+    assert line.endswith(b"\n")
+    assert decode_event(line) == event
+
+
+def test_a_torn_line_and_an_unknown_kind_are_none() -> None:
+    line = encode_event(Finished())
+    assert decode_event(line[: len(line) // 2]) is None
+    assert decode_event(b'{"kind": "from_the_future", "v": 9}') is None
+    assert decode_event(b"\x00\xff") is None
+
+
+def test_fields_of_a_newer_version_are_ignored() -> None:
+    assert decode_event(b'{"v": 2, "time": 1.0, "kind": "log", "message": "m", "new": 1}') is not None
+
+
+def test_a_stop_request_unwinds_with_what_is_saved() -> None:
+    reporter = Reporter()
+    reporter.check_stop("nothing yet")
+    reporter.request_stop()
+    with pytest.raises(StopRequested) as caught:
+        reporter.check_stop("Three clips are done.")
+    assert caught.value.saved == "Three clips are done."
+
+
+def test_a_meter_tells_rate_and_time_to_go_without_what_was_done_before(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Recorder(Reporter):
+        events: list[Progress] = []
+
+        def emit(self, event: Event) -> None:
+            assert isinstance(event, Progress)
+            self.events.append(event)
+
+    now = 100.0
+    monkeypatch.setattr("fishtune.core.events.time.monotonic", lambda: now)
+    reporter = Recorder()
+    meter = ProgressMeter(reporter, "encoding", total=100, unit="clips", done=40)
+    for _ in range(20):
+        now += 0.1
+        meter.advance()
+    shown = reporter.events[-1]
+    assert len(reporter.events) <= 5  # at most two a second, and the first
+    assert shown.rate == pytest.approx(10)
+    assert shown.eta == pytest.approx((100 - shown.done) / 10)
+    meter.advance(40)
+    assert reporter.events[-1].done == 100

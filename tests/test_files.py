@@ -1,0 +1,112 @@
+"""Writes are whole or not at all, and trouble with the disk has a name."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from fishtune.core import files
+from fishtune.core.errors import StorageError
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_rest(tmp_path: Path) -> None:
+    target = tmp_path / "이름 with space.npy"
+    files.write_bytes(target, b"old")
+    with pytest.raises(RuntimeError), files.atomic_open(target) as file:
+        file.write(b"half of the new")
+        raise RuntimeError
+    assert target.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+@pytest.mark.parametrize(
+    ("number", "message"),
+    [
+        (errno.ENOSPC, "The disk is full: {target} could not be written."),
+        (errno.EDQUOT, "The disk is full: {target} could not be written."),
+        (errno.EROFS, "{target} could not be written: no permission."),
+        (errno.ENOENT, "{target} could not be written: its folder is gone."),
+    ],
+)
+def test_trouble_with_the_disk_is_told_with_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, message: str
+) -> None:
+    def fail(_: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    target = tmp_path / "step_000000010.ckpt"
+    target.write_bytes(b"old")
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(StorageError) as caught:
+        files.write_bytes(target, b"new")
+    assert caught.value.message == message.format(target=target)
+    assert caught.value.hint
+    assert target.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_folder_is_replaced_whole(tmp_path: Path) -> None:
+    target = tmp_path / "protos"
+    with files.atomic_folder(target) as folder:
+        (folder / "00000000.protos").write_bytes(b"one")
+    with files.atomic_folder(target) as folder:
+        (folder / "00000001.protos").write_bytes(b"two")
+    assert [path.name for path in target.iterdir()] == ["00000001.protos"]
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_folder_that_fails_halfway_leaves_the_old_one(tmp_path: Path) -> None:
+    target = tmp_path / "protos"
+    with files.atomic_folder(target) as folder:
+        (folder / "a").write_bytes(b"old")
+    with pytest.raises(KeyboardInterrupt), files.atomic_folder(target) as folder:
+        (folder / "b").write_bytes(b"new")
+        raise KeyboardInterrupt
+    assert [path.name for path in target.iterdir()] == ["a"]
+    assert list(tmp_path.iterdir()) == [target]
+
+
+_KILLED = """
+import os, signal
+from pathlib import Path
+from fishtune.core import files
+target = Path({target!r})
+renames = 0
+rename = Path.rename
+def dying(self, to):
+    global renames
+    renames += 1
+    if renames == {at}:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return rename(self, to)
+Path.rename = dying
+with files.atomic_folder(target) as folder:
+    (folder / "new").write_bytes(b"new")
+"""
+
+
+@pytest.mark.parametrize("at", [1, 2])
+def test_a_kill_between_the_renames_loses_neither_folder(tmp_path: Path, at: int) -> None:
+    target = tmp_path / "protos"
+    with files.atomic_folder(target) as folder:
+        (folder / "old").write_bytes(b"old")
+    program = _KILLED.format(target=str(target), at=at)
+    process = subprocess.run([sys.executable, "-P", "-c", program], check=False)
+    assert process.returncode == -signal.SIGKILL
+    files.recover_folder(target)
+    assert [path.name for path in target.iterdir()] == ["old"]
+    files.sweep_temporary(tmp_path)
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_sweeping_touches_only_our_own_temporary_names(tmp_path: Path) -> None:
+    (tmp_path / ".hidden").write_text("a person's own")
+    files.temporary_path(tmp_path / "x.npy").write_text("left by a kill")
+    files.temporary_path(tmp_path / "protos").mkdir()
+    assert files.sweep_temporary(tmp_path) == 2
+    assert [path.name for path in tmp_path.iterdir()] == [".hidden"]

@@ -1,0 +1,121 @@
+"""The project file: every choice, strict keys, nothing lost on the way through the disk."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from fishtune.core.errors import SettingsError, UsageError
+from fishtune.core.presets import lora_preset, model_preset, preset_names
+from fishtune.core.project import PROJECT_FILE, Project
+
+
+def test_what_was_chosen_survives_the_disk_and_nothing_else_is_written(tmp_path: Path) -> None:
+    project = Project.create(tmp_path / "내 프로젝트", "유나")
+    project.train.max_steps = 300
+    project.dataset.exclude.append("SPK/잡음")
+    project.dataset = project.dataset.model_copy(update={"exclude": ["SPK/잡음"]})
+    project.save()
+    assert project.file.read_text(encoding="utf-8") == (
+        'name = "유나"\n\n[dataset]\nexclude = [\n    "SPK/잡음",\n]\n\n[train]\nmax_steps = 300\n'
+    )
+    assert Project.load(tmp_path / "내 프로젝트") == project
+
+
+def test_paths_are_relative_to_the_project_file(tmp_path: Path) -> None:
+    project = Project.create(tmp_path, "voice", dataset={"path": "recordings"})
+    assert project.extract_settings().data == tmp_path / "recordings"
+    assert project.pack_settings().output == tmp_path / "recordings" / "protos"
+    assert project.train_settings().results == tmp_path / "results"
+    assert project.run_folder == tmp_path / "results" / "voice"
+    absolute = Project.create(tmp_path, "voice", model={"path": "/models/s1"})
+    assert absolute.extract_settings().checkpoint_path == Path("/models/s1/codec.pth")
+
+
+def test_a_typo_lists_what_is_valid_and_all_errors_come_together(tmp_path: Path) -> None:
+    (tmp_path / PROJECT_FILE).write_text(
+        'name = "x"\nlanguage = "ko"\n[train]\nmax_step = 3\nepochs = -1\n', encoding="utf-8"
+    )
+    with pytest.raises(SettingsError) as caught:
+        Project.load(tmp_path)
+    message = caught.value.message
+    assert message.startswith(f"{tmp_path / PROJECT_FILE} has 3 problems: ")
+    assert "train.max_step is not a known key (did you mean max_steps?); valid are lora_config, " in message
+    assert "train.epochs: input should be greater than 0 (it is -1)" in message
+    assert "language is not a known key; valid are name, dataset, model, " in message
+    assert caught.value.exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"name = [", "is not valid TOML"),
+        (b'name = "\xff"', "is not valid TOML"),
+        (b"", "name is missing"),
+        (b'name = "a/b"', "name: string should match pattern"),
+    ],
+)
+def test_a_damaged_project_file_is_named(tmp_path: Path, content: bytes, message: str) -> None:
+    (tmp_path / PROJECT_FILE).write_bytes(content)
+    with pytest.raises(SettingsError, match=message) as caught:
+        Project.load(tmp_path)
+    assert str(tmp_path / PROJECT_FILE) in caught.value.message
+
+
+def test_a_missing_project_file_says_how_to_make_one(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="does not exist") as caught:
+        Project.load(tmp_path)
+    assert "fishtune init" in caught.value.hint
+
+
+def test_a_value_of_the_file_wins_over_the_presets_and_the_presets_over_the_default(tmp_path: Path) -> None:
+    project = Project.create(tmp_path, "v", train={"lora_config": "gentle", "warmup_steps": 3})
+    settings = project.train_settings()
+    assert (settings.learning_rate, settings.warmup_steps) == (1e-5, 3)
+    assert Project.create(tmp_path, "v", train={"lora_config": "r_8_alpha_16"}).train_settings() != settings
+
+
+def test_merging_without_a_chosen_checkpoint_says_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="names no checkpoint to merge") as caught:
+        Project.create(tmp_path, "v").merge_settings()
+    assert "[merge]" in caught.value.hint
+
+
+def test_presets_are_listed_by_rank_and_every_one_is_valid() -> None:
+    names = preset_names("lora")
+    assert names.index("r_8_alpha_16") < names.index("r_16_alpha_16") < names.index("r_64_alpha_64")
+    for name in names:
+        preset = lora_preset(name)
+        assert preset.description
+        assert (preset.method == "full") == (preset.rank == 0)
+    assert model_preset("openaudio-s1-mini").config["num_codebooks"] == 10
+
+
+def test_the_documented_preset_is_the_documented_one() -> None:
+    preset = lora_preset("r_8_alpha_16")
+    assert (preset.rank, preset.alpha, preset.dropout) == (8, 16, 0.01)
+    assert preset.train.semantic_loss_weight == 1.0
+    assert lora_preset("r_16_alpha_16").train.semantic_loss_weight == 0.3
+
+
+def test_a_persons_own_preset_joins_the_list_and_wins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    folder = tmp_path / "fishtune" / "presets" / "lora"
+    folder.mkdir(parents=True)
+    (folder / "mine.toml").write_text('description = "mine"\nrank = 4\nalpha = 4\ntargets = ["output"]\n')
+    (folder / "gentle.toml").write_text('description = "gentler"\nrank = 2\nalpha = 2\n')
+    assert "mine" in preset_names("lora")
+    assert lora_preset("gentle").rank == 2
+    (folder / "mine.toml").write_text('description = "mine"\nrang = 4\n')
+    with pytest.raises(SettingsError, match="preset mine has 1 problem: rang is not a known key"):
+        lora_preset("mine")
+
+
+def test_an_unknown_preset_names_the_near_one() -> None:
+    with pytest.raises(UsageError, match="Did you mean r_8_alpha_16") as caught:
+        lora_preset("r_8_alpha16")
+    assert "r_32_alpha_32" in caught.value.hint
+    with pytest.raises(UsageError):
+        lora_preset("../models/openaudio-s1-mini")
