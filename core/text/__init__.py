@@ -1,0 +1,1 @@
+"""From a transcript to token matrices: cleaning, tokenizer, prompts. Imports no torch."""

@@ -1,0 +1,146 @@
+"""Token matrices: the prompt of generation and the sequences of training, by one builder.
+
+A token matrix is `(K+1, T)` int64: row 0 token ids, rows 1…K the codes of frames, 0 elsewhere. Every part
+of a prompt is tokenised on its own and the ids are joined (formats.md section 3).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import DataError
+from .cleaning import clean_text
+from .tokenizer import IM_END, INTERLEAVE, VOICE, Tokenizer
+
+PromptFormat = Literal["inference", "legacy"]
+IntArray = npt.NDArray[np.int64]
+IGNORED = -100
+"""Label of what carries no loss."""
+
+
+@dataclass(frozen=True)
+class Turn:
+    """An utterance: its transcript and its codes `(K, frames)`."""
+
+    text: str
+    codes: npt.NDArray[np.integer]
+
+
+@dataclass(frozen=True)
+class TrainingSequence:
+    """Inputs and labels `(K+1, T)`; column t of the labels is what column t of the inputs predicts."""
+
+    tokens: IntArray
+    labels: IntArray
+
+
+class _Columns:
+    """Collects the parts of a token matrix."""
+
+    def __init__(self, tokenizer: Tokenizer, num_codebooks: int) -> None:
+        self._tokenizer = tokenizer
+        self._num_codebooks = num_codebooks
+        self._parts: list[IntArray] = []
+
+    def add_text(self, text: str) -> None:
+        ids = self._tokenizer.encode(text)
+        part = np.zeros((self._num_codebooks + 1, len(ids)), dtype=np.int64)
+        part[0] = ids
+        self._parts.append(part)
+
+    def add_codes(self, codes: npt.NDArray[np.integer]) -> None:
+        begin, end = self._tokenizer.semantic_begin_id, self._tokenizer.semantic_end_id
+        if codes.ndim != 2 or codes.shape[0] != self._num_codebooks or codes.shape[1] == 0:
+            raise DataError(
+                f"Codes of shape {codes.shape} do not fit a model with {self._num_codebooks} codebooks.",
+                "Extract the codes again with the codec of this model.",
+            )
+        if codes.min() < 0 or codes[0].max() > end - begin:
+            raise DataError(
+                f"Codes between {codes.min()} and {codes.max()} are outside the model's {end - begin + 1} "
+                "semantic tokens.",
+                "Extract the codes again with the codec of this model.",
+            )
+        wide = codes.astype(np.int64)
+        self._parts.append(np.concatenate([wide[:1] + begin, wide]))
+
+    @property
+    def length(self) -> int:
+        return sum(part.shape[1] for part in self._parts)
+
+    def matrix(self) -> IntArray:
+        return np.concatenate(self._parts, axis=1)
+
+
+def _begin_inference(columns: _Columns, references: Sequence[Turn], text: str) -> None:
+    columns.add_text(INTERLEAVE)
+    for turn in references:
+        _add_speech(columns, turn.text)
+        columns.add_codes(turn.codes)
+        columns.add_text(IM_END)
+    _add_speech(columns, text)
+
+
+def _add_speech(columns: _Columns, text: str) -> None:
+    columns.add_text("<|speaker:0|>")
+    columns.add_text(_spoken(text))
+
+
+def _begin_legacy(columns: _Columns, text: str) -> None:
+    columns.add_text("Speak out the provided text.")
+    columns.add_text("<|speaker:user|> ")
+    columns.add_text(_spoken(text))
+    columns.add_text(IM_END)
+    columns.add_text(f"<|speaker:assistant|> {VOICE}")
+
+
+def _spoken(text: str) -> str:
+    # Cleaning alone may leave a space where an emoji was; with the ends stripped, cleaning a text once (typed
+    # at synthesis) or twice (packed, then trained on) gives the same tokens.
+    return clean_text(text).strip()
+
+
+def inference_prompt(
+    tokenizer: Tokenizer, references: Sequence[Turn], text: str, num_codebooks: int
+) -> IntArray:
+    """Return the prompt `(K+1, T)` after which the model speaks `text` in the references' voice.
+
+    Raises:
+        DataError: the codes of a reference do not fit.
+    """
+    columns = _Columns(tokenizer, num_codebooks)
+    _begin_inference(columns, references, text)
+    return columns.matrix()
+
+
+def training_sequence(
+    tokenizer: Tokenizer,
+    prompt_format: PromptFormat,
+    references: Sequence[Turn],
+    target: Turn,
+    num_codebooks: int,
+) -> TrainingSequence:
+    """Return inputs and labels of one sample: the prompt, then the target's codes and `<|im_end|>`.
+
+    Loss falls on the target's codes and its `<|im_end|>` only. The format `legacy` takes no references.
+
+    Raises:
+        DataError: the codes of the target or of a reference do not fit.
+    """
+    columns = _Columns(tokenizer, num_codebooks)
+    if prompt_format == "inference":
+        _begin_inference(columns, references, target.text)
+    else:
+        _begin_legacy(columns, target.text)
+    prompt_length = columns.length
+    columns.add_codes(target.codes)
+    columns.add_text(IM_END)
+    matrix = columns.matrix()
+    labels = np.full_like(matrix, IGNORED)
+    labels[:, prompt_length:] = matrix[:, prompt_length:]
+    return TrainingSequence(tokens=matrix[:, :-1], labels=labels[:, 1:])
