@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from .fake_nvml import fake_nvml, fake_nvml_library  # noqa: F401 - fixtures
+
 # Two pytest workers share two cores; more threads than that only fight.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")

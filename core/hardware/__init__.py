@@ -1,0 +1,1 @@
+"""GPUs and their memory: what is there, what a run needs, what fits."""
