@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_ROOT_USER_ACTION := ignore
 
-.PHONY: demo test test-slow check format clean install
+.PHONY: demo test test-slow check format clean install proto
 
 demo: install
 	$(BIN)/fishtune demo
@@ -38,3 +38,11 @@ format: install
 
 clean:
 	rm -rf build .pytest_cache .mypy_cache .ruff_cache
+
+# After a change of core/packing/text_data.proto. The path inside build/typed becomes the file's registered
+# name, so that it cannot clash with an installed fish-speech.
+proto: install
+	mkdir -p build/typed/fishtune
+	ln -sfn ../../../core build/typed/fishtune/core
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m grpc_tools.protoc -I build/typed \
+		--python_out=build/typed --mypy_out=build/typed fishtune/core/packing/text_data.proto
