@@ -11,7 +11,7 @@ import typer
 from typer.main import get_command
 
 from ..errors import FishtuneError, StopRequested
-from . import presets
+from . import gpus, presets
 from .console import print_error
 
 app = typer.Typer(
@@ -24,6 +24,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
+app.command("gpus")(gpus.gpus)
 app.command("presets")(presets.presets)
 
 

@@ -121,7 +121,9 @@ _Choice = tuple[Gpu, MigDevice | None]
 def _cuda_order(gpus: list[Gpu], environment: Mapping[str, str]) -> tuple[list[Gpu], bool, str]:
     if environment.get("CUDA_DEVICE_ORDER") == "PCI_BUS_ID":
         return gpus, True, "CUDA_DEVICE_ORDER=PCI_BUS_ID: CUDA counts as NVML does."
-    if len({gpu.name for gpu in gpus}) <= 1:
+    if len(gpus) <= 1:
+        return gpus, True, "It is the only usable GPU." if gpus else "There is no usable GPU."
+    if len({gpu.name for gpu in gpus}) == 1:
         return gpus, True, "All GPUs are alike: CUDA counts them by PCI address, as NVML does."
     fastest_first = sorted(gpus, key=lambda gpu: -(gpu.speed or 0))
     return (
