@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -28,3 +32,29 @@ def _private_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.
     monkeypatch.setenv("HOME", str(home))
     for name in ("CONFIG", "STATE", "CACHE", "DATA"):
         monkeypatch.setenv(f"XDG_{name}_HOME", str(home / name.lower()))
+
+
+@pytest.fixture
+def model_directory(tmp_path: Path) -> Callable[..., Path]:
+    """Write checkpoint directories shaped as `golden/base`, random, with other keys of `config.json`."""
+
+    def write(name: str = "model", **changes: Any) -> Path:
+        # Imported here: tests that need no model must not load torch.
+        import torch
+        from fishtune.core.model.checkpoint import build_model, save_model
+        from fishtune.core.model.config import DualARConfig
+        from fishtune.core.text.tokenizer import Tokenizer
+
+        directory = tmp_path / name
+        shutil.copytree(GOLDEN / "base", directory)
+        content = json.loads((directory / "config.json").read_text(encoding="utf-8")) | changes
+        (directory / "config.json").write_text(json.dumps(content), encoding="utf-8")
+        model = build_model(DualARConfig.from_dict(content), Tokenizer.from_directory(directory), directory)
+        model = model.to_empty(device="cpu")
+        generator = torch.Generator().manual_seed(0)
+        for key, weight in model.named_parameters():
+            torch.nn.init.normal_(weight, 1.0 if "norm" in key else 0.0, 0.1, generator=generator)
+        save_model(model, directory)
+        return directory
+
+    return write

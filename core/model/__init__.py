@@ -1,0 +1,1 @@
+"""The DualAR transformer: configuration, modules, and the weights' file format apart."""

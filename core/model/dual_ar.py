@@ -1,0 +1,187 @@
+"""The DualAR transformer: a slow one over the sequence, a fast one over the codes of each frame.
+
+`B` batch, `T` columns of a token matrix, `K` codebooks, `N` frames, `D` channels of the slow and `C` of
+the fast transformer, `V` vocabulary, `S` codebook size. Training and generation use the same methods:
+`embed`, the blocks, `token_logits`, `fast_input`, `fast_embed`. Arithmetic and state-dict names: formats.md
+section 2.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Literal, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
+
+from ..nn import Attention, FeedForward, KeyValueCache, RMSNorm, rotary_table
+from .config import DualARConfig, TransformerConfig
+
+Checkpointing = Literal["none", "blocks"]
+
+
+class TransformerBlock(nn.Module):
+    """Pre-norm attention and feed-forward, each added to its input."""
+
+    def __init__(self, config: TransformerConfig) -> None:
+        super().__init__()
+        self.attention = Attention(
+            config.dim,
+            config.n_head,
+            config.n_local_heads,
+            config.head_dim,
+            qkv_bias=config.qkv_bias,
+            o_bias=config.o_bias,
+            qk_norm=config.qk_norm,
+            norm_eps=config.norm_eps,
+        )
+        self.feed_forward = FeedForward(config.dim, config.intermediate_size)
+        self.attention_norm = RMSNorm(config.dim, config.norm_eps)
+        self.ffn_norm = RMSNorm(config.dim, config.norm_eps)
+
+    def forward(
+        self, x: Tensor, rotary: Tensor, cache: KeyValueCache | None = None, start: int = 0
+    ) -> Tensor:
+        """Return `(B, T, D)`; `cache` and `start` as in `Attention`."""
+        h = x + self.attention(self.attention_norm(x), rotary, cache=cache, start=start)
+        return cast(Tensor, h + self.feed_forward(self.ffn_norm(h)))
+
+
+class DualAR(nn.Module):
+    """The model whose weights `model.pth` holds.
+
+    Attributes:
+        semantic_begin_id, semantic_end_id: ids of the semantic tokens of the lowest and highest code; they
+            come from the tokenizer and decide which columns carry codes.
+        checkpointing: `blocks` recomputes every block in the backward pass instead of keeping its
+            activations (non-reentrant, so gradients reach adapters below frozen embeddings).
+    """
+
+    def __init__(self, config: DualARConfig, semantic_begin_id: int, semantic_end_id: int) -> None:
+        super().__init__()
+        self.config = config
+        self.semantic_begin_id, self.semantic_end_id = semantic_begin_id, semantic_end_id
+        self.checkpointing: Checkpointing = "none"
+
+        self.embeddings = nn.Embedding(config.vocab_size, config.dim)
+        self.codebook_embeddings = nn.Embedding(config.codebook_size * config.num_codebooks, config.dim)
+        self.layers = nn.ModuleList(TransformerBlock(config.slow) for _ in range(config.n_layer))
+        self.norm = RMSNorm(config.dim, config.norm_eps)
+        self.output = (
+            None if config.tie_word_embeddings else nn.Linear(config.dim, config.vocab_size, bias=False)
+        )
+
+        self.fast_project_in = (
+            nn.Linear(config.dim, config.fast_dim) if config.fast_dim != config.dim else None
+        )
+        self.fast_embeddings = nn.Embedding(config.codebook_size, config.fast_dim)
+        self.fast_layers = nn.ModuleList(TransformerBlock(config.fast) for _ in range(config.n_fast_layer))
+        self.fast_norm = RMSNorm(config.fast_dim, config.norm_eps)
+        self.fast_output = nn.Linear(config.fast_dim, config.codebook_size, bias=False)
+
+        # Tables, not weights: never in a checkpoint.
+        slow_table = rotary_table(config.max_seq_len, config.head_dim, config.rope_base)
+        fast_table = rotary_table(config.num_codebooks, config.fast_head_dim, config.rope_base)
+        offsets = torch.arange(config.num_codebooks, device="cpu") * config.codebook_size
+        self.rotary: Tensor
+        self.fast_rotary: Tensor
+        self.codebook_offsets: Tensor
+        self.register_buffer("rotary", slow_table, persistent=False)
+        self.register_buffer("fast_rotary", fast_table, persistent=False)
+        self.register_buffer("codebook_offsets", offsets[:, None], persistent=False)
+
+    def is_semantic(self, tokens: Tensor) -> Tensor:
+        """Return where token ids (or labels) are semantic tokens, same shape, bool."""
+        return (tokens >= self.semantic_begin_id) & (tokens <= self.semantic_end_id)
+
+    def embed(self, tokens_BKT: Tensor) -> Tensor:
+        """Return the embedding `(B, T, D)` of a token matrix `(B, K+1, T)`.
+
+        Semantic columns add the embeddings of their K codes; with `scale_codebook_embeddings` their sum is
+        divided by √(K+1).
+        """
+        tokens_BT, codes_BKT = tokens_BKT[:, 0], tokens_BKT[:, 1:]
+        semantic_BT1 = self.is_semantic(tokens_BT)[..., None]
+        text_BTD = self.embeddings(tokens_BT)
+        # One codebook at a time: all at once would hold (B, K, T, D).
+        codes_BTD = torch.zeros_like(text_BTD)
+        for codebook in range(self.config.num_codebooks):
+            codes_BTD = codes_BTD + self.codebook_embeddings(
+                codes_BKT[:, codebook] + self.codebook_offsets[codebook]
+            )
+        x_BTD = text_BTD + codes_BTD.masked_fill(~semantic_BT1, 0)
+        if self.config.scale_codebook_embeddings:
+            x_BTD = torch.where(semantic_BT1, x_BTD / math.sqrt(self.config.num_codebooks + 1), x_BTD)
+        return cast(Tensor, x_BTD)
+
+    def slow(
+        self,
+        tokens_BKT: Tensor,
+        caches: Sequence[KeyValueCache] | None = None,
+        start: int = 0,
+    ) -> Tensor:
+        """Return the slow hidden state `(B, T, D)`, before the final norm.
+
+        Args:
+            caches: one a layer, with the columns before `start`; None = no columns came before.
+            start: position of the first column.
+        """
+        rotary = self.rotary[start : start + tokens_BKT.shape[-1]]
+        return self._run(self.layers, self.embed(tokens_BKT), rotary, caches, start)
+
+    def token_logits(self, hidden: Tensor) -> Tensor:
+        """Return the logits `(…, V)` of row 0 from slow hidden states `(…, D)`."""
+        normalised = self.norm(hidden)
+        if self.output is None:
+            return F.linear(normalised, self.embeddings.weight)
+        return cast(Tensor, self.output(normalised))
+
+    def fast_input(self, hidden: Tensor) -> Tensor:
+        """Return what the fast transformer reads first, `(…, C)`, from slow hidden states `(…, D)`."""
+        if self.config.norm_fastlayer_input:
+            hidden = self.norm(hidden)
+        return hidden if self.fast_project_in is None else cast(Tensor, self.fast_project_in(hidden))
+
+    def fast(
+        self,
+        x_NKC: Tensor,
+        caches: Sequence[KeyValueCache] | None = None,
+        start: int = 0,
+    ) -> Tensor:
+        """Return the fast transformer's logits `(N, positions, S)` for inputs `(N, positions, C)`.
+
+        Position 0 holds `fast_input`, position i ≥ 1 `fast_embeddings` of code i − 1; the logits at position
+        i predict code i. `caches` and `start` as in `slow`.
+        """
+        rotary = self.fast_rotary[start : start + x_NKC.shape[1]]
+        hidden = self._run(self.fast_layers, x_NKC, rotary, caches, start)
+        return cast(Tensor, self.fast_output(self.fast_norm(hidden)))
+
+    def fast_logits(self, fast_input_ND: Tensor, codes_NK: Tensor) -> Tensor:
+        """Return the logits `(N, K, S)` of all codes of N frames, each given the codes before it.
+
+        Args:
+            fast_input_ND: `fast_input` of the columns that predict the frames, `(N, C)`.
+            codes_NK: the frames' codes; the last is only predicted, never read.
+        """
+        earlier_NKC = self.fast_embeddings(codes_NK[:, :-1])
+        return self.fast(torch.cat([fast_input_ND[:, None].type_as(earlier_NKC), earlier_NKC], dim=1))
+
+    def _run(
+        self,
+        layers: nn.ModuleList,
+        x: Tensor,
+        rotary: Tensor,
+        caches: Sequence[KeyValueCache] | None,
+        start: int,
+    ) -> Tensor:
+        recompute = self.checkpointing == "blocks" and self.training and torch.is_grad_enabled()
+        for number, layer in enumerate(layers):
+            if recompute:
+                x = cast(Tensor, checkpoint(layer, x, rotary, use_reentrant=False))
+            else:
+                x = layer(x, rotary, caches[number] if caches is not None else None, start)
+        return x
