@@ -157,7 +157,10 @@ class DualAR(nn.Module):
         i predict code i. `caches` and `start` as in `slow`.
         """
         rotary = self.fast_rotary[start : start + x_NKC.shape[1]]
-        hidden = self._run(self.fast_layers, x_NKC, rotary, caches, start)
+        return self.codebook_logits(self._run(self.fast_layers, x_NKC, rotary, caches, start))
+
+    def codebook_logits(self, hidden: Tensor) -> Tensor:
+        """Return the logits `(…, S)` of a code from fast hidden states `(…, C)`."""
         return cast(Tensor, self.fast_output(self.fast_norm(hidden)))
 
     def fast_logits(self, fast_input_ND: Tensor, codes_NK: Tensor) -> Tensor:
@@ -167,8 +170,13 @@ class DualAR(nn.Module):
             fast_input_ND: `fast_input` of the columns that predict the frames, `(N, C)`.
             codes_NK: the frames' codes; the last is only predicted, never read.
         """
+        return self.codebook_logits(self.fast_hidden(fast_input_ND, codes_NK))
+
+    def fast_hidden(self, fast_input_ND: Tensor, codes_NK: Tensor) -> Tensor:  # noqa: N803
+        """Return the fast hidden states `(N, K, C)` behind `fast_logits`, before the final norm."""
         earlier_NKC = self.fast_embeddings(codes_NK[:, :-1])
-        return self.fast(torch.cat([fast_input_ND[:, None].type_as(earlier_NKC), earlier_NKC], dim=1))
+        x_NKC = torch.cat([fast_input_ND[:, None].type_as(earlier_NKC), earlier_NKC], dim=1)
+        return self._run(self.fast_layers, x_NKC, self.fast_rotary[: x_NKC.shape[1]], None, 0)
 
     def _run(
         self,
