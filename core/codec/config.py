@@ -1,0 +1,163 @@
+"""Shape of a codec: the keys of `codec_config.json` and of `presets/codec/NAME.toml`.
+
+The weights' file carries no configuration. A checkpoint directory may hold a `codec_config.json` beside
+`codec.pth`; otherwise the shape is the preset that the person names (formats.md section 4). No torch here.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+from pydantic import ConfigDict, Field, NonNegativeInt, PositiveInt, model_validator
+
+from ..errors import CheckpointError
+from ..presets import read_preset
+from ..validation import Table, parse
+
+CONFIG_FILE = "codec_config.json"
+MAX_FRAMES = 4096
+"""The longest clip, in frames: what the published model's rotary tables cover."""
+
+
+class _Shape(Table):
+    model_config = ConfigDict(frozen=True)
+
+
+class QuantizerConfig(_Shape):
+    """Residual vector quantizer with one semantic codebook in front."""
+
+    input_dim: PositiveInt
+    """Channels of the latent; the encoder's last width."""
+    n_codebooks: PositiveInt
+    """Residual codebooks, the semantic one not counted."""
+    codebook_size: PositiveInt
+    """Entries of each residual codebook."""
+    semantic_codebook_size: PositiveInt
+    """Entries of the semantic codebook."""
+    codebook_dim: PositiveInt
+    """Channels in which the nearest entry is sought."""
+    downsample_factor: list[PositiveInt]
+    """Strides between the encoder's positions and the frames."""
+
+
+class TransformerConfig(_Shape):
+    """A causal transformer over channels-first sequences that sees a limited past."""
+
+    n_layer: PositiveInt
+    n_head: PositiveInt
+    dim: PositiveInt
+    intermediate_size: PositiveInt
+    """Hidden width of the feed-forward."""
+    head_dim: PositiveInt = 64
+    window_size: PositiveInt
+    """Positions that one position sees, itself included."""
+    rope_base: float = Field(default=10_000, gt=1)
+    norm_eps: float = Field(default=1e-5, gt=0)
+
+
+class CodecConfig(_Shape):
+    """Shape of a whole codec. Rates and factors are strides; their product is one frame."""
+
+    sample_rate: PositiveInt
+    """Hz."""
+    encoder_dim: PositiveInt
+    """Channels after the first convolution; they double with every rate."""
+    encoder_rates: list[PositiveInt] = Field(min_length=1)
+    encoder_transformer_layers: list[NonNegativeInt]
+    """Transformer layers after each rate."""
+    encoder_transformer_window: PositiveInt
+    """Positions that one position of the encoder's transformers sees."""
+    encoder_transformer_head_dim: PositiveInt
+    decoder_dim: PositiveInt
+    """Channels before the first rate of the decoder; they halve with every rate."""
+    decoder_rates: list[PositiveInt] = Field(min_length=1)
+    decoder_transformer_layers: list[int] = []
+    """Only zeros: no published codec has transformers there, and none is specified."""
+    quantizer: QuantizerConfig
+    quantizer_transformer: TransformerConfig
+    """Of the two transformers around the quantizer."""
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> CodecConfig:
+        rates, layers = self.encoder_rates, self.encoder_transformer_layers
+        widths = [self.encoder_dim * 2 ** (number + 1) for number in range(len(rates))]
+        head, latent, halvings = self.encoder_transformer_head_dim, widths[-1], 2 ** len(self.decoder_rates)
+        faults = []
+        if len(layers) != len(rates):
+            faults.append(f"encoder_transformer_layers needs {len(rates)} numbers, one for each encoder rate")
+        if any(width % head for width, count in zip(widths, layers, strict=False) if count):
+            faults.append(f"the encoder's transformers need widths divisible by {head}")
+        if any(self.decoder_transformer_layers):
+            faults.append("decoder_transformer_layers must be zeros")
+        if math.prod(self.decoder_rates) != math.prod(rates):
+            faults.append("decoder_rates must multiply to the same as encoder_rates")
+        if self.decoder_dim % halvings:
+            faults.append(f"decoder_dim must be divisible by {halvings}")
+        if self.quantizer.input_dim != latent:
+            faults.append(f"quantizer.input_dim must be the encoder's last width, {latent}")
+        if self.quantizer_transformer.dim != self.quantizer.input_dim:
+            faults.append("quantizer_transformer.dim must be quantizer.input_dim")
+        if faults:
+            raise ValueError("; ".join(faults))
+        return self
+
+    @property
+    def hop_length(self) -> int:
+        """Samples between two positions of the encoder's output."""
+        return math.prod(self.encoder_rates)
+
+    @property
+    def frame_length(self) -> int:
+        """Samples of one frame of codes."""
+        return self.hop_length * math.prod(self.quantizer.downsample_factor)
+
+    @property
+    def frame_rate(self) -> float:
+        """Frames a second."""
+        return self.sample_rate / self.frame_length
+
+    @property
+    def codebook_sizes(self) -> list[int]:
+        """Entries of each codebook, the semantic one first."""
+        residual = self.quantizer
+        return [residual.semantic_codebook_size] + [residual.codebook_size] * residual.n_codebooks
+
+    @property
+    def max_seconds(self) -> float:
+        """Length of the longest clip that can be encoded."""
+        return MAX_FRAMES / self.frame_rate
+
+    def frames(self, samples: int) -> int:
+        """Return how many frames `samples` samples make; the last may be padded."""
+        return -(-samples // self.frame_length)
+
+
+def codec_config(weights: Path, preset: str) -> CodecConfig:
+    """Return the shape of the codec in the file `weights` (`codec.pth`).
+
+    Args:
+        preset: of `presets/codec`, where no `codec_config.json` lies beside the file.
+
+    Raises:
+        CheckpointError: `codec_config.json` cannot be read.
+        SettingsError: it, or the preset, has wrong keys or values.
+        UsageError: there is no such preset.
+    """
+    beside = weights.parent / CONFIG_FILE
+    if not beside.is_file():
+        return parse(CodecConfig, read_preset("codec", preset), config_origin(weights, preset))
+    try:
+        content = json.loads(beside.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(
+            f"{beside} cannot be read: {error}.", "Copy it again from where the checkpoint came."
+        ) from error
+    return parse(CodecConfig, content, str(beside))
+
+
+def config_origin(weights: Path, preset: str) -> str:
+    """Return where `codec_config` takes the shape from, in words."""
+    beside = weights.parent / CONFIG_FILE
+    return str(beside) if beside.is_file() else f"the codec preset {preset}"

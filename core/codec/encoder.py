@@ -1,0 +1,91 @@
+"""Waveform to latent: strided causal convolutions, and transformers where the configuration says so."""
+
+from __future__ import annotations
+
+from typing import cast
+
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
+
+from .chunks import in_chunks, input_context
+from .config import CodecConfig, TransformerConfig
+from .layers import DILATIONS, CausalConv1d, ResidualUnit, Snake
+from .transformer import WindowedTransformer
+
+CHUNK_SAMPLES = 1 << 17
+"""Samples that go through the convolutions at once: 3 s, 34 MB for each of a few tensors at full rate."""
+
+
+class Encoder(nn.Module):
+    """The convolutional encoder."""
+
+    def __init__(self, config: CodecConfig) -> None:
+        super().__init__()
+        width = config.encoder_dim
+        blocks: list[nn.Module] = [CausalConv1d(1, width, 7)]
+        for rate, layers in zip(config.encoder_rates, config.encoder_transformer_layers, strict=True):
+            width *= 2
+            blocks.append(EncoderBlock(width, rate, _transformer(config, width, layers) if layers else None))
+        self.block = nn.Sequential(*blocks, Snake(width), CausalConv1d(width, config.quantizer.input_dim, 3))
+
+    def forward(self, clips: list[Tensor]) -> Tensor:
+        """Return the latents `(B, latent, T)` of B waveforms, zero-padded before the transformers.
+
+        Up to the first transformer every clip goes alone and in chunks of time: these convolutions need
+        most of the memory (64 channels at full rate are 11 MB a second, a tensor) and one clip fills a
+        device; so a batch costs them neither padding nor memory. The transformers take the whole batch.
+
+        Args:
+            clips: waveforms `(1, 1, samples)`, each a multiple of one frame long.
+        """
+        front, rest = self._split()
+        context, unit = input_context(front), _stride(front)
+        latents = [in_chunks(front, clip, chunk=CHUNK_SAMPLES, context=context, unit=unit) for clip in clips]
+        if len(latents) == 1:
+            return cast(Tensor, rest(latents[0]))
+        return cast(Tensor, rest(pad_sequence([x[0].mT for x in latents], batch_first=True).mT))
+
+    def _split(self) -> tuple[nn.Sequential, nn.Sequential]:
+        """Return the layers before the first transformer, and the others."""
+        layers: list[nn.Module] = []
+        for part in self.block:
+            layers += part.block if isinstance(part, EncoderBlock) else [part]
+        kinds = [isinstance(layer, WindowedTransformer) for layer in layers]
+        cut = kinds.index(True) if True in kinds else len(layers)
+        return nn.Sequential(*layers[:cut]), nn.Sequential(*layers[cut:])
+
+
+class EncoderBlock(nn.Module):
+    """Residual units, a strided convolution that doubles the channels, and perhaps a transformer."""
+
+    def __init__(self, width: int, rate: int, transformer: WindowedTransformer | None) -> None:
+        super().__init__()
+        self.block = nn.Sequential(
+            *(ResidualUnit(width // 2, dilation) for dilation in DILATIONS),
+            Snake(width // 2),
+            CausalConv1d(width // 2, width, 2 * rate, stride=rate),
+        )
+        if transformer is not None:
+            self.block.append(transformer)
+
+
+def _transformer(config: CodecConfig, width: int, layers: int) -> WindowedTransformer:
+    return WindowedTransformer(
+        TransformerConfig(
+            n_layer=layers,
+            n_head=width // config.encoder_transformer_head_dim,
+            dim=width,
+            intermediate_size=3 * width,
+            head_dim=config.encoder_transformer_head_dim,
+            window_size=config.encoder_transformer_window,
+        )
+    )
+
+
+def _stride(layers: nn.Module) -> int:
+    """Return how many inputs make one output."""
+    stride = 1
+    for layer in layers.modules():
+        if isinstance(layer, CausalConv1d):
+            stride *= layer.stride
+    return stride
