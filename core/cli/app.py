@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import sys
+from collections.abc import Callable
 from importlib.metadata import version
-from typing import Annotated
+from typing import Annotated, Any
 
-import click
 import typer
 from typer.main import get_command
 
 from ..errors import FishtuneError, StopRequested
-from . import gpus, presets
-from .console import print_error
+from . import gpus, presets, running
+from .console import err, print_error
 
 app = typer.Typer(
     name="fishtune",
@@ -24,6 +23,29 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
+start = typer.Typer(
+    help="Start a stage as a job of its own: it goes on when this terminal closes.\n\n"
+    "Takes what the stage's own command takes, for example: fishtune start extract data --batch-size 8",
+    no_args_is_help=True,
+)
+app.add_typer(start, name="start", rich_help_panel="Jobs")
+
+
+@start.callback()
+def _start(context: typer.Context) -> None:
+    token = running.detached.set(True)
+    context.call_on_close(lambda: running.detached.reset(token))
+
+
+def add_stage(name: str, command: Callable[..., Any]) -> None:
+    """Make a stage's command known: in the foreground as `fishtune NAME`, detached as `fishtune start NAME`.
+
+    The command runs its stage through `running.run_stage`, which knows the difference.
+    """
+    app.command(name, rich_help_panel="Stages")(command)
+    start.command(name)(command)
+
+
 app.command("gpus")(gpus.gpus)
 app.command("presets")(presets.presets)
 
@@ -46,19 +68,14 @@ def _root(
 def run(arguments: list[str] | None = None) -> int:
     """Run the command line and return its exit code: 0 done, 1 failed or stopped, 2 wrong use."""
     try:
-        code = get_command(app).main(args=arguments, prog_name="fishtune", standalone_mode=False)
-        return code if isinstance(code, int) else 0
+        # Standalone: typer itself explains wrong use (exit 2) and always ends with SystemExit.
+        get_command(app).main(args=arguments, prog_name="fishtune")
     except FishtuneError as error:
         print_error(error)
         return error.exit_code
     except StopRequested as stop:
-        print(f"Stopped. {stop.saved}".rstrip(), file=sys.stderr)  # noqa: T201
+        err.print(f"Stopped. {stop.saved}".rstrip())
         return 1
-    except click.exceptions.Exit as exit_request:
-        return exit_request.exit_code
-    except click.ClickException as error:
-        error.show()
-        return 2
-    except (click.Abort, KeyboardInterrupt):
-        print("Stopped.", file=sys.stderr)  # noqa: T201
-        return 1
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else 0
+    return 0

@@ -1,0 +1,91 @@
+"""Running a stage from a command: in the foreground, or detached under `fishtune start`."""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+from pathlib import Path
+from typing import Any
+
+from ..errors import SettingsError
+from ..jobs.execute import is_first_rank, run_job, run_rank
+from ..jobs.record import Place
+from ..jobs.start import new_job, start_job
+from ..project import PROJECT_FILE, Project
+from ..settings import TrainSettings
+from ..stages import STAGES, StageName
+from ..validation import Table
+from .console import err, out, print_json
+from .display import display_events
+
+detached: ContextVar[bool] = ContextVar("detached", default=False)
+"""Whether stages are started as jobs of their own: set by `fishtune start`."""
+
+
+def run_stage(
+    stage: StageName | str, settings: Table, *, json: bool = False, place: Place | None = None
+) -> dict[str, Any] | None:
+    """Run a stage to its end with its progress on the terminal; under `fishtune start` only start it.
+
+    Every run is a job: `fishtune jobs` lists it, others can watch and stop it, and its log is kept. Ctrl+C
+    or SIGTERM asks the stage to stop at its next safe point, a second one ends it at once.
+
+    Args:
+        json: show no progress and write the result (or the started job) to standard output as JSON.
+        place: where the job belongs; None = where `default_place` says.
+
+    Returns:
+        The result's model as JSON, or None where the command has nothing more to show: the stage was
+        started detached, or this process is a further rank of a distributed run.
+
+    Raises:
+        FishtuneError: the stage failed.
+        StopRequested: it was stopped.
+    """
+    name = StageName(stage)
+    if not is_first_rank():
+        run_rank(STAGES[name], settings)
+        return None
+    place = place or default_place(settings)
+    if detached.get():
+        job = start_job(name, settings, place)
+        if json:
+            print_json({"job": job.id, "folder": str(job.folder)})
+        else:
+            out.print(f"Started job {job.id}. It goes on when this terminal closes.")
+            out.print(f"  watch:  fishtune attach {job.id}\n  stop:   fishtune stop {job.id}")
+        return None
+    with new_job(name, settings, place) as (job, _), display_events(quiet=json) as show:
+        summary = run_job(job, [show], redirect=True)
+    if json:
+        print_json(summary)
+    return summary
+
+
+def default_place(settings: Table | None = None) -> Place:
+    """Return where jobs belong: to the run that training names, else to the project around this folder.
+
+    Outside of any project they go to `results/` in this folder, under the folder's own name.
+    """
+    if isinstance(settings, TrainSettings):
+        return Place(results=settings.results.absolute(), project=settings.project)
+    project = find_project()
+    if project is not None:
+        return Place(results=project.results, project=project.name)
+    here = Path.cwd()
+    return Place(results=here / "results", project=here.name or "fishtune")
+
+
+def find_project() -> Project | None:
+    """Return the project of this folder or the nearest one above it, or None.
+
+    A project file that cannot be read counts as none here, with a warning: a stage's own flags suffice.
+    """
+    here = Path.cwd()
+    for folder in (here, *here.parents):
+        if (folder / PROJECT_FILE).is_file():
+            try:
+                return Project.load(folder)
+            except SettingsError as error:
+                err.print(f"warning: {error.message}")
+                return None
+    return None

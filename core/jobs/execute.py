@@ -1,0 +1,171 @@
+"""Running a stage in this process as a job, in the foreground or detached alike."""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import os
+import sys
+import traceback
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..errors import FishtuneError, StopRequested
+from ..events import Failed, Finished, Reporter, Started, Stopped
+from ..files import storage_errors
+from ..stages import STAGES, Stage, StageName
+from ..validation import Table, parse
+from .failures import explain
+from .lines import LogFile
+from .process import ProcessIdentity, end_children
+from .record import Job, Place
+from .signals import watch_signals
+from .writer import EventWriter, JobReporter, Listener
+
+_ENDED_AT_ONCE = "Ended at once as asked; what was saved before is kept. Starting again goes on from there."
+_active: list[EventWriter] = []
+
+
+def is_first_rank() -> bool:
+    """Return whether this process is the one that speaks for all ranks of a distributed run.
+
+    torchrun and Lightning start one process a device and tell each its rank in the environment. Only
+    the first has a job; the others run the same stage without one.
+    """
+    names = ("RANK",) if "RANK" in os.environ else ("NODE_RANK", "LOCAL_RANK")
+    return all(os.environ.get(name, "0") == "0" for name in names)
+
+
+def lock_paths(place: Place, stage: Stage, settings: Table) -> list[Path]:
+    """Return the files whose locks a run needs: the project's for this stage, and the written folder's.
+
+    The second keeps two projects from writing the same folder. It lies beside that folder, because some
+    stages replace the folder whole; in it where the folder is the root of a disk.
+    """
+    paths = [place.jobs / "locks" / f"{stage.name}.lock"]
+    written = stage.written_folder(settings)
+    if written is not None:
+        folder = written.absolute()
+        folder = folder.resolve() if folder.exists() else folder
+        beside = folder.with_name(f".fishtune-{folder.name}.{stage.name}.lock")
+        inside = folder / f".fishtune.{stage.name}.lock"
+        parent_is_writable = os.access(folder.parent, os.W_OK) or not folder.exists()
+        paths.append(beside if parent_is_writable and not folder.is_mount() else inside)
+    return paths
+
+
+def run_job(
+    job: Job, listeners: Sequence[Listener] = (), *, redirect: bool, asked_by: Reporter | None = None
+) -> dict[str, Any]:
+    """Run a job's stage in this process to its end and return the summary of its result.
+
+    The caller holds the locks. Exactly one last event is written, whatever happens.
+
+    Args:
+        listeners: are given every event too.
+        redirect: whether this process's output goes to the job's log meanwhile.
+        asked_by: a reporter whose request to stop counts for this job too (a chain of stages).
+
+    Raises:
+        FishtuneError: the stage failed; an unforeseen exception arrives as one too.
+        StopRequested: the stage was asked to stop and has saved.
+    """
+    with storage_errors(job.folder):
+        job.write(process=ProcessIdentity.of(os.getpid()))
+        writer = EventWriter(job.events_path)
+    reporter = _LinkedReporter(writer, [LogFile(job.log_path), *listeners], asked_by)
+    _active.append(writer)
+    try:
+        output = _output_to(job.log_path) if redirect else contextlib.nullcontext()
+        with output, watch_signals(reporter.request_stop, _end_now):
+            return _run(job, reporter)
+    finally:
+        _active.remove(writer)
+        writer.close()
+
+
+class _LinkedReporter(JobReporter):
+    def __init__(self, writer: EventWriter, listeners: Sequence[Listener], asked_by: Reporter | None) -> None:
+        super().__init__(writer, listeners)
+        self._asked_by = asked_by
+
+    @property
+    def stop_requested(self) -> bool:
+        return super().stop_requested or (self._asked_by is not None and self._asked_by.stop_requested)
+
+
+def _run(job: Job, reporter: JobReporter) -> dict[str, Any]:
+    record = job.record
+    if not faulthandler.is_enabled():
+        faulthandler.enable(file=2)  # a crash of native code leaves its signal in the log
+    reporter.emit(Started(stage=record.stage, settings=record.settings, resumed_from=record.resumed_from))
+    try:
+        stage = STAGES[StageName(record.stage)]
+        settings = parse(stage.settings_model(), record.settings, f"job {job.id}")
+        summary = stage.run(settings, reporter).model_dump(mode="json")
+    except StopRequested as stop:
+        reporter.emit(Stopped(saved=stop.saved))
+        raise
+    except KeyboardInterrupt as interrupt:
+        reporter.emit(Stopped())
+        raise StopRequested from interrupt
+    except BaseException as error:
+        _log_traceback(job.log_path)
+        explained = explain(error)
+        reporter.emit(
+            Failed(error=_class_name(error, explained), message=explained.message, hint=explained.hint)
+        )
+        if explained is error:
+            raise
+        raise explained from error
+    reporter.emit(Finished(summary=summary))
+    return summary
+
+
+def run_rank(stage: Stage, settings: Table) -> None:
+    """Run a rank other than the first of a distributed run: it has no job, only the same signals."""
+    reporter = Reporter()
+    with watch_signals(reporter.request_stop, _end_now):
+        stage.run(settings, reporter)
+
+
+def _class_name(error: BaseException, explained: FishtuneError) -> str:
+    return type(error if type(explained) is FishtuneError else explained).__name__
+
+
+def _log_traceback(path: Path) -> None:
+    with contextlib.suppress(OSError), path.open("a", encoding="utf-8", errors="backslashreplace") as file:
+        traceback.print_exc(file=file)
+
+
+def _end_now() -> None:
+    """End this process at once, with a last word in every open job. Called on a second signal."""
+    for writer in reversed(_active):
+        writer.write(Stopped(saved=_ENDED_AT_ONCE))
+    end_children(os.getpid())
+    os._exit(1)
+
+
+@contextlib.contextmanager
+def _output_to(path: Path) -> Iterator[None]:
+    """Send what this process and its children write to standard output and error to `path`."""
+    _flush()
+    saved = {1: os.dup(1), 2: os.dup(2)}
+    log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+    try:
+        for standard in saved:
+            os.dup2(log, standard)
+        yield
+    finally:
+        _flush()
+        for standard, original in saved.items():
+            os.dup2(original, standard)
+            os.close(original)
+        os.close(log)
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()

@@ -1,0 +1,129 @@
+"""Reading the events of a job, while it writes them or later.
+
+A line counts once its newline is there; what stands behind the last newline is still being written
+(or was torn by the end of its writer) and is never shown.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from ..events import Event, decode_event
+
+_BLOCK = 1 << 16
+
+
+def read_events(path: Path) -> Iterator[Event]:
+    """Yield all events of a file in order, in bounded memory; nothing if there is no file yet."""
+    for line in read_lines(path):
+        event = decode_event(line)
+        if event is not None:
+            yield event
+
+
+def read_lines(path: Path) -> Iterator[bytes]:
+    """Yield all whole lines of a file in order, newlines included; nothing if there is no file yet."""
+    try:
+        file = path.open("rb")
+    except FileNotFoundError:
+        return
+    with file:
+        for line in file:
+            if line.endswith(b"\n"):
+                yield line
+
+
+def last_lines(path: Path, count: int) -> tuple[list[bytes], int]:
+    """Return up to `count` last whole lines, newlines included, and the offset at which they end.
+
+    Reads blocks from the end until there are enough lines.
+    """
+    try:
+        file = path.open("rb")
+    except FileNotFoundError:
+        return [], 0
+    with file:
+        position = size = file.seek(0, os.SEEK_END)
+        blocks: list[bytes] = []
+        newlines = 0
+        # One newline more than lines: the one that ends the line before the first wanted.
+        while position > 0 and newlines <= count:
+            begin = max(position - _BLOCK, 0)
+            file.seek(begin)
+            blocks.append(file.read(position - begin))
+            newlines += blocks[-1].count(b"\n")
+            position = begin
+    content = b"".join(reversed(blocks))
+    end = content.rfind(b"\n") + 1
+    lines = _split(content[:end])
+    return lines[len(lines) - min(count, len(lines)) :], size - len(content) + end
+
+
+def _split(content: bytes) -> list[bytes]:
+    return [line + b"\n" for line in content.split(b"\n")[:-1]]
+
+
+def last_events(path: Path, count: int) -> list[Event]:
+    """Return the events of up to `count` last whole lines, oldest first.
+
+    Lines of a kind that this version does not know are left out.
+    """
+    lines, _ = last_lines(path, count)
+    return [event for event in map(decode_event, lines) if event is not None]
+
+
+class LineFollower:
+    """Gives the whole lines that were added to a growing file since the last look.
+
+    Args:
+        path: the file; it need not exist yet.
+        last: how many of the lines that are there already are given by the first look; None = all.
+    """
+
+    def __init__(self, path: Path, last: int | None = None) -> None:
+        self.path = path
+        self._offset = 0
+        if last is not None:
+            lines, end = last_lines(path, last)
+            self._offset = end - sum(map(len, lines))
+        self._torn = b""
+
+    def poll(self, limit: int | None = None) -> list[bytes]:
+        """Return new whole lines in order, newlines included; an empty list where nothing was added.
+
+        Args:
+            limit: bytes to read at most, so that a long backlog comes in parts; None = all there is.
+        """
+        try:
+            file = self.path.open("rb")
+        except FileNotFoundError:
+            return []
+        with file:
+            file.seek(self._offset)
+            content = file.read(-1 if limit is None else limit)
+        self._offset += len(content)
+        whole, newline, torn = content.rpartition(b"\n")
+        if not newline:
+            self._torn += torn
+            return []
+        lines = _split(self._torn + whole + newline)
+        self._torn = torn
+        return lines
+
+
+class EventFollower:
+    """Gives the events that were added to `events.jsonl` since the last look.
+
+    Args:
+        path: the file; it need not exist yet.
+        last: how many of the events that are there already are given by the first look; None = all.
+    """
+
+    def __init__(self, path: Path, last: int | None = None) -> None:
+        self._lines = LineFollower(path, last)
+
+    def poll(self, limit: int | None = None) -> list[Event]:
+        """Return new events in order; see `LineFollower.poll`."""
+        return [event for event in map(decode_event, self._lines.poll(limit)) if event is not None]

@@ -1,0 +1,42 @@
+"""The process of a detached job: `python -P -m fishtune.core.jobs.worker JOB_FOLDER [LOCK_DESCRIPTOR…]`.
+
+Started by `start_job`, which hands over the locks that it won as open descriptors.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from ..errors import FishtuneError, StopRequested
+from ..stages import STAGES, StageName
+from ..validation import parse
+from .execute import is_first_rank, lock_paths, run_job, run_rank
+from .locks import Lock
+from .record import Job, Place
+
+
+def main(arguments: list[str]) -> int:
+    """Run the job and return the exit code: 0 finished, 1 failed or stopped."""
+    job = Job.open(Path(arguments[0]))
+    stage = STAGES[StageName(job.record.stage)]
+    settings = parse(stage.settings_model(), job.record.settings, f"job {job.id}")
+    try:
+        if not is_first_rank():
+            run_rank(stage, settings)
+            return 0
+        place = Place(results=job.folder.parent.parent.parent, project=job.record.project)
+        paths = lock_paths(place, stage, settings)
+        locks = [Lock.adopt(path, int(number)) for path, number in zip(paths, arguments[1:], strict=True)]
+        try:
+            run_job(job, redirect=False)
+        finally:
+            for lock in locks:
+                lock.release()
+    except (FishtuneError, StopRequested):
+        return 1  # said by the last event; the traceback is in the log
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))

@@ -1,0 +1,93 @@
+"""Writing the events of a job: one `write` a line, and exactly one last event."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from ..events import LAST_EVENTS, Event, Reporter, encode_event
+
+Listener = Callable[[Event], None]
+_RESERVE_BYTES = 1 << 14
+"""Room kept for the last event, so that it can be written when the disk is full."""
+
+
+class EventWriter:
+    """Appends events to a file, each with a single `write` to a descriptor in append mode.
+
+    Nothing is taken after the last event. Usable from several threads.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._descriptor = os.open(
+            path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_CLOEXEC", 0), 0o666
+        )
+        self._reserve = path.with_name(".reserve")
+        with contextlib.suppress(OSError):  # a disk that is full already fails the stage, not the reserve
+            self._reserve.write_bytes(os.urandom(_RESERVE_BYTES))
+        self._lock = threading.Lock()
+        self._torn = False
+        self._ended = False
+
+    @property
+    def ended(self) -> bool:
+        """Whether the last event was taken."""
+        return self._ended
+
+    def write(self, event: Event) -> None:
+        """Append one event. Never raises: what cannot be written must not end the work."""
+        # From a signal handler's thread the lock may be held by work that will not go on.
+        acquired = self._lock.acquire(timeout=1.0)
+        try:
+            if self._ended:
+                return
+            last = isinstance(event, LAST_EVENTS)
+            if last:
+                self._ended = True
+                with contextlib.suppress(OSError):
+                    self._reserve.unlink(missing_ok=True)
+            line = encode_event(event)
+            with contextlib.suppress(OSError):
+                # A line that a full disk cut short is closed off, so that the next one stays whole.
+                content = b"\n" + line if self._torn else line
+                self._torn = True
+                self._torn = os.write(self._descriptor, content) != len(content)
+                if last:
+                    os.fsync(self._descriptor)
+        finally:
+            if acquired:
+                self._lock.release()
+
+    def close(self) -> None:
+        """Close the file."""
+        with contextlib.suppress(OSError):
+            self._reserve.unlink(missing_ok=True)
+        os.close(self._descriptor)
+
+
+class JobReporter(Reporter):
+    """Gives a stage's events to the job's file and to whoever looks on in this process.
+
+    A listener that raises an `OSError` (its terminal is gone) or `ValueError` (its stream was closed) is
+    not called again; the work goes on.
+    """
+
+    def __init__(self, writer: EventWriter | None, listeners: Sequence[Listener] = ()) -> None:
+        super().__init__()
+        self._writer = writer
+        self._listeners = list(listeners)
+
+    def emit(self, event: Event) -> None:
+        """Take one event."""
+        if self._writer is not None:
+            if self._writer.ended:
+                return
+            self._writer.write(event)
+        for listener in list(self._listeners):
+            try:
+                listener(event)
+            except (OSError, ValueError):
+                self._listeners.remove(listener)
