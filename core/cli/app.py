@@ -10,7 +10,7 @@ import typer
 from typer.main import get_command
 
 from ..errors import FishtuneError, StopRequested
-from . import gpus, presets, running
+from . import download, gpus, presets, running
 from .console import err, print_error
 
 app = typer.Typer(
@@ -46,6 +46,7 @@ def add_stage(name: str, command: Callable[..., Any]) -> None:
     start.command(name)(command)
 
 
+add_stage("download", download.download)
 app.command("gpus")(gpus.gpus)
 app.command("presets")(presets.presets)
 

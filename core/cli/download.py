@@ -1,0 +1,50 @@
+"""`fishtune download`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..settings import DownloadSettings
+from .console import out
+from .running import run_stage
+
+
+def download(
+    name: Annotated[
+        str, typer.Argument(help="A model preset (openaudio-s1-mini) or a hub repository, owner/name.")
+    ] = "openaudio-s1-mini",
+    local_dir: Annotated[
+        Path | None,
+        typer.Option(help="Where the files go.", show_default="checkpoints/NAME"),
+    ] = None,
+    revision: Annotated[
+        str | None, typer.Option(help="Branch, tag or commit.", show_default="newest")
+    ] = None,
+    endpoint: Annotated[
+        str | None, typer.Option(help="Address of a mirror of the hub.", show_default="HF_ENDPOINT")
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Write JSON.")] = False,
+) -> None:
+    """Download a base model: only the needed files, each checked; run again to continue a broken download.
+
+    The S1-mini repository is gated: accept its licence (CC BY-NC-SA 4.0) on its page with your account,
+    make a read token, and give it with `hf auth login` or the variable HF_TOKEN.
+
+    Example: fishtune download openaudio-s1-mini --local-dir checkpoints/openaudio-s1-mini
+    """
+    settings = DownloadSettings(
+        name=name,
+        local_dir=local_dir or Path("checkpoints") / name.rsplit("/", 1)[-1],
+        revision=revision,
+        endpoint=endpoint,
+    )
+    summary = run_stage("download", settings, json=json)
+    if summary is None or json:
+        return
+    what = (
+        f"Downloaded {', '.join(summary['downloaded'])}" if summary["downloaded"] else "Everything is there"
+    )
+    out.print(f"{what}: {summary['repository']} at {summary['revision'][:12]} in {summary['directory']}")
