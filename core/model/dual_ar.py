@@ -172,7 +172,7 @@ class DualAR(nn.Module):
         """
         return self.codebook_logits(self.fast_hidden(fast_input_ND, codes_NK))
 
-    def fast_hidden(self, fast_input_ND: Tensor, codes_NK: Tensor) -> Tensor:  # noqa: N803
+    def fast_hidden(self, fast_input_ND: Tensor, codes_NK: Tensor) -> Tensor:
         """Return the fast hidden states `(N, K, C)` behind `fast_logits`, before the final norm."""
         earlier_NKC = self.fast_embeddings(codes_NK[:, :-1])
         x_NKC = torch.cat([fast_input_ND[:, None].type_as(earlier_NKC), earlier_NKC], dim=1)
