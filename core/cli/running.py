@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
 from ..errors import SettingsError
 from ..jobs.execute import is_first_rank, run_job, run_rank
+from ..jobs.find import places_in
 from ..jobs.record import Place
 from ..jobs.start import new_job, start_job
 from ..project import PROJECT_FILE, Project
+from ..recent import state_folder
 from ..settings import TrainSettings
 from ..stages import STAGES, StageName
 from ..validation import Table
@@ -64,7 +67,7 @@ def run_stage(
 def default_place(settings: Table | None = None) -> Place:
     """Return where jobs belong: to the run that training names, else to the project around this folder.
 
-    Outside of any project they go to `results/` in this folder, under the folder's own name.
+    Outside of any project they go to the person's state folder, apart for each working folder.
     """
     if isinstance(settings, TrainSettings):
         return Place(results=settings.results.absolute(), project=settings.project)
@@ -72,7 +75,15 @@ def default_place(settings: Table | None = None) -> Place:
     if project is not None:
         return Place(results=project.results, project=project.name)
     here = Path.cwd()
-    return Place(results=here / "results", project=here.name or "fishtune")
+    key = hashlib.sha256(str(here).encode()).hexdigest()[:8]
+    return Place(results=state_folder() / "results", project=f"{here.name or 'root'}-{key}")
+
+
+def places_here() -> list[Place]:
+    """Return where the jobs of this folder may be: every run below its results, and `default_place`."""
+    project = find_project()
+    results = project.results if project else Path.cwd() / "results"
+    return list(dict.fromkeys([*places_in(results), default_place()]))
 
 
 def find_project() -> Project | None:

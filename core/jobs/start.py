@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from ..errors import JobError
 from ..events import Stopped
 from ..files import storage_errors
+from ..recent import remember_project
 from ..stages import STAGES, StageName
 from ..validation import Table
 from .execute import lock_paths
@@ -48,6 +49,7 @@ def new_job(
         job = create_job(place, stage, settings.model_dump(mode="json"), sys.argv, resumed_from)
         for lock in locks:
             lock.name_holder(job.id)
+        remember_project(place.results, place.project)
         yield job, locks
 
 

@@ -1,0 +1,250 @@
+"""`fishtune jobs`, `attach`, `stop`, `logs`, `resume`: what runs, watching it, ending it, going on."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from ..errors import JobError
+from ..events import Failed, Progress, Step, Stopped
+from ..jobs.find import job_named, jobs_of, newest_job, places_in, recent_places
+from ..jobs.follow import EventFollower, LineFollower, last_events
+from ..jobs.loss import describe_loss
+from ..jobs.record import Job, JobState, Place
+from ..jobs.start import start_job, stop_job
+from ..stages import STAGES, StageName
+from ..units import format_duration
+from ..validation import parse
+from .console import err, out, print_json
+from .display import display_events
+from .running import places_here
+
+_POLL_SECONDS = 0.2
+_EVENTS_SHOWN = 30
+_LINES_SHOWN = 50
+_LOOKED_BACK = 200
+"""Events read from the end to find how far a job is."""
+
+JobId = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="[ID]", help="The job, or enough of its id to know it. Without it: the newest that runs."
+    ),
+]
+Project = Annotated[str | None, typer.Option(help="Only jobs of this project.")]
+Results = Annotated[Path | None, typer.Option(help="Results folder to look in, instead of this project's.")]
+
+
+def jobs(
+    project: Project = None,
+    results: Results = None,
+    everywhere: Annotated[bool, typer.Option("--all", help="Jobs of all projects used lately.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Write JSON.")] = False,
+) -> None:
+    """List the jobs of this project: what runs, how far it is, how it ended."""
+    found = jobs_of(_places(project, results, everywhere))
+    if json:
+        print_json([_as_json(job) for job in found])
+        return
+    if not found:
+        out.print("No jobs here. Start one with: fishtune start STAGE … (jobs of other projects: --all)")
+        return
+    table = Table(box=None, pad_edge=False)
+    for heading in ("job", "project", "state", "done", "began", "took"):
+        table.add_column(heading, justify="right" if heading in ("done", "took") else "left", no_wrap=True)
+    lost = []
+    for job in found:
+        state = job.state()
+        lost += [job] if state is JobState.LOST else []
+        table.add_row(
+            Text(job.id),
+            Text(job.record.project),
+            Text(_state_words(job, state), style=_STYLES.get(state, "")),
+            _share(job),
+            datetime.fromtimestamp(job.record.created).strftime("%Y-%m-%d %H:%M"),
+            format_duration(_seconds(job, state)),
+        )
+    out.print(table, soft_wrap=False)
+    for job in lost[-3:]:
+        what, hint = describe_loss(job)
+        out.print(f"\n{job.id}: {what}\n  → {hint}")
+
+
+def attach(job_id: JobId = None, project: Project = None, results: Results = None) -> None:
+    """Watch a job: its progress and what it says. Ctrl+C leaves it, and it goes on."""
+    job = _find(job_id, project, results)
+    err.print(f"Job {job.id}. Ctrl+C leaves it running.")
+    try:
+        state = _watch(job, _EVENTS_SHOWN)
+    except KeyboardInterrupt:
+        err.print(f"Left; job {job.id} goes on. Come back with: fishtune attach {job.id}")
+        return
+    raise typer.Exit(_conclude(job, state))
+
+
+def stop(
+    job_id: JobId = None,
+    now: Annotated[
+        bool, typer.Option("--now", help="End it within two seconds, unsaved work is lost.")
+    ] = False,
+    project: Project = None,
+    results: Results = None,
+) -> None:
+    """Ask a job to finish its batch or step, save and end; waits until it has."""
+    job = _find(job_id, project, results)
+    stop_job(job, now)
+    if not now:
+        err.print(f"Job {job.id} finishes what it is at and saves. Ctrl+C here does not change that.")
+    try:
+        state = _watch(job, 0)
+    except KeyboardInterrupt:
+        return
+    event = job.outcome()
+    out.print(f"Job {job.id}: {state}. {event.saved if isinstance(event, Stopped) else ''}".rstrip())
+
+
+def logs(
+    job_id: JobId = None,
+    follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on as the log grows.")] = False,
+    project: Project = None,
+    results: Results = None,
+) -> None:
+    """Show a job's log: what happened, what libraries printed, the traceback of a failure."""
+    job = _find(job_id, project, results)
+    follower = LineFollower(job.log_path, _LINES_SHOWN if follow else None)
+    try:
+        while True:
+            over = job.state().is_over
+            while lines := follower.poll(1 << 20):
+                sys.stdout.buffer.write(b"".join(lines))
+            sys.stdout.buffer.flush()
+            if over or not follow:
+                return
+            time.sleep(_POLL_SECONDS)
+    except KeyboardInterrupt:
+        return
+
+
+def resume(job_id: JobId = None, project: Project = None, results: Results = None) -> None:
+    """Start a job's stage again with the same settings; it goes on from what was saved."""
+    job = _find(job_id, project, results)
+    stage = StageName(job.record.stage)
+    settings = parse(STAGES[stage].settings_model(), job.record.settings, str(job.folder / "job.json"))
+    place = Place(results=job.folder.parent.parent.parent, project=job.record.project)
+    try:
+        os.chdir(job.record.folder)
+    except OSError as error:
+        raise JobError(
+            f"{job.record.folder}, where job {job.id} ran, is gone.",
+            "Start its stage again from the project's new folder.",
+        ) from error
+    started = start_job(stage, settings, place, resumed_from=job.id)
+    out.print(f"Started job {started.id}, going on from {job.id}.\n  watch:  fishtune attach {started.id}")
+
+
+def _places(project: str | None, results: Path | None, everywhere: bool = False) -> list[Place]:
+    places = recent_places() if everywhere else places_in(results.absolute()) if results else places_here()
+    return [place for place in places if project in (None, place.project)]
+
+
+def _find(job_id: str | None, project: str | None, results: Path | None) -> Job:
+    here = jobs_of(_places(project, results))
+    if job_id is None:
+        return newest_job(here)
+    try:
+        return job_named(job_id, here)
+    except JobError:
+        return job_named(job_id, jobs_of([*_places(project, results), *recent_places()]))
+
+
+def _watch(job: Job, events_shown: int) -> JobState:
+    """Show a job's events until it is over or out of sight; return its state then."""
+    follower = EventFollower(job.events_path, events_shown)
+    with display_events() as show:
+        while True:
+            state = job.refresh().state()  # looked at first: what it wrote until then is read below
+            for event in follower.poll():
+                show(event)
+            if state not in (JobState.RUNNING, JobState.STARTING):
+                return state
+            time.sleep(_POLL_SECONDS)
+
+
+def _conclude(job: Job, state: JobState) -> int:
+    """Say how a job ended and return the exit code for it."""
+    if state is JobState.LOST:
+        what, hint = describe_loss(job.refresh())
+        err.print(f"Job {job.id} is lost. {what}\n  → {hint}")
+    elif state is JobState.ELSEWHERE:
+        process = job.record.process
+        err.print(f"Job {job.id} runs on {process.host if process else 'another machine'}, not here.")
+    elif state is JobState.FAILED:
+        err.print(f"The whole log: fishtune logs {job.id}")
+    return 0 if state is JobState.FINISHED else 1
+
+
+_STYLES = {
+    JobState.RUNNING: "cyan",
+    JobState.STARTING: "cyan",
+    JobState.FINISHED: "green",
+    JobState.FAILED: "red",
+    JobState.LOST: "red",
+    JobState.STOPPED: "yellow",
+}
+
+
+def _state_words(job: Job, state: JobState) -> str:
+    if state is JobState.ELSEWHERE and job.record.process is not None:
+        return f"on {job.record.process.host}"
+    return str(state)
+
+
+def _progress(job: Job) -> float | None:
+    for event in reversed(last_events(job.events_path, _LOOKED_BACK)):
+        if isinstance(event, Progress) and event.total:
+            return event.done / event.total
+        if isinstance(event, Step) and event.total_steps:
+            return event.step / event.total_steps
+    return None
+
+
+def _share(job: Job) -> str:
+    progress = _progress(job)
+    return "" if progress is None else f"{progress:.0%}"
+
+
+def _seconds(job: Job, state: JobState) -> float:
+    last = job.last_event()
+    end = time.time() if state in (JobState.RUNNING, JobState.STARTING) or last is None else last.time
+    return end - job.record.created
+
+
+def _as_json(job: Job) -> dict[str, Any]:
+    state = job.state()
+    last = job.last_event()
+    known: dict[str, Any] = {}
+    if state is JobState.LOST:
+        known["lost"], known["hint"] = describe_loss(job)
+    elif isinstance(last, Failed):
+        known["error"], known["message"], known["hint"] = last.error, last.message, last.hint
+    return {
+        "id": job.id,
+        "project": job.record.project,
+        "stage": job.record.stage,
+        "state": state,
+        "progress": _progress(job),
+        "created": job.record.created,
+        "seconds": _seconds(job, state),
+        "host": job.record.process.host if job.record.process else None,
+        "pid": job.record.process.pid if job.record.process else None,
+        "folder": str(job.folder),
+        **known,
+    }

@@ -1,0 +1,63 @@
+"""Finding jobs: those of a place, of the current folder, of everything used lately."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from ..errors import JobError
+from ..recent import recent_projects
+from .record import Job, JobState, Place, list_jobs
+
+
+def places_in(results: Path) -> list[Place]:
+    """Return the places below a results folder that have jobs, by name."""
+    try:
+        names = sorted(entry.name for entry in results.iterdir() if (entry / "jobs").is_dir())
+    except OSError:
+        return []
+    return [Place(results=results, project=name) for name in names]
+
+
+def recent_places() -> list[Place]:
+    """Return the places of the projects used lately, last used first."""
+    return [Place(results=entry.results, project=entry.project) for entry in recent_projects()]
+
+
+def jobs_of(places: Iterable[Place]) -> list[Job]:
+    """Return the jobs of several places, oldest first, each once."""
+    found = {job.folder: job for place in dict.fromkeys(places) for job in list_jobs(place)}
+    return sorted(found.values(), key=lambda job: (job.record.created, job.id))
+
+
+def newest_job(jobs: Iterable[Job]) -> Job:
+    """Return the newest job that runs, or the newest of all where none does.
+
+    Raises:
+        JobError: there is none.
+    """
+    ordered = list(jobs)
+    if not ordered:
+        raise JobError("There is no job here.", "See jobs of other projects with: fishtune jobs --all")
+    active = [job for job in ordered if job.state() in (JobState.RUNNING, JobState.STARTING)]
+    return (active or ordered)[-1]
+
+
+def job_named(text: str, jobs: Iterable[Job]) -> Job:
+    """Return the job whose id is `text` or, where only one does, begins with it or contains it.
+
+    Raises:
+        JobError: none or several match.
+    """
+    ordered = list(jobs)
+    for matches in (
+        [job for job in ordered if job.id == text],
+        [job for job in ordered if job.id.startswith(text)],
+        [job for job in ordered if text in job.id],
+    ):
+        if len(matches) == 1:
+            return matches[0]
+        if matches:
+            names = ", ".join(job.id for job in matches[-5:])
+            raise JobError(f"{text} may mean several jobs: {names}.", "Give more of the id.")
+    raise JobError(f"There is no job {text}.", "See all jobs with: fishtune jobs --all")

@@ -1,0 +1,72 @@
+"""What can be said about a job whose process is gone without a last word."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from datetime import datetime
+
+from .follow import last_events, last_lines
+from .lines import event_line
+from .process import ended_by, kernel_killed_for_memory, memory_kills
+from .record import Job
+
+_FULL_BYTES = 1 << 20
+_FATAL = b"Fatal Python error: "
+_LOG_LINES = 200
+
+
+def describe_loss(job: Job) -> tuple[str, str]:
+    """Return what is known of a lost job, as sentences, and what to do next."""
+    hint = f"Go on from what was saved with: fishtune resume {job.id}"
+    memory_hint = f"Choose smaller batches or fewer workers first. {hint}"
+    process = job.record.process
+    if process is None:
+        return "It never began: its process was ended while it started.", hint
+    what, advice = "Its process is gone and left no word: it was killed, for example by SIGKILL.", hint
+    signal = ended_by(process.pid)
+    fatal = _fatal_error(job)
+    if process.restarted_since:
+        what = "The machine was restarted while it ran."
+    elif kernel_killed_for_memory(process.pid):
+        what, advice = "The kernel ended it because the machine ran out of memory.", memory_hint
+    elif _memory_was_short(job):
+        what = "Its process is gone, and the kernel has ended a process here for want of memory meanwhile."
+        advice = memory_hint
+    elif fatal:
+        what = f"Its process crashed in native code ({fatal}); the log shows where."
+    elif signal is not None:
+        what = f"Its process was ended by {signal.name}."
+    elif _disk_is_full(job):
+        what = "Its process is gone, and the disk is full: it may not even have been able to say so."
+        advice = f"Free some space on that disk. {hint}"
+    return f"{what} {_last_seen(job)}".rstrip(), advice
+
+
+def _last_seen(job: Job) -> str:
+    events = last_events(job.events_path, 1)
+    if not events:
+        return "It had not reported anything yet."
+    when = datetime.fromtimestamp(events[-1].time).strftime("%Y-%m-%d %H:%M:%S")
+    return f"Last heard of at {when}: {event_line(events[-1])}."
+
+
+def _memory_was_short(job: Job) -> bool:
+    before, now = job.record.memory_kills, memory_kills()
+    return before is not None and now is not None and now > before
+
+
+def _fatal_error(job: Job) -> str:
+    """Return what faulthandler wrote into the log when native code crashed, or ""."""
+    with contextlib.suppress(OSError):
+        for line in reversed(last_lines(job.log_path, _LOG_LINES)[0]):
+            if line.startswith(_FATAL):
+                return line.removeprefix(_FATAL).decode("utf-8", "replace").strip()
+    return ""
+
+
+def _disk_is_full(job: Job) -> bool:
+    with contextlib.suppress(OSError):
+        return shutil.disk_usage(os.fspath(job.folder)).free < _FULL_BYTES
+    return False
