@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from ..errors import JobError
@@ -53,10 +53,19 @@ def new_job(
         yield job, locks
 
 
-def start_job(stage: StageName, settings: Table, place: Place, resumed_from: str = "") -> Job:
+def start_job(
+    stage: StageName,
+    settings: Table,
+    place: Place,
+    resumed_from: str = "",
+    environment: Mapping[str, str] | None = None,
+) -> Job:
     """Start a stage as a process of its own and return its job once that process has begun.
 
     The process has its own session and no terminal: it outlives this process, its terminal and its link.
+
+    Args:
+        environment: variables for the job's process alone, such as a token; they are written nowhere.
 
     Raises:
         JobRunningError: another job writes there.
@@ -69,13 +78,13 @@ def start_job(stage: StageName, settings: Table, place: Place, resumed_from: str
             "Run the stage in the foreground, or use WSL.",
         )
     with new_job(stage, settings, place, resumed_from) as (job, locks):
-        process = _spawn(job, locks)
+        process = _spawn(job, locks, environment or {})
         for lock in locks:
             lock.drop()  # the job has it now
     return _await_begin(job, process)
 
 
-def _spawn(job: Job, locks: Sequence[Lock]) -> subprocess.Popen[bytes]:
+def _spawn(job: Job, locks: Sequence[Lock], environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
     descriptors = [lock.descriptor for lock in locks]
     command = [*WORKER_COMMAND, str(job.folder), *map(str, descriptors)]
     try:
@@ -87,7 +96,7 @@ def _spawn(job: Job, locks: Sequence[Lock]) -> subprocess.Popen[bytes]:
                 stderr=log,
                 start_new_session=True,
                 pass_fds=descriptors,
-                env={**os.environ, "PYTHONSAFEPATH": "1", "PYTHONUNBUFFERED": "1"},
+                env={**os.environ, "PYTHONSAFEPATH": "1", "PYTHONUNBUFFERED": "1", **environment},
             )
     except BaseException:
         shutil.rmtree(job.folder, ignore_errors=True)
