@@ -161,3 +161,16 @@ def config_origin(weights: Path, preset: str) -> str:
     """Return where `codec_config` takes the shape from, in words."""
     beside = weights.parent / CONFIG_FILE
     return str(beside) if beside.is_file() else f"the codec preset {preset}"
+
+
+def residual_codebook_size(preset: str) -> int:
+    """Return below which number a model draws the residual codes (formats.md section 2, *Generation*).
+
+    It belongs to the model family, whose training codes were made by the codec of that preset, so a
+    `codec_config.json` beside the weights does not count: a smaller codec clamps codes when it decodes.
+
+    Raises:
+        SettingsError, UsageError: see `codec_config`.
+    """
+    config = parse(CodecConfig, read_preset("codec", preset), f"the codec preset {preset}")
+    return config.quantizer.codebook_size
