@@ -29,6 +29,7 @@ class StageName(StrEnum):
     TRAIN = "train"
     MERGE = "merge"
     SYNTH = "synth"
+    RUN = "run"
 
 
 @dataclass(frozen=True)
@@ -76,5 +77,6 @@ STAGES: dict[StageName, Stage] = {
         Stage(StageName.TRAIN, "settings:TrainSettings", "training.run:run"),
         Stage(StageName.MERGE, "settings:MergeSettings", "merge:run", "output"),
         Stage(StageName.SYNTH, "settings:SynthSettings", "synth:run"),
+        Stage(StageName.RUN, "jobs.chain:RunSettings", "jobs.chain:run"),
     )
 }

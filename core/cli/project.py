@@ -1,0 +1,108 @@
+"""`fishtune init` and `fishtune run`: a project file, and the whole chain from it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from ..errors import UsageError
+from ..jobs.chain import RunSettings, place_of, steps_from
+from ..jobs.steps import StepName, StepState, step_statuses
+from ..project import PROJECT_FILE, Project
+from ..stages import StageName
+from .console import out, print_json
+from .running import detached, run_stage
+
+
+def init(
+    folder: Annotated[Path, typer.Argument(help="Folder of the project; made where it is missing.")] = Path(),
+    name: Annotated[str | None, typer.Option(help="Name of the run; else the folder's name.")] = None,
+    data: Annotated[Path, typer.Option(help="Recordings, as DATA/SPEAKER/NAME.mp3 with NAME.lab.")] = Path(
+        "data"
+    ),
+    model: Annotated[Path, typer.Option(help="Checkpoint directory of the base model.")] = Path(
+        "checkpoints/openaudio-s1-mini"
+    ),
+    lora_config: Annotated[str | None, typer.Option(help="What is trained; see fishtune presets.")] = None,
+) -> None:
+    """Make a project file, fishtune.toml, that holds every choice.
+
+    Example: fishtune init yoona --data ~/recordings
+    """
+    file = folder / PROJECT_FILE
+    if file.exists():
+        raise UsageError(f"{file} exists already.", "Edit it, or make the project in another folder.")
+    base = folder.absolute()
+    tables = {
+        "dataset": {"path": str(_from_here(data, base))},
+        "model": {"path": str(_from_here(model, base))},
+        **({"train": {"lora_config": lora_config}} if lora_config else {}),
+    }
+    project = Project.create(folder, name or base.name, **tables)
+    project.save()
+    out.print(f"Made {project.file}. Put recordings into {project.data}, then: fishtune run {folder}")
+
+
+def _from_here(path: Path, base: Path) -> Path:
+    """Return a path as the project file has it: the plain default, or what the person meant from here."""
+    given = path.expanduser()
+    if given.is_absolute() or not given.exists() or base == Path.cwd():
+        return given
+    return given.absolute()
+
+
+def run(
+    project: Annotated[Path, typer.Argument(help="The project file or its folder.")] = Path(PROJECT_FILE),
+    start: Annotated[
+        StepName | None, typer.Option("--from", help="Begin with this step, up to date or not.")
+    ] = None,
+    detach: Annotated[bool, typer.Option("--detach", help="Start it as a job and return.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be done.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Write JSON.")] = False,
+) -> None:
+    """Do the whole chain from a project file: every step that is not up to date, in order.
+
+    Each step is a job of its own. Killed or stopped, the next run goes on where this one was.
+    Example: fishtune run fishtune.toml --detach
+    """
+    loaded = Project.load(project)
+    if dry_run:
+        _show_plan(loaded, start, json)
+        return
+    token = detached.set(detach or detached.get())
+    try:
+        summary = run_stage(
+            StageName.RUN, RunSettings(project=loaded.file, start=start), json=json, place=place_of(loaded)
+        )
+    finally:
+        detached.reset(token)
+    if summary is not None and not json:
+        out.print(f"All steps of {loaded.name} are done. The merged model: {loaded.merged}")
+
+
+def _show_plan(project: Project, start: StepName | None, json: bool) -> None:
+    wanted = steps_from(start)
+    rows, busy = [], False
+    for status in step_statuses(project):
+        first = status.step is start
+        runs = status.step in wanted and (first or busy or status.state is not StepState.DONE)
+        busy = busy or runs
+        rows.append((status, runs))
+    if json:
+        print_json(
+            [
+                {"step": status.step, "state": status.state, "why": status.why, "runs": runs}
+                for status, runs in rows
+            ]
+        )
+        return
+    table = Table(box=None, pad_edge=False)
+    for heading in ("step", "state", "runs", "why"):
+        table.add_column(heading, overflow="fold")
+    for status, runs in rows:
+        table.add_row(status.step, status.state, "yes" if runs else "no", Text(status.why))
+    out.print(table, soft_wrap=False)

@@ -1,0 +1,178 @@
+"""The whole chain of a project: every step that is not up to date, in order, each as a job of its own.
+
+Each stage has its own process, so that nothing of one (a network on the GPU, settings of a library) is left
+for the next, and so that it goes on when the chain is killed: the next chain finds it and waits for it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from pydantic import BaseModel
+
+from .. import errors
+from ..errors import FishtuneError, JobError, StopRequested
+from ..events import Event, Failed, Finished, Reporter, Started, Stopped
+from ..project import Project
+from ..settings import ValidateSettings
+from ..training.selection import recommend
+from ..validation import Table
+from .follow import EventFollower
+from .history import checkpoint_candidates
+from .loss import describe_loss
+from .record import Job, JobState, Place
+from .start import start_job, stop_job
+from .steps import STAGE_OF, StepName, StepState, StepStatus, step_status
+
+_POLL_SECONDS = 0.1
+
+
+class RunSettings(Table):
+    """`fishtune run`."""
+
+    project: Path
+    """The project file."""
+    start: StepName | None = None
+    """Begin with this step, whether it is up to date or not; earlier ones are not looked at."""
+
+
+class StepDone(BaseModel):
+    """What became of one step."""
+
+    step: StepName
+    job: str | None
+    """Id of its job; None where it was up to date."""
+    why: str
+
+
+class RunResult(BaseModel):
+    """Result of `run`."""
+
+    steps: list[StepDone]
+
+
+def steps_from(start: StepName | None) -> Sequence[StepName]:
+    """Return the steps of a chain that begins with `start`, or all."""
+    names = list(StepName)
+    return names[names.index(start) :] if start is not None else names
+
+
+def run(settings: RunSettings, reporter: Reporter) -> RunResult:
+    """Do what is not up to date, in order; return what became of each step.
+
+    Raises:
+        FishtuneError: a step failed, or waits for something that no step of the chain makes.
+        StopRequested: asked to stop; the step at work has saved.
+    """
+    done: list[StepDone] = []
+    for step in steps_from(settings.start):
+        reporter.check_stop("Every step until now is complete.")
+        project = Project.load(settings.project)
+        status = step_status(project, step)
+        if status.state is StepState.DONE and step is not settings.start:
+            reporter.log(f"{step}: up to date. {status.why}")
+            done.append(StepDone(step=step, job=None, why=status.why))
+            continue
+        job = _job_for(project, status, reporter)
+        _see_through(job, reporter)
+        done.append(StepDone(step=step, job=job.id, why=status.why))
+    return RunResult(steps=done)
+
+
+def step_settings(project: Project, step: StepName) -> Table:
+    """Return the settings of a step's stage as the project has them.
+
+    Where no checkpoint is chosen for merging, the recommended one is taken.
+
+    Raises:
+        FishtuneError: the project's settings do not suffice.
+    """
+    match step:
+        case StepName.DATASET:
+            return ValidateSettings(
+                data=project.data,
+                text_extension=project.pack.text_extension,
+                exclude=project.dataset.exclude,
+            )
+        case StepName.MODEL:
+            return project.download_settings()
+        case StepName.EXTRACT:
+            return project.extract_settings()
+        case StepName.PACK:
+            return project.pack_settings()
+        case StepName.TRAIN:
+            return project.train_settings()
+        case StepName.MERGE:
+            chosen = project.model_copy(deep=True)
+            if chosen.merge.checkpoint is None:
+                best = recommend(checkpoint_candidates(place_of(project)))
+                if best is not None:
+                    chosen.merge.checkpoint = str(best.candidate.path)
+            return chosen.merge_settings()
+
+
+def place_of(project: Project) -> Place:
+    """Return where a project's jobs and checkpoints lie."""
+    return Place(results=project.results, project=project.name)
+
+
+def _job_for(project: Project, status: StepStatus, reporter: Reporter) -> Job:
+    if status.state is StepState.RUNNING and status.job is not None:
+        reporter.log(f"{status.step}: job {status.job.id} is at work already; waiting for it.")
+        return status.job
+    if status.state is StepState.LOCKED:
+        raise JobError(
+            f"{status.step.title()} cannot begin. {status.why}",
+            "Begin with an earlier step: leave out --from, or see fishtune run --dry-run.",
+        )
+    job = start_job(STAGE_OF[status.step], step_settings(project, status.step), place_of(project))
+    reporter.log(f"{status.step}: {status.why} Started job {job.id}.")
+    return job
+
+
+def _see_through(job: Job, reporter: Reporter) -> None:
+    """Pass on a job's events until it finishes.
+
+    Raises:
+        FishtuneError: it failed or was lost.
+        StopRequested: it was stopped.
+    """
+    follower = EventFollower(job.events_path)
+    asked = False
+    while True:
+        if reporter.stop_requested and not asked:
+            asked = True
+            _pass_on_stop(job)
+        state = job.refresh().state()
+        for event in follower.poll():
+            _pass_on(event, reporter)
+        if state not in (JobState.RUNNING, JobState.STARTING):
+            break
+        time.sleep(_POLL_SECONDS)
+    outcome = job.outcome()
+    if isinstance(outcome, Stopped):
+        raise StopRequested(outcome.saved)
+    if isinstance(outcome, Failed):
+        raise _error_of(outcome)
+    if outcome is None:
+        what, hint = describe_loss(job.refresh())
+        raise JobError(f"Job {job.id} is lost. {what}", hint)
+
+
+def _pass_on_stop(job: Job) -> None:
+    if job.refresh().state() is JobState.RUNNING:
+        stop_job(job.refresh())
+
+
+def _pass_on(event: Event, reporter: Reporter) -> None:
+    if not isinstance(event, Started | Finished | Failed | Stopped):
+        reporter.emit(event)
+
+
+def _error_of(event: Failed) -> FishtuneError:
+    """Return the error that a job's last event tells of, as if it had been raised here."""
+    kind = getattr(errors, event.error, FishtuneError)
+    known = isinstance(kind, type) and issubclass(kind, FishtuneError)
+    return (kind if known else FishtuneError)(event.message, event.hint)

@@ -1,0 +1,72 @@
+"""A run's training as its jobs tell it: checkpoints with their numbers, across stops and resumptions."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from ..events import CheckpointSaved, Validation, decode_event
+from ..stages import StageName
+from ..training.selection import Candidate
+from .follow import read_lines
+from .record import Job, Place, list_jobs
+
+_CHECKPOINT = re.compile(r"step_(\d{9,})\.ckpt")
+_WANTED = (b'"validation"', b'"checkpoint"')
+
+
+def checkpoint_step(checkpoint: Path) -> int:
+    """Return the step that a checkpoint's file name tells."""
+    return int(checkpoint.stem.removeprefix("step_"))
+
+
+def list_checkpoints(run_folder: Path) -> list[Path]:
+    """Return the complete checkpoints in `results/NAME`, oldest step first."""
+    try:
+        names = [path for path in (run_folder / "checkpoints").iterdir() if _CHECKPOINT.fullmatch(path.name)]
+    except OSError:
+        return []
+    return sorted(names, key=checkpoint_step)
+
+
+def training_jobs(place: Place) -> list[Job]:
+    """Return the training jobs of a run, oldest first: each goes on from what the one before saved."""
+    return [job for job in list_jobs(place) if job.record.stage == StageName.TRAIN]
+
+
+def checkpoint_candidates(place: Place) -> list[Candidate]:
+    """Return the checkpoints on disk with what training said about them, oldest step first."""
+    saved: dict[int, CheckpointSaved] = {}
+    validations: dict[int, Validation] = {}
+    for job in training_jobs(place):
+        for line in read_lines(job.events_path):
+            if not any(word in line for word in _WANTED):
+                continue  # most lines are steps; parsing them all would take a second for 100,000
+            event = decode_event(line)
+            if isinstance(event, CheckpointSaved):
+                saved[event.step] = event
+            elif isinstance(event, Validation):
+                validations[event.step] = event
+    return [
+        _candidate(path, saved.get(checkpoint_step(path)), validations.get(checkpoint_step(path)))
+        for path in list_checkpoints(place.folder)
+    ]
+
+
+def _candidate(path: Path, saved: CheckpointSaved | None, validation: Validation | None) -> Candidate:
+    try:
+        status = path.stat()
+        size, modified = status.st_size, status.st_mtime
+    except OSError:
+        size, modified = 0, 0.0
+    passes = saved or validation
+    loss = saved.validation_loss if saved else None
+    return Candidate(
+        step=checkpoint_step(path),
+        path=path,
+        bytes=saved.bytes if saved and saved.bytes else size,
+        modified=modified,
+        clip_passes=passes.clip_passes if passes else None,
+        validation_loss=validation.loss if validation else loss,
+        top_5_accuracy=validation.top_5_accuracy if validation else None,
+    )
