@@ -34,16 +34,19 @@ def is_temporary(path: Path) -> bool:
     return path.name.startswith(TEMPORARY_PREFIX)
 
 
-def sweep_temporary(folder: Path) -> int:
+def sweep_temporary(folder: Path, target: str = "") -> int:
     """Remove what killed writers left directly in `folder`; return how many entries were removed.
 
     Call it only while holding the lock of the stage that writes there.
+
+    Args:
+        target: name of the one entry that the stage writes there, where other stages write others.
     """
     removed = 0
     if not folder.is_dir():
         return removed
     for entry in folder.iterdir():
-        if is_temporary(entry):
+        if is_temporary(entry) and (not target or entry.name.endswith(f"-{target[-80:]}")):
             remove(entry)
             removed += 1
     return removed

@@ -17,6 +17,17 @@ from .validation import Table
 Device = str  # "auto", "cpu", "cuda", "cuda:1"
 
 
+class ValidateSettings(Table):
+    """`fishtune validate`."""
+
+    data: Path
+    text_extension: str = ".lab"
+    exclude: list[str] = []
+    """Utterances left out, as `SPEAKER/NAME`."""
+    num_workers: int = Field(default=0, ge=0)
+    """Processes; 0 = one a core."""
+
+
 class LoudnessNormSettings(Table):
     """`fishtune loudness-norm`."""
 

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 from fishtune.core.errors import ShardError, StorageError
 from fishtune.core.packing import index as index_module
-from fishtune.core.packing.index import INDEX_FILE, MANIFEST_FILE, ShardIndex
+from fishtune.core.packing.index import INDEX_FILE, ShardIndex
+from fishtune.core.packing.manifest import MANIFEST_FILE
 from fishtune.core.packing.shards import Sentence, ShardWriter, encode_sentence, walk_shard
 from fishtune.core.packing.text_data_pb2 import Semantics, TextData
 from fishtune.core.packing.text_data_pb2 import Sentence as SentenceMessage

@@ -10,7 +10,7 @@ import typer
 from typer.main import get_command
 
 from ..errors import FishtuneError, StopRequested
-from . import download, gpus, jobs, presets, running, synth
+from . import download, gpus, jobs, pack, presets, project, running, synth
 from .console import err, print_error
 
 app = typer.Typer(
@@ -47,7 +47,10 @@ def add_stage(name: str, command: Callable[..., Any]) -> None:
 
 
 add_stage("download", download.download)
+add_stage("pack", pack.pack)
 add_stage("synth", synth.synth)
+app.command("init", rich_help_panel="Project")(project.init)
+app.command("run", rich_help_panel="Project")(project.run)
 for job_command in (jobs.jobs, jobs.attach, jobs.stop, jobs.logs, jobs.resume):
     app.command(job_command.__name__, rich_help_panel="Jobs")(job_command)
 app.command("gpus")(gpus.gpus)

@@ -105,14 +105,7 @@ def scan(root: Path, text_extension: str = TEXT_EXTENSION, exclude: Iterable[str
     clips: list[Clip] = []
     problems: list[Finding] = []
     loose = 0
-    try:
-        listing = _listing(root)
-    except OSError as failure:
-        what = {FileNotFoundError: "does not exist", NotADirectoryError: "is not a folder"}
-        raise DataError(
-            f"{root} {what.get(type(failure), f'cannot be read ({failure.strerror})')}.",
-            "Give the folder that holds one folder a speaker.",
-        ) from failure
+    listing = list_root(root)
     for entry in _usable(root, listing, problems):
         if entry.is_dir():
             found, wrong = _scan_speaker(Path(entry.path), text_extension, excluded)
@@ -150,6 +143,22 @@ def scan(root: Path, text_extension: str = TEXT_EXTENSION, exclude: Iterable[str
         for key in sorted(excluded - keys)
     ]
     return Scan(root, [clip for clip in clips if clip.key not in excluded], problems)
+
+
+def list_root(root: Path) -> list[os.DirEntry[str]]:
+    """Return the entries of a data set's folder, sorted by name.
+
+    Raises:
+        DataError: `root` does not exist, is no folder, or cannot be listed.
+    """
+    try:
+        return _listing(root)
+    except OSError as failure:
+        what = {FileNotFoundError: "does not exist", NotADirectoryError: "is not a folder"}
+        raise DataError(
+            f"{root} {what.get(type(failure), f'cannot be read ({failure.strerror})')}.",
+            "Give the folder that holds one folder a speaker.",
+        ) from failure
 
 
 def _extension(name: str) -> str:

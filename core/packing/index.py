@@ -23,11 +23,10 @@ from pydantic import BaseModel, ValidationError
 
 from ..errors import ShardError, StorageError
 from ..files import atomic_open
+from .manifest import MANIFEST_FILE
 from .shards import Sentence, decode_sentence, shard_paths, walk_shard
 
 INDEX_FILE = "fishtune-index.bin"
-MANIFEST_FILE = "fishtune-pack.json"
-"""What `fishtune pack` says about the shards it wrote; the clips' names come from there."""
 _MAGIC = b"fishtune index 1\n"
 _ALIGNMENT = 64
 RECORD = np.dtype(

@@ -1,0 +1,90 @@
+"""Work on many files in several processes, results in the order of the items."""
+
+from __future__ import annotations
+
+import itertools
+import multiprocessing
+import os
+import signal
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.connection import wait
+from typing import TypeVar
+
+from .errors import FishtuneError
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def worker_count(wanted: int) -> int:
+    """Return how many processes to use: `wanted`, or one a usable core where that is 0."""
+    if wanted:
+        return wanted
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def ordered_map(
+    function: Callable[[Item], Result], items: Sequence[Item], workers: int, chunk: int
+) -> Iterator[Result]:
+    """Yield `function(item)` for every item, in order.
+
+    The result does not depend on the number of workers. With one worker, or too few items to keep two
+    busy, everything happens in this process. Only a few chunks are under way at a time, so memory does
+    not grow with the number of items. Closing the generator abandons what has not begun.
+
+    Args:
+        function: importable by name; its exceptions are raised here.
+        chunk: items sent to a worker at once: work of a tenth of a second or more.
+
+    Raises:
+        FishtuneError: a worker was killed.
+    """
+    workers = min(worker_count(workers), -(-len(items) // chunk))
+    if workers <= 1:
+        yield from map(function, items)
+        return
+    # Spawned, not forked: this process may have threads, and a fork copies locks that nobody will open.
+    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _begin_worker)
+    try:
+        under_way: deque[Future[list[Result]]] = deque()
+        for part in _chunks(items, chunk):
+            under_way.append(pool.submit(_work, function, part))
+            if len(under_way) > 3 * workers:
+                yield from under_way.popleft().result()
+        while under_way:
+            yield from under_way.popleft().result()
+    except BrokenProcessPool as error:
+        raise FishtuneError(
+            "A worker process was killed, perhaps because memory ran out.",
+            "Run again with fewer workers: --num-workers 1",
+        ) from error
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _chunks(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
+    iterator = iter(items)
+    while part := list(itertools.islice(iterator, size)):
+        yield part
+
+
+def _work(function: Callable[[Item], Result], part: list[Item]) -> list[Result]:
+    return [function(item) for item in part]
+
+
+def _begin_worker() -> None:
+    # Ctrl+C reaches the whole foreground group; stopping is the parent's decision.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
+
+
+def _end_with(sentinel: int) -> None:
+    # The pool's pipes stay open among siblings: a worker whose parent was killed would wait for ever.
+    wait([sentinel])
+    os._exit(1)

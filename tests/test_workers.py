@@ -1,0 +1,55 @@
+"""Several processes: order, errors, and none left behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+
+import psutil
+import pytest
+from fishtune.core.errors import DataError, FishtuneError
+from fishtune.core.workers import ordered_map
+
+
+def _fail(text: str) -> int:
+    raise DataError(f"{text} is wrong.", "Correct it.")
+
+
+def test_results_come_in_order_whatever_the_number_of_workers() -> None:
+    items = [str(i) for i in range(200)]
+    assert list(ordered_map(int, items, 2, 7)) == list(range(200)) == list(ordered_map(int, items, 1, 7))
+
+
+def test_an_error_crosses_the_process_border_with_its_hint() -> None:
+    with pytest.raises(DataError, match=r"x is wrong\.") as caught:
+        list(ordered_map(_fail, ["x", "y"], 2, 1))
+    assert caught.value.hint == "Correct it."
+
+
+def test_a_killed_worker_is_one_sentence() -> None:
+    with pytest.raises(FishtuneError, match="A worker process was killed") as caught:
+        list(ordered_map(os._exit, [1, 1], 2, 1))
+    assert "--num-workers 1" in caught.value.hint
+
+
+PARENT = """
+import time
+from fishtune.core.workers import ordered_map
+print("begun", flush=True)
+for _ in ordered_map(time.sleep, [0.01] * 100000, 2, 1):
+    print("one", flush=True)
+"""
+
+
+def test_workers_end_with_a_parent_that_was_killed() -> None:
+    parent = subprocess.Popen([sys.executable, "-c", PARENT], stdout=subprocess.PIPE, text=True)
+    assert parent.stdout is not None
+    assert [parent.stdout.readline(), parent.stdout.readline()] == ["begun\n", "one\n"]
+    children = psutil.Process(parent.pid).children(recursive=True)
+    assert len(children) >= 2
+    parent.send_signal(signal.SIGKILL)
+    parent.wait()
+    _, alive = psutil.wait_procs(children, timeout=30)
+    assert not alive
