@@ -12,6 +12,7 @@ from rich.text import Text
 from ..errors import UsageError
 from ..jobs.chain import RunSettings, place_of, steps_from
 from ..jobs.steps import StepName, StepState, step_statuses
+from ..presets import read_preset
 from ..project import PROJECT_FILE, Project
 from ..stages import StageName
 from .console import out, print_json
@@ -21,38 +22,43 @@ from .running import detached, run_stage
 def init(
     folder: Annotated[Path, typer.Argument(help="Folder of the project; made where it is missing.")] = Path(),
     name: Annotated[str | None, typer.Option(help="Name of the run; else the folder's name.")] = None,
-    data: Annotated[Path, typer.Option(help="Recordings, as DATA/SPEAKER/NAME.mp3 with NAME.lab.")] = Path(
-        "data"
-    ),
-    model: Annotated[Path, typer.Option(help="Checkpoint directory of the base model.")] = Path(
-        "checkpoints/openaudio-s1-mini"
-    ),
+    data: Annotated[
+        Path | None,
+        typer.Option(help="Recordings, as DATA/SPEAKER/NAME.mp3 with NAME.lab; else data in the project."),
+    ] = None,
+    model: Annotated[
+        Path | None,
+        typer.Option(help="Checkpoint directory of the base model; else the project's own, downloaded."),
+    ] = None,
     lora_config: Annotated[str | None, typer.Option(help="What is trained; see fishtune presets.")] = None,
 ) -> None:
     """Make a project file, fishtune.toml, that holds every choice.
 
     Example: fishtune init yoona --data ~/recordings
     """
-    file = folder / PROJECT_FILE
-    if file.exists():
-        raise UsageError(f"{file} exists already.", "Edit it, or make the project in another folder.")
     base = folder.absolute()
-    tables = {
-        "dataset": {"path": str(_from_here(data, base))},
-        "model": {"path": str(_from_here(model, base))},
-        **({"train": {"lora_config": lora_config}} if lora_config else {}),
-    }
-    project = Project.create(folder, name or base.name, **tables)
+    if (base / PROJECT_FILE).exists():
+        raise UsageError(
+            f"{folder / PROJECT_FILE} exists already.", "Edit it, or make the project in another folder."
+        )
+    tables: dict[str, dict[str, str]] = {}
+    if data is not None:
+        tables["dataset"] = {"path": _in_project(data, base)}
+    if model is not None:
+        tables["model"] = {"path": _in_project(model, base)}
+    if lora_config is not None:
+        read_preset("lora", lora_config)  # a wrong name is said now, not when training begins
+        tables["train"] = {"lora_config": lora_config}
+    project = Project.create(base, name or base.name, **tables)
     project.save()
-    out.print(f"Made {project.file}. Put recordings into {project.data}, then: fishtune run {folder}")
+    out.print(f"Made {project.file}\nRecordings: {project.data}\nBase model: {project.base}")
+    out.print(f"Then: fishtune run {folder}" if folder != Path() else "Then: fishtune run")
 
 
-def _from_here(path: Path, base: Path) -> Path:
-    """Return a path as the project file has it: the plain default, or what the person meant from here."""
-    given = path.expanduser()
-    if given.is_absolute() or not given.exists() or base == Path.cwd():
-        return given
-    return given.absolute()
+def _in_project(path: Path, base: Path) -> str:
+    """Return a path given on the command line as the project file has it: relative inside its folder."""
+    there = Path.cwd() / path.expanduser()
+    return str(there.relative_to(base) if there.is_relative_to(base) else there)
 
 
 def run(
