@@ -6,7 +6,6 @@ clip is either packed or listed with the reason why not.
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from dataclasses import dataclass, replace
 from functools import partial
@@ -29,6 +28,7 @@ from .packing.manifest import (
     PackResult,
     SpeakerTotals,
     read_manifest,
+    source_of,
 )
 from .packing.shards import Sentence, ShardWriter, encode_sentence
 from .settings import PackSettings
@@ -72,7 +72,7 @@ def run(settings: PackSettings, reporter: Reporter) -> PackResult:
             f"{settings.input} has no speaker folder with recordings.",
             f"Check it first with: fishtune validate {settings.input}",
         )
-    source = _source(settings, clips)
+    source = source_of(settings, clips)
     with atomic_folder(settings.output) as folder:
         with ShardWriter(folder, settings.shard_size) as writer:
             packed, dropped = _write(settings, clips, writer, reporter)
@@ -95,20 +95,6 @@ def run(settings: PackSettings, reporter: Reporter) -> PackResult:
         _read_back(folder, len(packed), result.bytes, reporter)
         reporter.check_stop(_NOTHING_CHANGED)
     return result
-
-
-def is_current(settings: PackSettings) -> bool:
-    """Return whether the output was packed from the present files of the input with these settings.
-
-    Raises:
-        DataError: the input cannot be listed.
-    """
-    manifest = read_manifest(settings.output)
-    if manifest is None:
-        return False
-    present = {name: _size(settings.output / name) for name in manifest.shards}
-    clips = scan(settings.input, settings.text_extension).clips
-    return present == manifest.shards and manifest.source == _source(settings, clips)
 
 
 def _write(
@@ -261,32 +247,6 @@ def _totals(packed: list[_Packed], dropped: list[Dropped]) -> list[SpeakerTotals
         )
         for speaker in sorted(sentences | losses)
     ]
-
-
-def _source(settings: PackSettings, clips: list[Clip]) -> str:
-    """Return a hash of everything that decides what is packed: settings, names, sizes and times of files."""
-    digest = hashlib.blake2b(digest_size=16)
-    choice = (settings.text_extension, settings.shard_size, sorted(settings.exclude))
-    digest.update(repr(choice).encode())
-    for clip in clips:
-        states = [_state(path) for path in (clip.text, clip.codes, *clip.audio)]
-        digest.update(repr((clip.key, states)).encode())
-    return digest.hexdigest()
-
-
-def _state(path: Path | None) -> tuple[int, int] | None:
-    if path is None:
-        return None
-    try:
-        state = path.stat()
-    except OSError:
-        return None
-    return state.st_size, state.st_mtime_ns
-
-
-def _size(path: Path) -> int:
-    state = _state(path)
-    return state[0] if state else -1
 
 
 def _refuse_foreign(output: Path) -> None:

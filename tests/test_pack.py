@@ -16,9 +16,9 @@ import pytest
 from fishtune.core.cli.app import run as cli
 from fishtune.core.errors import DataError, StopRequested, StorageError, UsageError
 from fishtune.core.events import Event, ItemFailed, Reporter
-from fishtune.core.pack import is_current, run
+from fishtune.core.pack import run
 from fishtune.core.packing.index import ShardIndex
-from fishtune.core.packing.manifest import DropReason, PackResult, read_manifest
+from fishtune.core.packing.manifest import DropReason, PackResult, is_current, read_manifest
 from fishtune.core.packing.text_data_pb2 import TextData
 from fishtune.core.settings import PackSettings
 

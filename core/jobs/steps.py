@@ -17,6 +17,7 @@ from ..dataset.layout import SHARD_EXTENSION, Scan, scan
 from ..errors import FishtuneError
 from ..events import Finished
 from ..hub import OPTIONAL_FILES
+from ..packing.manifest import is_current
 from ..presets import model_preset, preset_names
 from ..project import Project
 from ..stages import StageName
@@ -230,8 +231,6 @@ def _went_through(look: _Look, stage: StageName) -> bool:
 
 
 def _pack(look: _Look) -> tuple[StepState, str]:
-    from ..pack import is_current
-
     project = look.project
     shards = sorted(project.protos.glob(f"*{SHARD_EXTENSION}")) if project.protos.is_dir() else []
     if shards and look.found is not None and is_current(project.pack_settings()):

@@ -1,11 +1,19 @@
-"""What `fishtune pack` says about the shards it wrote, beside them in `fishtune-pack.json`."""
+"""What `fishtune pack` says about the shards it wrote, beside them in `fishtune-pack.json`.
+
+Opens no array library: the wizard asks here whether a packed data set is up to date.
+"""
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 
 from pydantic import BaseModel, ValidationError
+
+from ..dataset.layout import Clip, scan
+from ..settings import PackSettings
 
 MANIFEST_FILE = "fishtune-pack.json"
 
@@ -84,3 +92,43 @@ def read_manifest(folder: Path) -> Manifest | None:
         return Manifest.model_validate_json((folder / MANIFEST_FILE).read_bytes())
     except (OSError, ValidationError):
         return None
+
+
+def is_current(settings: PackSettings) -> bool:
+    """Return whether the output was packed from the present files of the input with these settings.
+
+    Raises:
+        DataError: the input cannot be listed.
+    """
+    manifest = read_manifest(settings.output)
+    if manifest is None:
+        return False
+    present = {name: _size(settings.output / name) for name in manifest.shards}
+    clips = scan(settings.input, settings.text_extension).clips
+    return present == manifest.shards and manifest.source == source_of(settings, clips)
+
+
+def source_of(settings: PackSettings, clips: Sequence[Clip]) -> str:
+    """Return a hash of everything that decides what is packed: settings, names, sizes and times of files."""
+    digest = hashlib.blake2b(digest_size=16)
+    choice = (settings.text_extension, settings.shard_size, sorted(settings.exclude))
+    digest.update(repr(choice).encode())
+    for clip in clips:
+        states = [_state(path) for path in (clip.text, clip.codes, *clip.audio)]
+        digest.update(repr((clip.key, states)).encode())
+    return digest.hexdigest()
+
+
+def _state(path: Path | None) -> tuple[int, int] | None:
+    if path is None:
+        return None
+    try:
+        state = path.stat()
+    except OSError:
+        return None
+    return state.st_size, state.st_mtime_ns
+
+
+def _size(path: Path) -> int:
+    state = _state(path)
+    return state[0] if state else -1
