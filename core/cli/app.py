@@ -10,7 +10,7 @@ import typer
 from typer.main import get_command
 
 from ..errors import FishtuneError, StopRequested
-from . import download, gpus, jobs, pack, presets, project, running, synth
+from . import download, gpus, jobs, merge, pack, presets, project, running, synth, train
 from .console import err, print_error
 
 app = typer.Typer(
@@ -46,8 +46,11 @@ def add_stage(name: str, command: Callable[..., Any]) -> None:
     start.command(name)(command)
 
 
+add_stage("validate", validate.validate)
 add_stage("download", download.download)
 add_stage("pack", pack.pack)
+add_stage("train", train.train)
+add_stage("merge", merge.merge)
 add_stage("synth", synth.synth)
 app.command("init", rich_help_panel="Project")(project.init)
 app.command("run", rich_help_panel="Project")(project.run)

@@ -1,0 +1,1 @@
+"""Training: which clips are seen when, the loss, adapters, checkpoints, and the checks around them."""

@@ -1,0 +1,232 @@
+"""Checkpoints of a run: what they are called, hold and must agree with.
+
+    results/NAME/checkpoints/step_000000100.ckpt      Lightning checkpoint: everything to go on from
+    results/NAME/checkpoints/step_000000100/          PEFT adapter folder (not in full fine-tuning)
+
+The folder is written first and the `.ckpt` last, both atomically, so where there is a `.ckpt` the checkpoint
+is complete. The Lightning checkpoint's `state_dict` has the trained parameters only, as `model.<name>`;
+its entry `fishtune` is a `RunState`. No random generator is stored: every draw is a function of the seed,
+the epoch and the micro-batch (`randomness`), hence of the position that is stored. The learning rate is a
+function of the step and the settings likewise.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from lightning.pytorch.plugins import CheckpointIO
+from pydantic import BaseModel, ConfigDict
+
+from ..errors import CheckpointError, TrainingError, UsageError
+from ..files import atomic_open, remove
+from ..presets import LoraPreset
+from ..settings import TrainSettings
+from ..weights import read_archive
+
+STATE_KEY = "fishtune"
+_NAME = re.compile(r"step_(\d{9,})\.ckpt")
+
+
+class Identity(BaseModel):
+    """What a checkpoint and a run that goes on from it must have in common."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    method: Literal["lora", "full"]
+    rank: int
+    alpha: float
+    dropout: float
+    targets: list[str]
+    use_rslora: bool
+    use_dora: bool
+    base_sha256: str
+    data_sha256: str
+    prompt: str
+    reference_probability: float
+    held_out: float
+    max_length: int
+    batch_tokens: int
+    seed: int
+
+    @classmethod
+    def of(cls, settings: TrainSettings, preset: LoraPreset, base_sha256: str, data_sha256: str) -> Identity:
+        """Return the identity of a run."""
+        return cls(
+            **preset.model_dump(include=set(_OF_PRESET)),
+            **settings.model_dump(include=set(_OF_SETTINGS)),
+            base_sha256=base_sha256,
+            data_sha256=data_sha256,
+        )
+
+    def differences(self, stored: Identity) -> list[str]:
+        """Return what differs from a checkpoint's identity, one phrase each."""
+        return [
+            f"{_WORDS.get(name, name)}: {_short(there)} there, {_short(now)} now"
+            for name, there, now in zip(Identity.model_fields, *_values(stored, self), strict=True)
+            if there != now
+        ]
+
+
+_OF_PRESET = ("method", "rank", "alpha", "dropout", "targets", "use_rslora", "use_dora")
+_OF_SETTINGS = ("prompt", "reference_probability", "held_out", "max_length", "batch_tokens", "seed")
+_WORDS = {"base_sha256": "the base's weights", "data_sha256": "the data set"}
+
+
+def _values(*identities: Identity) -> list[list[Any]]:
+    return [[getattr(identity, name) for name in Identity.model_fields] for identity in identities]
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text[:12] if re.fullmatch(r"[0-9a-f]{64}", text) else text
+
+
+class RunState(BaseModel):
+    """What Lightning does not know about a run. Plain values; `coverage` is an int64 tensor."""
+
+    model_config = ConfigDict(extra="ignore", arbitrary_types_allowed=True)
+
+    version: Literal[1] = 1
+    identity: Identity
+    settings: dict[str, Any]
+    preset: dict[str, Any]
+    step: int
+    epoch: int
+    micro_batch: int
+    """`epoch` and `micro_batch` are the sampler's position."""
+    coverage: torch.Tensor
+    """Passes of every training clip."""
+    clip_passes: float
+    held_out_guard: dict[str, Any]
+    plateau_guard: dict[str, Any]
+    validation_loss: float | None
+
+
+class AtomicCheckpointIO(CheckpointIO):
+    """Writes Lightning checkpoints whole or not at all, and reads them without executing anything."""
+
+    def save_checkpoint(
+        self,
+        checkpoint: dict[str, Any],
+        path: str | Path,
+        storage_options: Any | None = None,  # noqa: ARG002 - the interface's
+    ) -> None:
+        """Write a checkpoint; see `files.atomic_open` for errors."""
+        with atomic_open(Path(path)) as file:
+            torch.save(checkpoint, file)
+
+    def load_checkpoint(
+        self,
+        path: str | Path,
+        map_location: Any | None = None,  # noqa: ARG002
+        weights_only: bool | None = None,  # noqa: ARG002
+    ) -> dict[str, Any]:
+        """Return a checkpoint with its tensors on the CPU; see `weights.read_archive` for errors."""
+        content: dict[str, Any] = read_archive(Path(path))
+        return content
+
+    def remove_checkpoint(self, path: str | Path) -> None:
+        """Remove a checkpoint and its adapter folder."""
+        remove_checkpoint(Path(path))
+
+
+def checkpoint_folder(run_folder: Path) -> Path:
+    """Return where a run's checkpoints lie."""
+    return run_folder / "checkpoints"
+
+
+def checkpoint_path(run_folder: Path, step: int) -> Path:
+    """Return the path of the checkpoint of a step."""
+    return checkpoint_folder(run_folder) / f"step_{step:09d}.ckpt"
+
+
+def adapter_folder(checkpoint: Path) -> Path:
+    """Return the PEFT adapter folder beside a checkpoint."""
+    return checkpoint.with_suffix("")
+
+
+def checkpoint_step(checkpoint: Path) -> int:
+    """Return the step that a checkpoint's name tells.
+
+    Raises:
+        UsageError: it is not called like a checkpoint.
+    """
+    match = _NAME.fullmatch(checkpoint.name)
+    if match is None:
+        raise UsageError(
+            f"{checkpoint} is not called like a checkpoint.", "Name a file such as step_000000100.ckpt."
+        )
+    return int(match[1])
+
+
+def list_checkpoints(run_folder: Path) -> list[Path]:
+    """Return the complete checkpoints of a run, oldest step first."""
+    folder = checkpoint_folder(run_folder)
+    if not folder.is_dir():
+        return []
+    return sorted((path for path in folder.iterdir() if _NAME.fullmatch(path.name)), key=checkpoint_step)
+
+
+def remove_checkpoint(checkpoint: Path) -> None:
+    """Remove a checkpoint; the `.ckpt` goes first, so that no incomplete one is ever listed."""
+    remove(checkpoint)
+    remove(adapter_folder(checkpoint))
+
+
+def read_run_state(checkpoint: Path) -> RunState:
+    """Return what a checkpoint says about its run.
+
+    Raises:
+        CheckpointError: it cannot be read, or training here did not write it.
+    """
+    content = read_archive(checkpoint)
+    try:
+        return RunState.model_validate(content[STATE_KEY])
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(
+            f"{checkpoint} is not a checkpoint that fishtune train can go on from.",
+            "Name one of results/NAME/checkpoints, written by this version.",
+        ) from error
+
+
+def choose_checkpoint(settings: TrainSettings, run_folder: Path) -> Path | None:
+    """Return the checkpoint that a run goes on from, or None to begin at step 0.
+
+    Raises:
+        UsageError: the named checkpoint does not exist.
+        TrainingError: `never`, and the run has checkpoints.
+    """
+    existing = list_checkpoints(run_folder)
+    if settings.resume == "auto":
+        return existing[-1] if existing else None
+    if settings.resume == "never":
+        if existing:
+            raise TrainingError(
+                f"{existing[-1].parent} already has checkpoints up to step {checkpoint_step(existing[-1])}.",
+                "Choose another --project, or leave out --resume never to go on from the last one.",
+            )
+        return None
+    checkpoint = Path(settings.resume)
+    if not checkpoint.is_file():
+        near = f" The newest there is {existing[-1]}." if existing else ""
+        raise UsageError(
+            f"The checkpoint {checkpoint} does not exist.", f"Correct the path given to --resume.{near}"
+        )
+    return checkpoint
+
+
+def check_identity(now: Identity, state: RunState, checkpoint: Path) -> None:
+    """Refuse to go on from a checkpoint of another kind of run.
+
+    Raises:
+        TrainingError: names everything that differs.
+    """
+    differences = now.differences(state.identity)
+    if differences:
+        raise TrainingError(
+            f"This run cannot go on from {checkpoint}; it differs in {'; '.join(differences)}.",
+            "Use the former settings and files, or begin anew under another --project.",
+        )

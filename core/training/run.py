@@ -1,0 +1,351 @@
+"""The training stage: `run(settings, reporter)`."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+import time
+import warnings
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from lightning.pytorch import Trainer
+from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger, WandbLogger
+from lightning.pytorch.strategies import DDPStrategy
+from pydantic import BaseModel
+
+from ..devices import resolve_device
+from ..errors import StopRequested, UsageError
+from ..events import Reporter
+from ..files import sweep_temporary
+from ..model.checkpoint import load_model
+from ..model.config import read_config
+from ..model.dual_ar import DualAR
+from ..presets import lora_preset
+from ..settings import TrainSettings
+from ..text.tokenizer import Tokenizer
+from .adapters import add_adapters, train_everything, trainable_parameters
+from .base import base_hash
+from .checkpoints import (
+    AtomicCheckpointIO,
+    Identity,
+    RunState,
+    adapter_folder,
+    check_identity,
+    checkpoint_folder,
+    checkpoint_path,
+    choose_checkpoint,
+    read_run_state,
+)
+from .confirm import CudaPeakMeter, measure_peak
+from .data import PlannedSteps, load_data, step_loader
+from .gate import check_gate
+from .keeper import Ending, Keeper
+from .launch import World, find_world, others
+from .module import TrainingModule
+from .recover import Pieces
+from .sampler import Coverage, Position, validation_batches
+
+DEFAULT_PASSES = 250
+"""Passes of a clip where no limit is set: the low end of what is ordinary for small sets."""
+DEFAULT_HOURS = 250.0
+"""Hours of speech seen in all, where no limit is set: larger sets need fewer passes."""
+_FEWEST_PASSES = 5
+_FRAMES_PER_HOUR = 3600 * 44100 / 2048
+
+
+class TrainResult(BaseModel):
+    """What a run came to."""
+
+    project: str
+    step: int
+    clip_passes: float
+    checkpoint: Path
+    adapter: Path | None
+    """PEFT folder; None in full fine-tuning."""
+    training_loss: float | None
+    validation_loss: float | None
+    best_step: int | None
+    """Step of the lowest held-out loss; None without validation."""
+    ended_by: Literal["max_steps", "epochs", "max_minutes", "early_stopping"]
+    minutes: float
+
+
+def run(settings: TrainSettings, reporter: Reporter) -> TrainResult:
+    """Train, from the beginning or from the last checkpoint, until a limit is reached.
+
+    Raises:
+        StopRequested: it was asked to stop; the step was finished and saved.
+        GateError: the set-up would train the wrong thing.
+        TrainingError: a checkpoint of another kind of run, or a loss that is not finite.
+        FishtuneError: data, base, preset or device cannot be used.
+    """
+    _quiet_libraries()
+    world = find_world(settings)
+    return _Run(settings, world, reporter).train()
+
+
+class _Run:
+    """A run being put together; the parts are made in the order of `__init__`."""
+
+    def __init__(self, settings: TrainSettings, world: World, reporter: Reporter) -> None:
+        self.settings, self.world, self.reporter = settings, world, reporter
+        self.folder = settings.results / settings.project
+        self.first = world.rank == 0
+        self.device = _device(settings, world)
+        self.preset = lora_preset(settings.lora_config)
+        self.precision = _precision(settings, self.device)
+        config = read_config(settings.base)
+        self.data = load_data(settings, config, Tokenizer.from_directory(settings.base), reporter)
+        self.sampler = self.data.sampler(
+            settings.batch_tokens, settings.accumulation * world.size, settings.seed
+        )
+        self.end, self.total_steps = self._limits()
+        self.identity = Identity.of(
+            settings, self.preset, base_hash(settings.base, reporter), self.data.fingerprint
+        )
+        if self.first:
+            sweep_temporary(checkpoint_folder(self.folder))
+        self.checkpoint = choose_checkpoint(settings, self.folder)
+        self.state: RunState | None = None
+        if self.checkpoint is not None:
+            self.state = read_run_state(self.checkpoint)
+            check_identity(self.identity, self.state, self.checkpoint)
+        self.model = self._model()
+        self.pieces = Pieces(reporter)
+        self.module = TrainingModule(self.model, settings, self.total_steps, self.pieces)
+        self.keeper = self._keeper()
+
+    def _limits(self) -> tuple[Position | None, int | None]:
+        """Return where the run ends and its number of steps, as far as they are known."""
+        settings = self.settings
+        epochs = settings.epochs
+        if epochs is None and settings.max_steps is None and settings.max_minutes is None:
+            frames = int(self.data.table.frames[self.data.split.training].sum())
+            hours = frames / _FRAMES_PER_HOUR
+            epochs = float(max(_FEWEST_PASSES, min(DEFAULT_PASSES, math.floor(DEFAULT_HOURS / hours))))
+            self.reporter.log(
+                f"No limit was set: training ends after {epochs:g} passes over the clips "
+                f"(--epochs, --max-steps or --max-minutes choose otherwise)."
+            )
+        if epochs is None:
+            return None, settings.max_steps
+        end = self.sampler.end(epochs)
+        steps = self.sampler.count_steps(end)
+        return end, steps if settings.max_steps is None else min(steps, settings.max_steps)
+
+    def _model(self) -> DualAR:
+        full = self.preset.method == "full"
+        dtype = torch.float32 if full else self.precision
+        model = load_model(self.settings.base, dtype, self.device)
+        model.checkpointing = self.settings.checkpointing
+        if full:
+            train_everything(model)
+        else:
+            add_adapters(model, self.preset, self.settings.seed)
+        return model.train()
+
+    def _keeper(self) -> Keeper:
+        data, world = self.data, self.world
+        planned = validation_batches(data.split.held_out, data.references, self.settings.batch_tokens)
+        keeper = Keeper(
+            self.settings,
+            self.preset,
+            self.identity,
+            Coverage(data.split.training, None if self.state is None else self.state.coverage.numpy().copy()),
+            self.end,
+            self.total_steps,
+            [data.source.batch(plan) for plan in planned[world.rank :: world.size]],
+            bool(planned),
+            self.reporter,
+            self.first,
+        )
+        if self.state is not None:
+            keeper.restore(self.state)
+        return keeper
+
+    def train(self) -> TrainResult:
+        self._describe()
+        began = time.monotonic()
+        done = self._already_done()
+        if done is not None:
+            return self._result(done, began)
+        if self.first and self.state is None:
+            self._gate()
+        if self.first and self.device.type == "cuda":
+            self._confirm()
+        position = Position() if self.state is None else Position(self.state.epoch, self.state.micro_batch)
+        plans = PlannedSteps(self.sampler.steps(position, self.end), self.world.rank, self.world.size)
+        loader = step_loader(self.data.source, plans, self.settings.num_workers)
+        self.module.last_checkpoint = self.checkpoint
+        trainer = self._trainer()
+        with others(self.world, self.settings, self.reporter):
+            trainer.fit(self.module, loader, ckpt_path=self.checkpoint)
+        ending = self.keeper.ending
+        assert ending is not None
+        if ending == "stop_requested":
+            path = checkpoint_path(self.folder, trainer.global_step)
+            raise StopRequested(
+                f"Step {trainer.global_step} is saved in {path}; starting again goes on from there."
+            )
+        return self._result(ending, began, trainer.global_step)
+
+    def _already_done(self) -> Ending | None:
+        if self.state is None:
+            return None
+        if self.settings.max_steps is not None and self.state.step >= self.settings.max_steps:
+            return "max_steps"
+        if self.end is not None and Position(self.state.epoch, self.state.micro_batch) >= self.end:
+            return "epochs"
+        return None
+
+    def _result(self, ending: Ending, began: float, step: int | None = None) -> TrainResult:
+        assert ending != "stop_requested"
+        keeper = self.keeper
+        if step is None:
+            assert self.state is not None and self.checkpoint is not None
+            step, path = self.state.step, self.checkpoint
+            self.reporter.log(f"{path} already is at the end of this run; nothing is left to train.")
+        else:
+            path = checkpoint_path(self.folder, step)
+        return TrainResult(
+            project=self.settings.project,
+            step=step,
+            clip_passes=keeper.coverage.passes,
+            checkpoint=path,
+            adapter=adapter_folder(path) if self.preset.method == "lora" else None,
+            training_loss=keeper.training_loss,
+            validation_loss=keeper.validation_loss,
+            best_step=keeper.guard.best_step or None,
+            ended_by=ending,
+            minutes=(time.monotonic() - began) / 60,
+        )
+
+    def _describe(self) -> None:
+        split, settings = self.data.split, self.settings
+        trained = sum(parameter.numel() for parameter in trainable_parameters(self.model).values())
+        held_out = (
+            f"{len(split.held_out)} held out"
+            if len(split.held_out)
+            else "none held out: overfitting cannot be seen"
+        )
+        self.reporter.log(
+            f"{len(split.training)} clips to train on, {held_out}. {settings.lora_config} trains "
+            f"{trained:,} weights on {self.device}, in {_NAMES[self.precision]}."
+        )
+        if self.state is not None:
+            self.reporter.log(f"Going on from {self.checkpoint} at {self.state.clip_passes:.1f} clip passes.")
+
+    def _arithmetic(self) -> AbstractContextManager[object]:
+        """Return what training computes in outside of Lightning; may be entered again and again."""
+        if self.preset.method == "full" and self.precision == torch.bfloat16:
+            return torch.autocast(self.device.type, torch.bfloat16)
+        return contextlib.nullcontext()
+
+    def _gate(self) -> None:
+        check_gate(
+            self.model,
+            self.data.source,
+            self.sampler.epoch(0)[0],
+            self.settings.semantic_loss_weight,
+            self._arithmetic(),
+            self.precision,
+            self.reporter,
+            strict=self.settings.gate,
+        )
+
+    def _confirm(self) -> None:
+        measure_peak(
+            self.model,
+            self.module.configure_optimizers(),
+            self.data.source.batch(self.sampler.longest()),
+            self.keeper.largest_held_out,
+            self.settings.semantic_loss_weight,
+            self._arithmetic(),
+            self.pieces,
+            CudaPeakMeter(self.device),
+        )
+
+    def _trainer(self) -> Trainer:
+        settings, world = self.settings, self.world
+        strategy: Any = "auto"
+        if world.environment is not None:
+            backend = (
+                "nccl" if self.device.type == "cuda" and torch.distributed.is_nccl_available() else "gloo"
+            )
+            strategy = DDPStrategy(cluster_environment=world.environment, process_group_backend=backend)
+        on_gpu = self.device.type == "cuda"
+        single_gpu = [self.device.index or 0] if on_gpu and world.size == 1 else world.devices
+        autocast = self.preset.method == "full" and self.precision == torch.bfloat16
+        return Trainer(
+            accelerator="gpu" if on_gpu else "cpu",
+            devices=single_gpu,
+            num_nodes=world.num_nodes,
+            strategy=strategy,
+            precision="bf16-mixed" if autocast else "32-true",
+            max_epochs=-1,
+            max_steps=-1 if settings.max_steps is None else settings.max_steps,
+            logger=_loggers(settings, self.folder, self.state.step if self.state else 0)
+            if self.first
+            else False,
+            callbacks=[self.keeper],
+            plugins=[AtomicCheckpointIO()],
+            default_root_dir=self.folder,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            use_distributed_sampler=False,
+            num_sanity_val_steps=0,
+        )
+
+
+_NAMES = {torch.bfloat16: "bf16", torch.float32: "float32"}
+
+
+def _device(settings: TrainSettings, world: World) -> torch.device:
+    device = resolve_device(settings.device, world.local_rank)
+    if world.size > 1 and ":" in settings.device:
+        raise UsageError(
+            f"--device {settings.device} names one device, but the run has {world.size}.",
+            "Choose --device cuda, and which GPUs with CUDA_VISIBLE_DEVICES.",
+        )
+    return device
+
+
+def _precision(settings: TrainSettings, device: torch.device) -> torch.dtype:
+    if settings.precision == "float32":
+        return torch.float32
+    has_bf16 = device.type == "cpu" or torch.cuda.is_bf16_supported()
+    if settings.precision == "bf16":
+        if not has_bf16:
+            raise UsageError(f"{device} does not compute in bf16.", "Choose --precision float32.")
+        return torch.bfloat16
+    return torch.bfloat16 if device.type == "cuda" and has_bf16 else torch.float32
+
+
+def _loggers(settings: TrainSettings, folder: Path, step: int) -> list[Logger]:
+    loggers: list[Logger] = []
+    if "tensorboard" in settings.loggers:
+        # Steps that a killed run had logged beyond its last checkpoint are computed, and logged, again.
+        loggers.append(TensorBoardLogger(folder, name="tensorboard", version="", purge_step=step + 1))
+    if "csv" in settings.loggers:
+        loggers.append(CSVLogger(folder, name="csv"))
+    if "wandb" in settings.loggers:
+        try:
+            loggers.append(WandbLogger(project="fishtune", name=settings.project, save_dir=folder))
+        except ModuleNotFoundError as error:
+            raise UsageError(
+                "The logger wandb needs a package that is not installed.",
+                "Install it with: pip install fishtune[wandb], or leave it out of --logger.",
+            ) from error
+    return loggers
+
+
+def _quiet_libraries() -> None:
+    """Keep the libraries' advertising and advice out of the log; errors still appear."""
+    for name in ("lightning", "lightning.pytorch", "lightning.fabric", "pytorch_lightning"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module=r"lightning(\.|$)")

@@ -1,0 +1,253 @@
+"""Which clips make which optimizer step: every clip once an epoch, as a function of seed and epoch.
+
+An epoch is a list of micro-batches of clips of like length; the stream of all epochs' micro-batches is cut
+into optimizer steps. Where a run stands is a `Position` in that stream, so a resumed run sees exactly the
+micro-batches it would have seen. With several processes the stream stays the same and process r of n takes
+micro-batches r, r + n, … of each step: n processes compute what one does with n times the accumulation.
+
+Lengths are in columns of the token matrix.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from .randomness import hashed, seed_of, uniform
+
+IntArray = npt.NDArray[np.int64]
+NO_REFERENCE = -1
+_POOL = 2048
+"""Clips among which like lengths are looked for: enough for little padding, few enough to keep the mix."""
+_CARRIES, _WHICH, _ORDER = 1, 2, 3  # purposes of draws
+
+
+@dataclass(frozen=True)
+class ClipTable:
+    """What planning needs to know of every packed utterance, by its number in the index."""
+
+    speakers: npt.NDArray[np.int32]
+    turns: npt.NDArray[np.int32]
+    """Columns of a sequence of this utterance alone, and what it adds to a sequence as a reference."""
+    frames: npt.NDArray[np.int32]
+
+
+@dataclass(frozen=True)
+class MicroBatch:
+    """Clips that go through the model together; `references` has `NO_REFERENCE` where a clip has none."""
+
+    epoch: int
+    number: int
+    clips: IntArray
+    references: IntArray
+    columns: int
+
+    @property
+    def tokens(self) -> int:
+        """Columns of the whole micro-batch, padding included."""
+        return len(self.clips) * self.columns
+
+
+@dataclass(frozen=True, order=True)
+class Position:
+    """A place in the stream: `micro_batch` micro-batches of `epoch` are done."""
+
+    epoch: int = 0
+    micro_batch: int = 0
+
+
+@dataclass(frozen=True)
+class StepPlan:
+    """The micro-batches of one optimizer step.
+
+    `supervised` and `semantic` count the labels of row 0 and the semantic positions of the whole step over
+    all processes; losses are divided by them, so that neither the number of processes nor the cut into
+    micro-batches changes the gradient.
+    """
+
+    micro_batches: tuple[MicroBatch, ...]
+    supervised: int
+    semantic: int
+    end: Position
+    clips: IntArray
+    """Clips of the whole step, over all processes."""
+
+    def of_rank(self, rank: int, world_size: int) -> StepPlan:
+        """Return the share of one process; it may have no micro-batch."""
+        return replace(self, micro_batches=self.micro_batches[rank::world_size])
+
+
+class References:
+    """Chooses the reference utterance of a clip.
+
+    The choice follows from (seed, epoch, clip) alone. A reference is another training clip of the same
+    speaker; a clip goes without one with probability 1 − `probability`, where the speaker has no other
+    clip, and where both together would exceed `limit` columns.
+    """
+
+    def __init__(
+        self, table: ClipTable, training: IntArray, probability: float, limit: int, seed: int
+    ) -> None:
+        self._table = table
+        self._probability = probability
+        self._limit = limit
+        self._seed = seed
+        speakers = table.speakers[training]
+        self._by_speaker = training[np.argsort(speakers, kind="stable")]
+        count = int(table.speakers.max(initial=-1)) + 1
+        self._counts = np.bincount(speakers, minlength=count)
+        self._starts = np.cumsum(self._counts) - self._counts
+        # Place of every clip among its speaker's training clips; held-out clips have none.
+        self._places = np.full(len(table.speakers), -1, dtype=np.int64)
+        self._places[self._by_speaker] = np.arange(len(training)) - np.repeat(self._starts, self._counts)
+
+    def choose(self, clips: IntArray, epoch: int) -> IntArray:
+        """Return the reference of every clip, or `NO_REFERENCE`."""
+        speakers = self._table.speakers[clips]
+        places = self._places[clips]
+        others = self._counts[speakers] - (places >= 0)
+        carries = uniform(hashed(_CARRIES, self._seed, epoch, clips)) < self._probability
+        which = hashed(_WHICH, self._seed, epoch, clips) % np.maximum(others, 1).astype(np.uint64)
+        picked = which.astype(np.int64)
+        picked += (places >= 0) & (picked >= places)  # never the clip itself
+        exists = carries & (others > 0)
+        found = self._by_speaker[np.where(exists, self._starts[speakers] + picked, 0)]
+        fits = self.columns(clips, found) <= self._limit
+        return np.where(exists & fits, found, NO_REFERENCE)
+
+    def columns(self, clips: IntArray, references: IntArray) -> IntArray:
+        """Return the length of every sample in columns."""
+        turns = self._table.turns
+        extra = np.where(references == NO_REFERENCE, 0, turns[references])
+        return turns[clips].astype(np.int64) + extra
+
+
+class Sampler:
+    """Plans the optimizer steps of a run.
+
+    Args:
+        table: all utterances.
+        training: numbers of those that are trained on; none longer than `batch_tokens`.
+        references: chooses references; its limit is at most `batch_tokens`.
+        batch_tokens: columns of a micro-batch, padding included, at most.
+        per_step: micro-batches an optimizer step, over all processes.
+    """
+
+    def __init__(
+        self,
+        table: ClipTable,
+        training: IntArray,
+        references: References,
+        batch_tokens: int,
+        per_step: int,
+        seed: int,
+    ) -> None:
+        self._table = table
+        self._training = training
+        self._references = references
+        self._batch_tokens = batch_tokens
+        self._per_step = per_step
+        self._seed = seed
+        self._cached: tuple[int, list[MicroBatch]] = (-1, [])
+
+    def epoch(self, epoch: int) -> list[MicroBatch]:
+        """Return the micro-batches of an epoch, in order: every training clip exactly once."""
+        if self._cached[0] != epoch:
+            self._cached = (epoch, self._plan(epoch))
+        return self._cached[1]
+
+    def _plan(self, epoch: int) -> list[MicroBatch]:
+        generator = np.random.default_rng(seed_of(_ORDER, self._seed, epoch))
+        clips = generator.permutation(self._training)
+        references = self._references.choose(clips, epoch)
+        columns = self._references.columns(clips, references)
+        rows = list(_like_lengths(columns, self._batch_tokens))
+        order = generator.permutation(len(rows))
+        return [
+            MicroBatch(
+                epoch=epoch,
+                number=number,
+                clips=clips[rows[place]],
+                references=references[rows[place]],
+                columns=int(columns[rows[place]].max()),
+            )
+            for number, place in enumerate(order)
+        ]
+
+    def steps(self, begin: Position, end: Position | None) -> Iterator[StepPlan]:
+        """Yield the optimizer steps from `begin` to `end` (None: without end); the last may be short."""
+        position = begin
+        while end is None or position < end:
+            parts: list[MicroBatch] = []
+            while len(parts) < self._per_step and (end is None or position < end):
+                epoch = self.epoch(position.epoch)
+                parts.append(epoch[position.micro_batch])
+                position = replace(position, micro_batch=position.micro_batch + 1)
+                if position.micro_batch == len(epoch):
+                    position = Position(position.epoch + 1)
+            clips = np.concatenate([part.clips for part in parts])
+            semantic = int(self._table.frames[clips].sum(dtype=np.int64))
+            # Labels of row 0: the clip's frames and its <|im_end|>.
+            yield StepPlan(tuple(parts), semantic + len(clips), semantic, position, clips)
+
+    def end(self, epochs: float) -> Position:
+        """Return where a run of that many epochs ends."""
+        whole = math.floor(epochs)
+        part = math.ceil((epochs - whole) * len(self.epoch(whole))) if epochs > whole else 0
+        return Position(whole, part) if part < len(self.epoch(whole)) else Position(whole + 1)
+
+    def count_steps(self, end: Position) -> int:
+        """Return the number of optimizer steps from the beginning to `end`."""
+        micro_batches = sum(len(self.epoch(epoch)) for epoch in range(end.epoch)) + end.micro_batch
+        return -(-micro_batches // self._per_step)
+
+    def longest(self) -> MicroBatch:
+        """Return the micro-batch of the first epoch that needs the most memory.
+
+        That is the one with the most columns, padding included, and among those the one of longest clips.
+        """
+        return max(self.epoch(0), key=lambda part: (part.tokens, part.columns))
+
+
+def _like_lengths(columns: IntArray, batch_tokens: int) -> Iterator[IntArray]:
+    """Cut samples into groups of like length whose padded size is at most `batch_tokens`."""
+    for start in range(0, len(columns), _POOL):
+        pool = np.arange(start, min(start + _POOL, len(columns)))
+        pool = pool[np.argsort(-columns[pool], kind="stable")]
+        at = 0
+        while at < len(pool):
+            size = max(1, batch_tokens // int(columns[pool[at]]))  # the first of a group is its longest
+            yield pool[at : at + size]
+            at += size
+
+
+class Coverage:
+    """Counts how often each training clip was trained on: proof that none is missed or favoured."""
+
+    def __init__(self, training: IntArray, counts: IntArray | None = None) -> None:
+        self._training = training
+        self.counts = np.zeros(len(training), dtype=np.int64) if counts is None else counts
+
+    def add(self, clips: IntArray) -> None:
+        """Count one pass of each of `clips`."""
+        np.add.at(self.counts, np.searchsorted(self._training, clips), 1)
+
+    @property
+    def passes(self) -> float:
+        """Mean number of passes of a training clip."""
+        return float(self.counts.mean()) if len(self.counts) else 0.0
+
+
+def validation_batches(held_out: IntArray, references: References, batch_tokens: int) -> list[MicroBatch]:
+    """Return the held-out clips as micro-batches: the same ones, with the same references, every time."""
+    chosen = references.choose(held_out, epoch=0)
+    columns = references.columns(held_out, chosen)
+    return [
+        MicroBatch(0, number, held_out[rows], chosen[rows], int(columns[rows].max()))
+        for number, rows in zip(itertools.count(), _like_lengths(columns, batch_tokens), strict=False)
+    ]
