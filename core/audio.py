@@ -66,20 +66,29 @@ def read_audio(path: Path, sample_rate: int) -> Waveform:
     """Return the samples of a recording, channels averaged, resampled to `sample_rate` (Hz).
 
     Raises:
-        DataError: missing, unreadable, empty, no audio, truncated, with samples that are no numbers, or
-            of a rate that cannot be resampled.
+        DataError: see `read_channels`, or a rate that cannot be resampled.
+    """
+    samples, own_rate = read_channels(path)
+    mono: Waveform = samples[:, 0] if samples.shape[1] == 1 else samples.mean(axis=1)
+    return mono if own_rate == sample_rate else _resample(mono, own_rate, sample_rate, path)
+
+
+def read_channels(path: Path) -> tuple[Waveform, int]:
+    """Return the samples of a recording as they are, `(samples, channels)`, and its rate in Hz.
+
+    Raises:
+        DataError: missing, unreadable, empty, no audio, truncated, or with samples that are no numbers.
     """
     with _opened(path) as file:
         info = _checked_info(file, path)
         samples: Waveform = file.read(dtype="float32", always_2d=True)
     if info.frames - len(samples) > _TOLERATED_LOSS_SECONDS * info.sample_rate:
         raise _truncated(path, len(samples) / info.sample_rate, info.seconds)
-    mono = samples[:, 0] if info.channels == 1 else samples.mean(axis=1)
-    if not np.isfinite(mono).all():
+    if not np.isfinite(samples).all():
         raise DataError(
             f"{path} has samples that are not numbers (NaN or infinite).", "Export the recording again."
         )
-    return mono if info.sample_rate == sample_rate else _resample(mono, info.sample_rate, sample_rate, path)
+    return samples, info.sample_rate
 
 
 @contextmanager

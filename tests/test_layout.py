@@ -14,7 +14,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 FLOORS = [
     {"errors", "files", "events", "validation", "settings", "presets", "project", "recent", "units"},
-    {"nn", "weights", "audio", "devices", "hub"},
+    {"nn", "weights", "audio", "levels", "workers", "devices", "hub"},
     {"text", "packing", "dataset", "hardware", "codec", "model"},
     {
         "validate",

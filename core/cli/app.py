@@ -10,7 +10,7 @@ import typer
 from typer.main import get_command
 
 from ..errors import FishtuneError, StopRequested
-from . import download, gpus, jobs, merge, pack, presets, project, running, synth, train
+from . import download, gpus, jobs, merge, pack, presets, project, running, synth, train, validate, verify
 from .console import err, print_error
 
 app = typer.Typer(
@@ -58,6 +58,7 @@ for job_command in (jobs.jobs, jobs.attach, jobs.stop, jobs.logs, jobs.resume):
     app.command(job_command.__name__, rich_help_panel="Jobs")(job_command)
 app.command("gpus")(gpus.gpus)
 app.command("presets")(presets.presets)
+app.command("verify")(verify.verify)
 
 
 def _show_version(wanted: bool) -> None:

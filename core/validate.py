@@ -1,0 +1,389 @@
+"""Checks a data set before hours are spent on it: layout, transcripts, recordings, totals.
+
+Nothing is written. Every recording is decoded once, in parallel; one that its header already rules out
+is not decoded.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import math
+from collections import defaultdict
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
+
+from pydantic import BaseModel
+
+from .audio import read_channels, read_info
+from .dataset.findings import Code, Finding, Severity, error, warning
+from .dataset.layout import Clip, scan
+from .errors import DataError, UsageError
+from .events import ProgressMeter, Reporter
+from .levels import clipped_samples, decibels, loudness, outline, peak
+from .settings import ValidateSettings
+from .text.cleaning import clean_text, strip_markup, stripped_parts
+from .units import format_duration
+from .workers import ordered_map
+
+LONGEST_SECONDS = 190.0
+"""The codec's tables cover no longer clip (formats.md section 4)."""
+LOWEST_SAMPLE_RATE = 16_000
+NEAR_SILENCE = -50.0
+"""LUFS; a quiet but usable recording has about −35."""
+LARGEST_SPREAD = 3.0
+"""LU between the loudest and the quietest recording."""
+LEAST_SECONDS = 600.0
+_CLIPPED_SAMPLES = 10
+# A clip read at twice or half its speaker's median pace usually has another clip's transcript.
+_FASTEST, _SLOWEST = 2.0, 0.5
+_CLIPS_FOR_A_MEDIAN = 5
+_CHUNK = 8  # clips
+
+
+class SpeakerTotals(BaseModel):
+    """What there is of a speaker. Recordings that cannot be read do not count."""
+
+    speaker: str
+    clips: int
+    seconds: float
+    median_seconds: float
+    loudness: float | None
+    """Median of the clips, LUFS; None where nothing could be measured."""
+    quietest: float | None
+    loudest: float | None
+
+
+class ValidationReport(BaseModel):
+    """Result of `run`."""
+
+    data: Path
+    clips: int
+    seconds: float
+    speakers: list[SpeakerTotals]
+    findings: list[Finding]
+    """Worst first."""
+
+    @property
+    def errors(self) -> int:
+        """Number of findings that keep something from being used."""
+        return sum(finding.severity is Severity.ERROR for finding in self.findings)
+
+
+class ClipDetail(BaseModel):
+    """All that can be said about one clip, for a closer look."""
+
+    clip: str
+    """`SPEAKER/NAME`."""
+    audio: Path | None = None
+    text: Path | None = None
+    transcript: str = ""
+    """As it is in the file."""
+    packed: str = ""
+    """As training will see it."""
+    stripped: list[str] = []
+    """What packing takes out: `{…}` and `<…>`."""
+    seconds: float | None = None
+    sample_rate: int | None = None
+    channels: int | None = None
+    loudness: float | None = None
+    """LUFS; None for silence or where nothing could be read."""
+    peak: float | None = None
+    """dBFS."""
+    outline: list[float] = []
+    """Peaks of equal parts, 0 … 1."""
+    findings: list[Finding] = []
+
+
+@dataclass(slots=True)
+class _Checked:
+    """What checking one clip by itself gave."""
+
+    clip: Clip
+    findings: list[Finding] = field(default_factory=list)
+    seconds: float = 0.0
+    loudness: float | None = None
+    letters: int = 0
+    digest: bytes = b""
+
+    @property
+    def audio(self) -> Path:
+        return self.clip.audio[0]
+
+
+def run(settings: ValidateSettings, reporter: Reporter) -> ValidationReport:
+    """Check the data set `settings.data` and return what was found.
+
+    Raises:
+        DataError: the folder does not exist or cannot be listed.
+        StopRequested: asked to stop.
+    """
+    found = scan(settings.data, settings.text_extension, settings.exclude)
+    meter = ProgressMeter(reporter, "checking", len(found.clips), "clips")
+    checked: list[_Checked] = []
+    findings = list(found.problems)
+    for item in ordered_map(_check, found.clips, settings.num_workers, _CHUNK):
+        reporter.check_stop()
+        meter.advance()
+        findings += item.findings
+        checked.append(item)
+    readable = [item for item in checked if item.seconds]
+    findings += _same_audio(readable) + _spread(settings.data, readable) + _reading_speed(readable)
+    findings += _amount(settings.data, readable)
+    order = list(Code)
+    findings.sort(key=lambda f: (f.severity is not Severity.ERROR, order.index(f.code), f.path))
+    return ValidationReport(
+        data=settings.data,
+        clips=len(found.clips),
+        seconds=sum(item.seconds for item in readable),
+        speakers=_totals(found.speakers, readable),
+        findings=findings,
+    )
+
+
+def inspect_clip(data: Path, key: str, text_extension: str, points: int) -> ClipDetail:
+    """Return all that can be said about the clip `key` (`SPEAKER/NAME`) of a data set.
+
+    Args:
+        points: of the outline.
+
+    Raises:
+        DataError: the folder cannot be listed.
+        UsageError: there is no such clip.
+    """
+    clips = {clip.key: clip for clip in scan(data, text_extension).clips}
+    if key not in clips:
+        raise UsageError(f"{data} has no clip {key!r}.", "Name it as SPEAKER/NAME, without an extension.")
+    clip = clips[key]
+    detail = ClipDetail(clip=key, text=clip.text, findings=_check(clip).findings)
+    if clip.text is not None:
+        with contextlib.suppress(OSError):  # a finding says so
+            detail.transcript = clip.text.read_text(encoding="utf-8-sig", errors="replace")
+        detail.packed = clean_text(strip_markup(detail.transcript))
+        detail.stripped = stripped_parts(detail.transcript)
+    if clip.audio:
+        detail.audio = clip.audio[0]
+        try:
+            samples, rate = read_channels(clip.audio[0])
+        except DataError:
+            return detail  # a finding says so
+        level = loudness(samples, rate)
+        detail.seconds, detail.sample_rate, detail.channels = len(samples) / rate, rate, samples.shape[1]
+        detail.loudness = level if math.isfinite(level) else None
+        detail.peak = decibels(peak(samples)) if samples.any() else None
+        detail.outline = outline(samples, points)
+    return detail
+
+
+def _check(clip: Clip) -> _Checked:
+    """Check one clip by itself."""
+    checked = _Checked(clip)
+    if clip.text is not None:
+        _check_text(clip.text, checked)
+    if len(clip.audio) == 1:
+        try:
+            _check_audio(clip.audio[0], checked)
+        except DataError as failure:
+            empty = clip.audio[0].is_file() and clip.audio[0].stat().st_size == 0
+            code = Code.AUDIO_EMPTY if empty else Code.AUDIO_UNREADABLE
+            checked.findings.append(error(code, clip.audio[0], failure.message, failure.hint))
+    return checked
+
+
+def _check_text(path: Path, checked: _Checked) -> None:
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        checked.findings.append(
+            error(
+                Code.TEXT_NOT_UTF8,
+                path,
+                f"{path.name} is not UTF-8.",
+                f"Save it as UTF-8, for example: iconv -f CP949 -t UTF-8 '{path}' (with its own encoding).",
+            )
+        )
+        return
+    except OSError as failure:
+        checked.findings.append(
+            error(
+                Code.TEXT_UNREADABLE,
+                path,
+                f"{path.name} cannot be read: {failure.strerror}.",
+                "Check its permissions.",
+            )
+        )
+        return
+    packed = clean_text(strip_markup(text))
+    checked.letters = sum(character.isalnum() for character in packed)
+    stripped = stripped_parts(text)
+    if not checked.letters:
+        what = "is empty" if not text.strip() else f"has no words: {text.strip()[:60]!r}"
+        checked.findings.append(
+            error(Code.TEXT_EMPTY, path, f"{path.name} {what}.", "Write what is said, or leave the clip out.")
+        )
+        return
+    if stripped:
+        checked.findings.append(
+            warning(
+                Code.TEXT_STRIPPED,
+                path,
+                f"Packing takes out {' '.join(stripped)[:80]} of {path.name}.",
+                "Nothing, if that is not spoken; otherwise write it without braces and angle brackets.",
+            )
+        )
+    lines = len([line for line in text.splitlines() if line.strip()])
+    if lines > 1:
+        checked.findings.append(
+            warning(
+                Code.TEXT_LINES,
+                path,
+                f"{path.name} has {lines} lines, which are joined.",
+                "Check that it holds this clip's transcript and nothing else.",
+            )
+        )
+
+
+def _check_audio(path: Path, checked: _Checked) -> None:
+    info = read_info(path)
+    if info.seconds > LONGEST_SECONDS:
+        checked.findings.append(
+            error(
+                Code.AUDIO_TOO_LONG,
+                path,
+                f"{path.name} is {format_duration(info.seconds)} long; the codec takes "
+                f"{LONGEST_SECONDS:.0f} s.",
+                "Split it at pauses into clips of 3 to 15 s, each with its own transcript.",
+            )
+        )
+        return
+    samples, rate = read_channels(path)
+    checked.seconds = len(samples) / rate
+    checked.digest = hashlib.blake2b(samples.tobytes(), digest_size=16).digest()
+    level = loudness(samples, rate)
+    if rate < LOWEST_SAMPLE_RATE:
+        checked.findings.append(
+            warning(
+                Code.SAMPLE_RATE_LOW,
+                path,
+                f"{path.name} has a sample rate of {rate} Hz: what is above {rate // 2} Hz is missing.",
+                "Use a better source if there is one; 24,000 Hz or more is good.",
+            )
+        )
+    clipped = clipped_samples(samples)
+    if clipped >= _CLIPPED_SAMPLES:
+        checked.findings.append(
+            warning(
+                Code.CLIPPING,
+                path,
+                f"{path.name} is clipped: {clipped} samples are cut off at full scale.",
+                "Record it again at a lower level, or leave it out: the voice learns the distortion.",
+            )
+        )
+    if level <= NEAR_SILENCE:
+        checked.findings.append(
+            warning(
+                Code.NEAR_SILENCE,
+                path,
+                f"{path.name} is nearly silent ({_level(level)}).",
+                "Listen to it; leave it out if nothing is said.",
+            )
+        )
+    else:
+        checked.loudness = level
+
+
+def _level(value: float) -> str:
+    return f"{value:.1f} LUFS" if math.isfinite(value) else "digital silence"
+
+
+def _same_audio(checked: list[_Checked]) -> list[Finding]:
+    groups: dict[bytes, list[_Checked]] = defaultdict(list)
+    for item in checked:
+        groups[item.digest].append(item)
+    return [
+        warning(
+            Code.SAME_AUDIO,
+            again.audio,
+            f"{again.clip.key} is the same recording as {group[0].clip.key}.",
+            "Keep one of them: clips that come twice count twice, and may be trained on and tested with.",
+        )
+        for group in groups.values()
+        for again in group[1:]
+    ]
+
+
+def _spread(data: Path, checked: list[_Checked]) -> list[Finding]:
+    measured = [(item.loudness, item) for item in checked if item.loudness is not None]
+    if len(measured) < 2:
+        return []
+    (low, quiet), (high, loud) = (choose(measured, key=lambda pair: pair[0]) for choose in (min, max))
+    if high - low <= LARGEST_SPREAD:
+        return []
+    return [
+        warning(
+            Code.LOUDNESS_SPREAD,
+            data,
+            f"Loudness differs by {high - low:.1f} LU: {quiet.clip.key} has {low:.1f} LUFS, "
+            f"{loud.clip.key} has {high:.1f}.",
+            f"Bring all to one loudness: fishtune loudness-norm {data} {data}-normalised",
+        )
+    ]
+
+
+def _reading_speed(checked: list[_Checked]) -> list[Finding]:
+    speakers: dict[str, list[tuple[float, _Checked]]] = defaultdict(list)
+    for item in checked:
+        if item.letters:
+            speakers[item.clip.speaker].append((item.letters / item.seconds, item))
+    findings = []
+    for speeds in speakers.values():
+        if len(speeds) < _CLIPS_FOR_A_MEDIAN:
+            continue
+        usual = median(speed for speed, _ in speeds)
+        findings += [
+            warning(
+                Code.READING_SPEED,
+                item.audio,
+                f"{item.clip.key} has {speed:.1f} letters a second, its speaker usually {usual:.1f}.",
+                "Compare transcript and recording: words may be missing, or belong to another clip.",
+            )
+            for speed, item in speeds
+            if not _SLOWEST <= speed / usual <= _FASTEST
+        ]
+    return findings
+
+
+def _amount(data: Path, checked: list[_Checked]) -> list[Finding]:
+    seconds = sum(item.seconds for item in checked)
+    if not checked or seconds >= LEAST_SECONDS:
+        return []
+    return [
+        warning(
+            Code.TOO_LITTLE,
+            data,
+            f"There are {format_duration(seconds)} of speech in all.",
+            "10 minutes are the least that makes sense, 30 to 60 are recommended.",
+        )
+    ]
+
+
+def _totals(speakers: list[str], checked: list[_Checked]) -> list[SpeakerTotals]:
+    by_speaker: dict[str, list[_Checked]] = {speaker: [] for speaker in speakers}
+    for item in checked:
+        by_speaker[item.clip.speaker].append(item)
+    totals = []
+    for speaker, clips in by_speaker.items():
+        levels = [item.loudness for item in clips if item.loudness is not None]
+        totals.append(
+            SpeakerTotals(
+                speaker=speaker,
+                clips=len(clips),
+                seconds=sum(item.seconds for item in clips),
+                median_seconds=median(item.seconds for item in clips) if clips else 0.0,
+                loudness=median(levels) if levels else None,
+                quietest=min(levels, default=None),
+                loudest=max(levels, default=None),
+            )
+        )
+    return totals
