@@ -1,0 +1,33 @@
+"""`fishtune verify`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .console import err, out, print_json
+
+
+def verify(
+    directory: Annotated[Path, typer.Argument(help="Checkpoint directory, downloaded or merged.")],
+    config_name: Annotated[
+        str, typer.Option(help="Codec preset, where the directory has no codec_config.json.")
+    ] = "modded_dac_vq",
+    json: Annotated[bool, typer.Option("--json", help="Write JSON.")] = False,
+) -> None:
+    """Check that a model directory is whole: all weights there, of the right shape, every number finite.
+
+    Example: fishtune verify checkpoints/openaudio-s1-mini
+    """
+    from ..verify import verify as check
+
+    result = check(directory, config_name, lambda name: err.print(f"reading {name}"))
+    if json:
+        print_json(result.model_dump(mode="json"))
+        return
+    out.print(
+        f"{directory} is sound: {len(result.files)} files, {result.tensors} tensors, "
+        f"{result.parameters / 1e6:,.1f} M parameters."
+    )
