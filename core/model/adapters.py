@@ -1,0 +1,352 @@
+"""LoRA adapters in files: what they hold, and what they make of a weight.
+
+Three formats hold the same numbers under different names (formats.md section 7): a checkpoint of fishtune's
+training (`model.<module>.lora_A.default.weight`), a PEFT adapter folder
+(`base_model.model.<module>.lora_A.weight`) and the reference's checkpoint (`model.<module>.lora_A`).
+`r` rank of an adapter.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import peft
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from ..errors import CheckpointError, UsageError
+from ..presets import LoraPreset
+from ..weights import read_archive, unwrap_state_dict
+from .dual_ar import DualAR
+
+AdapterFormat = Literal["fishtune", "peft", "reference"]
+PEFT_CONFIG = "adapter_config.json"
+PEFT_WEIGHTS = "adapter_model.safetensors"
+TRAINING_STATE = "fishtune"
+"""Entry of a checkpoint of fishtune's training that says how it was trained."""
+_NAME = re.compile(
+    r"(?:base_model\.model\.|model\.)?(?P<module>.+?)\.lora_"
+    r"(?P<part>A|B|embedding_A|embedding_B|magnitude_vector)(?:\.default)?(?:\.weight)?"
+)
+# Settings of PEFT that change the arithmetic and are not computed here; each with the value that means none.
+_UNSUPPORTED: dict[str, tuple[Any, ...]] = {
+    "bias": ("none", None),
+    "modules_to_save": (None, []),
+    "rank_pattern": ({}, None),
+    "alpha_pattern": ({}, None),
+    "lora_bias": (False, None),
+    "fan_in_fan_out": (False, None),
+    "layer_replication": (None, []),
+    "trainable_token_indices": (None, []),
+    "target_parameters": (None, []),
+}
+_ROWS_BYTES = 1 << 25
+"""Weights are adapted in pieces of about this many float32 bytes."""
+
+
+@dataclass(frozen=True)
+class ModuleAdapter:
+    """The adapter of one module. Linear: `a` (r, in), `b` (out, r); embedding: `a` (r, num), `b` (dim, r)."""
+
+    a: Tensor
+    b: Tensor
+    scaling: float
+    is_embedding: bool
+    magnitude: Tensor | None = None
+    """DoRA's learned magnitude: one number a row (linear) or a column (embedding)."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Shape of the weight it belongs to."""
+        out, inputs = self.b.shape[0], self.a.shape[1]
+        return (inputs, out) if self.is_embedding else (out, inputs)
+
+    def adapted(self, weight: Tensor) -> Iterator[tuple[int, Tensor]]:
+        """Yield the adapted weight in pieces: first row and rows, float32.
+
+        Linear: `W + s·B·A`; embedding: `W + s·(B·A)ᵀ`. With DoRA, each row (embedding: column) of that is
+        brought to its learned magnitude.
+        """
+        step = max(1, _ROWS_BYTES // (4 * weight.shape[1]))
+        factor = (
+            self._column_factor(weight, step) if self.magnitude is not None and self.is_embedding else None
+        )
+        for first in range(0, weight.shape[0], step):
+            rows = self._added(weight, first, step)
+            if factor is not None:
+                rows = rows * factor
+            elif self.magnitude is not None:
+                magnitude = self.magnitude[first : first + step].float()
+                rows = rows * (magnitude / torch.linalg.vector_norm(rows, dim=1))[:, None]
+            yield first, rows
+
+    def _added(self, weight: Tensor, first: int, step: int) -> Tensor:
+        a, b = self.a.float(), self.b.float()
+        part = slice(first, first + step)
+        product = a[:, part].T @ b.T if self.is_embedding else b[part] @ a
+        return weight[part].float() + self.scaling * product
+
+    def _column_factor(self, weight: Tensor, step: int) -> Tensor:
+        assert self.magnitude is not None
+        squares = sum(
+            self._added(weight, first, step).square().sum(0) for first in range(0, weight.shape[0], step)
+        )
+        return self.magnitude.float() / torch.as_tensor(squares).sqrt()
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """All adapters of a checkpoint, by module name."""
+
+    format: AdapterFormat
+    file: Path
+    """File that holds the numbers."""
+    modules: Mapping[str, ModuleAdapter]
+    rank: int
+    """The largest of its modules."""
+    alpha: float
+    use_rslora: bool
+    use_dora: bool
+    base_sha256: str | None = None
+    """Hash of the weights it was trained on, where known."""
+
+
+@dataclass(frozen=True)
+class FullWeights:
+    """A checkpoint of full fine-tuning: tensors by the model's names."""
+
+    file: Path
+    tensors: Mapping[str, Tensor]
+    base_sha256: str | None = None
+
+
+@dataclass(frozen=True)
+class _Scale:
+    alpha: float
+    use_rslora: bool = False
+    use_dora: bool = False
+    rank: int | None = None
+
+
+def read_adapter(
+    path: Path, preset: LoraPreset | None = None, alpha: float | None = None
+) -> Adapter | FullWeights:
+    """Return what a checkpoint or adapter folder adds to its base, without looking at the base.
+
+    Args:
+        preset: gives alpha for the reference format; the others carry it, and must agree.
+        alpha: the same as a number.
+
+    Raises:
+        CheckpointError: the file cannot be read, is incomplete, or uses what is not supported.
+        UsageError: alpha is not known, or preset and alpha contradict the file or each other.
+    """
+    if path.is_dir():
+        return _read_peft(path, preset, alpha)
+    content = read_archive(path)
+    tensors = unwrap_state_dict(content, path)
+    state = content.get(TRAINING_STATE) if isinstance(content, dict) else None
+    base = state.get("identity", {}).get("base_sha256") if isinstance(state, dict) else None
+    if not any(".lora_" in name for name in tensors):
+        if preset is not None or alpha is not None:
+            raise UsageError(
+                f"{path} holds whole weights and no adapters.", "Leave out --lora-config and --lora-alpha."
+            )
+        return FullWeights(path, {name.removeprefix("model."): t for name, t in tensors.items()}, base)
+    if state is None:
+        scale = _asked_scale(path, preset, alpha)
+        return _assemble("reference", path, tensors, scale, preset)
+    try:
+        trained = LoraPreset.model_validate(state["preset"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(
+            f"{path} does not say how its adapters are scaled.", "Merge the adapter folder beside it instead."
+        ) from error
+    scale = _Scale(trained.alpha, trained.use_rslora, trained.use_dora, trained.rank)
+    _check_agreement(path, scale, preset, alpha)
+    return _assemble("fishtune", path, tensors, scale, preset, base)
+
+
+def _read_peft(folder: Path, preset: LoraPreset | None, alpha: float | None) -> Adapter:
+    file, config_file = folder / PEFT_WEIGHTS, folder / PEFT_CONFIG
+    for needed in (file, config_file):
+        if not needed.is_file():
+            raise CheckpointError(
+                f"{folder} is no adapter folder: {needed.name} is missing.",
+                "Name a checkpoint (step_….ckpt) or the adapter folder beside it.",
+            )
+    try:
+        config = json.loads(config_file.read_text(encoding="utf-8"))
+        tensors = load_file(file)
+    except (OSError, ValueError, SafetensorError) as error:
+        raise CheckpointError(f"{folder} cannot be read: {error}.", "Copy or save it again.") from error
+    if config.get("peft_type") != "LORA" or not isinstance(config.get("lora_alpha"), int | float):
+        raise CheckpointError(f"{config_file} does not describe a LoRA adapter.", "Name another folder.")
+    unsupported = [key for key, none in _UNSUPPORTED.items() if config.get(key) not in none]
+    if unsupported:
+        raise CheckpointError(
+            f"{config_file} uses {', '.join(unsupported)}, which fishtune cannot merge.",
+            "Train without it, or merge with peft.",
+        )
+    scale = _Scale(
+        float(config["lora_alpha"]),
+        bool(config.get("use_rslora")),
+        bool(config.get("use_dora")),
+        config.get("r"),
+    )
+    _check_agreement(folder, scale, preset, alpha)
+    return _assemble("peft", file, tensors, scale, preset, _base_of_checkpoint_beside(folder))
+
+
+def _base_of_checkpoint_beside(folder: Path) -> str | None:
+    checkpoint = folder.with_name(f"{folder.name}.ckpt")
+    if not checkpoint.is_file():
+        return None
+    content = read_archive(checkpoint)
+    state = content.get(TRAINING_STATE) if isinstance(content, dict) else None
+    return state.get("identity", {}).get("base_sha256") if isinstance(state, dict) else None
+
+
+def _asked_scale(path: Path, preset: LoraPreset | None, alpha: float | None) -> _Scale:
+    if preset is None and alpha is None:
+        raise UsageError(
+            f"{path} does not carry its alpha.",
+            "Give the one it was trained with: --lora-config r_8_alpha_16, or --lora-alpha 16.",
+        )
+    if preset is None:
+        assert alpha is not None
+        return _Scale(alpha)
+    scale = _Scale(preset.alpha, preset.use_rslora, preset.use_dora, preset.rank)
+    if preset.method != "lora":
+        raise UsageError(f"{path} holds adapters, and the preset is for full fine-tuning.", _OTHER_PRESET)
+    _check_agreement(path, scale, None, alpha, "the preset")
+    return scale
+
+
+_OTHER_PRESET = "Choose the preset it was trained with; see them with: fishtune presets"
+
+
+def _check_agreement(
+    path: Path, scale: _Scale, preset: LoraPreset | None, alpha: float | None, whose: str = "its own"
+) -> None:
+    differences = []
+    if alpha is not None and alpha != scale.alpha:
+        differences.append(f"alpha is {scale.alpha:g} ({whose}) and not {alpha:g}")
+    if preset is not None:
+        given = (preset.rank, preset.alpha, preset.use_rslora, preset.use_dora)
+        for what, own, other in zip(
+            ("rank", "alpha", "use_rslora", "use_dora"),
+            (scale.rank, scale.alpha, scale.use_rslora, scale.use_dora),
+            given,
+            strict=True,
+        ):
+            if own != other:
+                differences.append(f"{what} is {own} ({whose}) and not {other}")
+    if differences:
+        raise UsageError(
+            f"The flags contradict {path}: {'; '.join(differences)}.",
+            "Leave out --lora-config and --lora-alpha, or name what it was trained with.",
+        )
+
+
+def _assemble(
+    kind: AdapterFormat,
+    file: Path,
+    tensors: Mapping[str, Tensor],
+    scale: _Scale,
+    preset: LoraPreset | None,
+    base_sha256: str | None = None,
+) -> Adapter:
+    grouped: dict[str, dict[str, Tensor]] = {}
+    problems = []
+    for name, tensor in tensors.items():
+        match = _NAME.fullmatch(name)
+        if match is None:
+            problems.append(f"{name} belongs to no adapter")
+        else:
+            grouped.setdefault(match["module"], {})[match["part"].removeprefix("embedding_")] = tensor
+    modules = {}
+    for module, parts in grouped.items():
+        problem = _check_parts(parts, scale)
+        if problem:
+            problems.append(f"{module} {problem}")
+            continue
+        rank = parts["A"].shape[0]
+        modules[module] = ModuleAdapter(
+            a=parts["A"],
+            b=parts["B"],
+            scaling=scale.alpha / (rank**0.5 if scale.use_rslora else rank),
+            is_embedding=module.rpartition(".")[2].endswith("embeddings"),
+            magnitude=parts.get("magnitude_vector"),
+        )
+    ranks = sorted({part.a.shape[0] for part in modules.values()})
+    if not problems and scale.rank is not None and ranks != [scale.rank]:
+        found = ", ".join(map(str, ranks))
+        if kind == "reference" and preset is not None:
+            raise UsageError(f"The preset has rank {scale.rank}, but {file} has rank {found}.", _OTHER_PRESET)
+        problems.append(f"its rank is {found} instead of {scale.rank}")
+    if problems:
+        shown = "; ".join(problems[:8]) + (f" and {len(problems) - 8} more" if len(problems) > 8 else "")
+        raise CheckpointError(f"{file} cannot be merged: {shown}.", "Copy it again, or name another one.")
+    return Adapter(
+        format=kind,
+        file=file,
+        modules=modules,
+        rank=max(ranks),
+        alpha=scale.alpha,
+        use_rslora=scale.use_rslora,
+        use_dora=scale.use_dora,
+        base_sha256=base_sha256,
+    )
+
+
+def _check_parts(parts: Mapping[str, Tensor], scale: _Scale) -> str:
+    """Return what is wrong with the tensors of one module's adapter, or nothing."""
+    missing = {"A", "B", *(("magnitude_vector",) if scale.use_dora else ())} - parts.keys()
+    if missing:
+        return f"lacks lora_{' and lora_'.join(sorted(missing))}"
+    if "magnitude_vector" in parts and not scale.use_dora:
+        return "has a DoRA magnitude that the settings do not mention"
+    a, b = parts["A"], parts["B"]
+    if a.dim() != 2 or b.dim() != 2 or a.shape[0] != b.shape[1] or a.shape[0] == 0:
+        return f"has lora_A {tuple(a.shape)} and lora_B {tuple(b.shape)}, which do not fit together"
+    if not all(part.isfinite().all() for part in parts.values()):
+        return "has numbers that are not finite"
+    return ""
+
+
+def attach_adapter(model: DualAR, adapter: Adapter) -> None:
+    """Inject the adapters into `model` through `peft`, which then computes `base + adapter` itself.
+
+    The caller has checked that names and shapes fit.
+    """
+    names = "|".join(re.escape(module) for module in adapter.modules)
+    config = peft.LoraConfig(
+        r=adapter.rank,
+        rank_pattern={f"^{re.escape(name)}$": part.a.shape[0] for name, part in adapter.modules.items()},
+        lora_alpha=adapter.alpha,  # type: ignore[arg-type]  # peft only multiplies with it
+        target_modules=f"(?:{names})",
+        use_rslora=adapter.use_rslora,
+        use_dora=adapter.use_dora,
+        inference_mode=True,
+    )
+    peft.inject_adapter_in_model(config, model)
+    with torch.no_grad():
+        for name, part in adapter.modules.items():
+            layer: Any = model.get_submodule(name)
+            if part.is_embedding:
+                layer.lora_embedding_A["default"].data = part.a.float()
+                layer.lora_embedding_B["default"].data = part.b.float()
+            else:
+                layer.lora_A["default"].weight.data = part.a.float()
+                layer.lora_B["default"].weight.data = part.b.float()
+            if part.magnitude is not None:
+                layer.lora_magnitude_vector["default"].weight.data = part.magnitude.float()
+    model.eval()
