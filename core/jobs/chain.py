@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from pydantic import BaseModel
@@ -23,6 +24,7 @@ from .follow import EventFollower
 from .history import checkpoint_candidates
 from .loss import describe_loss
 from .record import Job, JobState, Place
+from .signals import before_end
 from .start import start_job, stop_job
 from .steps import STAGE_OF, StepName, StepState, StepStatus, step_status
 
@@ -76,7 +78,8 @@ def run(settings: RunSettings, reporter: Reporter) -> RunResult:
             done.append(StepDone(step=step, job=None, why=status.why))
             continue
         job = _job_for(project, status, reporter)
-        _see_through(job, reporter)
+        with before_end(partial(_end, job)):
+            _see_through(job, reporter)
         done.append(StepDone(step=step, job=job.id, why=status.why))
     return RunResult(steps=done)
 
@@ -159,6 +162,10 @@ def _see_through(job: Job, reporter: Reporter) -> None:
     if outcome is None:
         what, hint = describe_loss(job.refresh())
         raise JobError(f"Job {job.id} is lost. {what}", hint)
+
+
+def _end(job: Job) -> None:
+    stop_job(job.refresh(), now=True)
 
 
 def _pass_on_stop(job: Job) -> None:

@@ -18,13 +18,12 @@ from ..stages import STAGES, Stage, StageName
 from ..validation import Table, parse
 from .failures import explain
 from .lines import LogFile
-from .process import ProcessIdentity, end_children
+from .process import ProcessIdentity
 from .record import Job, Place
-from .signals import watch_signals
+from .signals import end_now, watch_signals
 from .writer import EventWriter, JobReporter, Listener
 
 _ENDED_AT_ONCE = "Ended at once as asked; what was saved before is kept. Starting again goes on from there."
-_active: list[EventWriter] = []
 
 
 def is_first_rank() -> bool:
@@ -55,9 +54,7 @@ def lock_paths(place: Place, stage: Stage, settings: Table) -> list[Path]:
     return paths
 
 
-def run_job(
-    job: Job, listeners: Sequence[Listener] = (), *, redirect: bool, asked_by: Reporter | None = None
-) -> dict[str, Any]:
+def run_job(job: Job, listeners: Sequence[Listener] = (), *, redirect: bool) -> dict[str, Any]:
     """Run a job's stage in this process to its end and return the summary of its result.
 
     The caller holds the locks. Exactly one last event is written, whatever happens.
@@ -65,7 +62,6 @@ def run_job(
     Args:
         listeners: are given every event too.
         redirect: whether this process's output goes to the job's log meanwhile.
-        asked_by: a reporter whose request to stop counts for this job too (a chain of stages).
 
     Raises:
         FishtuneError: the stage failed; an unforeseen exception arrives as one too.
@@ -74,25 +70,22 @@ def run_job(
     with storage_errors(job.folder):
         job.write(process=ProcessIdentity.of(os.getpid()))
         writer = EventWriter(job.events_path)
-    reporter = _LinkedReporter(writer, [LogFile(job.log_path), *listeners], asked_by)
-    _active.append(writer)
+    reporter = JobReporter(writer, [LogFile(job.log_path), *listeners])
+
+    def stop() -> None:
+        reporter.request_stop()
+        reporter.log("Asked to stop: it finishes what it is at and saves. Asking again ends it at once.")
+
+    def end() -> None:
+        writer.write(Stopped(saved=_ENDED_AT_ONCE))
+        end_now()
+
     try:
         output = _output_to(job.log_path) if redirect else contextlib.nullcontext()
-        with output, watch_signals(reporter.request_stop, _end_now):
+        with output, watch_signals(stop, end):
             return _run(job, reporter)
     finally:
-        _active.remove(writer)
         writer.close()
-
-
-class _LinkedReporter(JobReporter):
-    def __init__(self, writer: EventWriter, listeners: Sequence[Listener], asked_by: Reporter | None) -> None:
-        super().__init__(writer, listeners)
-        self._asked_by = asked_by
-
-    @property
-    def stop_requested(self) -> bool:
-        return super().stop_requested or (self._asked_by is not None and self._asked_by.stop_requested)
 
 
 def _run(job: Job, reporter: JobReporter) -> dict[str, Any]:
@@ -126,7 +119,7 @@ def _run(job: Job, reporter: JobReporter) -> dict[str, Any]:
 def run_rank(stage: Stage, settings: Table) -> None:
     """Run a rank other than the first of a distributed run: it has no job, only the same signals."""
     reporter = Reporter()
-    with watch_signals(reporter.request_stop, _end_now):
+    with watch_signals(reporter.request_stop, end_now):
         stage.run(settings, reporter)
 
 
@@ -137,14 +130,6 @@ def _class_name(error: BaseException, explained: FishtuneError) -> str:
 def _log_traceback(path: Path) -> None:
     with contextlib.suppress(OSError), path.open("a", encoding="utf-8", errors="backslashreplace") as file:
         traceback.print_exc(file=file)
-
-
-def _end_now() -> None:
-    """End this process at once, with a last word in every open job. Called on a second signal."""
-    for writer in reversed(_active):
-        writer.write(Stopped(saved=_ENDED_AT_ONCE))
-    end_children(os.getpid())
-    os._exit(1)
 
 
 @contextlib.contextmanager

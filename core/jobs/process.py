@@ -80,10 +80,13 @@ def _start(pid: int) -> str | None:
         return None if _PROC.joinpath("self").exists() else _portable_start(pid)
     except OSError:
         return _portable_start(pid)
-    # Fields after the command, which stands in brackets and may hold anything: state is the first of
-    # them, the start time in clock ticks since the boot the twentieth (proc_pid_stat(5)).
+    # Fields after the command, which stands in brackets and may hold anything: state is the first of them,
+    # the number of threads the 18th, the start time in clock ticks since the boot the 20th
+    # (proc_pid_stat(5)). A killed process is a zombie while its other threads still end; until they have,
+    # its files, and with them its locks, are open.
     fields = stat[stat.rindex(b")") + 2 :].split()
-    return None if fields[0] in (b"Z", b"X") else fields[19].decode()
+    is_gone = fields[0] == b"X" or (fields[0] == b"Z" and int(fields[17]) <= 1)
+    return None if is_gone else fields[19].decode()
 
 
 def _portable_start(pid: int) -> str | None:

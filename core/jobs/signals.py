@@ -11,12 +11,17 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
+from typing import NoReturn
+
+from ..errors import FishtuneError
+from .process import end_children
 
 _STOPPING = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGINT") if hasattr(signal, name))
 _QUIT = b"\0"
 _watching = False
+_last_calls: list[Callable[[], None]] = []
 
 
 @contextmanager
@@ -27,7 +32,7 @@ def watch_signals(stop: Callable[[], None], end: Callable[[], None]) -> Iterator
     thread, where Python cannot handle signals.
     """
     global _watching
-    if threading.current_thread() is not threading.main_thread() or _watching:
+    if threading.current_thread() is not threading.main_thread():
         yield
         return
     reading, writing = os.pipe()
@@ -50,6 +55,25 @@ def watch_signals(stop: Callable[[], None], end: Callable[[], None]) -> Iterator
         os.close(reading)
         os.close(writing)
         _watching = False
+
+
+@contextmanager
+def before_end(last: Callable[[], None]) -> Iterator[None]:
+    """Have `last` called if this process is ended at once within the block."""
+    _last_calls.append(last)
+    try:
+        yield
+    finally:
+        _last_calls.remove(last)
+
+
+def end_now() -> NoReturn:
+    """End this process and all that it started, at once."""
+    for last in reversed(_last_calls):
+        with suppress(FishtuneError):
+            last()
+    end_children(os.getpid())
+    os._exit(1)
 
 
 def _only_noted(number: int, frame: FrameType | None) -> None:

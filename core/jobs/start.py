@@ -87,8 +87,10 @@ def start_job(
 def _spawn(job: Job, locks: Sequence[Lock], environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
     descriptors = [lock.descriptor for lock in locks]
     command = [*WORKER_COMMAND, str(job.folder), *map(str, descriptors)]
+    with storage_errors(job.log_path):
+        log = job.log_path.open("ab")
     try:
-        with storage_errors(job.log_path), job.log_path.open("ab") as log:
+        with log:
             process = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
@@ -98,9 +100,12 @@ def _spawn(job: Job, locks: Sequence[Lock], environment: Mapping[str, str]) -> s
                 pass_fds=descriptors,
                 env={**os.environ, "PYTHONSAFEPATH": "1", "PYTHONUNBUFFERED": "1", **environment},
             )
-    except BaseException:
+    except OSError as error:
         shutil.rmtree(job.folder, ignore_errors=True)
-        raise
+        raise JobError(
+            f"The process of job {job.id} could not be started: {error.strerror} ({command[0]}).",
+            "Check that this Python installation is still there, and free memory: fishtune doctor",
+        ) from error
     remember_child(process)
     return process
 

@@ -272,7 +272,7 @@ def _merge(look: _Look) -> tuple[StepState, str]:
         return StepState.LOCKED, "It waits for a checkpoint (Train)."
     job = look.finished(StageName.MERGE)
     outcome = job.outcome() if job is not None else None
-    if not (project.merged / "fishtune.json").is_file() or job is None or not isinstance(outcome, Finished):
+    if not (project.merged / "config.json").is_file() or job is None or not isinstance(outcome, Finished):
         return StepState.READY, f"{_count(len(look.checkpoints), 'checkpoint')} to choose from."
     merged = Path(job.record.folder, str(job.record.settings.get("lora_weight", "")))
     chosen = project.merge.checkpoint

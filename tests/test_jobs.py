@@ -1,0 +1,449 @@
+"""Jobs as processes: they outlive their terminal and starter, say how they ended, and exclude each other."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import pty
+import random
+import signal
+import subprocess
+import sys
+import termios
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from fishtune.core.errors import DataError, JobError, JobRunningError, StopRequested
+from fishtune.core.events import Failed, Finished, Progress, Started, Stopped
+from fishtune.core.files import write_json
+from fishtune.core.jobs import execute, start
+from fishtune.core.jobs.find import job_named, newest_job
+from fishtune.core.jobs.follow import read_events
+from fishtune.core.jobs.locks import Lock
+from fishtune.core.jobs.loss import describe_loss
+from fishtune.core.jobs.process import ProcessIdentity
+from fishtune.core.jobs.record import Job, JobState, Place, list_jobs
+from fishtune.core.jobs.start import new_job, start_job, stop_job
+from fishtune.core.stages import STAGES
+
+from . import job_stage
+from .job_stage import STAGE, CountSettings, Way
+
+COMMAND = [sys.executable, "-P", str(Path(job_stage.__file__)), "fishtune"]
+SECONDS = 20.0
+
+
+@pytest.fixture(autouse=True)
+def _test_stage(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(STAGES, STAGE, STAGES[STAGE])
+    monkeypatch.setattr(start, "WORKER_COMMAND", list(start.WORKER_COMMAND))
+    job_stage.register()
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Place]:
+    place = Place(results=tmp_path / "results", project="yoona")
+    yield place
+    for job in list_jobs(place):
+        if job.record.process is not None and job.state() is JobState.RUNNING:
+            os.kill(job.record.process.pid, signal.SIGKILL)
+
+
+def _settings(tmp_path: Path, items: int = 20, pause: float = 0.0, way: Way = "work") -> CountSettings:
+    return CountSettings(folder=tmp_path / "out", items=items, pause=pause, way=way)
+
+
+def _until(condition: Callable[[], Any], what: str) -> None:
+    deadline = time.monotonic() + SECONDS
+    while not condition():
+        assert time.monotonic() < deadline, f"waited {SECONDS} s for {what}"
+        time.sleep(0.01)
+
+
+def _over(job: Job) -> JobState:
+    _until(lambda: job.refresh().state().is_over, f"{job.id} to end")
+    return job.refresh().state()
+
+
+def _written(tmp_path: Path) -> list[str]:
+    return sorted(path.name for path in (tmp_path / "out").glob("*.txt"))
+
+
+def test_a_started_stage_runs_in_its_own_session_and_finishes(tmp_path: Path, place: Place) -> None:
+    job = start_job(STAGE, _settings(tmp_path), place)
+    assert job.record.process is not None
+    assert os.getsid(job.record.process.pid) == job.record.process.pid != os.getsid(0)
+    assert _over(job) is JobState.FINISHED
+    events = list(read_events(job.events_path))
+    assert isinstance(events[0], Started)
+    assert events[0].settings == _settings(tmp_path).model_dump(mode="json")
+    assert isinstance(events[-1], Finished)
+    assert events[-1].summary == {"written": 20}
+    assert sum(isinstance(event, Started | Finished | Failed | Stopped) for event in events) == 2
+    log = job.log_path.read_text(encoding="utf-8")
+    assert "a line that a library printed" in log
+    assert "counting: 20/20 clips (100%)" in log
+    assert {"fishtune", "python", "torch"} <= set(job.record.versions)
+
+
+def test_a_job_outlives_its_closed_terminal_and_its_killed_parent_and_is_found(
+    tmp_path: Path, place: Place
+) -> None:
+    parent, terminal = _on_a_terminal(
+        [*COMMAND, "start", "synth", str(tmp_path / "out"), "--items", "60", "--pause", "0.05"],
+        tmp_path,
+        stay=True,
+    )
+    _until(lambda: _jobs_of_command(tmp_path), "the job to be listed")
+    parent.kill()
+    os.close(terminal)
+    parent.wait()
+    (found,) = _jobs_of_command(tmp_path)
+    assert found["state"] == "running"
+    before = len(_written(tmp_path))
+    _until(lambda: len(_written(tmp_path)) > before + 5, "the job to go on")
+    _until(lambda: _jobs_of_command(tmp_path)[0]["state"] == "finished", "the job to finish")
+    assert len(_written(tmp_path)) == 60
+
+
+def test_a_foreground_run_outlives_its_closed_terminal(tmp_path: Path) -> None:
+    process, terminal = _on_a_terminal(
+        [*COMMAND, "synth", str(tmp_path / "out"), "--items", "40", "--pause", "0.02"], tmp_path
+    )
+    _until(lambda: len(_written(tmp_path)) > 3, "the run to begin")
+    os.close(terminal)
+    process.wait(SECONDS)
+    (found,) = _jobs_of_command(tmp_path)
+    assert found["state"] == "finished"
+    assert len(_written(tmp_path)) == 40
+
+
+def _on_a_terminal(
+    command: list[str], folder: Path, stay: bool = False
+) -> tuple[subprocess.Popen[bytes], int]:
+    """Run a command with a pseudo-terminal as its controlling one; `stay`: under a shell that remains."""
+    (folder / "fishtune.toml").write_text('name = "yoona"\n', encoding="utf-8")
+    if stay:
+        command = ["sh", "-c", '"$@"; sleep 600', "sh", *command]
+    master, slave = pty.openpty()
+
+    def take_terminal() -> None:
+        fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+    process = subprocess.Popen(
+        command,
+        stdin=slave,
+        stdout=slave,
+        stderr=slave,
+        start_new_session=True,
+        preexec_fn=take_terminal,
+        cwd=folder,
+    )
+    os.close(slave)
+    os.set_blocking(master, False)
+    return process, master
+
+
+def _shown(terminal: int) -> bytes:
+    """Return what has come to a pseudo-terminal since the last call."""
+    try:
+        return os.read(terminal, 1 << 16)
+    except BlockingIOError:
+        return b""
+
+
+def _jobs_of_command(folder: Path) -> list[dict[str, Any]]:
+    listed = subprocess.run([*COMMAND, "jobs", "--json"], cwd=folder, capture_output=True, check=True)
+    found: list[dict[str, Any]] = json.loads(listed.stdout)
+    return found
+
+
+def test_stopping_lets_the_stage_save_and_say_so(tmp_path: Path, place: Place) -> None:
+    job = start_job(STAGE, _settings(tmp_path, items=1000, pause=0.02), place)
+    _until(lambda: len(_written(tmp_path)) > 3, "some files")
+    stop_job(job)
+    assert _over(job) is JobState.STOPPED
+    outcome = job.outcome()
+    assert isinstance(outcome, Stopped)
+    assert outcome.saved == f"{len(_written(tmp_path))} files are kept."
+    with pytest.raises(JobError, match=r"does not run: it is stopped"):
+        stop_job(job)
+
+
+@pytest.mark.parametrize("way", ["deaf", "deaf-native"])
+def test_now_ends_a_stage_that_does_not_listen_within_two_seconds(
+    tmp_path: Path, place: Place, way: Way
+) -> None:
+    job = start_job(STAGE, _settings(tmp_path, way=way), place)
+    child = tmp_path / "out" / "child"
+    _until(child.exists, "the stage to become deaf")
+    stop_job(job)
+    assert job.state() is JobState.RUNNING
+    begin = time.monotonic()
+    stop_job(job, now=True)
+    assert time.monotonic() - begin < 2.0
+    assert job.refresh().state() is JobState.STOPPED
+    assert not _runs(int(child.read_text(encoding="utf-8")))
+    events = list(read_events(job.events_path))
+    assert sum(isinstance(event, Finished | Failed | Stopped) for event in events) == 1
+
+
+def _runs(pid: int) -> bool:
+    try:
+        return pid != 0 and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def test_a_second_interrupt_ends_a_foreground_run_at_once(tmp_path: Path) -> None:
+    process, terminal = _on_a_terminal([*COMMAND, "synth", str(tmp_path / "out"), "--way", "deaf"], tmp_path)
+    child = tmp_path / "out" / "child"
+    _until(child.exists, "the stage to become deaf")
+    os.write(terminal, b"\x03")
+    _until(lambda: b"Asking again ends it at once." in _shown(terminal), "the first interrupt to be heard")
+    assert process.poll() is None
+    os.write(terminal, b"\x03")
+    assert process.wait(2.0) == 1
+    assert _jobs_of_command(tmp_path)[0]["state"] == "stopped"
+    os.close(terminal)
+
+
+def test_a_hang_up_is_ignored(tmp_path: Path, place: Place) -> None:
+    job = start_job(STAGE, _settings(tmp_path, items=30, pause=0.02), place)
+    assert job.record.process is not None
+    _until(lambda: _written(tmp_path), "the first file")
+    os.kill(job.record.process.pid, signal.SIGHUP)
+    assert _over(job) is JobState.FINISHED
+
+
+def test_a_failure_has_message_and_hint_and_the_log_has_the_traceback(tmp_path: Path, place: Place) -> None:
+    job = start_job(STAGE, _settings(tmp_path, way="fail"), place)
+    assert _over(job) is JobState.FAILED
+    outcome = job.outcome()
+    assert isinstance(outcome, Failed)
+    assert (outcome.error, outcome.message, outcome.hint) == (
+        "DataError",
+        "The clip x.wav is silent.",
+        "Record it again.",
+    )
+    assert "Traceback (most recent call last)" in job.log_path.read_text(encoding="utf-8")
+
+
+def test_an_unforeseen_exception_asks_for_a_report(tmp_path: Path, place: Place) -> None:
+    job = start_job(STAGE, _settings(tmp_path, way="bug"), place)
+    assert _over(job) is JobState.FAILED
+    outcome = job.outcome()
+    assert isinstance(outcome, Failed)
+    assert outcome.error == "ZeroDivisionError"
+    assert outcome.message == "The stage ended with an unexpected ZeroDivisionError: division by zero"
+    assert "bug in fishtune" in outcome.hint
+
+
+def test_a_killed_job_is_lost_and_resuming_makes_the_same_files(tmp_path: Path, place: Place) -> None:
+    job = start_job(STAGE, _settings(tmp_path, items=40, pause=0.02), place)
+    assert job.record.process is not None
+    _until(lambda: len(_written(tmp_path)) > 5, "some files")
+    os.kill(job.record.process.pid, signal.SIGKILL)
+    assert _over(job) is JobState.LOST
+    what, hint = describe_loss(job)
+    assert what.startswith("Its process was ended by SIGKILL. Last heard of at ")
+    assert "counting: " in what
+    assert hint == f"Go on from what was saved with: fishtune resume {job.id}"
+    resumed = subprocess.run(
+        [*COMMAND, "resume", job.id, "--results", str(place.results)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert f"going on from {job.id}" in resumed.stdout
+    again = newest_job(list_jobs(place))
+    assert again.record.resumed_from == job.id
+    assert _over(again) is JobState.FINISHED
+    assert len(_written(tmp_path)) == 40
+
+
+def test_a_crash_in_native_code_is_named(tmp_path: Path, place: Place) -> None:
+    job = start_job(STAGE, _settings(tmp_path, way="crash"), place)
+    assert _over(job) is JobState.LOST
+    assert describe_loss(job)[0].startswith("Its process crashed in native code (Segmentation fault)")
+
+
+def _with_process(job: Job, **changes: str | int) -> Job:
+    assert job.record.process is not None
+    record = job.record.model_copy(update={"process": job.record.process.model_copy(update=changes)})
+    write_json(job.folder / "job.json", record.model_dump(mode="json"))
+    return job.refresh()
+
+
+def test_a_pid_that_was_given_to_another_process_does_not_count(tmp_path: Path, place: Place) -> None:
+    job = start_job(STAGE, _settings(tmp_path, items=1000, pause=0.05), place)
+    assert job.state() is JobState.RUNNING
+    reused = _with_process(job, start="1")
+    assert reused.state() is JobState.LOST
+    with pytest.raises(JobError, match="does not run: it is lost"):
+        stop_job(reused, now=True)
+    _with_process(job, start=job.record.process.start if job.record.process else "")
+    assert job.refresh().state() is JobState.RUNNING
+    stop_job(job.refresh(), now=True)
+
+
+def test_a_job_of_another_machine_or_boot_is_said_to_be_so(tmp_path: Path, place: Place) -> None:
+    with new_job(STAGE, _settings(tmp_path), place) as (job, _):
+        job.write(process=ProcessIdentity.of(os.getpid()))
+        assert job.state() is JobState.RUNNING
+        assert _with_process(job, host="elsewhere").state() is JobState.ELSEWHERE
+        with pytest.raises(JobError, match="runs on elsewhere, not on this machine"):
+            stop_job(_with_process(job, host="elsewhere"))
+        assert _with_process(job, namespace="pid:[1]").state() is JobState.ELSEWHERE
+        restarted = _with_process(job, boot="another")
+        assert restarted.state() is JobState.LOST
+        assert describe_loss(restarted)[0].startswith("The machine was restarted while it ran.")
+
+
+def test_kills_for_want_of_memory_are_named(
+    tmp_path: Path, place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with new_job(STAGE, _settings(tmp_path), place) as (job, _):
+        job.write(process=ProcessIdentity.of(os.getpid()), memory_kills=2)
+    gone = _with_process(job, start="1")
+    monkeypatch.setattr("fishtune.core.jobs.loss.memory_kills", lambda: 2)
+    assert "for want of memory" not in describe_loss(gone)[0]
+    monkeypatch.setattr("fishtune.core.jobs.loss.memory_kills", lambda: 3)
+    what, hint = describe_loss(gone)
+    assert "ended a process here for want of memory" in what
+    assert hint.startswith("Choose smaller batches or fewer workers first.")
+
+
+def test_a_second_start_is_refused_with_the_running_jobs_id(tmp_path: Path, place: Place) -> None:
+    job = start_job(STAGE, _settings(tmp_path, items=1000, pause=0.05), place)
+    with pytest.raises(JobRunningError, match=f"Job {job.id} is already at work there"):
+        start_job(STAGE, CountSettings(folder=tmp_path / "other"), place)
+    other_project = Place(results=place.results, project="mina")
+    with pytest.raises(JobRunningError, match=f"Job {job.id} is already at work there"):
+        start_job(STAGE, _settings(tmp_path), other_project)
+    assert [entry.id for entry in list_jobs(place)] == [job.id]
+    assert list_jobs(other_project) == []
+    stop_job(job, now=True)
+    free = start_job(STAGE, _settings(tmp_path, items=1), other_project)
+    assert _over(free) is JobState.FINISHED
+
+
+def test_of_two_starters_at_once_exactly_one_wins(tmp_path: Path) -> None:
+    (tmp_path / "fishtune.toml").write_text('name = "yoona"\n', encoding="utf-8")
+    command = [*COMMAND, "start", "synth", str(tmp_path / "out"), "--items", "1000", "--pause", "0.05"]
+    starters = [
+        subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for _ in range(3)
+    ]
+    results = [(starter.communicate(timeout=SECONDS), starter.returncode) for starter in starters]
+    place = Place(results=tmp_path / "results", project="yoona")
+    (job,) = list_jobs(place)
+    assert sorted(code for _, code in results) == [0, 1, 1]
+    refusals = [stderr for (_, stderr), code in results if code == 1]
+    assert all(f"Job {job.id} is already at work there." in text for text in refusals)
+    stop_job(job, now=True)
+
+
+def test_a_lock_dies_with_its_process_and_is_not_kept_by_forked_workers(tmp_path: Path) -> None:
+    path = tmp_path / "x.lock"
+    holder = subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            "import os, sys, time\nfrom pathlib import Path\nfrom fishtune.core.jobs.locks import Lock\n"
+            "lock = Lock.acquire(Path(sys.argv[1])); lock.name_holder('me')\n"
+            "child = os.fork()\nif child == 0: time.sleep(600)\nprint(child, flush=True)\ntime.sleep(600)",
+            str(path),
+        ],
+        stdout=subprocess.PIPE,
+    )
+    assert holder.stdout is not None
+    worker = int(holder.stdout.readline())
+    with pytest.raises(JobRunningError, match="Job me is already at work there"):
+        Lock.acquire(path)
+    holder.kill()
+    holder.wait()
+    assert _runs(worker)
+    Lock.acquire(path).release()
+    os.kill(worker, signal.SIGKILL)
+    assert not path.exists()
+
+
+def test_six_kills_at_random_moments_lose_nothing(tmp_path: Path, place: Place) -> None:
+    draw = random.Random(7)
+    settings = _settings(tmp_path, items=60, pause=0.01)
+    for _ in range(6):
+        job = start_job(STAGE, settings, place)
+        assert job.record.process is not None
+        time.sleep(draw.uniform(0.0, 0.2))
+        os.kill(job.record.process.pid, signal.SIGKILL)
+        assert _over(job) in (JobState.LOST, JobState.FINISHED)
+    job = start_job(STAGE, settings, place)
+    assert _over(job) is JobState.FINISHED
+    assert {
+        path.name: path.read_text() for path in (tmp_path / "out").iterdir() if path.suffix == ".txt"
+    } == {f"{item:04}.txt": f"{item}\n" for item in range(60)}
+
+
+def test_a_worker_that_cannot_begin_says_why(
+    tmp_path: Path, place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(start, "WORKER_COMMAND", [sys.executable, "-c", "raise SystemExit('no such module')"])
+    with pytest.raises(JobError, match=r"ended before it began \(exit code 1\): no such module"):
+        start_job(STAGE, _settings(tmp_path), place)
+    monkeypatch.setattr(start, "WORKER_COMMAND", [str(tmp_path / "no-python")])
+    with pytest.raises(JobError, match="could not be started"):
+        start_job(STAGE, _settings(tmp_path), place)
+
+
+def test_running_in_this_process_raises_what_the_stage_raised(tmp_path: Path, place: Place) -> None:
+    with new_job(STAGE, _settings(tmp_path, way="fail"), place) as (job, _), pytest.raises(DataError):
+        execute.run_job(job, redirect=True)
+    assert isinstance(job.outcome(), Failed)
+    seen: list[Any] = []
+    with new_job(STAGE, _settings(tmp_path, items=5), place) as (job, _):
+        assert execute.run_job(job, [seen.append], redirect=True) == {"written": 4}
+    assert (type(seen[0]), type(seen[-1])) == (Started, Finished)
+    assert {type(event) for event in seen[1:-1]} == {Progress}
+
+    def stop_at_once(event: Any) -> None:
+        if isinstance(event, Progress):
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(0.05)
+
+    before = signal.getsignal(signal.SIGTERM)
+    with new_job(STAGE, _settings(tmp_path, items=500), place) as (job, _), pytest.raises(StopRequested):
+        execute.run_job(job, [stop_at_once], redirect=True)
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_jobs_are_named_by_enough_of_their_id(tmp_path: Path, place: Place) -> None:
+    ids = []
+    for _ in range(2):
+        with new_job(STAGE, _settings(tmp_path), place) as (job, _):
+            ids.append(job.id)
+    jobs = list_jobs(place)
+    assert [job.id for job in jobs] == ids == sorted(ids)
+    assert job_named(ids[1], jobs).id == ids[1]
+    with pytest.raises(JobError, match="may mean several jobs"):
+        job_named("synth", jobs)
+    with pytest.raises(JobError, match="There is no job pack"):
+        job_named("pack", jobs)
+    with pytest.raises(JobError, match="There is no job here"):
+        newest_job([])
+
+
+def test_a_job_that_never_began_is_starting_first_and_then_lost(place: Place, tmp_path: Path) -> None:
+    with new_job(STAGE, _settings(tmp_path), place) as (job, _):
+        assert job.state() is JobState.STARTING
+        assert job.last_event() is None
+        job.events_path.write_bytes(b"")
+        assert job.outcome() is None
+        job.write(created=time.time() - 3600)
+        assert job.state() is JobState.LOST
+        assert describe_loss(job)[0].startswith("It never began")
