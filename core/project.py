@@ -191,5 +191,6 @@ class Project(Table):
             base_weight=self.base,
             lora_weight=self.resolve(Path(self.merge.checkpoint)),
             output=self.merged,
+            lora_config=self.merge.lora_config,
             link=self.merge.link,
         )

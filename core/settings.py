@@ -189,6 +189,8 @@ class MergeOptions(Table):
     """Checkpoint to merge, relative to the project; None = not chosen yet."""
     output: Path | None = None
     """Merged directory; None = `checkpoints/NAME-merged`."""
+    lora_config: str | None = None
+    """Preset that gives alpha where the checkpoint is of the reference format."""
     link: bool = False
     """Hard-link files that do not change instead of copying them."""
 
