@@ -34,19 +34,20 @@ def is_temporary(path: Path) -> bool:
     return path.name.startswith(TEMPORARY_PREFIX)
 
 
-def sweep_temporary(folder: Path, target: str = "") -> int:
+def sweep_temporary(folder: Path, *targets: str) -> int:
     """Remove what killed writers left directly in `folder`; return how many entries were removed.
 
     Call it only while holding the lock of the stage that writes there.
 
     Args:
-        target: name of the one entry that the stage writes there, where other stages write others.
+        targets: names of the entries that the stage writes there, where others write others; none = all.
     """
     removed = 0
     if not folder.is_dir():
         return removed
+    endings = tuple(f"-{target[-80:]}" for target in targets)
     for entry in folder.iterdir():
-        if is_temporary(entry) and (not target or entry.name.endswith(f"-{target[-80:]}")):
+        if is_temporary(entry) and (not targets or entry.name.endswith(endings)):
             remove(entry)
             removed += 1
     return removed

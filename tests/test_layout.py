@@ -14,12 +14,13 @@ import pytest
 ROOT = Path(__file__).parent.parent
 FLOORS = [
     {"errors", "files", "events", "validation", "settings", "presets", "project", "recent", "units"},
-    {"nn", "weights", "audio", "levels", "workers", "devices", "hub"},
+    {"nn", "weights", "audio", "levels", "workers", "devices", "ranks", "hub"},
     {"text", "packing", "dataset", "hardware", "codec", "model"},
     {
         "validate",
         "loudness",
         "download",
+        "clip_encoder",
         "extract",
         "pack",
         "merge",

@@ -1,0 +1,199 @@
+"""The inner loop of extraction: decode ahead, encode in batches, write behind.
+
+Threads decode the next batch and write the last one while the device computes. A batch that the
+device's memory does not hold is halved, down to one clip; a clip that fails costs the others nothing.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from .audio import Waveform, read_audio
+from .codec.codec import CodecEncoder, check_length
+from .codec.config import CodecConfig
+from .dataset.codes import Codes, write_codes
+from .dataset.layout import Utterance
+from .errors import DataError
+from .events import Reporter
+
+# On a CPU a batch is no faster than its clips one by one (published size, batches of 1, 4 and 8: all 0.9 ×
+# real time a core), but progress and a request to stop wait for its end.
+_CPU_BATCH_SECONDS = 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class Clip:
+    """A recording to encode."""
+
+    utterance: Utterance
+    samples: int
+    """At the codec's rate, as the header says; decoding may give some less."""
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Decoded:
+    clip: Clip
+    waveform: Waveform
+    modified: int | None
+    """When the recording had been changed last, before it was read: nanoseconds since 1970."""
+
+
+class ClipEncoder:
+    """Encodes clips and writes their codes.
+
+    Args:
+        batch_size: clips a batch, at most; lowered where the device's memory does not suffice.
+        batch_seconds: audio a batch, padding included, at most; None = on a GPU no limit.
+        num_workers: decoding threads.
+        on_written: told of each clip whose codes are on disk.
+        on_failed: told of each clip without codes, and why; may raise to end the work.
+    """
+
+    def __init__(
+        self,
+        codec: CodecEncoder,
+        reporter: Reporter,
+        *,
+        batch_size: int,
+        batch_seconds: float | None,
+        num_workers: int,
+        on_written: Callable[[Clip], None],
+        on_failed: Callable[[Clip, DataError], None],
+    ) -> None:
+        self.batch_size = batch_size
+        self._codec, self._device, self._reporter = codec, codec.device, reporter
+        self._num_workers, self._on_written, self._on_failed = num_workers, on_written, on_failed
+        seconds = batch_seconds or (_CPU_BATCH_SECONDS if self._device.type == "cpu" else float("inf"))
+        self._batch_samples = seconds * codec.config.sample_rate
+        self._waiting: deque[Clip] = deque()
+        self._ahead: deque[tuple[Clip, Future[_Decoded]]] = deque()
+        self._writing: deque[tuple[Clip, Future[None]]] = deque()
+
+    def run(self, clips: Iterable[Clip]) -> None:
+        """Encode the clips, the longest first; return early, between two batches, if asked to stop.
+
+        Raises:
+            StorageError: codes cannot be written; those that were are kept.
+        """
+        # Neighbours of one length need little padding, and a batch that is too large shows at once.
+        self._waiting.extend(sorted(clips, key=lambda clip: (-clip.samples, clip.utterance)))
+        decoders = ThreadPoolExecutor(self._num_workers, "decode")
+        writer = ThreadPoolExecutor(1, "write")
+        try:
+            self._decode_ahead(decoders)
+            while self._ahead and not self._reporter.stop_requested:
+                for decoded, codes in self._encode(self._next_batch(decoders)):
+                    self._writing.append((decoded.clip, writer.submit(_write, decoded, codes)))
+                self._finish_writing(wait=False)
+            self._finish_writing(wait=True)
+        finally:
+            decoders.shutdown(cancel_futures=True)
+            writer.shutdown()
+
+    def _decode_ahead(self, decoders: ThreadPoolExecutor) -> None:
+        """Keep one batch decoded or decoding, and every decoder busy."""
+        while self._waiting and len(self._ahead) < self.batch_size + self._num_workers:
+            clip = self._waiting.popleft()
+            self._ahead.append((clip, decoders.submit(_decode, clip, self._codec.config)))
+
+    def _next_batch(self, decoders: ThreadPoolExecutor) -> list[_Decoded]:
+        """Return the next clips that could be decoded: as many as the limits allow, perhaps none."""
+        batch: list[_Decoded] = []
+        while self._ahead and len(batch) < self.batch_size:
+            clip, future = self._ahead[0]
+            if batch and (len(batch) + 1) * batch[0].clip.samples > self._batch_samples:
+                break
+            self._ahead.popleft()
+            self._decode_ahead(decoders)
+            try:
+                batch.append(future.result())
+            except DataError as error:
+                self._on_failed(clip, error)
+        return batch
+
+    def _encode(self, batch: list[_Decoded]) -> list[tuple[_Decoded, Codes]]:
+        """Return the codes of a batch, computed in parts where the device's memory does not suffice."""
+        if not batch:
+            return []
+        codes = self._try(batch)
+        if codes is not None:
+            return list(zip(batch, codes, strict=True))
+        longest = batch[0].clip
+        if len(batch) == 1:
+            self._on_failed(
+                longest,
+                DataError(
+                    f"{longest.utterance.audio} ({longest.seconds:.1f} s) alone needs more memory than "
+                    f"{self._device} has free.",
+                    "End what else uses the device (fishtune gpus), split the clip, or use --device cpu.",
+                ),
+            )
+            return []
+        half = -(-len(batch) // 2)
+        self.batch_size = min(self.batch_size, half)
+        self._reporter.warn(
+            f"{self._device} has too little free memory for {len(batch)} clips of up to "
+            f"{longest.seconds:.1f} s at once: going on with {half}.",
+            "A smaller --batch-size or --batch-seconds spares the attempt; fishtune gpus shows what else "
+            "uses the memory.",
+        )
+        return self._encode(batch[:half]) + self._encode(batch[half:])
+
+    def _try(self, batch: list[_Decoded]) -> list[Codes] | None:
+        """Return the codes of each clip, or None if the device's memory does not suffice."""
+        lengths = [len(decoded.waveform) for decoded in batch]
+        audio = torch.zeros(len(batch), 1, max(lengths))
+        for row, decoded in zip(audio, batch, strict=True):
+            row[0, : len(decoded.waveform)] = torch.from_numpy(decoded.waveform)
+        try:
+            codes = self._codec.encode(audio.to(self._device), lengths).cpu().numpy()
+            return [own[:, : self._codec.frames(length)] for own, length in zip(codes, lengths, strict=True)]
+        except torch.OutOfMemoryError:
+            pass
+        # Only here is the exception gone, and with it the tensors that its traceback held.
+        if self._device.type == "cuda":
+            torch.cuda.empty_cache()
+        return None
+
+    def _finish_writing(self, *, wait: bool) -> None:
+        """Report what has been written; with `wait`, everything that is to be."""
+        while self._writing and (wait or self._writing[0][1].done()):
+            clip, future = self._writing.popleft()
+            try:
+                future.result()
+            except DataError as error:
+                self._on_failed(clip, error)
+            else:
+                self._on_written(clip)
+
+
+def _decode(clip: Clip, config: CodecConfig) -> _Decoded:
+    audio = clip.utterance.audio
+    modified = _modified(audio)
+    waveform = read_audio(audio, config.sample_rate)
+    check_length(len(waveform), config, str(audio))
+    return _Decoded(clip, waveform, modified)
+
+
+def _write(decoded: _Decoded, codes: Codes) -> None:
+    utterance = decoded.clip.utterance
+    # Codes of a replaced recording would look newer than the new one, and pass for its own.
+    if _modified(utterance.audio) != decoded.modified:
+        raise DataError(
+            f"{utterance.audio} changed while it was being encoded.", "Run fishtune extract again."
+        )
+    write_codes(utterance.codes_path, codes)
+
+
+def _modified(audio: Path) -> int | None:
+    try:
+        return audio.stat().st_mtime_ns
+    except OSError:  # reading it, or the comparison, says what is the matter
+        return None

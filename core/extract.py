@@ -1,0 +1,282 @@
+"""Extracts codes: every recording of a data set through the encoding half of the codec, to `NAME.npy`.
+
+A recording that cannot be used is listed with its reason; what is done and valid is not done again.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+
+import torch
+from pydantic import BaseModel, computed_field
+
+from .audio import read_info
+from .clip_encoder import Clip, ClipEncoder
+from .codec.checkpoint import load_encoder
+from .codec.codec import check_length
+from .codec.config import CodecConfig, codec_config
+from .dataset.codes import CodesState, codes_state
+from .dataset.findings import Code, Finding
+from .dataset.layout import Utterance, scan
+from .devices import resolve_device
+from .errors import DataError, StorageError
+from .events import ItemFailed, Progress, ProgressMeter, Reporter
+from .files import sweep_temporary
+from .ranks import Ranks
+from .settings import ExtractSettings
+from .units import format_duration
+
+_SHOWN_EVERY = 0.5  # seconds
+# What keeps recordings from being found; the other problems of a scan are about transcripts.
+_UNUSABLE = {
+    Code.AUDIO_TWICE,
+    Code.BAD_NAME,
+    Code.FOLDER_UNREADABLE,
+    Code.NOT_A_FILE,
+    Code.NOT_IN_SPEAKER_FOLDER,
+    Code.UNKNOWN_FORMAT,
+}
+
+
+class FailedClip(BaseModel):
+    """A recording without codes, and why."""
+
+    clip: str
+    """`SPEAKER/NAME`, or the path of what is no clip."""
+    message: str
+    hint: str
+
+
+class ExtractResult(BaseModel):
+    """What became of every recording: clips = already_done + encoded + those that failed."""
+
+    clips: int
+    """Recordings found, usable or not."""
+    already_done: int
+    """Whose codes were valid before."""
+    encoded: int
+    failed: list[FailedClip]
+    audio_seconds: float
+    """Length of what was encoded."""
+    elapsed: float
+    """Seconds that took, without loading the codec; of the slowest rank."""
+    device: str
+    batch_size: int
+    """Clips a batch at the end: less than asked for if the device's memory did not suffice."""
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def speed(self) -> float:
+        """Seconds of audio encoded a second."""
+        return self.audio_seconds / self.elapsed if self.elapsed else 0.0
+
+
+def run(settings: ExtractSettings, reporter: Reporter) -> ExtractResult:
+    """Write the codes of every recording of `settings.data` that has no valid ones.
+
+    Under torchrun every rank takes its share of the recordings, and the first returns what all did.
+
+    Raises:
+        DataError: there are no recordings, or none can be used.
+        CheckpointError, SettingsError, UsageError: the codec cannot be loaded.
+        DeviceError: the device does not exist.
+        StorageError: the disk is full, or the data set vanished; what was written before is kept.
+        StopRequested: asked to stop; what was written before is kept.
+    """
+    ranks = Ranks.from_environment()
+    device = resolve_device(settings.device, ranks.local_rank)
+    config = codec_config(settings.checkpoint_path, settings.config_name)
+    utterances, unusable = _find(settings)
+    # By position among all recordings, done or not, so that every rank sees the same division.
+    mine = utterances[ranks.rank :: ranks.count]
+    share = _Share(settings, config, device, reporter)
+    results = ranks.gather(share.run(mine, unusable if ranks.is_first else []))
+    result = _joined(results)
+    if len(results) == ranks.count and len(result.failed) == result.clips:
+        raise DataError(
+            f"No recording in {settings.data} could be encoded; the first: {result.failed[0].message}",
+            f"See what is wrong with all of them: fishtune validate {settings.data}",
+        )
+    return result
+
+
+def _find(settings: ExtractSettings) -> tuple[list[Utterance], list[Finding]]:
+    """Return the recordings in a fixed order, and what stands in the way of others."""
+    found = scan(settings.data, exclude=settings.exclude)
+    unusable = [problem for problem in found.problems if problem.code in _UNUSABLE]
+    if not found.utterances and not unusable:
+        raise DataError(
+            f"{settings.data} has no recordings.",
+            f"Put them there as {settings.data}/SPEAKER/NAME.mp3 (or .wav, .flac).",
+        )
+    return found.utterances, unusable
+
+
+def _joined(results: Sequence[ExtractResult]) -> ExtractResult:
+    return ExtractResult(
+        clips=sum(result.clips for result in results),
+        already_done=sum(result.already_done for result in results),
+        encoded=sum(result.encoded for result in results),
+        failed=[failed for result in results for failed in result.failed],
+        audio_seconds=sum(result.audio_seconds for result in results),
+        elapsed=max(result.elapsed for result in results),
+        device=", ".join(dict.fromkeys(result.device for result in results)),
+        batch_size=min(result.batch_size for result in results),
+    )
+
+
+class _Share:
+    """One rank's share of the recordings: what is done, what failed, how far it is."""
+
+    def __init__(
+        self, settings: ExtractSettings, config: CodecConfig, device: torch.device, reporter: Reporter
+    ) -> None:
+        self._settings, self._config, self._device, self._reporter = settings, config, device, reporter
+        self._batch_size = settings.batch_size
+        self._failed: list[FailedClip] = []
+        self._clips = self._already_done = self._encoded = 0
+        self._seconds = self._total_seconds = 0.0
+        self._begun_at = self._shown_at = self._elapsed = 0.0
+
+    def run(self, utterances: list[Utterance], unusable: list[Finding]) -> ExtractResult:
+        self._clips = len(utterances) + len(unusable)
+        for problem in unusable:
+            self._fail(str(problem.path), problem.what, problem.what_to_do)
+        _sweep(utterances)
+        clips = self._inspect(utterances)
+        if clips:
+            self._encode(clips)
+        return ExtractResult(
+            clips=self._clips,
+            already_done=self._already_done,
+            encoded=self._encoded,
+            failed=self._failed,
+            audio_seconds=self._seconds,
+            elapsed=self._elapsed,
+            device=str(self._device),
+            batch_size=self._batch_size,
+        )
+
+    def _inspect(self, utterances: list[Utterance]) -> list[Clip]:
+        """Return the clips to encode; count what is done, list what cannot be read."""
+        meter = ProgressMeter(self._reporter, "checking", len(utterances), "clips")
+        clips = []
+        inspect = partial(_inspect, settings=self._settings, config=self._config)
+        pool = ThreadPoolExecutor(self._settings.num_workers, "inspect")
+        try:
+            for utterance, found in zip(utterances, pool.map(inspect, utterances), strict=True):
+                self._reporter.check_stop("Nothing had been begun.")
+                if isinstance(found, Clip):
+                    clips.append(found)
+                elif found is None:
+                    self._already_done += 1
+                else:
+                    self._fail_utterance(utterance, found)
+                meter.advance()
+        finally:
+            pool.shutdown(cancel_futures=True)
+        return clips
+
+    def _encode(self, clips: list[Clip]) -> None:
+        self._total_seconds = sum(clip.seconds for clip in clips)
+        codec = load_encoder(self._settings.checkpoint_path, self._settings.config_name, self._device)
+        self._reporter.log(
+            f"Encoding {len(clips)} of {self._clips} clips, {format_duration(self._total_seconds)} of audio, "
+            f"on {self._device}."
+        )
+        encoder = ClipEncoder(
+            codec,
+            self._reporter,
+            batch_size=self._settings.batch_size,
+            batch_seconds=self._settings.batch_seconds,
+            num_workers=self._settings.num_workers,
+            on_written=self._on_written,
+            on_failed=self._on_failed,
+        )
+        self._begun_at = time.monotonic()
+        encoder.run(clips)
+        self._batch_size = encoder.batch_size
+        if self._settled < self._clips:
+            self._reporter.check_stop(
+                f"The codes of {self._already_done + self._encoded} of {self._clips} clips are there; "
+                "starting again goes on with the rest."
+            )
+
+    @property
+    def _settled(self) -> int:
+        """Recordings that nothing more will be done about."""
+        return self._already_done + self._encoded + len(self._failed)
+
+    def _on_written(self, clip: Clip) -> None:
+        self._encoded += 1
+        self._seconds += clip.seconds
+        self._show()
+
+    def _on_failed(self, clip: Clip, error: DataError) -> None:
+        self._total_seconds -= clip.seconds
+        self._fail_utterance(clip.utterance, error)
+        self._show()
+
+    def _fail_utterance(self, utterance: Utterance, error: DataError) -> None:
+        if not self._settings.data.is_dir():
+            raise StorageError(
+                f"The data set {self._settings.data} is gone.",
+                "Check that its disk is still mounted and run the command again; what is done is kept.",
+            ) from error
+        self._fail(utterance.key, error.message, error.hint)
+
+    def _fail(self, item: str, message: str, hint: str) -> None:
+        self._failed.append(FailedClip(clip=item, message=message, hint=hint))
+        self._reporter.emit(ItemFailed(item=item, message=message, hint=hint))
+
+    def _show(self) -> None:
+        """Emit progress in clips and in seconds of audio; only the latter tells how long it takes."""
+        now = time.monotonic()
+        self._elapsed = now - self._begun_at
+        if now - self._shown_at < _SHOWN_EVERY and self._settled < self._clips:
+            return
+        self._shown_at = now
+        speed = self._seconds / self._elapsed if self._elapsed else 0.0
+        self._reporter.emit(Progress(task="clips", done=self._settled, total=self._clips, unit="clips"))
+        self._reporter.emit(
+            Progress(
+                task="audio",
+                done=self._seconds,
+                total=self._total_seconds,
+                unit="s",
+                rate=speed,
+                eta=(self._total_seconds - self._seconds) / speed if speed else None,
+                detail=f"{speed:.1f} × real time",
+            )
+        )
+
+
+def _sweep(utterances: list[Utterance]) -> None:
+    """Remove what killed runs left half written; of the own clips only, as other ranks are at work."""
+    names: dict[Path, list[str]] = defaultdict(list)
+    for utterance in utterances:
+        names[utterance.codes_path.parent].append(utterance.codes_path.name)
+    for folder, targets in names.items():
+        sweep_temporary(folder, *targets)
+
+
+def _inspect(
+    utterance: Utterance, *, settings: ExtractSettings, config: CodecConfig
+) -> Clip | DataError | None:
+    """Return the clip if it is to be encoded, None if its codes are there, or why it cannot be read."""
+    if not settings.overwrite:
+        state = codes_state(utterance.audio, utterance.codes_path, config.codebook_sizes)
+        if state is CodesState.DONE:
+            return None
+    try:
+        info = read_info(utterance.audio)
+        samples = -(-info.frames * config.sample_rate // info.sample_rate)
+        check_length(samples, config, str(utterance.audio))
+    except DataError as error:
+        return error
+    return Clip(utterance, samples, info.seconds)
