@@ -22,7 +22,7 @@ from ..errors import DataError, StorageError
 from ..events import ItemFailed, ProgressMeter, Reporter
 from ..files import atomic_open
 from ..model.config import DualARConfig
-from ..packing.index import ShardIndex
+from ..packing.index import CACHE_PREFIX, ShardIndex
 from ..settings import TrainSettings
 from ..text.prompts import PromptFormat, TrainingSequence, Turn, training_sequence
 from ..text.tokenizer import Tokenizer
@@ -30,7 +30,7 @@ from .batches import Batch, StepBatch, collate
 from .sampler import NO_REFERENCE, ClipTable, MicroBatch, References, Sampler, StepPlan
 from .split import Split, split
 
-LENGTHS_FILE = "fishtune-lengths.npy"
+LENGTHS_FILE = f"{CACHE_PREFIX}lengths.npy"
 
 
 @dataclass(frozen=True)

@@ -108,7 +108,8 @@ def chunked_cross_entropy(
 
     The accuracy leaves out labels of 0, as the reference's `top_5_accuracy` does.
     """
-    width = head(hidden_ND[:0]).shape[-1]
+    with torch.no_grad():
+        width = head(hidden_ND[:0]).shape[-1]
     total = torch.zeros((), dtype=torch.float32, device=hidden_ND.device)
     in_top_5 = torch.zeros((), dtype=torch.int64, device=hidden_ND.device)
     rated = torch.zeros_like(in_top_5)

@@ -1,0 +1,166 @@
+"""The loss in chunks equals the plain one, and never holds the logits of a batch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from fishtune.core.model.checkpoint import load_model
+from fishtune.core.model.dual_ar import DualAR
+from fishtune.core.text.prompts import IGNORED, Turn, training_sequence
+from fishtune.core.text.tokenizer import Tokenizer
+from fishtune.core.training import loss as loss_module
+from fishtune.core.training.batches import Batch, collate
+from fishtune.core.training.loss import Losses, chunked_cross_entropy, loss_sums
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def make_batch(base: Path, lengths: tuple[int, ...] = (9, 4, 17), prompt: str = "inference") -> Batch:
+    tokenizer = Tokenizer.from_directory(base)
+    generator = np.random.default_rng(3)
+    turns = [Turn(f"text {length}", generator.integers(0, 60, (10, length))) for length in lengths]
+    return collate(
+        [
+            training_sequence(tokenizer, prompt, [turns[0]] if prompt == "inference" else [], turn, 10)  # type: ignore[arg-type]
+            for turn in turns
+        ]
+    )
+
+
+def plain_losses(model: DualAR, tokens: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Formats.md section 2, written down without any economy: logits everywhere, all at once."""
+    hidden = model.slow(tokens)
+    logits = model.token_logits(hidden)
+    base = F.cross_entropy(logits.flatten(0, 1), labels[:, 0].flatten(), ignore_index=IGNORED)
+    semantic = (labels[:, 0] >= model.semantic_begin_id) & (labels[:, 0] <= model.semantic_end_id)
+    codes = labels[:, 1:].transpose(1, 2)[semantic]
+    codebooks = model.fast_logits(model.fast_input(hidden)[semantic], codes)
+    semantic_loss = F.cross_entropy(codebooks.flatten(0, 1), codes.flatten())
+    top_5 = (codebooks.topk(5).indices == codes[..., None]).any(-1)[codes != 0].float().mean()
+    return base, semantic_loss, top_5
+
+
+@pytest.mark.parametrize("checkpointing", ["none", "blocks"])
+@pytest.mark.parametrize("prompt", ["inference", "legacy"])
+@pytest.mark.parametrize("changes", [{}, {"tie_word_embeddings": True}, {"fast_dim": 32}])
+def test_losses_and_gradients_equal_the_plain_computation(
+    model_directory: Callable[..., Path],
+    monkeypatch: pytest.MonkeyPatch,
+    checkpointing: str,
+    prompt: str,
+    changes: dict[str, object],
+) -> None:
+    base = model_directory(**changes)
+    model = load_model(base).train()
+    batch = make_batch(base, prompt=prompt)
+    expected_base, expected_semantic, expected_top_5 = plain_losses(model, batch.tokens, batch.labels)
+    (expected_base + 0.3 * expected_semantic).backward()
+    expected = {name: parameter.grad.clone() for name, parameter in model.named_parameters()}
+    model.zero_grad()
+
+    model.checkpointing = checkpointing  # type: ignore[assignment]
+    monkeypatch.setattr(loss_module, "LOGITS_PER_CHUNK", 5 * model.config.vocab_size)
+    sums = loss_sums(model, batch.tokens, batch.labels)
+    losses = Losses.of(sums.detached())
+    (sums.base / sums.supervised + 0.3 * sums.semantic / sums.codes).backward()
+
+    assert losses.base == pytest.approx(expected_base.item(), rel=1e-5)
+    assert losses.semantic == pytest.approx(expected_semantic.item(), rel=1e-5)
+    assert losses.top_5_accuracy == pytest.approx(expected_top_5.item(), abs=1e-6)
+    for name, parameter in model.named_parameters():
+        scale = expected[name].abs().max().clamp_min(1.0)
+        assert (parameter.grad - expected[name]).abs().max() <= 1e-5 * scale, name
+
+
+def test_losses_equal_the_reference(golden: Path) -> None:
+    stored = np.load(golden / "dual_ar.npz")
+    model = load_model(golden / "base", torch.float32)
+    with torch.no_grad():
+        sums = loss_sums(model, torch.from_numpy(stored["inputs"]), torch.from_numpy(stored["labels"]))
+    losses = Losses.of(sums.detached())
+    assert losses.base == pytest.approx(float(stored["base_loss"]), abs=1e-4)
+    assert losses.semantic == pytest.approx(float(stored["semantic_loss"]), abs=1e-4)
+
+
+def test_a_forgotten_scale_of_the_embeddings_would_be_noticed(golden: Path) -> None:
+    stored = np.load(golden / "dual_ar.npz")
+    assert abs(float(stored["base_loss"]) - float(stored["noscale_base_loss"])) > 1e-2
+
+
+def test_logits_exist_for_one_chunk_of_supervised_positions_at_a_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(loss_module, "LOGITS_PER_CHUNK", 1000)
+    weight = torch.randn(100, 8, requires_grad=True)
+    hidden = torch.randn(57, 8, requires_grad=True)
+    labels = torch.randint(0, 100, (57,))
+    sizes: list[int] = []
+
+    def head(rows: Tensor) -> Tensor:
+        sizes.append(len(rows))
+        return rows @ weight.T
+
+    saved = 0
+
+    def count(tensor: Tensor) -> Tensor:
+        nonlocal saved
+        saved += tensor.numel() if tensor.ndim == 2 and tensor.shape[1] == 100 else 0
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
+        total, _, _ = chunked_cross_entropy(head, hidden, labels)
+    assert saved == 0, "logits were kept for the backward pass"
+    total.backward()
+    assert max(sizes) == 10
+    assert sum(sizes) == 2 * 57, "each chunk is computed once and once again in the backward pass"
+    (expected,) = torch.autograd.grad(F.cross_entropy(hidden @ weight.T, labels, reduction="sum"), hidden)
+    assert torch.allclose(hidden.grad, expected, atol=1e-5)
+
+
+def test_token_logits_are_computed_at_supervised_positions_only(
+    tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = load_model(tiny_checkpoint, torch.float32)
+    batch = make_batch(tiny_checkpoint)
+    rows = 0
+    plain = model.token_logits
+
+    def counted(hidden: Tensor) -> Tensor:
+        nonlocal rows
+        rows += len(hidden)
+        return plain(hidden)
+
+    monkeypatch.setattr(model, "token_logits", counted)
+    with torch.no_grad():
+        loss_sums(model, batch.tokens, batch.labels)
+    assert rows == int((batch.labels[:, 0] != IGNORED).sum()) < batch.labels[:, 0].numel() / 2
+
+
+def test_untrained_weights_lose_the_logarithm_of_the_classes() -> None:
+    hidden, labels = torch.zeros(50, 4), torch.randint(0, 1000, (50,))
+    total, _, _ = chunked_cross_entropy(lambda rows: rows @ torch.zeros(4, 1000), hidden, labels)
+    assert total.item() / 50 == pytest.approx(math.log(1000), rel=1e-5)
+
+
+def test_padding_and_company_change_no_sample(tiny_checkpoint: Path) -> None:
+    model = load_model(tiny_checkpoint, torch.float32)
+    batch = make_batch(tiny_checkpoint)
+    with torch.no_grad():
+        together = loss_sums(model, batch.tokens, batch.labels).detached()
+        alone = sum(loss_sums(model, part.tokens, part.labels).detached() for part in batch.split(3))
+    assert torch.allclose(together, alone, rtol=1e-5)
+
+
+@pytest.mark.parametrize("parts", [1, 2, 3, 8])
+def test_a_split_batch_has_the_same_samples_without_their_padding(tiny_checkpoint: Path, parts: int) -> None:
+    batch = make_batch(tiny_checkpoint)
+    pieces = batch.split(parts)
+    assert len(pieces) == min(parts, 3)
+    supervised = [int((piece.labels[:, 0] != IGNORED).sum()) for piece in pieces]
+    assert sum(supervised) == int((batch.labels[:, 0] != IGNORED).sum())
+    assert all((piece.labels[:, 0, -1] != IGNORED).any() for piece in pieces)
