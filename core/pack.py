@@ -18,7 +18,7 @@ from .dataset.layout import Clip, scan
 from .errors import DataError, ShardError, UsageError
 from .events import ItemFailed, ProgressMeter, Reporter
 from .files import atomic_folder, is_temporary, recover_folder, sweep_temporary, write_text
-from .packing.index import INDEX_FILE, ShardIndex
+from .packing.index import CACHE_PREFIX, ShardIndex
 from .packing.manifest import (
     MANIFEST_FILE,
     Dropped,
@@ -256,9 +256,11 @@ def _refuse_foreign(output: Path) -> None:
     if not output.is_dir():
         raise UsageError(f"{output} is a file.", "Name a folder with --output.")
     manifest = read_manifest(output)
-    ours = {MANIFEST_FILE, INDEX_FILE, *(manifest.shards if manifest else ())}
+    ours = {MANIFEST_FILE, *(manifest.shards if manifest else ())}
     foreign = sorted(
-        path.name for path in output.iterdir() if path.name not in ours and not is_temporary(path)
+        path.name
+        for path in output.iterdir()
+        if path.name not in ours and not path.name.startswith(CACHE_PREFIX) and not is_temporary(path)
     )
     if foreign:
         more = f" and {len(foreign) - 3} more" if len(foreign) > 3 else ""

@@ -217,6 +217,9 @@ def _scan_speaker(folder: Path, text_extension: str, excluded: set[str]) -> tupl
             )
         )
         return [], problems
+    extensions = {_extension(entry.name) for entry in listing}
+    if SHARD_EXTENSION in extensions and not extensions.intersection(AUDIO_EXTENSIONS):
+        return [], []  # packed shards, and what training keeps beside them
     for entry in _usable(folder, listing, problems):
         extension, path = _extension(entry.name), Path(entry.path)
         if entry.is_dir():

@@ -26,7 +26,9 @@ from ..files import atomic_open
 from .manifest import MANIFEST_FILE
 from .shards import Sentence, decode_sentence, shard_paths, walk_shard
 
-INDEX_FILE = "fishtune-index.bin"
+CACHE_PREFIX = "fishtune-"
+"""Begins the names of what is computed from shards and kept beside them; it may go with them."""
+INDEX_FILE = f"{CACHE_PREFIX}index.bin"
 _MAGIC = b"fishtune index 1\n"
 _ALIGNMENT = 64
 RECORD = np.dtype(
