@@ -31,7 +31,7 @@ from .files import (
     sweep_temporary,
     write_json,
 )
-from .model.adapters import Adapter, FullWeights, ModuleAdapter, read_adapter
+from .model.adapters import Adapter, FullWeights, ModuleAdapter, check_fit, read_adapter
 from .model.archive import WeightsEditor, split_rows
 from .model.checkpoint import WEIGHTS_FILE, StoredTensor, build_model, normalised, stored_tensors
 from .model.config import read_config
@@ -84,11 +84,9 @@ def run(settings: MergeSettings, reporter: Reporter) -> MergeResult:
     weights = settings.base_weight / WEIGHTS_FILE
     tensors = read_state_dict(weights)
     stored = stored_tensors(tensors)
-    _check_fit(source, tensors, stored, weights)
+    _check_fit(source, tensors, stored, config.tie_word_embeddings, weights, reporter)
     # Also whether the base itself is complete; its weights stay on disk.
     load_strict(build_model(config, tokenizer, settings.base_weight), normalised(tensors), weights)
-    if config.tie_word_embeddings:
-        _check_tied(source, reporter)
     base_sha256 = base_hash(settings.base_weight, reporter)
     if source.base_sha256 not in (None, base_sha256):
         raise CheckpointError(
@@ -144,46 +142,28 @@ def _check_fit(
     source: Adapter | FullWeights,
     tensors: dict[str, Tensor],
     stored: dict[str, StoredTensor],
+    tied: bool,
     weights: Path,
+    reporter: Reporter,
 ) -> None:
-    if isinstance(source, FullWeights):
-        shapes = {name: tuple(tensor.shape) for name, tensor in source.tensors.items()}
-    else:
-        shapes = {f"{name}.weight": part.shape for name, part in source.modules.items()}
-    problems = []
-    for name, shape in shapes.items():
-        if name not in stored:
-            problems.append(f"{name} is not in the base")
-            continue
-        parts = [tensors[part] for part in stored[name].parts]
-        own = (sum(part.shape[0] for part in parts), *parts[0].shape[1:])
-        if own != shape:
-            problems.append(f"{name} is made for {shape}, the base has {own}")
-        if any(part.dtype not in _DTYPES for part in parts):
-            problems.append(f"{name} is {parts[0].dtype} in the base")
-    if problems:
-        shown = "; ".join(problems[:8]) + (f" and {len(problems) - 8} more" if len(problems) > 8 else "")
+    shapes = {}
+    for name, where in stored.items():
+        parts = [tensors[part] for part in where.parts]
+        shapes[name] = (sum(len(part) for part in parts), *parts[0].shape[1:])
+    check_fit(source, shapes, tied, weights)
+    dtypes = {name: tensors[stored[name].parts[0]].dtype for name in source.shapes}
+    odd = [name for name, dtype in dtypes.items() if dtype not in _DTYPES]
+    if odd:
         raise CheckpointError(
-            f"{source.file} does not fit {weights}: {shown}.",
-            "Give the base it was trained on with --base-weight.",
+            f"{weights} stores {odd[0]} as {dtypes[odd[0]]}, which cannot be adapted.",
+            "Use the base as it was published, in bfloat16 or float32.",
         )
-
-
-def _check_tied(source: Adapter | FullWeights, reporter: Reporter) -> None:
-    if isinstance(source, FullWeights) or "embeddings" not in source.modules:
-        return
-    if source.format != "reference":
-        raise CheckpointError(
+    if tied and isinstance(source, Adapter) and "embeddings" in source.modules:
+        reporter.warn(
             f"{source.file} adapts the word embedding, which in this base is the output head too "
-            "(tie_word_embeddings): the adapter changed only one of the two in training, the merged weight "
-            "would change both.",
-            "Train with a preset that leaves the embedding alone, such as r_16_alpha_16.",
+            "(tie_word_embeddings): merging changes both.",
+            "Compare with the base by ear; adapters made by fishtune train never do this.",
         )
-    reporter.warn(
-        f"{source.file} adapts the word embedding, which in this base is the output head too "
-        "(tie_word_embeddings): merging changes both.",
-        "Compare with the base by ear; adapters made by fishtune train never do this.",
-    )
 
 
 def _copy_files(settings: MergeSettings, folder: Path, reporter: Reporter) -> bool:

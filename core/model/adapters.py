@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import peft
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -24,7 +23,6 @@ from torch import Tensor
 from ..errors import CheckpointError, UsageError
 from ..presets import LoraPreset
 from ..weights import read_archive, unwrap_state_dict
-from .dual_ar import DualAR
 
 AdapterFormat = Literal["fishtune", "peft", "reference"]
 PEFT_CONFIG = "adapter_config.json"
@@ -117,6 +115,11 @@ class Adapter:
     base_sha256: str | None = None
     """Hash of the weights it was trained on, where known."""
 
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shapes of the tensors it changes, by name."""
+        return {f"{name}.weight": part.shape for name, part in self.modules.items()}
+
 
 @dataclass(frozen=True)
 class FullWeights:
@@ -125,6 +128,11 @@ class FullWeights:
     file: Path
     tensors: Mapping[str, Tensor]
     base_sha256: str | None = None
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shapes of the tensors it changes, by name."""
+        return {name: tuple(tensor.shape) for name, tensor in self.tensors.items()}
 
 
 @dataclass(frozen=True)
@@ -293,8 +301,9 @@ def _assemble(
             raise UsageError(f"The preset has rank {scale.rank}, but {file} has rank {found}.", _OTHER_PRESET)
         problems.append(f"its rank is {found} instead of {scale.rank}")
     if problems:
-        shown = "; ".join(problems[:8]) + (f" and {len(problems) - 8} more" if len(problems) > 8 else "")
-        raise CheckpointError(f"{file} cannot be merged: {shown}.", "Copy it again, or name another one.")
+        raise CheckpointError(
+            f"{file} cannot be merged: {_listed(problems)}.", "Copy it again, or name another one."
+        )
     return Adapter(
         format=kind,
         file=file,
@@ -322,31 +331,42 @@ def _check_parts(parts: Mapping[str, Tensor], scale: _Scale) -> str:
     return ""
 
 
-def attach_adapter(model: DualAR, adapter: Adapter) -> None:
-    """Inject the adapters into `model` through `peft`, which then computes `base + adapter` itself.
+def check_fit(
+    source: Adapter | FullWeights, shapes: Mapping[str, tuple[int, ...]], tied: bool, base: Path
+) -> None:
+    """Refuse a checkpoint that was made for another base.
 
-    The caller has checked that names and shapes fit.
+    Args:
+        shapes: of the base's tensors, by the model's names.
+        tied: whether the base's word embedding is its output head too.
+
+    Raises:
+        CheckpointError: names all tensors that are absent or of another shape; or an adapter of a tied
+            embedding, unless it is of the reference's format, which knew no better.
     """
-    names = "|".join(re.escape(module) for module in adapter.modules)
-    config = peft.LoraConfig(
-        r=adapter.rank,
-        rank_pattern={f"^{re.escape(name)}$": part.a.shape[0] for name, part in adapter.modules.items()},
-        lora_alpha=adapter.alpha,  # type: ignore[arg-type]  # peft only multiplies with it
-        target_modules=f"(?:{names})",
-        use_rslora=adapter.use_rslora,
-        use_dora=adapter.use_dora,
-        inference_mode=True,
-    )
-    peft.inject_adapter_in_model(config, model)
-    with torch.no_grad():
-        for name, part in adapter.modules.items():
-            layer: Any = model.get_submodule(name)
-            if part.is_embedding:
-                layer.lora_embedding_A["default"].data = part.a.float()
-                layer.lora_embedding_B["default"].data = part.b.float()
-            else:
-                layer.lora_A["default"].weight.data = part.a.float()
-                layer.lora_B["default"].weight.data = part.b.float()
-            if part.magnitude is not None:
-                layer.lora_magnitude_vector["default"].weight.data = part.magnitude.float()
-    model.eval()
+    problems = [
+        f"{name} is made for {shape}, the base has {shapes[name]}"
+        if name in shapes
+        else f"{name} is not in the base"
+        for name, shape in source.shapes.items()
+        if shapes.get(name) != shape
+    ]
+    if problems:
+        raise CheckpointError(
+            f"{source.file} does not fit {base}: {_listed(problems)}.",
+            "Give the base it was trained on with --base-weight.",
+        )
+    if isinstance(source, FullWeights) or not tied or "embeddings" not in source.modules:
+        return
+    if source.format != "reference":
+        raise CheckpointError(
+            f"{source.file} adapts the word embedding, which in this base is the output head too "
+            "(tie_word_embeddings): the adapter changed only one of the two in training, the merged weight "
+            "would change both.",
+            "Train with a preset that leaves the embedding alone, such as r_16_alpha_16.",
+        )
+
+
+def _listed(problems: list[str]) -> str:
+    more = f" and {len(problems) - 8} more" if len(problems) > 8 else ""
+    return "; ".join(problems[:8]) + more

@@ -11,10 +11,10 @@ from torch import Tensor
 from ..errors import CheckpointError
 from ..events import ProgressMeter, Reporter
 from ..text.tokenizer import Tokenizer
-from ..weights import load_strict
-from .adapters import Adapter, FullWeights, attach_adapter
+from .adapters import Adapter, FullWeights
 from .agreement import Agreement, Logits, captured_change, compare_logits, compute_logits
 from .archive import WeightsReader, split_rows
+from .attach import apply_checkpoint
 from .checkpoint import WEIGHTS_FILE, load_model, stored_tensors
 from .dual_ar import DualAR
 
@@ -116,10 +116,9 @@ def _expected_rows(name: str, weight: Tensor, source: Adapter | FullWeights) -> 
 
 def _adapted_logits(model: DualAR, source: Adapter | FullWeights, tokenizer: Tokenizer) -> Logits:
     """Return the logits of base + adapter as training computes them; `model` is the base and is changed."""
+    apply_checkpoint(model, source)
     if isinstance(source, FullWeights):
-        load_strict(model, {**model.state_dict(), **source.tensors}, source.file)
         return compute_logits(model, tokenizer)
-    attach_adapter(model, source)
     tied = source.modules.get("embeddings") if model.config.tie_word_embeddings else None
     if tied is None:
         return compute_logits(model, tokenizer)
