@@ -14,6 +14,8 @@ from .audio import Waveform
 
 GATE_SECONDS = 0.4
 """Block of BS.1770's gating."""
+NEAR_SILENCE = -50.0
+"""LUFS; a quiet but usable recording has about −35."""
 _MOST_CHANNELS = 5  # that BS.1770 has weights for
 _FULL_SCALE = 0.999
 # One sample at full scale is a peak, three in a row are a flattened one.

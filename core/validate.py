@@ -21,7 +21,7 @@ from .dataset.findings import Code, Finding, Severity, error, warning
 from .dataset.layout import Clip, scan
 from .errors import DataError, UsageError
 from .events import ProgressMeter, Reporter
-from .levels import clipped_samples, decibels, loudness, outline, peak
+from .levels import NEAR_SILENCE, clipped_samples, decibels, loudness, outline, peak
 from .settings import ValidateSettings
 from .text.cleaning import clean_text, strip_markup, stripped_parts
 from .units import format_duration
@@ -30,8 +30,6 @@ from .workers import ordered_map
 LONGEST_SECONDS = 190.0
 """The codec's tables cover no longer clip (formats.md section 4)."""
 LOWEST_SAMPLE_RATE = 16_000
-NEAR_SILENCE = -50.0
-"""LUFS; a quiet but usable recording has about −35."""
 LARGEST_SPREAD = 3.0
 """LU between the loudest and the quietest recording."""
 LEAST_SECONDS = 600.0

@@ -10,7 +10,22 @@ import typer
 from typer.main import get_command
 
 from ..errors import FishtuneError, StopRequested
-from . import download, gpus, jobs, merge, pack, presets, project, running, synth, train, validate, verify
+from . import (
+    download,
+    extract,
+    gpus,
+    jobs,
+    loudness_norm,
+    merge,
+    pack,
+    presets,
+    project,
+    running,
+    synth,
+    train,
+    validate,
+    verify,
+)
 from .console import err, print_error
 
 app = typer.Typer(
@@ -47,7 +62,9 @@ def add_stage(name: str, command: Callable[..., Any]) -> None:
 
 
 add_stage("validate", validate.validate)
+add_stage("loudness-norm", loudness_norm.loudness_norm)
 add_stage("download", download.download)
+add_stage("extract", extract.extract)
 add_stage("pack", pack.pack)
 add_stage("train", train.train)
 add_stage("merge", merge.merge)

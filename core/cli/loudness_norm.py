@@ -1,0 +1,48 @@
+"""`fishtune loudness-norm`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..dataset.layout import list_root
+from ..settings import LoudnessNormSettings
+from .console import out
+from .running import run_stage
+
+
+def loudness_norm(
+    source: Annotated[Path, typer.Argument(help="Folder of recordings, one folder a speaker; only read.")],
+    target: Annotated[Path, typer.Argument(help="Folder for the normalised copies and the transcripts.")],
+    clean: Annotated[
+        bool,
+        typer.Option(
+            "--clean", help="Empty TARGET first; refused if it holds anything else than this command wrote."
+        ),
+    ] = False,
+    loudness: Annotated[float, typer.Option(min=-70, max=-5, help="Target loudness, LUFS.")] = -23.0,
+    peak: Annotated[float, typer.Option(max=0, help="Highest peak allowed, dBFS.")] = -1.0,
+    num_workers: Annotated[int, typer.Option(min=0, help="Processes; 0 = one a core.")] = 0,
+    json: Annotated[bool, typer.Option("--json", help="Write JSON.")] = False,
+) -> None:
+    """Bring all recordings to one loudness (BS.1770), as copies in another folder.
+
+    Names and file formats stay. An mp3 is encoded again at the best quality; if you still have wav or flac,
+    start from those. Run again, it only makes what is new or changed.
+
+    Example: fishtune loudness-norm data-raw data --clean
+    """
+    list_root(source)
+    settings = LoudnessNormSettings(
+        source=source, target=target, loudness=loudness, peak=peak, clean=clean, num_workers=num_workers
+    )
+    summary = run_stage("loudness-norm", settings, json=json)
+    if summary is None or json:
+        return
+    failed = f", {len(summary['failed'])} failed" if summary["failed"] else ""
+    out.print(
+        f"Normalised {summary['written']} recordings, {summary['current']} were up to date{failed}: "
+        f"{summary['target']}"
+    )
