@@ -25,7 +25,6 @@ from .events import ProgressMeter, Reporter
 from .files import (
     atomic_folder,
     recover_folder,
-    remove,
     sha256,
     storage_errors,
     sweep_temporary,
@@ -37,6 +36,7 @@ from .model.checkpoint import WEIGHTS_FILE, StoredTensor, build_model, normalise
 from .model.config import read_config
 from .model.verification import Verification, verify_merge
 from .presets import lora_preset
+from .project import merge_record_path
 from .settings import MergeSettings
 from .text.tokenizer import Tokenizer
 from .training.base import base_hash
@@ -58,11 +58,6 @@ class MergeResult(BaseModel):
     changed_tensors: int
     linked: bool
     verification: Verification
-
-
-def record_path(output: Path) -> Path:
-    """Return where the record of a merged directory lies: beside it, as the directory is a drop-in."""
-    return output.with_name(f"{output.name}.fishtune.json")
 
 
 def run(settings: MergeSettings, reporter: Reporter) -> MergeResult:
@@ -106,12 +101,12 @@ def run(settings: MergeSettings, reporter: Reporter) -> MergeResult:
         verification = verify_merge(settings.base_weight, folder, source, tokenizer, reporter)
         merged_sha256 = sha256(folder / WEIGHTS_FILE)
         reporter.check_stop(_STOPPED)
-        remove(record_path(output))
-    record = _record(settings, source, base_sha256, merged_sha256, verification)
-    write_json(record_path(output), record)
+        # Before the folder gets its name: a merge killed between the two must find its own output again.
+        record = _record(settings, source, base_sha256, merged_sha256, verification)
+        write_json(merge_record_path(output), record)
     return MergeResult(
         output=output,
-        record=record_path(output),
+        record=merge_record_path(output),
         changed_tensors=changed,
         linked=linked,
         verification=verification,
@@ -128,7 +123,7 @@ def _check_output(settings: MergeSettings) -> None:
             )
     if not output.exists() or (output.is_dir() and not any(output.iterdir())):
         return
-    if not output.is_dir() or not record_path(settings.output).is_file():
+    if not output.is_dir() or not merge_record_path(settings.output).is_file():
         raise UsageError(
             f"{settings.output} exists already, and fishtune did not write it.", "Choose another --output."
         )

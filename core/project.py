@@ -32,6 +32,11 @@ from .validation import Table, parse
 PROJECT_FILE = "fishtune.toml"
 
 
+def merge_record_path(output: Path) -> Path:
+    """Return where the record of a merged directory lies: beside it, as the directory is a drop-in."""
+    return output.with_name(f"{output.name}.fishtune.json")
+
+
 class DatasetOptions(Table):
     """Which recordings are used."""
 

@@ -20,12 +20,13 @@ from fishtune.core import merge as merge_module
 from fishtune.core.cli.app import run as run_command
 from fishtune.core.errors import CheckpointError, StopRequested, StorageError, UsageError
 from fishtune.core.events import Event, Progress, Reporter, Warned
-from fishtune.core.merge import MergeResult, record_path, run
+from fishtune.core.merge import MergeResult, run
 from fishtune.core.model.adapters import read_adapter
 from fishtune.core.model.checkpoint import load_model
 from fishtune.core.model.dual_ar import DualAR
 from fishtune.core.model.generate import Sampling, generate
 from fishtune.core.presets import LoraPreset
+from fishtune.core.project import merge_record_path
 from fishtune.core.settings import MergeSettings
 from fishtune.core.training.adapters import add_adapters, save_adapter
 from safetensors.torch import load_file
@@ -238,7 +239,7 @@ def test_every_other_file_is_the_bases(golden: Path, tmp_path: Path) -> None:
 def test_the_record_names_hashes_settings_versions_and_numbers(golden: Path, tmp_path: Path) -> None:
     checkpoint = golden / "lora/step_000000010.ckpt"
     result = merge(golden / "base", checkpoint, tmp_path / "out", lora_alpha=8)
-    assert result.record == record_path(tmp_path / "out") == tmp_path / "out.fishtune.json"
+    assert result.record == merge_record_path(tmp_path / "out") == tmp_path / "out.fishtune.json"
     record = json.loads(result.record.read_text(encoding="utf-8"))
     for part, file in (("base", golden / "base/model.pth"), ("adapter", checkpoint)):
         assert record[part]["sha256"] == merge_module.sha256(file)
@@ -260,7 +261,7 @@ def test_an_output_is_only_replaced_when_asked_and_written_by_a_merge(golden: Pa
     assert (out / "model.pth").read_bytes() == first
     merge(base, checkpoint, out, lora_alpha=4, overwrite=True)
     assert (out / "model.pth").read_bytes() != first
-    record_path(out).unlink()
+    merge_record_path(out).unlink()
     with pytest.raises(UsageError, match="fishtune did not write it"):
         merge(base, checkpoint, out, lora_alpha=8, overwrite=True)
 

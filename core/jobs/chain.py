@@ -113,7 +113,8 @@ def step_settings(project: Project, step: StepName) -> Table:
                 best = recommend(checkpoint_candidates(place_of(project)))
                 if best is not None:
                     chosen.merge.checkpoint = str(best.candidate.path)
-            return chosen.merge_settings()
+            # What an earlier run of ours merged is replaced; merging still refuses anybody else's files.
+            return chosen.merge_settings().model_copy(update={"overwrite": True})
 
 
 def place_of(project: Project) -> Place:

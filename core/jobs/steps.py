@@ -6,6 +6,7 @@ times and headers are looked at, no recording and no weights, so a wizard can as
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -15,11 +16,10 @@ from pathlib import Path
 from ..dataset.headers import whole_codes_shape
 from ..dataset.layout import SHARD_EXTENSION, Scan, scan
 from ..errors import FishtuneError
-from ..events import Finished
 from ..hub import OPTIONAL_FILES
 from ..packing.manifest import is_current
 from ..presets import model_preset, preset_names
-from ..project import Project
+from ..project import Project, merge_record_path
 from ..stages import StageName
 from .history import checkpoint_step, list_checkpoints
 from .loss import describe_loss
@@ -270,17 +270,25 @@ def _merge(look: _Look) -> tuple[StepState, str]:
     project = look.project
     if not look.checkpoints:
         return StepState.LOCKED, "It waits for a checkpoint (Train)."
-    job = look.finished(StageName.MERGE)
-    outcome = job.outcome() if job is not None else None
-    if not (project.merged / "config.json").is_file() or job is None or not isinstance(outcome, Finished):
+    record = merge_record_path(project.merged)
+    merged = _merged_checkpoint(record) if project.merged.is_dir() else None
+    if merged is None:
         return StepState.READY, f"{_count(len(look.checkpoints), 'checkpoint')} to choose from."
-    merged = Path(job.record.folder, str(job.record.settings.get("lora_weight", "")))
     chosen = project.merge.checkpoint
-    if chosen is not None and project.resolve(Path(chosen)) != merged:
-        return StepState.STALE, f"{project.merged} was merged from {merged.name}, not from the chosen one."
-    if chosen is None and _modified(look.checkpoints[-1]) > job.record.created:
-        return StepState.STALE, f"There are checkpoints newer than {project.merged}."
+    if chosen is not None and Path(chosen).name != merged.name:
+        return StepState.STALE, f"{project.merged} was merged from {merged.name}, not from {chosen}."
+    used = look.checkpoints[-1].with_name(merged.name) if chosen else look.checkpoints[-1]
+    if _modified(used) > _modified(record):
+        return StepState.STALE, f"{used.name} is newer than {project.merged}."
     return StepState.DONE, f"{project.merged} was merged from {merged.name}."
+
+
+def _merged_checkpoint(record: Path) -> Path | None:
+    """Return which checkpoint the record of a merged directory names, or None if there is no record."""
+    try:
+        return Path(json.loads(record.read_bytes())["adapter"]["path"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 _JUDGES: dict[StepName, Callable[[_Look], tuple[StepState, str]]] = {
