@@ -1,4 +1,4 @@
-"""Recordings: what their headers say, and their samples as mono float32 at the rate that is asked for.
+"""Recordings: what their headers say, their samples as mono float32 at a rate that is asked for; writing.
 
 libsndfile reads mp3, wav and flac; torchaudio resamples, and torch is imported only then.
 """
@@ -20,6 +20,7 @@ import numpy.typing as npt
 import soundfile
 
 from .errors import DataError
+from .files import atomic_path
 
 if TYPE_CHECKING:
     from torchaudio.transforms import Resample
@@ -89,6 +90,19 @@ def read_channels(path: Path) -> tuple[Waveform, int]:
             f"{path} has samples that are not numbers (NaN or infinite).", "Export the recording again."
         )
     return samples, info.sample_rate
+
+
+def write_audio(path: Path, samples: Waveform, sample_rate: int, audio_format: str = "WAV") -> None:
+    """Write mono samples (−1 … 1) as a recording, atomically.
+
+    Args:
+        audio_format: one of `soundfile.available_formats()`.
+
+    Raises:
+        StorageError: the disk is full or the folder cannot be written.
+    """
+    with atomic_path(path) as temporary:
+        soundfile.write(temporary, samples, sample_rate, format=audio_format)
 
 
 @contextmanager

@@ -229,3 +229,19 @@ class SynthSettings(Table):
     seed: int | None = None
     config_name: str = "modded_dac_vq"
     device: Device = "auto"
+
+
+class AuditionSettings(Table):
+    """`fishtune audition`."""
+
+    checkpoint: Path
+    """A checkpoint of training, an adapter folder, or a model directory."""
+    base_weight: Path | None = None
+    """Base of a checkpoint; None = the one it was trained on."""
+    protos: Path | None = None
+    """Packed data set that gives voice, script and speaking rate; None = the one it was trained on."""
+    texts: list[str] = []
+    """Empty = fixed sentences in the data set's script."""
+    seed: int = Field(default=1, ge=0)
+    config_name: str = "modded_dac_vq"
+    device: Device = "auto"

@@ -29,6 +29,7 @@ class StageName(StrEnum):
     TRAIN = "train"
     MERGE = "merge"
     SYNTH = "synth"
+    AUDITION = "audition"
     RUN = "run"
 
 
@@ -77,6 +78,7 @@ STAGES: dict[StageName, Stage] = {
         Stage(StageName.TRAIN, "settings:TrainSettings", "training.run:run"),
         Stage(StageName.MERGE, "settings:MergeSettings", "merge:run", "output"),
         Stage(StageName.SYNTH, "settings:SynthSettings", "synth:run"),
+        Stage(StageName.AUDITION, "settings:AuditionSettings", "audition.run:run"),
         Stage(StageName.RUN, "jobs.chain:RunSettings", "jobs.chain:run"),
     )
 }

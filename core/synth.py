@@ -5,13 +5,11 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
 import soundfile
 import torch
 from pydantic import BaseModel
 
-from .audio import read_audio
+from .audio import read_audio, write_audio
 from .codec.checkpoint import WEIGHTS_FILE as CODEC_FILE
 from .codec.checkpoint import load_codec, load_encoder
 from .codec.codec import check_length
@@ -20,7 +18,6 @@ from .dataset.codes import read_codes, write_codes
 from .devices import resolve_device
 from .errors import CheckpointError, DataError, UsageError
 from .events import ProgressMeter, Reporter
-from .files import atomic_path
 from .model.checkpoint import load_model
 from .model.config import DualARConfig, read_config
 from .model.generate import Generation, Sampling, generate
@@ -193,15 +190,3 @@ def _generate(
         on_frame=count,
     )
     return generation, generation.codes.shape[1] / (time.monotonic() - began)
-
-
-def write_audio(
-    path: Path, samples: npt.NDArray[np.float32], sample_rate: int, audio_format: str = "WAV"
-) -> None:
-    """Write mono samples (−1 … 1) as a recording, atomically.
-
-    Raises:
-        StorageError: the disk is full or the folder cannot be written.
-    """
-    with atomic_path(path) as temporary:
-        soundfile.write(temporary, samples, sample_rate, format=audio_format)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from ..audition.record import read_audition
 from ..events import CheckpointSaved, Validation, decode_event
 from ..stages import StageName
 from ..training.selection import Candidate
@@ -61,6 +62,7 @@ def _candidate(path: Path, saved: CheckpointSaved | None, validation: Validation
         size, modified = 0, 0.0
     passes = saved or validation
     loss = saved.validation_loss if saved else None
+    audition = read_audition(path)
     return Candidate(
         step=checkpoint_step(path),
         path=path,
@@ -69,4 +71,5 @@ def _candidate(path: Path, saved: CheckpointSaved | None, validation: Validation
         clip_passes=passes.clip_passes if passes else None,
         validation_loss=validation.loss if validation else loss,
         top_5_accuracy=validation.top_5_accuracy if validation else None,
+        healthy=audition.healthy if audition else None,
     )

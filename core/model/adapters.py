@@ -160,15 +160,15 @@ def read_adapter(
         return _read_peft(path, preset, alpha)
     content = read_archive(path)
     tensors = unwrap_state_dict(content, path)
-    state = content.get(TRAINING_STATE) if isinstance(content, dict) else None
-    base = state.get("identity", {}).get("base_sha256") if isinstance(state, dict) else None
+    state = _training_state(content)
+    base = _base_hash(state)
     if not any(".lora_" in name for name in tensors):
         if preset is not None or alpha is not None:
             raise UsageError(
                 f"{path} holds whole weights and no adapters.", "Leave out --lora-config and --lora-alpha."
             )
         return FullWeights(path, {name.removeprefix("model."): t for name, t in tensors.items()}, base)
-    if state is None:
+    if not state:
         scale = _asked_scale(path, preset, alpha)
         return _assemble("reference", path, tensors, scale, preset)
     try:
@@ -210,16 +210,29 @@ def _read_peft(folder: Path, preset: LoraPreset | None, alpha: float | None) -> 
         config.get("r"),
     )
     _check_agreement(folder, scale, preset, alpha)
-    return _assemble("peft", file, tensors, scale, preset, _base_of_checkpoint_beside(folder))
+    return _assemble("peft", file, tensors, scale, preset, _base_hash(read_training_state(folder)))
 
 
-def _base_of_checkpoint_beside(folder: Path) -> str | None:
-    checkpoint = folder.with_name(f"{folder.name}.ckpt")
-    if not checkpoint.is_file():
-        return None
-    content = read_archive(checkpoint)
+def read_training_state(path: Path) -> dict[str, Any]:
+    """Return what fishtune's training noted in a checkpoint, or in the one beside an adapter folder.
+
+    Empty where training here did not make it. Its entries are those of `training.checkpoints.RunState`.
+
+    Raises:
+        CheckpointError: the checkpoint cannot be read.
+    """
+    checkpoint = path.with_name(f"{path.name}.ckpt") if path.is_dir() else path
+    return _training_state(read_archive(checkpoint)) if checkpoint.is_file() else {}
+
+
+def _training_state(content: Any) -> dict[str, Any]:
     state = content.get(TRAINING_STATE) if isinstance(content, dict) else None
-    return state.get("identity", {}).get("base_sha256") if isinstance(state, dict) else None
+    return state if isinstance(state, dict) else {}
+
+
+def _base_hash(state: Mapping[str, Any]) -> str | None:
+    identity = state.get("identity")
+    return identity.get("base_sha256") if isinstance(identity, dict) else None
 
 
 def _asked_scale(path: Path, preset: LoraPreset | None, alpha: float | None) -> _Scale:

@@ -1,0 +1,101 @@
+"""What an audition finds, where its record lies, and how it is read back. Imports no torch."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+
+from pydantic import BaseModel, ValidationError
+
+from ..files import write_text
+
+RECORD_FILE = "audition.json"
+
+
+class FindingKind(StrEnum):
+    """What may be wrong with a generated recording."""
+
+    ENDLESS = "endless"
+    """The model did not end by itself."""
+    EMPTY = "empty"
+    """It ended before the first frame."""
+    SILENT = "silent"
+    """Mostly silence."""
+    FADING = "fading"
+    """The energy decays towards the end."""
+    SHORT = "short"
+    """Much shorter than the text."""
+    LONG = "long"
+    """Much longer than the text."""
+    STUCK = "stuck"
+    """One frame is repeated."""
+
+
+class Finding(BaseModel):
+    """One thing that is wrong, in a sentence with its numbers."""
+
+    kind: FindingKind
+    message: str
+
+
+class AuditionedText(BaseModel):
+    """One sentence as the checkpoint spoke it."""
+
+    text: str
+    audio: str
+    """Recording, a file in `audition_folder`; empty if nothing was generated."""
+    seconds: float
+    expected_seconds: float
+    """About how long the text takes to say."""
+    ended: bool
+    """Whether the model ended by itself."""
+    findings: list[Finding]
+
+
+class AuditionResult(BaseModel):
+    """How a checkpoint speaks."""
+
+    checkpoint: Path
+    checkpoint_modified: float
+    """Unix time; an older audition of a newer file does not count."""
+    reference: str
+    """The utterance whose voice was given, or empty."""
+    texts: list[AuditionedText]
+    healthy: bool
+    """Whether most of the texts are without findings."""
+
+    @property
+    def summary(self) -> str:
+        """What was found, in a few words: "sound", or what is wrong with how many."""
+        kinds = [finding.kind for text in self.texts for finding in text.findings]
+        if not kinds:
+            return "sound"
+        counted = {kind: kinds.count(kind) for kind in dict.fromkeys(kinds)}
+        return ", ".join(f"{kind.value} {count}/{len(self.texts)}" for kind, count in counted.items())
+
+
+def audition_folder(checkpoint: Path) -> Path:
+    """Return where the audition of a checkpoint goes.
+
+    `results/NAME/checkpoints/step_….ckpt` → `results/NAME/audition/step_…`; any other path →
+    `PATH.audition` beside it.
+    """
+    own = checkpoint.with_suffix("") if checkpoint.suffix == ".ckpt" else checkpoint
+    if checkpoint.parent.name == "checkpoints" and own.name.startswith("step_"):
+        return checkpoint.parent.with_name("audition") / own.name
+    return checkpoint.with_name(f"{own.name}.audition")
+
+
+def write_record(result: AuditionResult, folder: Path) -> None:
+    """Write the record into the audition's folder, atomically."""
+    write_text(folder / RECORD_FILE, result.model_dump_json(indent=2) + "\n")
+
+
+def read_audition(checkpoint: Path) -> AuditionResult | None:
+    """Return the audition of a checkpoint, or None if there is none or the checkpoint has changed since."""
+    try:
+        content = (audition_folder(checkpoint) / RECORD_FILE).read_text(encoding="utf-8")
+        result = AuditionResult.model_validate_json(content)
+        return result if result.checkpoint_modified == checkpoint.stat().st_mtime else None
+    except (OSError, ValidationError, UnicodeDecodeError):
+        return None

@@ -1,0 +1,190 @@
+"""Running an audition: the checkpoint on its base speaks, unmerged, in a voice of its data set."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..audio import write_audio
+from ..codec.checkpoint import WEIGHTS_FILE as CODEC_FILE
+from ..codec.checkpoint import load_codec
+from ..codec.codec import Codec
+from ..codec.config import codec_config, residual_codebook_size
+from ..devices import resolve_device
+from ..errors import CheckpointError, UsageError
+from ..events import ProgressMeter, Reporter
+from ..files import atomic_folder
+from ..model.adapters import check_fit, read_adapter, read_training_state
+from ..model.attach import apply_checkpoint
+from ..model.checkpoint import load_model
+from ..model.config import CONFIG_FILE
+from ..model.dual_ar import DualAR
+from ..model.generate import Sampling, generate
+from ..packing.index import ShardIndex
+from ..settings import AuditionSettings
+from ..text.prompts import Turn, inference_prompt
+from ..text.tokenizer import IM_END, Tokenizer
+from .findings import BYTES_PER_SECOND, expected_seconds, find_faults
+from .record import RECORD_FILE, AuditionedText, AuditionResult, audition_folder, write_record
+from .texts import texts_like
+
+_REFERENCE_SECONDS = 6.0
+_PATIENCE = 3.0
+"""A text may take this many times its expected length before it counts as endless."""
+_LOOKED_AT = 200
+"""Transcripts that tell the script of a data set."""
+_STOPPED = "Nothing was written."
+
+
+@dataclass(frozen=True)
+class _Voice:
+    """What a data set tells: a reference utterance, texts to speak, and how fast its speakers are."""
+
+    texts: tuple[str, ...]
+    reference: Turn | None = None
+    name: str = ""
+    bytes_per_second: float = BYTES_PER_SECOND
+
+
+def run(settings: AuditionSettings, reporter: Reporter) -> AuditionResult:
+    """Let a checkpoint speak, write recordings and record beside it, and return what was found.
+
+    The same seed, reference and texts are used for every checkpoint of a run, so that they compare.
+
+    Raises:
+        UsageError: its base is not known, or its audition's folder holds something else.
+        CheckpointError: checkpoint, base or codec cannot be read or do not fit together.
+        StopRequested: asked to stop; nothing was written.
+    """
+    checkpoint, folder = settings.checkpoint, audition_folder(settings.checkpoint)
+    if folder.exists() and not (folder / RECORD_FILE).is_file():
+        raise UsageError(
+            f"{folder} exists and holds no audition.", "Move it away: the audition's recordings go there."
+        )
+    if not checkpoint.exists():
+        raise CheckpointError(f"{checkpoint} does not exist.", "Name a checkpoint or a model directory.")
+    modified = checkpoint.stat().st_mtime
+    is_model = (checkpoint / CONFIG_FILE).is_file()
+    trained = {} if is_model else read_training_state(checkpoint).get("settings", {})
+    base = checkpoint if is_model else _known_folder(settings.base_weight, trained, "base")
+    if base is None:
+        raise UsageError(
+            f"The base of {checkpoint} is not known or gone.", "Give its directory with --base-weight."
+        )
+    device = resolve_device(settings.device)
+    shape = codec_config(base / CODEC_FILE, settings.config_name)
+    voice = _voice(_known_folder(settings.protos, trained, "protos"), shape.frame_rate)
+    texts = tuple(settings.texts) or voice.texts
+
+    reporter.log(f"Loading {checkpoint} on {device}")
+    model = load_model(base)
+    if not is_model:
+        source = read_adapter(checkpoint)
+        shapes = {name: tuple(weight.shape) for name, weight in model.state_dict().items()}
+        check_fit(source, shapes, model.config.tie_word_embeddings, base)
+        apply_checkpoint(model, source)
+    speaker = _Speaker(
+        settings=settings,
+        model=model.to(device),
+        codec=load_codec(base / CODEC_FILE, settings.config_name, device),
+        tokenizer=Tokenizer.from_directory(base),
+        voice=voice,
+        reporter=reporter,
+    )
+    with atomic_folder(folder) as temporary:
+        spoken = [
+            speaker.speak(text, temporary / f"{number}.wav", f"text {number} of {len(texts)}")
+            for number, text in enumerate(texts, start=1)
+        ]
+        result = AuditionResult(
+            checkpoint=checkpoint,
+            checkpoint_modified=modified,
+            reference=voice.name,
+            texts=spoken,
+            healthy=2 * sum(bool(text.findings) for text in spoken) < len(spoken),
+        )
+        write_record(result, temporary)
+    return result
+
+
+@dataclass(frozen=True)
+class _Speaker:
+    settings: AuditionSettings
+    model: DualAR
+    codec: Codec
+    tokenizer: Tokenizer
+    voice: _Voice
+    reporter: Reporter
+
+    def speak(self, text: str, audio: Path, task: str) -> AuditionedText:
+        """Generate one text, write the recording to `audio`, and return what is wrong with it."""
+        shape, config = self.codec.config, self.model.config
+        expected = expected_seconds(text, self.voice.bytes_per_second)
+        references = [] if self.voice.reference is None else [self.voice.reference]
+        prompt = inference_prompt(self.tokenizer, references, text, config.num_codebooks)
+        meter = ProgressMeter(self.reporter, task, None, "frames")
+
+        def count(frames: int) -> None:
+            self.reporter.check_stop(_STOPPED)
+            meter.advance(detail=f"{frames / shape.frame_rate:.1f} s of speech")
+
+        generation = generate(
+            self.model,
+            torch.from_numpy(prompt),
+            Sampling(seed=self.settings.seed),
+            end_id=self.tokenizer.token_id(IM_END),
+            max_new_tokens=math.ceil(_PATIENCE * expected * shape.frame_rate),
+            residual_codebook_size=residual_codebook_size(self.settings.config_name),
+            on_frame=count,
+        )
+        samples = np.zeros(0, dtype=np.float32)
+        if generation.codes.shape[1]:
+            codes = generation.codes[None].to(self.codec.device)
+            samples = self.codec.decode(codes)[0, 0].cpu().numpy()
+            write_audio(audio, samples, shape.sample_rate)
+        return AuditionedText(
+            text=text,
+            audio=audio.name if len(samples) else "",
+            seconds=len(samples) / shape.sample_rate,
+            expected_seconds=expected,
+            ended=generation.ended,
+            findings=find_faults(
+                generation.codes.numpy(),
+                samples,
+                sample_rate=shape.sample_rate,
+                ended=generation.ended,
+                expected=expected,
+            ),
+        )
+
+
+def _known_folder(given: Path | None, trained: dict[str, Any], name: str) -> Path | None:
+    """Return a folder that was given, or the one that training noted if it is still there."""
+    if given is not None:
+        return given
+    noted = trained.get(name)
+    return Path(noted) if isinstance(noted, str) and Path(noted).is_dir() else None
+
+
+def _voice(protos: Path | None, frame_rate: float) -> _Voice:
+    if protos is None:
+        return _Voice(texts_like([]))
+    index = ShardIndex.open(protos)
+    frames, text_bytes = np.asarray(index.frames, float), np.asarray(index.text_bytes, float)
+    busiest = np.bincount(index.speaker_ids, weights=frames).argmax()
+    own = np.flatnonzero(index.speaker_ids == busiest)
+    chosen = int(own[np.abs(frames[own] / frame_rate - _REFERENCE_SECONDS).argmin()])
+    sentence = index.read(chosen)
+    step = max(1, len(index) // _LOOKED_AT)
+    transcripts = [index.read(number).texts[0] for number in range(0, len(index), step)]
+    return _Voice(
+        texts=texts_like(transcripts),
+        reference=Turn(sentence.texts[0], sentence.codes),
+        name=index.name(chosen),
+        bytes_per_second=float(np.median(text_bytes[own] / frames[own]) * frame_rate),
+    )

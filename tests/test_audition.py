@@ -1,0 +1,191 @@
+"""Auditions: what is found in generated speech, and what a checkpoint is given to say."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from fishtune.core.audition.findings import FindingKind, expected_seconds, find_faults
+from fishtune.core.audition.record import AuditionResult, audition_folder, read_audition
+from fishtune.core.audition.run import run
+from fishtune.core.audition.texts import texts_like
+from fishtune.core.cli.app import run as run_command
+from fishtune.core.errors import CheckpointError, StopRequested, UsageError
+from fishtune.core.events import Reporter
+from fishtune.core.model.checkpoint import load_model
+from fishtune.core.presets import LoraPreset
+from fishtune.core.settings import AuditionSettings
+from fishtune.core.training.adapters import add_adapters, save_adapter
+
+ModelDirectory = Callable[..., Path]
+RATE = 44100
+SLOW = LoraPreset(description="", rank=4, alpha=8, targets=[r"layers\.\d+\.attention\.(wqkv|wo)"])
+
+
+def speech(seconds: float, gain: Callable[[np.ndarray], np.ndarray] = np.ones_like) -> np.ndarray:
+    """Return noise in syllables of a quarter second, its loudness over time (0 … 1) given by `gain`."""
+    time = np.arange(int(seconds * RATE)) / RATE
+    noise = np.random.default_rng(0).normal(0, 0.1, len(time))
+    return (noise * (0.3 + np.sin(np.pi * 4 * time) ** 2) * gain(time / seconds)).astype(np.float32)
+
+
+def faults(samples: np.ndarray, codes: np.ndarray | None = None, **changes: Any) -> list[FindingKind]:
+    """Return the kinds of findings; by default the model ended and the text fits the length."""
+    seconds = len(samples) / RATE
+    if codes is None:
+        codes = np.random.default_rng(1).integers(0, 64, (10, max(1, round(seconds * 21.5))))
+    about = {"sample_rate": RATE, "ended": True, "expected": seconds} | changes
+    return [finding.kind for finding in find_faults(codes, samples, **about)]
+
+
+def test_ordinary_speech_has_no_findings() -> None:
+    assert faults(speech(4)) == []
+    # A pause in the middle and a quiet end are ordinary.
+    assert faults(speech(4, lambda t: np.where((t > 0.4) & (t < 0.6), 0, 1 - 0.6 * t))) == []
+
+
+def test_speech_that_fades_is_found() -> None:
+    assert faults(speech(4, lambda t: 10.0 ** (-2 * t))) == [FindingKind.FADING]
+    assert faults(speech(4, lambda t: (t < 0.5).astype(float))) == [FindingKind.FADING]
+    assert faults(speech(0.8, lambda t: 10.0 ** (-2 * t))) == []
+
+
+def test_silence_is_found() -> None:
+    assert faults(speech(4) * 0.001) == [FindingKind.SILENT]
+    assert faults(np.zeros(4 * RATE, np.float32)) == [FindingKind.SILENT]
+
+
+def test_length_is_held_against_the_text() -> None:
+    assert faults(speech(4), expected=1.5) == [FindingKind.LONG]
+    assert faults(speech(4), expected=11) == [FindingKind.SHORT]
+    assert faults(speech(4), ended=False, expected=1.5) == [FindingKind.ENDLESS]
+    assert expected_seconds("a" * 140) == pytest.approx(10)
+
+
+def test_a_repeated_frame_is_found() -> None:
+    codes = np.random.default_rng(1).integers(0, 64, (10, 86))
+    codes[:, 20:60] = codes[:, [20]]
+    assert faults(speech(4), codes) == [FindingKind.STUCK]
+
+
+def test_nothing_generated_is_found() -> None:
+    assert faults(np.zeros(0, np.float32), np.zeros((10, 0), int), expected=1.0) == [FindingKind.EMPTY]
+
+
+@pytest.mark.parametrize(
+    ("transcripts", "word"),
+    [
+        (["hello there", "안녕"], "train"),
+        (["안녕하세요, 반갑습니다", "ok"], "기차는"),
+        (["今日は天気がいいですね"], "電車"),
+        (["カタカナとひらがな"], "電車"),
+        (["你好，世界"], "火车"),
+        (["привет всем"], "поезд"),
+        (["123 …"], "train"),
+        (["مرحبا"], "train"),
+        ([], "train"),
+    ],
+)
+def test_texts_are_in_the_script_of_the_data_set(transcripts: list[str], word: str) -> None:
+    texts = texts_like(transcripts)
+    assert len(texts) == 3
+    assert word in texts[1]
+
+
+@pytest.fixture
+def checkpoint(golden: Path, tmp_path: Path, model_directory: ModelDirectory) -> Path:
+    """`results/me/checkpoints/step_000000010.ckpt` with its adapter folder, as training leaves them."""
+    base, protos = model_directory(), tmp_path / "protos"
+    shutil.copytree(golden / "protos", protos)
+    folder = tmp_path / "results/me/checkpoints"
+    (folder / "step_000000010").mkdir(parents=True)
+    model = load_model(base)
+    add_adapters(model, SLOW, seed=1)
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if "lora_" in name:
+                weight.normal_(0, 0.2)
+    save_adapter(model, base, folder / "step_000000010")
+    state = {f"model.{name}": weight for name, weight in model.named_parameters() if "lora_" in name}
+    about = {
+        "preset": SLOW.model_dump(mode="json"),
+        "identity": {"base_sha256": None},
+        "settings": {"base": str(base), "protos": str(protos)},
+    }
+    torch.save({"state_dict": state, "fishtune": about}, folder / "step_000000010.ckpt")
+    return folder / "step_000000010.ckpt"
+
+
+def listen(checkpoint: Path, reporter: Reporter | None = None, **changes: Any) -> AuditionResult:
+    """Run an audition."""
+    return run(AuditionSettings(checkpoint=checkpoint, device="cpu", **changes), reporter or Reporter())
+
+
+def test_a_checkpoint_speaks_on_its_base_in_a_voice_of_its_data_set(checkpoint: Path) -> None:
+    result = listen(checkpoint)
+    folder = checkpoint.parent.parent / "audition/step_000000010"
+    assert audition_folder(checkpoint) == folder
+    assert result.reference == "SPK1 #0"
+    assert len(result.texts) == 3
+    for spoken in result.texts:
+        if spoken.audio:
+            assert soundfile.info(folder / spoken.audio).duration == pytest.approx(spoken.seconds)
+    assert read_audition(checkpoint) == result
+    # The folder beside it is the same training, and speaks the same.
+    again = listen(checkpoint.with_suffix(""))
+    assert [text.seconds for text in again.texts] == [text.seconds for text in result.texts]
+
+
+def test_an_audition_of_a_former_file_does_not_count(checkpoint: Path) -> None:
+    listen(checkpoint, texts=["hi"])
+    assert read_audition(checkpoint) is not None
+    torch.save(torch.load(checkpoint), checkpoint)
+    assert read_audition(checkpoint) is None
+
+
+def test_the_adapter_is_heard(checkpoint: Path, tmp_path: Path) -> None:
+    trained = listen(checkpoint, texts=["hello"])
+    plain = listen(tmp_path / "model", texts=["hello"], protos=tmp_path / "protos")
+    folders = audition_folder(checkpoint), audition_folder(tmp_path / "model")
+    first, second = (soundfile.read(folder / "1.wav")[0] for folder in folders)
+    assert trained.reference == plain.reference
+    assert len(first) != len(second) or not np.array_equal(first, second)
+
+
+def test_the_command_prints_findings_and_their_recordings(
+    checkpoint: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run_command(["audition", str(checkpoint), "--text", "hello", "--json", "--device", "cpu"]) == 0
+    summary = json.loads(capsys.readouterr().out)
+    assert [text["text"] for text in summary["texts"]] == ["hello"]
+    assert run_command(["audition", str(checkpoint), "--text", "hello", "--device", "cpu"]) == 0
+    assert "in the voice of SPK1 #0" in capsys.readouterr().out
+
+
+def test_what_cannot_work_is_said(checkpoint: Path, tmp_path: Path, golden: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"gone\.ckpt does not exist"):
+        listen(tmp_path / "gone.ckpt")
+    (audition_folder(checkpoint)).mkdir(parents=True)
+    (audition_folder(checkpoint) / "mine.txt").touch()
+    with pytest.raises(UsageError, match="holds no audition"):
+        listen(checkpoint)
+    shutil.rmtree(audition_folder(checkpoint))
+    shutil.rmtree(tmp_path / "model")
+    with pytest.raises(UsageError, match="is not known or gone"):
+        listen(checkpoint)
+
+
+def test_a_stopped_audition_leaves_nothing(checkpoint: Path) -> None:
+    reporter = Reporter()
+    reporter.request_stop()
+    with pytest.raises(StopRequested):
+        listen(checkpoint, reporter)
+    assert not audition_folder(checkpoint).exists()
