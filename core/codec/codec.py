@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import cast
@@ -87,8 +88,8 @@ def check_length(samples: int, config: CodecConfig, name: str = "The audio") -> 
     """
     if config.frames(samples) > MAX_FRAMES:
         raise DataError(
-            f"{name} is {samples / config.sample_rate:.0f} s long; the codec takes at most "
-            f"{config.max_seconds:.0f} s.",
+            f"{name} is {math.ceil(samples / config.sample_rate)} s long; the codec takes at most "
+            f"{math.floor(config.max_seconds)} s.",
             "Split it at pauses into clips of 3 to 15 s, each with its own transcript.",
         )
 
