@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import signal
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -10,10 +12,18 @@ from typing import Any, TypeVar
 
 import numpy as np
 import pytest
+import tomli_w
 import torch
 from fishtune.core.events import Event, Reporter
+from fishtune.core.files import write_text
+from fishtune.core.model.checkpoint import build_model, save_model
+from fishtune.core.model.config import DualARConfig
 from fishtune.core.packing.shards import Sentence, ShardWriter, encode_sentence
+from fishtune.core.presets import user_presets_folder
 from fishtune.core.settings import TrainSettings
+from fishtune.core.text.tokenizer import Tokenizer
+
+from .conftest import GOLDEN
 
 E = TypeVar("E")
 
@@ -31,6 +41,26 @@ def write_shards(
                 text = f"{speaker} says the {'other ' * (number % 4)}thing {number}."
                 writer.add(speaker, encode_sentence(Sentence((text,), codes)))
     return folder
+
+
+@pytest.fixture(scope="session")
+def small_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A base checkpoint, random and smaller still than `tiny_checkpoint`, output untied (read only)."""
+    directory = tmp_path_factory.mktemp("base") / "small"
+    shutil.copytree(GOLDEN / "base", directory)
+    content = json.loads((directory / "config.json").read_text(encoding="utf-8"))
+    content |= {"tie_word_embeddings": False, "n_fast_layer": 1}
+    (directory / "config.json").write_text(json.dumps(content), encoding="utf-8")
+    tokenizer = Tokenizer.from_directory(directory)
+    model = build_model(DualARConfig.from_dict(content), tokenizer, directory).to_empty(device="cpu")
+    generator = torch.Generator().manual_seed(0)
+    for name, weight in model.named_parameters():
+        if "norm" in name:
+            torch.nn.init.ones_(weight)
+        else:
+            torch.nn.init.normal_(weight, 0.0, 0.1, generator=generator)
+    save_model(model, directory)
+    return directory
 
 
 @pytest.fixture(scope="session")
@@ -59,6 +89,14 @@ def train_settings(folder: Path, base: Path, protos: Path, **changes: Any) -> Tr
         "device": "cpu",
     }
     return TrainSettings(**(values | changes))
+
+
+def write_plain_preset() -> str:
+    """Write a preset without dropout, whose numbers can be compared exactly; return its name."""
+    targets = [r"(fast_)?layers\.\d+\.attention\.(wqkv|wo)", "(codebook_|fast_)?embeddings", "output"]
+    content = {"description": "for tests", "rank": 4, "alpha": 8, "targets": targets}
+    write_text(user_presets_folder() / "lora" / "plain.toml", tomli_w.dumps(content))
+    return "plain"
 
 
 class Recorder(Reporter):
