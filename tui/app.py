@@ -1,0 +1,233 @@
+"""The application: themes, keys, the screens it opens, and how it is left."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from textual import events
+from textual.app import App, SystemCommand
+from textual.command import CommandPalette
+from textual.message import Message
+from textual.screen import Screen
+from textual.scrollbar import ScrollBar
+
+from ..core.errors import FishtuneError
+from ..core.hardware.readings import GpuReading
+from ..core.jobs.record import Job
+from ..core.project import Project
+from . import clipboard
+from .actions import ACTIONS, bindings
+from .catalogue import _
+from .engine import Engine
+from .follow import GpuWatch
+from .glyphs import ASCII, LINES
+from .messages import GpusRead
+from .settings import THEMES, WizardSettings
+from .terminal import too_small
+from .themes import OURS
+from .wording import harmless
+
+
+class Wizard(App[None]):
+    """The wizard.
+
+    Args:
+        project: project folder or file to open at once; None shows the start page.
+        engine: the wizard's only way to the engine; tests give another.
+        no_color: whether the person asked for no colours.
+
+    Attributes:
+        farewell: what to print after the screen is gone.
+        running: jobs that were running when last looked, by id.
+    """
+
+    CSS_PATH = "wizard.tcss"
+    TITLE = "fishtune"
+    BINDINGS = bindings("everywhere")
+    ENABLE_COMMAND_PALETTE = True
+
+    def __init__(
+        self,
+        settings: WizardSettings,
+        project: Path | None = None,
+        engine: Engine | None = None,
+        no_color: bool = False,
+    ) -> None:
+        super().__init__(ansi_color=True if no_color else None)
+        self.settings = settings
+        self.engine = engine or Engine()
+        self.glyphs = ASCII if settings.ascii else LINES
+        self.farewell = ""
+        self.gpus: GpuReading | None = None
+        self.running: dict[str, tuple[Job, Project]] = {}
+        self._first_project = project
+        self._loop_of_app: asyncio.AbstractEventLoop | None = None
+        self._gpu_watch: GpuWatch | None = None
+        # Nothing moves by itself: every animated frame is bytes on somebody's link.
+        self.animation_level = "none"
+        for theme in OURS:
+            self.register_theme(theme)
+        self.theme = settings.theme or THEMES[0]
+        if settings.keys:
+            self.set_keymap(settings.keys)
+        if settings.ascii:
+            from .widgets.plain_scrollbar import PlainScrollBarRender
+
+            ScrollBar.renderer = PlainScrollBarRender
+            self.add_class("-ascii")
+
+    def on_mount(self) -> None:
+        from .screens.start import StartScreen
+
+        self._loop_of_app = asyncio.get_running_loop()
+        self.push_screen(StartScreen())
+        if self._first_project is not None:
+            self.open_project(self._first_project)
+        self._gpu_watch = GpuWatch(self.engine.gpu_source, self.post_message)
+        self._gpu_watch.start()
+
+    def on_unmount(self) -> None:
+        if self._gpu_watch is not None:
+            self._gpu_watch.close()
+
+    # leaving
+
+    def leave_from_outside(self, code: int) -> None:
+        """Ask the application to end; may be called from any thread."""
+        if self._loop_of_app is not None:
+            self._loop_of_app.call_soon_threadsafe(lambda: self.exit(return_code=code))
+
+    def action_leave(self) -> None:
+        """Leave; whatever runs goes on."""
+        self.farewell = self._farewell()
+        self.exit()
+
+    async def action_quit(self) -> None:
+        """Textual's own name for leaving."""
+        self.action_leave()
+
+    def _farewell(self) -> str:
+        lines = []
+        for job, project in self.running.values():
+            lines.append(
+                _("{stage} goes on (job {job}). Come back with: fishtune-tui {folder}").format(
+                    stage=job.record.stage, job=job.id, folder=_quoted(project.folder)
+                )
+            )
+        return "\n".join(lines)
+
+    # projects
+
+    def open_project(self, path: Path) -> None:
+        """Open a project's screen, or say why it cannot be opened."""
+        from .screens.project import ProjectScreen
+
+        try:
+            project = Project.load(path.expanduser())
+        except FishtuneError as error:
+            self.tell_error(error)
+            return
+        self.show_project(ProjectScreen(project))
+
+    def show_project(self, screen: Screen[None]) -> None:
+        """Put a project's screen in the place of whatever lies over the start page."""
+        while len(self.screen_stack) > 2:
+            self.pop_screen()
+        self.push_screen(screen)
+
+    def tell_error(self, error: FishtuneError) -> None:
+        """Show an error that belongs to no step."""
+        text = (
+            f"{harmless(error.message)}\n→ {harmless(error.hint)}" if error.hint else harmless(error.message)
+        )
+        self.notify(text, severity="error", timeout=12, markup=False)
+
+    def tell(self, text: str) -> None:
+        """Show a short message about something the person just did; never foreign text."""
+        self.notify(text, timeout=4, markup=False)
+
+    # GPU readings go to whatever screens want them
+
+    def on_gpus_read(self, message: GpusRead) -> None:
+        self.gpus = message.reading
+        for screen in self.screen_stack:
+            show: Callable[[GpuReading], None] | None = getattr(screen, "show_gpus", None)
+            if show is not None:
+                show(message.reading)
+
+    def post_from_thread(self, message: Message) -> bool:
+        """Post a message to the screen on top of the start page; may be called from any thread."""
+        return self.post_message(message)
+
+    # actions
+
+    def action_show_help(self) -> None:
+        from .screens.help import HelpScreen
+
+        if not isinstance(self.screen, HelpScreen):
+            topic: Callable[[], str] | None = getattr(self.screen, "help_text", None)
+            self.push_screen(HelpScreen(topic() if topic is not None else ""))
+
+    def action_show_gpus(self) -> None:
+        from .screens.gpus import GpuScreen
+
+        if not isinstance(self.screen, GpuScreen):
+            self.push_screen(GpuScreen())
+
+    def action_next_theme(self) -> None:
+        position = THEMES.index(self.theme) if self.theme in THEMES else -1
+        self.theme = THEMES[(position + 1) % len(THEMES)]
+        self.tell(
+            _('Theme: {theme}. Keep it with theme = "{theme}" in wizard.toml.').format(theme=self.theme)
+        )
+
+    def action_copy(self) -> None:
+        source: Callable[[], str] | None = getattr(self.screen, "text_to_copy", None)
+        text = source() if source is not None else ""
+        if not text:
+            text = self.screen.get_selected_text() or ""
+        if text:
+            self.copy(text)
+
+    def copy(self, text: str) -> None:
+        """Put `text` on the person's clipboard and say so."""
+        done = clipboard.copy(self, text)
+        self.tell(_("Copied.") if done else _("tmux did not take the text."))
+
+    async def action_back(self) -> None:
+        if len(self.screen_stack) > 2:
+            self.pop_screen()
+
+    def action_command_palette(self) -> None:
+        if not isinstance(self.screen, CommandPalette):
+            self.push_screen(CommandPalette(id="--command-palette", placeholder=_("What do you want to do?")))
+
+    def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
+        """Return every action of the registry that `screen` can do."""
+        for action in ACTIONS:
+            owner = screen if hasattr(screen, f"action_{action.name}") else self
+            method = getattr(owner, f"action_{action.name}", None)
+            if method is not None:
+                yield SystemCommand(_(action.label), _(action.help), method)
+
+    # the window
+
+    def on_resize(self, event: events.Resize) -> None:
+        from .screens.too_small import TooSmallScreen
+
+        sentence = too_small(event.size.width, event.size.height)
+        if isinstance(self.screen, TooSmallScreen):
+            if sentence:
+                self.screen.show(sentence)
+            else:
+                self.pop_screen()
+        elif sentence:
+            self.push_screen(TooSmallScreen(sentence))
+
+
+def _quoted(path: Path) -> str:
+    import shlex
+
+    return shlex.quote(str(path))

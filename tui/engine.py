@@ -1,0 +1,118 @@
+"""The wizard's only way to act on the engine. Its methods block; screens call them in threads.
+
+Tests give the application another one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ..core.errors import FishtuneError
+from ..core.jobs.record import Job, Place
+from ..core.project import Project
+from ..core.stages import StageName
+from ..core.validation import Table
+from .follow import GpuSource
+from .look import ProjectState, look
+
+
+class Engine:
+    """The real engine."""
+
+    def gpu_source(self) -> GpuSource:
+        """Return where GPU readings come from."""
+        from ..core.hardware.nvml import Nvml
+
+        return Nvml()
+
+    def look(self, project: Project) -> ProjectState:
+        """Return the state of a project's steps."""
+        return look(project)
+
+    def start(
+        self, project: Project, stage: StageName, settings: Table, secrets: Mapping[str, str] | None = None
+    ) -> Job:
+        """Start a stage as a job of its own and return it once it has begun.
+
+        Args:
+            secrets: environment variables for the job alone; written nowhere.
+
+        Raises:
+            FishtuneError: it could not be started.
+        """
+        from ..core.jobs.start import start_job
+
+        place = Place(results=project.results, project=project.name)
+        return start_job(stage, settings, place, environment=secrets)
+
+    def stop(self, job: Job, now: bool) -> None:
+        """Ask a job to save and end; with `now`, end it at once.
+
+        Raises:
+            JobError: it does not run.
+        """
+        from ..core.jobs.start import stop_job
+
+        stop_job(job, now)
+
+    async def inspect_clip(self, project: Project, clip: str, points: int) -> dict[str, Any]:
+        """Return `core.validate.ClipDetail` of a clip as JSON; cancelling ends the work.
+
+        Decoding needs array libraries, which do not belong into this process.
+
+        Raises:
+            FishtuneError: the clip or its folder cannot be read.
+        """
+        program = (
+            "import sys; from pathlib import Path; from fishtune.core.validate import inspect_clip; "
+            "data, clip, extension, points = sys.argv[1:]; "
+            "print(inspect_clip(Path(data), clip, extension, int(points)).model_dump_json())"
+        )
+        arguments = (str(project.data), clip, project.pack.text_extension, str(points))
+        found: dict[str, Any] = json.loads(await _in_own_process(program, *arguments))
+        return found
+
+    async def make_demo(self, folder: Path) -> None:
+        """Set up the demo project in `folder`; cancelling ends the work.
+
+        Raises:
+            FishtuneError: the folder holds other things, or cannot be written.
+        """
+        program = (
+            "import sys; from pathlib import Path; from fishtune.core.demo.project import make_demo; "
+            "make_demo(Path(sys.argv[1]))"
+        )
+        await _in_own_process(program, str(folder))
+
+
+async def _in_own_process(program: str, *arguments: str) -> bytes:
+    """Return what a short program writes; its `FishtuneError`, if any, is raised here."""
+    guarded = (
+        "import sys\nfrom fishtune.core.errors import FishtuneError\n"
+        f"try:\n    exec({program!r})\n"
+        "except FishtuneError as error:\n"
+        "    sys.stderr.write('\\n' + error.message + '\\n' + error.hint.replace('\\n', ' '))\n"
+        "    raise SystemExit(3)\n"
+    )
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-P", "-c", guarded, *arguments),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        written, complaints = await process.communicate()
+    except asyncio.CancelledError:
+        process.kill()
+        raise
+    if process.returncode == 0:
+        return written
+    lines = complaints.decode("utf-8", "replace").split("\n")
+    if process.returncode == 3:
+        raise FishtuneError(lines[-2], lines[-1])
+    raise FishtuneError(f"The engine ended with code {process.returncode}: {' '.join(lines).strip()[-300:]}")

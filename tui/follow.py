@@ -1,0 +1,160 @@
+"""Threads that watch something and tell the screens. They end with the program, never the reverse."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+from textual.message import Message
+
+from ..core.errors import JobError
+from ..core.hardware.readings import GpuReading
+from ..core.jobs.follow import EventFollower
+from ..core.jobs.loss import describe_loss
+from ..core.jobs.record import Job, JobState
+from ..core.jobs.steps import StepName
+from .messages import GpusRead, JobChanged, LogGrown
+from .run_view import RunView
+
+_LOOK_SECONDS = 0.5
+_STATE_EVERY = 2  # looks between two looks at the process itself
+_READ_AT_ONCE = 1 << 18
+_BACKLOG = 300  # more events than this in one look: there are older ones still to be read
+_LOG_AT_ONCE = 1 << 16
+_GPU_SECONDS = 1.0
+_GPU_SECONDS_WITHOUT = 15.0
+
+
+class Watch:
+    """A daemon thread with an end; subclasses do their work in `run` and pause with `wait`."""
+
+    def __init__(self, post: Callable[[Message], object]) -> None:
+        self.post = post
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._guarded, daemon=True, name=type(self).__name__)
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """Ask the thread to end; it is not waited for."""
+        self._ended.set()
+
+    @property
+    def closed(self) -> bool:
+        """Whether the end was asked for."""
+        return self._ended.is_set()
+
+    def wait(self, seconds: float) -> bool:
+        """Pause; return whether to go on."""
+        return not self._ended.wait(seconds)
+
+    def _guarded(self) -> None:
+        try:
+            self.run()
+        except RuntimeError:
+            if not self.closed:  # the event loop is gone: so is whoever wanted to know
+                raise
+
+    def run(self) -> None:
+        """Do the work until `closed`."""
+        raise NotImplementedError
+
+
+class JobWatch(Watch):
+    """Reads a job's events and log as they grow, twice a second."""
+
+    def __init__(self, step: StepName, job: Job, post: Callable[[Message], object]) -> None:
+        super().__init__(post)
+        self.step = step
+        self.job = job
+        self.view = RunView()
+        self._log = LogTail(job.log_path)
+
+    def run(self) -> None:
+        follower = EventFollower(self.job.events_path)
+        state, looks = self._state(), 0
+        self._tell(state)
+        while True:
+            events = follower.poll(_READ_AT_ONCE)
+            if events:
+                self.view.apply(events)
+            lines = self._log.poll()
+            if lines:
+                self.post(LogGrown(self.job.id, lines))
+            behind = len(events) > _BACKLOG
+            looks += 1
+            new_state = self._state() if looks % _STATE_EVERY == 0 and not behind else state
+            if events or new_state is not state:
+                state = new_state
+                self._tell(state)
+            if state.is_over and not events and not lines:
+                return
+            if not self.wait(0.01 if behind else _LOOK_SECONDS):
+                return
+
+    def _state(self) -> JobState:
+        try:
+            self.job = self.job.refresh()
+            return self.job.state()
+        except JobError:
+            return JobState.LOST  # somebody removed the folder
+
+    def _tell(self, state: JobState) -> None:
+        if state is JobState.LOST and not self.view.loss:
+            # Asks the kernel's log, which may take a second: not a screen's work.
+            self.view.loss, _hint = describe_loss(self.job)
+        self.post(JobChanged(self.step, self.job, state, self.view))
+
+
+class LogTail:
+    """Gives the lines that were added to a text file; the first look gives at most its last 64 KiB."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._offset: int | None = None
+        self._torn = b""
+
+    def poll(self) -> list[str]:
+        """Return new whole lines; the last of several overwriting each other with `\\r` counts."""
+        try:
+            with self._path.open("rb") as file:
+                size = file.seek(0, 2)
+                begin = max(size - _LOG_AT_ONCE, 0) if self._offset is None else self._offset
+                begin = 0 if begin > size else max(begin, size - 16 * _LOG_AT_ONCE)
+                file.seek(begin)
+                content = file.read(size - begin)
+        except OSError:
+            return []
+        first = self._offset is None and begin > 0
+        self._offset = begin + len(content)
+        lines = (self._torn + content).split(b"\n")
+        self._torn = lines.pop()
+        if first:
+            lines = lines[1:]  # most likely torn at its beginning
+        return [line.rstrip(b"\r").split(b"\r")[-1].decode("utf-8", "replace") for line in lines]
+
+
+class GpuSource(Protocol):
+    """Where GPU readings come from: `core.hardware.nvml.Nvml`, or made-up ones in tests."""
+
+    def read(self) -> GpuReading: ...
+
+
+class GpuWatch(Watch):
+    """Reads the GPUs once a second; where there are none, now and then."""
+
+    def __init__(self, source: Callable[[], GpuSource], post: Callable[[Message], object]) -> None:
+        super().__init__(post)
+        self._source = source
+
+    def run(self) -> None:
+        source = self._source()
+        while True:
+            reading = source.read()
+            self.post(GpusRead(reading))
+            if not self.wait(_GPU_SECONDS if reading.gpus else _GPU_SECONDS_WITHOUT):
+                return

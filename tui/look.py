@@ -1,0 +1,113 @@
+"""What the disk says about a project, in the words of the screens. Runs in a thread."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ..core.jobs.history import list_checkpoints
+from ..core.jobs.record import Job, JobState, Place, list_jobs
+from ..core.jobs.steps import StepName, StepState, step_statuses
+from ..core.jobs.steps import StepStatus as EngineStatus
+from ..core.project import Project
+from ..core.stages import StageName
+from .catalogue import _, mark, sentence
+
+TITLES = {
+    StepName.DATASET: mark("Dataset"),
+    StepName.MODEL: mark("Model"),
+    StepName.EXTRACT: mark("Extract"),
+    StepName.PACK: mark("Pack"),
+    StepName.TRAIN: mark("Train"),
+    StepName.MERGE: mark("Merge"),
+}
+WORDS = {
+    StepState.DONE: mark("done"),
+    StepState.READY: mark("ready"),
+    StepState.RUNNING: mark("running"),
+    StepState.STALE: mark("stale"),
+    StepState.FAILED: mark("failed"),
+    StepState.LOCKED: mark("locked"),
+}
+_NEEDS = {
+    StepName.EXTRACT: ("Dataset", "Model"),
+    StepName.PACK: ("Extract",),
+    StepName.TRAIN: ("Pack", "Model"),
+    StepName.MERGE: ("Train",),
+}
+
+
+@dataclass(frozen=True)
+class StepStatus:
+    """A step as it stands: `word` for the list of steps, `sentence` for the top of its pane."""
+
+    name: StepName
+    state: StepState
+    word: str
+    sentence: str
+
+    @property
+    def title(self) -> str:
+        """Key of its title in the catalogue."""
+        return TITLES[self.name]
+
+
+@dataclass(frozen=True)
+class ProjectState:
+    """Everything that was seen."""
+
+    steps: tuple[StepStatus, ...] = ()
+    jobs: dict[StepName, Job] = field(default_factory=dict)
+    """Newest job of each step."""
+    running: frozenset[StepName] = frozenset()
+    checkpoints: tuple[Path, ...] = ()
+    """Of training, oldest step first."""
+
+    def step(self, name: StepName) -> StepStatus:
+        """Return the status of one step."""
+        return next(step for step in self.steps if step.name is name)
+
+    @property
+    def first_to_do(self) -> StepName:
+        """The running step, else the first that is not done, else the last."""
+        if self.running:
+            return next(name for name in StepName if name in self.running)
+        return next((step.name for step in self.steps if step.state is not StepState.DONE), StepName.MERGE)
+
+
+def look(project: Project) -> ProjectState:
+    """Return the state of all steps. A folder that cannot be read is a state, not an error."""
+    statuses = step_statuses(project)
+    jobs = {status.step: status.job for status in statuses if status.job is not None}
+    running = {status.step for status in statuses if status.state is StepState.RUNNING}
+    steps = [_in_words(status) for status in statuses]
+    normalising = _newest_normalisation(project)
+    if normalising is not None:
+        checked = jobs.get(StepName.DATASET)
+        if checked is None or checked.record.created < normalising.record.created:
+            jobs[StepName.DATASET] = normalising
+            if normalising.state() in (JobState.RUNNING, JobState.STARTING):
+                running.add(StepName.DATASET)
+                steps[0] = StepStatus(
+                    StepName.DATASET, StepState.RUNNING, _("running"), _("Loudness is being normalised.")
+                )
+    return ProjectState(
+        steps=tuple(steps),
+        jobs=jobs,
+        running=frozenset(running),
+        checkpoints=tuple(list_checkpoints(project.run_folder)),
+    )
+
+
+def _newest_normalisation(project: Project) -> Job | None:
+    jobs = list_jobs(Place(results=project.results, project=project.name))
+    found = [job for job in jobs if job.record.stage == StageName.LOUDNESS_NORM]
+    return found[-1] if found else None
+
+
+def _in_words(status: EngineStatus) -> StepStatus:
+    word = _(WORDS[status.state])
+    if status.state is StepState.LOCKED:
+        needed = next((name for name in _NEEDS.get(status.step, ()) if f"({name})" in status.why), "")
+        word = _("needs {step}").format(step=_(needed)) if needed else word
+    return StepStatus(status.step, status.state, word, sentence(status.why))

@@ -1,0 +1,1 @@
+"""Screens: the start page, a project, and what is laid over them."""

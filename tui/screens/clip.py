@@ -1,0 +1,153 @@
+"""One clip in full: what was found, its words, what packing strips, its waveform."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+from rich.text import Text
+from textual.app import ComposeResult
+from textual.binding import Binding
+from textual.containers import Horizontal, Vertical, VerticalScroll
+from textual.screen import ModalScreen
+from textual.widgets import Button, Static
+
+from ...core.dataset.findings import Finding
+from ...core.errors import FishtuneError
+from ...core.project import Project
+from ..access import wizard
+from ..catalogue import _, sentence
+from ..glyphs import sparkline
+from ..wording import decimal, harmless
+
+_LONGEST_TRANSCRIPT = 2000
+
+
+class ClipScreen(ModalScreen[bool | None]):
+    """Gives True if the clip was left out, False if it was taken in again, None if nothing was decided.
+
+    Args:
+        clip: SPEAKER/NAME; None for a finding that concerns no single clip.
+    """
+
+    BINDINGS = [
+        Binding("escape,q", "close", show=False),
+        Binding("x", "leave_out", show=False),
+        Binding("y", "copy_path", show=False),
+    ]
+    DEFAULT_CSS = """
+    ClipScreen .dialog { width: 96%; max-width: 110; height: auto; }
+    ClipScreen VerticalScroll { height: auto; max-height: 100%; }
+    ClipScreen #wave { height: 1; color: $primary; margin: 1 0 0 0; }
+    ClipScreen Static { height: auto; }
+    """
+
+    def __init__(self, project: Project, clip: str | None, finding: Finding | None) -> None:
+        super().__init__()
+        self._project = project
+        self._clip = clip
+        self._finding = finding
+
+    def compose(self) -> ComposeResult:
+        with Vertical(classes="dialog"):
+            with VerticalScroll():
+                yield Static(self._found(), markup=False)
+                yield Static("", id="wave", markup=False)
+                yield Static("", id="detail", markup=False)
+            with Horizontal(classes="buttons"):
+                if self._clip is not None:
+                    yield Button(Text(self._toggle_label()), name="toggle", compact=True)
+                yield Button(Text(_("Copy path")), name="copy", compact=True)
+                yield Button(Text(_("Close")), name="close", compact=True, variant="primary")
+
+    def on_mount(self) -> None:
+        self.query(Button).last().focus()
+        if self._clip is not None:
+            self.run_worker(self._look_closer(), exclusive=True)
+
+    def _toggle_label(self) -> str:
+        return _("Take in again") if self._is_left_out else _("Leave this clip out")
+
+    @property
+    def _is_left_out(self) -> bool:
+        return self._clip in self._project.dataset.exclude
+
+    def _found(self) -> Text:
+        text = Text()
+        if self._finding is not None:
+            text.append(harmless(sentence(self._finding.what)) + "\n", style="bold")
+            text.append("→ " + harmless(sentence(self._finding.what_to_do)) + "\n")
+            text.append(harmless(self._finding.path), style="dim")
+        elif self._clip is not None:
+            text.append(harmless(self._clip), style="bold")
+        return text
+
+    async def _look_closer(self) -> None:
+        assert self._clip is not None, "only started for a clip"
+        points = max(min(self.size.width - 10, 96), 20)
+        try:
+            detail = await wizard(self).engine.inspect_clip(self._project, self._clip, points)
+        except FishtuneError as error:
+            self.query_one("#detail", Static).update(Text(harmless(error.message)))
+            return
+        except asyncio.CancelledError:
+            return
+        if detail["outline"]:
+            self.query_one("#wave", Static).update(
+                Text(sparkline(wizard(self).glyphs, detail["outline"], top=1.0))
+            )
+        self.query_one("#detail", Static).update(detail_text(detail))
+
+    def on_button_pressed(self, event: Button.Pressed) -> None:
+        match event.button.name:
+            case "toggle":
+                self.action_leave_out()
+            case "copy":
+                self.action_copy_path()
+            case _:
+                self.action_close()
+
+    def action_leave_out(self) -> None:
+        if self._clip is None:
+            return
+        left_out = not self._is_left_out
+        others = [key for key in self._project.dataset.exclude if key != self._clip]
+        self._project.dataset.exclude = sorted([*others, self._clip]) if left_out else others
+        self.dismiss(left_out)
+
+    def action_copy_path(self) -> None:
+        path = self._finding.path if self._finding is not None else self._project.data / str(self._clip)
+        wizard(self).copy(str(path))
+
+    def action_close(self) -> None:
+        self.dismiss(None)
+
+
+def detail_text(detail: dict[str, Any]) -> Text:
+    """Return what a closer look told about a clip."""
+    text = Text()
+    numbers = []
+    if detail.get("seconds") is not None:
+        numbers = [
+            f"{decimal(detail['seconds'], 2)} s",
+            f"{detail['sample_rate']:,} Hz",
+            _("mono")
+            if detail["channels"] == 1
+            else _("{channels} channels").format(channels=detail["channels"]),
+            f"{decimal(detail['loudness'], 1)} LUFS",
+            _("peak {peak} dBFS").format(peak=decimal(detail["peak"], 1)),
+        ]
+    if numbers:
+        text.append(" · ".join(numbers) + "\n", style="dim")
+    for title, key in ((_("Transcript"), "transcript"), (_("As it is trained"), "packed")):
+        if detail.get(key):
+            text.append(f"\n{title}\n", style="bold")
+            text.append(harmless(detail[key], _LONGEST_TRANSCRIPT) + "\n")
+    if detail.get("stripped"):
+        text.append("\n" + _("Packing strips") + "\n", style="bold")
+        text.append("  ".join(harmless(part) for part in detail["stripped"]) + "\n")
+    audio: Path | str | None = detail.get("audio")
+    if audio:
+        text.append("\n" + harmless(audio), style="dim")
+    return text

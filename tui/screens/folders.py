@@ -1,0 +1,106 @@
+"""Choosing a folder: type its path with completion, or walk through the folders below."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+
+from rich.text import Text
+from textual.app import ComposeResult
+from textual.binding import Binding
+from textual.containers import Horizontal, Vertical
+from textual.screen import ModalScreen
+from textual.widgets import Button, Input, OptionList, Static
+from textual.widgets.option_list import Option
+
+from ..catalogue import _
+from ..widgets.form import FolderSuggester
+from ..wording import harmless, plain
+
+_MOST = 500
+
+
+class FolderScreen(ModalScreen[Path | None]):
+    """Gives the chosen folder, None where the person went back."""
+
+    BINDINGS = [
+        Binding("escape", "cancel", show=False),
+        Binding("down", "into_list", show=False),
+    ]
+    DEFAULT_CSS = """
+    FolderScreen .dialog { height: 20; }
+    FolderScreen OptionList { height: 1fr; border: none; background: $surface; padding: 0; margin: 1 0 0 0; }
+    """
+
+    def __init__(self, question: str, start: Path) -> None:
+        super().__init__()
+        self._question = question
+        self._start = start
+        self._names: list[str] = []
+
+    def compose(self) -> ComposeResult:
+        with Vertical(classes="dialog"):
+            yield Static(Text(harmless(self._question)), classes="title", markup=False)
+            yield Input(
+                f"{self._start}{os.sep}", compact=True, select_on_focus=False, suggester=FolderSuggester()
+            )
+            yield OptionList(markup=False, compact=True)
+            with Horizontal(classes="buttons"):
+                yield Button(Text(_("Cancel")), name="cancel", compact=True)
+                yield Button(Text(_("Choose")), name="ok", compact=True, variant="primary")
+
+    def on_mount(self) -> None:
+        box = self.query_one(Input)
+        box.cursor_blink = False
+        box.focus()
+        box.cursor_position = len(box.value)
+
+    def on_input_changed(self, event: Input.Changed) -> None:
+        self.run_worker(self._list(event.value), exclusive=True, group="list")
+
+    async def _list(self, written: str) -> None:
+        names = await asyncio.to_thread(subfolders, written)
+        self._names = names
+        options = self.query_one(OptionList)
+        options.clear_options()
+        options.add_options([Option(plain("..")), *[Option(plain(name)) for name in names]])
+
+    def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
+        box = self.query_one(Input)
+        here = box.value[: box.value.rfind(os.sep) + 1]
+        if event.option_index == 0:
+            target = str(Path(here).expanduser().parent)
+        else:
+            target = here + self._names[event.option_index - 1]
+        box.value = target.rstrip(os.sep) + os.sep
+        box.cursor_position = len(box.value)
+
+    def on_input_submitted(self, _event: Input.Submitted) -> None:
+        self._answer()
+
+    def on_button_pressed(self, event: Button.Pressed) -> None:
+        if event.button.name == "ok":
+            self._answer()
+        else:
+            self.dismiss(None)
+
+    def _answer(self) -> None:
+        self.dismiss(Path(self.query_one(Input).value.strip()).expanduser().absolute())
+
+    def action_cancel(self) -> None:
+        self.dismiss(None)
+
+    def action_into_list(self) -> None:
+        self.query_one(OptionList).focus()
+
+
+def subfolders(written: str) -> list[str]:
+    """Return the names of the folders that `written`, a path perhaps half typed, may go on to."""
+    parent, begun = os.path.split(written)
+    try:
+        with os.scandir(Path(parent or ".").expanduser()) as entries:
+            names = [entry.name for entry in entries if entry.name.startswith(begun) and entry.is_dir()]
+    except OSError:
+        return []
+    return sorted(name for name in names if begun.startswith(".") or not name.startswith("."))[:_MOST]

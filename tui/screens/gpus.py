@@ -1,0 +1,107 @@
+"""Every GPU, and the processes that hold its memory."""
+
+from __future__ import annotations
+
+from rich.text import Text
+from textual.app import ComposeResult
+from textual.binding import Binding
+from textual.containers import Vertical
+from textual.screen import ModalScreen
+from textual.widgets import Static
+
+from ...core.hardware.readings import DriverState, Gpu, GpuReading, GpuState
+from ..access import wizard
+from ..catalogue import _
+from ..widgets.table import Table
+from ..wording import gibibytes, harmless, plain, right, size
+
+
+class GpuScreen(ModalScreen[None]):
+    """Follows the readings once a second."""
+
+    BINDINGS = [Binding("escape,g,q", "close", show=False)]
+    DEFAULT_CSS = """
+    GpuScreen .dialog { width: 96%; max-width: 140; height: 90%; }
+    GpuScreen Table { max-height: 10; margin: 0 0 1 0; }
+    GpuScreen #processes { height: 1fr; max-height: 100%; }
+    GpuScreen #driver { height: auto; margin: 0 0 1 0; }
+    """
+
+    def compose(self) -> ComposeResult:
+        with Vertical(classes="dialog"):
+            yield Static("", id="driver", markup=False)
+            yield Table(
+                [
+                    ("GPU", 4, "right"),
+                    (_("name"), None, "left"),
+                    (_("memory"), None, "right"),
+                    (_("free"), None, "right"),
+                    (_("use"), 6, "right"),
+                    (_("temp."), 7, "right"),
+                    (_("power"), 7, "right"),
+                ],
+                id="cards",
+            )
+            yield Static(Text(_("Processes that hold its memory"), style="bold"), markup=False)
+            yield Table(
+                [
+                    ("GPU", 4, "right"),
+                    (_("process"), 9, "right"),
+                    (_("memory"), 10, "right"),
+                    (_("whose"), None, "left"),
+                    (_("program"), None, "left"),
+                ],
+                id="processes",
+            )
+
+    def on_mount(self) -> None:
+        if wizard(self).gpus is not None:
+            self.show_gpus(wizard(self).gpus)
+        self.query_one("#processes", Table).focus()
+
+    def show_gpus(self, reading: GpuReading | None) -> None:
+        """Show a reading."""
+        if reading is None or not self.query("#driver"):
+            return
+        self.query_one("#driver", Static).update(Text(driver_sentence(reading)))
+        self.query_one("#cards", Table).show_rows((str(gpu.index), _row(gpu)) for gpu in reading.gpus)
+        rows = []
+        for gpu in reading.gpus:
+            for process in gpu.processes or ():
+                whose = _("fishtune") if process.ours else _("another's")
+                cells = (gpu.index, process.pid, size(process.memory), whose, plain(process.name or "–"))
+                rows.append((f"{gpu.index}-{process.pid}", cells))
+        self.query_one("#processes", Table).show_rows(rows)
+
+    def text_to_copy(self) -> str:
+        """Return the row under the cursor."""
+        return self.query_one("#processes", Table).chosen_text
+
+    def action_close(self) -> None:
+        self.dismiss(None)
+
+
+def driver_sentence(reading: GpuReading) -> str:
+    """Return what is known about the driver, one sentence."""
+    if reading.state is not DriverState.READY:
+        return harmless(reading.message)
+    cuda = ".".join(map(str, reading.cuda_version)) if reading.cuda_version else "–"
+    return _("NVIDIA driver {driver}, supports CUDA up to {cuda}.").format(
+        driver=harmless(reading.driver_version), cuda=cuda
+    )
+
+
+def _row(gpu: Gpu) -> tuple[object, ...]:
+    name = harmless(gpu.name)
+    if gpu.state is not GpuState.READY:
+        name = f"{name} {_(gpu.state.value)}: {harmless(gpu.message)}"
+    memory = gpu.memory
+    return (
+        gpu.index,
+        plain(name),
+        right(gibibytes(memory.used, memory.total) if memory else "–"),
+        right(size(memory.free) if memory else "–"),
+        right(f"{gpu.utilization} %" if gpu.utilization is not None else "–"),
+        right(f"{gpu.temperature} °C" if gpu.temperature is not None else "–"),
+        right(f"{gpu.power:.0f} W" if gpu.power is not None else "–"),
+    )

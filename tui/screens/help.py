@@ -1,0 +1,64 @@
+"""Help for the step that is open, with the keys as this person has them."""
+
+from __future__ import annotations
+
+from rich.text import Text
+from textual.app import ComposeResult
+from textual.binding import Binding
+from textual.containers import VerticalScroll
+from textual.screen import ModalScreen
+from textual.widgets import Static
+
+from ..access import wizard
+from ..actions import ACTIONS, key_label, keys_of
+from ..catalogue import _
+from ..settings import settings_file
+from ..wording import harmless
+
+
+class HelpScreen(ModalScreen[None]):
+    """Scrolls; Esc or the help key closes it."""
+
+    BINDINGS = [Binding("escape,question_mark,f1,q", "close", show=False)]
+    DEFAULT_CSS = """
+    HelpScreen .dialog { width: 90%; max-width: 100; }
+    """
+
+    def __init__(self, topic: str) -> None:
+        super().__init__()
+        self._topic = topic
+
+    def compose(self) -> ComposeResult:
+        with VerticalScroll(classes="dialog"):
+            yield Static(self._content(), markup=False)
+
+    def on_mount(self) -> None:
+        self.query_one(VerticalScroll).focus()
+
+    def _content(self) -> Text:
+        text = Text()
+        if self._topic:
+            text.append(self._topic.strip() + "\n\n")
+        text.append(_("Keys") + "\n", style="bold")
+        fixed = [
+            ("↑ ↓  1…6", _("Choose a step, while the list of steps has the focus.")),
+            ("⏎", _("In the list of steps: what the main button does.")),
+            ("→  Tab", _("Go into the step; Tab goes on, Shift+Tab back.")),
+            ("‹ ›  ← →", _("Change a value that has few choices.")),
+        ]
+        for keys, explanation in fixed:
+            text.append(f"{keys:<12}", style="bold")
+            text.append(explanation + "\n")
+        changed = wizard(self).settings.keys
+        for action in ACTIONS:
+            text.append(f"{key_label(keys_of(action.name, changed)):<12}", style="bold")
+            text.append(_(action.help) + "\n")
+        text.append(f"{'Ctrl+P':<12}", style="bold")
+        text.append(_("All of this by name: the command palette.") + "\n\n")
+        text.append(
+            _("Keys, theme and language can be changed in {file}").format(file=harmless(settings_file()))
+        )
+        return text
+
+    def action_close(self) -> None:
+        self.dismiss(None)

@@ -1,0 +1,374 @@
+"""A project: the six steps on the left, the one that is open on the right."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from textual.app import ComposeResult
+from textual.binding import Binding
+from textual.containers import Container, Horizontal
+from textual.screen import Screen
+from textual.timer import Timer
+
+from ...core.errors import FishtuneError
+from ...core.hardware.readings import GpuReading
+from ...core.jobs.record import Job, JobState
+from ...core.jobs.steps import StepName, StepState
+from ...core.project import Project
+from ...core.recent import remember_project
+from ...core.stages import StageName
+from ...core.validation import Table
+from ..access import wizard
+from ..actions import bindings
+from ..catalogue import _
+from ..follow import JobWatch
+from ..look import ProjectState, StepStatus
+from ..messages import JobChanged, LogGrown, ProjectRead
+from ..run_view import RunView
+from ..steps import open_step
+from ..steps.base import StepPane
+from ..widgets.frame import FooterBar, HeaderBar, StepList
+from ..wording import percent
+
+_LOOK_SECONDS = 5.0
+_SHOW_SECONDS = 1.0
+
+
+class ProjectScreen(Screen[None]):
+    """The frame of a project; it alone follows jobs and looks at the disk, the steps show."""
+
+    BINDINGS = [
+        *bindings("project"),
+        *[Binding(str(number), f"choose({number - 1})", show=False) for number in range(1, 7)],
+    ]
+
+    def __init__(self, project: Project) -> None:
+        super().__init__()
+        self.project = project
+        self.state = ProjectState()
+        self.current: StepName | None = None
+        self._panes: dict[StepName, StepPane] = {}
+        self._watches: dict[StepName, JobWatch] = {}
+        self._news: dict[StepName, JobChanged] = {}
+        self._shown_at: dict[StepName, float] = {}
+        self._pending: dict[StepName, Timer] = {}
+        self._stop_asked: set[str] = set()
+
+    def compose(self) -> ComposeResult:
+        yield HeaderBar()
+        with Horizontal(id="middle"):
+            yield StepList(wizard(self).glyphs, id="steps")
+            yield Container(id="content")
+        yield FooterBar()
+
+    def on_mount(self) -> None:
+        header = self.query_one(HeaderBar)
+        header.project = self.project.name
+        header.gpus = wizard(self).gpus
+        self.query_one(FooterBar).show(
+            ["leave", "show_help", "stop_job", "toggle_log"],
+            wizard(self).settings.keys,
+            extra=[("↑↓", _("Step")), ("⏎", _("Run"))],
+        )
+        self.focus_steps()
+        remember_project(self.project.results, self.project.name)
+        self.look()
+        self.set_interval(_LOOK_SECONDS, self.look)
+
+    def on_unmount(self) -> None:
+        for watch in self._watches.values():
+            watch.close()
+
+    # looking at the disk
+
+    def look(self) -> None:
+        """Look at the disk in a thread; what was seen arrives as a message."""
+        if not self.is_current and self.state.steps:
+            return
+        engine, project = wizard(self).engine, self.project
+
+        def work() -> None:
+            self.post_message(ProjectRead(engine.look(project)))
+
+        self.run_worker(work, thread=True, exclusive=True, group="look", exit_on_error=False)
+
+    def on_project_read(self, message: ProjectRead) -> None:
+        first = not self.state.steps
+        self.state = message.state
+        for step, job in self.state.jobs.items():
+            watch = self._watches.get(step)
+            if (watch is None or watch.job.id != job.id) and (
+                step in self.state.running or step is self.current
+            ):
+                self._follow(step, job)
+        self._tell_app()
+        if first:
+            self.show_step(self.state.first_to_do)
+        self._show_steps()
+
+    def _show_steps(self) -> None:
+        statuses = tuple(self._with_share(status) for status in self.state.steps)
+        self.query_one(StepList).steps = statuses
+        for status in statuses:
+            pane = self._panes.get(status.name)
+            if pane is not None and pane.ready:
+                pane.show_status(status)
+
+    def _with_share(self, status: StepStatus) -> StepStatus:
+        news = self._news.get(status.name)
+        if news is None or news.state not in (JobState.RUNNING, JobState.STARTING):
+            return status
+        share = news.view.share
+        word = _("running") + (f" {percent(share)}" if share is not None else "")
+        return StepStatus(status.name, StepState.RUNNING, word, status.sentence)
+
+    # following jobs
+
+    def _follow(self, step: StepName, job: Job) -> None:
+        old = self._watches.get(step)
+        if old is not None:
+            old.close()
+        watch = JobWatch(step, job, self.post_message)
+        self._watches[step] = watch
+        watch.start()
+
+    def on_job_changed(self, message: JobChanged) -> None:
+        watch = self._watches.get(message.step)
+        if watch is None or watch.job.id != message.job.id:
+            return
+        before = self._news.get(message.step)
+        self._news[message.step] = message
+        ended = message.state.is_over and before is not None and not before.state.is_over
+        since = time.monotonic() - self._shown_at.get(message.step, 0.0)
+        if ended or since >= _SHOW_SECONDS:
+            self._show_job(message.step)
+        elif message.step not in self._pending:
+            self._pending[message.step] = self.set_timer(
+                _SHOW_SECONDS - since, lambda: self._show_job(message.step)
+            )
+        if ended:
+            self._stop_asked.discard(message.job.id)
+            self.look()
+
+    def _show_job(self, step: StepName) -> None:
+        self._shown_at[step] = time.monotonic()
+        timer = self._pending.pop(step, None)
+        if timer is not None:
+            timer.stop()
+        news = self._news[step]
+        pane = self._panes.get(step)
+        if pane is not None and pane.ready and step is self.current:
+            pane.show_job(news.job, news.state, news.view)
+        self._tell_app()
+        self.query_one(StepList).steps = tuple(self._with_share(status) for status in self.state.steps)
+
+    def on_log_grown(self, message: LogGrown) -> None:
+        for step, watch in self._watches.items():
+            pane = self._panes.get(step)
+            if watch.job.id == message.job and pane is not None and pane.ready:
+                pane.add_log(message.job, message.lines)
+
+    def _tell_app(self) -> None:
+        running = {}
+        for step, job in self.state.jobs.items():
+            news = self._news.get(step)
+            state = news.state if news is not None and news.job.id == job.id else None
+            if state in (JobState.RUNNING, JobState.STARTING) or (
+                state is None and step in self.state.running
+            ):
+                running[job.id] = (job, self.project)
+        others = {key: value for key, value in wizard(self).running.items() if value[1] is not self.project}
+        wizard(self).running = {**others, **running}
+
+    def view_of(self, step: StepName) -> RunView | None:
+        """Return what is known of a step's newest job, None where it is not followed."""
+        news = self._news.get(step)
+        return news.view if news is not None else None
+
+    def start_job(
+        self, pane: StepPane, stage: StageName, settings: Table, secrets: Mapping[str, str] | None
+    ) -> None:
+        """Start a job of a step in a thread; an error is shown in its pane."""
+        engine, project = wizard(self).engine, self.project
+
+        def work() -> None:
+            try:
+                job = engine.start(project, stage, settings, secrets)
+            except FishtuneError as error:
+                self.app.call_from_thread(pane.notice.show_error, error)
+            else:
+                self.app.call_from_thread(self._started, pane.step, job)
+
+        pane.notice.show_plain(_("Starting…"))
+        self.run_worker(work, thread=True, group="start", exit_on_error=False)
+
+    def _started(self, step: StepName, job: Job) -> None:
+        self._panes[step].notice.clear()
+        self._news.pop(step, None)
+        self._follow(step, job)
+        self.look()
+
+    def stop_job(self, pane: StepPane) -> None:
+        """Ask a step's job to stop; asked again, end it at once."""
+        job = pane.job
+        if job is None:
+            return
+        engine = wizard(self).engine
+        now = job.id in self._stop_asked
+        self._stop_asked.add(job.id)
+        pane.notice.show_plain(
+            _("Ending it now…") if now else _("Stopping after the current step; once more ends it at once.")
+        )
+
+        def work() -> None:
+            try:
+                engine.stop(job.refresh(), now)
+            except FishtuneError as error:
+                self.app.call_from_thread(pane.notice.show_error, error)
+
+        self.run_worker(work, thread=True, group="stop", exit_on_error=False)
+
+    # the project file
+
+    def save_project(self) -> None:
+        """Write the project file; called at every change."""
+        try:
+            self.project.save()
+        except FishtuneError as error:
+            wizard(self).tell_error(error)
+        self.look()
+
+    # moving about
+
+    def show_step(self, step: StepName) -> None:
+        """Open a step."""
+        if step is self.current:
+            return
+        self.current = step
+        steps = self.query_one(StepList)
+        steps.current = list(StepName).index(step)
+        pane = self._panes.get(step)
+        if pane is None:
+            pane = self._panes[step] = open_step(step)
+            self.query_one("#content").mount(pane)
+        for name, other in self._panes.items():
+            other.display = name is step
+        job = self.state.jobs.get(step)
+        if job is not None and step not in self._watches:
+            self._follow(step, job)
+        if pane.ready:
+            self.fill(pane)
+
+    def fill(self, pane: StepPane) -> None:
+        """Tell a pane what is known; panes call this once they are mounted."""
+        if self.state.steps:
+            pane.show_status(self._with_share(self.state.step(pane.step)))
+        if pane.step in self._news:
+            self._show_job(pane.step)
+
+    @property
+    def pane(self) -> StepPane | None:
+        """The step that is open."""
+        return self._panes.get(self.current) if self.current is not None else None
+
+    def focus_steps(self) -> None:
+        """Put the focus on the list of steps."""
+        self.query_one(StepList).focus()
+
+    def on_step_list_chosen(self, message: StepList.Chosen) -> None:
+        self.show_step(list(StepName)[message.index])
+
+    def on_step_list_run(self, _message: StepList.Run) -> None:
+        self.action_run_step()
+
+    def on_step_list_enter_step(self, _message: StepList.EnterStep) -> None:
+        if self.pane is not None:
+            for widget in self.pane.query("*"):
+                if widget.focusable:
+                    widget.focus()
+                    return
+
+    def show_gpus(self, reading: GpuReading) -> None:
+        """Show a reading in the header; steps that suggest batch sizes may want it too."""
+        if self.query(HeaderBar):
+            self.query_one(HeaderBar).gpus = reading
+
+    # actions
+
+    def action_previous_step(self) -> None:
+        self.query_one(StepList).action_move(-1)
+
+    def action_next_step(self) -> None:
+        self.query_one(StepList).action_move(1)
+
+    def action_choose(self, index: int) -> None:
+        self.query_one(StepList).action_choose(index)
+
+    def action_run_step(self) -> None:
+        if self.pane is not None:
+            self.pane.main()
+
+    def action_stop_job(self) -> None:
+        if self.pane is not None:
+            self.pane.stop()
+
+    def action_toggle_log(self) -> None:
+        if self.pane is not None:
+            self.pane.toggle_log()
+
+    def action_refresh(self) -> None:
+        self.look()
+
+    def action_save_log(self) -> None:
+        job = self.pane.job if self.pane is not None else None
+        if job is None:
+            return
+        from .prompt import PromptScreen
+
+        suggested = Path.cwd() / f"{job.id}.log"
+
+        def save(answer: str | None) -> None:
+            if answer:
+                self._copy_log(job, Path(answer).expanduser())
+
+        self.app.push_screen(PromptScreen(_("Write the log to this file:"), str(suggested)), save)
+
+    def _copy_log(self, job: Job, target: Path) -> None:
+        from ...core.files import write_bytes
+
+        try:
+            write_bytes(target, job.log_path.read_bytes())
+        except FishtuneError as error:
+            wizard(self).tell_error(error)
+        except OSError as error:
+            wizard(self).notify(f"{error.strerror}: {error.filename}", severity="error", markup=False)
+        else:
+            wizard(self).tell(_("The log was written."))
+
+    def action_page_log(self) -> None:
+        import os
+        import shlex
+        import subprocess
+
+        job = self.pane.job if self.pane is not None else None
+        if job is None or not job.log_path.exists():
+            return
+        with self.app.suspend():
+            subprocess.run([*shlex.split(os.environ.get("PAGER") or "less"), str(job.log_path)], check=False)
+
+    def action_back(self) -> None:
+        """Put the focus on the list of steps; from there, go to the start page."""
+        if self.query_one(StepList).has_focus:
+            self.app.pop_screen()
+        else:
+            self.focus_steps()
+
+    def help_text(self) -> str:
+        """Return the help of the open step."""
+        return self.pane.help_text() if self.pane is not None else ""
+
+    def text_to_copy(self) -> str:
+        """Return what the copy key takes."""
+        return self.pane.text_to_copy() if self.pane is not None else ""

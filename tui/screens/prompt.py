@@ -1,0 +1,70 @@
+"""A question with one line for the answer."""
+
+from __future__ import annotations
+
+from rich.text import Text
+from textual.app import ComposeResult
+from textual.binding import Binding
+from textual.containers import Horizontal, Vertical
+from textual.screen import ModalScreen
+from textual.widgets import Button, Input, Static
+
+from ..catalogue import _
+from ..widgets.form import FolderSuggester
+from ..wording import harmless
+
+
+class PromptScreen(ModalScreen[str | None]):
+    """Gives the answer, None where the person went back.
+
+    Args:
+        secret: show dots instead of what is typed.
+        explanation: what should be known before answering.
+    """
+
+    BINDINGS = [Binding("escape", "cancel", show=False)]
+
+    def __init__(
+        self, question: str, value: str = "", *, secret: bool = False, explanation: str = ""
+    ) -> None:
+        super().__init__()
+        self._question = question
+        self._value = value
+        self._secret = secret
+        self._explanation = explanation
+
+    def compose(self) -> ComposeResult:
+        with Vertical(classes="dialog"):
+            yield Static(Text(harmless(self._question)), classes="title", markup=False)
+            if self._explanation:
+                yield Static(Text(harmless(self._explanation)), markup=False)
+            yield Input(
+                self._value,
+                password=self._secret,
+                compact=True,
+                select_on_focus=False,
+                suggester=None if self._secret else FolderSuggester(),
+            )
+            with Horizontal(classes="buttons"):
+                yield Button(Text(_("Cancel")), name="cancel", compact=True)
+                yield Button(Text(_("OK")), name="ok", compact=True, variant="primary")
+
+    def on_mount(self) -> None:
+        box = self.query_one(Input)
+        box.cursor_blink = False
+        box.focus()
+
+    def on_input_submitted(self, _event: Input.Submitted) -> None:
+        self._answer()
+
+    def on_button_pressed(self, event: Button.Pressed) -> None:
+        if event.button.name == "ok":
+            self._answer()
+        else:
+            self.dismiss(None)
+
+    def _answer(self) -> None:
+        self.dismiss(self.query_one(Input).value.strip())
+
+    def action_cancel(self) -> None:
+        self.dismiss(None)

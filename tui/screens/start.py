@@ -1,0 +1,197 @@
+"""The start page: recent projects, a new one, the demo, and what this machine has."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from rich.text import Text
+from textual.app import ComposeResult
+from textual.containers import Horizontal, Vertical
+from textual.screen import Screen
+from textual.widgets import Button, OptionList, Static
+from textual.widgets.option_list import Option
+
+from ...core.errors import FishtuneError, SettingsError
+from ...core.hardware.readings import DriverState, GpuReading
+from ...core.project import PROJECT_FILE, Project
+from ...core.recent import recent_projects
+from ..access import wizard
+from ..catalogue import _
+from ..widgets.frame import FooterBar, HeaderBar
+from ..widgets.notice import Notice
+from ..wording import clock, fit_path, gibibytes, harmless, size
+from .folders import FolderScreen
+from .gpus import driver_sentence
+from .prompt import PromptScreen
+
+_MOST_RECENT = 12
+
+
+class StartScreen(Screen[None]):
+    """What a person sees first."""
+
+    DEFAULT_CSS = """
+    StartScreen #start { padding: 1 2; height: 1fr; }
+    StartScreen OptionList { height: auto; max-height: 8; border: none; padding: 0; background: $surface; }
+    StartScreen .heading { text-style: bold; margin: 1 0 0 0; }
+    StartScreen #choices { height: 1; margin: 1 0 0 0; }
+    StartScreen #choices Button { margin: 0 2 0 0; }
+    StartScreen #machine { height: auto; color: $text-muted; }
+    """
+
+    def compose(self) -> ComposeResult:
+        yield HeaderBar()
+        with Vertical(id="start"):
+            yield Static(Text(_("Fine-tune fish-speech on your own recordings, in six steps.")), markup=False)
+            yield Notice(id="notice")
+            yield Static(Text(_("Recent projects")), classes="heading", markup=False)
+            yield OptionList(markup=False, compact=True, id="recent")
+            with Horizontal(id="choices"):
+                yield Button(Text(_("Open or create…")), name="open", compact=True, variant="primary")
+                yield Button(Text(_("Try the demo")), name="demo", compact=True)
+                yield Button(Text(_("Quit")), name="quit", compact=True)
+            yield Static(Text(_("This machine")), classes="heading", markup=False)
+            yield Static("", id="machine", markup=False)
+        yield FooterBar()
+
+    def on_mount(self) -> None:
+        keys = wizard(self).settings.keys
+        self.query_one(FooterBar).show(["leave", "show_help", "show_gpus", "next_theme"], keys)
+        self._recent: list[Path] = []
+        self._show_recent()
+        self.show_gpus(wizard(self).gpus)
+
+    def on_screen_resume(self) -> None:
+        if self.is_mounted:
+            self._show_recent()
+
+    def _show_recent(self) -> None:
+        options = self.query_one("#recent", OptionList)
+        entries = [(entry.file.parent, entry.used) for entry in recent_projects() if entry.file is not None][
+            :_MOST_RECENT
+        ]
+        self._recent = [folder for folder, _opened in entries]
+        options.clear_options()
+        width = max(self.app.size.width - 26, 20)
+        options.add_options(
+            Option(Text(f"{fit_path(folder, width)}  {clock(opened)}")) for folder, opened in entries
+        )
+        options.display = bool(entries)
+        if entries:
+            options.highlighted = 0
+            options.focus()
+        else:
+            self.query_one("Button").focus()
+
+    def show_gpus(self, reading: GpuReading | None) -> None:
+        """Show what this machine has."""
+        if not self.query("#machine"):
+            return
+        self.query_one(HeaderBar).gpus = reading
+        self.query_one("#machine", Static).update(Text(machine(reading)))
+
+    def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
+        self._open(self._recent[event.option_index])
+
+    def on_button_pressed(self, event: Button.Pressed) -> None:
+        match event.button.name:
+            case "open":
+                self.action_open()
+            case "demo":
+                self.action_demo()
+            case _:
+                wizard(self).action_leave()
+
+    def action_open(self) -> None:
+        """Ask for a folder; open the project in it or make one."""
+
+        def chosen(folder: Path | None) -> None:
+            if folder is not None:
+                self._open(folder)
+
+        question = _("Folder of the project (an existing one, or a new one for a new project):")
+        self.app.push_screen(FolderScreen(question, Path.cwd()), chosen)
+
+    def _open(self, folder: Path) -> None:
+        notice = self.query_one("#notice", Notice)
+        notice.clear()
+        try:
+            if not (folder / PROJECT_FILE).exists():
+                create_project(folder)
+            wizard(self).open_project(folder)
+        except FishtuneError as error:
+            notice.show_error(error)
+
+    def action_demo(self) -> None:
+        """Ask for a folder, set up the demo project there and open it."""
+
+        def chosen(answer: str | None) -> None:
+            if answer:
+                self.query_one("#notice", Notice).show_plain(_("Setting up the demo project…"))
+                self.run_worker(self._make_demo(Path(answer).expanduser()), exclusive=True, group="demo")
+
+        suggested = Path.cwd() / "fishtune-demo"
+        self.app.push_screen(PromptScreen(_("Folder for the demo project:"), str(suggested)), chosen)
+
+    async def _make_demo(self, folder: Path) -> None:
+        notice = self.query_one("#notice", Notice)
+        try:
+            await wizard(self).engine.make_demo(folder)
+        except FishtuneError as error:
+            notice.show_error(error)
+        else:
+            notice.clear()
+            wizard(self).open_project(folder)
+
+    def help_text(self) -> str:
+        """Return what should be known here."""
+        return _(
+            "A project is a folder with the file fishtune.toml; every choice is kept there. Runs and their "
+            "checkpoints go to results/NAME inside it.\n"
+            "The demo brings a dozen short clips and a tiny model with random weights: all six steps in a "
+            "few minutes, without a GPU and without a download. What it learns is worth nothing."
+        )
+
+    def text_to_copy(self) -> str:
+        """Return the path of the project under the cursor."""
+        highlighted = self.query_one("#recent", OptionList).highlighted
+        return str(self._recent[highlighted]) if highlighted is not None and self._recent else ""
+
+
+def create_project(folder: Path) -> Project:
+    """Make a project in `folder`, named after it.
+
+    Raises:
+        SettingsError: `folder` is a file, or its name cannot name a run.
+        StorageError: it cannot be written.
+    """
+    if folder.is_file():
+        raise SettingsError(f"{folder} is a file.", "Choose a folder.")
+    project = Project.create(folder, folder.name or "fishtune")
+    project.save()
+    return project
+
+
+def machine(reading: GpuReading | None) -> str:
+    """Return lines on GPU, driver, free memory and disk."""
+    lines = []
+    if reading is not None:
+        lines.append(driver_sentence(reading))
+        if reading.state is DriverState.READY:
+            for gpu in reading.gpus:
+                memory = gibibytes(gpu.memory.used, gpu.memory.total) if gpu.memory else "–"
+                free = size(gpu.memory.free) if gpu.memory else "–"
+                lines.append(
+                    _("GPU{index} {name}: {memory} used, {free} free").format(
+                        index=gpu.index, name=harmless(gpu.name), memory=memory, free=free
+                    )
+                )
+    here = Path.cwd()
+    disk = shutil.disk_usage(here)
+    lines.append(
+        _("Disk of {folder}: {free} free of {total}").format(
+            folder=harmless(here), free=size(disk.free), total=size(disk.total)
+        )
+    )
+    return "\n".join(lines)

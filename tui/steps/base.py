@@ -1,0 +1,249 @@
+"""What all six steps share: a sentence on top, a form or a monitor, the main button at the bottom right."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import ClassVar
+
+from rich.text import Text
+from textual.app import ComposeResult
+from textual.containers import Horizontal, Vertical, VerticalScroll
+from textual.widget import Widget
+from textual.widgets import Button, Static
+
+from ...core.errors import FishtuneError
+from ...core.jobs.record import Job, JobState
+from ...core.jobs.steps import StepName, StepState
+from ...core.project import Project
+from ...core.stages import StageName
+from ...core.validation import Table as SettingsTable
+from ..access import project_screen, wizard
+from ..catalogue import _
+from ..look import ProjectState, StepStatus
+from ..run_view import RunView
+from ..widgets.log_pane import LogPane
+from ..widgets.monitor import JobMonitor
+from ..widgets.notice import Notice
+from ..wording import harmless
+
+
+class StepPane(Vertical):
+    """One step. While its job runs, and until somebody asks for the settings again, its monitor is shown."""
+
+    step: ClassVar[StepName]
+    monitor_first: ClassVar[bool] = False
+    """Whether the newest job is shown before the form even when it is over."""
+    DEFAULT_CSS = """
+    StepPane { height: 1fr; padding: 0 1; }
+    StepPane #sentence { height: auto; max-height: 3; text-style: bold; padding: 0 0 1 0; }
+    StepPane #before { height: 1fr; scrollbar-size-vertical: 1; }
+    StepPane #during { height: 1fr; display: none; }
+    StepPane.-monitor #before { display: none; }
+    StepPane.-monitor #during { display: block; }
+    StepPane #buttons { height: 1; align-horizontal: right; dock: bottom; }
+    StepPane #buttons Button { margin: 0 0 0 2; }
+    StepPane .heading { text-style: bold; height: 1; margin: 1 0 0 0; }
+    StepPane .quiet { color: $text-muted; height: auto; }
+    """
+
+    def __init__(self) -> None:
+        super().__init__(id=f"step-{self.step}")
+        self.status: StepStatus | None = None
+        self.job: Job | None = None
+        self.job_state: JobState | None = None
+        self.view: RunView | None = None
+        self.ready = False
+        self._monitored = ""
+        self._buttons: tuple[tuple[str, str], ...] | None = None
+
+    # what a step is made of
+
+    def compose(self) -> ComposeResult:
+        yield Static("", id="sentence", markup=False)
+        yield Notice(id="notice")
+        with VerticalScroll(id="before", can_focus=False):
+            yield from self.compose_before()
+        with Vertical(id="during"):
+            yield from self.compose_during()
+        yield Horizontal(id="buttons")
+
+    def on_mount(self) -> None:
+        self.ready = True
+        project_screen(self).fill(self)
+
+    def compose_before(self) -> Iterable[Widget]:
+        """Yield the form."""
+        return ()
+
+    def compose_during(self) -> Iterable[Widget]:
+        """Yield the monitor."""
+        yield JobMonitor(wizard(self).glyphs, id="monitor")
+
+    def buttons(self) -> list[tuple[str, str]]:
+        """Return the present buttons as (id, label), the main one last."""
+        return []
+
+    def press(self, button: str) -> None:
+        """Do what a button says."""
+
+    def main(self) -> None:
+        """Do what the main button says."""
+        buttons = self.buttons()
+        if buttons:
+            self.press(buttons[-1][0])
+
+    def help_text(self) -> str:
+        """Return what should be known at this step."""
+        return ""
+
+    def text_to_copy(self) -> str:
+        """Return what the copy key takes while the focus is here."""
+        return ""
+
+    # what it stands on
+
+    @property
+    def project(self) -> Project:
+        """The project that is open."""
+        return project_screen(self).project
+
+    @property
+    def state(self) -> ProjectState:
+        """What the disk said when last looked."""
+        return project_screen(self).state
+
+    @property
+    def running(self) -> bool:
+        """Whether this step's job runs."""
+        return self.job_state in (JobState.RUNNING, JobState.STARTING)
+
+    # what it is told
+
+    def show_status(self, status: StepStatus) -> None:
+        """Show the step's state; the screen calls this whenever it looked."""
+        if self.status is not None and self.status.state is not status.state:
+            self.notice.clear()  # it was about how things stood before
+        self.status = status
+        sentence = harmless(self.sentence())
+        line = self.query_one("#sentence", Static)
+        if str(line.content) != sentence:
+            line.update(Text(sentence))
+        self.show_buttons()
+
+    def sentence(self) -> str:
+        """Return the step's state in a sentence."""
+        if self.running and self.job is not None:
+            return _("Running (job {job}).").format(job=self.job.id)
+        return self.status.sentence if self.status else ""
+
+    def show_job(self, job: Job, state: JobState, view: RunView) -> None:
+        """Show what the step's newest job says; at most once a second."""
+        ended = self.running and state.is_over
+        self.job, self.job_state, self.view = job, state, view
+        if (self.running or ended or self.monitor_first) and self._monitored != job.id:
+            self._monitored = job.id
+            self.show_monitor(True)
+        if self.status is not None:
+            self.show_status(self.status)
+        for monitor in self.query(JobMonitor):
+            monitor.show(job, state, view)
+        if ended:
+            self.job_ended()
+
+    def job_ended(self) -> None:
+        """Take note of an end that came while the step was shown."""
+
+    def add_log(self, job: str, lines: list[str]) -> None:
+        """Append lines to the log."""
+        for monitor in self.query(JobMonitor):
+            monitor.add_log(job, lines)
+
+    def show_monitor(self, shown: bool) -> None:
+        """Show the monitor in place of the form, or the form."""
+        if shown and self.query_one("#before").has_focus_within:
+            project_screen(self).focus_steps()
+        self.set_class(shown, "-monitor")
+        self.show_buttons()
+
+    @property
+    def monitor_shown(self) -> bool:
+        """Whether the monitor is shown."""
+        return self.has_class("-monitor")
+
+    def toggle_log(self) -> None:
+        """Show the log, over the form if need be, or hide it again."""
+        if self.job is None:
+            self.notice.show_plain(_("There is no job of this step yet, hence no log."))
+            return
+        if not self.monitor_shown:
+            self.show_monitor(True)
+            self.query_one(LogPane).focus()
+            return
+        log = self.query_one(LogPane)
+        log.toggle_class("hidden")
+
+    @property
+    def notice(self) -> Notice:
+        """Where this step's own errors are shown."""
+        return self.query_one("#notice", Notice)
+
+    # buttons
+
+    def show_buttons(self) -> None:
+        """Bring the buttons up to date."""
+        wanted = tuple(self.buttons())
+        if wanted == self._buttons:
+            return
+        row = self.query_one("#buttons", Horizontal)
+        old = list(row.query(Button))
+        if self._buttons is not None and [name for name, _label in wanted] == [b.name for b in old]:
+            for button, (_name, label) in zip(old, wanted, strict=True):
+                button.label = Text(label)
+        else:
+            focused = next((button.name for button in old if button.has_focus), None)
+            row.remove_children(old)
+            made = [
+                Button(
+                    Text(label),
+                    name=name,
+                    compact=True,
+                    variant="primary" if number == len(wanted) - 1 else "default",
+                )
+                for number, (name, label) in enumerate(wanted)
+            ]
+            row.mount_all(made)
+            if focused is not None and made:
+                made[-1].focus()
+        self._buttons = wanted
+
+    def on_button_pressed(self, event: Button.Pressed) -> None:
+        event.stop()
+        if event.button.name:
+            self.press(event.button.name)
+
+    # starting and stopping
+
+    def start_stage(
+        self,
+        stage: StageName,
+        settings: Callable[[], SettingsTable],
+        secrets: Mapping[str, str] | None = None,
+    ) -> None:
+        """Start a job of this step; an error is shown here."""
+        self.notice.clear()
+        try:
+            chosen = settings()
+        except FishtuneError as error:
+            self.notice.show_error(error)
+            return
+        if self.status is not None and self.status.state is StepState.LOCKED:
+            self.notice.show_warning(self.status.sentence)
+            return
+        project_screen(self).start_job(self, stage, chosen, secrets)
+
+    def stop(self) -> None:
+        """Ask the step's job to save and stop; asked again, it is ended at once."""
+        if self.job is not None and self.running:
+            project_screen(self).stop_job(self)
+        else:
+            self.notice.show_plain(_("Nothing runs here."))

@@ -1,0 +1,346 @@
+"""Step 1: the recordings, what is in them and what is wrong with them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from rich.text import Text
+from textual.containers import Horizontal
+from textual.widget import Widget
+from textual.widgets import DataTable, Label, Static
+
+from ...core.dataset.findings import Finding, Severity
+from ...core.errors import FishtuneError
+from ...core.events import Finished
+from ...core.files import write_text
+from ...core.jobs.record import Job, JobState, Place, list_jobs
+from ...core.jobs.steps import StepName
+from ...core.project import Project
+from ...core.settings import LoudnessNormSettings, ValidateSettings
+from ...core.stages import StageName
+from ..access import project_screen, wizard
+from ..catalogue import _, mark, ngettext, sentence
+from ..look import StepStatus
+from ..run_view import RunView
+from ..screens.clip import ClipScreen
+from ..screens.folders import FolderScreen
+from ..screens.prompt import PromptScreen
+from ..widgets.choice import Choice
+from ..widgets.form import Field
+from ..widgets.table import Table
+from ..wording import count, decimal, duration, harmless, plain
+from .stage import StagePane
+
+_FILTERS = (
+    ("all", mark("all findings")),
+    ("error", mark("errors only")),
+    ("warning", mark("warnings only")),
+    ("left-out", mark("clips left out")),
+)
+_MOST_ROWS = 2000
+
+
+class DatasetPane(StagePane):
+    """Folder, speakers, findings."""
+
+    step = StepName.DATASET
+    stage = StageName.VALIDATE
+    fields = (
+        Field(
+            "dataset",
+            "path",
+            mark("Folder"),
+            mark("One folder a speaker: SPEAKER/NAME.mp3 (wav, flac) with its words in NAME.lab."),
+            "path",
+        ),
+    )
+    DEFAULT_CSS = """
+    DatasetPane #speakers { max-height: 7; }
+    DatasetPane #findings { height: auto; max-height: 60; }
+    DatasetPane #filter-row { height: 1; margin: 1 0 0 0; }
+    DatasetPane #filter-row Label { padding: 0 2 0 0; text-style: bold; }
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._report: dict[str, Any] | None = None
+        self._report_job = ""
+        self._shown: list[Finding] = []
+
+    def compose_below_form(self) -> Iterable[Widget]:
+        yield Table(
+            [
+                (_("speaker"), None, "left"),
+                (_("clips"), 6, "right"),
+                (_("length"), None, "right"),
+                (_("median clip"), None, "right"),
+                (_("loudness"), None, "right"),
+            ],
+            id="speakers",
+        )
+        with Horizontal(id="filter-row"):
+            yield Label(Text(_("Findings")))
+            yield Choice(
+                [(value, _(label)) for value, label in _FILTERS], "all", wizard(self).glyphs, id="filter"
+            )
+        yield Table(
+            [(_("state"), 10, "left"), (_("file"), None, "left"), (_("what"), None, "left")], id="findings"
+        )
+        yield Static("", id="findings-note", classes="quiet", markup=False)
+
+    # the report of the newest check
+
+    def show_status(self, status: StepStatus) -> None:
+        super().show_status(status)
+        project = self.project
+
+        def work() -> None:
+            job, report = newest_report(project)
+            if job is not None and job.id != self._report_job:
+                self.app.call_from_thread(self._take_report, job.id, report)
+
+        self.run_worker(work, thread=True, exclusive=True, group="report", exit_on_error=False)
+
+    def _take_report(self, job: str, report: dict[str, Any] | None) -> None:
+        self._report_job, self._report = job, report
+        self._show_report()
+        if self.status is not None:
+            super().show_status(self.status)
+
+    def _show_report(self) -> None:
+        report = self._report
+        speakers = report["speakers"] if report else []
+        self.query_one("#speakers", Table).show_rows(
+            (
+                speaker["speaker"],
+                (
+                    plain(speaker["speaker"]),
+                    count(speaker["clips"]),
+                    duration(speaker["seconds"]),
+                    f"{decimal(speaker['median_seconds'], 1)} s",
+                    f"{decimal(speaker['loudness'], 1)} LUFS",
+                ),
+            )
+            for speaker in speakers
+        )
+        self._show_findings()
+
+    def _show_findings(self) -> None:
+        chosen = self.query_one("#filter", Choice).value
+        table = self.query_one("#findings", Table)
+        note = self.query_one("#findings-note", Static)
+        if chosen == "left-out":
+            self._shown = []
+            keys = self.project.dataset.exclude
+            table.show_rows(
+                (f"left-out {key}", (_("left out"), plain(key), _("Enter shows it."))) for key in keys
+            )
+            note.update(Text("" if keys else _("No clip is left out.")))
+            return
+        found = [Finding.model_validate(item) for item in (self._report or {}).get("findings", [])]
+        self._shown = [item for item in found if chosen in ("all", item.severity.value)][:_MOST_ROWS]
+        glyphs = wizard(self).glyphs
+        signs = {
+            Severity.ERROR: f"{glyphs.failed} {_('error')}",
+            Severity.WARNING: f"{glyphs.stale} {_('warning')}",
+        }
+        data = self.project.data
+        table.show_rows(
+            (
+                f"{number}",
+                (
+                    plain(signs[item.severity], "bold" if item.severity is Severity.ERROR else ""),
+                    plain(_relative(item.path, data)),
+                    plain(sentence(item.what)),
+                ),
+            )
+            for number, item in enumerate(self._shown)
+        )
+        if self._report is None:
+            text = _("Nothing is checked yet.")
+        elif not found:
+            text = _("Nothing is wrong with these recordings.")
+        else:
+            more = len(found) - len(self._shown) if chosen == "all" else 0
+            text = _("Enter shows what to do.") + (
+                " " + _("{number} more are in the report.").format(number=more) if more else ""
+            )
+        note.update(Text(text))
+
+    def on_choice_changed(self, event: Choice.Changed) -> None:
+        event.stop()
+        self._show_findings()
+
+    def sentence(self) -> str:
+        text = super().sentence()
+        if self.running or self._report is None:
+            return text
+        kinds = Counter(item["severity"] for item in self._report["findings"])
+        errors = ngettext("{number} error", "{number} errors", kinds["error"]).format(number=kinds["error"])
+        warnings = ngettext("{number} warning", "{number} warnings", kinds["warning"]).format(
+            number=kinds["warning"]
+        )
+        total = duration(self._report["seconds"])
+        return f"{text} {total}; {errors}, {warnings}."
+
+    # one finding in full
+
+    def on_data_table_row_selected(self, event: DataTable.RowSelected) -> None:
+        if event.data_table.id != "findings":
+            return
+        key = str(event.row_key.value)
+        finding = self._shown[int(key)] if key.isdigit() else None
+        clip = clip_of(finding.path, self.project.data) if finding else key.removeprefix("left-out ")
+        self.app.push_screen(ClipScreen(self.project, clip, finding), self._clip_decided)
+
+    def _clip_decided(self, left_out: bool | None) -> None:
+        if left_out is not None:
+            project_screen(self).save_project()
+            self._show_findings()
+
+    # what can be done
+
+    def settings(self) -> ValidateSettings:
+        return ValidateSettings(
+            data=self.project.data,
+            text_extension=self.project.pack.text_extension,
+            exclude=self.project.dataset.exclude,
+        )
+
+    def verb(self) -> str:
+        return _("Check again") if self._report is not None else _("Check")
+
+    def buttons(self) -> list[tuple[str, str]]:
+        if self.running:
+            return super().buttons()
+        shown = [("choose", _("Folder…")), ("normalise", _("Normalise…"))]
+        if self._report is not None:
+            shown.append(("save", _("Save report…")))
+        return [*shown, ("run", self.verb())]
+
+    def press(self, button: str) -> None:
+        match button:
+            case "choose":
+                self.app.push_screen(
+                    FolderScreen(_("Folder of the recordings:"), _existing(self.project.data)), self._chosen
+                )
+            case "normalise":
+                self._ask_normalise()
+            case "save":
+                suggested = str(self.project.folder / "findings.txt")
+                self.app.push_screen(PromptScreen(_("Write the report to this file:"), suggested), self._save)
+            case _:
+                super().press(button)
+
+    def _chosen(self, folder: Path | None) -> None:
+        if folder is not None:
+            self._use(folder)
+
+    def _use(self, folder: Path) -> None:
+        home = self.project.folder
+        self.project.dataset.path = folder.relative_to(home) if folder.is_relative_to(home) else folder
+        self.form_changed()
+        project_screen(self).save_project()
+        self.start_stage(self.stage, self.settings)
+
+    def _normalise_from_to(self) -> tuple[Path, Path]:
+        """Return folders to normalise from and to; `data-raw` to `data` as the documentation names them."""
+        data = self.project.data
+        raw = data.with_name(f"{data.name}-raw")
+        if raw.is_dir() and not data.exists():
+            return raw, data
+        return data, data.with_name(f"{data.name}-normalised")
+
+    def _ask_normalise(self) -> None:
+        source, suggested = self._normalise_from_to()
+        explanation = _(
+            "Every clip is brought to −23 LUFS in a new folder; {source} is never touched. Recommended when "
+            "the clips differ by more than 3 LU."
+        ).format(source=harmless(source))
+
+        def take(answer: str | None) -> None:
+            if answer:
+                target = self.project.resolve(Path(answer))
+                self.start_stage(
+                    StageName.LOUDNESS_NORM, lambda: LoudnessNormSettings(source=source, target=target)
+                )
+
+        question = _("Write normalised copies to this folder:")
+        self.app.push_screen(PromptScreen(question, str(suggested), explanation=explanation), take)
+
+    def show_job(self, job: Job, state: JobState, view: RunView) -> None:
+        was_running = self.running
+        super().show_job(job, state, view)
+        if was_running and state is JobState.FINISHED:
+            self.show_monitor(False)
+            if job.record.stage == StageName.LOUDNESS_NORM:
+                self._use(Path(job.record.settings["target"]))
+
+    def _save(self, answer: str | None) -> None:
+        if not answer or self._report is None:
+            return
+        try:
+            write_text(self.project.resolve(Path(answer)), report_text(self._report))
+        except FishtuneError as error:
+            self.notice.show_error(error)
+        else:
+            wizard(self).tell(_("The report was written."))
+
+    def text_to_copy(self) -> str:
+        focused = self.screen.focused
+        if isinstance(focused, Table) and focused.id == "findings" and focused.chosen is not None:
+            key = focused.chosen
+            return str(self._shown[int(key)].path) if key.isdigit() else key.removeprefix("left-out ")
+        return str(self.project.data)
+
+    def help_text(self) -> str:
+        return _(
+            "Recordings lie as SPEAKER/NAME.mp3 (wav, flac), the words of each in SPEAKER/NAME.lab. 10 "
+            "minutes of speech are a minimum, 30 to 60 are good, an accent or a language takes hours.\n"
+            "Errors keep a clip from being used; warnings are worth a look. Enter on a finding shows the "
+            "clip and what to do; a clip can be left out there, which is kept in the project file and "
+            "touches no recording.\n"
+            "Loudness normalisation is recommended; it writes copies into a new folder."
+        )
+
+
+def newest_report(project: Project) -> tuple[Job | None, dict[str, Any] | None]:
+    """Return the newest finished check of the project's folder and its report."""
+    for job in reversed(list_jobs(Place(results=project.results, project=project.name))):
+        if job.record.stage != StageName.VALIDATE or job.record.settings.get("data") != str(project.data):
+            continue
+        outcome = job.outcome()
+        if isinstance(outcome, Finished):
+            return job, outcome.summary
+    return None, None
+
+
+def report_text(report: dict[str, Any]) -> str:
+    """Return the findings as lines of text: severity, file, what is wrong, what to do."""
+    lines = [f"{report['data']}: {report['clips']} clips, {report['seconds']:.0f} s of audio", ""]
+    for item in report["findings"]:
+        lines.append(f"{item['severity']}: {item['path']}")
+        lines += [f"    {item['what']}", f"    → {item['what_to_do']}"]
+    return "\n".join(lines) + "\n"
+
+
+def clip_of(path: Path, data: Path) -> str | None:
+    """Return the clip that a file of the data set belongs to, as SPEAKER/NAME."""
+    try:
+        parts = path.relative_to(data).parts
+    except ValueError:
+        return None
+    return f"{parts[0]}/{path.stem}" if len(parts) == 2 else None
+
+
+def _relative(path: Path, data: Path) -> str:
+    return str(path.relative_to(data)) if path != data and path.is_relative_to(data) else str(path)
+
+
+def _existing(folder: Path) -> Path:
+    while not folder.is_dir() and folder != folder.parent:
+        folder = folder.parent
+    return folder

@@ -1,0 +1,94 @@
+"""Step 3: semantic tokens from the recordings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from textual.widget import Widget
+
+from ...core.jobs.steps import StepName
+from ...core.settings import ExtractSettings
+from ...core.stages import StageName
+from ..access import wizard
+from ..catalogue import _, mark
+from ..widgets.form import Field
+from ..widgets.suggestion import Suggestion
+from .stage import StagePane
+
+
+def device_options(pane: StagePane) -> tuple[tuple[str, str], ...]:
+    """Return the devices of this machine as options; "" stands for not set."""
+    reading = wizard(pane).gpus
+    gpus = [(f"cuda:{number}", f"cuda:{number}") for number in range(len(reading.gpus) if reading else 0)]
+    return (("", mark("automatic")), ("cpu", "cpu"), *gpus)
+
+
+class ExtractPane(StagePane):
+    """Device and batch size, with what fits; then clips, speed and failures."""
+
+    step = StepName.EXTRACT
+    stage = StageName.EXTRACT
+    fields = (
+        Field(
+            "extract",
+            "device",
+            mark("Device"),
+            mark("Where the codec runs. Automatic takes the first GPU, else the CPU."),
+            "choice",
+        ),
+        Field(
+            "extract",
+            "batch_size",
+            mark("Clips a batch"),
+            mark("At most so many clips at once. More is faster as long as the GPU's memory suffices."),
+            "whole",
+        ),
+        Field(
+            "extract",
+            "batch_seconds",
+            mark("Seconds a batch"),
+            mark("At most so many seconds of audio at once, padding included; empty: no such bound."),
+            "number",
+        ),
+        Field(
+            "extract",
+            "num_workers",
+            mark("Workers"),
+            mark("How many clips are decoded at the same time beside the model."),
+            "whole",
+        ),
+        Field(
+            "extract",
+            "config_name",
+            mark("Codec"),
+            mark("Codec preset, used where the checkpoint has no codec_config.json."),
+        ),
+    )
+
+    def all_fields(self) -> tuple[Field, ...]:
+        device, *others = self.fields
+        options = device_options(self)
+        return (Field(device.table, device.name, device.label, device.help, "choice", options), *others)
+
+    def compose_below_form(self) -> Iterable[Widget]:
+        yield Suggestion("extract", id="suggestion")
+
+    def on_suggestion_taken(self, event: Suggestion.Taken) -> None:
+        """Write the suggested batch into the project."""
+        event.stop()
+        self.take_values("extract", event.values)
+
+    def settings(self) -> ExtractSettings:
+        return self.project.extract_settings()
+
+    def verb(self) -> str:
+        return _("Extract again") if self.is_done else _("Extract")
+
+    def help_text(self) -> str:
+        return _(
+            "Turns every recording into the semantic tokens that the model reads and writes; they are kept "
+            "beside the audio as .npy files. Batch size and workers speed it up within the GPU's memory.\n"
+            "Clips whose tokens are there, valid and newer than the audio are skipped, so a stopped or "
+            "failed run goes on where it was. A clip that cannot be read is listed and does not hold up the "
+            "others."
+        )

@@ -1,0 +1,304 @@
+"""Step 6: pick a checkpoint, merge it, use the result."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from rich.text import Text
+from textual.widget import Widget
+from textual.widgets import DataTable, Static
+
+from ...core.errors import FishtuneError
+from ...core.events import Finished
+from ...core.jobs.history import checkpoint_candidates
+from ...core.jobs.record import Job, JobState, Place
+from ...core.jobs.steps import StepName
+from ...core.presets import preset_names
+from ...core.project import Project
+from ...core.settings import MergeSettings
+from ...core.stages import StageName
+from ...core.training.selection import Candidate, Recommendation, recommend
+from ..access import project_screen, wizard
+from ..catalogue import _, mark, sentence
+from ..look import StepStatus
+from ..run_view import RunView
+from ..screens.prompt import PromptScreen
+from ..widgets.form import Field
+from ..widgets.table import Table
+from ..wording import clock, count, decimal, harmless, percent, plain, right, size
+from .stage import StagePane
+
+_OTHER = "other"
+
+
+class MergePane(StagePane):
+    """The checkpoints with what is known of each; then the verification and how to use the result."""
+
+    step = StepName.MERGE
+    stage = StageName.MERGE
+    fields = (
+        Field(
+            "merge",
+            "output",
+            mark("Merged directory"),
+            mark("Is made; takes the place of the base wherever fish-speech S1 is installed."),
+            "path",
+        ),
+        Field(
+            "merge",
+            "lora_config",
+            mark("Preset of training"),
+            mark("Only for checkpoints of fish-speech's own format, which do not carry alpha."),
+            "choice",
+        ),
+        Field(
+            "merge",
+            "link",
+            mark("Link what is equal"),
+            mark("Hard-links the files that do not change (saves 1.9 GB) instead of copying them."),
+            "choice",
+            (("", mark("no")), ("true", mark("yes"))),
+        ),
+    )
+    DEFAULT_CSS = """
+    MergePane #candidates { height: auto; max-height: 10; }
+    MergePane #why { height: auto; margin: 0 0 1 0; }
+    MergePane #result { height: auto; margin: 1 0 0 0; }
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._candidates: dict[str, Candidate] = {}
+        self._recommended: Recommendation | None = None
+
+    def all_fields(self) -> tuple[Field, ...]:
+        output, preset, link = self.fields
+        options = (("", mark("not needed")), *((name, name) for name in preset_names("lora")))
+        return (output, Field(preset.table, preset.name, preset.label, preset.help, "choice", options), link)
+
+    def compose_before(self) -> Iterable[Widget]:
+        yield Table(
+            [
+                ("", 1, "left"),
+                (_("step"), 7, "right"),
+                (_("passes"), None, "right"),
+                (_("held-out"), None, "right"),
+                (_("top-5"), None, "right"),
+                (_("speech"), None, "left"),
+                (_("size"), None, "right"),
+                (_("time"), None, "right"),
+            ],
+            id="candidates",
+        )
+        yield Static("", id="why", markup=False)
+        yield from super().compose_before()
+
+    def compose_below_form(self) -> Iterable[Widget]:
+        yield Static("", id="result", markup=False)
+
+    # checkpoints
+
+    def show_status(self, status: StepStatus) -> None:
+        super().show_status(status)
+        project = self.project
+
+        def work() -> None:
+            found = candidates_of(project)
+            self.app.call_from_thread(self._take_candidates, found)
+
+        self.run_worker(work, thread=True, exclusive=True, group="candidates", exit_on_error=False)
+
+    def _take_candidates(self, found: list[Candidate]) -> None:
+        first = not self._candidates
+        self._candidates = {str(candidate.path): candidate for candidate in found}
+        self._recommended = recommend(found)
+        self._show_candidates()
+        if first and self._candidates:
+            chosen = self._chosen_path()
+            self.query_one("#candidates", Table).select_key(chosen)
+
+    def _chosen_path(self) -> str:
+        """Return the checkpoint that would be merged: the picked one, else the recommended one."""
+        picked = self.project.merge.checkpoint
+        if picked is not None:
+            return str(self.project.resolve(Path(picked)))
+        return str(self._recommended.candidate.path) if self._recommended else ""
+
+    def _show_candidates(self) -> None:
+        chosen = self._chosen_path()
+        sign = wizard(self).glyphs.chosen
+        rows: list[tuple[str, tuple[Text, ...]]] = []
+        for path, candidate in self._candidates.items():
+            style = "bold" if path == chosen else ""
+            passes = "–" if candidate.clip_passes is None else f"{candidate.clip_passes:.1f}"
+            rows.append(
+                (
+                    path,
+                    (
+                        plain(sign if path == chosen else " ", style),
+                        right(count(candidate.step), style),
+                        right(passes, style),
+                        right(decimal(candidate.validation_loss), style),
+                        right(percent(candidate.top_5_accuracy), style),
+                        plain(_health(candidate), style),
+                        right(size(candidate.bytes), style),
+                        right(clock(candidate.modified)[5:] if candidate.modified else "–", style),
+                    ),
+                )
+            )
+        if chosen and chosen not in self._candidates:
+            cells = (sign, "–", "–", "–", "–", _("other"), "–", "–")
+            rows.append((_OTHER, tuple(plain(cell) for cell in cells)))
+        self.query_one("#candidates", Table).show_rows(rows)
+        self.query_one("#why", Static).update(Text(harmless(self._why(chosen))))
+
+    def _why(self, chosen: str) -> str:
+        if not self._candidates and not chosen:
+            return ""
+        lines = []
+        if self._recommended is not None:
+            step = count(self._recommended.candidate.step)
+            lines.append(
+                _("Recommended: step {step}.").format(step=step) + " " + sentence(self._recommended.reason)
+            )
+        lines.append(_("Merged will be: {path}").format(path=chosen))
+        return " ".join(lines)
+
+    def on_data_table_row_selected(self, event: DataTable.RowSelected) -> None:
+        path = str(event.row_key.value)
+        if event.data_table.id == "candidates" and path != _OTHER:
+            self._pick(Path(path))
+
+    def _pick(self, path: Path) -> None:
+        folder = self.project.folder
+        inside = path.is_relative_to(folder)
+        self.project.merge.checkpoint = str(path.relative_to(folder) if inside else path)
+        project_screen(self).save_project()
+        self._show_candidates()
+
+    # merging
+
+    def settings(self) -> MergeSettings:
+        project = self.project.model_copy(deep=True)
+        if project.merge.checkpoint is None and self._recommended is not None:
+            project.merge.checkpoint = str(self._recommended.candidate.path)
+        settings = project.merge_settings()
+        if self._replaces:
+            settings.overwrite = True
+        return settings
+
+    @property
+    def _replaces(self) -> bool:
+        return self.project.merged.exists()
+
+    def verb(self) -> str:
+        return _("Merge, replacing the old one") if self._replaces else _("Merge")
+
+    def main_label(self) -> str:
+        return self.verb()
+
+    def buttons(self) -> list[tuple[str, str]]:
+        shown = super().buttons()
+        if self.running:
+            return shown
+        return [("other", _("Other…")), *shown]
+
+    def press(self, button: str) -> None:
+        if button == "other":
+            explanation = _(
+                "A checkpoint of another run (step_….ckpt), a PEFT adapter folder, or a checkpoint of "
+                "fish-speech's own training."
+            )
+
+            def take(answer: str | None) -> None:
+                if answer:
+                    self._pick(self.project.resolve(Path(answer)))
+
+            self.app.push_screen(
+                PromptScreen(_("Checkpoint to merge:"), str(self.project.folder), explanation=explanation),
+                take,
+            )
+        else:
+            super().press(button)
+
+    def show_job(self, job: Job, state: JobState, view: RunView) -> None:
+        super().show_job(job, state, view)
+        with view.lock:
+            end = view.end
+        if isinstance(end, Finished):
+            self.query_one("#result", Static).update(result_text(end.summary))
+
+    def job_ended(self) -> None:
+        if self.job_state is JobState.FINISHED:
+            self.show_monitor(False)
+            self.call_after_refresh(self.query_one("#result").scroll_visible)
+
+    def text_to_copy(self) -> str:
+        focused = self.screen.focused
+        if isinstance(focused, Table) and focused.id == "candidates" and focused.chosen not in (None, _OTHER):
+            return str(focused.chosen)
+        return use_command(self.project.merged)
+
+    def help_text(self) -> str:
+        return _(
+            "Merging writes a directory that takes the base's place, so that fish-speech and everything else "
+            "that loads S1 can use it. The base is never changed, and the merged weights are compared with "
+            "base and adapter before they get their name.\n"
+            "The earliest checkpoint that satisfies usually does best on text unlike the training data; that "
+            "is why it is recommended, not the last. Compare two or three by ear.\n"
+            "y copies the command that speaks with the merged model."
+        )
+
+
+def candidates_of(project: Project) -> list[Candidate]:
+    """Return the project's checkpoints, oldest step first; none where they cannot be read."""
+    try:
+        return checkpoint_candidates(Place(results=project.results, project=project.name))
+    except FishtuneError:
+        return []
+
+
+def _health(candidate: Candidate) -> str:
+    if candidate.healthy is None:
+        return "–"
+    return _("sound") if candidate.healthy else _("unsound")
+
+
+def use_command(merged: Path) -> str:
+    """Return the command that speaks with a merged model."""
+    return f"fishtune synth --checkpoint {shlex.quote(str(merged))} --text 'Hello.' --out hello.wav"
+
+
+def result_text(summary: dict[str, Any]) -> Text:
+    """Return the verification of a merge and how to use what it made."""
+    text = Text()
+    output = Path(str(summary.get("output", "")))
+    verification = summary.get("verification") or {}
+    text.append(_("Merged and verified") + "\n", style="bold")
+    merged = verification.get("merged") or {}
+    effect = verification.get("effect") or {}
+    rows = [
+        (_("same most probable token as base + adapter"), percent(merged.get("same_token"))),
+        (_("same codes as base + adapter"), percent(merged.get("same_code"))),
+        (_("difference by rounding"), _share(merged.get("relative_difference"))),
+        (_("what the adapter changes"), _share(effect.get("relative_difference"))),
+        (_("of which the merged weights carry"), percent(verification.get("captured"))),
+    ]
+    for name, value in rows:
+        text.append(f"  {value:>9}  {name}\n")
+    text.append("\n" + _("Speak with it") + "\n", style="bold")
+    text.append(f"  {harmless(use_command(output))}\n")
+    text.append("  " + _("With a reference clip: --ref-audio CLIP --ref-text 'its words'") + "\n")
+    text.append(_("With fish-speech") + "\n", style="bold")
+    text.append(
+        f"  python -m tools.api_server --llama-checkpoint-path {harmless(shlex.quote(str(output)))} "
+        f"--decoder-checkpoint-path {harmless(shlex.quote(str(output / 'codec.pth')))}\n"
+    )
+    return text
+
+
+def _share(value: float | None) -> str:
+    return "–" if value is None else f"{100 * value:.2g} %"

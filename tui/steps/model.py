@@ -1,0 +1,274 @@
+"""Step 2: the base model, found or downloaded."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+from rich.text import Text
+from textual.widget import Widget
+from textual.widgets import DataTable, Static
+
+from ...core.download import PARTIAL_FOLDER, read_record
+from ...core.errors import FishtuneError
+from ...core.jobs.steps import StepName
+from ...core.presets import model_preset
+from ...core.project import Project
+from ...core.settings import DownloadSettings
+from ...core.stages import StageName
+from ..access import project_screen
+from ..catalogue import _, mark
+from ..look import StepStatus
+from ..screens.prompt import PromptScreen
+from ..widgets.form import Field, Form
+from ..widgets.table import Table
+from ..wording import harmless, plain, size
+from .stage import StagePane
+
+_FILES = ("config.json", "model.pth", "codec.pth", "tokenizer.tiktoken", "special_tokens.json")
+_MOST_FOUND = 50
+
+
+class ModelPane(StagePane):
+    """The directory and what is in it; directories found nearby; download, token, verification."""
+
+    step = StepName.MODEL
+    stage = StageName.DOWNLOAD
+    fields = (
+        Field(
+            "model",
+            "name",
+            mark("Model"),
+            mark("A preset (openaudio-s1-mini) or a repository of the hub, owner/name."),
+        ),
+        Field("model", "path", mark("Directory"), mark("Where its files are, or go to."), "path"),
+        Field("model", "revision", mark("Revision"), mark("Of the repository; empty: the newest.")),
+    )
+    DEFAULT_CSS = """
+    ModelPane #where { height: auto; color: $text-muted; }
+    ModelPane #files { max-height: 8; margin: 1 0 0 0; }
+    ModelPane #found { max-height: 6; }
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._token = ""
+        self._verifying = False
+
+    def compose_below_form(self) -> Iterable[Widget]:
+        yield Static("", id="where", markup=False)
+        yield Table(
+            [(_("file"), None, "left"), (_("size"), 10, "right"), (_("state"), None, "left")], id="files"
+        )
+        yield Static(
+            Text(_("Model directories found here")), classes="heading", markup=False, id="found-title"
+        )
+        yield Table([(_("directory"), None, "left"), (_("what is in it"), None, "left")], id="found")
+
+    def show_status(self, status: StepStatus) -> None:
+        super().show_status(status)
+        self._look()
+
+    def settings_changed(self) -> None:
+        self._look()
+
+    def _look(self) -> None:
+        project = self.project
+
+        def work() -> None:
+            files, found = files_of(project), model_directories(project)
+            self.app.call_from_thread(self._show, files, found)
+
+        self.run_worker(work, thread=True, exclusive=True, group="directories", exit_on_error=False)
+
+    def _show(self, files: list[tuple[str, str, str]], found: list[tuple[Path, str]]) -> None:
+        record = read_record(self.project.base)
+        where = harmless(self.project.base)
+        if record is not None:
+            where += "\n" + _("from {repository} at {revision}; licence {licence}").format(
+                repository=harmless(record.repository),
+                revision=harmless(record.revision)[:12],
+                licence=harmless(record.licence or "–"),
+            )
+        line = self.query_one("#where", Static)
+        if str(line.content) != where:
+            line.update(Text(where))
+        self.query_one("#files", Table).show_rows((row[0], row) for row in files)
+        table = self.query_one("#found", Table)
+        table.display = self.query_one("#found-title").display = bool(found)
+        table.show_rows((str(path), (plain(path), plain(what))) for path, what in found)
+
+    def on_data_table_row_selected(self, event: DataTable.RowSelected) -> None:
+        if event.data_table.id != "found":
+            return
+        path = Path(str(event.row_key.value))
+        folder = self.project.folder
+        self.project.model.path = path.relative_to(folder) if path.is_relative_to(folder) else path
+        self.query_one(Form).show_values()
+        project_screen(self).save_project()
+
+    # download, token, verification
+
+    def settings(self) -> DownloadSettings:
+        return self.project.download_settings()
+
+    def verb(self) -> str:
+        return _("Verify") if self.is_done else _("Download")
+
+    def main_label(self) -> str:
+        return self.verb() if self.is_done else super().main_label()
+
+    def buttons(self) -> list[tuple[str, str]]:
+        shown = super().buttons()
+        if self.running:
+            return shown
+        if self.is_done:
+            return [*shown[:-1], ("verify", _("Verify"))]
+        return [("token", _("Token…")), *shown]
+
+    def press(self, button: str) -> None:
+        match button:
+            case "token":
+                self._ask_token()
+            case "verify":
+                self._verify()
+            case "run":
+                secrets = {"HF_TOKEN": self._token} if self._token else None
+                self.start_stage(self.stage, self.settings, secrets)
+            case _:
+                super().press(button)
+
+    def _ask_token(self) -> None:
+        def take(answer: str | None) -> None:
+            if answer is not None:
+                self._token = answer
+                self.notice.show_plain(
+                    _("The token is kept until you leave and given to the download alone.") if answer else ""
+                )
+
+        page = "https://huggingface.co/" + self._repository()
+        explanation = _(
+            "Accept the licence on {page} with your account, make a read token under Settings → Access "
+            "Tokens, and paste it here. It is not shown and never written to disk; HF_TOKEN or hf auth login "
+            "work too."
+        ).format(page=page)
+        self.app.push_screen(
+            PromptScreen(_("Token of the model hub"), secret=True, explanation=explanation), take
+        )
+
+    def _repository(self) -> str:
+        try:
+            return model_preset(self.project.model.name).repository
+        except FishtuneError:
+            return self.project.model.name
+
+    def _verify(self) -> None:
+        if self._verifying:
+            return
+        self._verifying = True
+        self.notice.show_plain(_("Reading every file…"))
+        directory = self.project.base
+
+        def work() -> None:
+            ok, text = verify(directory)
+            self.app.call_from_thread(self._verified, ok, text)
+
+        self.run_worker(work, thread=True, exclusive=True, group="verify", exit_on_error=False)
+
+    def _verified(self, ok: bool, text: str) -> None:
+        self._verifying = False
+        if ok:
+            self.notice.show_plain(text)
+        else:
+            message, _newline, hint = text.partition("\n")
+            self.notice.show_failure(message, hint)
+
+    def text_to_copy(self) -> str:
+        focused = self.screen.focused
+        if isinstance(focused, Table) and focused.id == "found" and focused.chosen is not None:
+            return focused.chosen
+        return str(self.project.base)
+
+    def help_text(self) -> str:
+        return _(
+            "The base model is a directory with config.json, model.pth, codec.pth and tokenizer.tiktoken; "
+            "one that you have already is found or can be named. S1-mini (about 3.6 GB) is downloaded from a "
+            "gated repository: accept its licence (CC BY-NC-SA 4.0) there once, and give a token.\n"
+            "A broken download goes on where it was, and every file is checked against the hub's hash.\n"
+            "Verify reads every file and holds the weights against config.json."
+        )
+
+
+def files_of(project: Project) -> list[tuple[str, str, str]]:
+    """Return (name, size, state) of the model's files."""
+    try:
+        names: Iterable[str] = model_preset(project.model.name).files
+    except FishtuneError:
+        names = _FILES
+    partial = project.base / PARTIAL_FOLDER
+    rows = []
+    for name in names:
+        file = project.base / name
+        arrived = list(partial.glob(f"{name}.*")) if partial.is_dir() else []
+        if file.is_file():
+            rows.append((name, size(file.stat().st_size), _("there")))
+        elif arrived:
+            rows.append((name, size(arrived[0].stat().st_size), _("begun, goes on")))
+        else:
+            rows.append((name, "–", _("optional") if name == "special_tokens.json" else _("missing")))
+    return rows
+
+
+def model_directories(project: Project) -> list[tuple[Path, str]]:
+    """Return directories near the project that hold a base model, with what is in each."""
+    parents = [project.base.parent, project.folder / "checkpoints", project.folder.parent / "checkpoints"]
+    parents.append(Path.cwd() / "checkpoints")
+    found: dict[Path, str] = {}
+    for parent in dict.fromkeys(parents):
+        try:
+            with os.scandir(parent) as entries:
+                folders = sorted(Path(entry.path) for entry in entries if entry.is_dir())
+        except OSError:
+            continue
+        for folder in folders[:_MOST_FOUND]:
+            what = describe_directory(folder)
+            if what:
+                found[folder] = what
+    return list(found.items())[:_MOST_FOUND]
+
+
+def describe_directory(folder: Path) -> str:
+    """Return what a checkpoint directory holds in a few words, nothing where it is none."""
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return ""
+    if not isinstance(config, dict) or config.get("model_type") != "dual_ar":
+        return ""
+    parts = [
+        _("{layers} layers of {dim}").format(layers=config.get("n_layer", "?"), dim=config.get("dim", "?"))
+    ]
+    if (folder / "fishtune.json").is_file():
+        parts.append(_("merged by fishtune"))
+    lacking = [name for name in _FILES[:4] if not (folder / name).is_file()]
+    if lacking:
+        parts.append(_("lacks {files}").format(files=", ".join(lacking)))
+    return ", ".join(parts)
+
+
+def verify(directory: Path) -> tuple[bool, str]:
+    """Read a checkpoint directory whole in a process of its own; return (sound, what was found)."""
+    command = [sys.executable, "-P", "-m", "fishtune.core.cli", "verify", str(directory), "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode == 0:
+        found = json.loads(done.stdout)
+        return True, _("Sound: {tensors} tensors fit config.json, {files} files read.").format(
+            tensors=found["tensors"], files=len(found["files"])
+        )
+    lines = [line.strip() for line in done.stderr.strip().splitlines()]
+    text = "\n".join(line.removeprefix("error: ").removeprefix("→ ") for line in lines[-2:])
+    return False, text or _("The files could not be read.")

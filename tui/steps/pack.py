@@ -1,0 +1,190 @@
+"""Step 4: shards, what went in and what did not."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any
+
+from rich.text import Text
+from textual.widget import Widget
+from textual.widgets import Static
+
+from ...core.jobs.steps import StepName
+from ...core.settings import PackSettings
+from ...core.stages import StageName
+from ..access import wizard
+from ..catalogue import _, mark, ngettext
+from ..glyphs import Glyphs, bar
+from ..look import StepStatus
+from ..widgets.form import Field
+from ..widgets.table import Table
+from ..wording import count, duration, harmless, plain, size
+from .stage import StagePane
+
+MANIFEST = "fishtune-pack.json"
+_FRAMES_A_SECOND = 44_100 / 2048
+
+
+class PackPane(StagePane):
+    """The settings, and what the packed data set holds."""
+
+    step = StepName.PACK
+    stage = StageName.PACK
+    fields = (
+        Field(
+            "pack",
+            "text_extension",
+            mark("Transcripts end in"),
+            mark("Extension of the transcripts, with its dot."),
+        ),
+        Field(
+            "pack",
+            "shard_size",
+            mark("Bytes a file"),
+            mark("A new file is begun once the current one exceeds this many bytes."),
+            "whole",
+        ),
+        Field("pack", "num_workers", mark("Workers"), mark("Processes; 0 means one a core."), "whole"),
+    )
+    DEFAULT_CSS = """
+    PackPane #packed-speakers { max-height: 8; margin: 1 0 0 0; }
+    PackPane #packed-dropped { max-height: 8; margin: 1 0 0 0; }
+    PackPane #packed-lengths { height: auto; margin: 1 0 0 0; }
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._shown_at: float | None = None
+
+    def compose_below_form(self) -> Iterable[Widget]:
+        yield Static("", id="packed-totals", classes="heading", markup=False)
+        yield Table(
+            [
+                (_("speaker"), None, "left"),
+                (_("sentences"), None, "right"),
+                (_("left out"), None, "right"),
+                (_("audio"), None, "right"),
+            ],
+            id="packed-speakers",
+        )
+        yield Static("", id="packed-lengths", markup=False)
+        yield Table(
+            [(_("left out"), None, "left"), (_("why"), None, "left"), (_("what to do"), None, "left")],
+            id="packed-dropped",
+        )
+
+    def show_status(self, status: StepStatus) -> None:
+        super().show_status(status)
+        file = self.project.protos / MANIFEST
+        try:
+            modified = file.stat().st_mtime
+        except OSError:
+            modified = None
+        if modified is None or modified != self._shown_at:
+            self._shown_at = modified
+            self.run_worker(self._read, thread=True, exclusive=True, group="manifest", exit_on_error=False)
+
+    def _read(self) -> None:
+        # A manifest names every clip: megabytes for a large set, so not in the screen's own thread.
+        try:
+            result = json.loads((self.project.protos / MANIFEST).read_text(encoding="utf-8"))["result"]
+        except (OSError, ValueError, KeyError, TypeError):
+            result = None
+        self.app.call_from_thread(self._show_result, result)
+
+    def _show_result(self, result: dict[str, Any] | None) -> None:
+        speakers = self.query_one("#packed-speakers", Table)
+        dropped = self.query_one("#packed-dropped", Table)
+        speakers.display = dropped.display = result is not None
+        self.query_one("#packed-totals", Static).update(Text(totals(result)))
+        self.query_one("#packed-lengths", Static).update(self._lengths(result))
+        if result is None:
+            return
+        speakers.show_rows(
+            (
+                entry["speaker"],
+                (
+                    plain(entry["speaker"]),
+                    count(entry["sentences"]),
+                    count(entry["dropped"]),
+                    duration(entry["frames"] / _FRAMES_A_SECOND),
+                ),
+            )
+            for entry in result["speakers"]
+        )
+        dropped.display = bool(result["dropped"])
+        dropped.show_rows(
+            (
+                f"{number}",
+                (plain(item["clip"]), plain(_(item["reason"])), plain(item.get("what_to_do", ""))),
+            )
+            for number, item in enumerate(result["dropped"])
+        )
+
+    def _lengths(self, result: dict[str, Any] | None) -> Text:
+        if result is None or not result["columns"]["counts"]:
+            return Text("")
+        limit = self.project.train_settings().max_length
+        return histogram(
+            wizard(self).glyphs,
+            result["columns"]["edges"],
+            result["columns"]["counts"],
+            limit,
+            max(self.size.width - 24, 16),
+        )
+
+    def settings(self) -> PackSettings:
+        return self.project.pack_settings()
+
+    def verb(self) -> str:
+        return _("Pack again") if self.is_done else _("Pack")
+
+    def help_text(self) -> str:
+        return _(
+            "Joins codes and transcripts into the files that training reads. The same input gives the same "
+            "bytes; a new packing replaces the old one only when it is whole.\n"
+            "Text in {braces} or <angle brackets> is stripped. Clips longer than max_length of step 5 are "
+            "refused by name when training begins: split them."
+        )
+
+
+def totals(result: dict[str, Any] | None) -> str:
+    """Return a sentence on what is packed."""
+    if result is None:
+        return ""
+    files = ngettext("{number} file", "{number} files", result["shards"]).format(number=result["shards"])
+    text = _("{sentences} sentences of {clips} clips in {files}, {size}.").format(
+        sentences=count(result["sentences"]),
+        clips=count(result["clips"]),
+        files=files,
+        size=size(result["bytes"]),
+    )
+    reasons = Counter(item["reason"] for item in result["dropped"])
+    if reasons:
+        parts = ", ".join(f"{_(reason)}: {number}" for reason, number in reasons.most_common())
+        text += " " + _("Left out: {reasons}.").format(reasons=parts)
+    return harmless(text)
+
+
+def histogram(glyphs: Glyphs, edges: list[int], counts: list[int], limit: int, width: int) -> Text:
+    """Return clip lengths in tokens as bars, with a mark where `limit` (max_length) cuts."""
+    rows = min(len(counts), 8)
+    per_row = -(-len(counts) // rows)
+    largest = 0
+    joined = []
+    for begin in range(0, len(counts), per_row):
+        end = min(begin + per_row, len(counts))
+        number = sum(counts[begin:end])
+        largest = max(largest, number)
+        joined.append((edges[begin], edges[end], number))
+    text = Text(no_wrap=True, overflow="crop")
+    text.append(_("tokens a clip, against max_length {limit}").format(limit=limit), style="bold")
+    for low, high, number in joined:
+        drawn = bar(glyphs, number / largest if largest else 0, width)[
+            : round(number / max(largest, 1) * width)
+        ]
+        over = " " + _("too long") if low >= limit else ""
+        text.append(f"\n{low:>6}–{high:<6} {drawn} {number}{over}")
+    return text

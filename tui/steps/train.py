@@ -1,0 +1,297 @@
+"""Step 5: what is trained and how; then the run as it goes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from pydantic import BaseModel
+from rich.text import Text
+from textual import events
+from textual.widget import Widget
+from textual.widgets import DataTable, Static
+
+from ...core.errors import FishtuneError
+from ...core.jobs.record import Job, JobState
+from ...core.jobs.steps import StepName
+from ...core.presets import LoraPreset, lora_preset, preset_names
+from ...core.project import Project
+from ...core.settings import TrainSettings
+from ...core.stages import StageName
+from ..access import project_screen, wizard
+from ..catalogue import _, mark
+from ..estimates import Estimate, preset_needs
+from ..look import StepStatus
+from ..run_view import RunView
+from ..widgets.form import Field, Form
+from ..widgets.suggestion import Suggestion
+from ..widgets.table import Table
+from ..widgets.training import TrainingMonitor
+from ..wording import harmless, parameters, plain, right, size
+from .extract import device_options
+from .stage import StagePane
+
+WIDE = 96
+
+
+class TrainPane(StagePane):
+    """Presets, settings and memory before the run; curve, numbers, checkpoints and log during it."""
+
+    step = StepName.TRAIN
+    stage = StageName.TRAIN
+    monitor_first = True
+    fields = (
+        Field(
+            "train",
+            "max_steps",
+            mark("Steps"),
+            mark("Optimizer steps at most; empty: no bound of this kind."),
+            "whole",
+        ),
+        Field(
+            "train",
+            "epochs",
+            mark("Epochs"),
+            mark(
+                "Passes over the training clips at most. 250 to 400 passes of a clip are ordinary for small "
+                "sets, above 600 they harm."
+            ),
+            "number",
+        ),
+        Field(
+            "train",
+            "batch_tokens",
+            mark("Tokens a micro-batch"),
+            mark("Columns of the token matrix at once, padding included: what memory depends on most."),
+            "whole",
+        ),
+        Field(
+            "train",
+            "accumulation",
+            mark("Micro-batches a step"),
+            mark("Gradients of so many micro-batches are summed before each optimizer step."),
+            "whole",
+        ),
+        Field(
+            "train",
+            "learning_rate",
+            mark("Learning rate"),
+            mark(
+                "S1-mini was tuned by reinforcement learning and drifts easily: rather too low than too high."
+            ),
+            "number",
+        ),
+        Field(
+            "train",
+            "precision",
+            mark("Precision"),
+            mark("Of the frozen base and the arithmetic; adapters are always float32."),
+            "choice",
+            (("", mark("automatic")), ("bf16", "bf16"), ("float32", "float32")),
+        ),
+        Field(
+            "train",
+            "checkpointing",
+            mark("Recompute blocks"),
+            mark("Saves memory and costs about a third more time."),
+            "choice",
+            (("", mark("automatic")), ("blocks", mark("yes")), ("none", mark("no"))),
+        ),
+        Field(
+            "train",
+            "device",
+            mark("Device"),
+            mark("Automatic takes the first GPU, else the CPU."),
+            "choice",
+        ),
+        Field("train", "devices", mark("Devices"), mark("How many GPUs work together."), "whole"),
+        Field(
+            "train",
+            "max_length",
+            mark("Longest sequence"),
+            mark("In tokens; longer clips are refused by name."),
+            "whole",
+        ),
+        Field(
+            "train",
+            "checkpoint_every",
+            mark("Checkpoint every"),
+            mark("Optimizer steps between checkpoints. The earliest that satisfies is usually the best one."),
+            "whole",
+        ),
+        Field(
+            "train",
+            "validate_every",
+            mark("Check held-out every"),
+            mark("Optimizer steps between two looks at the held-out clips."),
+            "whole",
+        ),
+        Field(
+            "train",
+            "gate",
+            mark("Gate at step 0"),
+            mark("Stops at once if the set-up would train the wrong thing; random weights need: no."),
+            "choice",
+            (("", mark("automatic")), ("true", mark("yes")), ("false", mark("no"))),
+        ),
+    )
+    DEFAULT_CSS = """
+    TrainPane #presets { height: auto; max-height: 11; }
+    TrainPane #preset-help { height: 2; color: $text-muted; }
+    TrainPane Suggestion { margin: 1 0 0 0; }
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._presets: dict[str, LoraPreset] = {}
+        self._needs: dict[str, Estimate] = {}
+
+    def all_fields(self) -> tuple[Field, ...]:
+        options = device_options(self)
+        return tuple(
+            Field(field.table, field.name, field.label, field.help, "choice", options)
+            if field.name == "device"
+            else field
+            for field in self.fields
+        )
+
+    def compose_before(self) -> Iterable[Widget]:
+        yield Table(
+            [
+                ("", 1, "left"),
+                (_("LoRA preset"), None, "left"),
+                (_("rank"), 4, "right"),
+                (_("alpha"), 5, "right"),
+                (_("trainable"), None, "right"),
+                (_("memory"), None, "right"),
+            ],
+            id="presets",
+        )
+        yield Static("", id="preset-help", markup=False)
+        yield from super().compose_before()
+
+    def compose_below_form(self) -> Iterable[Widget]:
+        yield Suggestion("train", id="suggestion")
+
+    def compose_during(self) -> Iterable[Widget]:
+        yield TrainingMonitor(wizard(self).glyphs, ascii_only=wizard(self).settings.ascii, id="monitor")
+
+    def on_mount(self) -> None:
+        super().on_mount()
+        for name in preset_names("lora"):
+            try:
+                self._presets[name] = lora_preset(name)
+            except FishtuneError as error:
+                self.notice.show_error(error)
+        self._show_presets()
+        self.query_one("#presets", Table).select_key(self.project.train.lora_config)
+        self._estimate()
+
+    def on_resize(self, event: events.Resize) -> None:
+        self.set_class(event.size.width >= WIDE, "-wide")
+
+    # presets
+
+    def _show_presets(self) -> None:
+        chosen = self.project.train.lora_config
+        sign = wizard(self).glyphs.chosen
+        rows = []
+        for name, preset in self._presets.items():
+            need = self._needs.get(name)
+            style = "bold" if name == chosen else ""
+            lora = preset.method == "lora"
+            rows.append(
+                (
+                    name,
+                    (
+                        plain(sign if name == chosen else " ", style),
+                        plain(name, style),
+                        right(preset.rank if lora else "–", style),
+                        right(f"{preset.alpha:g}" if lora else "–", style),
+                        right(parameters(need.trainable) if need and need.trainable else "…", style),
+                        right(size(need.needed) if need else "…", style),
+                    ),
+                )
+            )
+        self.query_one("#presets", Table).show_rows(rows)
+
+    def _estimate(self) -> None:
+        project = self.project
+
+        def work() -> None:
+            needs = preset_needs(project, list(self._presets))
+            self.app.call_from_thread(self._take_needs, needs)
+
+        self.run_worker(work, thread=True, exclusive=True, group="needs", exit_on_error=False)
+
+    def _take_needs(self, needs: dict[str, Estimate]) -> None:
+        self._needs = needs
+        self._show_presets()
+
+    def on_data_table_row_highlighted(self, event: DataTable.RowHighlighted) -> None:
+        preset = self._presets.get(str(event.row_key.value)) if event.data_table.id == "presets" else None
+        if preset is not None:
+            self.query_one("#preset-help", Static).update(Text(harmless(_(preset.description))))
+
+    def on_data_table_row_selected(self, event: DataTable.RowSelected) -> None:
+        name = str(event.row_key.value)
+        if event.data_table.id == "presets" and name in self._presets:
+            self.project.train.lora_config = name
+            project_screen(self).save_project()
+            self._show_presets()
+            self.query_one(Form).show_values()
+            self.query_one(Suggestion).look()
+
+    # settings
+
+    def inherited(self, field: Field) -> Any:
+        try:
+            return getattr(effective(self.project), field.name)
+        except FishtuneError:
+            return super().inherited(field)
+
+    def settings_changed(self) -> None:
+        self._estimate()
+        self.query_one(Suggestion).look()
+
+    def on_suggestion_taken(self, event: Suggestion.Taken) -> None:
+        """Write the suggested micro-batch into the project."""
+        event.stop()
+        self.take_values("train", event.values)
+        self._estimate()
+
+    def settings(self) -> TrainSettings:
+        return self.project.train_settings()
+
+    def verb(self) -> str:
+        return _("Train on") if self.state.checkpoints else _("Train")
+
+    def main_label(self) -> str:
+        return self.verb()
+
+    def show_job(self, job: Job, state: JobState, view: RunView) -> None:
+        super().show_job(job, state, view)
+        self.query_one(TrainingMonitor).show_checkpoints(view)
+
+    def show_status(self, status: StepStatus) -> None:
+        super().show_status(status)
+
+    def add_log(self, job: str, lines: list[str]) -> None:
+        self.query_one(TrainingMonitor).add_log(job, lines)
+
+    def help_text(self) -> str:
+        return _(
+            "By default the model learns a speaker's way of speaking, not the timbre: keep giving a "
+            "reference clip when you use it. Timbre needs more steps and risks overfitting.\n"
+            "10 minutes of speech are a minimum, 30 to 60 are good, an accent or a language takes hours. 250 "
+            "to 400 passes of a clip are ordinary for small sets, above 600 they harm.\n"
+            "S1-mini was tuned by reinforcement learning, and such models drift when fine-tuned: low "
+            "learning rate, few passes, and compare with the base by ear.\n"
+            "Held-out loss that rises while the training loss falls means overfitting: stop, and take an "
+            "earlier checkpoint in step 6. A stopped run goes on from its last checkpoint."
+        )
+
+
+def effective(project: Project) -> BaseModel:
+    """Return the training settings as they will count, preset included."""
+    return project.train_settings()

@@ -1,0 +1,1 @@
+"""Widgets that the steps are made of."""

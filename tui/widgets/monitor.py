@@ -1,0 +1,142 @@
+"""A running or ended job: progress, what went wrong, its log."""
+
+from __future__ import annotations
+
+from rich.cells import cell_len
+from rich.text import Text
+from textual.app import ComposeResult
+from textual.containers import Vertical
+from textual.widgets import Static
+
+from ...core.events import Failed, Finished, Progress, Stopped, Warned
+from ...core.jobs.record import Job, JobState
+from ..catalogue import _, ngettext, sentence
+from ..glyphs import LINES, Glyphs, bar
+from ..run_view import RunView
+from ..wording import count, duration, fit, percent, plain, size
+from .log_pane import LogPane
+from .notice import Notice
+from .table import Table
+
+
+class JobMonitor(Vertical):
+    """Shows one job at a time."""
+
+    DEFAULT_CSS = """
+    JobMonitor { height: 1fr; }
+    JobMonitor #progress { height: auto; padding: 0 0 1 0; }
+    JobMonitor #failed-items { max-height: 8; display: none; margin: 0 0 1 0; }
+    JobMonitor #failed-items.-shown { display: block; }
+    JobMonitor .hidden { display: none; }
+    """
+
+    def __init__(self, glyphs: Glyphs = LINES, *, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self._glyphs = glyphs
+        self._job = ""
+        self._progress_text = ""
+
+    def compose(self) -> ComposeResult:
+        yield Static("", id="progress", markup=False)
+        yield Notice(id="job-notice")
+        yield Table([(_("could not be used"), None, "left"), (_("why"), None, "left")], id="failed-items")
+        yield LogPane(id="log")
+
+    def show(self, job: Job, state: JobState, view: RunView) -> None:
+        """Show what the job says now."""
+        if job.id != self._job:
+            self._job = job.id
+            self.query_one(LogPane).clear()
+        with view.lock:
+            lines = self.progress_text(view, state)
+            failures = list(view.failures)
+            warning = view.warnings[-1] if view.warnings else Warned(message="")
+            end, loss = view.end, view.loss
+        if lines.plain != self._progress_text:
+            self._progress_text = lines.plain
+            self.query_one("#progress", Static).update(lines)
+        table = self.query_one("#failed-items", Table)
+        table.set_class(bool(failures), "-shown")
+        table.show_rows(
+            (f"{number}", (plain(item.item), plain(f"{item.message} {item.hint}")))
+            for number, item in enumerate(failures)
+        )
+        self._show_end(state, end, loss, warning)
+
+    def progress_text(self, view: RunView, state: JobState) -> Text:
+        """Return how far the job is. Called under the view's lock."""
+        lines = Text("\n").join(
+            progress_line(self._glyphs, item, max(self.size.width, 40), running=not state.is_over)
+            for item in list(view.progress.values())[-8:]
+        )
+        if view.failed_items:
+            number = ngettext("{number} could not be used.", "{number} could not be used.", view.failed_items)
+            lines.append("\n" + number.format(number=count(view.failed_items)), style="bold")
+        return lines
+
+    def _show_end(
+        self, state: JobState, end: Failed | Stopped | Finished | None, loss: str, warning: Warned
+    ) -> None:
+        notice = self.query_one("#job-notice", Notice)
+        match end:
+            case Failed():
+                notice.show_failure(sentence(end.message), sentence(end.hint))
+            case Stopped():
+                notice.show_plain(_("Stopped.") + f" {sentence(end.saved)}")
+            case _ if state is JobState.LOST:
+                notice.show_failure(loss, _("Start it again here: it goes on from what was saved."))
+            case _ if state is JobState.ELSEWHERE:
+                notice.show_warning(_("This job runs, or ran, on another machine."))
+            case _ if warning.message:
+                notice.show_warning(sentence(warning.message), sentence(warning.hint))
+            case _:
+                notice.clear()
+
+    def add_log(self, job: str, lines: list[str]) -> None:
+        """Append lines of the job that is shown."""
+        if job == self._job or not self._job:
+            self.query_one(LogPane).add(lines)
+
+
+def progress_line(glyphs: Glyphs, progress: Progress, width: int, *, running: bool) -> Text:
+    """Return one task's progress in one or two rows: name, bar, share; amounts, rate, time to go."""
+    share = min(progress.done / progress.total, 1.0) if progress.total else None
+    name = fit(sentence(progress.task), 20)
+    name += " " * (20 - cell_len(name))
+    text = Text(no_wrap=True, overflow="crop")
+    text.append(name + " ")
+    if share is not None:
+        room = min(max(width - 30, 8), 40)
+        text.append(bar(glyphs, share, room), style="bold" if running else "")
+        text.append(f" {percent(share):>5}")
+    details = [amount(progress)]
+    if running and progress.rate and not progress.detail:
+        details.append(_rate(progress))
+    if running and progress.eta is not None and share != 1.0:
+        details.append(_("{duration} to go").format(duration=duration(progress.eta)))
+    if progress.detail:
+        details.append(sentence(progress.detail))
+    text.append("\n" + fit("  " + " · ".join(details), width), style="dim")
+    return text
+
+
+def amount(progress: Progress) -> str:
+    """Return how much is done, in the task's unit: `37 of 60 clips`, `1.2 of 1.7 GiB`."""
+    if progress.unit == "bytes":
+        shown = [size(progress.done)] + ([size(progress.total)] if progress.total else [])
+    elif progress.unit == "s":
+        shown = [duration(progress.done)] + ([duration(progress.total)] if progress.total else [])
+    else:
+        shown = [count(progress.done)] + ([count(progress.total)] if progress.total else [])
+    text = _("{done} of {total}").format(done=shown[0], total=shown[1]) if len(shown) == 2 else shown[0]
+    unit = "" if progress.unit in ("bytes", "s") else f" {_(progress.unit)}"
+    return text + unit
+
+
+def _rate(progress: Progress) -> str:
+    rate = progress.rate or 0.0
+    if progress.unit == "bytes":
+        return f"{size(rate)}/s"
+    if progress.unit == "s":
+        return _("{rate} × real time").format(rate=f"{rate:.1f}")
+    return f"{rate:,.1f}/s"

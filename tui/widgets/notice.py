@@ -1,0 +1,62 @@
+"""Where a step says what went wrong and what to do next."""
+
+from __future__ import annotations
+
+from rich.text import Text
+from textual.widgets import Static
+
+from ...core.errors import FishtuneError
+from ..catalogue import _, sentence
+from ..wording import harmless
+
+_LONGEST = 1500
+
+
+class Notice(Static):
+    """Some wrapped lines; takes no room while there is nothing to say."""
+
+    DEFAULT_CSS = """
+    Notice { height: auto; max-height: 9; display: none; padding: 0 0 1 0; }
+    Notice.-shown { display: block; }
+    Notice.-error { color: $error; }
+    Notice.-warning { color: $warning; }
+    """
+
+    def __init__(self, *, id: str | None = None) -> None:
+        super().__init__("", markup=False, id=id)
+        self.text = ""
+
+    def clear(self) -> None:
+        """Say nothing."""
+        self._show("", "")
+
+    def show_error(self, error: FishtuneError) -> None:
+        """Show an error of the engine with its hint."""
+        self.show_failure(sentence(error.message), sentence(error.hint))
+
+    def show_failure(self, message: str, hint: str = "") -> None:
+        """Show what failed and what to do next."""
+        self._show(_with_hint(_("Error: {message}").format(message=message), hint), "-error")
+
+    def show_warning(self, message: str, hint: str = "") -> None:
+        """Show something to know."""
+        self._show(_with_hint(_("Note: {message}").format(message=message), hint), "-warning")
+
+    def show_plain(self, message: str) -> None:
+        """Show a message that is neither."""
+        self._show(message, "")
+
+    def _show(self, text: str, kind: str) -> None:
+        lines = [harmless(line, _LONGEST) for line in text.splitlines()]
+        text = "\n".join(lines)
+        if text == self.text and self.has_class(kind or "-plain"):
+            return
+        self.text = text
+        for name in ("-error", "-warning", "-plain"):
+            self.set_class(name == (kind or "-plain"), name)
+        self.set_class(bool(text), "-shown")
+        self.update(Text(text))
+
+
+def _with_hint(message: str, hint: str) -> str:
+    return f"{message}\n→ {hint}" if hint else message

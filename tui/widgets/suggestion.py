@@ -1,0 +1,79 @@
+"""The memory table behind a batch size, and the suggestion that follows from it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.text import Text
+from textual.app import ComposeResult
+from textual.containers import Horizontal, Vertical
+from textual.message import Message
+from textual.widgets import Button, Static
+
+from ..access import project_screen, wizard
+from ..catalogue import _
+from ..estimates import Estimate, StageWithMemory, estimate
+from ..wording import harmless, size
+from .table import Table
+
+
+class Suggestion(Vertical):
+    """Computed in a thread whenever the settings change."""
+
+    DEFAULT_CSS = """
+    Suggestion { height: auto; }
+    Suggestion #advice { height: auto; }
+    Suggestion #take { height: 1; display: none; }
+    Suggestion #take.-shown { display: block; }
+    Suggestion Table { height: auto; max-height: 14; }
+    """
+
+    class Taken(Message):
+        """The person wants the suggested values."""
+
+        def __init__(self, values: dict[str, Any]) -> None:
+            super().__init__()
+            self.values = values
+
+    def __init__(self, stage: StageWithMemory, *, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self._stage: StageWithMemory = stage
+        self._values: dict[str, Any] = {}
+
+    def compose(self) -> ComposeResult:
+        yield Static(Text(_("Memory"), style="bold"), markup=False)
+        yield Static("", id="advice", markup=False)
+        with Horizontal(id="take"):
+            yield Button(Text(_("Take this")), compact=True, name="take")
+        yield Table([(_("part"), None, "left"), (_("needed"), 11, "right")], id="parts")
+
+    def on_mount(self) -> None:
+        self.look()
+
+    def look(self) -> None:
+        """Compute again."""
+        project, reading = project_screen(self).project, wizard(self).gpus
+        stage = self._stage
+
+        def work() -> None:
+            found = estimate(stage, project, reading)
+            self.app.call_from_thread(self._show, found)
+
+        self.run_worker(work, thread=True, exclusive=True, group="estimate", exit_on_error=False)
+
+    def _show(self, found: Estimate | None) -> None:
+        self.display = found is not None
+        if found is None:
+            return
+        self._values = found.values
+        self.query_one("#advice", Static).update(Text(harmless(found.sentence, 1000)))
+        self.query_one("#take").set_class(bool(found.values), "-shown")
+        rows = [(name, (_(name), size(number))) for name, number in found.rows]
+        rows.append(("needed", (_("needed in all"), size(found.needed))))
+        if found.free is not None:
+            rows.append(("free", (_("free now"), size(found.free))))
+        self.query_one("#parts", Table).show_rows(rows)
+
+    def on_button_pressed(self, event: Button.Pressed) -> None:
+        event.stop()
+        self.post_message(self.Taken(self._values))

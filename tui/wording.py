@@ -1,0 +1,119 @@
+"""How foreign text and numbers are written on screen.
+
+Everything that comes from files, people or the engine goes through `plain`: as markup, `[laugh]` would
+vanish and `[/foo]` would end the program, and an escape character would reach the terminal.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from datetime import datetime
+
+from rich.cells import cell_len, set_cell_size
+from rich.text import Text
+
+from ..core.units import format_bytes
+from .catalogue import _
+
+LONGEST_LINE = 500
+_GIB = 1024**3
+
+
+def harmless(value: object, limit: int = LONGEST_LINE) -> str:
+    """Return `value` as one line without control or direction-changing characters, at most `limit` long."""
+    text = str(value)
+    cut = text[: limit + 1]
+    cleaned = "".join(
+        " "
+        if character in "\t\r\n"
+        else "�"
+        if unicodedata.category(character) in ("Cc", "Cs")
+        else character
+        for character in cut
+        if character not in "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+    )
+    return cleaned[: limit - 1] + "…" if len(cut) > limit else cleaned
+
+
+def plain(value: object, style: str = "", limit: int = LONGEST_LINE) -> Text:
+    """Return `value` as text in which nothing is markup."""
+    return Text(harmless(value, limit), style=style, no_wrap=True, overflow="ellipsis")
+
+
+def right(value: object, style: str = "") -> Text:
+    """Return `value` as a right-aligned cell."""
+    text = plain(value, style)
+    text.justify = "right"
+    return text
+
+
+def fit(value: object, width: int) -> str:
+    """Return `value` cut with … to `width` terminal cells (wide characters count two)."""
+    text = harmless(value)
+    if cell_len(text) <= width:
+        return text
+    return set_cell_size(text, max(width - 1, 0)).rstrip() + "…" if width > 0 else ""
+
+
+def fit_path(value: object, width: int) -> str:
+    """Return a path cut at its beginning: the end tells paths apart."""
+    text = harmless(value)
+    if cell_len(text) <= width:
+        return text
+    while text and cell_len(text) > width - 1:
+        text = text[1:]
+    return "…" + text
+
+
+def duration(seconds: float | None) -> str:
+    """Return a duration in words: `12 s`, `3 min 05 s`, `1 h 04 min`, `2 d 03 h`."""
+    if seconds is None or seconds != seconds or seconds == float("inf"):
+        return "–"
+    whole = max(round(seconds), 0)
+    if whole < 60:
+        return _("{seconds} s").format(seconds=whole)
+    minutes, rest = divmod(whole, 60)
+    if minutes < 60:
+        return _("{minutes} min {seconds:02d} s").format(minutes=minutes, seconds=rest)
+    hours, minutes = divmod(minutes, 60)
+    if hours < 48:
+        return _("{hours} h {minutes:02d} min").format(hours=hours, minutes=minutes)
+    days, hours = divmod(hours, 24)
+    return _("{days} d {hours:02d} h").format(days=days, hours=hours)
+
+
+def size(number: float | None) -> str:
+    """Return bytes with their binary unit: `512 B`, `14.2 MiB`, `80.0 GiB`; a dash for None."""
+    return "–" if number is None else format_bytes(number)
+
+
+def gibibytes(used: float, total: float) -> str:
+    """Return a pair of sizes that share their unit: `12.4/80.0 GiB`."""
+    return f"{used / _GIB:.1f}/{total / _GIB:.1f} GiB"
+
+
+def count(number: float | None) -> str:
+    """Return a whole number with thousands apart: `12,400`."""
+    return "–" if number is None else f"{number:,.0f}"
+
+
+def parameters(number: int) -> str:
+    """Return a number of parameters: `940 K`, `5.6 M`, `0.86 G`."""
+    if number < 1_000_000:
+        return f"{number / 1e3:.0f} K"
+    return f"{number / 1e6:.1f} M" if number < 1_000_000_000 else f"{number / 1e9:.2f} G"
+
+
+def percent(share: float | None) -> str:
+    """Return a share of one as `62 %`."""
+    return "–" if share is None else f"{100 * share:.0f} %"
+
+
+def decimal(number: float | None, places: int = 3) -> str:
+    """Return a number with fixed places, a dash where there is none."""
+    return "–" if number is None else f"{number:.{places}f}"
+
+
+def clock(seconds: float) -> str:
+    """Return a Unix time as the person's local date and time."""
+    return datetime.fromtimestamp(seconds).astimezone().strftime("%Y-%m-%d %H:%M")
