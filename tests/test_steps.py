@@ -1,0 +1,372 @@
+"""The six steps of a project: what is up to date, what a chain does, which checkpoint it merges."""
+
+from __future__ import annotations
+
+import errno
+import importlib.util
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+from fishtune.core.cli import app
+from fishtune.core.cli.running import default_place, places_here
+from fishtune.core.dataset.headers import whole_codes_shape
+from fishtune.core.errors import (
+    DataError,
+    DeviceError,
+    DeviceMemoryError,
+    FishtuneError,
+    JobError,
+    StorageError,
+)
+from fishtune.core.events import CheckpointSaved, Event, Failed, Finished, Reporter, Started, Validation
+from fishtune.core.jobs.chain import RunSettings, place_of, run, step_settings
+from fishtune.core.jobs.failures import explain
+from fishtune.core.jobs.history import checkpoint_candidates
+from fishtune.core.jobs.record import Place, list_jobs
+from fishtune.core.jobs.start import new_job
+from fishtune.core.jobs.steps import StepName, StepState, step_status, step_statuses
+from fishtune.core.jobs.writer import EventWriter, JobReporter
+from fishtune.core.pack import run as pack
+from fishtune.core.project import Project
+from fishtune.core.recent import recent_projects, remember_project
+from fishtune.core.settings import MergeSettings
+from fishtune.core.stages import StageName
+from fishtune.core.training.selection import Candidate, recommend
+
+COMMAND = [sys.executable, "-P", "-m", "fishtune.core.cli"]
+
+
+@pytest.fixture
+def project(tmp_path: Path, golden: Path) -> Project:
+    """A project with two speakers' recordings (in name only), transcripts and codes."""
+    shutil.copytree(golden / "data", tmp_path / "data")
+    for codes in (tmp_path / "data").glob("*/*.npy"):
+        audio = codes.with_suffix(".wav")
+        audio.write_bytes(b"RIFF")
+        os.utime(audio, ns=(1, 1))
+    (tmp_path / "fishtune.toml").write_text('name = "yoona"\n[model]\nname = "tiny"\npath = "base"\n')
+    return Project.load(tmp_path)
+
+
+def _states(project: Project) -> dict[str, str]:
+    return {status.step.value: status.state.value for status in step_statuses(project)}
+
+
+def _end_job(project: Project, stage: StageName, event: Event, **settings: Any) -> None:
+    """Leave a job behind that ended with `event`."""
+    values = {"lora_weight": project.base, "base_weight": project.base, "output": project.merged} | settings
+    with new_job(StageName.MERGE, MergeSettings(**values), place_of(project)) as (job, _):
+        job.write(stage=stage)
+        writer = EventWriter(job.events_path)
+        writer.write(Started(stage=stage))
+        writer.write(event)
+        writer.close()
+
+
+def test_an_empty_project_waits_for_recordings_and_a_model(tmp_path: Path) -> None:
+    project = Project.create(tmp_path, "yoona")
+    assert _states(project) == {
+        "dataset": "ready",
+        "model": "ready",
+        "extract": "locked",
+        "pack": "locked",
+        "train": "locked",
+        "merge": "locked",
+    }
+    assert step_status(project, StepName.EXTRACT).why == "It waits for recordings (Dataset)."
+
+
+def test_codes_count_when_they_are_whole_and_newer_than_their_recording(project: Project) -> None:
+    assert step_status(project, StepName.EXTRACT).state is StepState.DONE
+    codes = sorted(project.data.glob("*/*.npy"))
+    whole = codes[0].read_bytes()
+    codes[0].write_bytes(whole[:-8])
+    (project.base).mkdir()
+    (project.base / "codec.pth").touch()
+    status = step_status(project, StepName.EXTRACT)
+    assert (status.state, status.why) == (StepState.READY, "2 of 3 clips have codes.")
+    codes[0].write_bytes(whole)
+    later = codes[0].stat().st_mtime_ns + 10**9
+    os.utime(codes[0].with_suffix(".wav"), ns=(later, later))
+    status = step_status(project, StepName.EXTRACT)
+    assert (status.state, status.why) == (StepState.STALE, "1 of 3 clips changed after extraction.")
+
+
+def test_packed_data_are_stale_when_a_transcript_or_a_choice_changes(project: Project) -> None:
+    assert step_status(project, StepName.PACK).state is StepState.READY
+    pack(project.pack_settings(), Reporter())
+    assert step_status(project, StepName.PACK).state is StepState.DONE
+    project.dataset.exclude = ["SPK2/38.79-40.85"]
+    assert step_status(project, StepName.PACK).state is StepState.STALE
+    project.dataset.exclude = []
+    assert step_status(project, StepName.PACK).state is StepState.DONE
+    next(project.data.glob("SPK1/*.lab")).write_text("Something else.", encoding="utf-8")
+    assert step_status(project, StepName.PACK).state is StepState.STALE
+
+
+def _checkpoint(project: Project, step: int) -> Path:
+    path = project.run_folder / "checkpoints" / f"step_{step:09}.ckpt"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"x" * step)
+    return path
+
+
+def _model(project: Project) -> None:
+    project.base.mkdir()
+    for name in ("config.json", "model.pth", "codec.pth", "tokenizer.tiktoken"):
+        (project.base / name).touch()
+
+
+def test_training_is_done_at_its_limit_and_stale_when_the_data_changed(project: Project) -> None:
+    pack(project.pack_settings(), Reporter())
+    assert step_status(project, StepName.TRAIN).why == "It waits for the base model (Model)."
+    _model(project)
+    assert step_status(project, StepName.TRAIN).state is StepState.READY
+    project.train.max_steps = 20
+    _checkpoint(project, 10)
+    status = step_status(project, StepName.TRAIN)
+    assert (status.state, status.why) == (StepState.READY, "Trained 10 of 20 steps; it goes on from there.")
+    _checkpoint(project, 20)
+    assert step_status(project, StepName.TRAIN).state is StepState.DONE
+    later = _checkpoint(project, 20).stat().st_mtime + 5
+    for shard in project.protos.glob("*.protos"):
+        os.utime(shard, (later, later))
+    assert step_status(project, StepName.TRAIN).state is StepState.STALE
+
+
+def test_a_failed_job_marks_its_step_until_it_is_done(project: Project) -> None:
+    _end_job(project, StageName.PACK, Failed(error="DataError", message="None can be packed."))
+    status = step_status(project, StepName.PACK)
+    assert (status.state, status.why) == (StepState.FAILED, "None can be packed.")
+    pack(project.pack_settings(), Reporter())
+    assert step_status(project, StepName.PACK).state is StepState.DONE
+
+
+def test_checkpoints_carry_what_training_said_of_them_and_the_chain_merges_the_recommended_one(
+    project: Project,
+) -> None:
+    for step in (10, 20, 30):
+        _checkpoint(project, step)
+    with new_job(StageName.TRAIN, _train_settings(project), place_of(project)) as (job, _):
+        writer = EventWriter(job.events_path)
+        for step, loss in ((10, 4.5), (20, 4.01), (30, 4.0), (40, 3.0)):
+            writer.write(
+                Validation(
+                    step=step,
+                    clip_passes=step / 5,
+                    loss=loss,
+                    base_loss=2,
+                    semantic_loss=2,
+                    top_5_accuracy=0.5,
+                )
+            )
+            writer.write(
+                CheckpointSaved(step=step, path="x", bytes=7, clip_passes=step / 5, validation_loss=loss)
+            )
+        writer.write(Finished())
+        writer.close()
+    candidates = checkpoint_candidates(place_of(project))
+    assert [(entry.step, entry.validation_loss, entry.clip_passes) for entry in candidates] == [
+        (10, 4.5, 2.0),
+        (20, 4.01, 4.0),
+        (30, 4.0, 6.0),
+    ]
+    settings = step_settings(project, StepName.MERGE)
+    assert isinstance(settings, MergeSettings)
+    assert settings.lora_weight == candidates[1].path
+    project.merge.checkpoint = "results/yoona/checkpoints/step_000000010.ckpt"
+    settings = step_settings(project, StepName.MERGE)
+    assert isinstance(settings, MergeSettings)
+    assert settings.lora_weight == candidates[0].path
+
+
+def _train_settings(project: Project) -> Any:
+    return project.train_settings()
+
+
+def test_merging_is_stale_when_another_checkpoint_is_chosen_or_newer(project: Project) -> None:
+    merged = _checkpoint(project, 10)
+    assert step_status(project, StepName.MERGE).state is StepState.READY
+    project.merged.mkdir(parents=True)
+    record = project.merged.with_name("yoona-merged.fishtune.json")
+    record.write_text(json.dumps({"adapter": {"path": str(merged)}}), encoding="utf-8")
+    assert step_status(project, StepName.MERGE).state is StepState.DONE
+    project.merge.checkpoint = "results/yoona/checkpoints/step_000000020.ckpt"
+    assert step_status(project, StepName.MERGE).state is StepState.STALE
+    project.merge.checkpoint = None
+    later = record.stat().st_mtime + 5
+    os.utime(_checkpoint(project, 20), (later, later))
+    assert step_status(project, StepName.MERGE).state is StepState.STALE
+
+
+def _candidate(step: int, loss: float | None, healthy: bool | None = None) -> Candidate:
+    return Candidate(step=step, path=Path(f"step_{step}"), validation_loss=loss, healthy=healthy)
+
+
+@pytest.mark.parametrize(
+    ("candidates", "step", "reason"),
+    [
+        ([(1, 5.0), (2, 4.0), (3, 4.5)], 2, "lowest held-out loss, 4.000"),
+        (
+            [(3, 4.0), (1, 5.0), (2, 4.03)],
+            2,
+            "earliest whose held-out loss, 4.030, is within 1%",
+        ),
+        ([(1, None), (2, None)], 2, "the last one; no held-out loss"),
+        ([(1, 4.0, False), (2, 4.5, True), (3, 4.49, None)], 2, "earliest whose held-out loss"),
+        ([(1, 4.0, False), (2, 4.5, False)], 1, "None of the checkpoints generates sound speech"),
+    ],
+)
+def test_the_recommended_checkpoint_is_the_earliest_within_reach_that_is_healthy(
+    candidates: list[tuple[Any, ...]], step: int, reason: str
+) -> None:
+    recommendation = recommend([_candidate(*values) for values in candidates])
+    assert recommendation is not None
+    assert recommendation.candidate.step == step
+    assert reason in recommendation.reason
+
+
+def test_without_checkpoints_nothing_is_recommended() -> None:
+    assert recommend([]) is None
+
+
+@pytest.mark.parametrize("dtype", ["<i8", "<i4", "|u1", ">i2"])
+def test_a_header_tells_shape_and_wholeness_as_numpy_wrote_it(tmp_path: Path, dtype: str) -> None:
+    path = tmp_path / "x.npy"
+    np.save(path, np.zeros((10, 37), dtype=dtype))
+    assert whole_codes_shape(path) == (10, 37)
+    whole = path.read_bytes()
+    for broken in (
+        whole[:-1],
+        whole + b"x",
+        whole[:60],
+        b"",
+        b"\x93NUMPY",
+        whole.replace(b"shape", b"shope"),
+    ):
+        path.write_bytes(broken)
+        assert whole_codes_shape(path) is None
+    for other in (
+        np.zeros((10, 3), "f4"),
+        np.zeros(7, "i8"),
+        np.zeros((10, 0), "i8"),
+        np.zeros((2, 3, 4), "i8"),
+    ):
+        np.save(path, other)
+        assert whole_codes_shape(path) is None
+
+
+def test_the_chain_does_what_is_not_up_to_date_and_ends_at_the_first_failure(project: Project) -> None:
+    """Real jobs: validate and pack; the base model is missing and no hub knows it."""
+    command = [*COMMAND, "run", str(project.file)]
+    first = subprocess.run(command, capture_output=True, text=True, check=False, cwd=project.folder)
+    assert first.returncode == 2 or first.returncode == 1
+    assert "dataset: 3 clips of 2 speakers, not checked yet. Started job" in first.stderr
+    assert "error: There is no models preset 'tiny'" in first.stderr
+    jobs = {job.record.stage: str(job.state()) for job in list_jobs(place_of(project))}
+    assert jobs == {"run": "failed", "validate": "finished", "download": "failed"}
+    plan = subprocess.run(
+        [*command, "--from", "pack", "--dry-run", "--json"], capture_output=True, check=True
+    )
+    assert [entry["runs"] for entry in json.loads(plan.stdout)] == [False, False, False, True, True, True]
+    events: list[Event] = []
+    with pytest.raises(JobError, match=r"Train cannot begin\. It waits for the base model"):
+        run(RunSettings(project=project.file, start=StepName.PACK), JobReporter(None, [events.append]))
+    assert step_status(project, StepName.PACK).state is StepState.DONE
+    assert {job.record.stage for job in list_jobs(place_of(project))} == {*jobs, "pack"}
+
+
+def test_init_writes_only_what_was_chosen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert app.run(["init", "yoona", "--data", "yoona/speech", "--model", "elsewhere/base"]) == 0
+    project = Project.load(tmp_path / "yoona")
+    assert (project.name, project.data) == ("yoona", tmp_path / "yoona" / "speech")
+    assert project.base == tmp_path / "elsewhere" / "base"
+    assert project.dataset.path == Path("speech")
+    assert app.run(["init", "yoona"]) == 2
+    assert "fishtune.toml exists already." in capsys.readouterr().err
+    assert app.run(["init", "mina", "--lora-config", "r_99"]) == 2
+    assert not (tmp_path / "mina").exists()
+
+
+def test_jobs_belong_to_the_project_around_the_folder_or_to_the_folder_itself(
+    project: Project, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(project.data)
+    assert default_place() == place_of(project) == Place(results=project.results, project="yoona")
+    assert default_place(project.train_settings()) == place_of(project)
+    outside = tmp_path.parent / "outside"
+    outside.mkdir()
+    monkeypatch.chdir(outside)
+    place = default_place()
+    assert place.project.startswith("outside-")
+    assert not place.folder.is_relative_to(outside)
+    (outside / "results" / "mina" / "jobs").mkdir(parents=True)
+    assert places_here() == [Place(results=outside / "results", project="mina"), place]
+
+
+def test_used_projects_are_remembered_last_used_first(tmp_path: Path) -> None:
+    for name in ("a", "b", "gone"):
+        (tmp_path / "results" / name).mkdir(parents=True)
+        remember_project(tmp_path / "results", name)
+    (tmp_path / "results" / "gone").rmdir()
+    remember_project(tmp_path / "results", "a")
+    assert [entry.project for entry in recent_projects()] == ["a", "b"]
+
+
+def test_every_exception_becomes_a_message_and_a_hint() -> None:
+    import torch
+
+    kept = DataError("x.wav is silent.", "Record it again.")
+    assert explain(kept) is kept
+    cases: list[tuple[BaseException, type[FishtuneError], str]] = [
+        (torch.OutOfMemoryError("CUDA out of memory. Tried 2 GiB\nmore"), DeviceMemoryError, "Tried 2 GiB"),
+        (MemoryError(), DeviceMemoryError, "The machine ran out of memory."),
+        (
+            OSError(errno.ENOSPC, "No space left on device", "/d/x.npy"),
+            StorageError,
+            "The disk is full: /d/x.npy",
+        ),
+        (FileNotFoundError(errno.ENOENT, "No such file", "/d/data"), StorageError, "is gone: /d/data"),
+        (RuntimeError("Found no NVIDIA driver on your system."), DeviceError, "The GPU cannot be used"),
+        (AssertionError("Torch not compiled with CUDA enabled"), DeviceError, "The GPU cannot be used"),
+        (KeyError("codes"), FishtuneError, "unexpected KeyError: 'codes'"),
+    ]
+    for error, kind, part in cases:
+        explained = explain(error)
+        assert type(explained) is kind
+        assert part in explained.message
+        assert explained.hint
+
+
+def _benchmark() -> ModuleType:
+    path = Path(__file__).parent.parent / "benchmarks" / "kill_anywhere.py"
+    spec = importlib.util.spec_from_file_location("kill_anywhere", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["kill_anywhere"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_extraction_and_packing_killed_six_times_end_with_the_files_of_an_undisturbed_run(
+    tmp_path: Path,
+) -> None:
+    kills = _benchmark()
+    inputs = tmp_path / "inputs"
+    kills.write_inputs(inputs, speakers=2, clips=3)
+    for stage, times in zip(kills.STAGES, (2, 4), strict=False):
+        test = kills.KillTest(stage, inputs, tmp_path, seed=3)
+        made = test.undisturbed()
+        assert test.kill_and_resume(kills=times) == []
+        inputs = made
