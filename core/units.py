@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
+import re
+
+from .errors import UsageError
+
 _BYTE_UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
+_FACTORS = {"": 1, "b": 1, "k": 1024, "m": 1024**2, "g": 1024**3} | {
+    f"{prefix}{suffix}": base**power
+    for power, prefix in enumerate("kmg", 1)
+    for suffix, base in (("b", 1000), ("ib", 1024))
+}
 
 
 def format_duration(seconds: float) -> str:
@@ -27,6 +36,18 @@ def format_bytes(size: float) -> str:
         size /= 1024
         unit += 1
     return f"{size:.0f} {_BYTE_UNITS[unit]}" if unit == 0 else f"{size:.1f} {_BYTE_UNITS[unit]}"
+
+
+def parse_bytes(text: str) -> int:
+    """Return the bytes of `24GiB`, `24 GB`, `512M` or a plain number; K, M and G alone are binary.
+
+    Raises:
+        UsageError: it is no size.
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([a-z]*)", text.strip().lower())
+    if match is None or match[2] not in _FACTORS:
+        raise UsageError(f"{text!r} is no size of memory.", "Write it like 24GiB or 512MiB.")
+    return int(float(match[1]) * _FACTORS[match[2]])
 
 
 def format_amount(done: float, total: float | None, unit: str) -> str:
