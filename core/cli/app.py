@@ -11,6 +11,8 @@ from typer.main import get_command
 
 from ..errors import FishtuneError, StopRequested
 from . import (
+    audition,
+    demo,
     download,
     extract,
     gpus,
@@ -69,12 +71,15 @@ add_stage("pack", pack.pack)
 add_stage("train", train.train)
 add_stage("merge", merge.merge)
 add_stage("synth", synth.synth)
+add_stage("audition", audition.audition)
 app.command("init", rich_help_panel="Project")(project.init)
 app.command("run", rich_help_panel="Project")(project.run)
 for job_command in (jobs.jobs, jobs.attach, jobs.stop, jobs.logs, jobs.resume):
     app.command(job_command.__name__, rich_help_panel="Jobs")(job_command)
+app.command("demo", rich_help_panel="Project")(demo.demo)
 app.command("gpus")(gpus.gpus)
 app.command("presets")(presets.presets)
+app.command("demo-checkpoint")(demo.demo_checkpoint)
 app.command("verify")(verify.verify)
 
 
