@@ -6,7 +6,6 @@ import fcntl
 import json
 import os
 import pty
-import random
 import signal
 import subprocess
 import sys
@@ -374,22 +373,6 @@ def test_a_lock_dies_with_its_process_and_is_not_kept_by_forked_workers(tmp_path
     assert not path.exists()
 
 
-def test_six_kills_at_random_moments_lose_nothing(tmp_path: Path, place: Place) -> None:
-    draw = random.Random(7)
-    settings = _settings(tmp_path, items=60, pause=0.01)
-    for _ in range(6):
-        job = start_job(STAGE, settings, place)
-        assert job.record.process is not None
-        time.sleep(draw.uniform(0.0, 0.2))
-        os.kill(job.record.process.pid, signal.SIGKILL)
-        assert _over(job) in (JobState.LOST, JobState.FINISHED)
-    job = start_job(STAGE, settings, place)
-    assert _over(job) is JobState.FINISHED
-    assert {
-        path.name: path.read_text() for path in (tmp_path / "out").iterdir() if path.suffix == ".txt"
-    } == {f"{item:04}.txt": f"{item}\n" for item in range(60)}
-
-
 def test_a_worker_that_cannot_begin_says_why(
     tmp_path: Path, place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -402,12 +385,12 @@ def test_a_worker_that_cannot_begin_says_why(
 
 
 def test_running_in_this_process_raises_what_the_stage_raised(tmp_path: Path, place: Place) -> None:
-    with new_job(STAGE, _settings(tmp_path, way="fail"), place) as (job, _), pytest.raises(DataError):
-        execute.run_job(job, redirect=True)
+    with new_job(STAGE, _settings(tmp_path, way="fail"), place) as (job, locks), pytest.raises(DataError):
+        execute.run_job(job, locks, redirect=True)
     assert isinstance(job.outcome(), Failed)
     seen: list[Any] = []
-    with new_job(STAGE, _settings(tmp_path, items=5), place) as (job, _):
-        assert execute.run_job(job, [seen.append], redirect=True) == {"written": 4}
+    with new_job(STAGE, _settings(tmp_path, items=5), place) as (job, locks):
+        assert execute.run_job(job, locks, [seen.append], redirect=True) == {"written": 4}
     assert (type(seen[0]), type(seen[-1])) == (Started, Finished)
     assert {type(event) for event in seen[1:-1]} == {Progress}
 
@@ -417,8 +400,8 @@ def test_running_in_this_process_raises_what_the_stage_raised(tmp_path: Path, pl
             time.sleep(0.05)
 
     before = signal.getsignal(signal.SIGTERM)
-    with new_job(STAGE, _settings(tmp_path, items=500), place) as (job, _), pytest.raises(StopRequested):
-        execute.run_job(job, [stop_at_once], redirect=True)
+    with new_job(STAGE, _settings(tmp_path, items=500), place) as (job, locks), pytest.raises(StopRequested):
+        execute.run_job(job, locks, [stop_at_once], redirect=True)
     assert signal.getsignal(signal.SIGTERM) is before
 
 

@@ -57,8 +57,8 @@ def run_stage(
             out.print(f"Started job {job.id}. It goes on when this terminal closes.")
             out.print(f"  watch:  fishtune attach {job.id}\n  stop:   fishtune stop {job.id}")
         return None
-    with new_job(name, settings, place) as (job, _), display_events(quiet=json) as show:
-        summary = run_job(job, [show], redirect=True)
+    with new_job(name, settings, place) as (job, locks), display_events(quiet=json) as show:
+        summary = run_job(job, locks, [show], redirect=True)
     if json:
         print_json(summary)
     return summary

@@ -23,12 +23,14 @@ from ..validation import Table
 from .follow import EventFollower
 from .history import checkpoint_candidates
 from .loss import describe_loss
+from .process import Liveness
 from .record import Job, JobState, Place
 from .signals import before_end
 from .start import start_job, stop_job
 from .steps import STAGE_OF, StepName, StepState, StepStatus, step_status
 
 _POLL_SECONDS = 0.1
+_EXIT_SECONDS = 20.0
 
 
 class RunSettings(Table):
@@ -155,6 +157,7 @@ def _see_through(job: Job, reporter: Reporter) -> None:
         if state not in (JobState.RUNNING, JobState.STARTING):
             break
         time.sleep(_POLL_SECONDS)
+    _await_exit(job)
     outcome = job.outcome()
     if isinstance(outcome, Stopped):
         raise StopRequested(outcome.saved)
@@ -163,6 +166,14 @@ def _see_through(job: Job, reporter: Reporter) -> None:
     if outcome is None:
         what, hint = describe_loss(job.refresh())
         raise JobError(f"Job {job.id} is lost. {what}", hint)
+
+
+def _await_exit(job: Job) -> None:
+    """Wait for the process itself: until it is gone it may hold the memory that the next stage needs."""
+    process = job.refresh().record.process
+    deadline = time.monotonic() + _EXIT_SECONDS
+    while process is not None and process.liveness() is Liveness.ALIVE and time.monotonic() < deadline:
+        time.sleep(_POLL_SECONDS)
 
 
 def _end(job: Job) -> None:

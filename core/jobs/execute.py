@@ -7,7 +7,7 @@ import faulthandler
 import os
 import sys
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from ..stages import STAGES, Stage, StageName
 from ..validation import Table, parse
 from .failures import explain
 from .lines import LogFile
+from .locks import Lock
 from .process import ProcessIdentity
 from .record import Job, Place
 from .signals import end_now, watch_signals
@@ -54,12 +55,16 @@ def lock_paths(place: Place, stage: Stage, settings: Table) -> list[Path]:
     return paths
 
 
-def run_job(job: Job, listeners: Sequence[Listener] = (), *, redirect: bool) -> dict[str, Any]:
+def run_job(
+    job: Job, locks: Sequence[Lock], listeners: Sequence[Listener] = (), *, redirect: bool
+) -> dict[str, Any]:
     """Run a job's stage in this process to its end and return the summary of its result.
 
-    The caller holds the locks. Exactly one last event is written, whatever happens.
+    Exactly one last event is written, whatever happens.
 
     Args:
+        locks: those that the job needs; given back just before the last event, so that whoever sees that
+            event can start the stage again.
         listeners: are given every event too.
         redirect: whether this process's output goes to the job's log meanwhile.
 
@@ -76,19 +81,24 @@ def run_job(job: Job, listeners: Sequence[Listener] = (), *, redirect: bool) -> 
         reporter.request_stop()
         reporter.log("Asked to stop: it finishes what it is at and saves. Asking again ends it at once.")
 
+    def release() -> None:
+        for lock in locks:
+            lock.release()
+
     def end() -> None:
+        release()
         writer.write(Stopped(saved=_ENDED_AT_ONCE))
         end_now()
 
     try:
         output = _output_to(job.log_path) if redirect else contextlib.nullcontext()
         with output, watch_signals(stop, end):
-            return _run(job, reporter)
+            return _run(job, reporter, release)
     finally:
         writer.close()
 
 
-def _run(job: Job, reporter: JobReporter) -> dict[str, Any]:
+def _run(job: Job, reporter: JobReporter, release: Callable[[], None]) -> dict[str, Any]:
     record = job.record
     if not faulthandler.is_enabled():
         faulthandler.enable(file=2)  # a crash of native code leaves its signal in the log
@@ -98,20 +108,24 @@ def _run(job: Job, reporter: JobReporter) -> dict[str, Any]:
         settings = parse(stage.settings_model(), record.settings, f"job {job.id}")
         summary = stage.run(settings, reporter).model_dump(mode="json")
     except StopRequested as stop:
+        release()
         reporter.emit(Stopped(saved=stop.saved))
         raise
     except KeyboardInterrupt as interrupt:
+        release()
         reporter.emit(Stopped())
         raise StopRequested from interrupt
     except BaseException as error:
         _log_traceback(job.log_path)
         explained = explain(error)
+        release()
         reporter.emit(
             Failed(error=_class_name(error, explained), message=explained.message, hint=explained.hint)
         )
         if explained is error:
             raise
         raise explained from error
+    release()
     reporter.emit(Finished(summary=summary))
     return summary
 

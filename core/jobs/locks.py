@@ -92,7 +92,7 @@ class Lock:
             os.write(self.descriptor, json.dumps({"job": job_id}).encode())
 
     def release(self) -> None:
-        """Give the lock back and remove its file."""
+        """Give the lock back and remove its file; nothing happens the second time."""
         if self.descriptor < 0:
             return
         with contextlib.suppress(OSError):

@@ -28,11 +28,7 @@ def main(arguments: list[str]) -> int:
         place = Place(results=job.folder.parent.parent.parent, project=job.record.project)
         paths = lock_paths(place, stage, settings)
         locks = [Lock.adopt(path, int(number)) for path, number in zip(paths, arguments[1:], strict=True)]
-        try:
-            run_job(job, redirect=False)
-        finally:
-            for lock in locks:
-                lock.release()
+        run_job(job, locks, redirect=False)
     except (FishtuneError, StopRequested):
         return 1  # said by the last event; the traceback is in the log
     return 0

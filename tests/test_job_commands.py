@@ -1,0 +1,199 @@
+"""`fishtune jobs`, `attach`, `stop`, `logs` and what a terminal shows while a stage runs."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from fishtune.core.cli import app, display
+from fishtune.core.events import CheckpointSaved, Event, ItemFailed, Progress, Started, Step, Warned
+from fishtune.core.jobs import start
+from fishtune.core.jobs.record import JobState, Place, list_jobs
+from fishtune.core.jobs.start import start_job, stop_job
+from fishtune.core.stages import STAGES
+from rich.console import Console
+
+from . import job_stage
+from .job_stage import STAGE, CountSettings
+from .test_jobs import COMMAND, _on_a_terminal, _over, _shown, _until
+
+
+@pytest.fixture(autouse=True)
+def _test_stage(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    monkeypatch.setitem(STAGES, STAGE, STAGES[STAGE])
+    monkeypatch.setattr(start, "WORKER_COMMAND", list(start.WORKER_COMMAND))
+    job_stage.register()
+    (tmp_path / "fishtune.toml").write_text('name = "yoona"\n', encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    yield
+    for job in list_jobs(_place(tmp_path)):
+        if job.state() is JobState.RUNNING:
+            stop_job(job, now=True)
+
+
+def _place(folder: Path) -> Place:
+    return Place(results=folder / "results", project="yoona")
+
+
+def _run(*arguments: str, cwd: Path | None = None, code: int = 0) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        [*COMMAND, *arguments], cwd=cwd, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == code, done.stderr
+    return done
+
+
+def test_attaching_shows_the_job_and_leaving_does_not_touch_it(tmp_path: Path) -> None:
+    job = start_job(STAGE, CountSettings(folder=tmp_path / "out", items=2000, pause=0.02), _place(tmp_path))
+    process, terminal = _on_a_terminal([*COMMAND, "attach"], tmp_path)
+    seen = b""
+
+    def shows_progress() -> bool:
+        nonlocal seen
+        seen += _shown(terminal)
+        return b"counting" in seen and b"/2,000 clips" in seen
+
+    _until(shows_progress, "the progress to be shown")
+    os.write(terminal, b"\x03")
+    assert process.wait(10) == 0
+    seen += _shown(terminal)
+    os.close(terminal)
+    assert f"goes on. Come back with: fishtune attach {job.id}".encode() in seen
+    assert job.state() is JobState.RUNNING
+
+
+def test_attaching_returns_how_the_job_ended(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    good = start_job(STAGE, CountSettings(folder=tmp_path / "out", items=5), _place(tmp_path))
+    _over(good)
+    assert app.run(["attach"]) == 0
+    bad = start_job(STAGE, CountSettings(folder=tmp_path / "out", way="fail"), _place(tmp_path))
+    _over(bad)
+    assert app.run(["attach", bad.id]) == 1
+    shown = capsys.readouterr().err
+    assert "failed: The clip x.wav is silent. Record it again." in shown
+    assert f"The whole log: fishtune logs {bad.id}" in shown
+
+
+def test_the_list_tells_states_as_a_table_and_as_json(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert app.run(["jobs"]) == 0
+    assert "No jobs here." in capsys.readouterr().out
+    _over(start_job(STAGE, CountSettings(folder=tmp_path / "out", items=4), _place(tmp_path)))
+    bad = start_job(STAGE, CountSettings(folder=tmp_path / "out", items=4, way="fail"), _place(tmp_path))
+    _over(bad)
+    assert app.run(["jobs", "--json"]) == 0
+    listed = json.loads(capsys.readouterr().out)
+    assert [(entry["state"], entry["progress"], entry["stage"]) for entry in listed] == [
+        ("finished", 1.0, "synth"),
+        ("failed", 0.25, "synth"),
+    ]
+    assert (listed[1]["error"], listed[1]["hint"]) == ("DataError", "Record it again.")
+    assert app.run(["jobs"]) == 0
+    table = capsys.readouterr().out
+    assert bad.id in table
+    assert "failed" in table
+    elsewhere = subprocess.run(
+        [*COMMAND, "jobs", "--all"], cwd="/", capture_output=True, text=True, check=True
+    )
+    assert bad.id in elsewhere.stdout
+    assert app.run(["jobs", "--project", "nobody"]) == 0
+    assert "No jobs here." in capsys.readouterr().out
+
+
+def test_a_log_is_followed_until_its_job_is_over(tmp_path: Path) -> None:
+    job = start_job(STAGE, CountSettings(folder=tmp_path / "out", items=30, pause=0.02), _place(tmp_path))
+    followed = subprocess.run(
+        [*COMMAND, "logs", "-f"], capture_output=True, text=True, timeout=20, check=True
+    )
+    assert followed.stdout == job.log_path.read_text(encoding="utf-8")
+    assert followed.stdout.endswith("finished\n")
+    assert "a line that a library printed" in followed.stdout
+
+
+def test_stopping_waits_until_the_job_has_saved(tmp_path: Path) -> None:
+    job = start_job(STAGE, CountSettings(folder=tmp_path / "out", items=2000, pause=0.02), _place(tmp_path))
+    stopped = _run("stop")
+    assert f"Job {job.id}: stopped. " in stopped.stdout
+    assert " files are kept." in stopped.stdout
+    assert job.state() is JobState.STOPPED
+    again = _run("stop", "--now", code=1)
+    assert f"Job {job.id} does not run: it is stopped." in again.stderr
+
+
+def test_a_started_stage_says_how_to_come_back_and_takes_the_same_flags(tmp_path: Path) -> None:
+    started = subprocess.run(
+        [*COMMAND, "start", "synth", "out", "--items", "3", "--json"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    (job,) = list_jobs(_place(tmp_path))
+    assert json.loads(started.stdout) == {"job": job.id, "folder": str(job.folder)}
+    _over(job)
+    assert len(list((tmp_path / "out").glob("*.txt"))) == 3
+
+
+def test_a_foreground_run_without_terminal_prints_plain_lines_and_keeps_json_clean(tmp_path: Path) -> None:
+    plain = subprocess.run(
+        [*COMMAND, "synth", "out", "--items", "3"], capture_output=True, text=True, check=True
+    )
+    assert plain.stdout == "wrote 3\n"
+    assert plain.stderr.splitlines()[0] == "synth started"
+    assert "counting: 3/3 clips (100%)" in plain.stderr
+    assert "\x1b" not in plain.stderr
+    quiet = _run("synth", "out", "--json")
+    assert (json.loads(quiet.stdout), quiet.stderr) == ({"written": 17}, "")
+    bug = _run("synth", "out", "--way", "bug", code=1)
+    assert "Traceback" not in bug.stderr
+    assert "error: The stage ended with an unexpected ZeroDivisionError" in bug.stderr
+
+
+HOSTILE: list[Event] = [
+    Started(stage="pack"),
+    Progress(
+        task="[/foo] encoding",
+        done=3,
+        total=9,
+        unit="clips",
+        eta=3840,
+        detail="[laugh] 한국어 🎉 " + "x" * 10_000,
+    ),
+    ItemFailed(item="a/[b].wav", message="broken [/red]", hint="see [link=x]"),
+    Warned(message="[/]"),
+    Step(step=1, total_steps=9, loss=5, base_loss=3, semantic_loss=2, learning_rate=1e-4),
+    CheckpointSaved(step=1, path="/r/[a]/step_000000001.ckpt"),
+    Progress(task="[/foo] encoding", done=9, total=9, unit="clips"),
+]
+
+
+def test_foreign_text_on_a_terminal_is_shown_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = io.StringIO()
+    console = Console(file=stream, force_terminal=True, width=100, markup=False, highlight=False)
+    screen = display._TerminalDisplay(console)
+    for event in HOSTILE:
+        screen(event)
+        time.sleep(0.01)
+    screen.close()
+    shown = stream.getvalue()
+    for part in (
+        "[/foo] encoding",
+        "3/9 clips",
+        "failed: a/[b].wav: broken [/red] see [link=x]",
+        "warning: [/]",
+    ):
+        assert part in shown
+    assert "checkpoint /r/[a]/step_000000001.ckpt" in shown
+
+
+def test_the_help_names_every_command_of_jobs() -> None:
+    shown = subprocess.run([sys.executable, "-P", "-m", "fishtune.core.cli", "--help"], capture_output=True)
+    for name in (b"run", b"init", b"start", b"jobs", b"attach", b"stop", b"logs", b"resume"):
+        assert b" " + name + b" " in shown.stdout
