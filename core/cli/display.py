@@ -24,6 +24,7 @@ from rich.progress import (
 from rich.progress import (
     Progress as Bars,
 )
+from rich.table import Column
 from rich.text import Text
 
 from ..events import Event, Finished, Progress, Started, Step
@@ -89,6 +90,11 @@ class _Detail(ProgressColumn):
         return Text("  ".join(part for part in (task.fields["detail"], left) if part), style="dim")
 
 
+def _one_line() -> Column:
+    # Details are file names and transcripts: cut at the terminal's edge, never spread over several lines.
+    return Column(no_wrap=True, overflow="ellipsis")
+
+
 class _TerminalDisplay:
     """One bar a task, one status line for training, everything else as lines above them."""
 
@@ -96,10 +102,10 @@ class _TerminalDisplay:
         self._console = console
         self._bars = Bars(
             SpinnerColumn(),
-            TextColumn("{task.description}", markup=False),
+            TextColumn("{task.description}", markup=False, table_column=_one_line()),
             BarColumn(bar_width=24),
-            _Amount(),
-            _Detail(),
+            _Amount(table_column=Column(no_wrap=True)),
+            _Detail(table_column=_one_line()),
             console=console,
             refresh_per_second=4,
             redirect_stdout=False,
