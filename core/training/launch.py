@@ -9,24 +9,29 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
+import torch
 from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 
-from ..errors import TrainingError, UsageError
+from ..errors import FishtuneError, StopRequested, TrainingError, UsageError
 from ..events import Reporter
 from ..settings import TrainSettings
 
 _MODULE = "fishtune.core.training"
+_READY = "FISHTUNE_RANK_READY"  # names the file by which a started process says that it is ready
 _PATIENCE = 60.0  # seconds that the others have to end after the first is done
 
 
@@ -120,57 +125,102 @@ def find_world(settings: TrainSettings) -> World:
 
 
 def _free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port: int = found.getsockname()[1]
-        return port
+    # Below the range that systems give to outgoing connections, one of which might take it meanwhile.
+    ports = random.sample(range(15_000, 30_000), 50)
+    for port in ports:
+        with socket.socket() as candidate, contextlib.suppress(OSError):
+            candidate.bind(("127.0.0.1", port))
+            return port
+    raise TrainingError(
+        "No port is free for the processes of the run to meet.", "Name one in the variable MASTER_PORT."
+    )
 
 
 @contextlib.contextmanager
 def others(world: World, settings: TrainSettings, reporter: Reporter) -> Iterator[None]:
     """Start the other processes of this machine, if that is this one's task, and end them in the end.
 
+    The block is entered once all of them are ready to train, so that one that cannot even load its part
+    is noticed instead of waited for.
+
     Raises:
         TrainingError: one of them failed.
+        StopRequested: asked to stop before all were ready.
     """
+    if _READY in os.environ:
+        Path(os.environ[_READY]).touch()
     if not world.starts_others or world.environment is None:
         yield
         return
-    processes = []
-    for local_rank in range(1, world.devices):
-        environment = os.environ | {
-            "MASTER_ADDR": world.environment.main_address,
-            "MASTER_PORT": str(world.environment.main_port),
-            "NODE_RANK": str(world.node_rank),
-            "LOCAL_RANK": str(local_rank),
-        }
-        process = subprocess.Popen(
-            [sys.executable, "-P", "-m", _MODULE], stdin=subprocess.PIPE, env=environment, text=True
-        )
-        assert process.stdin is not None
-        process.stdin.write(settings.model_dump_json())
-        process.stdin.close()
-        processes.append(process)
-    watch = threading.Thread(target=_watch, args=(processes, reporter), name="ranks", daemon=True)
-    watch.start()
+    meeting = {name: os.environ.get(name) for name in ("MASTER_ADDR", "MASTER_PORT")}  # Lightning sets them
+    processes: list[subprocess.Popen[str]] = []
     try:
+        with tempfile.TemporaryDirectory(prefix="fishtune-") as folder:
+            processes += (
+                _start(world.environment, world.node_rank, local_rank, Path(folder), settings)
+                for local_rank in range(1, world.devices)
+            )
+            _wait_until_ready(processes, Path(folder), reporter)
+        threading.Thread(target=_watch, args=(processes, reporter), name="ranks", daemon=True).start()
         yield
         for process in processes:
             process.wait(_PATIENCE)
+    except (FishtuneError, StopRequested):
+        raise
     except Exception as error:
         # A process that ended first is the cause; this one only saw its connection break.
         for number, process in enumerate(processes, start=1):
             if process.poll():
-                raise TrainingError(
-                    _ended(number, process),
-                    "The job's log has its last words. What was saved is kept; starting again goes on.",
-                ) from error
+                raise _failure(number, process) from error
         raise
     finally:
         for process in processes:
             if process.poll() is None:
                 process.kill()
             process.wait()
+        _leave_group(meeting)
+
+
+def _leave_group(meeting: dict[str, str | None]) -> None:
+    """Let go of the port and of the variables, so that this process can run another stage."""
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+    for name, value in meeting.items():
+        os.environ.pop(name, None)
+        if value is not None:
+            os.environ[name] = value
+
+
+def _start(
+    environment: ClusterEnvironment, node_rank: int, local_rank: int, folder: Path, settings: TrainSettings
+) -> subprocess.Popen[str]:
+    variables = os.environ | {
+        "MASTER_ADDR": environment.main_address,
+        "MASTER_PORT": str(environment.main_port),
+        "NODE_RANK": str(node_rank),
+        "LOCAL_RANK": str(local_rank),
+        _READY: str(folder / str(local_rank)),
+    }
+    process = subprocess.Popen(
+        [sys.executable, "-P", "-m", _MODULE], stdin=subprocess.PIPE, env=variables, text=True
+    )
+    assert process.stdin is not None
+    with contextlib.suppress(BrokenPipeError):  # it ended already, which is noticed next
+        process.stdin.write(settings.model_dump_json())
+        process.stdin.close()
+    return process
+
+
+def _wait_until_ready(processes: list[subprocess.Popen[str]], folder: Path, reporter: Reporter) -> None:
+    waiting = dict(enumerate(processes, start=1))
+    while waiting:
+        reporter.check_stop("Nothing new was trained.")
+        for number, process in list(waiting.items()):
+            if (folder / str(number)).exists():
+                del waiting[number]
+            elif process.poll() is not None:
+                raise _failure(number, process)
+        time.sleep(0.1)
 
 
 def _watch(processes: list[subprocess.Popen[str]], reporter: Reporter) -> None:
@@ -178,15 +228,16 @@ def _watch(processes: list[subprocess.Popen[str]], reporter: Reporter) -> None:
     while any(process.poll() is None for process in processes):
         for number, process in enumerate(processes, start=1):
             if process.returncode:
-                reporter.warn(
-                    f"The training process of device {number} ended with code {process.returncode}."
-                )
+                reporter.warn(_failure(number, process).message)
                 return
         time.sleep(0.5)
 
 
-def _ended(number: int, process: subprocess.Popen[str]) -> str:
-    return f"The training process of device {number} ended with code {process.returncode}."
+def _failure(number: int, process: subprocess.Popen[str]) -> TrainingError:
+    return TrainingError(
+        f"The training process of device {number} ended with code {process.returncode}.",
+        "The job's log has its last words. What was saved is kept; starting again goes on from there.",
+    )
 
 
 def follow_first_rank() -> None:
