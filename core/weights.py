@@ -7,6 +7,7 @@ loaded without change of dtype or device shares them.
 from __future__ import annotations
 
 import pickle
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 from .errors import CheckpointError
 
 _LISTED = 8
+_GLOBAL = re.compile(r"GLOBAL (\S+)")
 
 
 def read_archive(path: Path) -> Any:
@@ -34,24 +36,21 @@ def read_archive(path: Path) -> Any:
     try:
         return torch.load(path, map_location="cpu", mmap=True, weights_only=True)
     except pickle.UnpicklingError as error:
+        wanted = _GLOBAL.search(str(error))
         raise CheckpointError(
-            f"{path} holds more than weights; nothing in it was executed ({_first_line(error)}).",
+            f"{path} holds more than weights; nothing in it was executed"
+            + (f" (it asks for {wanted[1]})." if wanted else "."),
             "Do not trust this file: get the weights from where they were published.",
         ) from error
     except (RuntimeError, ValueError, EOFError, KeyError, UnicodeDecodeError) as error:
         # torch reports a file that is cut short or not its own as RuntimeError, in several wordings.
+        size = path.stat().st_size
         raise CheckpointError(
-            f"{path} cannot be read as weights; it is cut short or something else "
-            f"({path.stat().st_size} bytes: {_first_line(error)}).",
-            "Download or copy it again.",
+            f"{path} cannot be read as weights ({size:,} bytes): it is cut short, or no torch.save archive.",
+            "Download or copy it again. A file from before torch 1.6 must be loaded and saved once more.",
         ) from error
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read: {error}.", "Check its permissions.") from error
-
-
-def _first_line(error: Exception) -> str:
-    text = str(error).strip()
-    return text.splitlines()[0][:120].rstrip(".") if text else type(error).__name__
 
 
 def unwrap_state_dict(content: Any, source: Path) -> dict[str, Tensor]:

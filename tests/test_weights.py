@@ -39,7 +39,8 @@ def test_a_pickle_with_code_is_refused_and_not_executed(tmp_path: Path, zipped: 
         torch.save(content, file)
     else:
         file.write_bytes(pickle.dumps(content))
-    with pytest.raises(CheckpointError, match=r"model\.pth"):
+    message = r"holds more than weights; .* \(it asks for .*\)" if zipped else "no torch.save archive"
+    with pytest.raises(CheckpointError, match=rf"model\.pth .*{message}"):
         read_state_dict(file)
     assert not touched.exists()
 
@@ -49,7 +50,7 @@ def test_a_truncated_file_is_named(golden: Path, tmp_path: Path, kept: float) ->
     content = (golden / "base/model.pth").read_bytes()
     file = tmp_path / "model.pth"
     file.write_bytes(content[: kept if kept in (0, 100) else int(len(content) * kept)])
-    with pytest.raises(CheckpointError, match=r"model\.pth cannot be read as weights; it is cut short"):
+    with pytest.raises(CheckpointError, match=r"model\.pth cannot be read as weights .*: it is cut short"):
         read_state_dict(file)
 
 
