@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from importlib.metadata import version
 from typing import Annotated, Any
@@ -45,7 +46,6 @@ start = typer.Typer(
     "Takes what the stage's own command takes, for example: fishtune start extract data --batch-size 8",
     no_args_is_help=True,
 )
-app.add_typer(start, name="start", rich_help_panel="Jobs")
 
 
 @start.callback()
@@ -54,13 +54,24 @@ def _start(context: typer.Context) -> None:
     context.call_on_close(lambda: running.detached.reset(token))
 
 
+def add(name: str, command: Callable[..., Any], panel: str) -> None:
+    """Make a command known as `fishtune NAME`, listed in a panel of the help."""
+    app.command(name, help=_unfolded(command), rich_help_panel=panel)(command)
+
+
 def add_stage(name: str, command: Callable[..., Any]) -> None:
     """Make a stage's command known: in the foreground as `fishtune NAME`, detached as `fishtune start NAME`.
 
     The command runs its stage through `running.run_stage`, which knows the difference.
     """
-    app.command(name, rich_help_panel="Stages")(command)
-    start.command(name)(command)
+    add(name, command, "Stages")
+    start.command(name, help=_unfolded(command))(command)
+
+
+def _unfolded(command: Callable[..., Any]) -> str:
+    # The help is wrapped to the terminal; line breaks inside a paragraph are the source file's own.
+    paragraphs = inspect.cleandoc(command.__doc__ or "").split("\n\n")
+    return "\n\n".join(" ".join(paragraph.split("\n")) for paragraph in paragraphs)
 
 
 add_stage("validate", validate.validate)
@@ -72,15 +83,19 @@ add_stage("train", train.train)
 add_stage("merge", merge.merge)
 add_stage("synth", synth.synth)
 add_stage("audition", audition.audition)
-app.command("init", rich_help_panel="Project")(project.init)
-app.command("run", rich_help_panel="Project")(project.run)
-for job_command in (jobs.jobs, jobs.attach, jobs.stop, jobs.logs, jobs.resume):
-    app.command(job_command.__name__, rich_help_panel="Jobs")(job_command)
-app.command("demo", rich_help_panel="Project")(demo.demo)
-app.command("gpus")(gpus.gpus)
-app.command("presets")(presets.presets)
-app.command("demo-checkpoint")(demo.demo_checkpoint)
-app.command("verify")(verify.verify)
+add("init", project.init, "Project")
+add("run", project.run, "Project")
+add("demo", demo.demo, "Project")
+app.add_typer(start, name="start", rich_help_panel="Jobs")
+add("jobs", jobs.jobs, "Jobs")
+add("attach", jobs.attach, "Jobs")
+add("stop", jobs.stop, "Jobs")
+add("logs", jobs.logs, "Jobs")
+add("resume", jobs.resume, "Jobs")
+add("gpus", gpus.gpus, "This machine, presets and checkpoints")
+add("presets", presets.presets, "This machine, presets and checkpoints")
+add("verify", verify.verify, "This machine, presets and checkpoints")
+add("demo-checkpoint", demo.demo_checkpoint, "This machine, presets and checkpoints")
 
 
 def _show_version(wanted: bool) -> None:
