@@ -6,6 +6,7 @@ Keys can be changed in the settings file, table `[keys]`.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -86,7 +87,7 @@ def bindings(scope: Scope) -> list[BindingType]:
     ]
 
 
-def keys_of(name: str, changed: dict[str, str]) -> str:
+def keys_of(name: str, changed: Mapping[str, str]) -> str:
     """Return the keys of an action, from the person's key map or the default."""
     return changed.get(name, BY_NAME[name].keys)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from textual import events
 from textual.app import App, SystemCommand
@@ -14,20 +15,22 @@ from textual.screen import Screen
 from textual.scrollbar import ScrollBar
 
 from ..core.errors import FishtuneError
-from ..core.hardware.readings import GpuReading
-from ..core.jobs.record import Job
-from ..core.project import Project
 from . import clipboard
 from .actions import ACTIONS, bindings
 from .catalogue import _
-from .engine import Engine
-from .follow import GpuWatch
 from .glyphs import ASCII, LINES
 from .messages import GpusRead
 from .settings import THEMES, WizardSettings
 from .terminal import too_small
 from .themes import OURS
 from .wording import harmless
+
+if TYPE_CHECKING:
+    from ..core.hardware.readings import GpuReading
+    from ..core.jobs.record import Job
+    from ..core.project import Project
+    from .engine import Engine
+    from .follow import GpuWatch
 
 
 class Wizard(App[None]):
@@ -57,7 +60,7 @@ class Wizard(App[None]):
     ) -> None:
         super().__init__(ansi_color=True if no_color else None)
         self.settings = settings
-        self.engine = engine or Engine()
+        self._engine = engine
         self.glyphs = ASCII if settings.ascii else LINES
         self.farewell = ""
         self.gpus: GpuReading | None = None
@@ -71,7 +74,7 @@ class Wizard(App[None]):
             self.register_theme(theme)
         self.theme = settings.theme or THEMES[0]
         if settings.keys:
-            self.set_keymap(settings.keys)
+            self.set_keymap(dict(settings.keys))
         if settings.ascii:
             from .widgets.plain_scrollbar import PlainScrollBarRender
 
@@ -82,11 +85,26 @@ class Wizard(App[None]):
         from .screens.start import StartScreen
 
         self._loop_of_app = asyncio.get_running_loop()
-        self.push_screen(StartScreen())
+        self.push_screen(StartScreen(), wait_for_dismiss=False)
+        # The engine's types cost as much time as Textual itself: something is to be seen before.
+        self.call_after_refresh(self.call_later, self._begin)
+
+    def _begin(self) -> None:
+        from .follow import GpuWatch
+
         if self._first_project is not None:
             self.open_project(self._first_project)
         self._gpu_watch = GpuWatch(self.engine.gpu_source, self.post_message)
         self._gpu_watch.start()
+
+    @property
+    def engine(self) -> Engine:
+        """The only way to the engine."""
+        if self._engine is None:
+            from .engine import Engine
+
+            self._engine = Engine()
+        return self._engine
 
     def on_unmount(self) -> None:
         if self._gpu_watch is not None:
@@ -122,6 +140,7 @@ class Wizard(App[None]):
 
     def open_project(self, path: Path) -> None:
         """Open a project's screen, or say why it cannot be opened."""
+        from ..core.project import Project
         from .screens.project import ProjectScreen
 
         try:

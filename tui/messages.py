@@ -5,13 +5,16 @@ A message that says "it is like this now" replaces an older one of its kind that
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from textual.message import Message
 
-from ..core.hardware.readings import GpuReading
-from ..core.jobs.record import Job, JobState
-from ..core.jobs.steps import StepName
-from .look import ProjectState
-from .run_view import RunView
+if TYPE_CHECKING:
+    from ..core.hardware.readings import GpuReading
+    from ..core.jobs.record import Job, JobState
+    from ..core.jobs.steps import StepName
+    from .look import ProjectState
+    from .run_view import RunView
 
 
 class GpusRead(Message, bubble=False):

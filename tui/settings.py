@@ -1,45 +1,42 @@
-"""What the wizard keeps for a person: settings they write, state it writes itself.
+"""The settings file that a person may write: `$XDG_CONFIG_HOME/fishtune/wizard.toml`.
 
-$XDG_CONFIG_HOME/fishtune/wizard.toml    theme, language, ascii, [keys]
-$XDG_STATE_HOME/fishtune/wizard.json     recent projects
+Read before the first screen; hence by hand, as pydantic would double the time until something is seen.
 """
 
 from __future__ import annotations
 
+import difflib
 import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
 import platformdirs
-from pydantic import field_validator
 
 from ..core.errors import SettingsError
-from ..core.validation import Table, parse
 from .actions import BY_NAME
+from .catalogue import LANGUAGES
 
-ThemeName = Literal["fishtune-dark", "fishtune-light", "high-contrast", "ansi-dark"]
-THEMES: tuple[ThemeName, ...] = ("fishtune-dark", "fishtune-light", "high-contrast", "ansi-dark")
+THEMES = ("fishtune-dark", "fishtune-light", "high-contrast", "ansi-dark")
+_HINT = "Correct the named values and try again."
 
 
-class WizardSettings(Table):
-    """The settings file `wizard.toml`."""
+@dataclass(frozen=True)
+class WizardSettings:
+    """How the wizard looks and which keys it takes.
 
-    theme: ThemeName | None = None
-    """None = fishtune-dark, or ansi-dark where NO_COLOR is set."""
-    language: Literal["en", "ko"] | None = None
-    """None = what the environment says."""
+    Attributes:
+        theme: one of THEMES; None = fishtune-dark, or ansi-dark where NO_COLOR is set.
+        language: one of LANGUAGES; None = what the environment says.
+        ascii: draw without line-drawing characters.
+        keys: action to keys in Textual's names, comma separated: `stop_job = "ctrl+x"`.
+    """
+
+    theme: str | None = None
+    language: str | None = None
     ascii: bool = False
-    """Draw without line-drawing characters."""
-    keys: dict[str, str] = {}
-    """Action to keys in Textual's names, comma separated: `stop_job = "ctrl+x"`."""
-
-    @field_validator("keys")
-    @classmethod
-    def _known_actions(cls, keys: dict[str, str]) -> dict[str, str]:
-        unknown = sorted(set(keys) - set(BY_NAME))
-        if unknown:
-            raise ValueError(f"no such action: {', '.join(unknown)}; valid are {', '.join(BY_NAME)}")
-        return keys
+    keys: Mapping[str, str] = field(default_factory=dict)
 
 
 def settings_file() -> Path:
@@ -62,4 +59,49 @@ def load_settings() -> WizardSettings:
         raise SettingsError(f"{file} is not valid TOML: {error}.", "Correct that line.") from error
     except OSError as error:
         raise SettingsError(f"{file} cannot be read: {error.strerror}.", "Check its permissions.") from error
-    return parse(WizardSettings, content, str(file))
+    return parse_settings(content, str(file))
+
+
+def parse_settings(content: Mapping[str, Any], source: str) -> WizardSettings:
+    """Return `content` as settings.
+
+    Raises:
+        SettingsError: names every wrong key and value at once.
+    """
+    problems = []
+    for key, value in content.items():
+        match key:
+            case "theme":
+                problems += _not_one_of("theme", value, THEMES)
+            case "language":
+                problems += _not_one_of("language", value, LANGUAGES)
+            case "ascii":
+                problems += [] if isinstance(value, bool) else [f"ascii: true or false (it is {value!r})"]
+            case "keys":
+                problems += _key_problems(value)
+            case _:
+                problems.append(_unknown(key, key, ("theme", "language", "ascii", "keys")))
+    if problems:
+        raise SettingsError(f"{source}: {'; '.join(problems)}.", _HINT)
+    return WizardSettings(**content)
+
+
+def _key_problems(keys: object) -> list[str]:
+    if not isinstance(keys, Mapping):
+        return ["keys is a table of action to keys"]
+    problems = [_unknown(f"keys.{name}", name, tuple(BY_NAME)) for name in keys if name not in BY_NAME]
+    return problems + [
+        f'keys.{name}: keys as text, such as "ctrl+x" (it is {value!r})'
+        for name, value in keys.items()
+        if not isinstance(value, str) or not value
+    ]
+
+
+def _not_one_of(key: str, value: object, valid: Sequence[str]) -> list[str]:
+    return [] if value is None or value in valid else [f"{key}: one of {', '.join(valid)} (it is {value!r})"]
+
+
+def _unknown(path: str, key: str, valid: Sequence[str]) -> str:
+    near = difflib.get_close_matches(key, valid, n=1)
+    meant = f" (did you mean {near[0]}?)" if near else ""
+    return f"{path} is not known{meant}; valid are {', '.join(valid)}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import os
 import sys
 from pathlib import Path
@@ -70,10 +71,26 @@ def _language_flag(given: list[str]) -> str | None:
     return None
 
 
+def _leave_out_what_is_never_used() -> None:
+    """Keep OpenSSL (6 MiB) and pydantic's search for plug-ins (a tenth of a second) out of this process.
+
+    asyncio and hashlib take OpenSSL where they find it and do without where they don't; the wizard opens
+    no connection and hashes a few names. Jobs are other processes and have it.
+    """
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
+    hidden = [name for name in ("ssl", "_hashlib") if name not in sys.modules]
+    for name in hidden:
+        sys.modules[name] = None  # type: ignore[assignment]  # makes its import fail
+    for name in ("asyncio", "hashlib", "hmac"):
+        importlib.import_module(name)
+    for name in hidden:
+        del sys.modules[name]
+
+
 def _show(options: argparse.Namespace) -> int:
+    _leave_out_what_is_never_used()
     from ..core.errors import FishtuneError
-    from ..core.validation import parse
-    from .settings import WizardSettings, load_settings
+    from .settings import load_settings, parse_settings
 
     no_color = "NO_COLOR" in os.environ
     try:
@@ -83,7 +100,7 @@ def _show(options: argparse.Namespace) -> int:
             "language": options.lang or settings.language or language_of_environment(),
             "ascii": options.ascii or settings.ascii,
         }
-        settings = parse(WizardSettings, {**settings.model_dump(), **flags}, "fishtune-tui")
+        settings = parse_settings({"keys": settings.keys, **flags}, "fishtune-tui")
         use_language(settings.language or "en")
         from .app import Wizard
 

@@ -15,7 +15,7 @@ from textual.widgets import Button, Input, OptionList, Static
 from textual.widgets.option_list import Option
 
 from ..catalogue import _
-from ..widgets.form import FolderSuggester
+from ..widgets.folder_suggester import FolderSuggester
 from ..wording import harmless, plain
 
 _MOST = 500

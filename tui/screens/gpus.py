@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding
@@ -9,11 +11,13 @@ from textual.containers import Vertical
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
-from ...core.hardware.readings import DriverState, Gpu, GpuReading, GpuState
 from ..access import wizard
 from ..catalogue import _
 from ..widgets.table import Table
 from ..wording import gibibytes, harmless, plain, right, size
+
+if TYPE_CHECKING:
+    from ...core.hardware.readings import Gpu, GpuReading
 
 
 class GpuScreen(ModalScreen[None]):
@@ -83,6 +87,8 @@ class GpuScreen(ModalScreen[None]):
 
 def driver_sentence(reading: GpuReading) -> str:
     """Return what is known about the driver, one sentence."""
+    from ...core.hardware.readings import DriverState
+
     if reading.state is not DriverState.READY:
         return harmless(reading.message)
     cuda = ".".join(map(str, reading.cuda_version)) if reading.cuda_version else "–"
@@ -92,6 +98,8 @@ def driver_sentence(reading: GpuReading) -> str:
 
 
 def _row(gpu: Gpu) -> tuple[object, ...]:
+    from ...core.hardware.readings import GpuState
+
     name = harmless(gpu.name)
     if gpu.state is not GpuState.READY:
         name = f"{name} {_(gpu.state.value)}: {harmless(gpu.message)}"

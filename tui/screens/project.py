@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -29,7 +30,9 @@ from ..messages import JobChanged, LogGrown, ProjectRead
 from ..run_view import RunView
 from ..steps import open_step
 from ..steps.base import StepPane
-from ..widgets.frame import FooterBar, HeaderBar, StepList
+from ..widgets.frame import FooterBar, HeaderBar
+from ..widgets.log_pane import MOST_LINES
+from ..widgets.step_list import StepList
 from ..wording import percent
 
 _LOOK_SECONDS = 5.0
@@ -54,6 +57,7 @@ class ProjectScreen(Screen[None]):
         self._news: dict[StepName, JobChanged] = {}
         self._shown_at: dict[StepName, float] = {}
         self._pending: dict[StepName, Timer] = {}
+        self._logs: dict[StepName, deque[str]] = {}
         self._stop_asked: set[str] = set()
 
     def compose(self) -> ComposeResult:
@@ -130,6 +134,7 @@ class ProjectScreen(Screen[None]):
         old = self._watches.get(step)
         if old is not None:
             old.close()
+        self._logs.pop(step, None)
         watch = JobWatch(step, job, self.post_message)
         self._watches[step] = watch
         watch.start()
@@ -167,7 +172,10 @@ class ProjectScreen(Screen[None]):
     def on_log_grown(self, message: LogGrown) -> None:
         for step, watch in self._watches.items():
             pane = self._panes.get(step)
-            if watch.job.id == message.job and pane is not None and pane.ready:
+            if watch.job.id != message.job:
+                continue
+            self._logs.setdefault(step, deque(maxlen=MOST_LINES)).extend(message.lines)
+            if pane is not None and pane.ready:
                 pane.add_log(message.job, message.lines)
 
     def _tell_app(self) -> None:
@@ -259,10 +267,15 @@ class ProjectScreen(Screen[None]):
         if job is not None and step not in self._watches:
             self._follow(step, job)
         if pane.ready:
-            self.fill(pane)
+            self._show_status(pane)
 
     def fill(self, pane: StepPane) -> None:
-        """Tell a pane what is known; panes call this once they are mounted."""
+        """Tell a new pane everything that is known; panes call this once they are mounted."""
+        if pane.step in self._logs:
+            pane.add_log(self._watches[pane.step].job.id, list(self._logs[pane.step]))
+        self._show_status(pane)
+
+    def _show_status(self, pane: StepPane) -> None:
         if self.state.steps:
             pane.show_status(self._with_share(self.state.step(pane.step)))
         if pane.step in self._news:

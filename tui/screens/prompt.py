@@ -10,7 +10,7 @@ from textual.screen import ModalScreen
 from textual.widgets import Button, Input, Static
 
 from ..catalogue import _
-from ..widgets.form import FolderSuggester
+from ..widgets.folder_suggester import FolderSuggester
 from ..wording import harmless
 
 

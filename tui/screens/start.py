@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.text import Text
 from textual.app import ComposeResult
@@ -13,9 +14,6 @@ from textual.widgets import Button, OptionList, Static
 from textual.widgets.option_list import Option
 
 from ...core.errors import FishtuneError, SettingsError
-from ...core.hardware.readings import DriverState, GpuReading
-from ...core.project import PROJECT_FILE, Project
-from ...core.recent import recent_projects
 from ..access import wizard
 from ..catalogue import _
 from ..widgets.frame import FooterBar, HeaderBar
@@ -24,6 +22,10 @@ from ..wording import clock, fit_path, gibibytes, harmless, size
 from .folders import FolderScreen
 from .gpus import driver_sentence
 from .prompt import PromptScreen
+
+if TYPE_CHECKING:
+    from ...core.hardware.readings import GpuReading
+    from ...core.project import Project
 
 _MOST_RECENT = 12
 
@@ -59,14 +61,17 @@ class StartScreen(Screen[None]):
         keys = wizard(self).settings.keys
         self.query_one(FooterBar).show(["leave", "show_help", "show_gpus", "next_theme"], keys)
         self._recent: list[Path] = []
-        self._show_recent()
+        self.query_one("Button").focus()
         self.show_gpus(wizard(self).gpus)
+        self.call_after_refresh(self.call_later, self._show_recent)
 
     def on_screen_resume(self) -> None:
         if self.is_mounted:
-            self._show_recent()
+            self.call_later(self._show_recent)
 
     def _show_recent(self) -> None:
+        from ...core.recent import recent_projects
+
         options = self.query_one("#recent", OptionList)
         entries = [(entry.file.parent, entry.used) for entry in recent_projects() if entry.file is not None][
             :_MOST_RECENT
@@ -81,8 +86,6 @@ class StartScreen(Screen[None]):
         if entries:
             options.highlighted = 0
             options.focus()
-        else:
-            self.query_one("Button").focus()
 
     def show_gpus(self, reading: GpuReading | None) -> None:
         """Show what this machine has."""
@@ -114,6 +117,8 @@ class StartScreen(Screen[None]):
         self.app.push_screen(FolderScreen(question, Path.cwd()), chosen)
 
     def _open(self, folder: Path) -> None:
+        from ...core.project import PROJECT_FILE
+
         notice = self.query_one("#notice", Notice)
         notice.clear()
         try:
@@ -166,6 +171,8 @@ def create_project(folder: Path) -> Project:
         SettingsError: `folder` is a file, or its name cannot name a run.
         StorageError: it cannot be written.
     """
+    from ...core.project import Project
+
     if folder.is_file():
         raise SettingsError(f"{folder} is a file.", "Choose a folder.")
     project = Project.create(folder, folder.name or "fishtune")
@@ -177,6 +184,8 @@ def machine(reading: GpuReading | None) -> str:
     """Return lines on GPU, driver, free memory and disk."""
     lines = []
     if reading is not None:
+        from ...core.hardware.readings import DriverState
+
         lines.append(driver_sentence(reading))
         if reading.state is DriverState.READY:
             for gpu in reading.gpus:

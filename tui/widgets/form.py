@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,13 +13,13 @@ from textual import events
 from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical
 from textual.message import Message
-from textual.suggester import Suggester
 from textual.widgets import Input, Label, Static
 
 from ..catalogue import _
 from ..glyphs import LINES, Glyphs
 from ..wording import harmless
 from .choice import Choice
+from .folder_suggester import FolderSuggester
 
 Kind = Literal["text", "whole", "number", "choice", "path"]
 _DEFAULT = ""
@@ -201,27 +199,3 @@ def _shown(value: object) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-class FolderSuggester(Suggester):
-    """Completes paths with the folders on the disk."""
-
-    def __init__(self) -> None:
-        super().__init__(use_cache=False, case_sensitive=True)
-
-    async def get_suggestion(self, value: str) -> str | None:
-        return await asyncio.to_thread(complete_folder, value)
-
-
-def complete_folder(value: str) -> str | None:
-    """Return `value` completed to the first folder that begins like it, None where there is none."""
-    if not value:
-        return None
-    parent, begun = os.path.split(value)
-    try:
-        with os.scandir(Path(parent or ".").expanduser()) as entries:
-            names = sorted(entry.name for entry in entries if entry.name.startswith(begun) and entry.is_dir())
-    except OSError:
-        return None
-    names = [name for name in names if not name.startswith(".") or begun.startswith(".")]
-    return os.path.join(parent, names[0]) if names and names[0] != begun else None  # noqa: PTH118

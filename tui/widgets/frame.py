@@ -1,24 +1,21 @@
-"""The frame around every step: header, list of steps, footer."""
+"""The frame around every screen: header and footer."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from rich.cells import cell_len
 from rich.text import Text
-from textual import events
-from textual.binding import Binding
-from textual.message import Message
 from textual.reactive import reactive
 from textual.widget import Widget
 
-from ...core.hardware.readings import DriverState, Gpu, GpuReading, GpuState
-from ...core.jobs.steps import StepState
 from ..actions import BY_NAME, key_label, keys_of
 from ..catalogue import _
-from ..glyphs import LINES, Glyphs
-from ..look import StepStatus
 from ..wording import fit, gibibytes, harmless
+
+if TYPE_CHECKING:
+    from ...core.hardware.readings import Gpu, GpuReading
 
 
 class HeaderBar(Widget):
@@ -43,6 +40,8 @@ def gpu_line(reading: GpuReading | None, width: int) -> str:
     """Return the readings that fit in `width`: the first GPU in full, the others as far as there is room."""
     if reading is None:
         return ""
+    from ...core.hardware.readings import DriverState
+
     if reading.state is not DriverState.READY or not reading.gpus:
         return fit(_("GPU: {state}").format(state=_(reading.state.value)), width)
     parts = [_one_gpu(gpu) for gpu in reading.gpus]
@@ -56,6 +55,8 @@ def gpu_line(reading: GpuReading | None, width: int) -> str:
 
 
 def _one_gpu(gpu: Gpu) -> str:
+    from ...core.hardware.readings import GpuState
+
     if gpu.state is not GpuState.READY:
         return f"GPU{gpu.index} {_(gpu.state.value)}"
     words = [f"GPU{gpu.index}", short_name(gpu.name)]
@@ -75,77 +76,6 @@ def short_name(name: str) -> str:
     return " ".join(words[:2] if words and words[0] in ("RTX", "GTX", "Tesla") else words[:1])
 
 
-class StepList(Widget, can_focus=True):
-    """The six steps, each with a mark and a word for its state."""
-
-    DEFAULT_CSS = """
-    StepList { width: 20; height: 100%; background: $surface; padding: 1 0 0 0; }
-    """
-    BINDINGS = [
-        Binding("up", "move(-1)", show=False),
-        Binding("down", "move(1)", show=False),
-        Binding("enter", "run", show=False),
-        Binding("right", "enter_step", show=False),
-    ]
-    current: reactive[int] = reactive(0)
-    steps: reactive[Sequence[StepStatus]] = reactive(())
-
-    class Chosen(Message):
-        """Another step is to be shown."""
-
-        def __init__(self, index: int) -> None:
-            super().__init__()
-            self.index = index
-
-    class Run(Message):
-        """Enter was pressed on a step."""
-
-    class EnterStep(Message):
-        """The focus is to go into the step."""
-
-    def __init__(self, glyphs: Glyphs = LINES, id: str | None = None) -> None:
-        super().__init__(id=id)
-        self._glyphs = glyphs
-
-    def render(self) -> Text:
-        text = Text(no_wrap=True, overflow="crop")
-        width = self.size.width
-        next_step = next((step for step in self.steps if step.state is StepState.READY), None)
-        for index, step in enumerate(self.steps):
-            chosen = index == self.current
-            style = "reverse" if chosen and self.has_focus else "bold" if chosen else ""
-            mark_sign = getattr(self._glyphs, step.state.value)
-            text.append(f" {mark_sign} {index + 1} {_(step.title)}".ljust(width), style=style)
-            text.append("\n")
-            text.append(fit(f"   {step.word}", width) + "\n", style="dim" if not chosen else "")
-            if self.size.height >= 20:
-                text.append("\n")
-        text.append("\n")
-        if next_step is not None:
-            text.append(fit(" " + _("next: {step}").format(step=_(next_step.title)), width))
-        return text
-
-    def action_move(self, by: int) -> None:
-        if self.steps:
-            self.action_choose((self.current + by) % len(self.steps))
-
-    def action_choose(self, index: int) -> None:
-        if index < len(self.steps):
-            self.post_message(self.Chosen(index))
-
-    def action_run(self) -> None:
-        self.post_message(self.Run())
-
-    def action_enter_step(self) -> None:
-        self.post_message(self.EnterStep())
-
-    def on_click(self, event: events.Click) -> None:
-        row = event.y - 1
-        rows_each = 3 if self.size.height >= 20 else 2
-        if 0 <= row < rows_each * len(self.steps):
-            self.action_choose(row // rows_each)
-
-
 class FooterBar(Widget):
     """At most six short keys; Quit and Help come first, a longer list would be cut at 80 columns."""
 
@@ -161,7 +91,7 @@ class FooterBar(Widget):
         return text
 
     def show(
-        self, names: Sequence[str], changed: dict[str, str], extra: Sequence[tuple[str, str]] = ()
+        self, names: Sequence[str], changed: Mapping[str, str], extra: Sequence[tuple[str, str]] = ()
     ) -> None:
         """Show the keys of the actions `names`, with `extra` (key, label) pairs after the first two."""
         pairs = [(key_label(keys_of(name, changed)), _(BY_NAME[name].label)) for name in names]

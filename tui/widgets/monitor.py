@@ -44,9 +44,7 @@ class JobMonitor(Vertical):
 
     def show(self, job: Job, state: JobState, view: RunView) -> None:
         """Show what the job says now."""
-        if job.id != self._job:
-            self._job = job.id
-            self.query_one(LogPane).clear()
+        self._turn_to(job.id)
         with view.lock:
             lines = self.progress_text(view, state)
             failures = list(view.failures)
@@ -54,7 +52,9 @@ class JobMonitor(Vertical):
             end, loss = view.end, view.loss
         if lines.plain != self._progress_text:
             self._progress_text = lines.plain
-            self.query_one("#progress", Static).update(lines)
+            progress = self.query_one("#progress", Static)
+            progress.update(lines)
+            progress.display = bool(lines.plain)
         table = self.query_one("#failed-items", Table)
         table.set_class(bool(failures), "-shown")
         table.show_rows(
@@ -93,9 +93,14 @@ class JobMonitor(Vertical):
                 notice.clear()
 
     def add_log(self, job: str, lines: list[str]) -> None:
-        """Append lines of the job that is shown."""
-        if job == self._job or not self._job:
-            self.query_one(LogPane).add(lines)
+        """Append lines of a job's log; another job's lines are taken away first."""
+        self._turn_to(job)
+        self.query_one(LogPane).add(lines)
+
+    def _turn_to(self, job: str) -> None:
+        if job != self._job:
+            self._job = job
+            self.query_one(LogPane).clear()
 
 
 def progress_line(glyphs: Glyphs, progress: Progress, width: int, *, running: bool) -> Text:

@@ -27,7 +27,7 @@ class TrainingMonitor(JobMonitor):
     """The monitor of the train step."""
 
     DEFAULT_CSS = """
-    TrainingMonitor #top { height: 3fr; }
+    TrainingMonitor #top { height: 4fr; }
     TrainingMonitor #chart { height: 1fr; }
     TrainingMonitor #switches { height: 1; }
     TrainingMonitor #switches Choice { margin: 0 2 0 0; }

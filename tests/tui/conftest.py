@@ -1,0 +1,53 @@
+"""A wizard with injected GPU readings and jobs whose events the tests write themselves."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))  # for the helpers beside this file
+
+from fishtune.core.project import Project
+from fishtune.tui.app import Wizard
+from fishtune.tui.catalogue import use_language
+from fishtune.tui.settings import WizardSettings
+from wizard_helpers import FakeEngine
+
+
+@pytest.fixture(autouse=True)
+def _english(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("TZ", "UTC")
+    use_language("en")
+    yield
+    use_language("en")
+
+
+@pytest.fixture
+def engine() -> FakeEngine:
+    return FakeEngine()
+
+
+@pytest.fixture
+def project(tmp_path: Path, golden: Path) -> Project:
+    """A project with the golden recordings and the tiny base model, nothing packed or trained."""
+    folder = tmp_path / "yoona"
+    made = Project.create(
+        folder, "yoona", dataset={"path": str(golden / "data")}, model={"path": str(golden / "base")}
+    )
+    made.dataset.protos = folder / "protos"
+    made.save()
+    return made
+
+
+@pytest.fixture
+def wizard(engine: FakeEngine, project: Project) -> Callable[..., Wizard]:
+    """Make the application, with the project open unless told otherwise."""
+
+    def make(open_it: bool = True, **settings: Any) -> Wizard:
+        return Wizard(WizardSettings(**settings), project=project.folder if open_it else None, engine=engine)
+
+    return make

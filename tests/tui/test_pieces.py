@@ -1,0 +1,203 @@
+"""The parts below the screens: wording, curves, what is kept of a job, settings, actions."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+from fishtune.core.errors import SettingsError
+from fishtune.core.events import (
+    CheckpointSaved,
+    Failed,
+    Finished,
+    ItemFailed,
+    Progress,
+    Started,
+    Step,
+    Stopped,
+    Validation,
+)
+from fishtune.tui import wording
+from fishtune.tui.actions import ACTIONS, key_label
+from fishtune.tui.app import Wizard
+from fishtune.tui.follow import LogTail
+from fishtune.tui.run_view import RunView
+from fishtune.tui.screens.project import ProjectScreen
+from fishtune.tui.series import CAPACITY, Series
+from fishtune.tui.settings import load_settings, parse_settings, settings_file
+from fishtune.tui.widgets.folder_suggester import complete_folder
+
+
+def step(number: int, loss: float = 5.0, **values: float) -> Step:
+    return Step(
+        step=number,
+        total_steps=1000,
+        loss=loss,
+        base_loss=loss / 2,
+        semantic_loss=loss / 2,
+        learning_rate=1e-4,
+        clip_passes=number / 10,
+        **values,
+    )
+
+
+# wording
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0.4, "0 s"),
+        (59.6, "1 min 00 s"),
+        (185, "3 min 05 s"),
+        (3840, "1 h 04 min"),
+        (200_000, "2 d 07 h"),
+        (None, "–"),
+    ],
+)
+def test_durations_are_written_in_words(seconds: float | None, text: str) -> None:
+    assert wording.duration(seconds) == text
+
+
+def test_foreign_text_cannot_reach_the_terminal_as_control_sequences() -> None:
+    text = wording.harmless("a\x1b[31mb\x07\x9bc\u202ed\ne")
+    assert text == "a�[31mb��cd e"
+
+
+def test_long_lines_are_cut() -> None:
+    assert len(wording.harmless("x" * 10_000)) == wording.LONGEST_LINE
+
+
+@pytest.mark.parametrize("width", range(1, 9))
+def test_wide_characters_never_exceed_their_room(width: int) -> None:
+    from rich.cells import cell_len
+
+    assert cell_len(wording.fit("가나다라마", width)) <= width
+    assert cell_len(wording.fit_path("/가나/다라마", width)) <= width
+
+
+def test_brackets_survive_as_plain_text() -> None:
+    assert wording.plain("[laugh] [/foo]").plain == "[laugh] [/foo]"
+
+
+# curves
+
+
+def test_a_curve_of_a_million_points_stays_small_and_keeps_its_shape() -> None:
+    series = Series()
+    for x in range(1_000_000):
+        series.add(x, float(x % 2) + x / 1e6)
+    xs, values = series.decimated(120)
+    assert len(xs) <= 120 and xs[-1] == 999_999
+    assert series.points == 1_000_000 and len(series._x) <= CAPACITY
+    assert all(abs(value - (0.5 + x / 1e6)) < 0.02 for x, value in zip(xs, values, strict=True))
+
+
+def test_a_resumed_run_overwrites_the_steps_it_repeats() -> None:
+    series = Series()
+    for x in range(1, 11):
+        series.add(x, 1.0)
+    series.add(6, 3.0)
+    xs, values = series.decimated(100)
+    assert xs == [1, 2, 3, 4, 5, 6] and values[-1] == 3.0
+
+
+def test_smoothing_starts_at_the_first_value() -> None:
+    series = Series()
+    for x, value in enumerate((4.0, 2.0, 2.0, 2.0)):
+        series.add(x, value)
+    _xs, smooth = series.decimated(10, 0.9)
+    assert smooth[0] == 4.0 and 2.0 < smooth[-1] < 4.0
+
+
+# what is kept of a job
+
+
+def test_the_view_of_a_job_follows_its_events() -> None:
+    view = RunView()
+    view.apply(
+        [
+            Started(stage="train"),
+            Progress(task="loading", done=1, total=4, unit="files"),
+            step(1, 8.0),
+            ItemFailed(item="a/b", message="too long"),
+            Validation(step=1, loss=7, base_loss=3, semantic_loss=4, top_5_accuracy=0.2, clip_passes=0.1),
+            CheckpointSaved(step=1, path="x.ckpt"),
+        ]
+    )
+    assert view.share == pytest.approx(0.001)
+    assert view.failed_items == 1 and list(view.checkpoints) == [1]
+    assert view.held_out["loss"].last == 7 and view.end is None
+    view.apply([Stopped(saved="step 1")])
+    assert isinstance(view.end, Stopped)
+    view.apply([Started(stage="train")])
+    assert view.end is None
+
+
+def test_a_hundred_thousand_steps_are_taken_in_well_under_a_second() -> None:
+    view = RunView()
+    events = [step(number) for number in range(1, 100_001)]
+    begun = time.process_time()
+    view.apply(events)
+    assert time.process_time() - begun < 1.0
+    assert view.train["loss"].points == 100_000
+
+
+@pytest.mark.parametrize("end", [Failed(error="X", message="m"), Finished(summary={"a": 1})])
+def test_the_last_event_ends_the_view(end: Failed | Finished) -> None:
+    view = RunView()
+    view.apply([Started(stage="pack"), end])
+    assert view.end == end
+
+
+def test_the_log_is_followed_by_whole_lines_and_from_its_end(tmp_path: Path) -> None:
+    file = tmp_path / "log.txt"
+    file.write_text("x" * 200_000 + "\nsecond last\nlast\n")
+    tail = LogTail(file)
+    assert tail.poll()[-2:] == ["second last", "last"]
+    with file.open("a") as log:
+        log.write("half")
+    assert tail.poll() == []
+    with file.open("a") as log:
+        log.write(" a line\r 50 %\r100 %\n")
+    assert tail.poll() == ["100 %"]
+
+
+# settings and actions
+
+
+def test_settings_name_every_mistake_at_once() -> None:
+    with pytest.raises(SettingsError) as raised:
+        parse_settings({"them": "x", "theme": "pink", "keys": {"quitt": "q", "leave": 3}}, "wizard.toml")
+    message = raised.value.message
+    for part in ("them is not known (did you mean theme?)", "pink", "keys.quitt", "keys.leave"):
+        assert part in message
+
+
+def test_settings_are_read_from_the_configuration_folder() -> None:
+    assert load_settings().theme is None
+    settings_file().parent.mkdir(parents=True)
+    settings_file().write_text('theme = "high-contrast"\n[keys]\nstop_job = "ctrl+x"\n')
+    settings = load_settings()
+    assert settings.theme == "high-contrast" and settings.keys == {"stop_job": "ctrl+x"}
+
+
+def test_every_action_of_the_registry_exists() -> None:
+    for action in ACTIONS:
+        owners = [owner for owner in (ProjectScreen, Wizard) if hasattr(owner, f"action_{action.name}")]
+        assert owners, action.name
+
+
+@pytest.mark.parametrize(
+    ("keys", "label"), [("q,ctrl+q", "q"), ("question_mark,f1", "?"), ("ctrl+r", "Ctrl+R"), ("escape", "Esc")]
+)
+def test_keys_are_shown_as_people_write_them(keys: str, label: str) -> None:
+    assert key_label(keys) == label
+
+
+def test_paths_are_completed_to_folders_only(tmp_path: Path) -> None:
+    (tmp_path / "recordings").mkdir()
+    (tmp_path / "recorder.txt").touch()
+    assert complete_folder(f"{tmp_path}/rec") == f"{tmp_path}/recordings"
+    assert complete_folder(f"{tmp_path}/none") is None

@@ -1,0 +1,33 @@
+"""Completion of paths."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+
+from textual.suggester import Suggester
+
+
+class FolderSuggester(Suggester):
+    """Completes paths with the folders on the disk."""
+
+    def __init__(self) -> None:
+        super().__init__(use_cache=False, case_sensitive=True)
+
+    async def get_suggestion(self, value: str) -> str | None:
+        return await asyncio.to_thread(complete_folder, value)
+
+
+def complete_folder(value: str) -> str | None:
+    """Return `value` completed to the first folder that begins like it, None where there is none."""
+    if not value:
+        return None
+    parent, begun = os.path.split(value)
+    try:
+        with os.scandir(Path(parent or ".").expanduser()) as entries:
+            names = sorted(entry.name for entry in entries if entry.name.startswith(begun) and entry.is_dir())
+    except OSError:
+        return None
+    names = [name for name in names if not name.startswith(".") or begun.startswith(".")]
+    return os.path.join(parent, names[0]) if names and names[0] != begun else None  # noqa: PTH118

@@ -1,0 +1,89 @@
+"""The list of steps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.text import Text
+from textual import events
+from textual.binding import Binding
+from textual.message import Message
+from textual.reactive import reactive
+from textual.widget import Widget
+
+from ...core.jobs.steps import StepState
+from ..catalogue import _
+from ..glyphs import LINES, Glyphs
+from ..look import StepStatus
+from ..wording import fit
+
+
+class StepList(Widget, can_focus=True):
+    """The six steps, each with a mark and a word for its state."""
+
+    DEFAULT_CSS = """
+    StepList { width: 20; height: 100%; background: $surface; padding: 1 0 0 0; }
+    """
+    BINDINGS = [
+        Binding("up", "move(-1)", show=False),
+        Binding("down", "move(1)", show=False),
+        Binding("enter", "run", show=False),
+        Binding("right", "enter_step", show=False),
+    ]
+    current: reactive[int] = reactive(0)
+    steps: reactive[Sequence[StepStatus]] = reactive(())
+
+    class Chosen(Message):
+        """Another step is to be shown."""
+
+        def __init__(self, index: int) -> None:
+            super().__init__()
+            self.index = index
+
+    class Run(Message):
+        """Enter was pressed on a step."""
+
+    class EnterStep(Message):
+        """The focus is to go into the step."""
+
+    def __init__(self, glyphs: Glyphs = LINES, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self._glyphs = glyphs
+
+    def render(self) -> Text:
+        text = Text(no_wrap=True, overflow="crop")
+        width = self.size.width
+        next_step = next((step for step in self.steps if step.state is StepState.READY), None)
+        for index, step in enumerate(self.steps):
+            chosen = index == self.current
+            style = "reverse" if chosen and self.has_focus else "bold" if chosen else ""
+            mark_sign = getattr(self._glyphs, step.state.value)
+            text.append(f" {mark_sign} {index + 1} {_(step.title)}".ljust(width), style=style)
+            text.append("\n")
+            text.append(fit(f"   {step.word}", width) + "\n", style="dim" if not chosen else "")
+            if self.size.height >= 20:
+                text.append("\n")
+        text.append("\n")
+        if next_step is not None:
+            text.append(fit(" " + _("next: {step}").format(step=_(next_step.title)), width))
+        return text
+
+    def action_move(self, by: int) -> None:
+        if self.steps:
+            self.action_choose((self.current + by) % len(self.steps))
+
+    def action_choose(self, index: int) -> None:
+        if index < len(self.steps):
+            self.post_message(self.Chosen(index))
+
+    def action_run(self) -> None:
+        self.post_message(self.Run())
+
+    def action_enter_step(self) -> None:
+        self.post_message(self.EnterStep())
+
+    def on_click(self, event: events.Click) -> None:
+        row = event.y - 1
+        rows_each = 3 if self.size.height >= 20 else 2
+        if 0 <= row < rows_each * len(self.steps):
+            self.action_choose(row // rows_each)
