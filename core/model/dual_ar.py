@@ -2,7 +2,7 @@
 
 `B` batch, `T` columns of a token matrix, `K` codebooks, `N` frames, `D` channels of the slow and `C` of
 the fast transformer, `V` vocabulary, `S` codebook size. Training and generation use the same methods:
-`embed`, the blocks, `token_logits`, `fast_input`, `fast_embed`. Arithmetic and state-dict names: formats.md
+`embed`, the blocks, `token_logits`, `fast_input`, `codebook_logits`. Arithmetic and state-dict names: formats.md
 section 2.
 """
 
@@ -163,19 +163,19 @@ class DualAR(nn.Module):
         """Return the logits `(…, S)` of a code from fast hidden states `(…, C)`."""
         return cast(Tensor, self.fast_output(self.fast_norm(hidden)))
 
-    def fast_logits(self, fast_input_ND: Tensor, codes_NK: Tensor) -> Tensor:
+    def fast_logits(self, fast_input_NC: Tensor, codes_NK: Tensor) -> Tensor:
         """Return the logits `(N, K, S)` of all codes of N frames, each given the codes before it.
 
         Args:
-            fast_input_ND: `fast_input` of the columns that predict the frames, `(N, C)`.
+            fast_input_NC: `fast_input` of the columns that predict the frames, `(N, C)`.
             codes_NK: the frames' codes; the last is only predicted, never read.
         """
-        return self.codebook_logits(self.fast_hidden(fast_input_ND, codes_NK))
+        return self.codebook_logits(self.fast_hidden(fast_input_NC, codes_NK))
 
-    def fast_hidden(self, fast_input_ND: Tensor, codes_NK: Tensor) -> Tensor:
+    def fast_hidden(self, fast_input_NC: Tensor, codes_NK: Tensor) -> Tensor:
         """Return the fast hidden states `(N, K, C)` behind `fast_logits`, before the final norm."""
         earlier_NKC = self.fast_embeddings(codes_NK[:, :-1])
-        x_NKC = torch.cat([fast_input_ND[:, None].type_as(earlier_NKC), earlier_NKC], dim=1)
+        x_NKC = torch.cat([fast_input_NC[:, None].type_as(earlier_NKC), earlier_NKC], dim=1)
         return self._run(self.fast_layers, x_NKC, self.fast_rotary[: x_NKC.shape[1]], None, 0)
 
     def _run(

@@ -105,10 +105,6 @@ class Tokenizer:
         """Return the ids of `text`; special tokens written inside it are recognised."""
         return self._encoding.encode(text, allowed_special="all")
 
-    def decode(self, ids: list[int]) -> str:
-        """Return the text of `ids`."""
-        return self._encoding.decode(ids)
-
     def token_id(self, token: str) -> int:
         """Return the id of a special token.
 
