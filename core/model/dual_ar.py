@@ -2,8 +2,8 @@
 
 `B` batch, `T` columns of a token matrix, `K` codebooks, `N` frames, `D` channels of the slow and `C` of
 the fast transformer, `V` vocabulary, `S` codebook size. Training and generation use the same methods:
-`embed`, the blocks, `token_logits`, `fast_input`, `codebook_logits`. Arithmetic and state-dict names: formats.md
-section 2.
+`embed`, the blocks, `token_logits`, `fast_input`, `codebook_logits`. Arithmetic and state-dict names:
+formats.md section 2.
 """
 
 from __future__ import annotations
