@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 import time
-from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -58,19 +57,22 @@ def jobs(
         out.print("No jobs here. Start one with: fishtune start STAGE … (jobs of other projects: --all)")
         return
     table = Table(box=None, pad_edge=False)
-    for heading in ("job", "project", "state", "done", "began", "took"):
-        table.add_column(heading, justify="right" if heading in ("done", "took") else "left", no_wrap=True)
+    # The id begins with date and time; it must stay whole, because the other commands take it.
+    table.add_column("job", no_wrap=True, min_width=max(len(job.id) for job in found))
+    table.add_column("state", no_wrap=True)
+    table.add_column("done", no_wrap=True, justify="right")
+    table.add_column("took", no_wrap=True, justify="right")
+    table.add_column("project", overflow="fold")
     lost = []
     for job in found:
         state = job.state()
         lost += [job] if state is JobState.LOST else []
         table.add_row(
             Text(job.id),
-            Text(job.record.project),
             Text(_state_words(job, state), style=_STYLES.get(state, "")),
             _share(job),
-            datetime.fromtimestamp(job.record.created).strftime("%Y-%m-%d %H:%M"),
             format_duration(_seconds(job, state)),
+            Text(job.record.project),
         )
     out.print(table, soft_wrap=False)
     for job in lost[-3:]:
