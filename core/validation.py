@@ -52,6 +52,8 @@ def _describe(model: type[BaseModel], item: Any) -> str:
         return f"{path} is missing"
     message = item["msg"].removeprefix("Value error, ")
     message = message[0].lower() + message[1:]
+    if not path:  # a fault of the table as a whole: fields that do not fit together
+        return message
     shown = repr(item["input"])
     shown = shown if len(shown) <= 60 else shown[:57] + "…"
     return f"{path}: {message} (it is {shown})"
