@@ -38,8 +38,9 @@ from fishtune.core.pack import run as pack
 from fishtune.core.project import Project
 from fishtune.core.recent import recent_projects, remember_project
 from fishtune.core.settings import MergeSettings
-from fishtune.core.stages import StageName
+from fishtune.core.stages import STAGES, StageName, load_attribute
 from fishtune.core.training.selection import Candidate, recommend
+from fishtune.core.validation import Table
 
 COMMAND = [sys.executable, "-P", "-m", "fishtune.core.cli"]
 
@@ -347,6 +348,14 @@ def test_every_exception_becomes_a_message_and_a_hint() -> None:
         assert type(explained) is kind
         assert part in explained.message
         assert explained.hint
+
+
+def test_every_stage_names_a_settings_model_an_engine_and_a_field_that_exist() -> None:
+    for stage in STAGES.values():
+        model = stage.settings_model()
+        assert issubclass(model, Table)
+        assert callable(load_attribute(stage.engine))
+        assert not stage.writes or stage.writes in model.model_fields
 
 
 def _benchmark() -> ModuleType:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ..errors import JobError
 from ..recent import recent_projects
+from ..stages import StageName
 from .record import Job, JobState, Place, list_jobs
 
 
@@ -33,6 +34,9 @@ def jobs_of(places: Iterable[Place]) -> list[Job]:
 def newest_job(jobs: Iterable[Job]) -> Job:
     """Return the newest job that runs, or the newest of all where none does.
 
+    A chain that runs comes before the job of its present step: it shows that step's events too, and
+    stopping it stops both.
+
     Raises:
         JobError: there is none.
     """
@@ -40,7 +44,8 @@ def newest_job(jobs: Iterable[Job]) -> Job:
     if not ordered:
         raise JobError("There is no job here.", "See jobs of other projects with: fishtune jobs --all")
     active = [job for job in ordered if job.state() in (JobState.RUNNING, JobState.STARTING)]
-    return (active or ordered)[-1]
+    chains = [job for job in active if job.record.stage == StageName.RUN]
+    return (chains or active or ordered)[-1]
 
 
 def job_named(text: str, jobs: Iterable[Job]) -> Job:

@@ -14,6 +14,7 @@ import socket
 import subprocess
 import time
 from enum import StrEnum
+from functools import lru_cache
 from pathlib import Path
 
 import psutil
@@ -184,6 +185,7 @@ def memory_kills() -> int | None:
     return None
 
 
+@lru_cache(maxsize=256)  # a display asks every second, and what ended a process does not change
 def kernel_killed_for_memory(pid: int) -> bool:
     """Return whether the kernel's log says that it ended `pid` for want of memory.
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import platform
+import shutil
 import sys
 import time
 from datetime import UTC, datetime
@@ -213,7 +214,11 @@ def create_job(
                 resumed_from=resumed_from,
             ),
         )
-        job.write()
+        try:
+            job.write()
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
     return job
 
 

@@ -29,8 +29,10 @@ def main(arguments: list[str]) -> int:
         paths = lock_paths(place, stage, settings)
         locks = [Lock.adopt(path, int(number)) for path, number in zip(paths, arguments[1:], strict=True)]
         run_job(job, locks, redirect=False)
-    except (FishtuneError, StopRequested):
-        return 1  # said by the last event; the traceback is in the log
+    except (FishtuneError, StopRequested) as error:
+        if job.outcome() is None:  # it did not even come to its first event
+            print(error, file=sys.stderr)  # noqa: T201 - standard error is the job's log
+        return 1
     return 0
 
 
