@@ -94,8 +94,13 @@ def run(settings: ExtractSettings, reporter: Reporter) -> ExtractResult:
     utterances, unusable = _find(settings)
     # By position among all recordings, done or not, so that every rank sees the same division.
     mine = utterances[ranks.rank :: ranks.count]
+    if ranks.count > 1:
+        reporter.log(f"Rank {ranks.rank} of {ranks.count} takes {len(mine)} of {len(utterances)} recordings.")
     share = _Share(settings, config, device, reporter)
     results = ranks.gather(share.run(mine, unusable if ranks.is_first else []))
+    for other in results[1:]:  # only the first rank's events are kept
+        for failed in other.failed:
+            reporter.emit(ItemFailed(item=failed.clip, message=failed.message, hint=failed.hint))
     result = _joined(results)
     if len(results) == ranks.count and len(result.failed) == result.clips:
         raise DataError(

@@ -118,6 +118,9 @@ def test_two_ranks_under_torchrun_share_the_clips_and_the_first_reports_all(
     summary = json.loads(finished.stdout)
     assert (summary["clips"], summary["encoded"], summary["already_done"]) == (CLIPS + 2, CLIPS, 0)
     assert [failed["clip"] for failed in summary["failed"]] == ["화자 1/98", "화자 1/99"]
+    (events,) = Path(os.environ["XDG_STATE_HOME"]).rglob("events.jsonl")
+    kinds = [json.loads(line)["kind"] for line in events.read_bytes().splitlines()]
+    assert kinds.count("item_failed") == 2 and kinds.count("finished") == 1
     for name in ("98", "99"):
         (data / f"화자 1/{name}.wav").unlink()
     finish(data, template)
