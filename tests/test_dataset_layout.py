@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -88,6 +89,14 @@ def test_excluded_clips_vanish_with_their_problems_and_unknown_ones_are_reported
     assert [clip.key for clip in result.clips] == ["S/b"]
     assert [problem.code for problem in result.problems] == [Code.EXCLUDED_UNKNOWN]
     assert "'S/typo'" in result.problems[0].what
+
+
+def test_a_transcript_under_another_extension_or_unicode_form_is_pointed_out(tmp_path: Path) -> None:
+    make(tmp_path, "S/a.wav", "S/a.txt", "S/" + unicodedata.normalize("NFD", "안녕") + ".wav", "S/안녕.lab")
+    hints = [p.what_to_do for p in scan(tmp_path).problems if p.code is Code.TEXT_MISSING]
+    assert "If a.txt is meant: --text-extension .txt" in hints[0]
+    assert "안녕.lab looks alike but is spelt in another Unicode form" in hints[1]
+    assert codes_of(tmp_path, text_extension=".txt").get(Code.TEXT_MISSING) != [tmp_path / "S/a.wav"]
 
 
 def test_names_that_are_no_text_are_reported_and_not_used(tmp_path: Path) -> None:

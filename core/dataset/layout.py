@@ -6,6 +6,7 @@ Only names are looked at here; nothing is opened. One folder level, as the docum
 from __future__ import annotations
 
 import os
+import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ AUDIO_EXTENSIONS = (".mp3", ".wav", ".flac")
 TEXT_EXTENSION = ".lab"
 CODES_EXTENSION = ".npy"
 SHARD_EXTENSION = ".protos"
+_OTHER_TEXT = (".txt", TEXT_EXTENSION)
 # Recordings that people have and that must be converted first.
 _FOREIGN_AUDIO = (".m4a", ".aac", ".ogg", ".opus", ".wma", ".aif", ".aiff", ".mp4", ".webm")
 
@@ -203,6 +205,7 @@ def _scan_speaker(folder: Path, text_extension: str, excluded: set[str]) -> tupl
     problems: list[Finding] = []
     audio: dict[str, list[Path]] = defaultdict(list)
     texts: dict[str, Path] = {}
+    other_texts: dict[str, Path] = {}
     codes: dict[str, Path] = {}
     nested = 0
     try:
@@ -240,6 +243,8 @@ def _scan_speaker(folder: Path, text_extension: str, excluded: set[str]) -> tupl
             texts[entry.name.removesuffix(text_extension)] = path
         elif extension == CODES_EXTENSION:
             codes[path.stem] = path
+        elif extension in _OTHER_TEXT:
+            other_texts[path.stem] = path
         elif extension in _FOREIGN_AUDIO:
             problems.append(
                 error(
@@ -262,9 +267,18 @@ def _scan_speaker(folder: Path, text_extension: str, excluded: set[str]) -> tupl
         Clip(folder.name, name, tuple(audio.get(name, ())), texts.get(name), codes.get(name))
         for name in sorted(audio.keys() | texts.keys() | codes.keys())
     ]
+    # macOS takes Korean syllables and accents apart; such names look alike and are not.
+    alike = {unicodedata.normalize("NFC", name): path for name, path in texts.items()}
     for clip in clips:
-        if clip.key not in excluded:
-            problems += _incomplete(clip, folder, text_extension)
+        if clip.key in excluded:
+            continue
+        about_text = f"Write what is said into {folder / clip.name}{text_extension}."
+        if clip.name in other_texts:
+            other = other_texts[clip.name]
+            about_text = f"If {other.name} is meant: --text-extension {other.suffix}, or rename it."
+        elif (path := alike.get(unicodedata.normalize("NFC", clip.name))) is not None:
+            about_text = f"{path.name} looks alike but is spelt in another Unicode form: rename one of them."
+        problems += _incomplete(clip, about_text)
     return clips, problems
 
 
@@ -276,7 +290,7 @@ def _has_audio(folder: Path) -> bool:
         return False
 
 
-def _incomplete(clip: Clip, folder: Path, text_extension: str) -> list[Finding]:
+def _incomplete(clip: Clip, about_text: str) -> list[Finding]:
     problems: list[Finding] = []
     if len(clip.audio) > 1:
         names = " and ".join(path.name for path in clip.audio)
@@ -289,15 +303,8 @@ def _incomplete(clip: Clip, folder: Path, text_extension: str) -> list[Finding]:
             )
         )
     if clip.text is None:
-        path = clip.audio[0] if clip.audio else clip.codes or folder
-        problems.append(
-            error(
-                Code.TEXT_MISSING,
-                path,
-                f"{path.name} has no transcript.",
-                f"Write what is said into {folder / (clip.name + text_extension)}, or remove the recording.",
-            )
-        )
+        (path, *_) = (*clip.audio, clip.codes)
+        problems.append(error(Code.TEXT_MISSING, path, f"{path.name} has no transcript.", about_text))
     elif not clip.audio and clip.codes is None:
         problems.append(
             error(
