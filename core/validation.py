@@ -50,7 +50,7 @@ def _describe(model: type[BaseModel], item: Any) -> str:
         return f"{path} is not a known key{meant}; valid are {', '.join(valid)}"
     if item["type"] == "missing":
         return f"{path} is missing"
-    message = item["msg"].removeprefix("Value error, ")
+    message: str = item["msg"].removeprefix("Value error, ")
     message = message[0].lower() + message[1:]
     if not path:  # a fault of the table as a whole: fields that do not fit together
         return message
