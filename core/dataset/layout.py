@@ -276,8 +276,8 @@ def _scan_speaker(folder: Path, text_extension: str, excluded: set[str]) -> tupl
         if clip.name in other_texts:
             other = other_texts[clip.name]
             about_text = f"If {other.name} is meant: --text-extension {other.suffix}, or rename it."
-        elif (path := alike.get(unicodedata.normalize("NFC", clip.name))) is not None:
-            about_text = f"{path.name} looks alike but is spelt in another Unicode form: rename one of them."
+        elif (twin := alike.get(unicodedata.normalize("NFC", clip.name))) is not None:
+            about_text = f"{twin.name} looks alike but is spelt in another Unicode form: rename one of them."
         problems += _incomplete(clip, about_text)
     return clips, problems
 
