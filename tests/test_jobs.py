@@ -356,7 +356,9 @@ def test_a_lock_dies_with_its_process_and_is_not_kept_by_forked_workers(tmp_path
             "-c",
             "import os, sys, time\nfrom pathlib import Path\nfrom fishtune.core.jobs.locks import Lock\n"
             "lock = Lock.acquire(Path(sys.argv[1])); lock.name_holder('me')\n"
-            "child = os.fork()\nif child == 0: time.sleep(600)\nprint(child, flush=True)\ntime.sleep(600)",
+            "reading, writing = os.pipe(); child = os.fork()\n"
+            "if child == 0: os.write(writing, b'x'); time.sleep(600)\n"
+            "os.read(reading, 1); print(child, flush=True); time.sleep(600)",
             str(path),
         ],
         stdout=subprocess.PIPE,

@@ -9,9 +9,10 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TextIO
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -34,6 +35,9 @@ from ..units import format_amount, format_duration
 
 _PLAIN_SECONDS = 10.0
 """Between two lines of progress where there is no terminal."""
+_NAME, _BAR = 28, 24
+_GAPS = 5
+"""Cells of the spinner and of the spaces between columns."""
 
 
 @contextlib.contextmanager
@@ -76,23 +80,36 @@ def _copy_of_stderr() -> Iterator[TextIO]:
             stream.close()
 
 
+def _shortened(name: str) -> str:
+    text = Text(name)
+    text.truncate(_NAME, overflow="ellipsis")
+    return text.plain
+
+
+def _amount(task: Task) -> str:
+    if not task.fields["unit"] and task.total is None:
+        return ""
+    return format_amount(task.completed, task.total, task.fields["unit"])
+
+
 class _Amount(ProgressColumn):
     def render(self, task: Task) -> Text:
-        if not task.fields["unit"] and task.total is None:
-            return Text("")
-        return Text(format_amount(task.completed, task.total, task.fields["unit"]), style="cyan")
+        return Text(_amount(task), style="cyan")
 
 
 class _Detail(ProgressColumn):
+    """Time to go, then what a stage adds: file names and transcripts, cut at the terminal's edge."""
+
+    def __init__(self, room: Callable[[], int]) -> None:
+        super().__init__(Column(no_wrap=True))
+        self._room = room
+
     def render(self, task: Task) -> Text:
         eta = task.fields["eta"]
         left = f"{format_duration(eta)} to go" if eta is not None and not task.finished else ""
-        return Text("  ".join(part for part in (task.fields["detail"], left) if part), style="dim")
-
-
-def _one_line() -> Column:
-    # Details are file names and transcripts: cut at the terminal's edge, never spread over several lines.
-    return Column(no_wrap=True, overflow="ellipsis")
+        text = Text("  ".join(part for part in (left, task.fields["detail"]) if part), style="dim")
+        text.truncate(self._room(), overflow="ellipsis")
+        return text
 
 
 class _TerminalDisplay:
@@ -102,10 +119,10 @@ class _TerminalDisplay:
         self._console = console
         self._bars = Bars(
             SpinnerColumn(),
-            TextColumn("{task.description}", markup=False, table_column=_one_line()),
-            BarColumn(bar_width=24),
-            _Amount(table_column=Column(no_wrap=True)),
-            _Detail(table_column=_one_line()),
+            TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True)),
+            BarColumn(bar_width=_BAR),
+            _Amount(Column(no_wrap=True)),
+            _Detail(self._room),
             console=console,
             refresh_per_second=4,
             redirect_stdout=False,
@@ -113,6 +130,12 @@ class _TerminalDisplay:
         )
         self._tasks: dict[str, TaskID] = {}
         self._bars.start()
+
+    def _room(self) -> int:
+        """Return how many cells are left for details beside the other columns."""
+        taken = [(cell_len(task.description), cell_len(_amount(task))) for task in self._bars.tasks]
+        names, amounts = (max(widths, default=0) for widths in zip(*taken, strict=True))
+        return max(self._console.width - names - _BAR - amounts - _GAPS, 0)
 
     def __call__(self, event: Event) -> None:
         match event:
@@ -138,7 +161,9 @@ class _TerminalDisplay:
         self, task: str, done: float, total: float | None, *, unit: str, eta: float | None, detail: str
     ) -> None:
         if task not in self._tasks:
-            self._tasks[task] = self._bars.add_task(task, total=total, unit=unit, eta=eta, detail=detail)
+            self._tasks[task] = self._bars.add_task(
+                _shortened(task), total=total, unit=unit, eta=eta, detail=detail
+            )
         self._bars.update(self._tasks[task], completed=done, total=total, unit=unit, eta=eta, detail=detail)
 
     def close(self) -> None:

@@ -28,7 +28,7 @@ from .writer import EventWriter
 WORKER_COMMAND = [sys.executable, "-P", "-m", "fishtune.core.jobs.worker"]
 _START_SECONDS = 30.0
 _POLL_SECONDS = 0.02
-_END_SECONDS = 1.2
+_END_SECONDS = 1.0
 """How long a job may take to end itself after the second signal before it is killed."""
 
 
