@@ -13,6 +13,7 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -152,8 +153,12 @@ def _work(
     write_bytes(journal, b"".join(_line(entry) for entry in known.values()))
     meter = ProgressMeter(reporter, "normalising", len(pending), "files")
     make = partial(_make, loudness_target=settings.loudness, peak_limit=settings.peak)
-    with storage_errors(journal), journal.open("ab", buffering=0) as log:
-        for done in ordered_map(make, pending, settings.num_workers, _CHUNK):
+    with (
+        storage_errors(journal),
+        journal.open("ab", buffering=0) as log,
+        closing(ordered_map(make, pending, settings.num_workers, _CHUNK)) as results,
+    ):
+        for done in results:
             meter.advance()
             if done.entry is not None:
                 log.write(_line(done.entry))

@@ -7,6 +7,7 @@ clip is either packed or listed with the reason why not.
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -105,26 +106,31 @@ def _write(
     read = partial(_read_clip, excluded=frozenset(settings.exclude))
     packed: list[_Packed] = []
     dropped: list[Dropped] = []
-    for item in ordered_map(read, clips, settings.num_workers, _CHUNK):
-        reporter.check_stop(_NOTHING_CHANGED)
-        meter.advance()
-        loss = item.dropped
-        if loss is None and packed and item.codebooks != packed[0].codebooks:
-            loss = _drop(
-                item.clip,
-                DropReason.OTHER_CODEC,
-                f"{item.clip.codes} has {item.codebooks} codebooks, those before it {packed[0].codebooks}.",
-                "Extract all recordings with the same codec: fishtune extract --overwrite",
-            )
-        if loss is None:
-            writer.add(item.clip.speaker, item.content)
-            packed.append(replace(item, content=b""))
-            continue
-        dropped.append(loss)
-        if loss.reason is not DropReason.EXCLUDED:
-            reporter.emit(ItemFailed(item=loss.clip, message=loss.what, hint=loss.what_to_do))
+    with closing(ordered_map(read, clips, settings.num_workers, _CHUNK)) as results:
+        for item in results:
+            reporter.check_stop(_NOTHING_CHANGED)
+            meter.advance()
+            loss = item.dropped
+            if loss is None and packed and item.codebooks != packed[0].codebooks:
+                loss = _other_codec(item, packed[0].codebooks)
+            if loss is None:
+                writer.add(item.clip.speaker, item.content)
+                packed.append(replace(item, content=b""))
+                continue
+            dropped.append(loss)
+            if loss.reason is not DropReason.EXCLUDED:
+                reporter.emit(ItemFailed(item=loss.clip, message=loss.what, hint=loss.what_to_do))
     _refuse_unusable(settings, packed, dropped)
     return packed, dropped
+
+
+def _other_codec(item: _Packed, codebooks: int) -> Dropped:
+    return _drop(
+        item.clip,
+        DropReason.OTHER_CODEC,
+        f"{item.clip.codes} has {item.codebooks} codebooks, those before it {codebooks}.",
+        "Extract all recordings with the same codec: fishtune extract --overwrite",
+    )
 
 
 def _refuse_unusable(settings: PackSettings, packed: list[_Packed], dropped: list[Dropped]) -> None:

@@ -10,6 +10,7 @@ import contextlib
 import hashlib
 import math
 from collections import defaultdict
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
@@ -121,11 +122,12 @@ def run(settings: ValidateSettings, reporter: Reporter) -> ValidationReport:
     meter = ProgressMeter(reporter, "checking", len(found.clips), "clips")
     checked: list[_Checked] = []
     findings = list(found.problems)
-    for item in ordered_map(_check, found.clips, settings.num_workers, _CHUNK):
-        reporter.check_stop()
-        meter.advance()
-        findings += item.findings
-        checked.append(item)
+    with closing(ordered_map(_check, found.clips, settings.num_workers, _CHUNK)) as results:
+        for item in results:
+            reporter.check_stop()
+            meter.advance()
+            findings += item.findings
+            checked.append(item)
     readable = [item for item in checked if item.seconds]
     findings += _same_audio(readable) + _spread(settings.data, readable) + _reading_speed(readable)
     findings += _amount(settings.data, readable)

@@ -8,7 +8,7 @@ import os
 import signal
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.connection import wait
@@ -29,12 +29,13 @@ def worker_count(wanted: int) -> int:
 
 def ordered_map(
     function: Callable[[Item], Result], items: Sequence[Item], workers: int, chunk: int
-) -> Iterator[Result]:
+) -> Generator[Result]:
     """Yield `function(item)` for every item, in order.
 
     The result does not depend on the number of workers. With one worker, or too few items to keep two
     busy, everything happens in this process. Only a few chunks are under way at a time, so memory does
-    not grow with the number of items. Closing the generator abandons what has not begun.
+    not grow with the number of items. Close the generator if you leave it early (`contextlib.closing`):
+    it abandons what has not begun and ends the workers.
 
     Args:
         function: importable by name; its exceptions are raised here.

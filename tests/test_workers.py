@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import closing
 
 import psutil
 import pytest
@@ -32,6 +33,15 @@ def test_a_killed_worker_is_one_sentence() -> None:
     with pytest.raises(FishtuneError, match="A worker process was killed") as caught:
         list(ordered_map(os._exit, [1, 1], 2, 1))
     assert "--num-workers 1" in caught.value.hint
+
+
+def test_leaving_early_ends_the_workers() -> None:
+    before = set(psutil.Process().children(recursive=True))
+    with closing(ordered_map(int, ["1"] * 1000, 2, 1)) as results:
+        assert next(results) == 1
+        assert len(set(psutil.Process().children(recursive=True)) - before) >= 2
+    _, alive = psutil.wait_procs(set(psutil.Process().children(recursive=True)) - before, timeout=0)
+    assert all("resource_tracker" in " ".join(process.cmdline()) for process in alive)
 
 
 PARENT = """
