@@ -11,9 +11,11 @@ from typing import Final, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from ..codec.config import CodecConfig
 from ..model.config import DualARConfig
 from ..presets import LoraPreset
 from ..settings import TrainOptions
+from .encoding import EncodingPlan, replay_encoding
 from .ledger import Ledger, Part
 from .step import TrainingPlan, replay_training
 
@@ -106,6 +108,11 @@ def training_plan(
 def training_memory(config: DualARConfig, plan: TrainingPlan) -> MemoryEstimate:
     """Return what training needs at its peak."""
     return _estimate(replay_training(config, plan))
+
+
+def extraction_memory(config: CodecConfig, plan: EncodingPlan) -> MemoryEstimate:
+    """Return what encoding a batch needs at its peak."""
+    return _estimate(replay_encoding(config, plan))
 
 
 def _estimate(ledger: Ledger) -> MemoryEstimate:
