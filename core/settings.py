@@ -226,7 +226,7 @@ class SynthSettings(Table):
     temperature: float = Field(default=0.8, gt=0)
     top_p: float = Field(default=0.8, gt=0, le=1)
     repetition_penalty: float = Field(default=1.1, ge=1)
-    seed: int | None = None
+    seed: int | None = Field(default=None, ge=0)
     config_name: str = "modded_dac_vq"
     device: Device = "auto"
 

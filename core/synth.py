@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import time
 from pathlib import Path
 
@@ -40,6 +41,8 @@ class SynthResult(BaseModel):
     """Whether the model ended by itself, before the limit."""
     frames_per_second: float
     """Speed of generation."""
+    seed: int | None
+    """The `--seed` that repeats this recording; None where nothing was drawn."""
     device: str
 
 
@@ -66,7 +69,8 @@ def run(settings: SynthSettings, reporter: Reporter) -> SynthResult:
     references = _references(settings, config, shape, device)
     prompt = torch.from_numpy(inference_prompt(tokenizer, references, settings.text, config.num_codebooks))
 
-    generation, speed = _generate(settings, prompt, tokenizer, device, shape, reporter)
+    seed = secrets.randbelow(1 << 31) if settings.seed is None else settings.seed
+    generation, speed = _generate(settings, seed, prompt, tokenizer, device, shape, reporter)
     frames = generation.codes.shape[1]
     seconds = frames / shape.frame_rate
     if frames == 0:
@@ -92,6 +96,7 @@ def run(settings: SynthSettings, reporter: Reporter) -> SynthResult:
         seconds=seconds,
         ended=generation.ended,
         frames_per_second=speed,
+        seed=None if settings.greedy else seed,
         device=str(device),
     )
 
@@ -156,6 +161,7 @@ def _transcript_beside(file: Path) -> str:
 
 def _generate(
     settings: SynthSettings,
+    seed: int,
     prompt: torch.Tensor,
     tokenizer: Tokenizer,
     device: torch.device,
@@ -177,7 +183,7 @@ def _generate(
         temperature=settings.temperature,
         top_p=settings.top_p,
         repetition_penalty=settings.repetition_penalty,
-        seed=settings.seed,
+        seed=seed,
     )
     began = time.monotonic()
     generation = generate(

@@ -63,7 +63,7 @@ def test_the_command_gives_the_references_codes_and_a_recording(
     info = soundfile.info("x.wav")
     assert (info.samplerate, info.channels, info.frames) == (44100, 1, 24 * 2048)
     summary = json.loads(capsys.readouterr().out)
-    assert (summary["frames"], summary["ended"]) == (24, False)
+    assert (summary["frames"], summary["ended"], summary["seed"]) == (24, False, None)
 
 
 def test_a_reference_recording_is_the_same_as_its_codes(golden: Path, tmp_path: Path) -> None:
@@ -77,6 +77,14 @@ def test_a_reference_recording_is_the_same_as_its_codes(golden: Path, tmp_path: 
         golden, tmp_path, ref_codes=tmp_path / "codes.npy", ref_text="hello", codes_out=tmp_path / "2.npy"
     )
     np.testing.assert_array_equal(np.load(tmp_path / "1.npy"), np.load(tmp_path / "2.npy"))
+
+
+def test_a_drawn_recording_names_the_seed_that_repeats_it(golden: Path, tmp_path: Path) -> None:
+    first = synthesise(golden, tmp_path, seed=None, codes_out=tmp_path / "1.npy")
+    again = synthesise(golden, tmp_path, seed=first.seed, codes_out=tmp_path / "2.npy")
+    other = synthesise(golden, tmp_path, seed=None, codes_out=tmp_path / "3.npy")
+    np.testing.assert_array_equal(np.load(tmp_path / "1.npy"), np.load(tmp_path / "2.npy"))
+    assert again.seed == first.seed != other.seed
 
 
 def test_the_transcript_beside_a_reference_counts_unless_one_is_given(

@@ -76,9 +76,10 @@ def synth(
     summary = run_stage("synth", settings, json=json)
     if summary is None or json:
         return
+    repeat = "" if summary["seed"] is None else f", seed {summary['seed']}"
     output.print(
         f"Wrote {summary['out']}: {summary['seconds']:.1f} s ({summary['frames']} frames, "
-        f"{summary['frames_per_second']:.1f} a second on {summary['device']})"
+        f"{summary['frames_per_second']:.1f} a second on {summary['device']}{repeat})"
     )
     if summary["codes_out"]:
         output.print(f"Codes: {summary['codes_out']}")

@@ -32,8 +32,8 @@ class Sampling:
     """Draw from the smallest set of most probable entries that reaches this probability."""
     repetition_penalty: float = 1.1
     """Divides (negative: multiplies) the logits of what the same row had in the last 16 frames."""
-    seed: int | None = None
-    """None = another one each time."""
+    seed: int = 0
+    """The same seed draws the same codes on the same kind of device."""
 
 
 @dataclass(frozen=True)
@@ -105,11 +105,7 @@ class _Generator:
         self._sampling = sampling
         self._residual_size = min(residual_codebook_size, model.config.codebook_size)
         self._device = model.norm.weight.device
-        self._random = torch.Generator(self._device)
-        if sampling.seed is None:
-            self._random.seed()
-        else:
-            self._random.manual_seed(sampling.seed)
+        self._random = torch.Generator(self._device).manual_seed(sampling.seed)
         self._fast_caches = self._caches(model.config.fast, model.config.num_codebooks)
 
     def _caches(self, config: TransformerConfig, length: int) -> list[KeyValueCache]:
