@@ -7,7 +7,9 @@ It takes the place of `synth` in the process that calls `register`. As `fishtune
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -17,13 +19,15 @@ from typing import Annotated, Literal
 import typer
 from fishtune.core.errors import DataError
 from fishtune.core.events import ProgressMeter, Reporter
-from fishtune.core.files import write_text
+from fishtune.core.files import sweep_temporary, write_text
 from fishtune.core.jobs import start, worker
 from fishtune.core.stages import STAGES, Stage, StageName
 from fishtune.core.validation import Table
 from pydantic import BaseModel
 
-Way = Literal["work", "fail", "bug", "deaf", "deaf-native", "crash"]
+Way = Literal[
+    "work", "fail", "bug", "no-memory", "no-driver", "no-space", "no-folder", "deaf", "deaf-native", "crash"
+]
 
 
 class CountSettings(Table):
@@ -46,6 +50,7 @@ def run(settings: CountSettings, reporter: Reporter) -> CountResult:
     print("a line that a library printed")
     meter = ProgressMeter(reporter, "counting", settings.items, "clips", frequency=1000)
     written = 0
+    sweep_temporary(settings.folder)
     for item in range(settings.items):
         target = settings.folder / f"{item:04}.txt"
         if not target.exists():
@@ -64,6 +69,17 @@ def _misbehave(settings: CountSettings) -> None:
             raise DataError("The clip x.wav is silent.", "Record it again.")
         case "bug":
             raise ZeroDivisionError("division by zero")
+        case "no-memory":
+            import torch
+
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nSee the manual.")
+        case "no-driver":
+            raise RuntimeError("Found no NVIDIA driver on your system.")
+        case "no-space":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/data/x.npy")
+        case "no-folder":
+            shutil.rmtree(settings.folder)
+            (settings.folder / "next.txt").open("w")
         case "deaf":
             child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
             write_text(settings.folder / "child", str(child.pid))

@@ -70,7 +70,7 @@ def _over(job: Job) -> JobState:
 
 
 def _written(tmp_path: Path) -> list[str]:
-    return sorted(path.name for path in (tmp_path / "out").glob("*.txt"))
+    return sorted(path.name for path in (tmp_path / "out").glob("[0-9]*.txt"))
 
 
 def test_a_started_stage_runs_in_its_own_session_and_finishes(tmp_path: Path, place: Place) -> None:
@@ -230,6 +230,39 @@ def test_a_failure_has_message_and_hint_and_the_log_has_the_traceback(tmp_path: 
         "The clip x.wav is silent.",
         "Record it again.",
     )
+    assert "Traceback (most recent call last)" in job.log_path.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("way", "error", "message", "hint"),
+    [
+        (
+            "no-memory",
+            "DeviceMemoryError",
+            "The device ran out of memory: CUDA out of memory.",
+            "--batch-tokens",
+        ),
+        ("no-driver", "DeviceError", "The GPU cannot be used: Found no NVIDIA driver", "fishtune doctor"),
+        (
+            "no-space",
+            "StorageError",
+            "The disk is full: /data/x.npy could not be written.",
+            "Free some space",
+        ),
+        ("no-folder", "StorageError", "A file or folder is gone: ", "still mounted"),
+    ],
+)
+def test_trouble_with_the_machine_ends_in_one_typed_failure(
+    tmp_path: Path, place: Place, way: Way, error: str, message: str, hint: str
+) -> None:
+    job = start_job(STAGE, _settings(tmp_path, way=way), place)
+    assert _over(job) is JobState.FAILED
+    *others, outcome = read_events(job.events_path)
+    assert isinstance(outcome, Failed)
+    assert not any(isinstance(event, Failed | Finished | Stopped) for event in others)
+    assert outcome.error == error
+    assert outcome.message.startswith(message)
+    assert hint in outcome.hint
     assert "Traceback (most recent call last)" in job.log_path.read_text(encoding="utf-8")
 
 

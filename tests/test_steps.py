@@ -368,9 +368,7 @@ def _benchmark() -> ModuleType:
     return module
 
 
-def test_extraction_and_packing_killed_six_times_end_with_the_files_of_an_undisturbed_run(
-    tmp_path: Path,
-) -> None:
+def test_killed_six_times_extraction_and_packing_make_the_files_of_an_undisturbed_run(tmp_path: Path) -> None:
     kills = _benchmark()
     inputs = tmp_path / "inputs"
     kills.write_inputs(inputs, speakers=2, clips=3)
