@@ -382,10 +382,10 @@ def test_a_rising_held_out_loss_is_reported_and_may_end_the_run(
     plain = module.TrainingModule.evaluate
     factor = 1.0
 
-    def rising(self: Any, batches: Any) -> torch.Tensor:
+    def rising(self: Any, plans: Any, source: Any) -> torch.Tensor:
         nonlocal factor
         factor *= 1.1
-        sums = plain(self, batches)
+        sums = plain(self, plans, source)
         sums[:2] *= factor
         return sums
 

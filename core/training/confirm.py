@@ -24,6 +24,10 @@ STEPS = 2
 class PeakMeter(Protocol):
     """Measures a device's memory."""
 
+    @property
+    def device_name(self) -> str:
+        """Name of the device; devices of one name are alike."""
+
     def reset(self) -> None:
         """Forget the peak so far."""
 
@@ -31,11 +35,12 @@ class PeakMeter(Protocol):
         """Return the most bytes that were in use since `reset`."""
 
 
-class CudaPeakMeter:
+class _CudaPeakMeter:
     """Torch's own account of what it holds on a GPU, unused parts of its pool included."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
+        self.device_name = torch.cuda.get_device_name(device)
 
     def reset(self) -> None:
         """Give unused memory back and forget the peak so far."""
@@ -48,12 +53,18 @@ class CudaPeakMeter:
         return torch.cuda.max_memory_reserved(self._device)
 
 
+def peak_meter(device: torch.device) -> PeakMeter | None:
+    """Return a meter of a device's memory; None for the CPU, whose memory is no tight limit."""
+    return _CudaPeakMeter(device) if device.type == "cuda" else None
+
+
 def measure_peak(
     model: DualAR,
     optimizer: torch.optim.Optimizer,
     longest: Batch,
     validation: Batch | None,
     semantic_weight: float,
+    accumulation: int,
     arithmetic: AbstractContextManager[object],
     pieces: Pieces,
     meter: PeakMeter,
@@ -61,6 +72,7 @@ def measure_peak(
     """Return the peak in bytes of training on `longest` and validating on `validation`.
 
     Args:
+        accumulation: micro-batches a step; two show what any number needs.
         optimizer: a fresh one over the trainable parameters; it is not to be used afterwards.
         arithmetic: entered around the model's computations; can be entered again.
         pieces: is told of an out of memory, so that training begins with what fits.
@@ -77,7 +89,7 @@ def measure_peak(
         meter.reset()
         model.train()
         for _ in range(STEPS):
-            for piece in longest.split(count):
+            for piece in min(accumulation, 2) * longest.split(count):
                 piece = piece.to(device)
                 with arithmetic:
                     sums = loss_sums(model, piece.tokens, piece.labels)

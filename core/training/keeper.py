@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 from collections import deque
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,7 +20,7 @@ from ..files import atomic_folder
 from ..presets import LoraPreset
 from ..settings import TrainSettings
 from .adapters import save_adapter
-from .batches import Batch, StepBatch
+from .batches import StepBatch
 from .checkpoints import (
     STATE_KEY,
     Identity,
@@ -29,10 +30,11 @@ from .checkpoints import (
     list_checkpoints,
     remove_checkpoint,
 )
+from .data import SampleSource
 from .guards import HeldOutGuard, PlateauGuard
 from .loss import Losses
 from .module import TrainingModule
-from .sampler import Coverage, Position
+from .sampler import Coverage, MicroBatch, Position
 
 Ending = Literal["max_steps", "epochs", "max_minutes", "early_stopping", "stop_requested"]
 _RECENT_STEPS = 20  # over which speed is averaged
@@ -44,7 +46,8 @@ class Keeper(Callback):
     Args:
         end: position of the last step's end; None = no limit of this kind.
         total_steps: optimizer steps of the whole run; None = not known.
-        held_out: batches of the held-out clips that this process computes.
+        held_out: micro-batches of the held-out clips that this process computes.
+        source: makes batches of them.
         first_rank: whether this process speaks and writes for all.
 
     Attributes:
@@ -59,7 +62,8 @@ class Keeper(Callback):
         coverage: Coverage,
         end: Position | None,
         total_steps: int | None,
-        held_out: list[Batch],
+        held_out: Sequence[MicroBatch],
+        source: SampleSource,
         has_held_out: bool,
         reporter: Reporter,
         first_rank: bool,
@@ -70,6 +74,7 @@ class Keeper(Callback):
         self._end = end
         self._total_steps = total_steps
         self._held_out = held_out
+        self._source = source
         self._has_held_out = has_held_out
         self._reporter = reporter
         self._first_rank = first_rank
@@ -85,11 +90,6 @@ class Keeper(Callback):
         self.validation_loss: float | None = None
         self.training_loss: float | None = None
         self.ending: Ending | None = None
-
-    @property
-    def largest_held_out(self) -> Batch | None:
-        """The held-out batch with the most columns, padding included."""
-        return max(self._held_out, key=lambda batch: batch.tokens[:, 0].numel(), default=None)
 
     def restore(self, state: RunState) -> None:
         """Take over the books of a checkpoint."""
@@ -190,7 +190,7 @@ class Keeper(Callback):
         return "max_minutes" if strategy.reduce_boolean_decision(over, all=False) else None
 
     def _validate(self, trainer: Trainer, module: TrainingModule, step: int) -> None:
-        sums = trainer.strategy.reduce(module.evaluate(self._held_out), reduce_op="sum")
+        sums = trainer.strategy.reduce(module.evaluate(self._held_out, self._source), reduce_op="sum")
         assert isinstance(sums, Tensor)
         losses = Losses.of(sums)
         loss = losses.total(self._settings.semantic_loss_weight)

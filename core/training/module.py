@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -26,10 +27,12 @@ from ..errors import TrainingError
 from ..model.dual_ar import DualAR
 from ..settings import TrainSettings
 from .adapters import trainable_parameters
-from .batches import Batch, StepBatch
+from .batches import StepBatch
+from .data import SampleSource
 from .loss import Losses, loss_sums
 from .randomness import seed_of
 from .recover import Pieces
+from .sampler import MicroBatch
 from .schedule import learning_rate
 
 _DROPOUT = 5  # purpose of the draw
@@ -74,7 +77,7 @@ class TrainingModule(LightningModule):
             lr=self._settings.learning_rate,
             betas=(0.9, 0.95),
             weight_decay=self._settings.weight_decay,
-            fused=self.device.type == "cuda",
+            fused=self.model.norm.weight.is_cuda,
         )
 
     def transfer_batch_to_device(
@@ -160,23 +163,23 @@ class TrainingModule(LightningModule):
                 "Lower --learning-rate or --gradient-clip. With --precision bf16, try float32.",
             )
 
-    def evaluate(self, batches: list[Batch]) -> Tensor:
-        """Return the summed losses and counts of `batches` on this process, without dropout."""
+    def evaluate(self, plans: Sequence[MicroBatch], source: SampleSource) -> Tensor:
+        """Return the summed losses and counts of micro-batches on this process, without dropout."""
         was_training = self.model.training
         self.model.eval()
         try:
             with torch.no_grad(), self.trainer.precision_plugin.val_step_context():
-                largest = max((len(batch) for batch in batches), default=1)
+                largest = max((len(plan.clips) for plan in plans), default=1)
                 return self.pieces.attempt(
-                    lambda pieces: self._evaluate(batches, pieces), largest, "the validation"
+                    lambda pieces: self._evaluate(plans, source, pieces), largest, "the validation"
                 )
         finally:
             self.model.train(was_training)
 
-    def _evaluate(self, batches: list[Batch], pieces: int) -> Tensor:
+    def _evaluate(self, plans: Sequence[MicroBatch], source: SampleSource, pieces: int) -> Tensor:
         sums = torch.zeros(_SUMS, dtype=torch.float64, device=self.device)
-        for batch in batches:
-            for piece in batch.split(pieces):
+        for plan in plans:
+            for piece in source.batch(plan).split(pieces):
                 piece = piece.to(self.device)
                 sums += loss_sums(self.model, piece.tokens, piece.labels).detached()
         return sums

@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import math
 import time
-import warnings
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from lightning.pytorch import Trainer
-from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger, WandbLogger
 from lightning.pytorch.strategies import DDPStrategy
 from pydantic import BaseModel
 
 from ..devices import resolve_device
 from ..errors import StopRequested, UsageError
-from ..events import Reporter
+from ..events import MemoryMeasured, Reporter
 from ..files import sweep_temporary
+from ..hardware.cache import MeasurementCache
+from ..hardware.ledger import Part
+from ..hardware.suggest import TrainingNeeds
 from ..model.checkpoint import load_model
 from ..model.config import read_config
 from ..model.dual_ar import DualAR
@@ -40,20 +40,22 @@ from .checkpoints import (
     choose_checkpoint,
     read_run_state,
 )
-from .confirm import CudaPeakMeter, measure_peak
+from .confirm import PeakMeter, measure_peak, peak_meter
 from .data import PlannedSteps, load_data, step_loader
 from .gate import check_gate
 from .keeper import Ending, Keeper
 from .launch import World, find_world, others
+from .logs import make_loggers, quiet_libraries
 from .module import TrainingModule
 from .recover import Pieces
-from .sampler import Coverage, Position, validation_batches
+from .sampler import Coverage, MicroBatch, Position, validation_batches
 
 DEFAULT_PASSES = 250
 """Passes of a clip where no limit is set: the low end of what is ordinary for small sets."""
 DEFAULT_HOURS = 250.0
 """Hours of speech seen in all, where no limit is set: larger sets need fewer passes."""
 _FEWEST_PASSES = 5
+_NOTHING_DONE = "Nothing new was trained."
 _FRAMES_PER_HOUR = 3600 * 44100 / 2048
 
 
@@ -83,7 +85,7 @@ def run(settings: TrainSettings, reporter: Reporter) -> TrainResult:
         TrainingError: a checkpoint of another kind of run, or a loss that is not finite.
         FishtuneError: data, base, preset or device cannot be used.
     """
-    _quiet_libraries()
+    quiet_libraries()
     world = find_world(settings)
     return _Run(settings, world, reporter).train()
 
@@ -102,6 +104,9 @@ class _Run:
         self.data = load_data(settings, config, Tokenizer.from_directory(settings.base), reporter)
         self.sampler = self.data.sampler(
             settings.batch_tokens, settings.accumulation * world.size, settings.seed
+        )
+        self.held_out = validation_batches(
+            self.data.split.held_out, self.data.references, settings.batch_tokens
         )
         self.end, self.total_steps = self._limits()
         self.identity = Identity.of(
@@ -150,7 +155,6 @@ class _Run:
 
     def _keeper(self) -> Keeper:
         data, world = self.data, self.world
-        planned = validation_batches(data.split.held_out, data.references, self.settings.batch_tokens)
         keeper = Keeper(
             self.settings,
             self.preset,
@@ -158,8 +162,9 @@ class _Run:
             Coverage(data.split.training, None if self.state is None else self.state.coverage.numpy().copy()),
             self.end,
             self.total_steps,
-            [data.source.batch(plan) for plan in planned[world.rank :: world.size]],
-            bool(planned),
+            self.held_out[world.rank :: world.size],
+            data.source,
+            bool(self.held_out),
             self.reporter,
             self.first,
         )
@@ -173,10 +178,13 @@ class _Run:
         done = self._already_done()
         if done is not None:
             return self._result(done, began)
+        self.reporter.check_stop(_NOTHING_DONE)
         if self.first and self.state is None:
             self._gate()
-        if self.first and self.device.type == "cuda":
-            self._confirm()
+        meter = peak_meter(self.device) if self.first else None
+        if meter is not None:
+            self._confirm(meter)
+        self.reporter.check_stop(_NOTHING_DONE)
         position = Position() if self.state is None else Position(self.state.epoch, self.state.micro_batch)
         plans = PlannedSteps(self.sampler.steps(position, self.end), self.world.rank, self.world.size)
         loader = step_loader(self.data.source, plans, self.settings.num_workers)
@@ -257,17 +265,40 @@ class _Run:
             strict=self.settings.gate,
         )
 
-    def _confirm(self) -> None:
-        measure_peak(
+    def _confirm(self, meter: PeakMeter) -> None:
+        """Measure two steps on the largest micro-batch, and hold them against what was predicted."""
+        largest = max(self.sampler.epoch(0), key=_size)
+        measured = measure_peak(
             self.model,
             self.module.configure_optimizers(),
-            self.data.source.batch(self.sampler.longest()),
-            self.keeper.largest_held_out,
+            self.data.source.batch(largest),
+            self.data.source.batch(max(self.held_out, key=_size)) if self.held_out else None,
             self.settings.semantic_loss_weight,
+            self.settings.accumulation,
             self._arithmetic(),
             self.pieces,
-            CudaPeakMeter(self.device),
+            meter,
         )
+        needs = TrainingNeeds(
+            self.model.config,
+            self.settings,
+            self.preset,
+            meter.device_name,
+            precision="bf16" if self.precision == torch.bfloat16 else "float32",
+            longest=largest.columns,
+        )
+        frames = int(self.data.table.frames[largest.clips].sum())
+        predicted = needs.predicted(largest.tokens, frames)
+        self.reporter.emit(
+            MemoryMeasured(
+                predicted_bytes=predicted.reserved,
+                measured_bytes=measured,
+                device=meter.device_name,
+                parts={part: size for part, size in predicted.parts.items() if part != Part.CONTEXT},
+            )
+        )
+        if self.pieces.count == 1:  # what was cut into pieces is not what was predicted
+            MeasurementCache().record(needs.setting, predicted, measured)
 
     def _trainer(self) -> Trainer:
         settings, world = self.settings, self.world
@@ -276,7 +307,9 @@ class _Run:
             backend = (
                 "nccl" if self.device.type == "cuda" and torch.distributed.is_nccl_available() else "gloo"
             )
-            strategy = DDPStrategy(cluster_environment=world.environment, process_group_backend=backend)
+            strategy = DDPStrategy(
+                cluster_environment=world.environment, process_group_backend=backend, broadcast_buffers=False
+            )
         on_gpu = self.device.type == "cuda"
         single_gpu = [self.device.index or 0] if on_gpu and world.size == 1 else world.devices
         autocast = self.preset.method == "full" and self.precision == torch.bfloat16
@@ -288,7 +321,7 @@ class _Run:
             precision="bf16-mixed" if autocast else "32-true",
             max_epochs=-1,
             max_steps=-1 if settings.max_steps is None else settings.max_steps,
-            logger=_loggers(settings, self.folder, self.state.step if self.state else 0)
+            logger=make_loggers(settings, self.folder, self.state.step if self.state else 0)
             if self.first
             else False,
             callbacks=[self.keeper],
@@ -300,6 +333,11 @@ class _Run:
             use_distributed_sampler=False,
             num_sanity_val_steps=0,
         )
+
+
+def _size(part: MicroBatch) -> tuple[int, int]:
+    """Return what decides a micro-batch's memory: its columns, padding included, and its longest sample."""
+    return part.tokens, part.columns
 
 
 _NAMES = {torch.bfloat16: "bf16", torch.float32: "float32"}
@@ -324,28 +362,3 @@ def _precision(settings: TrainSettings, device: torch.device) -> torch.dtype:
             raise UsageError(f"{device} does not compute in bf16.", "Choose --precision float32.")
         return torch.bfloat16
     return torch.bfloat16 if device.type == "cuda" and has_bf16 else torch.float32
-
-
-def _loggers(settings: TrainSettings, folder: Path, step: int) -> list[Logger]:
-    loggers: list[Logger] = []
-    if "tensorboard" in settings.loggers:
-        # Steps that a killed run had logged beyond its last checkpoint are computed, and logged, again.
-        loggers.append(TensorBoardLogger(folder, name="tensorboard", version="", purge_step=step + 1))
-    if "csv" in settings.loggers:
-        loggers.append(CSVLogger(folder, name="csv"))
-    if "wandb" in settings.loggers:
-        try:
-            loggers.append(WandbLogger(project="fishtune", name=settings.project, save_dir=folder))
-        except ModuleNotFoundError as error:
-            raise UsageError(
-                "The logger wandb needs a package that is not installed.",
-                "Install it with: pip install fishtune[wandb], or leave it out of --logger.",
-            ) from error
-    return loggers
-
-
-def _quiet_libraries() -> None:
-    """Keep the libraries' advertising and advice out of the log; errors still appear."""
-    for name in ("lightning", "lightning.pytorch", "lightning.fabric", "pytorch_lightning"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", module=r"lightning(\.|$)")

@@ -10,10 +10,10 @@ Lengths are in columns of the token matrix.
 
 from __future__ import annotations
 
-import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import overload
 
 import numpy as np
 import numpy.typing as npt
@@ -127,6 +127,69 @@ class References:
         return turns[clips].astype(np.int64) + extra
 
 
+@dataclass(frozen=True)
+class EpochPlan(Sequence[MicroBatch]):
+    """The micro-batches of an epoch.
+
+    They are kept as a few arrays, not as objects: a data-loading process that is forked from this one would
+    come to own a copy of every object.
+    """
+
+    epoch: int
+    clips: IntArray
+    references: IntArray
+    starts: IntArray
+    """Where each micro-batch begins in `clips`; one more entry, the end of the last."""
+    columns: IntArray
+    """Longest sample of each micro-batch."""
+
+    @classmethod
+    def of_like_lengths(
+        cls, epoch: int, clips: IntArray, references: References, batch_tokens: int
+    ) -> EpochPlan:
+        """Cut clips into micro-batches of like lengths whose padded size is at most `batch_tokens`."""
+        chosen = references.choose(clips, epoch)
+        lengths = references.columns(clips, chosen)
+        order = np.concatenate(
+            [
+                start + np.argsort(-lengths[start : start + _POOL], kind="stable")
+                for start in range(0, len(clips), _POOL)
+            ]
+            or [clips[:0]]
+        )
+        starts, columns = [0], []
+        while starts[-1] < len(order):
+            columns.append(int(lengths[order[starts[-1]]]))  # the first of a micro-batch is its longest
+            pool_end = (starts[-1] // _POOL + 1) * _POOL
+            size = max(1, batch_tokens // columns[-1])
+            starts.append(min(starts[-1] + size, pool_end, len(order)))
+        return cls(epoch, clips[order], chosen[order], np.array(starts), np.array(columns, dtype=np.int64))
+
+    def reordered(self, order: IntArray) -> EpochPlan:
+        """Return the same micro-batches in another order."""
+        sizes = np.diff(self.starts)[order]
+        starts = np.concatenate([[0], np.cumsum(sizes)])
+        rows = np.arange(len(self.clips)) + np.repeat(self.starts[order] - starts[:-1], sizes)
+        return EpochPlan(self.epoch, self.clips[rows], self.references[rows], starts, self.columns[order])
+
+    def __len__(self) -> int:
+        return len(self.columns)
+
+    @overload
+    def __getitem__(self, number: int) -> MicroBatch: ...
+    @overload
+    def __getitem__(self, number: slice) -> list[MicroBatch]: ...
+    def __getitem__(self, number: int | slice) -> MicroBatch | list[MicroBatch]:
+        if isinstance(number, slice):
+            return [self[each] for each in range(*number.indices(len(self)))]
+        if not 0 <= number < len(self):
+            raise IndexError(number)
+        part = slice(self.starts[number], self.starts[number + 1])
+        return MicroBatch(
+            self.epoch, number, self.clips[part], self.references[part], int(self.columns[number])
+        )
+
+
 class Sampler:
     """Plans the optimizer steps of a run.
 
@@ -153,31 +216,16 @@ class Sampler:
         self._batch_tokens = batch_tokens
         self._per_step = per_step
         self._seed = seed
-        self._cached: tuple[int, list[MicroBatch]] = (-1, [])
+        self._cached: EpochPlan | None = None
 
-    def epoch(self, epoch: int) -> list[MicroBatch]:
+    def epoch(self, epoch: int) -> EpochPlan:
         """Return the micro-batches of an epoch, in order: every training clip exactly once."""
-        if self._cached[0] != epoch:
-            self._cached = (epoch, self._plan(epoch))
-        return self._cached[1]
-
-    def _plan(self, epoch: int) -> list[MicroBatch]:
-        generator = np.random.default_rng(seed_of(_ORDER, self._seed, epoch))
-        clips = generator.permutation(self._training)
-        references = self._references.choose(clips, epoch)
-        columns = self._references.columns(clips, references)
-        rows = list(_like_lengths(columns, self._batch_tokens))
-        order = generator.permutation(len(rows))
-        return [
-            MicroBatch(
-                epoch=epoch,
-                number=number,
-                clips=clips[rows[place]],
-                references=references[rows[place]],
-                columns=int(columns[rows[place]].max()),
-            )
-            for number, place in enumerate(order)
-        ]
+        if self._cached is None or self._cached.epoch != epoch:
+            generator = np.random.default_rng(seed_of(_ORDER, self._seed, epoch))
+            clips = generator.permutation(self._training)
+            plan = EpochPlan.of_like_lengths(epoch, clips, self._references, self._batch_tokens)
+            self._cached = plan.reordered(generator.permutation(len(plan)))
+        return self._cached
 
     def steps(self, begin: Position, end: Position | None) -> Iterator[StepPlan]:
         """Yield the optimizer steps from `begin` to `end` (None: without end); the last may be short."""
@@ -206,25 +254,6 @@ class Sampler:
         micro_batches = sum(len(self.epoch(epoch)) for epoch in range(end.epoch)) + end.micro_batch
         return -(-micro_batches // self._per_step)
 
-    def longest(self) -> MicroBatch:
-        """Return the micro-batch of the first epoch that needs the most memory.
-
-        That is the one with the most columns, padding included, and among those the one of longest clips.
-        """
-        return max(self.epoch(0), key=lambda part: (part.tokens, part.columns))
-
-
-def _like_lengths(columns: IntArray, batch_tokens: int) -> Iterator[IntArray]:
-    """Cut samples into groups of like length whose padded size is at most `batch_tokens`."""
-    for start in range(0, len(columns), _POOL):
-        pool = np.arange(start, min(start + _POOL, len(columns)))
-        pool = pool[np.argsort(-columns[pool], kind="stable")]
-        at = 0
-        while at < len(pool):
-            size = max(1, batch_tokens // int(columns[pool[at]]))  # the first of a group is its longest
-            yield pool[at : at + size]
-            at += size
-
 
 class Coverage:
     """Counts how often each training clip was trained on: proof that none is missed or favoured."""
@@ -243,11 +272,6 @@ class Coverage:
         return float(self.counts.mean()) if len(self.counts) else 0.0
 
 
-def validation_batches(held_out: IntArray, references: References, batch_tokens: int) -> list[MicroBatch]:
+def validation_batches(held_out: IntArray, references: References, batch_tokens: int) -> EpochPlan:
     """Return the held-out clips as micro-batches: the same ones, with the same references, every time."""
-    chosen = references.choose(held_out, epoch=0)
-    columns = references.columns(held_out, chosen)
-    return [
-        MicroBatch(0, number, held_out[rows], chosen[rows], int(columns[rows].max()))
-        for number, rows in zip(itertools.count(), _like_lengths(columns, batch_tokens), strict=False)
-    ]
+    return EpochPlan.of_like_lengths(0, held_out, references, batch_tokens)
