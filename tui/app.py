@@ -216,7 +216,10 @@ class Wizard(App[None]):
         self.tell(_("Copied.") if done else _("tmux did not take the text."))
 
     async def action_back(self) -> None:
-        if len(self.screen_stack) > 2:
+        go_back: Callable[[], None] | None = getattr(self.screen, "go_back", None)
+        if go_back is not None:
+            go_back()
+        elif len(self.screen_stack) > 2:
             self.pop_screen()
 
     def action_command_palette(self) -> None:

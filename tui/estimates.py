@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from ..core.codec.config import codec_config
 from ..core.errors import FishtuneError
+from ..core.hardware.cache import MeasurementCache
 from ..core.hardware.ledger import Part
-from ..core.hardware.memory import training_memory, training_plan
-from ..core.hardware.readings import GpuReading
+from ..core.hardware.memory import MemoryEstimate, training_memory, training_plan
+from ..core.hardware.readings import Gpu, GpuReading
+from ..core.hardware.suggest import Available, TrainingNeeds, suggest_extraction, suggest_training
 from ..core.model.config import DualARConfig, read_config
 from ..core.presets import lora_preset, model_preset
 from ..core.project import Project
 from .catalogue import _
-from .wording import size
+from .wording import count, size
 
 StageWithMemory = Literal["extract", "train"]
+LONGEST_CLIP = 30.0
+"""Seconds that an extraction batch is laid out for; longer clips come in smaller batches by themselves."""
 _MOMENT_BYTES = 8  # two float32 moments a trained parameter
 
 
@@ -63,28 +69,83 @@ def preset_needs(project: Project, names: list[str]) -> dict[str, Estimate]:
             found = training_memory(config, training_plan(chosen.train_settings(), lora_preset(name)))
         except FishtuneError:
             continue
-        needs[name] = Estimate(
-            rows=tuple((part.value, number) for part, number in found.parts.items() if number),
-            needed=found.total,
-            trainable=found.parts[Part.OPTIMIZER] // _MOMENT_BYTES,
-        )
+        needs[name] = _table(found, found.parts[Part.OPTIMIZER] // _MOMENT_BYTES)
     return needs
 
 
 def estimate(stage: StageWithMemory, project: Project, reading: GpuReading | None) -> Estimate | None:
-    """Return what a stage needs and what would fit, None where nothing is known."""
-    if stage == "extract":
+    """Return what a stage needs and which batch fits the first GPU, None where nothing can be said."""
+    card = next((gpu for gpu in reading.gpus if gpu.memory is not None), None) if reading else None
+    try:
+        return _training(project, card) if stage == "train" else _extraction(project, card)
+    except FishtuneError:
         return None
+
+
+def _training(project: Project, card: Gpu | None) -> Estimate | None:
     name = project.train.lora_config
     need = preset_needs(project, [name]).get(name)
-    if need is None or need.needed is None:
+    config = model_config(project)
+    if need is None or config is None:
         return None
-    card = next((gpu for gpu in reading.gpus if gpu.memory is not None), None) if reading else None
     if card is None or card.memory is None:
         return replace(need, sentence=_("There is no GPU here; on one, training would need this much."))
-    free = card.memory.free
-    fits = need.needed <= free
-    sentence = (
-        _("Fits: {needed} needed, {free} free.") if fits else _("Does not fit: {needed} needed, {free} free.")
+    needs = TrainingNeeds(
+        config, project.train_settings(), lora_preset(name), card.name, cache=MeasurementCache()
     )
-    return replace(need, free=free, sentence=sentence.format(needed=size(need.needed), free=size(free)))
+    found = suggest_training(needs, _available(card))
+    if not found.fits:
+        return _nothing_fits(replace(need, free=card.memory.free), found.remedies)
+    sentence = _("Fits {free} free: {tokens} tokens a micro-batch, {accumulation} a step, {needed}.").format(
+        free=size(card.memory.free),
+        tokens=count(found.batch_tokens),
+        accumulation=found.accumulation,
+        needed=size(found.need.total),
+    )
+    if found.measured:
+        sentence += " " + _("Corrected by what was measured here.")
+    if found.without_checkpointing:
+        sentence += " " + _("The blocks need not be recomputed, which is faster.")
+    return replace(
+        _table(found.need, need.trainable),
+        free=card.memory.free,
+        sentence=sentence,
+        values={"batch_tokens": found.batch_tokens, "accumulation": found.accumulation},
+    )
+
+
+def _extraction(project: Project, card: Gpu | None) -> Estimate | None:
+    config = codec_config(project.base / "codec.pth", project.extract.config_name)
+    if card is None or card.memory is None:
+        return None
+    found = suggest_extraction(config, _available(card), LONGEST_CLIP, cache=MeasurementCache())
+    table = replace(_table(found.need, 0), free=card.memory.free)
+    if not found.fits:
+        return _nothing_fits(table, found.remedies)
+    sentence = _("Fits {free} free: {clips} clips of up to {seconds} s a batch, {needed}.").format(
+        free=size(card.memory.free),
+        clips=found.batch_size,
+        seconds=f"{LONGEST_CLIP:.0f}",
+        needed=size(found.need.total),
+    )
+    values = {"batch_size": found.batch_size, "batch_seconds": found.batch_seconds}
+    return replace(table, sentence=sentence, values=values)
+
+
+def _available(card: Gpu) -> Available:
+    assert card.memory is not None, "only asked for cards that say"
+    return Available.of(card.name, card.memory, card.processes or ())
+
+
+def _table(need: MemoryEstimate, trainable: int) -> Estimate:
+    rows = tuple((part.value, number) for part, number in need.parts.items() if number)
+    return Estimate(rows=rows, needed=need.total, trainable=trainable)
+
+
+def _nothing_fits(table: Estimate, remedies: Sequence[str]) -> Estimate:
+    sentence = _("Does not fit: {needed} needed, {free} free.").format(
+        needed=size(table.needed), free=size(table.free)
+    )
+    if remedies:
+        sentence += " " + _("What would help: {remedies}.").format(remedies="; ".join(remedies))
+    return replace(table, sentence=sentence)

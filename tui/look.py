@@ -35,6 +35,11 @@ _NEEDS = {
     StepName.TRAIN: ("Pack", "Model"),
     StepName.MERGE: ("Train",),
 }
+_SIDE_STAGES = {
+    str(StageName.LOUDNESS_NORM): StepName.DATASET,
+    str(StageName.AUDITION): StepName.MERGE,
+}
+"""Stages that no step is done by, but that are started and followed in one."""
 
 
 @dataclass(frozen=True)
@@ -81,28 +86,24 @@ def look(project: Project) -> ProjectState:
     jobs = {status.step: status.job for status in statuses if status.job is not None}
     running = {status.step for status in statuses if status.state is StepState.RUNNING}
     steps = [_in_words(status) for status in statuses]
-    normalising = _newest_normalisation(project)
-    if normalising is not None:
-        checked = jobs.get(StepName.DATASET)
-        if checked is None or checked.record.created < normalising.record.created:
-            jobs[StepName.DATASET] = normalising
-            if normalising.state() in (JobState.RUNNING, JobState.STARTING):
-                running.add(StepName.DATASET)
-                steps[0] = StepStatus(
-                    StepName.DATASET, StepState.RUNNING, _("running"), _("Loudness is being normalised.")
-                )
+    for job in list_jobs(Place(results=project.results, project=project.name)):
+        step = _SIDE_STAGES.get(job.record.stage)
+        other = jobs.get(step) if step is not None else None
+        if step is None or (other is not None and other.record.created > job.record.created):
+            continue
+        jobs[step] = job
+        if job.state() in (JobState.RUNNING, JobState.STARTING):
+            running.add(step)
+            at = list(StepName).index(step)
+            steps[at] = StepStatus(
+                step, StepState.RUNNING, _("running"), _("Job {} is at work.").format(job.id)
+            )
     return ProjectState(
         steps=tuple(steps),
         jobs=jobs,
         running=frozenset(running),
         checkpoints=tuple(list_checkpoints(project.run_folder)),
     )
-
-
-def _newest_normalisation(project: Project) -> Job | None:
-    jobs = list_jobs(Place(results=project.results, project=project.name))
-    found = [job for job in jobs if job.record.stage == StageName.LOUDNESS_NORM]
-    return found[-1] if found else None
 
 
 def _in_words(status: EngineStatus) -> StepStatus:

@@ -255,7 +255,7 @@ async def test_findings_are_shown_filtered_and_explained(
     async with app.run_test(size=(120, 40)) as pilot:
         screen = await opened(app)
         await pilot.press("1")
-        for part in ("a.lab is empty [/x].", "✗ error", "≈ warning", "[/amy]", "1 error, 1 warning"):
+        for part in ("a.lab is empty [/x].", "✗ error", "≈ warning", "[/amy]", "; 1 error, 1"):
             await until(lambda part=part: part in shown(app), app)
         screen.query_one("#filter").focus()
         await pilot.press("right")

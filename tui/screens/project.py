@@ -59,6 +59,7 @@ class ProjectScreen(Screen[None]):
         self._pending: dict[StepName, Timer] = {}
         self._logs: dict[StepName, deque[str]] = {}
         self._stop_asked: set[str] = set()
+        self._run_once_ready: StepName | None = None
 
     def compose(self) -> ComposeResult:
         yield HeaderBar()
@@ -274,6 +275,9 @@ class ProjectScreen(Screen[None]):
         if pane.step in self._logs:
             pane.add_log(self._watches[pane.step].job.id, list(self._logs[pane.step]))
         self._show_status(pane)
+        if self._run_once_ready is pane.step:
+            self._run_once_ready = None
+            pane.main()
 
     def _show_status(self, pane: StepPane) -> None:
         if self.state.steps:
@@ -283,8 +287,9 @@ class ProjectScreen(Screen[None]):
 
     @property
     def pane(self) -> StepPane | None:
-        """The step that is open."""
-        return self._panes.get(self.current) if self.current is not None else None
+        """The step that is open, None before its widgets are there."""
+        pane = self._panes.get(self.current) if self.current is not None else None
+        return pane if pane is not None and pane.ready else None
 
     def focus_steps(self) -> None:
         """Put the focus on the list of steps."""
@@ -322,6 +327,8 @@ class ProjectScreen(Screen[None]):
     def action_run_step(self) -> None:
         if self.pane is not None:
             self.pane.main()
+        else:
+            self._run_once_ready = self.current  # a key typed ahead of the screen
 
     def action_stop_job(self) -> None:
         if self.pane is not None:
@@ -371,7 +378,7 @@ class ProjectScreen(Screen[None]):
         with self.app.suspend():
             subprocess.run([*shlex.split(os.environ.get("PAGER") or "less"), str(job.log_path)], check=False)
 
-    def action_back(self) -> None:
+    def go_back(self) -> None:
         """Put the focus on the list of steps; from there, go to the start page."""
         if self.query_one(StepList).has_focus:
             self.app.pop_screen()

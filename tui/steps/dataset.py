@@ -176,6 +176,9 @@ class DatasetPane(StagePane):
 
     def sentence(self) -> str:
         text = super().sentence()
+        if self._only_raw and not self.running:
+            raw, _data = self._normalise_from_to()
+            return _("The recordings in {raw} are to be normalised first.").format(raw=raw.name)
         if self.running or self._report is None:
             return text
         kinds = Counter(item["severity"] for item in self._report["findings"])
@@ -216,6 +219,8 @@ class DatasetPane(StagePane):
     def buttons(self) -> list[tuple[str, str]]:
         if self.running:
             return super().buttons()
+        if self._only_raw:
+            return [("choose", _("Folder…")), ("normalise", _("Normalise…"))]
         shown = [("choose", _("Folder…")), ("normalise", _("Normalise…"))]
         if self._report is not None:
             shown.append(("save", _("Save report…")))
@@ -245,6 +250,11 @@ class DatasetPane(StagePane):
         self.form_changed()
         project_screen(self).save_project()
         self.start_stage(self.stage, self.settings)
+
+    @property
+    def _only_raw(self) -> bool:
+        """Whether there are raw recordings but not yet the folder that normalising makes."""
+        return self._normalise_from_to()[1] == self.project.data
 
     def _normalise_from_to(self) -> tuple[Path, Path]:
         """Return folders to normalise from and to; `data-raw` to `data` as the documentation names them."""

@@ -11,6 +11,7 @@ from rich.text import Text
 from textual.widget import Widget
 from textual.widgets import DataTable, Static
 
+from ...core.audition.record import read_audition
 from ...core.errors import FishtuneError
 from ...core.events import Finished
 from ...core.jobs.history import checkpoint_candidates
@@ -18,7 +19,7 @@ from ...core.jobs.record import Job, JobState, Place
 from ...core.jobs.steps import StepName
 from ...core.presets import preset_names
 from ...core.project import Project
-from ...core.settings import MergeSettings
+from ...core.settings import AuditionSettings, MergeSettings
 from ...core.stages import StageName
 from ...core.training.selection import Candidate, Recommendation, recommend
 from ..access import project_screen, wizard
@@ -204,10 +205,12 @@ class MergePane(StagePane):
         shown = super().buttons()
         if self.running:
             return shown
-        return [("other", _("Other…")), *shown]
+        return [("audition", _("Audition")), ("other", _("Other…")), *shown]
 
     def press(self, button: str) -> None:
-        if button == "other":
+        if button == "audition":
+            self._audition()
+        elif button == "other":
             explanation = _(
                 "A checkpoint of another run (step_….ckpt), a PEFT adapter folder, or a checkpoint of "
                 "fish-speech's own training."
@@ -224,16 +227,34 @@ class MergePane(StagePane):
         else:
             super().press(button)
 
+    def _audition(self) -> None:
+        """Let the checkpoint under the cursor speak, unmerged; its findings come into the table."""
+        path = self.query_one("#candidates", Table).chosen or self._chosen_path()
+        if not path:
+            self.notice.show_warning(_("There is no checkpoint yet."))
+            return
+        self.start_stage(
+            StageName.AUDITION,
+            lambda: AuditionSettings(
+                checkpoint=Path(path),
+                base_weight=self.project.base,
+                protos=self.project.protos if self.project.protos.is_dir() else None,
+                config_name=self.project.extract.config_name,
+            ),
+        )
+
     def show_job(self, job: Job, state: JobState, view: RunView) -> None:
         super().show_job(job, state, view)
         with view.lock:
             end = view.end
-        if isinstance(end, Finished):
+        if isinstance(end, Finished) and job.record.stage == StageName.MERGE:
             self.query_one("#result", Static).update(result_text(end.summary))
 
     def job_ended(self) -> None:
-        if self.job_state is JobState.FINISHED:
-            self.show_monitor(False)
+        if self.job_state is not JobState.FINISHED or self.job is None:
+            return
+        self.show_monitor(False)
+        if self.job.record.stage == StageName.MERGE:
             self.call_after_refresh(self.query_one("#result").scroll_visible)
 
     def text_to_copy(self) -> str:
@@ -249,6 +270,9 @@ class MergePane(StagePane):
             "base and adapter before they get their name.\n"
             "The earliest checkpoint that satisfies usually does best on text unlike the training data; that "
             "is why it is recommended, not the last. Compare two or three by ear.\n"
+            "Audition lets a checkpoint speak without merging it and lists what is wrong: does not stop, "
+            "silence, fading, too short or too long for the text. Its recordings lie in "
+            "results/NAME/audition.\n"
             "y copies the command that speaks with the merged model."
         )
 
@@ -262,9 +286,9 @@ def candidates_of(project: Project) -> list[Candidate]:
 
 
 def _health(candidate: Candidate) -> str:
-    if candidate.healthy is None:
-        return "–"
-    return _("sound") if candidate.healthy else _("unsound")
+    """Return what the audition found, in a few words; a dash where nobody listened."""
+    audition = read_audition(candidate.path)
+    return "–" if audition is None else sentence(audition.summary)
 
 
 def use_command(merged: Path) -> str:

@@ -11,7 +11,7 @@ from textual.message import Message
 from textual.widgets import Button, Static
 
 from ..access import project_screen, wizard
-from ..catalogue import _
+from ..catalogue import _, sentence
 from ..estimates import Estimate, StageWithMemory, estimate
 from ..wording import harmless, size
 from .table import Table
@@ -68,7 +68,7 @@ class Suggestion(Vertical):
         self._values = found.values
         self.query_one("#advice", Static).update(Text(harmless(found.sentence, 1000)))
         self.query_one("#take").set_class(bool(found.values), "-shown")
-        rows = [(name, (_(name), size(number))) for name, number in found.rows]
+        rows = [(name, (sentence(name), size(number))) for name, number in found.rows]
         rows.append(("needed", (_("needed in all"), size(found.needed))))
         if found.free is not None:
             rows.append(("free", (_("free now"), size(found.free))))

@@ -1,0 +1,155 @@
+"""The wizard in a real (pseudo) terminal: hang-ups, and the demo from the start page to a merged model."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import time
+from pathlib import Path
+
+import pytest
+from fishtune.core.jobs.record import Job, JobState, Place, list_jobs
+from fishtune.core.jobs.start import stop_job
+from fishtune.core.project import Project
+from fishtune.core.stages import StageName
+from pty_terminal import Terminal, wizard_command
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "openpty"), reason="needs pseudo-terminals")
+
+
+def started(folder: Path, *arguments: str) -> Terminal:
+    terminal = Terminal(wizard_command(*arguments), folder=folder)
+    terminal.wait_for("This machine|1 Dataset", 60)
+    terminal.settle(0.2)
+    return terminal
+
+
+def test_quitting_restores_the_terminal(tmp_path: Path) -> None:
+    with started(tmp_path) as terminal:
+        terminal.press("q")
+        assert terminal.end() == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_the_wizard_and_leaves_the_screen(tmp_path: Path, number: signal.Signals) -> None:
+    with started(tmp_path) as terminal:
+        terminal.signal(number)
+        assert terminal.end() == 128 + number
+
+
+def test_a_closed_window_ends_the_wizard(tmp_path: Path) -> None:
+    with started(tmp_path) as terminal:
+        terminal.close()
+        assert terminal.end() == 128 + signal.SIGHUP
+
+
+def test_a_terminal_that_vanishes_without_a_signal_ends_the_wizard(tmp_path: Path) -> None:
+    program = "import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN); "
+    ignoring = (
+        program + "import fishtune.tui.terminal as t; real = signal.signal; "
+        "signal.signal = lambda n, h: signal.SIG_DFL if n == signal.SIGHUP else real(n, h); "
+        "from fishtune.tui import main; main()"
+    )
+    command = [*wizard_command()[:-1], ignoring]
+    with Terminal(command, folder=tmp_path) as terminal:
+        terminal.wait_for("This machine", 60)
+        terminal.settle(0.2)
+        terminal.close()
+        assert terminal.end(8) == 128 + signal.SIGHUP
+
+
+def test_a_terminal_that_takes_no_output_does_not_hold_the_wizard(tmp_path: Path) -> None:
+    with started(tmp_path) as terminal:
+        # Nobody reads any more, as on a stalled link; redrawing fills the pipe and blocks the writer.
+        for _ in range(40):
+            os.write(terminal._master, b"\x14")  # next theme: the whole screen anew
+        time.sleep(0.5)
+        terminal.signal(signal.SIGTERM)
+        begun = time.monotonic()
+        while terminal.process.poll() is None and time.monotonic() - begun < 8:
+            time.sleep(0.05)
+        assert terminal.process.returncode == 128 + signal.SIGTERM
+
+
+@pytest.mark.parametrize("variable", ["dumb", ""])
+def test_a_terminal_that_cannot_show_screens_is_refused(tmp_path: Path, variable: str) -> None:
+    with Terminal(wizard_command(), folder=tmp_path, environment={"TERM": variable}) as terminal:
+        assert terminal.end(20) == 2
+        terminal.settle(0.1)
+        assert "The same without a screen" in terminal.screen.text
+
+
+def jobs_of(project: Project, stage: StageName) -> list[Job]:
+    place = Place(results=project.results, project=project.name)
+    return [job for job in list_jobs(place) if job.record.stage == stage]
+
+
+def test_the_demo_from_the_start_page_to_a_merged_model_with_the_wizard_killed_while_it_trains(
+    tmp_path: Path,
+) -> None:
+    folder = tmp_path / "fishtune-demo"
+    with started(tmp_path) as terminal:
+        terminal.press("<tab>", "<enter>")
+        terminal.wait_for("Folder for the demo project")
+        terminal.press("<enter>")
+        terminal.wait_for("fishtune · demo", 60)
+        # 1 Dataset: normalise the raw recordings; that the result is checked needs no key.
+        terminal.wait_for("are to be normalised")
+        terminal.press("<enter>")
+        terminal.wait_for("Write normalised copies")
+        terminal.press("<enter>")
+        terminal.wait_for("✓ 1 Dataset", 90)
+        terminal.wait_for("✓ 2 Model")
+        terminal.press("3", "<enter>")
+        terminal.wait_for("✓ 3 Extract", 120)
+        terminal.press("4", "<enter>")
+        terminal.wait_for("✓ 4 Pack", 60)
+        # 5 Train: more steps than can be done before the wizard is killed.
+        terminal.press("5")
+        terminal.wait_for("LoRA preset")
+        terminal.settle(0.3)
+        terminal.press("<right>", "<tab>", "<ctrl+e>", "<ctrl+u>", "5000")
+        terminal.wait_for(r"Steps +5000")
+        terminal.press("<escape>")
+        terminal.settle(0.2)
+        terminal.press("<enter>")
+        terminal.wait_for(r"step +\d[\d,]* / 5,000", 120)
+        terminal.signal(signal.SIGKILL)
+        assert terminal.end() == -signal.SIGKILL
+    project = Project.load(folder)
+    (training,) = jobs_of(project, StageName.TRAIN)
+    assert training.state() is JobState.RUNNING
+    try:
+        with started(tmp_path, str(folder)) as terminal:
+            terminal.wait_for("● 5 Train", 60)
+            before = shown_step(terminal)
+            deadline = time.monotonic() + 60
+            while shown_step(terminal) < max(before + 1, 41) and time.monotonic() < deadline:
+                terminal.pump(0.2)
+            assert shown_step(terminal) > before
+            terminal.press("s")
+            terminal.wait_for(r"Stopped\.", 60)
+            terminal.press("6")
+            terminal.wait_for("Recommended: step")
+            terminal.settle(0.3)
+            terminal.press("<enter>")
+            terminal.wait_for("✓ 6 Merge", 120)
+            terminal.wait_for("Merged and verified")
+            terminal.press("q")
+            assert terminal.end() == 0
+    finally:
+        if training.state() is JobState.RUNNING:
+            stop_job(training, now=True)
+    assert training.state() is JobState.STOPPED
+    base = {path.name for path in project.base.iterdir() if not path.name.startswith(".")}
+    merged = {path.name for path in project.merged.iterdir() if not path.name.startswith(".")}
+    assert merged == base
+    record = json.loads(project.merged.with_name(f"{project.merged.name}.fishtune.json").read_text())
+    assert record
+
+
+def shown_step(terminal: Terminal) -> int:
+    found = re.search(r"step +([\d,]+) / 5,000", terminal.screen.text)
+    return int(found[1].replace(",", "")) if found else 0
