@@ -15,6 +15,7 @@ from . import (
     audition,
     demo,
     download,
+    estimate,
     extract,
     gpus,
     jobs,
@@ -93,6 +94,7 @@ add("stop", jobs.stop, "Jobs")
 add("logs", jobs.logs, "Jobs")
 add("resume", jobs.resume, "Jobs")
 add("gpus", gpus.gpus, "This machine, presets and checkpoints")
+add("estimate", estimate.estimate, "This machine, presets and checkpoints")
 add("presets", presets.presets, "This machine, presets and checkpoints")
 add("verify", verify.verify, "This machine, presets and checkpoints")
 add("demo-checkpoint", demo.demo_checkpoint, "This machine, presets and checkpoints")

@@ -101,8 +101,9 @@ class _Step:
     def run(self) -> None:
         ledger = self.ledger
         resident = self._resident()
-        loss = self._loss()
-        backward(loss, Tensor(ledger, 1, FLOAT32))
+        with ledger.under(Part.LOGITS):
+            loss = self._loss()
+            backward(loss, Tensor(ledger, 1, FLOAT32))
         del resident
 
     def _resident(self) -> list[object]:

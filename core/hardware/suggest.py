@@ -120,6 +120,11 @@ class TrainingNeeds:
         self.factor = cache.factor(self.setting) if cache else 1.0
 
     @property
+    def chosen_precision(self) -> Precision:
+        """What the options' precision comes to."""
+        return self.precision if self.options.precision == "auto" else self.options.precision
+
+    @property
     def effective_tokens(self) -> int:
         """Columns of an optimizer step as the options want it."""
         return max(self.options.batch_tokens * self.options.accumulation, self.longest)

@@ -1,0 +1,130 @@
+"""Writes docs/memory.md: which batch fits which card, by the arithmetic of core/hardware.
+
+python benchmarks/memory.py            writes the page
+python benchmarks/memory.py --check    exits with 1 if the committed page is another
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from fishtune.core.codec.config import CodecConfig
+from fishtune.core.hardware.memory import CONTEXT_BYTES, RESERVED_SHARE
+from fishtune.core.hardware.suggest import (
+    CARD_SIZES,
+    MARGIN_BYTES,
+    Available,
+    TrainingNeeds,
+    suggest_extraction,
+    suggest_training,
+)
+from fishtune.core.model.config import DualARConfig
+from fishtune.core.presets import lora_preset, model_preset, read_preset
+from fishtune.core.settings import TrainOptions
+from fishtune.core.units import format_bytes
+
+PAGE = Path(__file__).parent.parent / "docs" / "memory.md"
+MODEL = "openaudio-s1-mini"
+PRESETS = (
+    "slow_r_8_alpha_16",
+    "r_16_alpha_16",
+    "r_64_alpha_64",
+    "fast_r_16_alpha_16",
+    "r_8_alpha_16",
+    "full",
+)
+LONGEST = 2048
+"""Columns of the longest sample: a clip and its reference of 45 s each."""
+EFFECTIVE = 8192
+CLIP_SECONDS, TYPICAL_SECONDS = 20.0, 5.0
+
+INTRODUCTION = f"""\
+# Which batch fits which card
+
+Made by `benchmarks/memory.py` from the arithmetic that `fishtune estimate` uses; a test compares. Ask about
+your own settings with `fishtune estimate`, about other cards with `fishtune estimate --gpu-memory 24GiB`.
+
+Counted are all tensors of a step, as torch allocates them: operation by operation, forward and backward, for
+the model's true shape. Without a GPU that is checked against torch itself (`tests/test_hardware_memory.py`,
+`tests/test_hardware_encoding.py`). Two allowances are assumptions: {format_bytes(CONTEXT_BYTES)} for the CUDA
+context and {RESERVED_SHARE:.0%} of what comes and goes for fragmentation. {format_bytes(MARGIN_BYTES)} stay
+free. Attention is assumed to be FlashAttention in bf16; in float32 torch falls back to all products of
+queries and keys, which grows with the square of a clip's length. The peak measured at the start of a
+run corrects what is suggested next time (`~/.cache/fishtune/memory.json`).
+
+A card's memory is taken to be free. A desktop, ECC or another program take their share of it:
+`fishtune gpus` shows what is left.
+"""
+
+
+def document() -> str:
+    """Return the page."""
+    return "\n".join([INTRODUCTION, *training(), "", *extraction(), ""])
+
+
+def training() -> list[str]:
+    """Return the section on training."""
+    config = DualARConfig.from_dict(model_preset(MODEL).config)
+    lines = [
+        "## Training",
+        "",
+        f"S1-mini in bf16, samples of up to {LONGEST} columns ({LONGEST / 21.53:.0f} s, the reference "
+        f"included), {EFFECTIVE} columns a step. In a cell: `--batch-tokens` × `--accumulation`, and the "
+        "memory needed. The first of two lines recomputes activations (`--checkpointing blocks`, the "
+        "default), the second keeps them (`none`, faster).",
+        "",
+        "| preset | " + " | ".join(f"{size} GB" for size in CARD_SIZES) + " |",
+        "| --- |" + " --- |" * len(CARD_SIZES),
+    ]
+    for name in PRESETS:
+        for checkpointing in ("blocks", "none"):
+            options = TrainOptions(batch_tokens=EFFECTIVE, checkpointing=checkpointing)
+            needs = TrainingNeeds(config, options, lora_preset(name), longest=LONGEST)
+            cells = [_training_cell(needs, size) for size in CARD_SIZES]
+            lines.append(
+                f"| {f'`{name}`' if checkpointing == 'blocks' else '… kept'} | {' | '.join(cells)} |"
+            )
+    return lines
+
+
+def _training_cell(needs: TrainingNeeds, size: int) -> str:
+    found = suggest_training(needs, Available.card(size * 1024**3))
+    if not found.fits:
+        return "–"
+    return f"{found.batch_tokens} × {found.accumulation}, {format_bytes(found.need.total)}"
+
+
+def extraction() -> list[str]:
+    """Return the section on extraction."""
+    config = CodecConfig.model_validate(read_preset("codec", model_preset(MODEL).codec))
+    lines = [
+        "## Extraction",
+        "",
+        f"Clips of up to {CLIP_SECONDS:.0f} s, typically {TYPICAL_SECONDS:.0f} s. At most 10 minutes of "
+        "audio a batch are suggested: larger ones only delay progress and a stop.",
+        "",
+        "| | " + " | ".join(f"{size} GB" for size in (4, *CARD_SIZES)) + " |",
+        "| --- |" + " --- |" * (len(CARD_SIZES) + 1),
+    ]
+    found = [
+        suggest_extraction(config, Available.card(size * 1024**3), CLIP_SECONDS, typical=TYPICAL_SECONDS)
+        for size in (4, *CARD_SIZES)
+    ]
+    lines.append("| `--batch-seconds` | " + " | ".join(f"{each.batch_seconds:.0f}" for each in found) + " |")
+    lines.append("| `--batch-size` | " + " | ".join(str(each.batch_size) for each in found) + " |")
+    lines.append("| needed | " + " | ".join(format_bytes(each.need.total) for each in found) + " |")
+    return lines
+
+
+def main() -> int:
+    """Write or check the page."""
+    page = document()
+    if "--check" in sys.argv[1:]:
+        return int(PAGE.read_text(encoding="utf-8") != page)
+    PAGE.write_text(page, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,251 @@
+"""`fishtune estimate`."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+from rich.table import Table
+
+from ..codec.config import codec_config
+from ..hardware.cache import MeasurementCache
+from ..hardware.device import available_on, find_device, precision_on
+from ..hardware.encoding import EncodingPlan
+from ..hardware.memory import MemoryEstimate, extraction_memory
+from ..hardware.nvml import read_gpus
+from ..hardware.suggest import (
+    Available,
+    ExtractionSuggestion,
+    TrainingNeeds,
+    TrainingSuggestion,
+    extraction_setting,
+    suggest_extraction,
+    suggest_training,
+)
+from ..hardware.visibility import CudaDevice
+from ..model.config import CONFIG_FILE, DualARConfig, read_config
+from ..presets import lora_preset, model_preset
+from ..project import Project
+from ..settings import ModelOptions, TrainOptions
+from ..units import format_bytes, parse_bytes
+from .console import out, print_json
+from .running import find_project
+
+_TRAINING, _EXTRACTION = "Training", "Extraction"
+
+
+class EstimatedStage(StrEnum):
+    """Stages whose memory matters."""
+
+    TRAIN = "train"
+    EXTRACT = "extract"
+
+
+def estimate(
+    stage: Annotated[EstimatedStage, typer.Option(help="Which stage.")] = EstimatedStage.TRAIN,
+    gpu_memory: Annotated[
+        str | None,
+        typer.Option(
+            help="Ask about a card that is not here, for example 24GiB.", show_default="this machine's GPU"
+        ),
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cuda or cuda:N.")] = "auto",
+    base: Annotated[
+        Path | None,
+        typer.Option(
+            help="Checkpoint directory.", show_default="the project's; before the download: its preset"
+        ),
+    ] = None,
+    lora_config: Annotated[
+        str | None,
+        typer.Option(
+            rich_help_panel=_TRAINING, help="Preset: what is trained.", show_default="r_16_alpha_16"
+        ),
+    ] = None,
+    batch_tokens: Annotated[
+        int | None,
+        typer.Option(min=16, rich_help_panel=_TRAINING, help="Columns a micro-batch.", show_default="8192"),
+    ] = None,
+    accumulation: Annotated[
+        int | None,
+        typer.Option(min=1, rich_help_panel=_TRAINING, help="Micro-batches a step.", show_default="1"),
+    ] = None,
+    max_length: Annotated[
+        int | None,
+        typer.Option(min=16, rich_help_panel=_TRAINING, help="Longest sample, columns.", show_default="4096"),
+    ] = None,
+    precision: Annotated[
+        Literal["auto", "bf16", "float32"] | None,
+        typer.Option(rich_help_panel=_TRAINING, help="Of base and arithmetic.", show_default="auto"),
+    ] = None,
+    checkpointing: Annotated[
+        Literal["none", "blocks"] | None,
+        typer.Option(
+            rich_help_panel=_TRAINING, help="Recompute activations or keep them.", show_default="blocks"
+        ),
+    ] = None,
+    config_name: Annotated[
+        str, typer.Option(rich_help_panel=_EXTRACTION, help="Codec preset.")
+    ] = "modded_dac_vq",
+    batch_size: Annotated[int, typer.Option(min=1, rich_help_panel=_EXTRACTION, help="Clips a batch.")] = 16,
+    clip_seconds: Annotated[
+        float, typer.Option(min=0.1, rich_help_panel=_EXTRACTION, help="Length of the longest clip.")
+    ] = 20.0,
+    json: Annotated[bool, typer.Option("--json", help="Write JSON.")] = False,
+) -> None:
+    """Tell what training or extraction needs of the GPU's memory, and which batch fits.
+
+    Sizes of tensors follow from the model's shape and are exact to a few percent. The CUDA context and
+    fragmentation are allowed for; peaks that were measured on this GPU correct them. Training is counted as
+    if every column were learnt, which bounds it.
+
+    Example: fishtune estimate --lora-config r_8_alpha_16 --gpu-memory 24GiB
+
+    Example: fishtune estimate --stage extract --batch-size 32 --clip-seconds 15
+    """
+    found = find_device(read_gpus(), device) if gpu_memory is None else None
+    if gpu_memory is not None:
+        available: Available | None = Available.card(parse_bytes(gpu_memory))
+    else:
+        available = available_on(found) if found else None
+    project = find_project()
+    folder = base or (project.base if project else ModelOptions().path)
+    answer: _Answer
+    if stage is EstimatedStage.EXTRACT:
+        answer = _extraction(folder, config_name, batch_size, clip_seconds, available)
+    else:
+        given = {
+            "lora_config": lora_config,
+            "batch_tokens": batch_tokens,
+            "accumulation": accumulation,
+            "max_length": max_length,
+            "precision": precision,
+            "checkpointing": checkpointing,
+        }
+        flags = {name: value for name, value in given.items() if value is not None}
+        answer = _training(_options(project, flags), _shape(folder, project), available, found)
+    if json:
+        print_json(answer.content(stage, available))
+    else:
+        answer.show(available)
+
+
+class _Answer:
+    """What is needed as asked, and what is suggested.
+
+    Args:
+        words: what was asked, in one line.
+        suggestion: None without a GPU.
+    """
+
+    def __init__(
+        self,
+        words: str,
+        need: MemoryEstimate,
+        measured: bool,
+        suggestion: TrainingSuggestion | ExtractionSuggestion | None,
+        flags: str,
+    ) -> None:
+        self._words, self._need, self._measured = words, need, measured
+        self._suggestion, self._flags = suggestion, flags
+
+    def content(self, stage: str, available: Available | None) -> dict[str, Any]:
+        """Return it for a script; sizes in bytes."""
+        device = available.model_dump(mode="json") | {"usable": available.usable} if available else None
+        return {
+            "stage": stage,
+            "asked": self._words,
+            "needed": self._need.total,
+            "needed_without_fragmentation": self._need.least,
+            "parts": {part.value: size for part, size in self._need.parts.items()},
+            "corrected_by_measurement": self._measured,
+            "available": device,
+            "fits": None if available is None else self._need.total <= available.usable,
+            "suggestion": self._suggestion.model_dump(mode="json") if self._suggestion else None,
+        }
+
+    def show(self, available: Available | None) -> None:
+        """Write it for a person."""
+        out.print(self._words)
+        table = Table(box=None, pad_edge=False)
+        table.add_column("part")
+        table.add_column("memory", justify="right")
+        for part, size in self._need.parts.items():
+            if size:
+                table.add_row(part.value, format_bytes(size))
+        out.print(table)
+        source = "corrected by a peak measured here" if self._measured else "by arithmetic"
+        out.print(f"needed  {format_bytes(self._need.least)} to {format_bytes(self._need.total)} ({source})")
+        if available is None:
+            out.print("There is no GPU here; ask about a card with --gpu-memory 24GiB.")
+            return
+        name = available.gpu or "an unused card"
+        out.print(f"free    {format_bytes(available.free)} of {format_bytes(available.total)} on {name}")
+        for process in available.processes:
+            held = "?" if process.memory is None else format_bytes(process.memory)
+            out.print(f"        {held} are held by {process.name or 'a process'} ({process.pid})")
+        out.print("It fits." if self._need.total <= available.usable else "It does not fit.")
+        if self._suggestion is None:
+            return
+        if self._suggestion.fits:
+            out.print(f"Suggested: {self._flags} (needs {format_bytes(self._suggestion.need.total)})")
+        else:
+            remedies = "; or ".join(self._suggestion.remedies) or "nothing that is known here"
+            out.print(f"No batch fits. What would help: {remedies}.")
+
+
+def _options(project: Project | None, flags: dict[str, Any]) -> TrainOptions:
+    """Return flags over the project file's values over the preset's."""
+    tables = project.model_dump(exclude_unset=True) if project else {}
+    tables["train"] = tables.get("train", {}) | flags
+    tables.pop("name", None)
+    return Project.create(Path.cwd(), "estimate", **tables).train_settings()
+
+
+def _shape(folder: Path, project: Project | None) -> DualARConfig:
+    """Return the model's shape: from its directory, or before the download from its preset."""
+    if (folder / CONFIG_FILE).is_file():
+        return read_config(folder)
+    return DualARConfig.from_dict(model_preset(project.model.name if project else ModelOptions().name).config)
+
+
+def _training(
+    options: TrainOptions, config: DualARConfig, available: Available | None, device: CudaDevice | None
+) -> _Answer:
+    needs = TrainingNeeds(
+        config,
+        options,
+        lora_preset(options.lora_config),
+        available.gpu if available else "",
+        precision=precision_on(device),
+        cache=MeasurementCache(),
+    )
+    suggestion = suggest_training(needs, available) if available else None
+    flags = ""
+    if suggestion:
+        flags = f"--batch-tokens {suggestion.batch_tokens} --accumulation {suggestion.accumulation}"
+        if suggestion.without_checkpointing:
+            flags += " --checkpointing none"
+    tokens = max(options.batch_tokens, needs.longest)
+    words = (
+        f"Training, {options.lora_config}: micro-batches of {tokens} columns × {options.accumulation}, "
+        f"samples of up to {needs.longest}, {needs.chosen_precision}, checkpointing {options.checkpointing}"
+    )
+    return _Answer(words, needs.at(tokens), needs.factor != 1.0, suggestion, flags)
+
+
+def _extraction(
+    folder: Path, config_name: str, clips: int, seconds: float, available: Available | None
+) -> _Answer:
+    config = codec_config(folder / "codec.pth", config_name)
+    cache = MeasurementCache()
+    factor = cache.factor(extraction_setting(config, available.gpu)) if available else 1.0
+    need = extraction_memory(config, EncodingPlan.of(config, clips, seconds)).corrected(factor)
+    suggestion = suggest_extraction(config, available, seconds, cache=cache) if available else None
+    flags = ""
+    if suggestion:
+        flags = f"--batch-size {suggestion.batch_size} --batch-seconds {suggestion.batch_seconds:g}"
+    words = f"Extraction: {clips} clips of {seconds:g} s"
+    return _Answer(words, need, factor != 1.0, suggestion, flags)

@@ -1,0 +1,36 @@
+"""The device that a stage will use, seen before torch is loaded."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from .readings import GpuReading
+from .suggest import Available, Precision
+from .visibility import CudaDevice, cuda_view, torch_device_uuids
+
+_FIRST_WITH_BF16: Final = (8, 0)
+"""Compute capability from which bfloat16 is computed, not imitated."""
+
+
+def find_device(reading: GpuReading, name: str = "auto") -> CudaDevice | None:
+    """Return the device that torch calls `name` (`auto`, `cuda`, `cuda:1`); None where CUDA sees none at all.
+
+    Raises:
+        DeviceError: there are devices, but not that one.
+    """
+    view = cuda_view(reading, torch_uuids=torch_device_uuids())
+    return view.device(name) if view.devices else None
+
+
+def available_on(device: CudaDevice) -> Available | None:
+    """Return what may be used on a device; None where the driver does not tell its memory."""
+    if device.memory is None:
+        return None
+    processes = device.mig.processes if device.mig else device.gpu.processes
+    return Available.of(device.gpu.name, device.memory, processes or ())
+
+
+def precision_on(device: CudaDevice | None) -> Precision:
+    """Return what the precision `auto` comes to on a device; None stands for a card that is only imagined."""
+    capability = device.gpu.compute_capability if device else None
+    return "float32" if capability is not None and capability < _FIRST_WITH_BF16 else "bf16"
