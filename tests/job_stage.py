@@ -25,9 +25,7 @@ from fishtune.core.stages import STAGES, Stage, StageName
 from fishtune.core.validation import Table
 from pydantic import BaseModel
 
-Way = Literal[
-    "work", "fail", "bug", "no-memory", "no-driver", "no-space", "no-folder", "deaf", "deaf-native", "crash"
-]
+Way = Literal["work", "fail", "bug", "no-driver", "no-space", "no-folder", "deaf", "deaf-native", "crash"]
 
 
 class CountSettings(Table):
@@ -69,10 +67,6 @@ def _misbehave(settings: CountSettings) -> None:
             raise DataError("The clip x.wav is silent.", "Record it again.")
         case "bug":
             raise ZeroDivisionError("division by zero")
-        case "no-memory":
-            import torch
-
-            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nSee the manual.")
         case "no-driver":
             raise RuntimeError("Found no NVIDIA driver on your system.")
         case "no-space":

@@ -98,15 +98,16 @@ def test_a_job_outlives_its_closed_terminal_and_its_killed_parent_and_is_found(
         tmp_path,
         stay=True,
     )
-    _until(lambda: _jobs_of_command(tmp_path), "the job to be listed")
+    _until(lambda: list_jobs(place) and _written(tmp_path), "the job to begin")
     parent.kill()
     os.close(terminal)
     parent.wait()
+    before = len(_written(tmp_path))
     (found,) = _jobs_of_command(tmp_path)
     assert found["state"] == "running"
-    before = len(_written(tmp_path))
     _until(lambda: len(_written(tmp_path)) > before + 5, "the job to go on")
-    _until(lambda: _jobs_of_command(tmp_path)[0]["state"] == "finished", "the job to finish")
+    (job,) = list_jobs(place)
+    assert _over(job) is JobState.FINISHED
     assert len(_written(tmp_path)) == 60
 
 
@@ -236,12 +237,6 @@ def test_a_failure_has_message_and_hint_and_the_log_has_the_traceback(tmp_path: 
 @pytest.mark.parametrize(
     ("way", "error", "message", "hint"),
     [
-        (
-            "no-memory",
-            "DeviceMemoryError",
-            "The device ran out of memory: CUDA out of memory.",
-            "--batch-tokens",
-        ),
         ("no-driver", "DeviceError", "The GPU cannot be used: Found no NVIDIA driver", "fishtune doctor"),
         (
             "no-space",
