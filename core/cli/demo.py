@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from enum import StrEnum
 from pathlib import Path
@@ -40,6 +41,8 @@ def demo(
     from ..demo.project import RECORDINGS, make_demo
 
     begun = monotonic()
+    # Threads gain nothing on so small a model, and lose a lot where other programs use the cores too.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
     project = make_demo(folder)
     place = place_of(project)
     raw, data, spoken = folder / RECORDINGS, folder / "data", folder / "hello.wav"
