@@ -45,7 +45,7 @@ _UNSUPPORTED: dict[str, tuple[Any, ...]] = {
     "trainable_token_indices": (None, []),
     "target_parameters": (None, []),
 }
-_ROWS_BYTES = 1 << 25
+_ROWS_BYTES = 1 << 23
 """Weights are adapted in pieces of about this many float32 bytes."""
 
 

@@ -18,19 +18,20 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-from ..text.prompts import Turn, training_sequence
+from ..text.prompts import IGNORED, Turn, training_sequence
 from ..text.tokenizer import Tokenizer
 from .adapters import ModuleAdapter
 from .dual_ar import DualAR
 
 _TEXT = "The quick brown fox jumps over the lazy dog."
 _FRAMES = 16
-_PIECE_BYTES = 1 << 26
+_PIECE_BYTES = 1 << 24
+"""Weights become float32 in pieces of about this size."""
 
 
 @dataclass(frozen=True)
 class Logits:
-    """Logits of fixed inputs, float32: `tokens` (T, V) and `codes` (frames, K, S)."""
+    """Logits of fixed inputs, float32: `tokens` (frames + 1, V) and `codes` (frames, K, S)."""
 
     tokens: Tensor
     codes: Tensor
@@ -71,9 +72,9 @@ def compute_logits(
     changed = {id(model.get_submodule(name).weight): part for name, part in (changes or {}).items()}
     with torch.inference_mode(), _Float32Arithmetic(changed):
         hidden = model.slow(tokens[None])[0]
-        semantic = model.is_semantic(labels[0])
+        semantic, supervised = model.is_semantic(labels[0]), labels[0] != IGNORED
         return Logits(
-            tokens=(head or model.token_logits)(hidden),
+            tokens=(head or model.token_logits)(hidden[supervised]),
             codes=model.fast_logits(model.fast_input(hidden)[semantic], labels[1:, semantic].T),
         )
 

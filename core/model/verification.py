@@ -14,7 +14,6 @@ from ..text.tokenizer import Tokenizer
 from .adapters import Adapter, FullWeights
 from .agreement import Agreement, Logits, captured_change, compare_logits, compute_logits
 from .archive import WeightsReader, split_rows
-from .attach import apply_checkpoint
 from .checkpoint import WEIGHTS_FILE, load_model, stored_tensors
 from .dual_ar import DualAR
 
@@ -62,9 +61,9 @@ def verify_merge(
     plain = compute_logits(model, tokenizer)
     advance("base")
     exact = compute_logits(model, tokenizer, changes=source.modules) if isinstance(source, Adapter) else None
-    advance("base + changes")
-    adapted = _adapted_logits(model, source, tokenizer)
     del model
+    advance("base + changes")
+    adapted = _adapted_logits(load_model(base), source, tokenizer)
     advance("base + adapter")
     found = compute_logits(load_model(merged), tokenizer)
     advance("merged")
@@ -116,6 +115,9 @@ def _expected_rows(name: str, weight: Tensor, source: Adapter | FullWeights) -> 
 
 def _adapted_logits(model: DualAR, source: Adapter | FullWeights, tokenizer: Tokenizer) -> Logits:
     """Return the logits of base + adapter as training computes them; `model` is the base and is changed."""
+    # peft takes 240 MiB; nothing before this needs it, and by now the other model is gone.
+    from .attach import apply_checkpoint
+
     apply_checkpoint(model, source)
     if isinstance(source, FullWeights):
         return compute_logits(model, tokenizer)
