@@ -14,6 +14,7 @@ from ..errors import FishtuneError, StopRequested
 from . import (
     audition,
     demo,
+    doctor,
     download,
     estimate,
     extract,
@@ -93,6 +94,7 @@ add("attach", jobs.attach, "Jobs")
 add("stop", jobs.stop, "Jobs")
 add("logs", jobs.logs, "Jobs")
 add("resume", jobs.resume, "Jobs")
+add("doctor", doctor.doctor, "This machine, presets and checkpoints")
 add("gpus", gpus.gpus, "This machine, presets and checkpoints")
 add("estimate", estimate.estimate, "This machine, presets and checkpoints")
 add("presets", presets.presets, "This machine, presets and checkpoints")
