@@ -33,10 +33,16 @@ SPOKEN = ("core/jobs/steps.py", "core/training/selection.py", "core/hardware/nvm
 ENUMERATIONS = {
     "core/packing/manifest.py": ("DropReason",),
     "core/hardware/readings.py": ("DriverState", "GpuState"),
+    "core/hardware/ledger.py": ("Part",),
+    "core/audition/record.py": ("FindingKind",),
 }
 # What the engine's progress counts, and the nouns that its sentences count with.
 COUNTED = ("clips", "files", "steps", "models", "tensors")
 NOUNS = ("clip", "speaker", "checkpoint", "shard")
+WORDS = (
+    *("sound", "clips", "audio"),
+    *("1 clip of 1 speaker", "{} clips of 1 speaker", "{} clips of {} speakers"),
+)
 
 Entries = dict[str, str]
 """Key to translation; a key with plural is `one\\0many`."""
@@ -58,9 +64,10 @@ def collect() -> tuple[list[str], list[str]]:
         spoken.update(dict.fromkeys(_sentences(ast.parse((ROOT / name).read_text(encoding="utf-8")))))
     for file in sorted((ROOT / "core").rglob("*.py")):
         spoken.update(dict.fromkeys(_tasks(ast.parse(file.read_text(encoding="utf-8")))))
+    spoken.update(dict.fromkeys(WORDS))
     for noun in NOUNS:
         spoken.update({f"1 {noun}": None, f"{{}} {noun}s": None})
-    return list(own), [key for key in spoken if key not in own]
+    return list(own), list(spoken)
 
 
 def _marked(tree: ast.AST) -> Iterator[str]:
@@ -100,7 +107,7 @@ def _sentences(tree: ast.Module) -> Iterator[str]:
         if id(node) in documentation or id(node) in inside:
             continue
         text = _template(node)
-        if text is not None and re.search(r"[a-z]{2} ", text) and text.rstrip().endswith("."):
+        if text is not None and re.search(r"[a-z]{3}", text) and text.rstrip().endswith("."):
             yield text
 
 
@@ -209,7 +216,7 @@ def main() -> int:
     for file in sorted(HERE.glob("*/LC_MESSAGES/fishtune.po")):
         language = file.parent.parent.name
         known = read_po(file)
-        missing = write_po(file, language, [*own, *spoken], known)
+        missing = write_po(file, language, list(dict.fromkeys([*own, *spoken])), known)
         file.with_suffix(".mo").write_bytes(compile_mo(read_po(file)))
         print(f"{language}: {len(own) + len(spoken)} keys, {len(missing)} without translation")  # noqa: T201
         for key in missing:

@@ -154,7 +154,8 @@ class MergePane(StagePane):
             cells = (sign, "–", "–", "–", "–", _("other"), "–", "–")
             rows.append((_OTHER, tuple(plain(cell) for cell in cells)))
         self.query_one("#candidates", Table).show_rows(rows)
-        self.query_one("#why", Static).update(Text(harmless(self._why(chosen))))
+        why = "\n".join(harmless(line) for line in self._why(chosen).splitlines())
+        self.query_one("#why", Static).update(Text(why))
 
     def _why(self, chosen: str) -> str:
         if not self._candidates and not chosen:
@@ -166,7 +167,9 @@ class MergePane(StagePane):
                 _("Recommended: step {step}.").format(step=step) + " " + sentence(self._recommended.reason)
             )
         lines.append(_("Merged will be: {path}").format(path=chosen))
-        return " ".join(lines)
+        if self._replaces:
+            lines.append(_("The merged directory that is there will be replaced."))
+        return "\n".join(lines)
 
     def on_data_table_row_selected(self, event: DataTable.RowSelected) -> None:
         path = str(event.row_key.value)
@@ -196,7 +199,7 @@ class MergePane(StagePane):
         return self.project.merged.exists()
 
     def verb(self) -> str:
-        return _("Merge, replacing the old one") if self._replaces else _("Merge")
+        return _("Merge again") if self._replaces else _("Merge")
 
     def main_label(self) -> str:
         return self.verb()
@@ -305,11 +308,11 @@ def result_text(summary: dict[str, Any]) -> Text:
     merged = verification.get("merged") or {}
     effect = verification.get("effect") or {}
     rows = [
-        (_("same most probable token as base + adapter"), percent(merged.get("same_token"))),
+        (_("same token as base + adapter"), percent(merged.get("same_token"))),
         (_("same codes as base + adapter"), percent(merged.get("same_code"))),
         (_("difference by rounding"), _share(merged.get("relative_difference"))),
         (_("what the adapter changes"), _share(effect.get("relative_difference"))),
-        (_("of which the merged weights carry"), percent(verification.get("captured"))),
+        (_("of it in the merged weights"), percent(verification.get("captured"))),
     ]
     for name, value in rows:
         text.append(f"  {value:>9}  {name}\n")

@@ -8,7 +8,7 @@ from rich.text import Text
 from textual.widget import Widget
 
 from ..catalogue import _
-from ..wording import decimal
+from ..wording import decimal, harmless
 
 
 @dataclass(frozen=True)
@@ -75,8 +75,8 @@ def draw(lines: list[Line], x_label: str, width: int, height: int, *, ascii_only
     plotext.xfrequency(max(width // 18, 2))
     plotext.yfrequency(max((height - 3) // 3, 2))
     picture = Text.from_ansi(plotext.build(), no_wrap=True, overflow="crop")
-    legend = "   ".join(f"{line.name} {decimal(line.values[-1])}" for line in lines)
+    legend = "   ".join(f"{harmless(line.name, 30)} {decimal(line.values[-1])}" for line in lines)
     picture.rstrip()
-    picture.append("\n" + f"{x_label}   {legend}", style="dim")
+    picture.append(f"\n{harmless(x_label, 30)}   {legend}", style="dim")
     picture.no_wrap = True
     return picture

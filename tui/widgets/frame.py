@@ -86,8 +86,8 @@ class FooterBar(Widget):
     def render(self) -> Text:
         text = Text(no_wrap=True, overflow="crop")
         for key, label in self.items[: self.MOST]:
-            text.append(f" {key} ", style="bold reverse")
-            text.append(f" {label} ")
+            text.append(f" {harmless(key, 20)} ", style="bold reverse")
+            text.append(f" {harmless(label, 20)} ")
         return text
 
     def show(

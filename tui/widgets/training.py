@@ -35,7 +35,7 @@ class TrainingMonitor(JobMonitor):
     TrainingMonitor #numbers { height: auto; }
     TrainingMonitor #checkpoints { height: auto; max-height: 6; display: none; margin: 1 0 0 0; }
     TrainingMonitor #log { height: 1fr; min-height: 3; }
-    TrainingMonitor #failed-items { display: none; }
+    TrainingMonitor #failed-items.-shown { display: none; }
     TrainingMonitor.-roomy #checkpoints { display: block; }
     TrainingMonitor.-roomy #failed-items.-shown { display: block; max-height: 5; }
     TrainingMonitor.-wide #top { layout: horizontal; }
