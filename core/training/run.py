@@ -356,7 +356,8 @@ def _device(settings: TrainSettings, world: World) -> torch.device:
 def _precision(settings: TrainSettings, device: torch.device) -> torch.dtype:
     if settings.precision == "float32":
         return torch.float32
-    has_bf16 = device.type == "cpu" or torch.cuda.is_bf16_supported()
+    # Imitated on older cards, bfloat16 is slower than float32 and has no fused attention.
+    has_bf16 = device.type == "cpu" or torch.cuda.is_bf16_supported(including_emulation=False)
     if settings.precision == "bf16":
         if not has_bf16:
             raise UsageError(f"{device} does not compute in bf16.", "Choose --precision float32.")
