@@ -8,8 +8,10 @@ export PIP_ROOT_USER_ACTION := ignore
 
 .PHONY: demo test test-slow check format clean install proto
 
+# The demo runs in a plain terminal and in CI alike; on a terminal the wizard then opens on what it made.
 demo: install
 	$(BIN)/fishtune demo
+	@if [ -t 0 ] && [ -t 1 ]; then $(BIN)/fishtune-tui demo; fi
 
 install: $(STAMP)
 
