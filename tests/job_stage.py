@@ -25,7 +25,9 @@ from fishtune.core.stages import STAGES, Stage, StageName
 from fishtune.core.validation import Table
 from pydantic import BaseModel
 
-Way = Literal["work", "fail", "bug", "no-driver", "no-space", "no-folder", "deaf", "deaf-native", "crash"]
+Way = Literal[
+    "work", "talk", "fail", "bug", "no-driver", "no-space", "no-folder", "deaf", "deaf-native", "crash"
+]
 
 
 class CountSettings(Table):
@@ -57,6 +59,8 @@ def run(settings: CountSettings, reporter: Reporter) -> CountResult:
         meter.advance()
         reporter.check_stop(f"{item + 1} files are kept.")
         time.sleep(settings.pause)
+        if settings.way == "talk":
+            reporter.log("a long line " * 20)
         _misbehave(settings)
     return CountResult(written=written)
 

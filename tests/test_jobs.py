@@ -123,6 +123,19 @@ def test_a_foreground_run_outlives_its_closed_terminal(tmp_path: Path) -> None:
     assert len(_written(tmp_path)) == 40
 
 
+def test_a_terminal_that_takes_nothing_does_not_hold_up_a_foreground_run(
+    tmp_path: Path, place: Place
+) -> None:
+    process, terminal = _on_a_terminal(
+        [*COMMAND, "synth", str(tmp_path / "out"), "--items", "400", "--way", "talk"], tmp_path
+    )
+    _until(lambda: list_jobs(place), "the run to begin")
+    (job,) = list_jobs(place)
+    assert _over(job) is JobState.FINISHED  # 100 kB of lines, of which a pseudo-terminal holds 4
+    os.close(terminal)
+    process.wait(SECONDS)
+
+
 def _on_a_terminal(
     command: list[str], folder: Path, stay: bool = False
 ) -> tuple[subprocess.Popen[bytes], int]:

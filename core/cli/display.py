@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import os
+import queue
 import sys
+import threading
 from collections.abc import Callable, Iterator
-from typing import TextIO
+from functools import partial
+from typing import Protocol, TextIO
 
 from rich.cells import cell_len
 from rich.console import Console
@@ -30,11 +33,15 @@ from rich.text import Text
 
 from ..events import Event, Finished, Progress, Started, Step
 from ..jobs.lines import LinePrinter, event_line
+from ..jobs.signals import before_end
 from ..jobs.writer import Listener
 from ..units import format_amount, format_duration
 
 _PLAIN_SECONDS = 10.0
 """Between two lines of progress where there is no terminal."""
+_QUEUED = 10_000
+_FINISH_SECONDS = 2.0
+_LAST_SECONDS = 0.2
 _NAME, _BAR = 28, 24
 _GAPS = 5
 """Cells of the spinner and of the spaces between columns."""
@@ -42,42 +49,97 @@ _GAPS = 5
 
 @contextlib.contextmanager
 def display_events(quiet: bool = False) -> Iterator[Listener]:
-    """Yield a listener that shows events on standard error until the block ends."""
+    """Yield a listener that shows events on standard error until the block ends.
+
+    It never waits for the terminal: showing is another thread's work, and a terminal that takes nothing
+    (a link that hangs, Ctrl+S) loses events instead of holding up the stage.
+    """
     if quiet:
         yield _drop
         return
-    with _copy_of_stderr() as stream:
-        console = Console(file=stream, markup=False, highlight=False, soft_wrap=True)
-        if not console.is_terminal or console.is_dumb_terminal:
-            yield LinePrinter(lambda line: print(line, file=stream, flush=True), _PLAIN_SECONDS)
-            return
-        display = _TerminalDisplay(console)
+    stream = _copy_of_stderr()
+    console = Console(file=stream, markup=False, highlight=False, soft_wrap=True)
+    on_terminal = console.is_terminal and not console.is_dumb_terminal
+    shown = _Background(lambda: _TerminalDisplay(console) if on_terminal else _PlainDisplay(stream))
+    with before_end(partial(_leave, stream)) if on_terminal else contextlib.nullcontext():
         try:
-            yield display
+            yield shown
         finally:
-            with contextlib.suppress(OSError):  # the terminal is gone
-                display.close()
+            if shown.finish() and stream is not sys.stderr:
+                with contextlib.suppress(OSError):  # the terminal is gone
+                    stream.close()
 
 
 def _drop(event: Event) -> None:
     pass
 
 
-@contextlib.contextmanager
-def _copy_of_stderr() -> Iterator[TextIO]:
+def _copy_of_stderr() -> TextIO:
+    """Return a stream of its own to where standard error goes now, or what tests put in its place."""
     try:
         is_own = sys.stderr.fileno() == 2
     except (OSError, ValueError, AttributeError):
         is_own = False
-    if not is_own:
-        yield sys.stderr
-        return
-    stream = os.fdopen(os.dup(2), "w", encoding="utf-8", errors="replace")
-    try:
-        yield stream
-    finally:
-        with contextlib.suppress(OSError):
-            stream.close()
+    return os.fdopen(os.dup(2), "w", encoding="utf-8", errors="replace") if is_own else sys.stderr
+
+
+def _leave(stream: TextIO) -> None:
+    """Show the cursor again in a terminal whose process ends at once; does not wait for the terminal."""
+    writing = threading.Thread(target=_write_last, args=(stream.fileno(),), daemon=True)
+    writing.start()
+    writing.join(_LAST_SECONDS)
+
+
+def _write_last(descriptor: int) -> None:
+    with contextlib.suppress(OSError):
+        os.write(descriptor, b"\x1b[?25h\r\nEnded at once. What was saved before is kept.\r\n")
+
+
+class _Display(Protocol):
+    def __call__(self, event: Event) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class _Background:
+    """Shows events in a thread of its own; gives up when the display breaks or takes too long."""
+
+    def __init__(self, make: Callable[[], _Display]) -> None:
+        self._make = make
+        self._events: queue.Queue[Event | None] = queue.Queue(_QUEUED)
+        self._thread = threading.Thread(target=self._show_all, name="display", daemon=True)
+        self._thread.start()
+
+    def __call__(self, event: Event) -> None:
+        with contextlib.suppress(queue.Full):
+            self._events.put_nowait(event)
+
+    def finish(self) -> bool:
+        """Show what is left and return whether that came to its end in time."""
+        with contextlib.suppress(queue.Full):
+            self._events.put_nowait(None)
+        self._thread.join(_FINISH_SECONDS)
+        return not self._thread.is_alive()
+
+    def _show_all(self) -> None:
+        with contextlib.suppress(OSError, ValueError):  # the terminal is gone, or its stream closed
+            display = self._make()
+            while (event := self._events.get()) is not None:
+                display(event)
+            display.close()
+
+
+class _PlainDisplay:
+    """Lines, where there is no terminal."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._printer = LinePrinter(lambda line: print(line, file=stream, flush=True), _PLAIN_SECONDS)
+
+    def __call__(self, event: Event) -> None:
+        self._printer(event)
+
+    def close(self) -> None:
+        """Nothing is left to be done."""
 
 
 def _shortened(name: str) -> str:
