@@ -25,6 +25,7 @@ FLOORS = [
         "pack",
         "merge",
         "synth",
+        "verify",
         "doctor",
         "training",
         "audition",
