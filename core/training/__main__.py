@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 
+from ..errors import StopRequested
 from ..events import Reporter
 from ..settings import TrainSettings
 from .launch import follow_first_rank
@@ -11,4 +13,5 @@ from .run import run
 
 if __name__ == "__main__":
     follow_first_rank()
-    run(TrainSettings.model_validate_json(sys.stdin.read()), Reporter())
+    with contextlib.suppress(StopRequested):  # the first process tells it
+        run(TrainSettings.model_validate_json(sys.stdin.read()), Reporter())
