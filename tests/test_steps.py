@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -37,7 +38,7 @@ from fishtune.core.jobs.writer import EventWriter, JobReporter
 from fishtune.core.pack import run as pack
 from fishtune.core.project import Project
 from fishtune.core.recent import recent_projects, remember_project
-from fishtune.core.settings import MergeSettings
+from fishtune.core.settings import MergeSettings, ValidateSettings
 from fishtune.core.stages import STAGES, StageName, load_attribute
 from fishtune.core.training.selection import Candidate, recommend
 from fishtune.core.validation import Table
@@ -61,11 +62,9 @@ def _states(project: Project) -> dict[str, str]:
     return {status.step.value: status.state.value for status in step_statuses(project)}
 
 
-def _end_job(project: Project, stage: StageName, event: Event, **settings: Any) -> None:
+def _end_job(project: Project, settings: Table, stage: StageName, event: Event) -> None:
     """Leave a job behind that ended with `event`."""
-    values = {"lora_weight": project.base, "base_weight": project.base, "output": project.merged} | settings
-    with new_job(StageName.MERGE, MergeSettings(**values), place_of(project)) as (job, _):
-        job.write(stage=stage)
+    with new_job(stage, settings, place_of(project)) as (job, _):
         writer = EventWriter(job.events_path)
         writer.write(Started(stage=stage))
         writer.write(event)
@@ -99,6 +98,19 @@ def test_codes_count_when_they_are_whole_and_newer_than_their_recording(project:
     os.utime(codes[0].with_suffix(".wav"), ns=(later, later))
     status = step_status(project, StepName.EXTRACT)
     assert (status.state, status.why) == (StepState.STALE, "1 of 3 clips changed after extraction.")
+
+
+def test_recordings_count_as_checked_by_a_validation_of_this_folder_as_it_is(
+    project: Project,
+) -> None:
+    assert step_status(project, StepName.DATASET).why == "3 clips of 2 speakers, not checked yet."
+    _end_job(project, ValidateSettings(data=project.folder / "raw"), StageName.VALIDATE, Finished())
+    assert step_status(project, StepName.DATASET).state is StepState.READY
+    _end_job(project, ValidateSettings(data=project.data), StageName.VALIDATE, Finished())
+    assert step_status(project, StepName.DATASET).state is StepState.DONE
+    later = time.time() + 5
+    os.utime(next(project.data.glob("*/*.lab")), (later, later))
+    assert step_status(project, StepName.DATASET).state is StepState.STALE
 
 
 def test_packed_data_are_stale_when_a_transcript_or_a_choice_changes(project: Project) -> None:
@@ -144,7 +156,11 @@ def test_training_is_done_at_its_limit_and_stale_when_the_data_changed(project: 
 
 
 def test_a_failed_job_marks_its_step_until_it_is_done(project: Project) -> None:
-    _end_job(project, StageName.PACK, Failed(error="DataError", message="None can be packed."))
+    failed = Failed(error="DataError", message="None can be packed.")
+    elsewhere = project.pack_settings().model_copy(update={"output": project.folder / "other"})
+    _end_job(project, elsewhere, StageName.PACK, failed)
+    assert step_status(project, StepName.PACK).state is StepState.READY
+    _end_job(project, project.pack_settings(), StageName.PACK, failed)
     status = step_status(project, StepName.PACK)
     assert (status.state, status.why) == (StepState.FAILED, "None can be packed.")
     pack(project.pack_settings(), Reporter())

@@ -7,6 +7,7 @@ times and headers are looked at, no recording and no weights, so a wizard can as
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -161,7 +162,7 @@ def _look(project: Project) -> _Look:
         coded += not is_stale
     newest: dict[StageName, Job] = {}
     for job in list_jobs(Place(results=project.results, project=project.name)):
-        if job.record.stage in set(StageName):
+        if job.record.stage in set(StageName) and _concerns(job, project):
             newest[StageName(job.record.stage)] = job
     return _Look(
         project=project,
@@ -173,6 +174,22 @@ def _look(project: Project) -> _Look:
         checkpoints=tuple(list_checkpoints(project.run_folder)),
         newest=newest,
     )
+
+
+def _concerns(job: Job, project: Project) -> bool:
+    """Whether a job worked on what the project names: people also check and pack other folders."""
+    record = job.record
+    folders = {
+        StageName.VALIDATE: ("data", project.data),
+        StageName.DOWNLOAD: ("local_dir", project.base),
+        StageName.EXTRACT: ("data", project.data),
+        StageName.PACK: ("output", project.protos),
+    }
+    if record.stage not in folders:
+        return True
+    field, folder = folders[StageName(record.stage)]
+    used = os.path.normpath(record.folder / str(record.settings.get(field, "")))
+    return used == os.path.normpath(folder)
 
 
 def missing_model_files(project: Project) -> tuple[str, ...]:
