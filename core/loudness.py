@@ -106,7 +106,7 @@ def run(settings: LoudnessNormSettings, reporter: Reporter) -> LoudnessResult:
         StorageError: the disk is full or the target cannot be written.
         StopRequested: asked to stop; what is finished is kept.
     """
-    _refuse_overlap(settings.source, settings.target)
+    _refuse_target(settings.source, settings.target)
     found = scan(settings.source)
     jobs = _jobs(found, settings.target)
     if not any(not job.is_text for job in jobs):
@@ -198,7 +198,9 @@ def _count(names: list[str]) -> str:
     return f"{names[0]} is" if len(names) == 1 else f"{len(names)} files ({names[0]}, …) are"
 
 
-def _refuse_overlap(source: Path, target: Path) -> None:
+def _refuse_target(source: Path, target: Path) -> None:
+    if target.exists() and not target.is_dir():
+        raise UsageError(f"{target} is a file.", "Name a folder for the normalised copies.")
     from_, to = source.resolve(), target.resolve()
     if from_ == to or to in from_.parents:
         raise UsageError(

@@ -99,6 +99,14 @@ def test_a_transcript_under_another_extension_or_unicode_form_is_pointed_out(tmp
     assert codes_of(tmp_path, text_extension=".txt").get(Code.TEXT_MISSING) != [tmp_path / "S/a.wav"]
 
 
+@pytest.mark.parametrize("extension", [".txt", "txt"])
+def test_another_extension_of_transcripts_may_lack_its_dot(tmp_path: Path, extension: str) -> None:
+    make(tmp_path, "S/a.b.wav", "S/a.b.txt")
+    result = scan(tmp_path, extension)
+    assert result.clips[0].text == tmp_path / "S/a.b.txt"
+    assert result.problems == []
+
+
 def test_names_that_are_no_text_are_reported_and_not_used(tmp_path: Path) -> None:
     make(tmp_path, "S/ok.wav", "S/ok.lab", "S/two\nlines.wav")
     (tmp_path / "S" / os.fsdecode(b"\xff.wav")).write_bytes(b"")

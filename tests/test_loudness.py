@@ -174,6 +174,13 @@ def test_a_target_that_overlaps_the_source_is_refused(
     assert snapshot(raw) == before
 
 
+def test_a_target_that_is_a_file_is_refused(raw: Path, tmp_path: Path) -> None:
+    (tmp_path / "data").write_text("precious")
+    with pytest.raises(UsageError, match="data is a file"):
+        normalise(raw, tmp_path / "data", clean=True)
+    assert (tmp_path / "data").read_text() == "precious"
+
+
 def test_clean_empties_the_target_of_its_own_files(raw: Path, tmp_path: Path) -> None:
     out = tmp_path / "data"
     normalise(raw, out)

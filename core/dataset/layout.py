@@ -97,13 +97,14 @@ def scan(root: Path, text_extension: str = TEXT_EXTENSION, exclude: Iterable[str
     compared without regard to case, as recorders write `.WAV`.
 
     Args:
-        text_extension: extension of the transcripts, with its dot.
+        text_extension: extension of the transcripts, with or without its dot.
         exclude: clips to leave out, as `SPEAKER/NAME`; their files cause no problems either.
 
     Raises:
         DataError: `root` does not exist, is no folder, or cannot be listed.
     """
     excluded = set(exclude)
+    text_extension = f".{text_extension.removeprefix('.')}"
     clips: list[Clip] = []
     problems: list[Finding] = []
     loose = 0
