@@ -3,9 +3,10 @@
 Layers of S1-mini's true sizes (4 slow ones instead of 28, all 4 fast ones, vocabulary 155,776) with random
 weights in float32 on the CPU; LoRA r_16_alpha_16; a micro-batch of 1,024 columns of which half are
 supervised. Every row runs in a process of its own and includes what the rows above it save; peaks are the
-process's largest resident size less what it had before the step.
+process's largest resident size less what it had before the step. Times are CPU seconds of one thread, so that
+what else the machine does hardly counts.
 
-    flock /tmp/fishtune/bigrun.lock python benchmarks/loss_savings.py
+    python benchmarks/loss_savings.py
 """
 
 from __future__ import annotations
@@ -97,6 +98,7 @@ def masked_attention(plain: Callable[..., Tensor]) -> Callable[..., Tensor]:
 
 def measure(variant: str) -> dict[str, Any]:
     """Return peak, time and numbers of one variant."""
+    torch.set_num_threads(1)
     level = list(VARIANTS).index(variant)
     if level < 1:
         F.scaled_dot_product_attention = masked_attention(F.scaled_dot_product_attention)
@@ -109,10 +111,10 @@ def measure(variant: str) -> dict[str, Any]:
     for _ in range(STEPS):
         model.zero_grad()
         torch.manual_seed(2)  # the dropout of the adapters
-        began = time.perf_counter()
+        began = time.process_time()
         loss = compute(model, tokens, labels)
         loss.backward()
-        times.append(time.perf_counter() - began)
+        times.append(time.process_time() - began)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     gradients = [parameter.grad for parameter in trainable_parameters(model).values()]
     norm = float(torch.stack([gradient.norm() for gradient in gradients if gradient is not None]).norm())
