@@ -233,7 +233,7 @@ def check_agreement(
         return
     visible = cuda_view(reading, environment).devices
     needed = tuple(int(part) for part in probe.cuda.split(".")) if probe.cuda else None
-    status, hint = Status.FAIL, ""
+    status = Status.FAIL
     if needed is None:
         message = f"torch {probe.version} was built without CUDA, so it cannot use the GPU."
         hint = "Install a torch built for CUDA; see the installation page of PyTorch."
@@ -254,7 +254,7 @@ def check_agreement(
     else:
         old = [d.gpu.name for d in visible if (d.gpu.compute_capability or (8, 0)) < (8, 0)]
         status = Status.WARN if old else Status.OK
-        message = f"torch computes on {', '.join(probe.devices)}"
+        message, hint = f"torch computes on {', '.join(probe.devices)}", ""
         if old:
             message += f"; {', '.join(old)} has no bfloat16"
             hint = (
@@ -377,10 +377,7 @@ def check_terminal(
     where = ", in tmux" if environment.get("TMUX") else ""
     message = f"{size.columns}×{size.lines}, {colours}, {encoding}{where}"
     if term in ("", "dumb"):
-        problem, hint = (
-            f"TERM is {term or 'not set'}",
-            "Commands work; for fishtune-tui use a real terminal.",
-        )
+        problem, hint = f"TERM is {term or 'not set'}", "Commands work; fishtune-tui needs a real terminal."
     elif "utf" not in encoding.lower():
         problem, hint = "no UTF-8", "Set LANG=C.UTF-8, and start tmux with tmux -u."
     elif size.columns < 80 or size.lines < 24:

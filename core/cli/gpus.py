@@ -9,7 +9,7 @@ import time
 from typing import Annotated, Any
 
 import typer
-from rich.console import Group
+from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
@@ -48,7 +48,9 @@ def gpus(
 
 
 def _watch(nvml: Nvml, json: bool) -> None:
-    screen = None if json or not out.is_terminal else Live(console=out, auto_refresh=False)
+    # A console of its own: `out` never wraps, so that paths stay whole, and a live view would cut its lines.
+    wrapping = Console(markup=False, highlight=False)
+    screen = None if json or not out.is_terminal else Live(console=wrapping, auto_refresh=False)
     with screen or contextlib.nullcontext():
         while True:
             reading = nvml.read()
