@@ -18,7 +18,7 @@ from ..errors import FishtuneError, JobError, StopRequested
 from ..events import Event, Failed, Finished, Reporter, Started, Stopped
 from ..project import Project
 from ..settings import ValidateSettings
-from ..training.selection import recommend
+from ..training.selection import Recommendation, recommend
 from ..validation import Table
 from .follow import EventFollower
 from .history import checkpoint_candidates
@@ -112,11 +112,16 @@ def step_settings(project: Project, step: StepName) -> Table:
         case StepName.MERGE:
             chosen = project.model_copy(deep=True)
             if chosen.merge.checkpoint is None:
-                best = recommend(checkpoint_candidates(place_of(project)))
+                best = recommended_checkpoint(project)
                 if best is not None:
                     chosen.merge.checkpoint = str(best.candidate.path)
             # What an earlier run of ours merged is replaced; merging still refuses anybody else's files.
             return chosen.merge_settings().model_copy(update={"overwrite": True})
+
+
+def recommended_checkpoint(project: Project) -> Recommendation | None:
+    """Return which checkpoint of a project to merge, with the reason, or None if there is none."""
+    return recommend(checkpoint_candidates(place_of(project)))
 
 
 def place_of(project: Project) -> Place:
@@ -135,6 +140,10 @@ def _job_for(project: Project, status: StepStatus, reporter: Reporter) -> Job:
         )
     job = start_job(STAGE_OF[status.step], step_settings(project, status.step), place_of(project))
     reporter.log(f"{status.step}: {status.why} Started job {job.id}.")
+    if status.step is StepName.MERGE and project.merge.checkpoint is None:
+        best = recommended_checkpoint(project)
+        if best is not None:
+            reporter.log(f"merge: {best.candidate.path.name} is taken. {best.reason}")
     return job
 
 
