@@ -403,9 +403,12 @@ def test_a_stop_finishes_the_step_saves_and_resumes_to_the_same_weights(
     recorder._at = lambda event: isinstance(event, Step) and event.step == 6 and recorder.request_stop()
     with pytest.raises(StopRequested, match=r"Step 6 is saved in .*step_000000006\.ckpt"):
         start(recorder, project="stopped", max_steps=12)
+    assert [event.step for event in recorder.of(Validation)] == [4], "who stops waits for no validation"
     resumed, after = start(project="stopped", max_steps=12)
     assert after.of(Step)[0].step == 7
     assert_equal_weights(resumed, uninterrupted)
+    guards = [read_run_state(each.checkpoint).held_out_guard for each in (resumed, uninterrupted)]
+    assert guards[0] == guards[1]
 
 
 def test_a_limit_of_minutes_ends_the_run_with_a_checkpoint(start: Start) -> None:

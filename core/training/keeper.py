@@ -31,7 +31,7 @@ from .checkpoints import (
     remove_checkpoint,
 )
 from .data import SampleSource
-from .guards import HeldOutGuard, PlateauGuard
+from .guards import PLATEAU_CHECKS, HeldOutGuard, PlateauGuard
 from .loss import Losses
 from .module import TrainingModule
 from .sampler import Coverage, MicroBatch, Position
@@ -120,13 +120,16 @@ class Keeper(Callback):
         self._position = batch.plan.end
         self._report_step(trainer, pl_module, batch, step)
         self.ending = self._find_ending(trainer, step)
-        if self._has_held_out and (step % self._settings.validate_every == 0 or self.ending):
+        at_an_interval = step % self._settings.validate_every == 0
+        # Who asks for a stop waits for nothing more, and a run that goes on later has no extra validation.
+        if self._has_held_out and (at_an_interval or self.ending in ("max_steps", "epochs")):
             self._validate(trainer, pl_module, step)
             if self.ending is None and self.guard.exhausted(self._settings.early_stopping):
                 self.ending = "early_stopping"
-        if step % self._settings.validate_every == 0 and self.plateau.observe():
+        if at_an_interval and self.plateau.observe():
+            since = step - PLATEAU_CHECKS * self._settings.validate_every
             self._reporter.warn(
-                f"The training loss has hardly fallen since step {step - 5 * self._settings.validate_every}.",
+                f"The training loss has hardly fallen since step {since}.",
                 "More steps will hardly help: listen to a checkpoint, or try a higher rank or learning rate.",
             )
         if step % self._settings.checkpoint_every == 0 or self.ending:

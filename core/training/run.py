@@ -281,7 +281,7 @@ class _Run:
         )
         needs = TrainingNeeds(
             self.model.config,
-            self.settings,
+            self.settings.model_copy(update={"devices": 1, "num_nodes": 1}),  # not joined with others yet
             self.preset,
             meter.device_name,
             precision="bf16" if self.precision == torch.bfloat16 else "float32",
