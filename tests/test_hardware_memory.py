@@ -229,6 +229,16 @@ def test_more_of_anything_never_needs_less() -> None:
     assert training_memory(shape(), replace(base, method="full")).total > need
 
 
+def test_several_processes_hold_a_second_copy_of_their_gradients() -> None:
+    alone = training_memory(shape(), plan_of(FULL))
+    together = training_memory(shape(), replace(plan_of(FULL), distributed=True))
+    weights = sum(module.weights for module in modules(shape()))
+    assert together.parts[Part.GRADIENTS] - alone.parts[Part.GRADIENTS] == 4 * weights
+    options = TrainOptions(devices=2)
+    assert training_plan(options, FULL).distributed
+    assert not training_plan(TrainOptions(), FULL).distributed
+
+
 def test_a_correction_scales_what_comes_and_goes() -> None:
     estimate = training_memory(shape(), plan_of(SLOW))
     corrected = estimate.corrected(1.5)

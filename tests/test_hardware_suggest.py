@@ -143,6 +143,7 @@ def test_a_measured_peak_corrects_the_next_suggestion(cache: MeasurementCache) -
     assert after.batch_tokens < before.batch_tokens
     assert asked("RTX 4090").factor == 1.0
     assert asked().changed(lora_preset("r_8_alpha_16")).factor == 1.0
+    assert asked().changed(devices=2).factor == asked().factor
     # The size of the batch is no part of the setting; the same correction serves all sizes.
     assert asked().changed(batch_tokens=2048, accumulation=4).factor == asked().factor
 

@@ -102,6 +102,7 @@ def training_plan(
         targets=tuple(preset.targets),
         dropout=preset.dropout > 0,
         dora=preset.use_dora,
+        distributed=options.devices * options.num_nodes > 1,
     )
 
 

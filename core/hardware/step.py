@@ -59,6 +59,8 @@ class TrainingPlan:
         frames: columns of it whose codes are learnt; those of reference utterances are not.
         targets: patterns of the modules that get adapters.
         accumulated: gradients of earlier micro-batches are there when a micro-batch is computed.
+        distributed: several processes train together, and torch keeps a second copy of all gradients to
+            exchange (DistributedDataParallel's buckets).
     """
 
     tokens: int
@@ -72,6 +74,7 @@ class TrainingPlan:
     targets: tuple[str, ...] = ()
     dropout: bool = False
     dora: bool = False
+    distributed: bool = False
 
 
 def replay_training(config: DualARConfig, plan: TrainingPlan) -> Ledger:
@@ -123,6 +126,8 @@ class _Step:
         if not self.full:
             held.append(ledger.store(trained * FLOAT32, Part.ADAPTERS))
         if ledger.has_gradients:
+            held.append(ledger.store(trained * FLOAT32, Part.GRADIENTS))
+        if plan.distributed:
             held.append(ledger.store(trained * FLOAT32, Part.GRADIENTS))
         held.append(ledger.store(2 * trained * FLOAT32, Part.OPTIMIZER))  # AdamW's two moments
         return list(held)

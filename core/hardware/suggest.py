@@ -132,7 +132,8 @@ class TrainingNeeds:
     @property
     def setting(self) -> Setting:
         """What a measurement of this set-up holds for."""
-        plan = replace(self._plan(1, 1), tokens=0, longest=0, accumulated=False)
+        # Measured is one process before it joins others.
+        plan = replace(self._plan(1, 1), tokens=0, longest=0, accumulated=False, distributed=False)
         return Setting.of(self.gpu, "train", self.config, plan)
 
     def predicted(self, tokens: int, frames: int | None = None) -> MemoryEstimate:
