@@ -188,6 +188,13 @@ def test_stopping_lets_the_stage_save_and_say_so(tmp_path: Path, place: Place) -
         stop_job(job)
 
 
+def test_a_job_that_has_just_begun_can_be_stopped(tmp_path: Path, place: Place) -> None:
+    for _ in range(3):
+        job = start_job(STAGE, _settings(tmp_path, items=1000, pause=0.02), place)
+        stop_job(job)
+        assert _over(job) is JobState.STOPPED
+
+
 @pytest.mark.parametrize("way", ["deaf", "deaf-native"])
 def test_now_ends_a_stage_that_does_not_listen_within_two_seconds(
     tmp_path: Path, place: Place, way: Way

@@ -73,7 +73,6 @@ def run_job(
         StopRequested: the stage was asked to stop and has saved.
     """
     with storage_errors(job.folder):
-        job.write(process=ProcessIdentity.of(os.getpid()))
         writer = EventWriter(job.events_path)
     reporter = JobReporter(writer, [LogFile(job.log_path), *listeners])
 
@@ -81,18 +80,20 @@ def run_job(
         reporter.request_stop()
         reporter.log("Asked to stop: it finishes what it is at and saves. Asking again ends it at once.")
 
+    def end() -> None:
+        # The locks stay until the process is gone: its main thread may be writing at this very moment.
+        writer.write(Stopped(saved=_ENDED_AT_ONCE))
+        end_now()
+
     def release() -> None:
         for lock in locks:
             lock.release()
 
-    def end() -> None:
-        release()
-        writer.write(Stopped(saved=_ENDED_AT_ONCE))
-        end_now()
-
     try:
         output = _output_to(job.log_path) if redirect else contextlib.nullcontext()
         with output, watch_signals(stop, end):
+            # Told only now: from here on, whoever asks this process to stop is heard.
+            job.write(process=ProcessIdentity.of(os.getpid()))
             return _run(job, reporter, release)
     finally:
         writer.close()
