@@ -16,6 +16,7 @@ from textual.scrollbar import ScrollBar
 
 from ..core.errors import FishtuneError
 from . import clipboard
+from .access import FIRST_PAINT_SECONDS
 from .actions import ACTIONS, bindings
 from .catalogue import _
 from .glyphs import ASCII, LINES
@@ -87,7 +88,7 @@ class Wizard(App[None]):
         self._loop_of_app = asyncio.get_running_loop()
         self.push_screen(StartScreen(), wait_for_dismiss=False)
         # The engine's types cost as much time as Textual itself: something is to be seen before.
-        self.call_after_refresh(self.call_later, self._begin)
+        self.set_timer(FIRST_PAINT_SECONDS, self._begin)
 
     def _begin(self) -> None:
         from .follow import GpuWatch

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..core.jobs.history import list_checkpoints
 from ..core.jobs.record import Job, JobState, Place, list_jobs
 from ..core.jobs.steps import StepName, StepState, step_statuses
 from ..core.jobs.steps import StepStatus as EngineStatus
 from ..core.project import Project
 from ..core.stages import StageName
+from ..core.training.names import list_checkpoints
 from .catalogue import _, mark, sentence
 
 TITLES = {

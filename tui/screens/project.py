@@ -303,10 +303,9 @@ class ProjectScreen(Screen[None]):
 
     def on_step_list_enter_step(self, _message: StepList.EnterStep) -> None:
         if self.pane is not None:
-            for widget in self.pane.query("*"):
-                if widget.focusable:
-                    widget.focus()
-                    return
+            inside = [widget for widget in self.focus_chain if self.pane in widget.ancestors]
+            if inside:
+                inside[0].focus()
 
     def show_gpus(self, reading: GpuReading) -> None:
         """Show a reading in the header; steps that suggest batch sizes may want it too."""

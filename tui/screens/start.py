@@ -14,7 +14,7 @@ from textual.widgets import Button, OptionList, Static
 from textual.widgets.option_list import Option
 
 from ...core.errors import FishtuneError, SettingsError
-from ..access import wizard
+from ..access import FIRST_PAINT_SECONDS, wizard
 from ..catalogue import _
 from ..widgets.frame import FooterBar, HeaderBar
 from ..widgets.notice import Notice
@@ -42,6 +42,11 @@ class StartScreen(Screen[None]):
     StartScreen #machine { height: auto; color: $text-muted; }
     """
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._recent: list[Path] = []
+        self._was_left = False
+
     def compose(self) -> ComposeResult:
         yield HeaderBar()
         with Vertical(id="start"):
@@ -60,14 +65,16 @@ class StartScreen(Screen[None]):
     def on_mount(self) -> None:
         keys = wizard(self).settings.keys
         self.query_one(FooterBar).show(["leave", "show_help", "show_gpus", "next_theme"], keys)
-        self._recent: list[Path] = []
         self.query_one("Button").focus()
         self.show_gpus(wizard(self).gpus)
-        self.call_after_refresh(self.call_later, self._show_recent)
+        self.set_timer(FIRST_PAINT_SECONDS, self._show_recent)
 
     def on_screen_resume(self) -> None:
-        if self.is_mounted:
+        if self._was_left:
             self.call_later(self._show_recent)
+
+    def on_screen_suspend(self) -> None:
+        self._was_left = True
 
     def _show_recent(self) -> None:
         from ...core.recent import recent_projects

@@ -347,7 +347,9 @@ def clip_of(path: Path, data: Path) -> str | None:
 
 
 def _relative(path: Path, data: Path) -> str:
-    return str(path.relative_to(data)) if path != data and path.is_relative_to(data) else str(path)
+    if path == data:
+        return f"{data.name}/"
+    return str(path.relative_to(data)) if path.is_relative_to(data) else str(path)
 
 
 def _existing(folder: Path) -> Path:

@@ -328,4 +328,6 @@ def result_text(summary: dict[str, Any]) -> Text:
 
 
 def _share(value: float | None) -> str:
-    return "–" if value is None else f"{100 * value:.2g} %"
+    if value is None:
+        return "–"
+    return f"{100 * value:,.0f} %" if value >= 0.1 else f"{100 * value:.2g} %"

@@ -10,6 +10,9 @@ from textual.widget import Widget
 from ..catalogue import _
 from ..wording import decimal, harmless
 
+_FRAMED = 12
+"""Rows from which a chart has a frame."""
+
 
 @dataclass(frozen=True)
 class Line:
@@ -66,8 +69,8 @@ def draw(lines: list[Line], x_label: str, width: int, height: int, *, ascii_only
     plotext.clear_figure()
     plotext.plotsize(width, height - 1)
     plotext.theme("clear")
-    if ascii_only:
-        plotext.frame(False)
+    # In a low pane the frame would take half of the room; its signs are line drawing besides.
+    plotext.frame(height >= _FRAMED and not ascii_only)
     for line in lines:
         marker = ("*" if line.marker == "braille" else "o") if ascii_only else line.marker
         draw_line = plotext.plot if len(line.xs) > 1 and line.marker == "braille" else plotext.scatter

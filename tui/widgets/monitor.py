@@ -24,7 +24,8 @@ class JobMonitor(Vertical):
 
     DEFAULT_CSS = """
     JobMonitor { height: 1fr; }
-    JobMonitor #progress { height: auto; padding: 0 0 1 0; }
+    JobMonitor #progress { height: auto; padding: 0 0 1 0; display: none; }
+    JobMonitor #progress.-shown { display: block; }
     JobMonitor #failed-items { max-height: 8; display: none; margin: 0 0 1 0; }
     JobMonitor #failed-items.-shown { display: block; }
     JobMonitor .hidden { display: none; }
@@ -54,7 +55,7 @@ class JobMonitor(Vertical):
             self._progress_text = lines.plain
             progress = self.query_one("#progress", Static)
             progress.update(lines)
-            progress.display = bool(lines.plain)
+            progress.set_class(bool(lines.plain), "-shown")
         table = self.query_one("#failed-items", Table)
         table.set_class(bool(failures), "-shown")
         table.show_rows(

@@ -146,7 +146,9 @@ class TrainingMonitor(JobMonitor):
             (_("GPU memory"), self._memory(view)),
             (_("GPU use"), self._use()),
         ]
-        return in_columns(pairs, 1 if self.has_class("-wide") else 2, max(self.size.width, 56))
+        return in_columns(
+            pairs, 1 if self.has_class("-wide") else 2, max(self.query_one("#numbers").size.width, 40)
+        )
 
     @property
     def _runs(self) -> bool:
@@ -201,7 +203,7 @@ def in_columns(pairs: list[tuple[str, str]], columns: int, width: int) -> Text:
     """Return names and values in columns, values on the right."""
     from rich.cells import cell_len
 
-    each = min(width // columns - 2, 40)
+    each = min((width - 4 * (columns - 1)) // columns, 40)
     rows = -(-len(pairs) // columns)
     text = Text(no_wrap=True, overflow="crop")
     for row in range(rows):
