@@ -50,7 +50,7 @@ class ClipEncoder:
 
     Args:
         batch_size: clips a batch, at most; lowered where the device's memory does not suffice.
-        batch_seconds: audio a batch, padding included, at most; None = on a GPU no limit.
+        batch_seconds: audio a batch, padding included, at most; None = 15 s on a CPU, else no limit.
         num_workers: decoding threads.
         on_written: told of each clip whose codes are on disk.
         on_failed: told of each clip without codes, and why; may raise to end the work.

@@ -76,7 +76,7 @@ class ExtractOptions(Table):
     batch_size: int = Field(default=16, ge=1)
     """Clips a batch, at most."""
     batch_seconds: float | None = Field(default=None, gt=0)
-    """Seconds of audio a batch, padding included, at most; None = bounded by `batch_size` alone."""
+    """Seconds of audio a batch, padding included, at most; None = 15 on a CPU, otherwise no limit."""
     device: Device = "auto"
 
 

@@ -30,7 +30,9 @@ def extract(
     batch_seconds: Annotated[
         float | None,
         typer.Option(
-            min=0.1, help="Seconds of audio a batch, padding included, at most.", show_default="no limit"
+            min=0.1,
+            help="Seconds of audio a batch, padding included, at most.",
+            show_default="15 on a CPU, else no limit",
         ),
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = _DEFAULTS.device,
