@@ -30,6 +30,7 @@ from .settings import (
 from .validation import Table, parse
 
 PROJECT_FILE = "fishtune.toml"
+_LIMITS = {"epochs", "max_steps", "max_minutes"}
 
 
 def merge_record_path(output: Path) -> Path:
@@ -170,9 +171,14 @@ class Project(Table):
         )
 
     def train_settings(self) -> TrainSettings:
-        """Return what `fishtune train` needs: the preset's values under the ones the file sets."""
+        """Return what `fishtune train` needs: the preset's values under the ones the file sets.
+
+        Where the file limits the length of training in any way, the preset's own limits do not count.
+        """
         chosen = self.train.model_dump(exclude_unset=True)
         preset = lora_preset(self.train.lora_config).train.model_dump(exclude_unset=True)
+        if _LIMITS & chosen.keys():
+            preset = {name: value for name, value in preset.items() if name not in _LIMITS}
         return TrainSettings(
             **{**preset, **chosen},
             project=self.name,

@@ -75,6 +75,12 @@ def test_a_value_of_the_file_wins_over_the_presets_and_the_presets_over_the_defa
     assert Project.create(tmp_path, "v", train={"lora_config": "r_8_alpha_16"}).train_settings() != settings
 
 
+def test_a_limit_of_ones_own_replaces_the_presets(tmp_path: Path) -> None:
+    own = Project.create(tmp_path, "v", train={"lora_config": "gentle", "max_steps": 900}).train_settings()
+    assert (own.max_steps, own.epochs) == (900, None)
+    assert Project.create(tmp_path, "v", train={"lora_config": "gentle"}).train_settings().epochs == 50
+
+
 def test_merging_without_a_chosen_checkpoint_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="names no checkpoint to merge") as caught:
         Project.create(tmp_path, "v").merge_settings()
