@@ -22,7 +22,7 @@ import torch
 from fishtune.core.demo.checkpoint import write_checkpoint
 from fishtune.core.events import Step, Validation
 from fishtune.core.jobs.follow import last_events
-from fishtune.core.training.checkpoints import checkpoint_path
+from fishtune.core.training.names import checkpoint_path
 
 FISHTUNE = [sys.executable, "-P", "-m", "fishtune.core.cli"]
 Curve = dict[tuple[str, int], tuple[float, float, float | None]]

@@ -12,8 +12,9 @@ import pytest
 from fishtune.core.errors import TrainingError, UsageError
 from fishtune.core.events import Step, Validation
 from fishtune.core.jobs.follow import last_events
-from fishtune.core.training.checkpoints import checkpoint_path, read_run_state
+from fishtune.core.training.checkpoints import read_run_state
 from fishtune.core.training.launch import find_world
+from fishtune.core.training.names import checkpoint_path
 from fishtune.core.training.run import run
 
 from .training_kit import (

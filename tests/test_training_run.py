@@ -20,8 +20,9 @@ from fishtune.core.errors import (
 )
 from fishtune.core.events import CheckpointSaved, Event, ItemFailed, Log, Step, Validation, Warned
 from fishtune.core.training import checkpoints, keeper, module
-from fishtune.core.training.checkpoints import list_checkpoints, read_run_state
+from fishtune.core.training.checkpoints import read_run_state
 from fishtune.core.training.loss import LossSums
+from fishtune.core.training.names import list_checkpoints
 from fishtune.core.training.run import TrainResult, run
 
 from .training_kit import (

@@ -2,32 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 from ..audition.record import read_audition
 from ..events import CheckpointSaved, Validation, decode_event
 from ..stages import StageName
+from ..training.names import checkpoint_step, list_checkpoints
 from ..training.selection import Candidate
 from .follow import read_lines
 from .record import Job, Place, list_jobs
 
-_CHECKPOINT = re.compile(r"step_(\d{9,})\.ckpt")
 _WANTED = (b'"validation"', b'"checkpoint"')
-
-
-def checkpoint_step(checkpoint: Path) -> int:
-    """Return the step that a checkpoint's file name tells."""
-    return int(checkpoint.stem.removeprefix("step_"))
-
-
-def list_checkpoints(run_folder: Path) -> list[Path]:
-    """Return the complete checkpoints in `results/NAME`, oldest step first."""
-    try:
-        names = [path for path in (run_folder / "checkpoints").iterdir() if _CHECKPOINT.fullmatch(path.name)]
-    except OSError:
-        return []
-    return sorted(names, key=checkpoint_step)
 
 
 def training_jobs(place: Place) -> list[Job]:

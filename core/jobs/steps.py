@@ -22,7 +22,7 @@ from ..packing.manifest import is_current
 from ..presets import model_preset, preset_names
 from ..project import Project, merge_record_path
 from ..stages import StageName
-from .history import checkpoint_step, list_checkpoints
+from ..training.names import checkpoint_step, list_checkpoints
 from .loss import describe_loss
 from .record import Job, JobState, Place, list_jobs
 

@@ -1,13 +1,10 @@
-"""Checkpoints of a run: what they are called, hold and must agree with.
+"""Checkpoints of a run: what they hold and must agree with; what they are called is in `names`.
 
-    results/NAME/checkpoints/step_000000100.ckpt      Lightning checkpoint: everything to go on from
-    results/NAME/checkpoints/step_000000100/          PEFT adapter folder (not in full fine-tuning)
-
-The folder is written first and the `.ckpt` last, both atomically, so where there is a `.ckpt` the checkpoint
-is complete. The Lightning checkpoint's `state_dict` has the trained parameters only, as `model.<name>`;
-its entry `fishtune` is a `RunState`. No random generator is stored: every draw is a function of the seed,
-the epoch and the micro-batch (`randomness`), hence of the position that is stored. The learning rate is a
-function of the step and the settings likewise.
+The adapter folder is written first and the `.ckpt` last, both atomically, so where there is a `.ckpt` the
+checkpoint is complete. The Lightning checkpoint's `state_dict` has the trained parameters only, as
+`model.<name>`; its entry `fishtune` is a `RunState`. No random generator is stored: every draw is a function
+of the seed, the epoch and the micro-batch (`randomness`), hence of the position that is stored. The learning
+rate is a function of the step and the settings likewise.
 """
 
 from __future__ import annotations
@@ -25,9 +22,9 @@ from ..files import atomic_open, remove
 from ..presets import LoraPreset
 from ..settings import TrainSettings
 from ..weights import read_archive
+from .names import adapter_folder, checkpoint_step, list_checkpoints
 
 STATE_KEY = "fishtune"
-_NAME = re.compile(r"step_(\d{9,})\.ckpt")
 
 
 class Identity(BaseModel):
@@ -131,43 +128,6 @@ class AtomicCheckpointIO(CheckpointIO):
     def remove_checkpoint(self, path: str | Path) -> None:
         """Remove a checkpoint and its adapter folder."""
         remove_checkpoint(Path(path))
-
-
-def checkpoint_folder(run_folder: Path) -> Path:
-    """Return where a run's checkpoints lie."""
-    return run_folder / "checkpoints"
-
-
-def checkpoint_path(run_folder: Path, step: int) -> Path:
-    """Return the path of the checkpoint of a step."""
-    return checkpoint_folder(run_folder) / f"step_{step:09d}.ckpt"
-
-
-def adapter_folder(checkpoint: Path) -> Path:
-    """Return the PEFT adapter folder beside a checkpoint."""
-    return checkpoint.with_suffix("")
-
-
-def checkpoint_step(checkpoint: Path) -> int:
-    """Return the step that a checkpoint's name tells.
-
-    Raises:
-        UsageError: it is not called like a checkpoint.
-    """
-    match = _NAME.fullmatch(checkpoint.name)
-    if match is None:
-        raise UsageError(
-            f"{checkpoint} is not called like a checkpoint.", "Name a file such as step_000000100.ckpt."
-        )
-    return int(match[1])
-
-
-def list_checkpoints(run_folder: Path) -> list[Path]:
-    """Return the complete checkpoints of a run, oldest step first."""
-    folder = checkpoint_folder(run_folder)
-    if not folder.is_dir():
-        return []
-    return sorted((path for path in folder.iterdir() if _NAME.fullmatch(path.name)), key=checkpoint_step)
 
 
 def remove_checkpoint(checkpoint: Path) -> None:

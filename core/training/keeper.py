@@ -21,19 +21,12 @@ from ..presets import LoraPreset
 from ..settings import TrainSettings
 from .adapters import save_adapter
 from .batches import StepBatch
-from .checkpoints import (
-    STATE_KEY,
-    Identity,
-    RunState,
-    adapter_folder,
-    checkpoint_path,
-    list_checkpoints,
-    remove_checkpoint,
-)
+from .checkpoints import STATE_KEY, Identity, RunState, remove_checkpoint
 from .data import SampleSource
 from .guards import PLATEAU_CHECKS, HeldOutGuard, PlateauGuard
 from .loss import Losses
 from .module import TrainingModule
+from .names import adapter_folder, checkpoint_path, list_checkpoints
 from .sampler import Coverage, MicroBatch, Position
 
 Ending = Literal["max_steps", "epochs", "max_minutes", "early_stopping", "stop_requested"]

@@ -33,10 +33,7 @@ from .checkpoints import (
     AtomicCheckpointIO,
     Identity,
     RunState,
-    adapter_folder,
     check_identity,
-    checkpoint_folder,
-    checkpoint_path,
     choose_checkpoint,
     read_run_state,
 )
@@ -47,6 +44,7 @@ from .keeper import Ending, Keeper
 from .launch import World, find_world, others
 from .logs import make_loggers, quiet_libraries
 from .module import TrainingModule
+from .names import adapter_folder, checkpoint_folder, checkpoint_path
 from .recover import Pieces
 from .sampler import Coverage, MicroBatch, Position, validation_batches
 

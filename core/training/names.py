@@ -1,0 +1,52 @@
+"""What the checkpoints of a run are called. Imports no torch: displays list checkpoints too.
+
+results/NAME/checkpoints/step_000000100.ckpt      Lightning checkpoint: everything to go on from
+results/NAME/checkpoints/step_000000100/          PEFT adapter folder (not in full fine-tuning)
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from ..errors import UsageError
+
+_NAME = re.compile(r"step_(\d{9,})\.ckpt")
+
+
+def checkpoint_folder(run_folder: Path) -> Path:
+    """Return where a run's checkpoints lie."""
+    return run_folder / "checkpoints"
+
+
+def checkpoint_path(run_folder: Path, step: int) -> Path:
+    """Return the path of the checkpoint of a step."""
+    return checkpoint_folder(run_folder) / f"step_{step:09d}.ckpt"
+
+
+def adapter_folder(checkpoint: Path) -> Path:
+    """Return the PEFT adapter folder beside a checkpoint."""
+    return checkpoint.with_suffix("")
+
+
+def checkpoint_step(checkpoint: Path) -> int:
+    """Return the step that a checkpoint's name tells.
+
+    Raises:
+        UsageError: it is not called like a checkpoint.
+    """
+    match = _NAME.fullmatch(checkpoint.name)
+    if match is None:
+        raise UsageError(
+            f"{checkpoint} is not called like a checkpoint.", "Name a file such as step_000000100.ckpt."
+        )
+    return int(match[1])
+
+
+def list_checkpoints(run_folder: Path) -> list[Path]:
+    """Return the complete checkpoints of a run, oldest step first."""
+    try:
+        entries = list(checkpoint_folder(run_folder).iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    return sorted((path for path in entries if _NAME.fullmatch(path.name)), key=checkpoint_step)
