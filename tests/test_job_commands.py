@@ -154,6 +154,8 @@ def test_a_foreground_run_without_terminal_prints_plain_lines_and_keeps_json_cle
     bug = _run("synth", "out", "--way", "bug", code=1)
     assert "Traceback" not in bug.stderr
     assert "error: The stage ended with an unexpected ZeroDivisionError" in bug.stderr
+    log = Path(bug.stderr.strip().rpartition("The log: ")[2])
+    assert "Traceback (most recent call last)" in log.read_text(encoding="utf-8")
 
 
 HOSTILE: list[Event] = [

@@ -7,7 +7,7 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
-from ..errors import SettingsError
+from ..errors import FishtuneError, SettingsError
 from ..jobs.execute import is_first_rank, run_job, run_rank
 from ..jobs.find import places_in
 from ..jobs.record import Place
@@ -58,7 +58,13 @@ def run_stage(
             out.print(f"  watch:  fishtune attach {job.id}\n  stop:   fishtune stop {job.id}")
         return None
     with new_job(name, settings, place) as (job, locks), display_events(quiet=json) as show:
-        summary = run_job(job, locks, [show], redirect=True)
+        try:
+            summary = run_job(job, locks, [show], redirect=True)
+        except FishtuneError as error:
+            if type(error) is not FishtuneError:
+                raise
+            # Nobody foresaw this one: whoever reports it needs the log.
+            raise FishtuneError(error.message, f"{error.hint} The log: {job.log_path}") from error
     if json:
         print_json(summary)
     return summary
