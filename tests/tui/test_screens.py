@@ -408,8 +408,6 @@ async def test_a_training_run_shows_curve_numbers_and_log(
 async def test_a_run_of_100_000_steps_opens_quickly_and_keys_are_answered(
     wizard: Make, engine: FakeEngine, project: Project
 ) -> None:
-    import time
-
     job = engine.new_job(project, StageName.TRAIN)
     lines = b"".join(
         training_step(number, 100_000).model_dump_json().encode() + b"\n" for number in range(1, 100_001)
@@ -418,13 +416,13 @@ async def test_a_run_of_100_000_steps_opens_quickly_and_keys_are_answered(
     app = wizard()
     async with app.run_test(size=(120, 40)) as pilot:
         await opened(app)
-        begun = time.monotonic()
-        await until(lambda: "/ 100,000" in shown(app), app, 2)
-        assert time.monotonic() - begun < 1.0
-        await until(lambda: "100,000 / 100,000" in shown(app), app, 30)
-        begun = time.monotonic()
-        await pilot.press("1")
-        assert time.monotonic() - begun < 1.0
+        # benchmarks/wizard.py measures the second; here other tests share the machine.
+        await until(lambda: "/ 100,000" in shown(app), app, 4)
+        assert "100,000 / 100,000" not in shown(app), "what is known is shown before everything is read"
+        await pilot.press("2")
+        await until(lambda: app.screen.current is StepName.MODEL, app, 2)  # type: ignore[attr-defined]
+        await pilot.press("5")
+        await until(lambda: "100,000 / 100,000" in shown(app), app, 40)
 
 
 async def test_a_failure_is_shown_with_its_hint_where_it_belongs(

@@ -76,7 +76,9 @@ class FakeEngine(Engine):
     def new_job(self, project: Project, stage: StageName, settings: dict[str, Any] | None = None) -> Job:
         """Make a job that seems to run: its process is the test's own."""
         place = Place(results=project.results, project=project.name)
-        job = create_job(place, stage, settings or {}, ["test"])
+        folders = {"data": project.data, "local_dir": project.base, "output": project.protos}
+        told = {name: str(path) for name, path in folders.items()} if settings is None else settings
+        job = create_job(place, stage, told, ["test"])
         job.write(process=ProcessIdentity.of(os.getpid()))
         self.writers[job.id] = EventWriter(job.events_path)
         return job

@@ -21,6 +21,7 @@ from ..access import project_screen, wizard
 from ..catalogue import _
 from ..look import ProjectState, StepStatus
 from ..run_view import RunView
+from ..widgets.form import Form
 from ..widgets.log_pane import LogPane
 from ..widgets.monitor import JobMonitor
 from ..widgets.notice import Notice
@@ -40,7 +41,11 @@ class StepPane(Vertical):
     StepPane #during { height: 1fr; display: none; }
     StepPane.-monitor #before { display: none; }
     StepPane.-monitor #during { display: block; }
-    StepPane #buttons { height: 1; align-horizontal: right; dock: bottom; }
+    StepPane #buttons { height: 1; align-horizontal: right; }
+    StepPane #hint { height: auto; max-height: 3; color: $text-muted; display: none; }
+    StepPane #hint.-shown { display: block; }
+    StepPane #hint.-wrong { color: $error; }
+    StepPane.-monitor #hint { display: none; }
     StepPane #buttons Button { margin: 0 0 0 2; }
     StepPane .heading { text-style: bold; height: 1; margin: 1 0 0 0; }
     StepPane .quiet { color: $text-muted; height: auto; }
@@ -65,6 +70,7 @@ class StepPane(Vertical):
             yield from self.compose_before()
         with Vertical(id="during"):
             yield from self.compose_during()
+        yield Static("", id="hint", markup=False)
         yield Horizontal(id="buttons")
 
     def on_mount(self) -> None:
@@ -186,6 +192,14 @@ class StepPane(Vertical):
     def notice(self) -> Notice:
         """Where this step's own errors are shown."""
         return self.query_one("#notice", Notice)
+
+    def on_form_said(self, event: Form.Said) -> None:
+        """Explain the focused field, or say what is wrong with its value."""
+        event.stop()
+        line = self.query_one("#hint", Static)
+        line.set_class(bool(event.text), "-shown")
+        line.set_class(event.wrong, "-wrong")
+        line.update(Text(harmless(event.text)))
 
     # buttons
 

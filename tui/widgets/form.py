@@ -13,7 +13,7 @@ from textual import events
 from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical
 from textual.message import Message
-from textual.widgets import Input, Label, Static
+from textual.widgets import Input, Label
 
 from ..catalogue import _
 from ..glyphs import LINES, Glyphs
@@ -50,7 +50,7 @@ class Field:
 
 
 class Form(Vertical):
-    """Rows of label and control; the last row explains the focused one or says what is wrong with it.
+    """Rows of label and control.
 
     Args:
         table_of: gives the settings table of a name, freshly, because the project may be loaded again.
@@ -62,8 +62,6 @@ class Form(Vertical):
     Form .row { height: 1; }
     Form .row Label { width: 22; color: $text-muted; }
     Form Input { width: 1fr; max-width: 48; }
-    Form .hint { height: auto; max-height: 3; color: $text-muted; margin: 0 0 0 0; }
-    Form .hint.-wrong { color: $error; }
     """
 
     class Changed(Message):
@@ -72,6 +70,14 @@ class Form(Vertical):
         def __init__(self, field: Field) -> None:
             super().__init__()
             self.field = field
+
+    class Said(Message):
+        """What the focused field is for, or what is wrong with its value."""
+
+        def __init__(self, text: str, wrong: bool) -> None:
+            super().__init__()
+            self.text = text
+            self.wrong = wrong
 
     def __init__(
         self,
@@ -104,7 +110,6 @@ class Form(Vertical):
                         suggester=FolderSuggester() if field.kind == "path" else None,
                         id=field.id,
                     )
-        yield Static("", classes="hint", markup=False)
 
     def _written(self, field: Field) -> str:
         table = self._table_of(field.table)
@@ -163,9 +168,7 @@ class Form(Vertical):
         self.post_message(self.Changed(field))
 
     def _say(self, text: str, wrong: bool = False) -> None:
-        line = self.query_one(".hint", Static)
-        line.set_class(wrong, "-wrong")
-        line.update(Text(harmless(text)))
+        self.post_message(self.Said(text, wrong))
 
 
 def assign(table: BaseModel, name: str, value: Any) -> None:
