@@ -3,7 +3,7 @@
     from .catalogue import _
     label = _("Checkpoints")
 
-`locale/update.py` collects the keys from the code into the `.po` files and compiles them.
+`benchmarks/catalogue.py` collects the keys from the code into the `.po` files and compiles them.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 LANGUAGES = ("en", "ko")
 LOCALE_FOLDER = Path(__file__).parent / "locale"
 ENGINE_KEYS = LOCALE_FOLDER / "engine.txt"
-"""Sentences of the engine that the catalogue has, one a line; `update.py` collects them."""
+"""Sentences of the engine that the catalogue has, one a line; `benchmarks/catalogue.py` collects them."""
 _SURE = 10
 """Letters that a key must have to be taken for any sentence that it matches."""
 _active: gettext.NullTranslations = gettext.NullTranslations()

@@ -16,7 +16,8 @@ from fishtune.tui.catalogue import LOCALE_FOLDER, sentence, use_language
 
 @pytest.fixture(scope="module")
 def update() -> ModuleType:
-    specification = importlib.util.spec_from_file_location("catalogue_update", LOCALE_FOLDER / "update.py")
+    script = Path(__file__).parents[2] / "benchmarks" / "catalogue.py"
+    specification = importlib.util.spec_from_file_location("catalogue_update", script)
     assert specification is not None and specification.loader is not None
     module = importlib.util.module_from_spec(specification)
     specification.loader.exec_module(module)
@@ -31,13 +32,13 @@ def test_no_text_of_the_wizard_is_without_translation(update: ModuleType, file: 
     own, spoken = update.collect()
     entries = update.read_po(file)
     missing = [key for key in (*own, *spoken) if not entries.get(key)]
-    assert missing == [], "translate these in the .po file, then run: python tui/locale/update.py"
+    assert missing == [], "translate these in the .po file, then run: python benchmarks/catalogue.py"
 
 
 @pytest.mark.parametrize("file", PO, ids=lambda file: file.parent.parent.name)
 def test_the_compiled_catalogue_is_what_the_text_says(update: ModuleType, file: Path) -> None:
     compiled = file.with_suffix(".mo").read_bytes()
-    assert compiled == update.compile_mo(update.read_po(file)), "run: python tui/locale/update.py"
+    assert compiled == update.compile_mo(update.read_po(file)), "run: python benchmarks/catalogue.py"
     loaded = gettext.GNUTranslations(io.BytesIO(compiled))
     assert loaded.gettext("Dataset") != "Dataset"
 

@@ -1,6 +1,6 @@
 """Collects the catalogue's keys from the code, merges them into the .po files and compiles those.
 
-    python tui/locale/update.py
+    python benchmarks/catalogue.py
 
 Run it after changing a text; translate what it lists as missing; run it again. A test holds that nothing is
 missing and that the compiled files are up to date. Nothing of this is needed at run time.
@@ -16,8 +16,8 @@ import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
-HERE = Path(__file__).parent
-ROOT = HERE.parent.parent
+ROOT = Path(__file__).parent.parent
+HERE = ROOT / "tui" / "locale"
 ENGINE_KEYS = HERE / "engine.txt"
 HEADER = (
     "Project-Id-Version: fishtune\\n"
@@ -52,8 +52,7 @@ def collect() -> tuple[list[str], list[str]]:
     """Return the keys of the wizard's own texts, and those of the engine's sentences."""
     own: dict[str, None] = {}
     for file in sorted((ROOT / "tui").rglob("*.py")):
-        if file != Path(__file__):
-            own.update(dict.fromkeys(_marked(ast.parse(file.read_text(encoding="utf-8")))))
+        own.update(dict.fromkeys(_marked(ast.parse(file.read_text(encoding="utf-8")))))
     for file in sorted((ROOT / "presets" / "lora").glob("*.toml")):
         own[tomllib.loads(file.read_text(encoding="utf-8"))["description"]] = None
     own.update(dict.fromkeys(COUNTED))
@@ -153,7 +152,7 @@ def read_po(file: Path) -> Entries:
 def write_po(file: Path, language: str, keys: list[str], known: Entries) -> list[str]:
     """Write the entries of `keys` with the translations of `known`; return the keys without one."""
     lines = [
-        f"# fishtune, {language}. Made by update.py: only the translations are written by hand.",
+        f"# fishtune, {language}. Made by benchmarks/catalogue.py; only the translations are by hand.",
         'msgid ""',
     ]
     lines += [
@@ -218,9 +217,9 @@ def main() -> int:
         known = read_po(file)
         missing = write_po(file, language, list(dict.fromkeys([*own, *spoken])), known)
         file.with_suffix(".mo").write_bytes(compile_mo(read_po(file)))
-        print(f"{language}: {len(own) + len(spoken)} keys, {len(missing)} without translation")  # noqa: T201
+        print(f"{language}: {len(own) + len(spoken)} keys, {len(missing)} without translation")
         for key in missing:
-            print(f"  {key!r}")  # noqa: T201
+            print(f"  {key!r}")
         complete = complete and not missing
     return 0 if complete else 1
 
