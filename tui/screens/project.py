@@ -59,7 +59,9 @@ class ProjectScreen(Screen[None]):
         self._pending: dict[StepName, Timer] = {}
         self._logs: dict[StepName, deque[str]] = {}
         self._stop_asked: set[str] = set()
+        # Keys typed ahead of the screen.
         self._run_once_ready: StepName | None = None
+        self._enter_once_ready: StepName | None = None
 
     def compose(self) -> ComposeResult:
         yield HeaderBar()
@@ -278,6 +280,9 @@ class ProjectScreen(Screen[None]):
         if self._run_once_ready is pane.step:
             self._run_once_ready = None
             pane.main()
+        if self._enter_once_ready is pane.step:
+            self._enter_once_ready = None
+            self.enter_step()
 
     def _show_status(self, pane: StepPane) -> None:
         if self.state.steps:
@@ -301,11 +306,15 @@ class ProjectScreen(Screen[None]):
     def on_step_list_run(self, _message: StepList.Run) -> None:
         self.action_run_step()
 
-    def on_step_list_enter_step(self, _message: StepList.EnterStep) -> None:
-        if self.pane is not None:
-            inside = [widget for widget in self.focus_chain if self.pane in widget.ancestors]
-            if inside:
-                inside[0].focus()
+    def enter_step(self) -> None:
+        """Put the focus on the first thing of the open step."""
+        pane = self.pane
+        if pane is None:
+            self._enter_once_ready = self.current
+            return
+        inside = [widget for widget in self.focus_chain if pane in widget.ancestors]
+        if inside:
+            self.set_focus(inside[0])
 
     def show_gpus(self, reading: GpuReading) -> None:
         """Show a reading in the header; steps that suggest batch sizes may want it too."""
@@ -327,7 +336,7 @@ class ProjectScreen(Screen[None]):
         if self.pane is not None:
             self.pane.main()
         else:
-            self._run_once_ready = self.current  # a key typed ahead of the screen
+            self._run_once_ready = self.current
 
     def action_stop_job(self) -> None:
         if self.pane is not None:

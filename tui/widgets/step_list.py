@@ -12,6 +12,7 @@ from textual.reactive import reactive
 from textual.widget import Widget
 
 from ...core.jobs.steps import StepState
+from ..access import project_screen
 from ..catalogue import _
 from ..glyphs import LINES, Glyphs
 from ..look import StepStatus
@@ -42,9 +43,6 @@ class StepList(Widget, can_focus=True):
 
     class Run(Message):
         """Enter was pressed on a step."""
-
-    class EnterStep(Message):
-        """The focus is to go into the step."""
 
     def __init__(self, glyphs: Glyphs = LINES, id: str | None = None) -> None:
         super().__init__(id=id)
@@ -80,7 +78,8 @@ class StepList(Widget, can_focus=True):
         self.post_message(self.Run())
 
     def action_enter_step(self) -> None:
-        self.post_message(self.EnterStep())
+        # At once and not by a message: the next key may be there already and means the new focus.
+        project_screen(self).enter_step()
 
     def on_click(self, event: events.Click) -> None:
         row = event.y - 1
