@@ -535,3 +535,28 @@ def test_settings_of_training_are_the_presets_under_the_projects(project: Projec
     assert isinstance(settings, TrainSettings) and settings.max_steps == 7
     assert json.loads(settings.model_dump_json())["learning_rate"] == 1e-5
     assert Notice is not None
+
+
+# memory
+
+
+@pytest.mark.parametrize(
+    ("key", "table", "names"), [("3", "extract", ("batch_size",)), ("5", "train", ("batch_tokens",))]
+)
+async def test_the_suggested_batch_comes_with_its_table_and_can_be_taken(
+    wizard: Make, project: Project, key: str, table: str, names: tuple[str, ...]
+) -> None:
+    app = wizard()
+    async with app.run_test(size=(120, 60)) as pilot:
+        screen = await opened(app)
+        await until(lambda: app.gpus is not None, app)
+        await pilot.press(key)
+        await until(lambda: "Fits 67.6 GiB free" in shown(app), app)
+        text = shown(app)
+        assert "needed in all" in text and "free now" in text and "CUDA context" in text
+        assert screen.pane is not None
+        button = screen.pane.query_one("#take Button")
+        button.focus()
+        await pilot.pause()
+        await pilot.press("enter")
+        await until(lambda: getattr(Project.load(project.folder), table).model_fields_set >= set(names), app)
