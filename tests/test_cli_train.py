@@ -99,6 +99,11 @@ def test_a_whole_run_by_the_command(
     checkpoint = tmp_path / "results" / "yoona" / "checkpoints" / "step_000000003.ckpt"
     assert f"Checkpoint: {checkpoint}" in written.out
     assert "step 3/3" in written.err
+    offered = written.out.partition("Next: fishtune ")[2].split()
+    offered[offered.index("--output") + 1] = str(tmp_path / "merged")  # the test's base is shared
+    assert app.run(offered) == 0, "the offered command works"
+    assert (tmp_path / "merged" / "model.pth").exists()
+    capsys.readouterr()
     assert not any(word in written.out + written.err for word in ("Lightning", "litlogger", "TPU", "tip"))
     assert app.run([str(each) for each in [*arguments, "--no-gate", "--json"]]) == 0
     assert json.loads(capsys.readouterr().out)["step"] == 3

@@ -240,7 +240,10 @@ def train(
         + (f"; held-out loss {loss:.3f}, best at step {summary['best_step']}" if loss is not None else "")
     )
     out.print(f"Checkpoint: {summary['checkpoint']}")
-    out.print(f"Next: fishtune merge --lora-weight {summary['checkpoint']}")
+    out.print(
+        f"Next: fishtune merge --base-weight {settings.base} --lora-weight {summary['checkpoint']} "
+        f"--output {settings.base.parent / f'{settings.project}-merged'}"
+    )
 
 
 def _settings(name: str | None, flags: dict[str, Any]) -> TrainSettings:
