@@ -17,7 +17,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from ..nn import Attention, FeedForward, KeyValueCache, RMSNorm, rotary_table
+from ..nn import (
+    Attention,
+    FeedForward,
+    KeyValueCache,
+    RMSNorm,
+    rotary_table,
+    uninitialised_embedding,
+)
 from .config import DualARConfig, TransformerConfig
 
 Checkpointing = Literal["none", "blocks"]
@@ -66,8 +73,10 @@ class DualAR(nn.Module):
         self.semantic_begin_id, self.semantic_end_id = semantic_begin_id, semantic_end_id
         self.checkpointing: Checkpointing = "none"
 
-        self.embeddings = nn.Embedding(config.vocab_size, config.dim)
-        self.codebook_embeddings = nn.Embedding(config.codebook_size * config.num_codebooks, config.dim)
+        self.embeddings = uninitialised_embedding(config.vocab_size, config.dim)
+        self.codebook_embeddings = uninitialised_embedding(
+            config.codebook_size * config.num_codebooks, config.dim
+        )
         self.layers = nn.ModuleList(TransformerBlock(config.slow) for _ in range(config.n_layer))
         self.norm = RMSNorm(config.dim, config.norm_eps)
         self.output = (
@@ -77,7 +86,7 @@ class DualAR(nn.Module):
         self.fast_project_in = (
             nn.Linear(config.dim, config.fast_dim) if config.fast_dim != config.dim else None
         )
-        self.fast_embeddings = nn.Embedding(config.codebook_size, config.fast_dim)
+        self.fast_embeddings = uninitialised_embedding(config.codebook_size, config.fast_dim)
         self.fast_layers = nn.ModuleList(TransformerBlock(config.fast) for _ in range(config.n_fast_layer))
         self.fast_norm = RMSNorm(config.fast_dim, config.norm_eps)
         self.fast_output = nn.Linear(config.fast_dim, config.codebook_size, bias=False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterator
 from pathlib import Path
 
 from pydantic import BaseModel
@@ -20,6 +20,7 @@ from .dual_ar import DualAR
 _STOPPED = "Nothing was written."
 
 
+_PIECE_ELEMENTS = 1 << 22
 _LARGEST_DIFFERENCE = 1e-4
 """Relative difference of logits that float32 arithmetic in another order explains."""
 
@@ -106,11 +107,16 @@ def _check_stored(base: DualAR, merged: Path, source: Adapter | FullWeights) -> 
                         )
 
 
-def _expected_rows(name: str, weight: Tensor, source: Adapter | FullWeights) -> Iterable[tuple[int, Tensor]]:
-    if isinstance(source, FullWeights):
-        return [(0, source.tensors.get(name, weight.detach()))]
-    change = source.modules.get(name.removesuffix(".weight"))
-    return [(0, weight.detach())] if change is None else change.adapted(weight.detach())
+def _expected_rows(name: str, weight: Tensor, source: Adapter | FullWeights) -> Iterator[tuple[int, Tensor]]:
+    """Yield what must be stored, in pieces: first row and rows."""
+    change = source.modules.get(name.removesuffix(".weight")) if isinstance(source, Adapter) else None
+    if change is not None:
+        yield from change.adapted(weight.detach())
+        return
+    whole = source.tensors.get(name, weight) if isinstance(source, FullWeights) else weight
+    step = max(1, _PIECE_ELEMENTS // max(1, whole[0].numel()))
+    for first in range(0, len(whole), step):
+        yield first, whole.detach()[first : first + step]
 
 
 def _adapted_logits(model: DualAR, source: Adapter | FullWeights, tokenizer: Tokenizer) -> Logits:
