@@ -122,11 +122,14 @@ class _Float32Arithmetic(TorchFunctionMode):
         if func in (F.linear, F.embedding):
             weight = args[1]
             change = self._changes.get(id(weight))
+            if func is F.embedding and change is None:
+                return func(*args, **kwargs).float()
             if change is not None or weight.dtype != torch.float32:
                 pieces = _pieces(weight) if change is None else change.adapted(weight)
                 if func is F.embedding:
                     return _embedding(args[0], pieces, weight.shape[1])
-                return _linear(args[0], pieces, args[2] if len(args) > 2 else kwargs.get("bias"))
+                bias = args[2] if len(args) > 2 else kwargs.get("bias")
+                return _linear(args[0], pieces, weight.shape[0], bias)
         return func(*args, **kwargs)
 
 
@@ -136,8 +139,13 @@ def _pieces(weight: Tensor) -> Iterator[tuple[int, Tensor]]:
         yield first, weight[first : first + step].float()
 
 
-def _linear(x: Tensor, pieces: Iterable[tuple[int, Tensor]], bias: Tensor | None) -> Tensor:
-    result = torch.cat([x.float() @ rows.T for _, rows in pieces], dim=-1)
+def _linear(
+    x: Tensor, pieces: Iterable[tuple[int, Tensor]], out_features: int, bias: Tensor | None
+) -> Tensor:
+    # Results that are kept from piece to piece would lie between the pieces and keep their memory in use.
+    result = torch.empty(*x.shape[:-1], out_features)
+    for first, rows in pieces:
+        result[..., first : first + len(rows)] = x.float() @ rows.T
     return result if bias is None else result + bias.float()
 
 
