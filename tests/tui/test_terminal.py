@@ -111,7 +111,10 @@ def test_the_demo_from_the_start_page_to_a_merged_model_with_the_wizard_killed_w
         terminal.wait_for("MiB")
         terminal.press("<right>", "<tab>")
         terminal.wait_for("Optimizer steps at most")
-        terminal.press("<ctrl+e>", "<ctrl+u>", "5000")
+        # Textual runs bound keys like Ctrl+U later than it takes letters: wait until the field is empty.
+        terminal.press("<ctrl+e>", "<ctrl+u>")
+        terminal.wait_for(r"Steps +–")
+        terminal.press("5000")
         terminal.wait_for(r"Steps +5000")
         terminal.press("<escape>")
         terminal.settle(0.3)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from pydantic import BaseModel
 from rich.text import Text
 from textual import events
 from textual.widget import Widget
@@ -15,7 +14,6 @@ from ...core.errors import FishtuneError
 from ...core.jobs.record import Job, JobState
 from ...core.jobs.steps import StepName
 from ...core.presets import LoraPreset, lora_preset, preset_names
-from ...core.project import Project
 from ...core.settings import TrainSettings
 from ...core.stages import StageName
 from ..access import project_screen, wizard
@@ -145,6 +143,12 @@ class TrainPane(StagePane):
         super().__init__()
         self._presets: dict[str, LoraPreset] = {}
         self._needs: dict[str, Estimate] = {}
+        self._trouble: FishtuneError | None = None
+        for name in preset_names("lora"):
+            try:
+                self._presets[name] = lora_preset(name)
+            except FishtuneError as error:  # one of the person's own
+                self._trouble = error
 
     def all_fields(self) -> tuple[Field, ...]:
         options = device_options(self)
@@ -162,8 +166,8 @@ class TrainPane(StagePane):
                 (_("LoRA preset"), None, "left"),
                 (_("rank"), 4, "right"),
                 (_("alpha"), 5, "right"),
-                (_("trainable"), None, "right"),
-                (_("memory"), None, "right"),
+                (_("trainable"), 9, "right"),
+                (_("memory"), 9, "right"),
             ],
             id="presets",
         )
@@ -178,11 +182,8 @@ class TrainPane(StagePane):
 
     def on_mount(self) -> None:
         super().on_mount()
-        for name in preset_names("lora"):
-            try:
-                self._presets[name] = lora_preset(name)
-            except FishtuneError as error:
-                self.notice.show_error(error)
+        if self._trouble is not None:
+            self.notice.show_error(self._trouble)
         self._show_presets()
         self.query_one("#presets", Table).select_key(self.project.train.lora_config)
         self._estimate()
@@ -245,10 +246,10 @@ class TrainPane(StagePane):
     # settings
 
     def inherited(self, field: Field) -> Any:
-        try:
-            return getattr(effective(self.project), field.name)
-        except FishtuneError:
-            return super().inherited(field)
+        preset = self._presets.get(self.project.train.lora_config)
+        if preset is not None and field.name in preset.train.model_fields_set:
+            return getattr(preset.train, field.name)
+        return super().inherited(field)
 
     def settings_changed(self) -> None:
         self._estimate()
@@ -290,8 +291,3 @@ class TrainPane(StagePane):
             "Held-out loss that rises while the training loss falls means overfitting: stop, and take an "
             "earlier checkpoint in step 6. A stopped run goes on from its last checkpoint."
         )
-
-
-def effective(project: Project) -> BaseModel:
-    """Return the training settings as they will count, preset included."""
-    return project.train_settings()
