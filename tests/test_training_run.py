@@ -18,16 +18,16 @@ from fishtune.core.errors import (
     TrainingError,
     UsageError,
 )
-from fishtune.core.events import CheckpointSaved, Event, ItemFailed, Log, Step, Validation, Warned
-from fishtune.core.training import checkpoints, keeper, module
+from fishtune.core.events import CheckpointSaved, ItemFailed, Log, Step, Validation, Warned
+from fishtune.core.training import checkpoints, module
 from fishtune.core.training.checkpoints import read_run_state
 from fishtune.core.training.loss import LossSums
 from fishtune.core.training.names import list_checkpoints
 from fishtune.core.training.run import TrainResult, run
 
 from .training_kit import (
+    Death,
     Recorder,
-    kill_self,
     run_until_killed,
     shards,  # noqa: F401 - a fixture
     small_base,  # noqa: F401 - a fixture
@@ -139,36 +139,31 @@ def test_the_cut_into_micro_batches_leaves_no_trace_in_a_step(start: Start) -> N
 # ---- killed and resumed
 
 
-def _kill_at_step(step: int) -> Recorder:
-    def at(event: Event) -> None:
-        if isinstance(event, Step) and event.step == step:
-            kill_self()
-
-    return Recorder(at)
-
-
-def _kill_at_validation(step: int) -> Recorder:
-    def at(event: Event) -> None:
-        if isinstance(event, Validation) and event.step == step:
-            kill_self()
-
-    return Recorder(at)
-
-
 @pytest.fixture(scope="module")
 def uninterrupted(small_base: Path, shards: Path, tmp_path_factory: pytest.TempPathFactory) -> TrainResult:  # noqa: F811
     return run(train_settings(tmp_path_factory.mktemp("whole"), small_base, shards, max_steps=12), Recorder())
 
 
+@pytest.fixture
+def kill(small_base: Path, shards: Path, tmp_path: Path) -> Callable[..., None]:  # noqa: F811
+    """Returns a function that starts a run of 12 steps and kills it there."""
+
+    def begin_and_kill(*death: Any, **changes: Any) -> None:
+        values: dict[str, Any] = {"project": "killed", "max_steps": 12} | changes
+        run_until_killed(train_settings(tmp_path, small_base, shards, **values), Death(*death))
+
+    return begin_and_kill
+
+
 @pytest.mark.parametrize(
-    "recorder",
-    [_kill_at_step(3), _kill_at_step(8), _kill_at_step(10), _kill_at_validation(8)],
+    "death",
+    [("step", 3), ("step", 8), ("step", 10), ("validation", 8)],
     ids=["before the first checkpoint", "at a checkpoint", "between checkpoints", "after a validation"],
 )
 def test_a_killed_and_resumed_run_ends_with_the_same_weights(
-    start: Start, uninterrupted: TrainResult, recorder: Recorder
+    start: Start, kill: Callable[..., None], uninterrupted: TrainResult, death: tuple[str, int]
 ) -> None:
-    run_until_killed(lambda: start(recorder, project="killed", max_steps=12))
+    kill(*death)
     resumed, again = start(project="killed", max_steps=12)
     assert again.of(Step)[0].step > 1 or not again.of(Log)[-1].message.startswith("Going on")
     assert_equal_weights(resumed, uninterrupted)
@@ -179,20 +174,9 @@ def test_a_killed_and_resumed_run_ends_with_the_same_weights(
 
 @pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
 def test_a_kill_in_the_middle_of_saving_leaves_no_torn_checkpoint(
-    start: Start, uninterrupted: TrainResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, share: float
+    start: Start, kill: Callable[..., None], uninterrupted: TrainResult, tmp_path: Path, share: float
 ) -> None:
-    plain = torch.save
-
-    def save_in_part(content: Any, file: Any) -> None:
-        plain(content, file)
-        if content["global_step"] == 8:
-            file.truncate(int(file.tell() * share))
-            file.flush()
-            kill_self()
-
-    monkeypatch.setattr(checkpoints.torch, "save", save_in_part)
-    run_until_killed(lambda: start(project="killed", max_steps=12))
-    monkeypatch.undo()
+    kill("saving", share)
     folder = tmp_path / "results" / "killed"
     assert [path.name for path in list_checkpoints(folder)] == ["step_000000004.ckpt"]
     assert any(path.name.startswith(".fishtune-tmp") for path in (folder / "checkpoints").iterdir())
@@ -203,26 +187,19 @@ def test_a_kill_in_the_middle_of_saving_leaves_no_torn_checkpoint(
 
 
 def test_a_kill_between_adapter_folder_and_checkpoint_is_no_checkpoint(
-    start: Start, uninterrupted: TrainResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    start: Start, kill: Callable[..., None], uninterrupted: TrainResult, tmp_path: Path
 ) -> None:
-    plain = keeper.save_adapter
-
-    def save_and_die(model: Any, base: Path, folder: Path) -> None:
-        plain(model, base, folder)
-        if "step_000000008" in folder.name:
-            kill_self()
-
-    monkeypatch.setattr(keeper, "save_adapter", save_and_die)
-    run_until_killed(lambda: start(project="killed", max_steps=12))
-    monkeypatch.undo()
+    kill("adapter")
     assert len(list_checkpoints(tmp_path / "results" / "killed")) == 1
     assert_equal_weights(start(project="killed", max_steps=12)[0], uninterrupted)
 
 
-def test_a_run_killed_twice_has_the_curve_of_one_that_was_not(start: Start) -> None:
+def test_a_run_killed_twice_has_the_curve_of_one_that_was_not(
+    start: Start, kill: Callable[..., None]
+) -> None:
     _, whole = start(project="whole", max_steps=16)
     for at in (6, 13):
-        run_until_killed(lambda at=at: start(_kill_at_step(at), project="killed", max_steps=16))
+        kill("step", at, max_steps=16)
     _, last = start(project="killed", max_steps=16)
     assert curve(last) == curve(whole)[12:]
     assert last.of(Validation)[-1].loss == whole.of(Validation)[-1].loss
@@ -445,10 +422,12 @@ def test_checkpoints_are_small_and_hold_no_base_weights(start: Start, small_base
     assert result.checkpoint.stat().st_size < (small_base / "model.pth").stat().st_size
 
 
-def test_full_fine_tuning_trains_resumes_and_has_no_adapter_folder(start: Start) -> None:
+def test_full_fine_tuning_trains_resumes_and_has_no_adapter_folder(
+    start: Start, kill: Callable[..., None]
+) -> None:
     whole, _ = start(project="whole", lora_config="full", max_steps=6)
     assert whole.adapter is None and not whole.checkpoint.with_suffix("").exists()
-    run_until_killed(lambda: start(_kill_at_step(5), project="killed", lora_config="full", max_steps=6))
+    kill("step", 5, lora_config="full", max_steps=6)
     resumed, _ = start(project="killed", lora_config="full", max_steps=6)
     assert_equal_weights(whole, resumed)
 

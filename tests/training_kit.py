@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import shutil
 import signal
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import pytest
 import tomli_w
 import torch
-from fishtune.core.events import Event, Reporter
+from fishtune.core.events import Event, Reporter, Step, Validation
 from fishtune.core.files import write_text
 from fishtune.core.model.checkpoint import build_model, save_model
 from fishtune.core.model.config import DualARConfig
@@ -22,6 +24,8 @@ from fishtune.core.packing.shards import Sentence, ShardWriter, encode_sentence
 from fishtune.core.presets import user_presets_folder
 from fishtune.core.settings import TrainSettings
 from fishtune.core.text.tokenizer import Tokenizer
+from fishtune.core.training import keeper
+from fishtune.core.training.run import run
 
 from .conftest import GOLDEN
 
@@ -117,19 +121,56 @@ class Recorder(Reporter):
         return [event for event in self.events if isinstance(event, kind)]
 
 
-def run_until_killed(work: Callable[[], object]) -> None:
-    """Run `work` in a forked process, which must end by SIGKILL."""
-    child = os.fork()
-    if child == 0:
-        try:
-            torch.set_num_threads(1)  # threads do not survive a fork
-            work()
-        finally:
-            os._exit(3)
-    _, status = os.waitpid(child, 0)
-    assert os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL, status
+@dataclass(frozen=True)
+class Death:
+    """Where a training process kills itself.
+
+    `step` and `validation`: when it tells of that step; `saving`: with that share of the second checkpoint
+    written; `adapter`: between the second checkpoint's adapter folder and its `.ckpt`.
+    """
+
+    at: Literal["step", "validation", "saving", "adapter"]
+    value: float = 0
 
 
-def kill_self() -> None:
-    """End this process as the kernel would."""
+def run_until_killed(settings: TrainSettings, death: Death) -> None:
+    """Train in a process of its own, which must end by SIGKILL where `death` says.
+
+    The process is forked from a server that has never trained: torch's threads do not survive a fork of
+    this one.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["fishtune.core.training.run"])
+    process = context.Process(target=_train_and_die, args=(settings, death))
+    process.start()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+
+
+def _train_and_die(settings: TrainSettings, death: Death) -> None:
+    torch.set_num_threads(1)
+    save, save_adapter = torch.save, keeper.save_adapter
+
+    def at(event: Event) -> None:
+        kind = {"step": Step, "validation": Validation}.get(death.at)
+        if kind is not None and isinstance(event, kind) and event.step == death.value:
+            _kill_self()
+
+    def save_in_part(content: Any, file: Any) -> None:
+        save(content, file)
+        if death.at == "saving" and content["global_step"] == 2 * settings.checkpoint_every:
+            file.truncate(int(file.tell() * death.value))
+            file.flush()
+            _kill_self()
+
+    def save_adapter_and_die(model: Any, base: Path, folder: Path) -> None:
+        save_adapter(model, base, folder)
+        if death.at == "adapter" and f"step_{2 * settings.checkpoint_every:09d}" in folder.name:
+            _kill_self()
+
+    torch.save, keeper.save_adapter = save_in_part, save_adapter_and_die
+    run(settings, Recorder(at))
+
+
+def _kill_self() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
