@@ -100,6 +100,9 @@ class MergePane(StagePane):
     def compose_below_form(self) -> Iterable[Widget]:
         yield Static("", id="result", markup=False)
 
+    def inherited(self, field: Field) -> Any:
+        return self.project.merged if field.name == "output" else super().inherited(field)
+
     # checkpoints
 
     def show_status(self, status: StepStatus) -> None:

@@ -252,7 +252,7 @@ def describe_directory(folder: Path) -> str:
     parts = [
         _("{layers} layers of {dim}").format(layers=config.get("n_layer", "?"), dim=config.get("dim", "?"))
     ]
-    if (folder / "fishtune.json").is_file():
+    if folder.with_name(f"{folder.name}.fishtune.json").is_file():
         parts.append(_("merged by fishtune"))
     lacking = [name for name in _FILES[:4] if not (folder / name).is_file()]
     if lacking:
