@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..nn import uninitialised_embedding
 from .config import CodecConfig
 from .layers import CausalConv1d, ConvNeXtBlock
 from .transformer import WindowedTransformer
@@ -83,7 +84,7 @@ class Codebook(nn.Module):
         self.size = size
         self.in_proj = nn.Conv1d(channels, codebook_dim, 1)
         self.out_proj = nn.Conv1d(codebook_dim, channels, 1)
-        self.codebook = nn.Embedding(size, codebook_dim)
+        self.codebook = uninitialised_embedding(size, codebook_dim)
 
     def nearest(self, x: Tensor) -> Tensor:
         """Return for `x` `(B, D, T)` the nearest entries `(B, T)`; on ties the lowest.
