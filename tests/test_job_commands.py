@@ -176,6 +176,27 @@ HOSTILE: list[Event] = [
 ]
 
 
+def test_a_foreground_run_says_once_why_it_ended(tmp_path: Path) -> None:
+    failed = _run("synth", "out", "--way", "fail", code=1)
+    assert failed.stderr.count("The clip x.wav is silent.") == 1
+    process, terminal = _on_a_terminal(
+        [*COMMAND, "synth", "out", "--items", "2000", "--pause", "0.02"], tmp_path
+    )
+    seen = b""
+
+    def is_under_way() -> bool:
+        nonlocal seen
+        seen += _shown(terminal)
+        return b"counting" in seen and b"/2,000 clips" in seen
+
+    _until(is_under_way, "the progress to be shown")
+    os.write(terminal, b"\x03")
+    assert process.wait(10) == 1
+    seen += _shown(terminal)
+    os.close(terminal)
+    assert seen.count(b"files are kept.") == 1
+
+
 def test_foreign_text_on_a_terminal_is_shown_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     stream = io.StringIO()
     console = Console(file=stream, force_terminal=True, width=100, markup=False, highlight=False)

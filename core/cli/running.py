@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import FishtuneError, SettingsError
+from ..events import Event, Failed, Stopped
 from ..jobs.execute import is_first_rank, run_job, run_rank
 from ..jobs.find import places_in
 from ..jobs.record import Place
 from ..jobs.start import new_job, start_job
+from ..jobs.writer import Listener
 from ..project import PROJECT_FILE, Project
 from ..recent import state_folder
 from ..settings import TrainSettings
@@ -59,7 +61,7 @@ def run_stage(
         return None
     with new_job(name, settings, place) as (job, locks), display_events(quiet=json) as show:
         try:
-            summary = run_job(job, locks, [show], redirect=True)
+            summary = run_job(job, locks, [_without_ends(show)], redirect=True)
         except FishtuneError as error:
             if type(error) is not FishtuneError:
                 raise
@@ -68,6 +70,16 @@ def run_stage(
     if json:
         print_json(summary)
     return summary
+
+
+def _without_ends(show: Listener) -> Listener:
+    """Return a listener that leaves out failures and stops: they arrive as exceptions, printed once."""
+
+    def listen(event: Event) -> None:
+        if not isinstance(event, Failed | Stopped):
+            show(event)
+
+    return listen
 
 
 def default_place(settings: Table | None = None) -> Place:
