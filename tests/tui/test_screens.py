@@ -519,11 +519,13 @@ async def test_the_recommended_checkpoint_is_marked_and_merged(
         _stage, settings, _secrets = engine.started[0]
         assert settings.model_dump()["lora_weight"].name == "step_000000040.ckpt"
         table = screen.query_one("#candidates", Table)
+        await until(lambda: screen.pane is not None and screen.pane.monitor_shown, app)
         screen.pane.show_monitor(False)
-        table.focus()
+        screen.set_focus(table)
         table.select_key(str(checkpoints / "step_000000020.ckpt"))
-        await pilot.press("enter")
         await pilot.pause()
+        await pilot.press("enter")
+        await until(lambda: Project.load(project.folder).merge.checkpoint is not None, app)
     chosen = Project.load(project.folder).merge.checkpoint
     assert chosen is not None and chosen.endswith("step_000000020.ckpt")
 

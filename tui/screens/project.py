@@ -25,6 +25,7 @@ from ..access import wizard
 from ..actions import bindings
 from ..catalogue import _
 from ..follow import JobWatch
+from ..log_export import copy_log, page_log
 from ..look import ProjectState, StepStatus
 from ..messages import JobChanged, LogGrown, ProjectRead
 from ..run_view import RunView
@@ -359,32 +360,14 @@ class ProjectScreen(Screen[None]):
 
         def save(answer: str | None) -> None:
             if answer:
-                self._copy_log(job, Path(answer).expanduser())
+                copy_log(wizard(self), job, Path(answer).expanduser())
 
         self.app.push_screen(PromptScreen(_("Write the log to this file:"), str(suggested)), save)
 
-    def _copy_log(self, job: Job, target: Path) -> None:
-        from ...core.files import write_bytes
-
-        try:
-            write_bytes(target, job.log_path.read_bytes())
-        except FishtuneError as error:
-            wizard(self).tell_error(error)
-        except OSError as error:
-            wizard(self).notify(f"{error.strerror}: {error.filename}", severity="error", markup=False)
-        else:
-            wizard(self).tell(_("The log was written."))
-
     def action_page_log(self) -> None:
-        import os
-        import shlex
-        import subprocess
-
         job = self.pane.job if self.pane is not None else None
-        if job is None or not job.log_path.exists():
-            return
-        with self.app.suspend():
-            subprocess.run([*shlex.split(os.environ.get("PAGER") or "less"), str(job.log_path)], check=False)
+        if job is not None:
+            page_log(wizard(self), job)
 
     def go_back(self) -> None:
         """Put the focus on the list of steps; from there, go to the start page."""
