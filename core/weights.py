@@ -29,6 +29,8 @@ def read_archive(path: Path) -> Any:
     Raises:
         CheckpointError: the file is missing, cut short, no `torch.save` file, or holds code.
     """
+    if path.is_dir():
+        raise CheckpointError(f"{path} is a folder.", "Name the file of weights in it, such as codec.pth.")
     if not path.is_file():
         raise CheckpointError(
             f"{path} does not exist.", "Check the path; a base model is fetched with: fishtune download"

@@ -61,6 +61,11 @@ def test_what_is_no_state_dict_is_refused(tmp_path: Path, content: object) -> No
         read_state_dict(tmp_path / "model.pth")
 
 
+def test_a_folder_is_called_a_folder(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="is a folder"):
+        read_state_dict(tmp_path)
+
+
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"model\.pth does not exist"):
         read_state_dict(tmp_path / "model.pth")
