@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
@@ -15,9 +16,11 @@ import pytest
 from fishtune.core.cli import app, display
 from fishtune.core.events import CheckpointSaved, Event, ItemFailed, Progress, Started, Step, Warned
 from fishtune.core.jobs import start
+from fishtune.core.jobs.chain import RunSettings
 from fishtune.core.jobs.record import JobState, Place, list_jobs
 from fishtune.core.jobs.start import start_job, stop_job
-from fishtune.core.stages import STAGES
+from fishtune.core.jobs.writer import EventWriter
+from fishtune.core.stages import STAGES, StageName
 from rich.console import Console
 
 from . import job_stage
@@ -106,6 +109,24 @@ def test_the_list_tells_states_as_a_table_and_as_json(
     assert bad.id in elsewhere.stdout
     assert app.run(["jobs", "--project", "nobody"]) == 0
     assert "No jobs here." in capsys.readouterr().out
+
+
+def test_the_progress_of_one_step_is_not_the_chains(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    chain = RunSettings(project=tmp_path / "fishtune.toml")
+    with start.new_job(StageName.RUN, chain, _place(tmp_path)) as (job, _):
+        with contextlib.closing(EventWriter(job.events_path)) as writer:
+            writer.write(Progress(task="packing", done=8, total=8, unit="clips"))
+        assert app.run(["jobs", "--json"]) == 0
+    (listed,) = json.loads(capsys.readouterr().out)
+    assert (listed["stage"], listed["progress"]) == ("run", None)
+
+
+def test_a_broken_project_file_is_warned_of_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "fishtune.toml").write_text('nome = "yoona"\n', encoding="utf-8")
+    assert app.run(["stop"]) == 1
+    assert capsys.readouterr().err.count("warning: ") == 1
 
 
 def test_a_log_is_followed_until_its_job_is_over(tmp_path: Path) -> None:

@@ -35,7 +35,8 @@ _LOOKED_BACK = 200
 JobId = Annotated[
     str | None,
     typer.Argument(
-        metavar="[ID]", help="The job, or enough of its id to know it. Without it: the newest that runs."
+        metavar="[ID]",
+        help="The job, or enough of its id to know it. Without it: the newest that runs, else the newest.",
     ),
 ]
 Project = Annotated[str | None, typer.Option(help="Only jobs of this project.")]
@@ -158,13 +159,14 @@ def _places(project: str | None, results: Path | None, everywhere: bool = False)
 
 
 def _find(job_id: str | None, project: str | None, results: Path | None) -> Job:
-    here = jobs_of(_places(project, results))
+    places = _places(project, results)
+    here = jobs_of(places)
     if job_id is None:
         return newest_job(here)
     try:
         return job_named(job_id, here)
     except JobError:
-        return job_named(job_id, jobs_of([*_places(project, results), *recent_places()]))
+        return job_named(job_id, jobs_of([*places, *recent_places()]))
 
 
 def _watch(job: Job, events_shown: int) -> JobState:
@@ -210,8 +212,15 @@ def _state_words(job: Job, state: JobState) -> str:
 
 
 def _progress(job: Job) -> float | None:
+    """Return how much of its work a job has done: of a training its steps, of a chain nothing.
+
+    What training prepares, and one step of a chain, would else pass for the whole.
+    """
+    stage = job.record.stage
+    if stage == StageName.RUN:
+        return None
     for event in reversed(last_events(job.events_path, _LOOKED_BACK)):
-        if isinstance(event, Progress) and event.total:
+        if isinstance(event, Progress) and stage != StageName.TRAIN and event.total:
             return event.done / event.total
         if isinstance(event, Step) and event.total_steps:
             return event.step / event.total_steps

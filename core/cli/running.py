@@ -89,7 +89,10 @@ def default_place(settings: Table | None = None) -> Place:
     """
     if isinstance(settings, TrainSettings):
         return Place(results=settings.results.absolute(), project=settings.project)
-    project = find_project()
+    return _place_around(find_project())
+
+
+def _place_around(project: Project | None) -> Place:
     if project is not None:
         return Place(results=project.results, project=project.name)
     here = Path.cwd()
@@ -101,7 +104,7 @@ def places_here() -> list[Place]:
     """Return where the jobs of this folder may be: every run below its results, and `default_place`."""
     project = find_project()
     results = project.results if project else Path.cwd() / "results"
-    return list(dict.fromkeys([*places_in(results), default_place()]))
+    return list(dict.fromkeys([*places_in(results), _place_around(project)]))
 
 
 def find_project() -> Project | None:
