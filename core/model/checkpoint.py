@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ..errors import CheckpointError
-from ..files import atomic_path
+from ..files import atomic_open
 from ..text.tokenizer import Tokenizer
 from ..weights import load_strict, read_state_dict
 from .config import DualARConfig, read_config
@@ -110,5 +110,6 @@ def save_model(model: DualAR, directory: Path) -> None:
     Raises:
         StorageError: the disk is full or the folder cannot be written.
     """
-    with atomic_path(directory / WEIGHTS_FILE) as temporary:
-        torch.save(model.state_dict(), temporary)
+    # Into an open file: given a path, torch writes its random temporary name into the archive.
+    with atomic_open(directory / WEIGHTS_FILE) as file:
+        torch.save(model.state_dict(), file)
