@@ -6,6 +6,7 @@ loaded without change of dtype or device shares them.
 
 from __future__ import annotations
 
+import errno
 import pickle
 import re
 from collections.abc import Mapping
@@ -46,13 +47,19 @@ def read_archive(path: Path) -> Any:
         ) from error
     except (RuntimeError, ValueError, EOFError, KeyError, UnicodeDecodeError) as error:
         # torch reports a file that is cut short or not its own as RuntimeError, in several wordings.
-        size = path.stat().st_size
-        raise CheckpointError(
-            f"{path} cannot be read as weights ({size:,} bytes): it is cut short, or no torch.save archive.",
-            "Download or copy it again. A file from before torch 1.6 must be loaded and saved once more.",
-        ) from error
+        raise _damaged(path) from error
     except OSError as error:
+        if error.errno == errno.EINVAL:  # torch sought before the start of a file that is cut short
+            raise _damaged(path) from error
         raise CheckpointError(f"{path} cannot be read: {error}.", "Check its permissions.") from error
+
+
+def _damaged(path: Path) -> CheckpointError:
+    return CheckpointError(
+        f"{path} cannot be read as weights ({path.stat().st_size:,} bytes): "
+        "it is cut short, or no torch.save archive.",
+        "Download or copy it again. A file from before torch 1.6 must be loaded and saved once more.",
+    )
 
 
 def unwrap_state_dict(content: Any, source: Path) -> dict[str, Tensor]:
