@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import functools
+import io
 import math
 import re
 from collections.abc import Iterator
@@ -20,7 +21,7 @@ import numpy.typing as npt
 import soundfile
 
 from .errors import DataError
-from .files import atomic_path
+from .files import write_bytes
 
 if TYPE_CHECKING:
     from torchaudio.transforms import Resample
@@ -101,8 +102,10 @@ def write_audio(path: Path, samples: Waveform, sample_rate: int, audio_format: s
     Raises:
         StorageError: the disk is full or the folder cannot be written.
     """
-    with atomic_path(path) as temporary:
-        soundfile.write(temporary, samples, sample_rate, format=audio_format)
+    # libsndfile calls a full disk and missing rights alike "System error": the file is written by us.
+    encoded = io.BytesIO()
+    soundfile.write(encoded, samples, sample_rate, format=audio_format)
+    write_bytes(path, encoded.getvalue())
 
 
 @contextmanager

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 import soundfile
 from fishtune.core import audio
-from fishtune.core.audio import AudioInfo, read_audio, read_info
-from fishtune.core.errors import DataError
+from fishtune.core.audio import AudioInfo, read_audio, read_info, write_audio
+from fishtune.core.errors import DataError, StorageError
 
 
 def tone(seconds: float, rate: int, hertz: float = 220.0) -> np.ndarray:
@@ -169,3 +169,9 @@ def test_a_rate_whose_kernel_would_fill_the_memory_is_refused(tmp_path: Path) ->
     with pytest.raises(DataError, match=r"odd\.wav has a sample rate, 44101 Hz, that cannot") as caught:
         read_audio(tmp_path / "odd.wav", 44_100)
     assert "ffmpeg" in caught.value.hint
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs a folder that nobody can write")
+def test_a_folder_that_takes_no_recording_is_named() -> None:
+    with pytest.raises(StorageError, match=r"/proc/x\.wav could not be written"):
+        write_audio(Path("/proc/x.wav"), np.zeros(100, np.float32), 8000)
