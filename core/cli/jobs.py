@@ -49,7 +49,10 @@ def jobs(
     everywhere: Annotated[bool, typer.Option("--all", help="Jobs of all projects used lately.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Write JSON.")] = False,
 ) -> None:
-    """List the jobs of this project: what runs, how far it is, how it ended."""
+    """List the jobs of this project: what runs, how far it is, how it ended.
+
+    Example: fishtune jobs --all
+    """
     found = jobs_of(_places(project, results, everywhere))
     if json:
         print_json([_as_json(job) for job in found])
@@ -82,7 +85,10 @@ def jobs(
 
 
 def attach(job_id: JobId = None, project: Project = None, results: Results = None) -> None:
-    """Watch a job: its progress and what it says. Ctrl+C leaves it, and it goes on."""
+    """Watch a job: its progress and what it says. Ctrl+C leaves it, and it goes on.
+
+    Example: fishtune attach
+    """
     job = _find(job_id, project, results)
     err.print(f"Job {job.id}. Ctrl+C leaves it running.")
     try:
@@ -101,7 +107,10 @@ def stop(
     project: Project = None,
     results: Results = None,
 ) -> None:
-    """Ask a job to finish its batch or step, save and end; waits until it has."""
+    """Ask a job to finish its batch or step, save and end; waits until it has.
+
+    Example: fishtune stop
+    """
     job = _find(job_id, project, results)
     stop_job(job, now)
     if not now:
@@ -120,7 +129,10 @@ def logs(
     project: Project = None,
     results: Results = None,
 ) -> None:
-    """Show a job's log: what happened, what libraries printed, the traceback of a failure."""
+    """Show a job's log: what happened, what libraries printed, the traceback of a failure.
+
+    Example: fishtune logs --follow
+    """
     job = _find(job_id, project, results)
     follower = LineFollower(job.log_path, _LINES_SHOWN if follow else None)
     try:
@@ -137,7 +149,10 @@ def logs(
 
 
 def resume(job_id: JobId = None, project: Project = None, results: Results = None) -> None:
-    """Start a job's stage again with the same settings; it goes on from what was saved."""
+    """Start a job's stage again with the same settings; it goes on from what was saved.
+
+    Example: fishtune resume
+    """
     job = _find(job_id, project, results)
     stage = StageName(job.record.stage)
     settings = parse(STAGES[stage].settings_model(), job.record.settings, str(job.folder / "job.json"))

@@ -12,7 +12,10 @@ from .console import out, print_json
 
 
 def presets(json: Annotated[bool, typer.Option("--json", help="Write JSON.")] = False) -> None:
-    """Show the LoRA presets: what each trains and when to use it."""
+    """Show the LoRA presets: what each trains and when to use it.
+
+    Example: fishtune presets
+    """
     table = {name: lora_preset(name) for name in preset_names("lora")}
     if json:
         print_json({name: preset.model_dump(mode="json") for name, preset in table.items()})

@@ -73,6 +73,7 @@ def run(
     """Do the whole chain from a project file: every step that is not up to date, in order.
 
     Each step is a job of its own. Killed or stopped, the next run goes on where this one was.
+
     Example: fishtune run fishtune.toml --detach
     """
     loaded = Project.load(project)
