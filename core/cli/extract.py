@@ -73,7 +73,8 @@ def extract(
     done, encoded, clips = summary["already_done"], summary["encoded"], summary["clips"]
     if encoded:
         out.print(
-            f"Encoded {encoded} clips, {format_duration(summary['audio_seconds'])} of audio, in "
+            f"Encoded {encoded} clip{'s' if encoded > 1 else ''}, "
+            f"{format_duration(summary['audio_seconds'])} of audio, in "
             f"{format_duration(summary['elapsed'])} on {summary['device']}, "
             f"{summary['speed']:.1f} × real time"
         )
