@@ -9,10 +9,12 @@ from typing import Any, Literal
 from ..core.codec.config import codec_config
 from ..core.errors import FishtuneError
 from ..core.hardware.cache import MeasurementCache
+from ..core.hardware.device import available_on, find_device, precision_on
 from ..core.hardware.ledger import Part
 from ..core.hardware.memory import MemoryEstimate, training_memory, training_plan
-from ..core.hardware.readings import Gpu, GpuReading
-from ..core.hardware.suggest import Available, TrainingNeeds, suggest_extraction, suggest_training
+from ..core.hardware.readings import GpuReading
+from ..core.hardware.suggest import TrainingNeeds, suggest_extraction, suggest_training
+from ..core.hardware.visibility import CudaDevice
 from ..core.model.config import DualARConfig, read_config
 from ..core.presets import lora_preset, model_preset
 from ..core.project import Project
@@ -74,30 +76,37 @@ def preset_needs(project: Project, names: list[str]) -> dict[str, Estimate]:
 
 
 def estimate(stage: StageWithMemory, project: Project, reading: GpuReading | None) -> Estimate | None:
-    """Return what a stage needs and which batch fits the first GPU, None where nothing can be said."""
-    card = next((gpu for gpu in reading.gpus if gpu.memory is not None), None) if reading else None
+    """Return what a stage needs and which batch fits its device, None where nothing can be said."""
+    name = project.train.device if stage == "train" else project.extract.device
     try:
-        return _training(project, card) if stage == "train" else _extraction(project, card)
+        device = find_device(reading, name) if reading else None
+        return _training(project, device) if stage == "train" else _extraction(project, device)
     except FishtuneError:
         return None
 
 
-def _training(project: Project, card: Gpu | None) -> Estimate | None:
+def _training(project: Project, device: CudaDevice | None) -> Estimate | None:
     name = project.train.lora_config
     need = preset_needs(project, [name]).get(name)
     config = model_config(project)
     if need is None or config is None:
         return None
-    if card is None or card.memory is None:
+    available = available_on(device) if device else None
+    if device is None or available is None:
         return replace(need, sentence=_("There is no GPU here; on one, training would need this much."))
     needs = TrainingNeeds(
-        config, project.train_settings(), lora_preset(name), card.name, cache=MeasurementCache()
+        config,
+        project.train_settings(),
+        lora_preset(name),
+        device.gpu.name,
+        precision=precision_on(device),
+        cache=MeasurementCache(),
     )
-    found = suggest_training(needs, _available(card))
+    found = suggest_training(needs, available)
     if not found.fits:
-        return _nothing_fits(replace(need, free=card.memory.free), found.remedies)
+        return _nothing_fits(replace(need, free=available.free), found.remedies)
     sentence = _("Fits {free} free: {tokens} tokens a micro-batch, {accumulation} a step, {needed}.").format(
-        free=size(card.memory.free),
+        free=size(available.free),
         tokens=count(found.batch_tokens),
         accumulation=found.accumulation,
         needed=size(found.need.total),
@@ -108,33 +117,29 @@ def _training(project: Project, card: Gpu | None) -> Estimate | None:
         sentence += " " + _("The blocks need not be recomputed, which is faster.")
     return replace(
         _table(found.need, need.trainable),
-        free=card.memory.free,
+        free=available.free,
         sentence=sentence,
         values={"batch_tokens": found.batch_tokens, "accumulation": found.accumulation},
     )
 
 
-def _extraction(project: Project, card: Gpu | None) -> Estimate | None:
+def _extraction(project: Project, device: CudaDevice | None) -> Estimate | None:
     config = codec_config(project.base / "codec.pth", project.extract.config_name)
-    if card is None or card.memory is None:
+    available = available_on(device) if device else None
+    if available is None:
         return None
-    found = suggest_extraction(config, _available(card), LONGEST_CLIP, cache=MeasurementCache())
-    table = replace(_table(found.need, 0), free=card.memory.free)
+    found = suggest_extraction(config, available, LONGEST_CLIP, cache=MeasurementCache())
+    table = replace(_table(found.need, 0), free=available.free)
     if not found.fits:
         return _nothing_fits(table, found.remedies)
     sentence = _("Fits {free} free: {clips} clips of up to {seconds} s a batch, {needed}.").format(
-        free=size(card.memory.free),
+        free=size(available.free),
         clips=found.batch_size,
         seconds=f"{LONGEST_CLIP:.0f}",
         needed=size(found.need.total),
     )
     values = {"batch_size": found.batch_size, "batch_seconds": found.batch_seconds}
     return replace(table, sentence=sentence, values=values)
-
-
-def _available(card: Gpu) -> Available:
-    assert card.memory is not None, "only asked for cards that say"
-    return Available.of(card.name, card.memory, card.processes or ())
 
 
 def _table(need: MemoryEstimate, trainable: int) -> Estimate:
