@@ -77,7 +77,8 @@ def check_gate(
     if failures and strict:
         raise GateError(
             f"The step-0 gate stopped the run: {' '.join(failures)}",
-            "Correct the cause. Where the base has random weights on purpose, --no-gate goes on.",
+            "Correct the cause. Where the base has random weights on purpose, --no-gate (gate = false under "
+            "[train] in the project file) goes on.",
         )
     for failure in structural:
         reporter.warn(f"Step-0 gate: {failure}")

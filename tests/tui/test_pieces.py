@@ -18,15 +18,20 @@ from fishtune.core.events import (
     Stopped,
     Validation,
 )
+from fishtune.core.hardware.readings import DriverState, Gpu, GpuReading, Memory
+from fishtune.core.project import Project
 from fishtune.tui import wording
 from fishtune.tui.actions import ACTIONS, key_label
 from fishtune.tui.app import Wizard
+from fishtune.tui.estimates import StageWithMemory, estimate
 from fishtune.tui.follow import LogTail
 from fishtune.tui.run_view import RunView
 from fishtune.tui.screens.project import ProjectScreen
 from fishtune.tui.series import CAPACITY, Series
 from fishtune.tui.settings import load_settings, parse_settings, settings_file
 from fishtune.tui.widgets.folder_suggester import complete_folder
+
+from .wizard_helpers import GIB
 
 
 def step(number: int, loss: float = 5.0, **values: float) -> Step:
@@ -201,3 +206,18 @@ def test_paths_are_completed_to_folders_only(tmp_path: Path) -> None:
     (tmp_path / "recorder.txt").touch()
     assert complete_folder(f"{tmp_path}/rec") == f"{tmp_path}/recordings"
     assert complete_folder(f"{tmp_path}/none") is None
+
+
+@pytest.mark.parametrize("stage", ["extract", "train"])
+def test_a_batch_is_suggested_for_the_gpu_that_cuda_sees(
+    project: Project, stage: StageWithMemory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = Memory(total=6 * GIB, free=2 * GIB, used=4 * GIB)
+    large = Memory(total=80 * GIB, free=70 * GIB, used=10 * GIB)
+    gpus = (
+        Gpu(index=0, name="small", uuid="GPU-small", memory=small),
+        Gpu(index=1, name="large", uuid="GPU-large", memory=large),
+    )
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-large")
+    found = estimate(stage, project, GpuReading(state=DriverState.READY, gpus=gpus))
+    assert found is not None and found.free == large.free
