@@ -25,14 +25,13 @@ from .hardware.readings import DriverState, Gpu, GpuReading, GpuState
 from .hardware.visibility import cuda_view
 from .presets import model_preset
 from .settings import ModelOptions
-from .units import format_bytes
+from .units import GIB, format_bytes
 
-_GIB: Final = 1024**3
-FREE_DISK: Final = 12 * _GIB
+FREE_DISK: Final = 12 * GIB
 """Base model and merged model, 3.6 GB each, with room for checkpoints."""
-FREE_MEMORY: Final = 6 * _GIB
+FREE_MEMORY: Final = 6 * GIB
 """Loading and merging hold the model's weights, and torch itself a gigabyte."""
-FREE_DEVICE_MEMORY: Final = 6 * _GIB
+FREE_DEVICE_MEMORY: Final = 6 * GIB
 """Below it no recommended preset trains; see docs/memory.md."""
 _PROBE_SECONDS: Final = 120
 _PROBE = """
@@ -277,7 +276,7 @@ def check_disk(folder: Path) -> Check:
     if free < FREE_DISK:
         return Check(
             name="Disk",
-            status=Status.FAIL if free < _GIB else Status.WARN,
+            status=Status.FAIL if free < GIB else Status.WARN,
             message=message,
             hint=f"Base and merged model take 3.6 GB each: have {format_bytes(FREE_DISK)} free.",
         )

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
+from typing import Final
 
 from .errors import UsageError
 
+GIB: Final = 1024**3
+"""Bytes."""
 _BYTE_UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 _FACTORS = {"": 1, "b": 1, "k": 1024, "m": 1024**2, "g": 1024**3} | {
     f"{prefix}{suffix}": base**power

@@ -12,11 +12,10 @@ from datetime import datetime
 from rich.cells import cell_len, set_cell_size
 from rich.text import Text
 
-from ..core.units import format_bytes
+from ..core.units import GIB, format_bytes
 from .catalogue import _
 
 LONGEST_LINE = 500
-_GIB = 1024**3
 
 
 def harmless(value: object, limit: int = LONGEST_LINE) -> str:
@@ -89,7 +88,7 @@ def size(number: float | None) -> str:
 
 def gibibytes(used: float, total: float) -> str:
     """Return a pair of sizes that share their unit: `12.4/80.0 GiB`."""
-    return f"{used / _GIB:.1f}/{total / _GIB:.1f} GiB"
+    return f"{used / GIB:.1f}/{total / GIB:.1f} GiB"
 
 
 def count(number: float | None) -> str:

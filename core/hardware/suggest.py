@@ -12,7 +12,7 @@ from ..codec.config import CodecConfig
 from ..model.config import DualARConfig
 from ..presets import LoraPreset, lora_preset, preset_names
 from ..settings import TrainOptions
-from ..units import format_bytes
+from ..units import GIB, format_bytes
 from .cache import MeasurementCache, Setting
 from .encoding import EncodingPlan
 from .memory import MemoryEstimate, extraction_memory, training_memory, training_plan
@@ -30,7 +30,6 @@ SMALLEST_LENGTH: Final = 512
 LARGEST_BATCH_SECONDS: Final = 600.0
 """Audio a batch of extraction at most: progress is shown, and a stop obeyed, between batches."""
 _STEP: Final = 128  # columns, between two lengths that are tried
-_GIB: Final = 1024**3
 
 
 class Available(BaseModel):
@@ -234,8 +233,8 @@ def _training_remedies(needs: TrainingNeeds, available: Available) -> Iterator[s
     lighter = _lighter_preset(needs, fits)
     if lighter is not None:
         yield f"{together}--lora-config {lighter}"
-    size = next((size for size in CARD_SIZES if fits(needs, Available.card(size * _GIB))), None)
-    if size is not None and size * _GIB > available.total:
+    size = next((size for size in CARD_SIZES if fits(needs, Available.card(size * GIB))), None)
+    if size is not None and size * GIB > available.total:
         yield f"{together}a GPU of {size} GB"
 
 
@@ -315,7 +314,7 @@ def _extraction_remedies(
     seconds = next((s for s in (120, 60, 30, 20, 15, 10, 5) if s < longest and fits(1, s)), None)
     if seconds is not None:
         yield f"clips of at most {seconds} s"
-    size = next((size for size in CARD_SIZES if needed <= Available.card(size * _GIB).usable), None)
-    if size is not None and size * _GIB > available.total:
+    size = next((size for size in CARD_SIZES if needed <= Available.card(size * GIB).usable), None)
+    if size is not None and size * GIB > available.total:
         yield f"a GPU of {size} GB"
     yield "--device cpu, which is slower"
