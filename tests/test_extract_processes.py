@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +14,7 @@ import pytest
 from fishtune.core.dataset.codes import read_codes
 from fishtune.core.events import Reporter
 from fishtune.core.extract import run
+from fishtune.core.files import TEMPORARY_PREFIX
 from fishtune.core.settings import ExtractSettings
 
 from .test_extract import CODEC, SIZES, write_clip
@@ -48,24 +48,37 @@ def data(template: Path, tmp_path: Path) -> Path:
     return tmp_path / "data"
 
 
-def begin(data: Path, *flags: str) -> subprocess.Popen[str]:
-    """Start the command and return once the first codes are there."""
-    process = subprocess.Popen(
-        [sys.executable, "-P", "-m", *EXTRACT, str(data), *flags],
+SIGNALLED = """
+import os
+from fishtune.core.codec.codec import CodecEncoder
+from fishtune.core.cli import main
+encode, calls = CodecEncoder.encode, []
+def signalled_encode(*arguments):
+    calls.append(1)
+    if len(calls) == 3:
+        os.kill(os.getpid(), {number})
+    return encode(*arguments)
+CodecEncoder.encode = signalled_encode
+main()
+"""
+
+
+def signalled(data: Path, number: signal.Signals) -> subprocess.CompletedProcess[str]:
+    """Run the command clip by clip and let the signal reach it in the middle of the third clip."""
+    program = SIGNALLED.format(number=int(number))
+    return subprocess.run(
+        [sys.executable, "-P", "-c", program, *EXTRACT[1:], str(data), "--batch-size", "1"],
         cwd=data.parent,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        capture_output=True,
         text=True,
+        timeout=120,
     )
-    while not list(data.rglob("*.npy")):
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.002)
-    return process
 
 
 def all_valid(data: Path) -> int:
-    """Return how many codes there are; each must be whole."""
-    return len([read_codes(path, SIZES) for path in data.rglob("*.npy")])
+    """Return how many codes there are; each must be whole. What a killed process was writing is no codes."""
+    finished = [path for path in data.rglob("*.npy") if not path.name.startswith(TEMPORARY_PREFIX)]
+    return len([read_codes(path, SIZES) for path in finished])
 
 
 def finish(data: Path, template: Path) -> None:
@@ -80,22 +93,18 @@ def finish(data: Path, template: Path) -> None:
 
 
 def test_a_killed_run_is_continued_to_the_same_files(data: Path, template: Path) -> None:
-    process = begin(data, "--batch-size", "1")
-    process.kill()
-    process.communicate()
-    assert process.returncode == -signal.SIGKILL
-    assert all_valid(data) >= 1
+    assert signalled(data, signal.SIGKILL).returncode == -signal.SIGKILL
+    assert all_valid(data) < CLIPS
     finish(data, template)
 
 
 def test_sigterm_finishes_the_batch_and_says_what_is_there(data: Path, template: Path) -> None:
-    process = begin(data, "--batch-size", "1")
-    process.terminate()
-    _, shown = process.communicate(timeout=60)
-    done = all_valid(data)
+    process = signalled(data, signal.SIGTERM)
     assert process.returncode == 1
-    assert f"The codes of {done} of {CLIPS} clips are there; starting again goes on with the rest." in shown
-    assert done < CLIPS
+    assert all_valid(data) == 3
+    assert (
+        f"The codes of 3 of {CLIPS} clips are there; starting again goes on with the rest." in process.stderr
+    )
     finish(data, template)
 
 

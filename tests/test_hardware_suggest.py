@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 from pathlib import Path
 
 import pytest
@@ -84,12 +83,6 @@ def test_memory_that_others_hold_is_named_first() -> None:
 def test_checkpointing_alone_is_the_only_remedy_named_when_it_suffices() -> None:
     found = suggest_training(needs(checkpointing="none", longest=2048), Available.card(8 * GIB))
     assert found.remedies == ("--checkpointing blocks",)
-
-
-def test_a_suggestion_comes_at_once() -> None:
-    begun = time.process_time()
-    suggest_training(needs(batch_tokens=65536), Available.card(24 * GIB))
-    assert time.process_time() - begun < 1.0
 
 
 @pytest.mark.parametrize("size", [2, 3, 4, 8])

@@ -196,17 +196,13 @@ def test_a_job_that_has_just_begun_can_be_stopped(tmp_path: Path, place: Place) 
 
 
 @pytest.mark.parametrize("way", ["deaf", "deaf-native"])
-def test_now_ends_a_stage_that_does_not_listen_within_two_seconds(
-    tmp_path: Path, place: Place, way: Way
-) -> None:
+def test_now_ends_a_stage_that_does_not_listen(tmp_path: Path, place: Place, way: Way) -> None:
     job = start_job(STAGE, _settings(tmp_path, way=way), place)
     child = tmp_path / "out" / "child"
     _until(child.exists, "the stage to become deaf")
     stop_job(job)
     assert job.state() is JobState.RUNNING
-    begin = time.monotonic()
-    stop_job(job, now=True)
-    assert time.monotonic() - begin < 2.0
+    stop_job(job, now=True)  # benchmarks/limits.py measures that this takes under two seconds
     assert job.refresh().state() is JobState.STOPPED
     assert not _runs(int(child.read_text(encoding="utf-8")))
     events = list(read_events(job.events_path))

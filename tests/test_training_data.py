@@ -5,7 +5,6 @@ from __future__ import annotations
 import pickle
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -164,8 +163,6 @@ def test_planning_needs_no_look_at_the_clips(
     sampler.epoch(0)
     assert not read
     loader = step_loader(data.source, PlannedSteps(sampler.steps(Position(), None), 0, 1), num_workers=0)
-    began = time.monotonic()
     step = next(iter(loader))
-    assert time.monotonic() - began < 2
     used = {*step.plan.clips.tolist(), *step.plan.micro_batches[0].references.tolist()} - {NO_REFERENCE}
     assert set(read) == used, "only the clips of the batch are read"

@@ -1,0 +1,148 @@
+"""What has to be done within a time, measured against its limit.
+
+    python benchmarks/limits.py
+
+Prints a table and exits with 1 if a limit is exceeded. Arithmetic is counted in CPU seconds, what a person
+waits for in wall-clock seconds. Nothing here is a test, because a loaded machine would fail it. The wizard's
+limits are measured by `wizard.py`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import soundfile
+from fishtune.core.events import Step, encode_event
+from fishtune.core.hardware.memory import training_memory, training_plan
+from fishtune.core.hardware.suggest import Available, TrainingNeeds, suggest_training
+from fishtune.core.jobs.follow import EventFollower, read_events
+from fishtune.core.jobs.record import Place
+from fishtune.core.jobs.start import start_job, stop_job
+from fishtune.core.model.config import DualARConfig
+from fishtune.core.packing.index import ShardIndex
+from fishtune.core.packing.manifest import MANIFEST_FILE
+from fishtune.core.packing.shards import Sentence, ShardWriter, encode_sentence
+from fishtune.core.presets import lora_preset, model_preset
+from fishtune.core.settings import TrainOptions, ValidateSettings
+from fishtune.core.units import GIB
+
+S1_MINI = DualARConfig.from_dict(model_preset("openaudio-s1-mini").config)
+EVENTS = 1_000_000
+SENTENCES = 200_000
+
+
+def seconds(action: Callable[[], object], clock: Callable[[], float] = time.perf_counter) -> float:
+    """Return how long `action` takes by `clock`."""
+    begun = clock()
+    action()
+    return clock() - begun
+
+
+def slowest_prediction() -> float:
+    """Return the CPU seconds of the slowest prediction of training memory, each the best of five."""
+    taken = []
+    for preset in ("r_8_alpha_16", "full"):
+        for checkpointing in ("none", "blocks"):
+            options = TrainOptions(batch_tokens=16384, checkpointing=checkpointing)
+            plan = training_plan(options, lora_preset(preset))
+            runs = [seconds(lambda p=plan: training_memory(S1_MINI, p), time.process_time) for _ in range(5)]
+            taken.append(min(runs))
+    return max(taken)
+
+
+def suggestion() -> float:
+    """Return the CPU seconds of a suggestion for a card that needs the batch cut several times."""
+    needs = TrainingNeeds(
+        S1_MINI, TrainOptions(batch_tokens=65536), lora_preset("r_16_alpha_16"), longest=1024
+    )
+    return seconds(lambda: suggest_training(needs, Available.card(24 * GIB)), time.process_time)
+
+
+def write_events(folder: Path) -> Path:
+    """Write a run of a million steps."""
+    step = Step(
+        step=1,
+        total_steps=EVENTS,
+        loss=5.0,
+        base_loss=3.0,
+        semantic_loss=2.0,
+        learning_rate=1e-4,
+        clip_passes=1.0,
+    )
+    path = folder / "events.jsonl"
+    block = b"".join(encode_event(step.model_copy(update={"step": number})) for number in range(1000))
+    with path.open("wb") as file:
+        for _ in range(EVENTS // 1000):
+            file.write(block)
+    return path
+
+
+def write_shards(folder: Path) -> Path:
+    """Write as many sentences as a very large data set has, and their index."""
+    random = np.random.default_rng(0)
+    records = [
+        encode_sentence(Sentence((f"sentence {number}",), random.integers(0, 60, (10, 3))))
+        for number in range(100)
+    ]
+    folder.mkdir()
+    with ShardWriter(folder) as writer:
+        for number in range(SENTENCES):
+            writer.add(f"speaker {number // 1000}", records[number % 100])
+    manifest = {
+        "shards": {path.name: path.stat().st_size for path in folder.glob("*.protos")},
+        "clips": [f"speaker {number // 1000}/clip {number:06d}" for number in range(SENTENCES)],
+    }
+    (folder / MANIFEST_FILE).write_text(json.dumps(manifest))
+    ShardIndex.open(folder)
+    return folder
+
+
+def stop_now(folder: Path) -> float:
+    """Return the seconds until a job that answers to nothing is ended by `fishtune stop --now`."""
+    data = folder / "data"
+    (data / "speaker").mkdir(parents=True)
+    noise = np.random.default_rng(0).normal(0, 0.1, 44_100).astype(np.float32)
+    for number in range(2000):
+        soundfile.write(data / f"speaker/{number}.flac", noise, 44_100)
+    job = start_job(
+        "validate", ValidateSettings(data=data), Place(results=folder / "results", project="limits")
+    )
+    assert job.record.process is not None
+    os.kill(job.record.process.pid, signal.SIGSTOP)
+    return seconds(lambda: stop_job(job, now=True))
+
+
+def main() -> int:
+    """Measure everything; return 1 if a limit is exceeded."""
+    within = True
+
+    def show(what: str, taken: float, limit: float | None) -> None:
+        nonlocal within
+        bound = "" if limit is None else f"{limit * 1000:10,.0f}"
+        print(f"{what:<62}{taken * 1000:10,.1f}{bound}", flush=True)
+        within = within and (limit is None or taken <= limit)
+
+    print(f"{'':<62}{'ms':>10}{'limit':>10}")
+    show("prediction of training memory, slowest of four (CPU)", slowest_prediction(), 0.010)
+    show("suggestion of a training batch (CPU)", suggestion(), 1.0)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        events = write_events(folder)
+        show(f"{EVENTS:,} events, the last 20", seconds(lambda: EventFollower(events, last=20).poll()), 0.2)
+        show(f"{EVENTS:,} events, all", seconds(lambda: sum(1 for _ in read_events(events))), None)
+        shards = write_shards(folder / "protos")
+        show(f"first of {SENTENCES:,} sentences", seconds(lambda: ShardIndex.open(shards).read(0)), 2.0)
+        show("fishtune stop --now, of a process that does not answer", stop_now(folder), 2.0)
+    return 0 if within else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
