@@ -181,21 +181,21 @@ def _work(
 def _warn(result: LoudnessResult, settings: LoudnessNormSettings, reporter: Reporter) -> None:
     if result.quieter:
         reporter.warn(
-            f"{_count(result.quieter)} below {settings.loudness:g} LUFS: "
-            f"peaks would pass {settings.peak:g} dBFS.",
+            f"{_named(result.quieter)}: left below {settings.loudness:g} LUFS, as peaks would pass "
+            f"{settings.peak:g} dBFS.",
             "Choose a lower --loudness if all must be equal.",
         )
     if result.silent:
-        reporter.warn(f"{_count(result.silent)} nearly silent and not amplified.", "Listen to them.")
+        reporter.warn(f"{_named(result.silent)}: nearly silent and not amplified.", "Listen to them.")
     if result.orphans:
         reporter.warn(
-            f"{_count(result.orphans)} still in {settings.target} though the source is gone.",
+            f"{_named(result.orphans)}: still in {settings.target} though the source is gone.",
             "Remove what you do not want; --clean begins anew.",
         )
 
 
-def _count(names: list[str]) -> str:
-    return f"{names[0]} is" if len(names) == 1 else f"{len(names)} files ({names[0]}, …) are"
+def _named(names: list[str]) -> str:
+    return names[0] if len(names) == 1 else f"{len(names)} files ({names[0]}, …)"
 
 
 def _refuse_target(source: Path, target: Path) -> None:

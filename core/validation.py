@@ -56,7 +56,7 @@ def _describe(model: type[BaseModel], item: Any) -> str:
         return message
     shown = repr(item["input"])
     shown = shown if len(shown) <= 60 else shown[:57] + "…"
-    return f"{path}: {message} (it is {shown})"
+    return f"{path}: {message} (the value is {shown})"
 
 
 def _keys_at(model: type[BaseModel], path: tuple[int | str, ...]) -> list[str]:

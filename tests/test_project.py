@@ -41,7 +41,7 @@ def test_a_typo_lists_what_is_valid_and_all_errors_come_together(tmp_path: Path)
     message = caught.value.message
     assert message.startswith(f"{tmp_path / PROJECT_FILE} has 3 problems: ")
     assert "train.max_step is not a known key (did you mean max_steps?); valid are lora_config, " in message
-    assert "train.epochs: input should be greater than 0 (it is -1)" in message
+    assert "train.epochs: input should be greater than 0 (the value is -1)" in message
     assert "language is not a known key; valid are name, dataset, model, " in message
     assert caught.value.exit_code == 2
 

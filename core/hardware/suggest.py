@@ -219,23 +219,27 @@ def _training_remedies(needs: TrainingNeeds, available: Available) -> Iterator[s
 
     if fits(needs, Available.card(available.total)):
         yield _ending_others(available)
-    together = ""
+    recomputing = False
     if needs.options.checkpointing == "none":
         needs = needs.changed(checkpointing="blocks")
         if fits(needs):
             yield "--checkpointing blocks"
             return
-        together = "--checkpointing blocks with "
+        recomputing = True
     lengths = range(needs.longest - _STEP, SMALLEST_LENGTH - 1, -_STEP)
     length = next((length for length in lengths if fits(needs.changed(max_length=length))), None)
     if length is not None:
-        yield f"{together}clips of at most {length} columns (--max-length {length})"
+        yield _also(f"clips of at most {length} columns (--max-length {length})", recomputing)
     lighter = _lighter_preset(needs, fits)
     if lighter is not None:
-        yield f"{together}--lora-config {lighter}"
+        yield _also(f"--lora-config {lighter}", recomputing)
     size = next((size for size in CARD_SIZES if fits(needs, Available.card(size * GIB))), None)
     if size is not None and size * GIB > available.total:
-        yield f"{together}a GPU of {size} GB"
+        yield _also(f"a GPU of {size} GB", recomputing)
+
+
+def _also(remedy: str, recomputing: bool) -> str:
+    return f"--checkpointing blocks with {remedy}" if recomputing else remedy
 
 
 def _ending_others(available: Available) -> str:

@@ -220,7 +220,7 @@ def _model(look: _Look) -> tuple[StepState, str]:
     model = look.project.model
     if look.missing_model:
         return StepState.READY, f"{look.project.base} lacks {', '.join(look.missing_model)}."
-    return StepState.DONE, f"{model.name} is in {look.project.base}."
+    return StepState.DONE, f"The base model {model.name} is in {look.project.base}."
 
 
 def _extract(look: _Look) -> tuple[StepState, str]:
