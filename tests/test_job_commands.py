@@ -65,7 +65,7 @@ def test_attaching_shows_the_job_and_leaving_does_not_touch_it(tmp_path: Path) -
 
     _until(shows_progress, "the progress to be shown")
     os.write(terminal, b"\x03")
-    assert process.wait(10) == 0
+    assert process.wait(60) == 0
     seen += _shown(terminal)
     os.close(terminal)
     assert f"goes on. Come back with: fishtune attach {job.id}".encode() in seen
@@ -132,7 +132,7 @@ def test_a_broken_project_file_is_warned_of_once(tmp_path: Path, capsys: pytest.
 def test_a_log_is_followed_until_its_job_is_over(tmp_path: Path) -> None:
     job = start_job(STAGE, CountSettings(folder=tmp_path / "out", items=30, pause=0.02), _place(tmp_path))
     followed = subprocess.run(
-        [*COMMAND, "logs", "-f"], capture_output=True, text=True, timeout=20, check=True
+        [*COMMAND, "logs", "-f"], capture_output=True, text=True, timeout=60, check=True
     )
     assert followed.stdout == job.log_path.read_text(encoding="utf-8")
     assert followed.stdout.endswith("finished\n")
@@ -212,7 +212,7 @@ def test_a_foreground_run_says_once_why_it_ended(tmp_path: Path) -> None:
 
     _until(is_under_way, "the progress to be shown")
     os.write(terminal, b"\x03")
-    assert process.wait(10) == 1
+    assert process.wait(60) == 1
     seen += _shown(terminal)
     os.close(terminal)
     assert seen.count(b"files are kept.") == 1

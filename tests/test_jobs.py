@@ -34,7 +34,7 @@ from . import job_stage
 from .job_stage import STAGE, CountSettings, Way
 
 COMMAND = [sys.executable, "-P", str(Path(job_stage.__file__)), "fishtune"]
-SECONDS = 20.0
+SECONDS = 60.0
 
 
 @pytest.fixture(autouse=True)

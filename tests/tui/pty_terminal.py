@@ -160,7 +160,7 @@ class Terminal:
         self.screen.feed(content.decode("utf-8", "replace"))
         return bool(content)
 
-    def wait_for(self, text: str, seconds: float = 20.0) -> float:
+    def wait_for(self, text: str, seconds: float = 60.0) -> float:
         """Wait until `text` (a regular expression) is on the screen; return how long that took.
 
         Raises:
@@ -189,7 +189,7 @@ class Terminal:
             os.write(self._master, _KEYS.get(key, key).encode())
             self.pump(0.08)
 
-    def end(self, seconds: float = 5.0) -> int:
+    def end(self, seconds: float = 60.0) -> int:
         """Wait for the program to end and return its exit code."""
         deadline = time.monotonic() + seconds
         while self.process.poll() is None and time.monotonic() < deadline:

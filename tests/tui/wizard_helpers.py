@@ -95,7 +95,7 @@ def shown(app: Wizard) -> str:
     return "\n".join("".join(segment.text for segment in row).rstrip() for row in rows)
 
 
-async def until(condition: Callable[[], object], app: Wizard, seconds: float = 8.0) -> None:
+async def until(condition: Callable[[], object], app: Wizard, seconds: float = 60.0) -> None:
     """Wait for a condition; the failure shows the screen."""
     deadline = asyncio.get_running_loop().time() + seconds
     while not condition():
