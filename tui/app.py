@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from textual import events
 from textual.app import App, SystemCommand
 from textual.command import CommandPalette
+from textual.filter import LineFilter
 from textual.message import Message
 from textual.screen import Screen
-from textual.scrollbar import ScrollBar
 
 from ..core.errors import FishtuneError
 from . import clipboard
@@ -23,7 +23,7 @@ from .glyphs import ASCII, LINES
 from .messages import GpusRead
 from .settings import THEMES, WizardSettings
 from .terminal import too_small
-from .themes import OURS
+from .themes import DEFAULTS, OURS
 from .wording import harmless
 
 if TYPE_CHECKING:
@@ -76,11 +76,18 @@ class Wizard(App[None]):
         self.theme = settings.theme or THEMES[0]
         if settings.keys:
             self.set_keymap(dict(settings.keys))
+        self._ascii: LineFilter | None = None
         if settings.ascii:
-            from .widgets.plain_scrollbar import PlainScrollBarRender
+            from .ascii_only import AsciiOnly
 
-            ScrollBar.renderer = PlainScrollBarRender
-            self.add_class("-ascii")
+            self._ascii = AsciiOnly()
+
+    def get_theme_variable_defaults(self) -> dict[str, str]:
+        return DEFAULTS
+
+    def get_line_filters(self) -> Sequence[LineFilter]:
+        filters = super().get_line_filters()
+        return filters if self._ascii is None else [*filters, self._ascii]
 
     def on_mount(self) -> None:
         from .screens.start import StartScreen

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Glyphs:
-    """Signs of one terminal width each."""
+    """Signs of one cell each, but for the names of keys."""
 
     done: str
     ready: str
@@ -21,6 +21,8 @@ class Glyphs:
     left: str
     right: str
     chosen: str
+    enter: str
+    up_down: str
 
 
 LINES = Glyphs(
@@ -36,6 +38,8 @@ LINES = Glyphs(
     left="‹",
     right="›",
     chosen="◆",
+    enter="⏎",
+    up_down="↑↓",
 )
 ASCII = Glyphs(
     done="v",
@@ -50,6 +54,8 @@ ASCII = Glyphs(
     left="<",
     right=">",
     chosen="*",
+    enter="Enter",
+    up_down="Up/Down",
 )
 
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from textual.theme import Theme
 
+DEFAULTS = {"frame": "ansi_default"}
+"""Variables that themes other than ours lack."""
+
 DARK = Theme(
     name="fishtune-dark",
     primary="#5fafd7",
@@ -17,7 +20,7 @@ DARK = Theme(
     surface="#262626",
     panel="#303030",
     dark=True,
-    variables={"footer-key-foreground": "#5fafd7", "block-cursor-text-style": "none"},
+    variables={"frame": "#626262", "block-cursor-text-style": "none"},
 )
 LIGHT = Theme(
     name="fishtune-light",
@@ -32,7 +35,7 @@ LIGHT = Theme(
     surface="#e8e8e2",
     panel="#dadad2",
     dark=False,
-    variables={"block-cursor-text-style": "none"},
+    variables={"frame": "#8a8a8a", "block-cursor-text-style": "none"},
 )
 HIGH_CONTRAST = Theme(
     name="high-contrast",
@@ -48,6 +51,6 @@ HIGH_CONTRAST = Theme(
     panel="#1c1c1c",
     dark=True,
     text_alpha=1.0,
-    variables={"block-cursor-text-style": "bold", "border-blurred": "#ffffff"},
+    variables={"frame": "#ffffff", "block-cursor-text-style": "bold", "border-blurred": "#ffffff"},
 )
 OURS = (DARK, LIGHT, HIGH_CONTRAST)

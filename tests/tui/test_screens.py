@@ -401,7 +401,8 @@ async def test_a_training_run_shows_curve_numbers_and_log(
             assert part in text, text
         screen.query_one("#axis").focus()
         await pilot.press("right")
-        await until(lambda: "clip passes   train" in shown(app), app)
+        await until(lambda: "clip passes   ─ train" in shown(app), app)
+        assert shown(app).count("second line") == 1
         engine.say(job, [training_step(50), CheckpointSaved(step=50, path="x", bytes=123_456)])
         await until(lambda: "50 / 100" in shown(app), app)
         engine.say(job, [Finished(summary={})])

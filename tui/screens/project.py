@@ -66,7 +66,7 @@ class ProjectScreen(Screen[None]):
 
     def compose(self) -> ComposeResult:
         yield HeaderBar()
-        with Horizontal(id="middle"):
+        with Horizontal(id="middle", classes="framed"):
             yield StepList(wizard(self).glyphs, id="steps")
             yield Container(id="content")
         yield FooterBar()
@@ -75,10 +75,11 @@ class ProjectScreen(Screen[None]):
         header = self.query_one(HeaderBar)
         header.project = self.project.name
         header.gpus = wizard(self).gpus
+        glyphs = wizard(self).glyphs
         self.query_one(FooterBar).show(
             ["leave", "show_help", "stop_job", "toggle_log"],
             wizard(self).settings.keys,
-            extra=[("↑↓", _("Step")), ("⏎", _("Run"))],
+            extra=[(glyphs.up_down, _("Step")), (glyphs.enter, _("Run"))],
         )
         self.focus_steps()
         remember_project(self.project.results, self.project.name)

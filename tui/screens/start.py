@@ -35,7 +35,7 @@ class StartScreen(Screen[None]):
 
     DEFAULT_CSS = """
     StartScreen #start { padding: 1 2; height: 1fr; }
-    StartScreen OptionList { height: auto; max-height: 8; border: none; padding: 0; background: $surface; }
+    StartScreen OptionList { height: auto; max-height: 8; border: none; padding: 0; }
     StartScreen .heading { text-style: bold; margin: 1 0 0 0; }
     StartScreen #choices { height: 1; margin: 1 0 0 0; }
     StartScreen #choices Button { margin: 0 2 0 0; }
@@ -49,7 +49,7 @@ class StartScreen(Screen[None]):
 
     def compose(self) -> ComposeResult:
         yield HeaderBar()
-        with Vertical(id="start"):
+        with Vertical(id="start", classes="framed"):
             yield Static(Text(_("Fine-tune fish-speech on your own recordings, in six steps.")), markup=False)
             yield Notice(id="notice")
             yield Static(Text(_("Recent projects")), classes="heading", markup=False)

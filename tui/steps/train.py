@@ -19,7 +19,6 @@ from ...core.stages import StageName
 from ..access import project_screen, wizard
 from ..catalogue import _, mark
 from ..estimates import Estimate, preset_needs
-from ..look import StepStatus
 from ..run_view import RunView
 from ..widgets.form import Field, Form
 from ..widgets.suggestion import Suggestion
@@ -181,7 +180,7 @@ class TrainPane(StagePane):
         yield TrainingMonitor(wizard(self).glyphs, ascii_only=wizard(self).settings.ascii, id="monitor")
 
     def on_mount(self) -> None:
-        super().on_mount()
+        # Textual calls the base class's own handler besides.
         if self._trouble is not None:
             self.notice.show_error(self._trouble)
         self._show_presets()
@@ -273,9 +272,6 @@ class TrainPane(StagePane):
     def show_job(self, job: Job, state: JobState, view: RunView) -> None:
         super().show_job(job, state, view)
         self.query_one(TrainingMonitor).show_checkpoints(view)
-
-    def show_status(self, status: StepStatus) -> None:
-        super().show_status(status)
 
     def add_log(self, job: str, lines: list[str]) -> None:
         self.query_one(TrainingMonitor).add_log(job, lines)

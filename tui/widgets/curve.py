@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 from rich.text import Text
 from textual.widget import Widget
@@ -10,6 +11,9 @@ from textual.widget import Widget
 from ..catalogue import _
 from ..wording import decimal, harmless
 
+Drawn = Literal["line", "points", "faint points"]
+_SIGNS: dict[Drawn, tuple[str, str]] = {"line": ("─", "*"), "points": ("•", "o"), "faint points": ("·", ".")}
+"""How a line of the chart is told from the others without colours: its sign, and the one of ASCII."""
 _FRAMED = 12
 """Rows from which a chart has a frame."""
 
@@ -23,7 +27,7 @@ class Line:
     values: list[float] = field(default_factory=list)
     color: str | None = None
     """A colour name of plotext; None = the terminal's foreground."""
-    marker: str = "braille"
+    drawn: Drawn = "line"
 
 
 class Curve(Widget):
@@ -72,13 +76,18 @@ def draw(lines: list[Line], x_label: str, width: int, height: int, *, ascii_only
     # In a low pane the frame would take half of the room; its signs are line drawing besides.
     plotext.frame(height >= _FRAMED and not ascii_only)
     for line in lines:
-        marker = ("*" if line.marker == "braille" else "o") if ascii_only else line.marker
-        draw_line = plotext.plot if len(line.xs) > 1 and line.marker == "braille" else plotext.scatter
-        draw_line(line.xs, line.values, marker=marker, color=line.color)
+        sign = _SIGNS[line.drawn][ascii_only]
+        if line.drawn == "line" and len(line.xs) > 1:
+            plotext.plot(line.xs, line.values, marker=sign if ascii_only else "braille", color=line.color)
+        else:
+            plotext.scatter(line.xs, line.values, marker=sign, color=line.color)
     plotext.xfrequency(max(width // 18, 2))
     plotext.yfrequency(max((height - 3) // 3, 2))
     picture = Text.from_ansi(plotext.build(), no_wrap=True, overflow="crop")
-    legend = "   ".join(f"{harmless(line.name, 30)} {decimal(line.values[-1])}" for line in lines)
+    legend = "   ".join(
+        f"{_SIGNS[line.drawn][ascii_only]} {harmless(line.name, 30)} {decimal(line.values[-1])}"
+        for line in lines
+    )
     picture.rstrip()
     picture.append(f"\n{harmless(x_label, 30)}   {legend}", style="dim")
     picture.no_wrap = True

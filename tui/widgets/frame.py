@@ -19,20 +19,26 @@ if TYPE_CHECKING:
 
 
 class HeaderBar(Widget):
-    """One row: program and project on the left, the GPUs on the right."""
+    """The upper line of the frame: program and project on the left, the GPUs on the right."""
 
-    DEFAULT_CSS = "HeaderBar { height: 1; width: 100%; background: $panel; color: $foreground; }"
+    DEFAULT_CSS = """
+    HeaderBar { height: 1; width: 100%; color: $frame; }
+    HeaderBar > .frame--words { color: $foreground; text-style: bold; }
+    """
+    COMPONENT_CLASSES = {"frame--words"}
     gpus: reactive[GpuReading | None] = reactive(None)
     project: reactive[str] = reactive("")
 
     def render(self) -> Text:
         width = self.size.width
+        words = self.get_component_rich_style("frame--words", partial=True)
+        reading = gpu_line(self.gpus, width - 28)
+        right = f" {reading} " if reading else ""
         left = " fishtune" + (f" · {harmless(self.project, 60)}" if self.project else "")
-        reading = gpu_line(self.gpus, width - 24)
-        left = fit(left, max(width - cell_len(reading) - 3, 10))
-        gap = max(width - cell_len(left) - cell_len(reading) - 1, 1)
-        return Text(
-            left + " " * gap + reading, no_wrap=True, overflow="crop", style="bold" if self.project else ""
+        left = fit(left, max(width - cell_len(right) - 7, 9)) + " "
+        gap = max(width - cell_len(left) - cell_len(right) - 3, 0)
+        return Text.assemble(
+            "┌", (left, words), "─" * gap, (right, words), "─┐", no_wrap=True, overflow="crop"
         )
 
 
@@ -77,17 +83,25 @@ def short_name(name: str) -> str:
 
 
 class FooterBar(Widget):
-    """At most six short keys; Quit and Help come first, a longer list would be cut at 80 columns."""
+    """The lower line of the frame: at most six short keys, since a longer list would be cut at 80 columns."""
 
-    DEFAULT_CSS = "FooterBar { height: 1; width: 100%; background: $panel; color: $foreground; }"
+    DEFAULT_CSS = """
+    FooterBar { height: 1; width: 100%; color: $frame; }
+    FooterBar > .frame--key { color: $primary; text-style: bold; }
+    FooterBar > .frame--label { color: $foreground; }
+    """
+    COMPONENT_CLASSES = {"frame--key", "frame--label"}
     items: reactive[tuple[tuple[str, str], ...]] = reactive(())
     MOST = 6
 
     def render(self) -> Text:
-        text = Text(no_wrap=True, overflow="crop")
+        key_style = self.get_component_rich_style("frame--key", partial=True)
+        label_style = self.get_component_rich_style("frame--label", partial=True)
+        text = Text("└", no_wrap=True, overflow="crop")
         for key, label in self.items[: self.MOST]:
-            text.append(f" {harmless(key, 20)} ", style="bold reverse")
-            text.append(f" {harmless(label, 20)} ")
+            text.append(f" {harmless(key, 20)} ", style=key_style)
+            text.append(f"{harmless(label, 20)} ", style=label_style)
+        text.append("─" * max(self.size.width - cell_len(text.plain) - 1, 0) + "┘")
         return text
 
     def show(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from rich.cells import cell_len
 from rich.text import Text
 from textual import events
 from textual.binding import Binding
@@ -18,12 +19,14 @@ from ..glyphs import LINES, Glyphs
 from ..look import StepStatus
 from ..wording import fit
 
+_ROWS_EACH = 3
+
 
 class StepList(Widget, can_focus=True):
-    """The six steps, each with a mark and a word for its state."""
+    """The six steps, each with a mark and a word for its state; below them the one to do next."""
 
     DEFAULT_CSS = """
-    StepList { width: 20; height: 100%; background: $surface; padding: 1 0 0 0; }
+    StepList { width: 18; height: 100%; border-right: solid $frame; }
     """
     BINDINGS = [
         Binding("up", "move(-1)", show=False),
@@ -51,19 +54,18 @@ class StepList(Widget, can_focus=True):
     def render(self) -> Text:
         text = Text(no_wrap=True, overflow="crop")
         width = self.size.width
-        next_step = next((step for step in self.steps if step.state is StepState.READY), None)
         for index, step in enumerate(self.steps):
             chosen = index == self.current
             style = "reverse" if chosen and self.has_focus else "bold" if chosen else ""
-            mark_sign = getattr(self._glyphs, step.state.value)
-            text.append(f" {mark_sign} {index + 1} {_(step.title)}".ljust(width), style=style)
-            text.append("\n")
+            title = fit(f" {getattr(self._glyphs, step.state.value)} {index + 1} {_(step.title)}", width)
+            text.append(title + " " * (width - cell_len(title)) + "\n", style=style)
             text.append(fit(f"   {step.word}", width) + "\n", style="dim" if not chosen else "")
-            if self.size.height >= 20:
-                text.append("\n")
-        text.append("\n")
-        if next_step is not None:
-            text.append(fit(" " + _("next: {step}").format(step=_(next_step.title)), width))
+            text.append("\n")
+        following = next((step for step in self.steps if step.state is StepState.READY), None)
+        if following is not None:
+            text.append("\n" * (self.size.height - _ROWS_EACH * len(self.steps) - 2))
+            text.append("─" * width + "\n")
+            text.append(fit(" " + _("next: {step}").format(step=_(following.title)), width))
         return text
 
     def action_move(self, by: int) -> None:
@@ -82,7 +84,4 @@ class StepList(Widget, can_focus=True):
         project_screen(self).enter_step()
 
     def on_click(self, event: events.Click) -> None:
-        row = event.y - 1
-        rows_each = 3 if self.size.height >= 20 else 2
-        if 0 <= row < rows_each * len(self.steps):
-            self.action_choose(row // rows_each)
+        self.action_choose(event.y // _ROWS_EACH)

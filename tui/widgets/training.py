@@ -185,13 +185,15 @@ def chart_lines(view: RunView, which: LossName, smoothing: str, by_passes: bool,
     smooth = _SMOOTHING if smoothing in ("smooth", "both") else 0.0
     if smoothing == "both":
         xs, values = view.train[which].decimated(columns)
-        lines.append(Line(_("train, raw"), _axis(view, xs, by_passes, columns), values, "gray"))
+        lines.append(
+            Line(_("train, raw"), _axis(view, xs, by_passes, columns), values, "gray", "faint points")
+        )
     xs, values = view.train[which].decimated(columns, smooth)
     lines.append(Line(_("train"), _axis(view, xs, by_passes, columns), values, "cyan"))
     xs, values = view.held_out[which].decimated(columns)
     if xs:
         positions = view.held_out_passes.decimated(columns)[1] if by_passes else xs
-        lines.append(Line(_("held-out"), positions, values, "orange", "braille" if len(xs) > 1 else "dot"))
+        lines.append(Line(_("held-out"), positions, values, "orange", "points"))
     return lines
 
 
