@@ -24,6 +24,7 @@ from .settings import (
     ModelOptions,
     PackOptions,
     PackSettings,
+    RunName,
     TrainOptions,
     TrainSettings,
 )
@@ -52,7 +53,7 @@ class DatasetOptions(Table):
 class Project(Table):
     """A fine-tuning project."""
 
-    name: str = Field(min_length=1, pattern=r"^[^/\\\x00-\x1f]+$")
+    name: RunName
     """Names the run: files go to `results/NAME`."""
     dataset: DatasetOptions = Field(default_factory=DatasetOptions)
     model: ModelOptions = Field(default_factory=ModelOptions)

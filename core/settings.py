@@ -8,13 +8,23 @@ token matrix) or seconds as the field says, learning rates per optimizer step.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from .validation import Table
 
 Device = str  # "auto", "cpu", "cuda", "cuda:1"
+
+
+def _check_run_name(name: str) -> str:
+    if not name or name in (".", "..") or any(mark in "/\\" or ord(mark) < 32 for mark in name):
+        raise ValueError("it names a folder, and may not be empty or hold / or \\")
+    return name
+
+
+RunName = Annotated[str, AfterValidator(_check_run_name)]
+Seed = Annotated[int, Field(ge=0, lt=1 << 63)]  # what generators take
 
 
 class ValidateSettings(Table):
@@ -158,7 +168,7 @@ class TrainOptions(Table):
     """Stop after so many validations without improvement; None = never."""
     gate: bool = True
     """Check at step 0 that the set-up would train the right thing."""
-    seed: int = 1
+    seed: Seed = 1
     device: Device = "auto"
     devices: int = Field(default=1, ge=1)
     num_nodes: int = Field(default=1, ge=1)
@@ -170,7 +180,7 @@ class TrainOptions(Table):
 class TrainSettings(TrainOptions):
     """`fishtune train`."""
 
-    project: str
+    project: RunName
     """Name of the run: files go to `results/NAME`."""
     results: Path
     """Folder of all runs, usually `results`."""
@@ -226,7 +236,7 @@ class SynthSettings(Table):
     temperature: float = Field(default=0.8, gt=0)
     top_p: float = Field(default=0.8, gt=0, le=1)
     repetition_penalty: float = Field(default=1.1, ge=1)
-    seed: int | None = Field(default=None, ge=0)
+    seed: Seed | None = None
     config_name: str = "modded_dac_vq"
     device: Device = "auto"
 
@@ -242,6 +252,6 @@ class AuditionSettings(Table):
     """Packed data set that gives voice, script and speaking rate; None = the one it was trained on."""
     texts: list[str] = []
     """Empty = fixed sentences in the data set's script."""
-    seed: int = Field(default=1, ge=0)
+    seed: Seed = 1
     config_name: str = "modded_dac_vq"
     device: Device = "auto"

@@ -8,13 +8,15 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from .errors import SettingsError
+from .errors import SettingsError, UsageError
 
 
 class Table(BaseModel):
     """Base of every settings model: unknown keys are refused, values are checked on assignment."""
 
-    model_config = ConfigDict(extra="forbid", validate_assignment=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        extra="forbid", validate_assignment=True, use_attribute_docstrings=True, allow_inf_nan=False
+    )
 
 
 T = TypeVar("T", bound=BaseModel)
@@ -27,7 +29,7 @@ def parse(model: type[T], content: dict[str, Any], source: str) -> T:
         source: where the content came from, for the message ("fishtune.toml", "preset gentle").
 
     Raises:
-        SettingsError: names every wrong field by its path; an unknown key lists what is valid.
+        SettingsError: names every wrong field by its path; for an unknown key the nearest valid one, or all.
     """
     try:
         return model.model_validate(content)
@@ -40,14 +42,33 @@ def parse(model: type[T], content: dict[str, Any], source: str) -> T:
         ) from error
 
 
+def parse_flags(model: type[T], /, **flags: Any) -> T:
+    """Return what a command was given as `model`.
+
+    Raises:
+        UsageError: names every wrong flag.
+    """
+    try:
+        return model.model_validate(flags)
+    except ValidationError as error:
+        lines = []
+        for item in error.errors():
+            field, *place = item["loc"]
+            # A list is given by repeating a flag, which is named for one of its entries.
+            name = str(field).removesuffix("s") if place else str(field)
+            lines.append(_describe(model, item | {"loc": (f"--{name.replace('_', '-')}",)}))
+        raise UsageError("; ".join(lines) + ".", "See what the command takes with --help.") from error
+
+
 def _describe(model: type[BaseModel], item: Any) -> str:
     path = ".".join(str(part) for part in item["loc"])
     if item["type"] == "extra_forbidden":
         valid = _keys_at(model, item["loc"][:-1])
         key = str(item["loc"][-1])
         near = difflib.get_close_matches(key, valid, n=1)
-        meant = f" (did you mean {near[0]}?)" if near else ""
-        return f"{path} is not a known key{meant}; valid are {', '.join(valid)}"
+        if near:
+            return f"{path} is not a known key (did you mean {near[0]}?)"
+        return f"{path} is not a known key; valid are {', '.join(valid)}"
     if item["type"] == "missing":
         return f"{path} is missing"
     message: str = item["msg"].removeprefix("Value error, ")

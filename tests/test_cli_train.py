@@ -68,10 +68,21 @@ def test_the_documented_command_works_without_a_project_file(
     [
         ([], "The run has no name"),
         (["--project", "x", "--lora-config", "r8"], "There is no lora preset 'r8'"),
-        (["--project", "a/b"], "name"),
-        (["--project", "x", "--learning-rate", "0"], "train.learning_rate: input should be greater than 0"),
-        (["--project", "x", "--logger", "paper"], "train.loggers.0"),
-        (["--project", "x", "--schedule", "square"], "constant"),
+        (["--project", "a/b"], "--project: it names a folder"),
+        (["--project", ".."], "--project: it names a folder"),
+        (["--project", "x", "--learning-rate", "inf"], "--learning-rate: input should be a finite number"),
+        (["--project", "x", "--seed", "-1"], "--seed"),
+        (["--project", "x", "--max-steps", "many"], "Input should be a valid integer\n"),
+        (["--project", "x", "--step", "1"], "No such option: --step"),
+        (["--project", "x", "--learning-rate", "0"], "--learning-rate: input should be greater than 0"),
+        (
+            ["--project", "x", "--logger", "paper"],
+            "--logger: input should be 'tensorboard', 'csv' or 'wandb'",
+        ),
+        (
+            ["--project", "x", "--schedule", "square"],
+            "error: Invalid value for '--schedule': 'square' is not",
+        ),
     ],
 )
 def test_wrong_use_is_one_message_and_exit_code_2(

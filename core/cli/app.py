@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable
 from importlib.metadata import version
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import typer
 from typer.main import get_command
 
-from ..errors import FishtuneError, StopRequested
+from ..errors import FishtuneError, StopRequested, UsageError
 from . import (
     audition,
     demo,
@@ -32,6 +33,7 @@ from . import (
     verify,
 )
 from .console import err, print_error
+from .help import HELP_FLAGS, shorten
 
 app = typer.Typer(
     name="fishtune",
@@ -41,7 +43,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+    context_settings={"help_option_names": HELP_FLAGS, "max_content_width": 110},
 )
 start = typer.Typer(
     help="Start a stage as a job of its own: it goes on when this terminal closes.\n\n"
@@ -117,11 +119,23 @@ def _root(
     pass
 
 
+_WrongUse = cast("type[Any]", typer.BadParameter.__bases__[0])
+"""What typer raises for wrong flags; by its version it is click's class or one of its own."""
+_PYDANTIC_WORDS = re.compile(r"Value error, |, unable to parse string as .*")
+
+
 def run(arguments: list[str] | None = None) -> int:
     """Run the command line and return its exit code: 0 done, 1 failed or stopped, 2 wrong use."""
+    command = get_command(app)
+    shorten(command)
     try:
-        # Standalone: typer itself explains wrong use (exit 2) and always ends with SystemExit.
-        get_command(app).main(args=arguments, prog_name="fishtune")
+        code = command.main(args=arguments, prog_name="fishtune", standalone_mode=False)
+    except _WrongUse as error:
+        message = _PYDANTIC_WORDS.sub("", error.format_message()).strip()
+        if message:  # a command without arguments has shown its help instead
+            where = error.ctx.command_path if error.ctx is not None else "fishtune"
+            print_error(UsageError(message, f"See what it takes with: {where} --help"))
+        return UsageError.exit_code
     except FishtuneError as error:
         print_error(error)
         return error.exit_code
@@ -130,4 +144,4 @@ def run(arguments: list[str] | None = None) -> int:
         return 1
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else 0
-    return 0
+    return code if isinstance(code, int) else 0

@@ -9,6 +9,7 @@ import typer
 
 from ..audition.record import AuditionResult, audition_folder
 from ..settings import AuditionSettings
+from ..validation import parse_flags
 from .console import out
 from .running import run_stage
 
@@ -43,7 +44,8 @@ def audition(
 
     Example: fishtune audition results/my-voice/checkpoints/step_000000100.ckpt
     """
-    settings = AuditionSettings(
+    settings = parse_flags(
+        AuditionSettings,
         checkpoint=checkpoint,
         base_weight=base_weight,
         protos=protos,

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from ..settings import DownloadSettings
+from ..validation import parse_flags
 from .console import out
 from .running import run_stage
 
@@ -35,7 +36,8 @@ def download(
 
     Example: fishtune download openaudio-s1-mini --local-dir checkpoints/openaudio-s1-mini
     """
-    settings = DownloadSettings(
+    settings = parse_flags(
+        DownloadSettings,
         name=name,
         local_dir=local_dir or Path("checkpoints") / name.rsplit("/", 1)[-1],
         revision=revision,

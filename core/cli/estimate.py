@@ -91,7 +91,7 @@ def estimate(
     ] = "modded_dac_vq",
     batch_size: Annotated[int, typer.Option(min=1, rich_help_panel=_EXTRACTION, help="Clips a batch.")] = 16,
     clip_seconds: Annotated[
-        float, typer.Option(min=0.1, rich_help_panel=_EXTRACTION, help="Length of the longest clip.")
+        float, typer.Option(min=0.1, max=190, rich_help_panel=_EXTRACTION, help="Of the longest clip.")
     ] = 20.0,
     json: Annotated[bool, typer.Option("--json", help="Write JSON.")] = False,
 ) -> None:

@@ -9,6 +9,7 @@ import typer
 
 from ..settings import ExtractOptions, ExtractSettings
 from ..units import format_duration
+from ..validation import parse_flags
 from .console import out
 from .running import run_stage
 
@@ -24,13 +25,12 @@ def extract(
         str, typer.Option(help="Codec preset, used where no codec_config.json lies beside the weights.")
     ] = _DEFAULTS.config_name,
     num_workers: Annotated[
-        int, typer.Option(min=1, help="Threads that decode audio while the codec computes.")
+        int, typer.Option(help="Threads that decode audio while the codec computes.")
     ] = _DEFAULTS.num_workers,
-    batch_size: Annotated[int, typer.Option(min=1, help="Clips a batch, at most.")] = _DEFAULTS.batch_size,
+    batch_size: Annotated[int, typer.Option(help="Clips a batch, at most.")] = _DEFAULTS.batch_size,
     batch_seconds: Annotated[
         float | None,
         typer.Option(
-            min=0.1,
             help="Seconds of audio a batch, padding included, at most.",
             show_default="15 on a CPU, else no limit",
         ),
@@ -54,7 +54,8 @@ def extract(
     Example: fishtune extract data --num-workers 1 --batch-size 16 --config-name modded_dac_vq
     --checkpoint-path checkpoints/openaudio-s1-mini/codec.pth
     """
-    settings = ExtractSettings(
+    settings = parse_flags(
+        ExtractSettings,
         data=data,
         checkpoint_path=checkpoint_path,
         config_name=config_name,

@@ -35,7 +35,7 @@ _LOOKED_BACK = 200
 JobId = Annotated[
     str | None,
     typer.Argument(
-        metavar="[ID]",
+        metavar="ID",
         help="The job, or enough of its id to know it. Without it: the newest that runs, else the newest.",
     ),
 ]

@@ -9,6 +9,7 @@ import typer
 
 from ..dataset.layout import list_root
 from ..settings import LoudnessNormSettings
+from ..validation import parse_flags
 from .console import out
 from .running import run_stage
 
@@ -35,8 +36,14 @@ def loudness_norm(
     Example: fishtune loudness-norm data-raw data --clean
     """
     list_root(source)
-    settings = LoudnessNormSettings(
-        source=source, target=target, loudness=loudness, peak=peak, clean=clean, num_workers=num_workers
+    settings = parse_flags(
+        LoudnessNormSettings,
+        source=source,
+        target=target,
+        loudness=loudness,
+        peak=peak,
+        clean=clean,
+        num_workers=num_workers,
     )
     summary = run_stage("loudness-norm", settings, json=json)
     if summary is None or json:

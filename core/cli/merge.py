@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from ..settings import MergeSettings
+from ..validation import parse_flags
 from .console import out
 from .running import run_stage
 
@@ -39,7 +40,8 @@ def merge(
     Example: fishtune merge --base-weight checkpoints/openaudio-s1-mini --lora-weight
     results/my-voice/checkpoints/step_000000100.ckpt --output checkpoints/my-voice-merged
     """
-    settings = MergeSettings(
+    settings = parse_flags(
+        MergeSettings,
         base_weight=base_weight,
         lora_weight=lora_weight,
         output=output,

@@ -10,6 +10,7 @@ import typer
 from ..dataset.layout import TEXT_EXTENSION, list_root
 from ..settings import PackOptions, PackSettings
 from ..units import format_bytes
+from ..validation import parse_flags
 from .console import out
 from .running import run_stage
 
@@ -41,7 +42,8 @@ def pack(
     Example: fishtune pack --input data --output data/protos --text-extension .lab --num-workers 16
     """
     list_root(input)  # before anything is made beside it
-    settings = PackSettings(
+    settings = parse_flags(
+        PackSettings,
         input=input,
         output=output or input / "protos",
         text_extension=text_extension,

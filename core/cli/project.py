@@ -64,7 +64,12 @@ def _in_project(path: Path, base: Path) -> str:
 def run(
     project: Annotated[Path, typer.Argument(help="The project file or its folder.")] = Path(PROJECT_FILE),
     start: Annotated[
-        StepName | None, typer.Option("--from", help="Begin with this step, up to date or not.")
+        StepName | None,
+        typer.Option(
+            "--from",
+            metavar="STEP",
+            help="Begin with this step, up to date or not: dataset, model, extract, pack, train or merge.",
+        ),
     ] = None,
     detach: Annotated[bool, typer.Option("--detach", help="Start it as a job and return.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be done.")] = False,

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from ..settings import SynthSettings
+from ..validation import parse_flags
 from .console import out as output
 from .running import run_stage
 
@@ -56,7 +57,8 @@ def synth(
     Example: fishtune synth --checkpoint checkpoints/my-voice-merged --text "Good morning." --ref-audio
     data/ANNA/0001.wav --out morning.wav
     """
-    settings = SynthSettings(
+    settings = parse_flags(
+        SynthSettings,
         checkpoint=checkpoint,
         text=text,
         out=out,

@@ -9,9 +9,9 @@ import typer
 
 from ..errors import UsageError
 from ..project import Project
-from ..settings import TrainOptions, TrainSettings
+from ..settings import RunName, TrainOptions, TrainSettings
 from ..units import format_duration
-from ..validation import parse
+from ..validation import Table, parse, parse_flags
 from .console import out
 from .running import find_project, run_stage
 
@@ -58,7 +58,7 @@ def train(
         int | None, typer.Option(min=1, rich_help_panel=_LENGTH, help="Optimizer steps.")
     ] = None,
     max_minutes: Annotated[
-        float | None, typer.Option(min=0, rich_help_panel=_LENGTH, help="Wall-clock limit.")
+        float | None, typer.Option(min=0, rich_help_panel=_LENGTH, help="Wall-clock limit, minutes.")
     ] = None,
     early_stopping: Annotated[
         int | None,
@@ -70,7 +70,12 @@ def train(
         ),
     ] = None,
     learning_rate: Annotated[
-        float | None, typer.Option(rich_help_panel=_LEARNING, help="Peak.", show_default="preset's, or 1e-4")
+        float | None,
+        typer.Option(
+            rich_help_panel=_LEARNING,
+            help="Of an optimizer step, after the warm-up.",
+            show_default="preset's, or 1e-4",
+        ),
     ] = None,
     warmup_steps: Annotated[
         int | None,
@@ -78,10 +83,16 @@ def train(
     ] = None,
     schedule: Annotated[
         Literal["constant", "cosine", "linear"] | None,
-        typer.Option(rich_help_panel=_LEARNING, help="After the warm-up.", show_default="constant"),
+        typer.Option(
+            metavar="NAME",
+            rich_help_panel=_LEARNING,
+            help="Learning rate after the warm-up: constant, cosine or linear.",
+            show_default="constant",
+        ),
     ] = None,
     weight_decay: Annotated[
-        float | None, typer.Option(min=0, rich_help_panel=_LEARNING, show_default="0")
+        float | None,
+        typer.Option(min=0, rich_help_panel=_LEARNING, help="Of AdamW, per step.", show_default="0"),
     ] = None,
     gradient_clip: Annotated[
         float | None,
@@ -114,7 +125,15 @@ def train(
             show_default="0.8",
         ),
     ] = None,
-    seed: Annotated[int | None, typer.Option(rich_help_panel=_LEARNING, show_default="1")] = None,
+    seed: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            rich_help_panel=_LEARNING,
+            help="Order of the clips, references and dropout follow from it.",
+            show_default="1",
+        ),
+    ] = None,
     batch_tokens: Annotated[
         int | None,
         typer.Option(
@@ -126,12 +145,17 @@ def train(
     ] = None,
     accumulation: Annotated[
         int | None,
-        typer.Option(min=1, rich_help_panel=_BATCHES, help="Micro-batches a step.", show_default="1"),
+        typer.Option(
+            min=1, rich_help_panel=_BATCHES, help="Micro-batches an optimizer step.", show_default="1"
+        ),
     ] = None,
     max_length: Annotated[
         int | None,
         typer.Option(
-            min=16, rich_help_panel=_BATCHES, help="Longer clips are left out, by name.", show_default="4096"
+            min=16,
+            rich_help_panel=_BATCHES,
+            help="Columns; longer clips are left out, by name.",
+            show_default="4096",
         ),
     ] = None,
     precision: Annotated[
@@ -161,10 +185,12 @@ def train(
         ),
     ] = None,
     validate_every: Annotated[
-        int | None, typer.Option(min=1, rich_help_panel=_WATCH, help="Steps.", show_default="100")
+        int | None,
+        typer.Option(min=1, rich_help_panel=_WATCH, help="Steps between validations.", show_default="100"),
     ] = None,
     checkpoint_every: Annotated[
-        int | None, typer.Option(min=1, rich_help_panel=_WATCH, help="Steps.", show_default="100")
+        int | None,
+        typer.Option(min=1, rich_help_panel=_WATCH, help="Steps between checkpoints.", show_default="100"),
     ] = None,
     keep_last: Annotated[
         int | None, typer.Option(min=1, rich_help_panel=_WATCH, help="Checkpoints kept.", show_default="all")
@@ -183,6 +209,7 @@ def train(
         list[str] | None,
         typer.Option(
             "--logger",
+            metavar="NAME",
             rich_help_panel=_WATCH,
             help="tensorboard, csv or wandb; may be repeated.",
             show_default="tensorboard, csv",
@@ -193,10 +220,12 @@ def train(
         typer.Option(rich_help_panel=_MACHINE, help="auto, cpu, cuda or cuda:N.", show_default="auto"),
     ] = None,
     devices: Annotated[
-        int | None, typer.Option(min=1, rich_help_panel=_MACHINE, help="A machine.", show_default="1")
+        int | None,
+        typer.Option(min=1, rich_help_panel=_MACHINE, help="GPUs of this machine.", show_default="1"),
     ] = None,
     num_nodes: Annotated[
-        int | None, typer.Option(min=1, rich_help_panel=_MACHINE, help="Machines.", show_default="1")
+        int | None,
+        typer.Option(min=1, rich_help_panel=_MACHINE, help="Machines that train together.", show_default="1"),
     ] = None,
     num_workers: Annotated[
         int | None,
@@ -246,6 +275,10 @@ def train(
     )
 
 
+class _Named(Table):
+    project: RunName
+
+
 def _settings(name: str | None, flags: dict[str, Any]) -> TrainSettings:
     """Return flags over the project file's values over the preset's."""
     found = find_project()
@@ -254,6 +287,9 @@ def _settings(name: str | None, flags: dict[str, Any]) -> TrainSettings:
             "The run has no name: there is no fishtune.toml here and no --project.",
             "Name it, for example: fishtune train --project yoona",
         )
+    if name is not None:
+        parse_flags(_Named, project=name)
+    parse_flags(TrainOptions, **flags)  # wrong ones are told as flags, not as keys of the project file
     folder, tables = (found.folder, found.model_dump(exclude_unset=True)) if found else (Path.cwd(), {})
     tables["train"] = tables.get("train", {}) | flags
     own_name = tables.pop("name", "")

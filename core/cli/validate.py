@@ -14,6 +14,7 @@ from ..dataset.findings import Severity
 from ..dataset.layout import TEXT_EXTENSION, list_root
 from ..settings import ValidateSettings
 from ..units import format_duration
+from ..validation import parse_flags
 from .console import out
 from .running import run_stage
 
@@ -37,8 +38,12 @@ def validate(
     Example: fishtune validate data
     """
     list_root(data)
-    settings = ValidateSettings(
-        data=data, text_extension=text_extension, num_workers=num_workers, exclude=exclude or []
+    settings = parse_flags(
+        ValidateSettings,
+        data=data,
+        text_extension=text_extension,
+        num_workers=num_workers,
+        exclude=exclude or [],
     )
     report = run_stage("validate", settings, json=json)
     if report is None:
