@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_ROOT_USER_ACTION := ignore
 
-.PHONY: demo test test-slow check format clean install proto
+.PHONY: demo test test-slow check format clean install proto catalogue
 
 # The demo runs in a plain terminal and in CI alike; on a terminal the wizard then opens on what it made.
 demo: install
@@ -40,6 +40,10 @@ format: install
 
 clean:
 	rm -rf build .pytest_cache .mypy_cache .ruff_cache
+
+# After a change of a text that the wizard shows, its own or the engine's.
+catalogue: install
+	$(BIN)/python tests/tui/catalogue_update.py
 
 # After a change of core/packing/text_data.proto. The path inside build/typed becomes the file's registered
 # name, so that it cannot clash with an installed fish-speech.

@@ -3,23 +3,24 @@
     from .catalogue import _
     label = _("Checkpoints")
 
-`benchmarks/catalogue.py` collects the keys from the code into the `.po` files and compiles them.
+`make catalogue` collects the keys from the code into the `.po` files and compiles them.
 """
 
 from __future__ import annotations
 
 import gettext
 import os
-import re
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .sentences import Sentences
 
 LANGUAGES = ("en", "ko")
 LOCALE_FOLDER = Path(__file__).parent / "locale"
 ENGINE_KEYS = LOCALE_FOLDER / "engine.txt"
-"""Sentences of the engine that the catalogue has, one a line; `benchmarks/catalogue.py` collects them."""
-_SURE = 10
-"""Letters that a key must have to be taken for any sentence that it matches."""
+"""The engine's sentences that have names or numbers filled in, one a line, `{}` in those places."""
 _active: gettext.NullTranslations = gettext.NullTranslations()
 
 
@@ -57,39 +58,20 @@ def mark(message: str) -> str:
     return message
 
 
-def sentence(text: str, *, of_steps: bool = False) -> str:
+def sentence(text: str) -> str:
     """Return a sentence of the engine in the active language, as it is where the catalogue lacks it.
 
-    The engine's sentences carry names and numbers. Their keys have `{}` in those places, and so have the
-    translations, in the same order or numbered: `{1}` of `{0}`.
-
-    Args:
-        of_steps: the sentence is known to tell the state of a step, so that keys with few fixed words,
-            which other sentences might match by chance, count too.
+    For messages, hints, findings and states, which the engine says in English with names and numbers
+    filled in; never for transcripts, log lines and paths.
     """
     if type(_active) is gettext.NullTranslations or not text:
         return text
-    found = _active.gettext(text)
-    if found != text:
-        return found
-    for pattern, key, letters in _patterns():
-        match = pattern.fullmatch(text) if of_steps or letters >= _SURE else None
-        if match is not None:
-            return _active.gettext(key).format(
-                *(sentence(part, of_steps=of_steps) for part in match.groups())
-            )
-    return text
+    return _sentences(_active).say(text)
 
 
 @lru_cache(maxsize=1)
-def _patterns() -> list[tuple[re.Pattern[str], str, int]]:
-    keys = [line for line in ENGINE_KEYS.read_text(encoding="utf-8").splitlines() if "{}" in line]
-    keys.sort(key=lambda key: len(key.replace("{}", "")), reverse=True)  # the surest match first
-    return [
-        (
-            re.compile("(.+?)".join(re.escape(part) for part in key.split("{}")), re.DOTALL),
-            key,
-            sum(map(str.isalpha, key)),
-        )
-        for key in keys
-    ]
+def _sentences(active: gettext.NullTranslations) -> Sentences:
+    from .sentences import PLACE, Sentences
+
+    lines = ENGINE_KEYS.read_text(encoding="utf-8").splitlines()
+    return Sentences((line for line in lines if PLACE in line), active.gettext)

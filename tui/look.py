@@ -111,4 +111,4 @@ def _in_words(status: EngineStatus) -> StepStatus:
     if status.state is StepState.LOCKED:
         needed = next((name for name in _NEEDS.get(status.step, ()) if f"({name})" in status.why), "")
         word = _("needs {step}").format(step=_(needed)) if needed else word
-    return StepStatus(status.step, status.state, word, sentence(status.why, of_steps=True))
+    return StepStatus(status.step, status.state, word, sentence(status.why))

@@ -66,8 +66,9 @@ def _is_device_out_of_memory(error: BaseException) -> bool:
 
 
 def _is_driver_trouble(text: str) -> bool:
-    signs = ("NVIDIA driver", "Torch not compiled with CUDA", "CUDA driver", "CUDA error", "No CUDA GPUs")
-    return any(sign in text for sign in signs)
+    return "Torch not compiled with CUDA" in text or any(
+        sign in text for sign in ("NVIDIA driver", "CUDA driver", "CUDA error", "No CUDA GPUs")
+    )
 
 
 def _first_line(error: BaseException) -> str:

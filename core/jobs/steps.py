@@ -251,7 +251,7 @@ def _pack(look: _Look) -> tuple[StepState, str]:
     project = look.project
     shards = sorted(project.protos.glob(f"*{SHARD_EXTENSION}")) if project.protos.is_dir() else []
     if shards and look.found is not None and is_current(project.pack_settings()):
-        return StepState.DONE, f"{_count(len(shards), 'shard')} in {project.protos}."
+        return StepState.DONE, f"Packed: {_count(len(shards), 'shard')} in {project.protos}."
     if not look.coded:
         return StepState.LOCKED, "It waits for codes (Extract)."
     if shards:
