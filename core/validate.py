@@ -29,7 +29,7 @@ from .units import format_duration
 from .workers import ordered_map
 
 LONGEST_SECONDS = 190.0
-"""The codec's tables cover no longer clip (formats.md section 4)."""
+"""Whole seconds that the published codec's tables cover (formats.md section 4, `CodecConfig.max_seconds`)."""
 LOWEST_SAMPLE_RATE = 16_000
 LARGEST_SPREAD = 3.0
 """LU between the loudest and the quietest recording."""
@@ -48,6 +48,7 @@ class SpeakerTotals(BaseModel):
     clips: int
     seconds: float
     median_seconds: float
+    longest_seconds: float
     loudness: float | None
     """Median of the clips, LUFS; None where nothing could be measured."""
     quietest: float | None
@@ -381,6 +382,7 @@ def _totals(speakers: list[str], checked: list[_Checked]) -> list[SpeakerTotals]
                 clips=len(clips),
                 seconds=sum(item.seconds for item in clips),
                 median_seconds=median(item.seconds for item in clips) if clips else 0.0,
+                longest_seconds=max((item.seconds for item in clips), default=0.0),
                 loudness=median(levels) if levels else None,
                 quietest=min(levels, default=None),
                 loudest=max(levels, default=None),

@@ -79,9 +79,9 @@ def test_a_sound_data_set_has_totals_and_no_findings(make: Maker) -> None:
     assert found(report) == {}
     assert report.clips == 4
     assert report.seconds == pytest.approx(6)
-    assert [(s.speaker, s.clips, s.median_seconds) for s in report.speakers] == [
-        ("Bob", 1, 3),
-        ("유나", 3, 1),
+    assert [(s.speaker, s.clips, s.median_seconds, s.longest_seconds) for s in report.speakers] == [
+        ("Bob", 1, 3, 3),
+        ("유나", 3, 1, 1),
     ]
     assert report.speakers[0].quietest == report.speakers[0].loudest == report.speakers[0].loudness
 

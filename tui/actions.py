@@ -6,7 +6,7 @@ Keys can be changed in the settings file, table `[keys]`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -15,6 +15,8 @@ from textual.binding import Binding, BindingType
 from .catalogue import mark
 
 Scope = Literal["everywhere", "project"]
+Command = tuple[str, str, Callable[[], None]]
+"""Label, help and callback of what only the palette offers: what stands on a screen's buttons."""
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from textual.screen import Screen
 from ..core.errors import FishtuneError
 from . import clipboard
 from .access import FIRST_PAINT_SECONDS
-from .actions import ACTIONS, bindings
+from .actions import ACTIONS, Command, bindings
 from .catalogue import _
 from .glyphs import ASCII, LINES
 from .messages import GpusRead
@@ -235,7 +235,10 @@ class Wizard(App[None]):
             self.push_screen(CommandPalette(id="--command-palette", placeholder=_("What do you want to do?")))
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
-        """Return every action of the registry that `screen` can do."""
+        """Return every action of the registry that `screen` can do, and what stands on its buttons."""
+        more: Callable[[], list[Command]] | None = getattr(screen, "commands", None)
+        for label, help_text, callback in more() if more is not None else []:
+            yield SystemCommand(label, help_text, callback)
         for action in ACTIONS:
             owner = screen if hasattr(screen, f"action_{action.name}") else self
             method = getattr(owner, f"action_{action.name}", None)

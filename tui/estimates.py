@@ -19,11 +19,12 @@ from ..core.model.config import DualARConfig, read_config
 from ..core.presets import lora_preset, model_preset
 from ..core.project import Project
 from .catalogue import _
+from .report import newest_report
 from .wording import count, size
 
 StageWithMemory = Literal["extract", "train"]
 LONGEST_CLIP = 30.0
-"""Seconds that an extraction batch is laid out for; longer clips come in smaller batches by themselves."""
+"""Seconds that an extraction batch is laid out for until the recordings are checked."""
 _MOMENT_BYTES = 8  # two float32 moments a trained parameter
 
 
@@ -128,18 +129,32 @@ def _extraction(project: Project, device: CudaDevice | None) -> Estimate | None:
     available = available_on(device) if device else None
     if available is None:
         return None
-    found = suggest_extraction(config, available, LONGEST_CLIP, cache=MeasurementCache())
+    longest, typical = _clip_seconds(project)
+    found = suggest_extraction(config, available, longest, typical=typical, cache=MeasurementCache())
     table = replace(_table(found.need, 0), free=available.free)
     if not found.fits:
         return _nothing_fits(table, found.remedies)
-    sentence = _("Fits {free} free: {clips} clips of up to {seconds} s a batch, {needed}.").format(
+    sentence = _(
+        "Fits {free} free: up to {clips} clips and {seconds} s of audio a batch, the longest clip being "
+        "{longest} s; {needed}."
+    ).format(
         free=size(available.free),
         clips=found.batch_size,
-        seconds=f"{LONGEST_CLIP:.0f}",
+        seconds=count(found.batch_seconds),
+        longest=count(longest),
         needed=size(found.need.total),
     )
     values = {"batch_size": found.batch_size, "batch_seconds": found.batch_seconds}
     return replace(table, sentence=sentence, values=values)
+
+
+def _clip_seconds(project: Project) -> tuple[float, float | None]:
+    """Return the lengths of the longest and, if known, of a typical clip: the newest check knows them."""
+    _job, report = newest_report(project)
+    speakers = (report or {}).get("speakers", [])
+    longest = max((speaker.get("longest_seconds", 0.0) for speaker in speakers), default=0.0)
+    typical = max((speaker["median_seconds"] for speaker in speakers), default=0.0)
+    return (longest, typical or None) if longest else (LONGEST_CLIP, None)
 
 
 def _table(need: MemoryEstimate, trainable: int) -> Estimate:

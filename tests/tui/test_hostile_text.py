@@ -20,6 +20,7 @@ from fishtune.tui.screens.gpus import GpuScreen
 from fishtune.tui.screens.help import HelpScreen
 from fishtune.tui.screens.project import ProjectScreen
 from fishtune.tui.screens.prompt import PromptScreen
+from fishtune.tui.themes import DEFAULTS
 from fishtune.tui.widgets.choice import Choice
 from fishtune.tui.widgets.curve import Curve, Line
 from fishtune.tui.widgets.frame import FooterBar, HeaderBar
@@ -51,6 +52,9 @@ class Bench(App[None]):
     def __init__(self, widget: Widget, fill: Callable[[Widget], None]) -> None:
         super().__init__()
         self._widget, self._fill = widget, fill
+
+    def get_theme_variable_defaults(self) -> dict[str, str]:
+        return DEFAULTS
 
     def compose(self) -> ComposeResult:
         yield self._widget

@@ -19,6 +19,7 @@ from fishtune.core.events import (
 )
 from fishtune.core.hardware.readings import DriverState, Gpu, GpuReading, Memory
 from fishtune.core.project import Project
+from fishtune.core.stages import StageName
 from fishtune.tui import wording
 from fishtune.tui.actions import ACTIONS, key_label
 from fishtune.tui.app import Wizard
@@ -30,7 +31,7 @@ from fishtune.tui.series import CAPACITY, Series
 from fishtune.tui.settings import load_settings, parse_settings, settings_file
 from fishtune.tui.widgets.folder_suggester import complete_folder
 
-from .wizard_helpers import GIB
+from .wizard_helpers import GIB, READING, FakeEngine
 
 
 def step(number: int, loss: float = 5.0, **values: float) -> Step:
@@ -217,3 +218,18 @@ def test_a_batch_is_suggested_for_the_gpu_that_cuda_sees(
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-large")
     found = estimate(stage, project, GpuReading(state=DriverState.READY, gpus=gpus))
     assert found is not None and found.free == large.free
+
+
+def test_an_extraction_batch_is_laid_out_for_the_longest_clip_that_the_check_found(
+    project: Project, engine: FakeEngine
+) -> None:
+    before = estimate("extract", project, READING)
+    job = engine.new_job(project, StageName.VALIDATE, {"data": str(project.data)})
+    speaker = {"speaker": "A", "clips": 9, "seconds": 99.0, "median_seconds": 4.0, "longest_seconds": 12.0}
+    engine.say(job, [Finished(summary={"speakers": [speaker]})])
+    after = estimate("extract", project, READING)
+    assert before is not None and after is not None
+    assert "the longest clip being 30 s" in before.sentence
+    assert "the longest clip being 12 s" in after.sentence
+    assert after.values["batch_size"] > before.values["batch_size"]
+    assert after.values["batch_seconds"] % 12 == 0

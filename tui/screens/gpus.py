@@ -25,10 +25,12 @@ class GpuScreen(ModalScreen[None]):
 
     BINDINGS = [Binding("escape,g,q", "close", show=False)]
     DEFAULT_CSS = """
-    GpuScreen .dialog { width: 96%; max-width: 140; height: 90%; }
-    GpuScreen Table { max-height: 10; margin: 0 0 1 0; }
-    GpuScreen #processes { height: 1fr; max-height: 100%; }
-    GpuScreen #driver { height: auto; margin: 0 0 1 0; }
+    GpuScreen .dialog { width: 96%; max-width: 140; }
+    GpuScreen #cards { max-height: 9; }
+    GpuScreen #processes { max-height: 10; }
+    GpuScreen #driver { height: auto; }
+    GpuScreen .heading { text-style: bold; margin: 1 0 0 0; }
+    GpuScreen #cards { margin: 1 0 0 0; }
     """
 
     def compose(self) -> ComposeResult:
@@ -46,7 +48,7 @@ class GpuScreen(ModalScreen[None]):
                 ],
                 id="cards",
             )
-            yield Static(Text(_("Processes that hold its memory"), style="bold"), markup=False)
+            yield Static(Text(_("Processes that hold its memory")), classes="heading", markup=False)
             yield Table(
                 [
                     ("GPU", 4, "right"),
@@ -68,6 +70,8 @@ class GpuScreen(ModalScreen[None]):
         if reading is None or not self.query("#driver"):
             return
         self.query_one("#driver", Static).update(Text(driver_sentence(reading)))
+        for part in self.query("#cards, .heading, #processes"):
+            part.display = bool(reading.gpus)
         self.query_one("#cards", Table).show_rows((str(gpu.index), _row(gpu)) for gpu in reading.gpus)
         rows = []
         for gpu in reading.gpus:

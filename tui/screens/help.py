@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from rich.console import Group
+from rich.table import Table
 from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding
@@ -30,35 +32,35 @@ class HelpScreen(ModalScreen[None]):
 
     def compose(self) -> ComposeResult:
         with VerticalScroll(classes="dialog"):
-            yield Static(self._content(), markup=False)
+            yield Static(self._content())
 
     def on_mount(self) -> None:
         self.query_one(VerticalScroll).focus()
 
-    def _content(self) -> Text:
-        text = Text()
-        if self._topic:
-            text.append(self._topic.strip() + "\n\n")
-        text.append(_("Keys") + "\n", style="bold")
+    def _content(self) -> Group:
+        glyphs = wizard(self).glyphs
+        keys_column = Table.grid(padding=(0, 2))
+        keys_column.add_column(no_wrap=True, style="bold")
+        keys_column.add_column()
         fixed = [
-            ("↑ ↓  1…6", _("Choose a step, while the list of steps has the focus.")),
-            ("⏎", _("In the list of steps: what the main button does.")),
+            (f"{glyphs.up_down}  1–6", _("Choose a step, while the list of steps has the focus.")),
+            (glyphs.enter, _("In the list of steps: what the main button does.")),
             ("→  Tab", _("Go into the step; Tab goes on, Shift+Tab back.")),
             ("‹ ›  ← →", _("Change a value that has few choices.")),
         ]
         for keys, explanation in fixed:
-            text.append(f"{keys:<12}", style="bold")
-            text.append(explanation + "\n")
+            keys_column.add_row(keys, Text(explanation))
         changed = wizard(self).settings.keys
         for action in ACTIONS:
-            text.append(f"{key_label(keys_of(action.name, changed)):<12}", style="bold")
-            text.append(_(action.help) + "\n")
-        text.append(f"{'Ctrl+P':<12}", style="bold")
-        text.append(_("All of this by name: the command palette.") + "\n\n")
-        text.append(
-            _("Keys, theme and language can be changed in {file}").format(file=harmless(settings_file()))
+            keys_column.add_row(Text(key_label(keys_of(action.name, changed))), Text(_(action.help)))
+        keys_column.add_row("Ctrl+P", Text(_("All of this by name: the command palette.")))
+        where = _("Keys, theme and language can be changed in {file}").format(file=harmless(settings_file()))
+        return Group(
+            Text(self._topic.strip() + "\n" if self._topic else ""),
+            Text(_("Keys"), style="bold"),
+            keys_column,
+            Text("\n" + where),
         )
-        return text
 
     def action_close(self) -> None:
         self.dismiss(None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 from textual.app import ComposeResult
@@ -22,11 +23,11 @@ from ...core.recent import remember_project
 from ...core.stages import StageName
 from ...core.validation import Table
 from ..access import wizard
-from ..actions import bindings
+from ..actions import Command, bindings
 from ..catalogue import _
 from ..follow import JobWatch
 from ..log_export import copy_log, page_log
-from ..look import ProjectState, StepStatus
+from ..look import TITLES, ProjectState, StepStatus
 from ..messages import JobChanged, LogGrown, ProjectRead
 from ..run_view import RunView
 from ..steps import open_step
@@ -376,6 +377,14 @@ class ProjectScreen(Screen[None]):
             self.app.pop_screen()
         else:
             self.focus_steps()
+
+    def commands(self) -> list[Command]:
+        """Return what the open step's buttons do, by name; the palette offers it."""
+        pane = self.pane
+        if pane is None or self.current is None:
+            return []
+        where = _("A button of this step: {step}.").format(step=_(TITLES[self.current]))
+        return [(label, where, partial(pane.press, name)) for name, label in pane.buttons()]
 
     def help_text(self) -> str:
         """Return the help of the open step."""

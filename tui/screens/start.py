@@ -15,6 +15,7 @@ from textual.widgets.option_list import Option
 
 from ...core.errors import FishtuneError, SettingsError
 from ..access import FIRST_PAINT_SECONDS, wizard
+from ..actions import Command
 from ..catalogue import _
 from ..widgets.frame import FooterBar, HeaderBar
 from ..widgets.notice import Notice
@@ -39,6 +40,7 @@ class StartScreen(Screen[None]):
     StartScreen .heading { text-style: bold; margin: 1 0 0 0; }
     StartScreen #choices { height: 1; margin: 1 0 0 0; }
     StartScreen #choices Button { margin: 0 2 0 0; }
+    StartScreen #none-yet { color: $text-muted; display: none; }
     StartScreen #machine { height: auto; color: $text-muted; }
     """
 
@@ -54,6 +56,12 @@ class StartScreen(Screen[None]):
             yield Notice(id="notice")
             yield Static(Text(_("Recent projects")), classes="heading", markup=False)
             yield OptionList(markup=False, compact=True, id="recent")
+            yield Static(
+                Text(_("None yet: open or create one, or see how it works with the demo.")),
+                classes="quiet",
+                markup=False,
+                id="none-yet",
+            )
             with Horizontal(id="choices"):
                 yield Button(Text(_("Open or create…")), name="open", compact=True, variant="primary")
                 yield Button(Text(_("Try the demo")), name="demo", compact=True)
@@ -90,6 +98,7 @@ class StartScreen(Screen[None]):
             Option(Text(f"{fit_path(folder, width)}  {clock(opened)}")) for folder, opened in entries
         )
         options.display = bool(entries)
+        self.query_one("#none-yet").display = not entries
         if entries:
             options.highlighted = 0
             options.focus()
@@ -140,7 +149,9 @@ class StartScreen(Screen[None]):
 
         def chosen(answer: str | None) -> None:
             if answer:
-                self.query_one("#notice", Notice).show_plain(_("Setting up the demo project…"))
+                self.query_one("#notice", Notice).show_plain(
+                    _("Setting up the demo project (half a minute)…")
+                )
                 self.run_worker(self._make_demo(Path(answer).expanduser()), exclusive=True, group="demo")
 
         suggested = Path.cwd() / "fishtune-demo"
@@ -155,6 +166,13 @@ class StartScreen(Screen[None]):
         else:
             notice.clear()
             wizard(self).open_project(folder)
+
+    def commands(self) -> list[Command]:
+        """Return what the palette can do here besides the actions with keys."""
+        return [
+            (_("Open or create…"), _("Open a project's folder, or make one."), self.action_open),
+            (_("Try the demo"), _("Make a small project to try every step with."), self.action_demo),
+        ]
 
     def help_text(self) -> str:
         """Return what should be known here."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import ClassVar
 
 from rich.text import Text
@@ -36,13 +37,13 @@ class StepPane(Vertical):
     """Whether the newest job is shown before the form even when it is over."""
     DEFAULT_CSS = """
     StepPane { height: 1fr; padding: 0 1; }
-    StepPane #sentence { height: auto; max-height: 3; text-style: bold; padding: 0 0 1 0; }
+    StepPane #sentence { height: auto; max-height: 5; text-style: bold; padding: 0 0 1 0; }
     StepPane #before { height: 1fr; scrollbar-size-vertical: 1; }
     StepPane #during { height: 1fr; display: none; }
     StepPane.-monitor #before { display: none; }
     StepPane.-monitor #during { display: block; }
     StepPane #buttons { height: 1; align-horizontal: right; }
-    StepPane #hint { height: auto; max-height: 3; color: $text-muted; display: none; }
+    StepPane #hint { height: auto; max-height: 4; color: $text-muted; display: none; }
     StepPane #hint.-shown { display: block; }
     StepPane #hint.-wrong { color: $error; }
     StepPane.-monitor #hint { display: none; }
@@ -112,6 +113,11 @@ class StepPane(Vertical):
     def project(self) -> Project:
         """The project that is open."""
         return project_screen(self).project
+
+    def near(self, path: Path) -> str:
+        """Return a path as it is seen from the project's folder: short where it lies inside."""
+        folder = self.project.folder
+        return str(path.relative_to(folder) if path.is_relative_to(folder) else path)
 
     @property
     def state(self) -> ProjectState:

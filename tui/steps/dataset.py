@@ -14,21 +14,21 @@ from textual.widgets import DataTable, Label, Static
 
 from ...core.dataset.findings import Finding, Severity
 from ...core.errors import FishtuneError
-from ...core.events import Finished
 from ...core.files import write_text
-from ...core.jobs.record import Job, JobState, Place, list_jobs
+from ...core.jobs.record import Job, JobState
 from ...core.jobs.steps import StepName
-from ...core.project import Project
 from ...core.settings import LoudnessNormSettings, ValidateSettings
 from ...core.stages import StageName
 from ..access import project_screen, wizard
 from ..catalogue import _, mark, ngettext, sentence
 from ..look import StepStatus
+from ..report import newest_report
 from ..run_view import RunView
 from ..screens.clip import ClipScreen
 from ..screens.folders import FolderScreen
 from ..screens.prompt import PromptScreen
 from ..widgets.choice import Choice
+from ..widgets.detailed_table import DetailedTable
 from ..widgets.form import Field
 from ..widgets.table import Table
 from ..wording import count, decimal, duration, harmless, plain
@@ -58,8 +58,8 @@ class DatasetPane(StagePane):
         ),
     )
     DEFAULT_CSS = """
-    DatasetPane #speakers { max-height: 7; }
-    DatasetPane #findings { height: auto; max-height: 60; }
+    DatasetPane #speakers { max-height: 20vh; }
+    DatasetPane #findings { max-height: 40vh; }
     DatasetPane #filter-row { height: 1; margin: 1 0 0 0; }
     DatasetPane #filter-row Label { padding: 0 2 0 0; text-style: bold; }
     """
@@ -86,7 +86,7 @@ class DatasetPane(StagePane):
             yield Choice(
                 [(value, _(label)) for value, label in _FILTERS], "all", wizard(self).glyphs, id="filter"
             )
-        yield Table(
+        yield DetailedTable(
             [(_("state"), 10, "left"), (_("file"), None, "left"), (_("what"), None, "left")], id="findings"
         )
         yield Static("", id="findings-note", classes="quiet", markup=False)
@@ -130,13 +130,13 @@ class DatasetPane(StagePane):
 
     def _show_findings(self) -> None:
         chosen = self.query_one("#filter", Choice).value
-        table = self.query_one("#findings", Table)
+        table = self.query_one(DetailedTable)
         note = self.query_one("#findings-note", Static)
         if chosen == "left-out":
             self._shown = []
             keys = self.project.dataset.exclude
             table.show_rows(
-                (f"left-out {key}", (_("left out"), plain(key), _("Enter shows it."))) for key in keys
+                (f"left-out {key}", (_("left out"), plain(key), _("Enter shows it.")), "") for key in keys
             )
             note.update(Text("" if keys else _("No clip is left out.")))
             return
@@ -156,6 +156,7 @@ class DatasetPane(StagePane):
                     plain(_relative(item.path, data)),
                     plain(sentence(item.what)),
                 ),
+                f"{sentence(item.what)}\n→ {sentence(item.what_to_do)}",
             )
             for number, item in enumerate(self._shown)
         )
@@ -165,7 +166,7 @@ class DatasetPane(StagePane):
             text = _("Nothing is wrong with these recordings.")
         else:
             more = len(found) - len(self._shown) if chosen == "all" else 0
-            text = _("Enter shows what to do.") + (
+            text = _("Enter shows the clip.") + (
                 " " + _("{number} more are in the report.").format(number=more) if more else ""
             )
         note.update(Text(text))
@@ -315,17 +316,6 @@ class DatasetPane(StagePane):
             "touches no recording.\n"
             "Loudness normalisation is recommended; it writes copies into a new folder."
         )
-
-
-def newest_report(project: Project) -> tuple[Job | None, dict[str, Any] | None]:
-    """Return the newest finished check of the project's folder and its report."""
-    for job in reversed(list_jobs(Place(results=project.results, project=project.name))):
-        if job.record.stage != StageName.VALIDATE or job.record.settings.get("data") != str(project.data):
-            continue
-        outcome = job.outcome()
-        if isinstance(outcome, Finished):
-            return job, outcome.summary
-    return None, None
 
 
 def report_text(report: dict[str, Any]) -> str:

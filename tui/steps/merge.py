@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.text import Text
+from textual import events
 from textual.widget import Widget
 from textual.widgets import DataTable, Static
 
@@ -27,12 +28,14 @@ from ..catalogue import _, mark, sentence
 from ..look import StepStatus
 from ..run_view import RunView
 from ..screens.prompt import PromptScreen
+from ..widgets.detailed_table import DetailedTable
 from ..widgets.form import Field
-from ..widgets.table import Table
+from ..widgets.table import Align, Table
 from ..wording import clock, count, decimal, harmless, percent, plain, right, size
 from .stage import StagePane
 
 _OTHER = "other"
+_WIDE = 86
 
 
 class MergePane(StagePane):
@@ -65,8 +68,8 @@ class MergePane(StagePane):
         ),
     )
     DEFAULT_CSS = """
-    MergePane #candidates { height: auto; max-height: 10; }
-    MergePane #why { height: auto; margin: 0 0 1 0; }
+    MergePane #candidates { max-height: 8; }
+    MergePane #why { height: auto; margin: 0 0 1 0; padding: 0 1; }
     MergePane #result { height: auto; margin: 1 0 0 0; }
     """
 
@@ -74,6 +77,7 @@ class MergePane(StagePane):
         super().__init__()
         self._candidates: dict[str, Candidate] = {}
         self._recommended: Recommendation | None = None
+        self._wide = False
 
     def all_fields(self) -> tuple[Field, ...]:
         output, preset, link = self.fields
@@ -81,27 +85,35 @@ class MergePane(StagePane):
         return (output, Field(preset.table, preset.name, preset.label, preset.help, "choice", options), link)
 
     def compose_before(self) -> Iterable[Widget]:
-        yield Table(
-            [
-                ("", 1, "left"),
-                (_("step"), 7, "right"),
-                (_("passes"), None, "right"),
-                (_("held-out"), None, "right"),
-                (_("top-5"), None, "right"),
-                (_("speech"), None, "left"),
-                (_("size"), None, "right"),
-                (_("time"), None, "right"),
-            ],
-            id="candidates",
-        )
+        yield DetailedTable(self._columns(), id="candidates")
         yield Static("", id="why", markup=False)
         yield from super().compose_before()
+
+    def _columns(self) -> list[tuple[str, int | None, Align]]:
+        """Return the columns there is room for; the row under the cursor is told in full below."""
+        least: list[tuple[str, int | None, Align]] = [
+            ("", 1, "left"),
+            (_("step"), 7, "right"),
+            (_("passes"), 6, "right"),
+            (_("held-out"), 8, "right"),
+            (_("top-5"), 5, "right"),
+        ]
+        if self._wide:
+            least += [(_("size"), 9, "right"), (_("time"), 16, "right")]
+        return [*least, (_("speech"), None, "left")]
+
+    def on_resize(self, event: events.Resize) -> None:
+        """Show more columns where there is room."""
+        if (event.size.width >= _WIDE) is not self._wide:
+            self._wide = not self._wide
+            self.query_one("#candidates", Table).show_columns(self._columns())
+            self._show_candidates()
 
     def compose_below_form(self) -> Iterable[Widget]:
         yield Static("", id="result", markup=False)
 
     def inherited(self, field: Field) -> Any:
-        return self.project.merged if field.name == "output" else super().inherited(field)
+        return self.near(self.project.merged) if field.name == "output" else super().inherited(field)
 
     # checkpoints
 
@@ -134,29 +146,28 @@ class MergePane(StagePane):
     def _show_candidates(self) -> None:
         chosen = self._chosen_path()
         sign = wizard(self).glyphs.chosen
-        rows: list[tuple[str, tuple[Text, ...]]] = []
+        rows: list[tuple[str, tuple[Text, ...], str]] = []
         for path, candidate in self._candidates.items():
             style = "bold" if path == chosen else ""
             passes = "–" if candidate.clip_passes is None else f"{candidate.clip_passes:.1f}"
-            rows.append(
-                (
-                    path,
-                    (
-                        plain(sign if path == chosen else " ", style),
-                        right(count(candidate.step), style),
-                        right(passes, style),
-                        right(decimal(candidate.validation_loss), style),
-                        right(percent(candidate.top_5_accuracy), style),
-                        plain(_health(candidate), style),
-                        right(size(candidate.bytes), style),
-                        right(clock(candidate.modified)[5:] if candidate.modified else "–", style),
-                    ),
-                )
-            )
+            heard = _health(candidate)
+            weight = size(candidate.bytes)
+            time = clock(candidate.modified) if candidate.modified else "–"
+            cells = [
+                plain(sign if path == chosen else " ", style),
+                right(count(candidate.step), style),
+                right(passes, style),
+                right(decimal(candidate.validation_loss), style),
+                right(percent(candidate.top_5_accuracy), style),
+            ]
+            if self._wide:
+                cells += [right(weight, style), right(time, style)]
+            told = f"{self.near(candidate.path)}, {weight}, {time}"
+            rows.append((path, (*cells, plain(heard, style)), told if heard == "–" else f"{told}\n{heard}"))
         if chosen and chosen not in self._candidates:
-            cells = (sign, "–", "–", "–", "–", _("other"), "–", "–")
-            rows.append((_OTHER, tuple(plain(cell) for cell in cells)))
-        self.query_one("#candidates", Table).show_rows(rows)
+            cells = [plain(cell) for cell in (sign, *["–"] * (6 if self._wide else 4), _("other"))]
+            rows.append((_OTHER, tuple(cells), chosen))
+        self.query_one(DetailedTable).show_rows(rows)
         why = "\n".join(harmless(line) for line in self._why(chosen).splitlines())
         self.query_one("#why", Static).update(Text(why))
 
@@ -169,7 +180,7 @@ class MergePane(StagePane):
             lines.append(
                 _("Recommended: step {step}.").format(step=step) + " " + sentence(self._recommended.reason)
             )
-        lines.append(_("Merged will be: {path}").format(path=chosen))
+        lines.append(_("Merged will be: {path}").format(path=self.near(Path(chosen))))
         if self._replaces:
             lines.append(_("The merged directory that is there will be replaced."))
         return "\n".join(lines)
@@ -320,11 +331,11 @@ def result_text(summary: dict[str, Any]) -> Text:
     for name, value in rows:
         text.append(f"  {value:>9}  {name}\n")
     text.append("\n" + _("Speak with it") + "\n", style="bold")
-    text.append(f"  {harmless(use_command(output))}\n")
-    text.append("  " + _("With a reference clip: --ref-audio CLIP --ref-text 'its words'") + "\n")
+    text.append(f"{harmless(use_command(output))}\n")
+    text.append(_("With a reference clip: --ref-audio CLIP --ref-text 'its words'") + "\n")
     text.append(_("With fish-speech") + "\n", style="bold")
     text.append(
-        f"  python -m tools.api_server --llama-checkpoint-path {harmless(shlex.quote(str(output)))} "
+        f"python -m tools.api_server --llama-checkpoint-path {harmless(shlex.quote(str(output)))} "
         f"--decoder-checkpoint-path {harmless(shlex.quote(str(output / 'codec.pth')))}\n"
     )
     return text
@@ -333,4 +344,6 @@ def result_text(summary: dict[str, Any]) -> Text:
 def _share(value: float | None) -> str:
     if value is None:
         return "–"
+    if 0 < value < 0.0001:
+        return "< 0.01 %"
     return f"{100 * value:,.0f} %" if value >= 0.1 else f"{100 * value:.2g} %"

@@ -87,9 +87,11 @@ class ModelPane(StagePane):
 
     def _show(self, files: list[tuple[str, str, str]], found: list[tuple[Path, str]]) -> None:
         record = read_record(self.project.base)
-        where = harmless(self.project.base)
+        where = "" if self.is_done else harmless(self.project.base)  # then the sentence on top says it
         if record is not None:
-            where += "\n" + _("from {repository} at {revision}; licence {licence}").format(
+            where = (where + "\n" if where else "") + _(
+                "from {repository} at {revision}; licence {licence}"
+            ).format(
                 repository=harmless(record.repository),
                 revision=harmless(record.revision)[:12],
                 licence=harmless(record.licence or "–"),
@@ -97,10 +99,11 @@ class ModelPane(StagePane):
         line = self.query_one("#where", Static)
         if str(line.content) != where:
             line.update(Text(where))
+            line.display = bool(where)
         self.query_one("#files", Table).show_rows((row[0], row) for row in files)
         table = self.query_one("#found", Table)
         table.display = self.query_one("#found-title").display = bool(found)
-        table.show_rows((str(path), (plain(path), plain(what))) for path, what in found)
+        table.show_rows((str(path), (plain(self.near(path)), plain(what))) for path, what in found)
 
     def on_data_table_row_selected(self, event: DataTable.RowSelected) -> None:
         if event.data_table.id != "found":

@@ -11,13 +11,15 @@ from rich.text import Text
 from textual.widget import Widget
 from textual.widgets import Static
 
+from ...core.jobs.record import JobState
 from ...core.jobs.steps import StepName
 from ...core.settings import PackSettings
 from ...core.stages import StageName
 from ..access import wizard
-from ..catalogue import _, mark, ngettext
+from ..catalogue import _, mark, ngettext, sentence
 from ..glyphs import Glyphs, bar
 from ..look import StepStatus
+from ..widgets.detailed_table import DetailedTable
 from ..widgets.form import Field
 from ..widgets.table import Table
 from ..wording import count, duration, harmless, plain, size
@@ -50,7 +52,8 @@ class PackPane(StagePane):
     )
     DEFAULT_CSS = """
     PackPane #packed-speakers { max-height: 8; margin: 1 0 0 0; }
-    PackPane #packed-dropped { max-height: 8; margin: 1 0 0 0; }
+    PackPane #packed-dropped { max-height: 8; }
+    PackPane DetailedTable { margin: 1 0 0 0; }
     PackPane #packed-lengths { height: auto; margin: 1 0 0 0; }
     """
 
@@ -70,10 +73,7 @@ class PackPane(StagePane):
             id="packed-speakers",
         )
         yield Static("", id="packed-lengths", markup=False)
-        yield Table(
-            [(_("left out"), None, "left"), (_("why"), None, "left"), (_("what to do"), None, "left")],
-            id="packed-dropped",
-        )
+        yield DetailedTable([(_("left out"), None, "left"), (_("why"), None, "left")], id="packed-dropped")
 
     def show_status(self, status: StepStatus) -> None:
         super().show_status(status)
@@ -96,7 +96,7 @@ class PackPane(StagePane):
 
     def _show_result(self, result: dict[str, Any] | None) -> None:
         speakers = self.query_one("#packed-speakers", Table)
-        dropped = self.query_one("#packed-dropped", Table)
+        dropped = self.query_one(DetailedTable)
         speakers.display = dropped.display = result is not None
         self.query_one("#packed-totals", Static).update(Text(totals(result)))
         self.query_one("#packed-lengths", Static).update(self._lengths(result))
@@ -118,7 +118,8 @@ class PackPane(StagePane):
         dropped.show_rows(
             (
                 f"{number}",
-                (plain(item["clip"]), plain(_(item["reason"])), plain(item.get("what_to_do", ""))),
+                (plain(item["clip"]), plain(_(item["reason"]))),
+                f"→ {sentence(item['what_to_do'])}" if item.get("what_to_do") else "",
             )
             for number, item in enumerate(result["dropped"])
         )
@@ -134,6 +135,10 @@ class PackPane(StagePane):
             limit,
             max(self.size.width - 24, 16),
         )
+
+    def job_ended(self) -> None:
+        if self.job_state is JobState.FINISHED:
+            self.show_monitor(False)  # what was packed stands beside the settings
 
     def settings(self) -> PackSettings:
         return self.project.pack_settings()

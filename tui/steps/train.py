@@ -7,6 +7,7 @@ from typing import Any
 
 from rich.text import Text
 from textual import events
+from textual.containers import Container
 from textual.widget import Widget
 from textual.widgets import DataTable, Static
 
@@ -135,7 +136,11 @@ class TrainPane(StagePane):
     DEFAULT_CSS = """
     TrainPane #presets { height: auto; max-height: 11; }
     TrainPane #preset-help { height: 2; color: $text-muted; }
+    TrainPane #settings { height: auto; }
     TrainPane Suggestion { margin: 1 0 0 0; }
+    TrainPane.-wide #settings { layout: horizontal; }
+    TrainPane.-wide Form { width: 1fr; }
+    TrainPane.-wide Suggestion { width: 1fr; max-width: 60; margin: 0 0 0 2; }
     """
 
     def __init__(self) -> None:
@@ -171,7 +176,8 @@ class TrainPane(StagePane):
             id="presets",
         )
         yield Static("", id="preset-help", markup=False)
-        yield from super().compose_before()
+        with Container(id="settings"):
+            yield from super().compose_before()
 
     def compose_below_form(self) -> Iterable[Widget]:
         yield Suggestion("train", id="suggestion")

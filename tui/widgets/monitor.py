@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from rich.cells import cell_len
 from rich.text import Text
+from textual import events
 from textual.app import ComposeResult
 from textual.containers import Vertical
 from textual.widgets import Static
@@ -14,9 +15,9 @@ from ..catalogue import _, ngettext, sentence
 from ..glyphs import LINES, Glyphs, bar
 from ..run_view import RunView
 from ..wording import count, duration, fit, percent, plain, size
+from .detailed_table import DetailedTable
 from .log_pane import LogPane
 from .notice import Notice
-from .table import Table
 
 
 class JobMonitor(Vertical):
@@ -26,8 +27,9 @@ class JobMonitor(Vertical):
     JobMonitor { height: 1fr; }
     JobMonitor #progress { height: auto; padding: 0 0 1 0; display: none; }
     JobMonitor #progress.-shown { display: block; }
-    JobMonitor #failed-items { max-height: 8; display: none; margin: 0 0 1 0; }
-    JobMonitor #failed-items.-shown { display: block; }
+    JobMonitor #failed-items { max-height: 7; }
+    JobMonitor #detailed-failed-items { display: none; margin: 0 0 1 0; }
+    JobMonitor #detailed-failed-items.-shown { display: block; }
     JobMonitor .hidden { display: none; }
     """
 
@@ -36,16 +38,20 @@ class JobMonitor(Vertical):
         self._glyphs = glyphs
         self._job = ""
         self._progress_text = ""
+        self._last: tuple[Job, JobState, RunView] | None = None
 
     def compose(self) -> ComposeResult:
         yield Static("", id="progress", markup=False)
         yield Notice(id="job-notice")
-        yield Table([(_("could not be used"), None, "left"), (_("why"), None, "left")], id="failed-items")
+        yield DetailedTable(
+            [(_("could not be used"), None, "left"), (_("why"), None, "left")], id="failed-items"
+        )
         yield LogPane(id="log")
 
     def show(self, job: Job, state: JobState, view: RunView) -> None:
         """Show what the job says now."""
         self._turn_to(job.id)
+        self._last = (job, state, view)
         with view.lock:
             lines = self.progress_text(view, state)
             failures = list(view.failures)
@@ -56,13 +62,22 @@ class JobMonitor(Vertical):
             progress = self.query_one("#progress", Static)
             progress.update(lines)
             progress.set_class(bool(lines.plain), "-shown")
-        table = self.query_one("#failed-items", Table)
+        table = self.query_one(DetailedTable)
         table.set_class(bool(failures), "-shown")
         table.show_rows(
-            (f"{number}", (plain(item.item), plain(f"{item.message} {item.hint}")))
+            (
+                f"{number}",
+                (plain(item.item), plain(sentence(item.message))),
+                f"{sentence(item.message)}\n→ {sentence(item.hint)}" if item.hint else sentence(item.message),
+            )
             for number, item in enumerate(failures)
         )
         self._show_end(state, end, loss, warning)
+
+    def on_resize(self, event: events.Resize) -> None:  # noqa: ARG002
+        # Bars are as long as there is room, and there is none while the form is shown.
+        if self._last is not None:
+            self.show(*self._last)
 
     def progress_text(self, view: RunView, state: JobState) -> Text:
         """Return how far the job is. Called under the view's lock."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from rich.text import Text
+from textual.app import ComposeResult
+from textual.containers import VerticalScroll
 from textual.widgets import Static
 
 from ...core.errors import FishtuneError
@@ -12,19 +14,29 @@ from ..wording import harmless
 _LONGEST = 1500
 
 
-class Notice(Static):
-    """Some wrapped lines; takes no room while there is nothing to say."""
+class Notice(VerticalScroll, can_focus=False):
+    """Some wrapped lines; takes no room while there is nothing to say, and scrolls where there is much."""
 
     DEFAULT_CSS = """
-    Notice { height: auto; max-height: 9; display: none; padding: 0 0 1 0; }
+    Notice { height: auto; max-height: 12; display: none; margin: 0 0 1 0; scrollbar-size-vertical: 1; }
+    Notice Static { height: auto; }
+    Notice:focus { background: $surface; }
     Notice.-shown { display: block; }
     Notice.-error { color: $error; }
     Notice.-warning { color: $warning; }
     """
 
     def __init__(self, *, id: str | None = None) -> None:
-        super().__init__("", markup=False, id=id)
+        super().__init__(id=id)
         self.text = ""
+        self._line = Static("", markup=False)
+
+    def compose(self) -> ComposeResult:
+        yield self._line
+
+    def watch_virtual_size(self) -> None:
+        """Take part in Tab's round only where there is something to scroll."""
+        self.can_focus = self.virtual_size.height > self.size.height > 0
 
     def clear(self) -> None:
         """Say nothing."""
@@ -55,7 +67,7 @@ class Notice(Static):
         for name in ("-error", "-warning", "-plain"):
             self.set_class(name == (kind or "-plain"), name)
         self.set_class(bool(text), "-shown")
-        self.update(Text(text))
+        self._line.update(Text(text))
 
 
 def _with_hint(message: str, hint: str) -> str:

@@ -39,6 +39,16 @@ class Table(DataTable[Text]):
         self._shown: dict[str, tuple[str, ...]] = {}
 
     def on_mount(self) -> None:
+        self._add_columns()
+
+    def show_columns(self, columns: Sequence[tuple[str, int | None, Align]]) -> None:
+        """Show other columns; the rows have to be shown anew."""
+        self.clear(columns=True)
+        self._keys, self._shown = [], {}
+        self._headings = columns
+        self._add_columns()
+
+    def _add_columns(self) -> None:
         for heading, width, align in self._headings:
             label = right(heading) if align == "right" else plain(heading)
             self.add_column(label, width=width)

@@ -35,9 +35,9 @@ class TrainingMonitor(JobMonitor):
     TrainingMonitor #numbers { height: auto; }
     TrainingMonitor #checkpoints { height: auto; max-height: 6; display: none; margin: 1 0 0 0; }
     TrainingMonitor #log { height: 1fr; min-height: 3; }
-    TrainingMonitor #failed-items.-shown { display: none; }
+    TrainingMonitor #detailed-failed-items.-shown { display: none; }
     TrainingMonitor.-roomy #checkpoints { display: block; }
-    TrainingMonitor.-roomy #failed-items.-shown { display: block; max-height: 5; }
+    TrainingMonitor.-roomy #detailed-failed-items.-shown { display: block; max-height: 8; }
     TrainingMonitor.-wide #top { layout: horizontal; }
     TrainingMonitor.-wide #chart { width: 1fr; }
     TrainingMonitor.-wide #side { width: 44; height: 1fr; padding: 0 0 0 2; }
