@@ -5,6 +5,7 @@ A recording that cannot be used is listed with its reason; what is done and vali
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections import defaultdict
 from collections.abc import Sequence
@@ -105,7 +106,7 @@ def run(settings: ExtractSettings, reporter: Reporter) -> ExtractResult:
     if len(results) == ranks.count and len(result.failed) == result.clips:
         raise DataError(
             f"No recording in {settings.data} could be encoded; the first: {result.failed[0].message}",
-            f"See what is wrong with all of them: fishtune validate {settings.data}",
+            f"See what is wrong with all of them: fishtune validate {shlex.quote(str(settings.data))}",
         )
     return result
 

@@ -77,12 +77,33 @@ def storage_errors(path: Path) -> Iterator[None]:
                 f"{path} could not be written: no permission.",
                 "Choose another folder or change its permissions.",
             ) from error
-        if error.errno in (errno.ENOENT, errno.ENOTDIR):
+        if error.errno in (errno.ENOTDIR, errno.EEXIST):
+            raise StorageError(
+                f"{path} could not be written: a file is in the place of its folder.",
+                "Choose another folder, or move that file away.",
+            ) from error
+        if error.errno == errno.ENOENT:
             raise StorageError(
                 f"{path} could not be written: its folder is gone.",
                 "Check that the disk is still mounted and the folder still exists.",
             ) from error
         raise
+
+
+def check_writable(target: Path) -> None:
+    """Refuse a target that could not be written, before work is put into what it shall hold.
+
+    Raises:
+        StorageError: no rights, a file in the place of a folder, a full disk.
+    """
+    folder = next(parent for parent in target.absolute().parents if parent.exists())
+    probe = temporary_path(folder / target.name)
+    with storage_errors(target):
+        try:
+            probe.touch()
+        finally:
+            if folder.is_dir():
+                probe.unlink(missing_ok=True)
 
 
 def fsync_folder(folder: Path) -> None:

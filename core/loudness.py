@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import io
 import os
+import shlex
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -112,7 +113,7 @@ def run(settings: LoudnessNormSettings, reporter: Reporter) -> LoudnessResult:
     if not any(not job.is_text for job in jobs):
         raise DataError(
             f"{settings.source} has no speaker folder with recordings.",
-            f"Check it first with: fishtune validate {settings.source}",
+            f"Check it first with: fishtune validate {shlex.quote(str(settings.source))}",
         )
     entries = _read_journal(settings.target)
     _sweep(jobs)
@@ -135,7 +136,7 @@ def run(settings: LoudnessNormSettings, reporter: Reporter) -> LoudnessResult:
     if result.failed and not result.written and not result.current:
         raise DataError(
             f"None of the {len(result.failed)} recordings in {settings.source} can be read.",
-            f"See why with: fishtune validate {settings.source}",
+            f"See why with: fishtune validate {shlex.quote(str(settings.source))}",
         )
     _warn(result, settings, reporter)
     return result

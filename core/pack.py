@@ -6,6 +6,7 @@ clip is either packed or listed with the reason why not.
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -71,7 +72,7 @@ def run(settings: PackSettings, reporter: Reporter) -> PackResult:
     if not clips:
         raise DataError(
             f"{settings.input} has no speaker folder with recordings.",
-            f"Check it first with: fishtune validate {settings.input}",
+            f"Check it first with: fishtune validate {shlex.quote(str(settings.input))}",
         )
     source = source_of(settings, clips)
     with atomic_folder(settings.output) as folder:

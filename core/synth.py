@@ -19,6 +19,7 @@ from .dataset.codes import read_codes, write_codes
 from .devices import resolve_device
 from .errors import CheckpointError, DataError, UsageError
 from .events import ProgressMeter, Reporter
+from .files import check_writable
 from .model.checkpoint import load_model
 from .model.config import DualARConfig, read_config
 from .model.generate import Generation, Sampling, generate
@@ -53,6 +54,7 @@ def run(settings: SynthSettings, reporter: Reporter) -> SynthResult:
         UsageError: settings that contradict each other, or a prompt longer than the model's sequences.
         DataError: the reference cannot be used, or the model ended before the first frame.
         CheckpointError: model or codec cannot be loaded.
+        StorageError: an output cannot be written; found out before the model is loaded, if it can be.
         StopRequested: asked to stop; nothing was written.
     """
     audio_format = _check(settings)
@@ -119,14 +121,18 @@ def _check(settings: SynthSettings) -> str:
         raise UsageError(f"{reference} is the reference and cannot be the output.", "Choose another --out.")
     if settings.codes_out is not None and settings.codes_out.absolute() == settings.out.absolute():
         raise UsageError(f"{settings.out} cannot hold both sound and codes.", "Choose another --codes-out.")
-    if settings.out.is_dir():
-        raise UsageError(f"{settings.out} is a folder.", "Give a file name, such as speech.wav.")
+    for path, name in ((settings.out, "speech.wav"), (settings.codes_out, "speech.npy")):
+        if path is not None and path.is_dir():
+            raise UsageError(f"{path} is a folder.", f"Give a file name, such as {name}.")
     known = soundfile.available_formats()
     audio_format = settings.out.suffix.removeprefix(".").upper()
     if audio_format not in known:
         raise UsageError(
             f"{settings.out} has no ending that names an audio format.", "Use .wav, .flac, .ogg or .mp3."
         )
+    for path in (settings.out, settings.codes_out):
+        if path is not None:
+            check_writable(path)
     return audio_format
 
 

@@ -31,6 +31,8 @@ def test_a_failed_write_leaves_the_old_file_and_no_rest(tmp_path: Path) -> None:
         (errno.EDQUOT, "The disk is full: {target} could not be written."),
         (errno.EROFS, "{target} could not be written: no permission."),
         (errno.ENOENT, "{target} could not be written: its folder is gone."),
+        (errno.ENOTDIR, "{target} could not be written: a file is in the place of its folder."),
+        (errno.EEXIST, "{target} could not be written: a file is in the place of its folder."),
     ],
 )
 def test_trouble_with_the_disk_is_told_with_the_file(
@@ -48,6 +50,18 @@ def test_trouble_with_the_disk_is_told_with_the_file(
     assert caught.value.hint
     assert target.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_target_is_checked_before_it_is_written_and_nothing_is_made(tmp_path: Path) -> None:
+    files.check_writable(tmp_path / "new" / "folders" / "x.wav")
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "file").write_bytes(b"")
+    for target in (tmp_path / "file" / "x.wav", tmp_path / "file" / "folder" / "x.wav"):
+        with pytest.raises(StorageError, match="a file is in the place of its folder"):
+            files.check_writable(target)
+        with pytest.raises(StorageError, match="a file is in the place of its folder"):
+            files.write_bytes(target, b"x")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 def test_a_folder_is_replaced_whole(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import contextlib
 import io
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -14,7 +15,7 @@ from pathlib import Path
 
 import pytest
 from fishtune.core.cli import app, display
-from fishtune.core.events import CheckpointSaved, Event, ItemFailed, Progress, Started, Step, Warned
+from fishtune.core.events import CheckpointSaved, Event, Finished, ItemFailed, Progress, Started, Step, Warned
 from fishtune.core.jobs import start
 from fishtune.core.jobs.chain import RunSettings
 from fishtune.core.jobs.record import JobState, Place, list_jobs
@@ -109,6 +110,36 @@ def test_the_list_tells_states_as_a_table_and_as_json(
     assert bad.id in elsewhere.stdout
     assert app.run(["jobs", "--project", "nobody"]) == 0
     assert "No jobs here." in capsys.readouterr().out
+
+
+def test_a_finished_job_is_done_whatever_it_counted_last(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = CountSettings(folder=tmp_path / "out")
+    with (
+        start.new_job(StageName.SYNTH, settings, _place(tmp_path)) as (job, _),
+        contextlib.closing(EventWriter(job.events_path)) as writer,
+    ):
+        writer.write(Progress(task="generating", done=3, total=1024, unit="frames"))
+        writer.write(Finished())
+    assert app.run(["jobs", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)[0]["progress"] == 1.0
+
+
+def test_a_lost_job_is_explained_until_its_stage_went_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = CountSettings(folder=tmp_path / "out", items=2000, pause=0.02)
+    lost = start_job(STAGE, settings, _place(tmp_path))
+    assert lost.record.process is not None
+    os.kill(lost.record.process.pid, signal.SIGKILL)
+    _until(lambda: lost.state() is JobState.LOST, "the job to be lost")
+    app.run(["jobs"])
+    assert f"fishtune resume {lost.id}" in capsys.readouterr().out
+    _over(start_job(STAGE, CountSettings(folder=tmp_path / "out", items=2), _place(tmp_path)))
+    app.run(["jobs"])
+    shown = capsys.readouterr().out
+    assert "lost" in shown and "resume" not in shown
 
 
 def test_the_progress_of_one_step_is_not_the_chains(

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..errors import JobError
-from ..events import Failed, Progress, Step, Stopped
+from ..events import Failed, Finished, Progress, Step, Stopped
 from ..jobs.find import job_named, jobs_of, newest_job, places_in, recent_places
 from ..jobs.follow import EventFollower, LineFollower, last_events
 from ..jobs.loss import describe_loss
@@ -24,7 +24,7 @@ from ..units import format_duration
 from ..validation import parse
 from .console import err, out, print_json
 from .display import display_events
-from .running import places_here
+from .running import places_here, without_ends
 
 _POLL_SECONDS = 0.2
 _EVENTS_SHOWN = 30
@@ -67,10 +67,13 @@ def jobs(
     table.add_column("done", no_wrap=True, justify="right")
     table.add_column("took", no_wrap=True, justify="right")
     table.add_column("project", overflow="fold")
-    lost = []
+    lost: dict[tuple[str, str], Job] = {}
     for job in found:
         state = job.state()
-        lost += [job] if state is JobState.LOST else []
+        if state is JobState.LOST:
+            lost[job.record.project, job.record.stage] = job
+        else:
+            lost.pop((job.record.project, job.record.stage), None)  # it went on since
         table.add_row(
             Text(job.id),
             Text(_state_words(job, state), style=_STYLES.get(state, "")),
@@ -79,7 +82,7 @@ def jobs(
             Text(job.record.project),
         )
     out.print(table, soft_wrap=False)
-    for job in lost[-3:]:
+    for job in lost.values():
         what, hint = describe_loss(job)
         out.print(f"\n{job.id}: {what}\n  → {hint}")
 
@@ -90,7 +93,8 @@ def attach(job_id: JobId = None, project: Project = None, results: Results = Non
     Example: fishtune attach
     """
     job = _find(job_id, project, results)
-    err.print(f"Job {job.id}. Ctrl+C leaves it running.")
+    active = job.state() in _ACTIVE
+    err.print(f"Job {job.id}. Ctrl+C leaves it running." if active else f"Job {job.id}")
     try:
         state = _watch(job, _EVENTS_SHOWN)
     except KeyboardInterrupt:
@@ -116,7 +120,7 @@ def stop(
     if not now:
         err.print(f"Job {job.id} finishes what it is at and saves. Ctrl+C here does not change that.")
     try:
-        state = _watch(job, 0)
+        state = _watch(job, 0, quiet_end=True)
     except KeyboardInterrupt:
         return
     event = job.outcome()
@@ -184,15 +188,16 @@ def _find(job_id: str | None, project: str | None, results: Path | None) -> Job:
         return job_named(job_id, jobs_of([*places, *recent_places()]))
 
 
-def _watch(job: Job, events_shown: int) -> JobState:
+def _watch(job: Job, events_shown: int, *, quiet_end: bool = False) -> JobState:
     """Show a job's events until it is over or out of sight; return its state then."""
     follower = EventFollower(job.events_path, events_shown)
-    with display_events() as show:
+    with display_events() as display:
+        show = without_ends(display) if quiet_end else display
         while True:
             state = job.refresh().state()  # looked at first: what it wrote until then is read below
             for event in follower.poll():
                 show(event)
-            if state not in (JobState.RUNNING, JobState.STARTING):
+            if state not in _ACTIVE:
                 return state
             time.sleep(_POLL_SECONDS)
 
@@ -210,6 +215,7 @@ def _conclude(job: Job, state: JobState) -> int:
     return 0 if state is JobState.FINISHED else 1
 
 
+_ACTIVE = (JobState.RUNNING, JobState.STARTING)
 _STYLES = {
     JobState.RUNNING: "cyan",
     JobState.STARTING: "cyan",
@@ -234,6 +240,8 @@ def _progress(job: Job) -> float | None:
     stage = job.record.stage
     if stage == StageName.RUN:
         return None
+    if stage != StageName.TRAIN and isinstance(job.outcome(), Finished):
+        return 1.0  # some stages end before the most that they might have done
     for event in reversed(last_events(job.events_path, _LOOKED_BACK)):
         if isinstance(event, Progress) and stage != StageName.TRAIN and event.total:
             return event.done / event.total
@@ -249,7 +257,7 @@ def _share(job: Job) -> str:
 
 def _seconds(job: Job, state: JobState) -> float:
     last = job.last_event()
-    end = time.time() if state in (JobState.RUNNING, JobState.STARTING) or last is None else last.time
+    end = time.time() if state in _ACTIVE or last is None else last.time
     return end - job.record.created
 
 

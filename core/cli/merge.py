@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -61,4 +62,6 @@ def merge(
         f"{checked['effect']['relative_difference']:.1e}, and {checked['captured']:.0%} of that is stored."
     )
     out.print(f"Record: {summary['record']}")
-    out.print(f'Hear it:  fishtune synth --checkpoint {summary["output"]} --text "…" --out speech.wav')
+    out.print(
+        f'Hear it:  fishtune synth --checkpoint {shlex.quote(summary["output"])} --text "…" --out speech.wav'
+    )

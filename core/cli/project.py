@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -52,7 +53,7 @@ def init(
     project = Project.create(base, name or base.name, **tables)
     project.save()
     out.print(f"Made {project.file}\nRecordings: {project.data}\nBase model: {project.base}")
-    out.print(f"Then: fishtune run {folder}" if folder != Path() else "Then: fishtune run")
+    out.print(f"Then: fishtune run {shlex.quote(str(folder))}" if folder != Path() else "Then: fishtune run")
 
 
 def _in_project(path: Path, base: Path) -> str:

@@ -61,7 +61,7 @@ def run_stage(
         return None
     with new_job(name, settings, place) as (job, locks), display_events(quiet=json) as show:
         try:
-            summary = run_job(job, locks, [_without_ends(show)], redirect=True)
+            summary = run_job(job, locks, [without_ends(show)], redirect=True)
         except FishtuneError as error:
             if type(error) is not FishtuneError:
                 raise
@@ -72,7 +72,7 @@ def run_stage(
     return summary
 
 
-def _without_ends(show: Listener) -> Listener:
+def without_ends(show: Listener) -> Listener:
     """Return a listener that leaves out failures and stops: they arrive as exceptions, printed once."""
 
     def listen(event: Event) -> None:

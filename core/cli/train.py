@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -269,10 +270,9 @@ def train(
         + (f"; held-out loss {loss:.3f}, best at step {summary['best_step']}" if loss is not None else "")
     )
     out.print(f"Checkpoint: {summary['checkpoint']}")
-    out.print(
-        f"Next: fishtune merge --base-weight {settings.base} --lora-weight {summary['checkpoint']} "
-        f"--output {settings.base.parent / f'{settings.project}-merged'}"
-    )
+    merge = ["fishtune", "merge", "--base-weight", settings.base, "--lora-weight", summary["checkpoint"]]
+    merge += ["--output", settings.base.parent / f"{settings.project}-merged"]
+    out.print(f"Next: {shlex.join(map(str, merge))}")
 
 
 class _Named(Table):

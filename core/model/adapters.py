@@ -158,6 +158,11 @@ def read_adapter(
     """
     if path.is_dir():
         return _read_peft(path, preset, alpha)
+    if not path.exists():
+        raise CheckpointError(
+            f"The checkpoint {path} does not exist.",
+            "Training writes them to results/NAME/checkpoints; the adapter folder beside one will do too.",
+        )
     content = read_archive(path)
     tensors = unwrap_state_dict(content, path)
     state = _training_state(content)

@@ -11,6 +11,7 @@ from ..errors import CheckpointError
 
 CONFIG_FILE = "config.json"
 MODEL_TYPE = "dual_ar"
+NAME_A_DIRECTORY = "Name a checkpoint directory; one is fetched with: fishtune download openaudio-s1-mini"
 
 
 @dataclass(frozen=True)
@@ -240,7 +241,7 @@ def read_config(directory: Path) -> DualARConfig:
     except OSError as error:
         raise CheckpointError(
             f"{file} cannot be read: {error.strerror}.",
-            "Name a checkpoint directory; one is fetched with: fishtune download openaudio-s1-mini",
+            NAME_A_DIRECTORY,
         ) from error
     except ValueError as error:
         raise CheckpointError(

@@ -12,6 +12,7 @@ from ..errors import CheckpointError, StorageError
 from ..events import ProgressMeter, Reporter
 from ..files import write_json
 from ..model.checkpoint import WEIGHTS_FILE
+from ..model.config import NAME_A_DIRECTORY
 
 _BLOCK = 1 << 24
 
@@ -45,7 +46,7 @@ def base_hash(base: Path, reporter: Reporter) -> str:
     except OSError as error:
         raise CheckpointError(
             f"{file} cannot be read: {error.strerror}.",
-            "Name a checkpoint directory; one is fetched with: fishtune download openaudio-s1-mini",
+            NAME_A_DIRECTORY,
         ) from error
     try:
         write_json(kept, {"key": key, "sha256": digest.hexdigest()})
