@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from fishtune.core.codec.config import MAX_FRAMES, CodecConfig
 from fishtune.core.codec.layers import CausalConv1d, CausalTransposedConv1d, ResidualUnit
 from fishtune.core.codec.transformer import windowed_attention
 from fishtune.core.errors import DataError, SettingsError
+from fishtune.core.validate import LONGEST_SECONDS
 from fishtune.core.validation import parse
 from torch import nn
 from torch.nn import functional as F
@@ -308,3 +310,4 @@ def test_frames_and_lengths_follow_from_the_shape(encoder: CodecEncoder) -> None
     assert (config.hop_length, config.frame_length, config.codebook_sizes) == (512, 2048, [64] + 9 * [32])
     assert config.frame_rate == pytest.approx(21.53, abs=0.01)
     assert config.max_seconds == pytest.approx(190.2, abs=0.1)
+    assert math.floor(config.max_seconds) == LONGEST_SECONDS, "validation and extraction must agree"

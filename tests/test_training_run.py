@@ -25,9 +25,9 @@ from fishtune.core.training.loss import LossSums
 from fishtune.core.training.names import list_checkpoints
 from fishtune.core.training.run import TrainResult, run
 
+from .recorder import Recorder
 from .training_kit import (
     Death,
-    Recorder,
     run_until_killed,
     shards,  # noqa: F401 - a fixture
     small_base,  # noqa: F401 - a fixture
@@ -352,6 +352,52 @@ def test_out_of_memory_with_a_single_clip_is_an_error_with_advice(
         DeviceMemoryError, match="does not suffice for one clip in step 1: CUDA out of memory"
     ):
         start()
+
+
+def test_out_of_memory_before_an_update_changed_anything_costs_nothing(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, undisturbed = start(project="calm", max_steps=3)
+    plain, calls = torch.optim.AdamW.step, 0
+
+    def tight(optimizer: Any, closure: Any = None) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls in (1, 3):  # the first update makes the optimizer's state; the third call is a later one
+            if calls == 1:
+                parameter = optimizer.param_groups[0]["params"][0]
+                optimizer.state[parameter]["step"] = torch.tensor(0.0)  # and nothing more of its state
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return plain(optimizer, closure)
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", tight)
+    recovered, recorder = start(project="tight", max_steps=3)
+    assert calls == 5
+    assert [event.loss for event in recorder.of(Step)] == [event.loss for event in undisturbed.of(Step)]
+    states = [torch.load(result.checkpoint)["state_dict"] for result in (whole, recovered)]
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+
+
+def test_out_of_memory_amid_an_update_ends_the_run_at_its_last_checkpoint(
+    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain, calls = torch.optim.AdamW.step, 0
+
+    def tight(optimizer: Any, closure: Any = None) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == 4:
+            with torch.no_grad():
+                optimizer.param_groups[0]["params"][0].add_(1)
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return plain(optimizer, closure)
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", tight)
+    with pytest.raises(DeviceMemoryError, match=r"update of step 4: CUDA.*step_000000002\.ckpt\."):
+        start(project="half", max_steps=6, checkpoint_every=2)
+    assert calls == 4
+    (folder,) = tmp_path.rglob("half")
+    assert [path.name for path in list_checkpoints(folder)] == ["step_000000002.ckpt"]
 
 
 def test_a_rising_held_out_loss_is_reported_and_may_end_the_run(

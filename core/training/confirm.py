@@ -86,6 +86,7 @@ def measure_peak(
 
     def work(count: int) -> int:
         optimizer.zero_grad()
+        optimizer.state.clear()  # an attempt before may have ended in the midst of an update
         meter.reset()
         model.train()
         for _ in range(STEPS):

@@ -31,7 +31,7 @@ from .batches import StepBatch
 from .data import SampleSource
 from .loss import Losses, loss_sums
 from .randomness import seed_of
-from .recover import Pieces
+from .recover import Pieces, update
 from .sampler import MicroBatch
 from .schedule import learning_rate
 
@@ -94,10 +94,11 @@ class TrainingModule(LightningModule):
 
         Raises:
             TrainingError: loss or gradient is not finite; the weights are as before the step.
-            DeviceMemoryError: the memory does not suffice even for single clips.
+            DeviceMemoryError: the memory does not suffice even for single clips, or for the update.
         """
         step = self.global_step
         optimizer = cast(AdamW, self.optimizers())
+        bare = cast(AdamW, self.optimizers(use_pl_optimizer=False))
         rate = learning_rate(self._settings, step, self._total_steps)
         for group in optimizer.param_groups:
             group["lr"] = rate
@@ -111,7 +112,7 @@ class TrainingModule(LightningModule):
         parameters = list(trainable_parameters(self.model).values())
         norm = float(torch.nn.utils.clip_grad_norm_(parameters, self._settings.gradient_clip))
         self._check_finite(losses, norm, step)
-        optimizer.step()
+        update(bare, optimizer.step, f"step {step + 1}", self._kept())
         optimizer.zero_grad()
         self.outcome = StepOutcome(losses, rate, norm)
 
@@ -153,15 +154,16 @@ class TrainingModule(LightningModule):
         found = {"base loss": losses.base, "semantic loss": losses.semantic, "gradient norm": norm}
         wrong = [f"the {name} is {value}" for name, value in found.items() if not math.isfinite(value)]
         if wrong:
-            kept = (
-                f"The last good checkpoint is {self.last_checkpoint}."
-                if self.last_checkpoint
-                else "No checkpoint was written yet."
-            )
             raise TrainingError(
-                f"Training stopped at step {step + 1}, before its update: {' and '.join(wrong)}. {kept}",
+                f"Training stopped at step {step + 1}, before its update: {' and '.join(wrong)}. "
+                + self._kept(),
                 "Lower --learning-rate or --gradient-clip. With --precision bf16, try float32.",
             )
+
+    def _kept(self) -> str:
+        if self.last_checkpoint is None:
+            return "No checkpoint was written yet."
+        return f"The last good checkpoint is {self.last_checkpoint}."
 
     def evaluate(self, plans: Sequence[MicroBatch], source: SampleSource) -> Tensor:
         """Return the summed losses and counts of micro-batches on this process, without dropout."""

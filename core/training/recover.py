@@ -3,6 +3,10 @@
 A micro-batch is computed in `pieces` pieces, 1 to begin with. When the device's memory does not suffice,
 the number doubles, the gradients of the step so far are dropped, and the same step is computed again: half
 the micro-batch, twice the accumulation, the same effective batch.
+
+The update itself has no pieces. Where the optimizer ran out of memory before it changed anything (its state
+comes into being in the first update), it is tried once more with all unused memory given back; where weights
+may be half updated, the run ends: its last checkpoint is the only state that is known to be good.
 """
 
 from __future__ import annotations
@@ -11,11 +15,18 @@ from collections.abc import Callable
 from typing import TypeVar
 
 import torch
+from torch import Tensor
+from torch.optim import Optimizer
 
 from ..errors import DeviceMemoryError
 from ..events import Reporter
 
 T = TypeVar("T")
+
+_HINT = (
+    "Shorter clips (--max-length), --checkpointing blocks, a preset of lower rank or another card would "
+    "help; fishtune gpus shows what else uses this one."
+)
 
 
 class Pieces:
@@ -45,14 +56,58 @@ class Pieces:
             if self.count >= largest:
                 raise DeviceMemoryError(
                     f"The device's memory does not suffice for one clip in {what}: {reason}",
-                    "Shorter clips (--max-length), --checkpointing blocks, a preset of lower rank or another "
-                    "card would help; fishtune gpus shows what else uses this one.",
+                    _HINT,
                 )
             self.count *= 2
-            if torch.cuda.is_available():
-                torch.cuda.empty_cache()
+            _give_back()
             self._reporter.warn(
                 f"Out of memory in {what}: micro-batches are computed in {self.count} pieces from now on. "
                 "The effective batch stays the same and no data is lost or repeated.",
                 "A smaller --batch-tokens with more --accumulation avoids the failed attempts.",
             )
+
+
+def update(optimizer: Optimizer, step: Callable[[], object], what: str, kept: str) -> None:
+    """Apply an optimizer's update by calling `step`; once more if memory was short before anything changed.
+
+    Args:
+        what: which update, for messages ("step 12").
+        kept: sentence on the last good checkpoint.
+
+    Raises:
+        DeviceMemoryError: the memory does not suffice. Weights may be half updated: they must not be saved.
+    """
+    for _ in range(2):
+        known = set(optimizer.state)
+        before = _versions(optimizer, known)
+        try:
+            step()
+            return
+        except torch.OutOfMemoryError as error:
+            reason = str(error).strip().splitlines()[0]
+        if _versions(optimizer, known) != before:
+            break
+        for parameter in set(optimizer.state) - known:  # perhaps only half of it came into being
+            del optimizer.state[parameter]
+        _give_back()
+    raise DeviceMemoryError(
+        f"The device's memory does not suffice for the update of {what}: {reason}. {kept}", _HINT
+    )
+
+
+def _versions(optimizer: Optimizer, known: set[Tensor]) -> list[int]:
+    """Return how often the weights, and the state of those in `known`, were written in place until now."""
+    weights = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    state = [
+        entry
+        for parameter in weights
+        if parameter in known
+        for entry in optimizer.state[parameter].values()
+        if isinstance(entry, Tensor)
+    ]
+    return [tensor._version for tensor in (*weights, *state)]
+
+
+def _give_back() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
