@@ -18,7 +18,7 @@ from ..core.errors import FishtuneError
 from . import clipboard
 from .access import FIRST_PAINT_SECONDS
 from .actions import ACTIONS, Command, bindings
-from .catalogue import _
+from .catalogue import _, sentence
 from .glyphs import ASCII, LINES
 from .messages import GpusRead
 from .settings import THEMES, WizardSettings
@@ -166,9 +166,8 @@ class Wizard(App[None]):
 
     def tell_error(self, error: FishtuneError) -> None:
         """Show an error that belongs to no step."""
-        text = (
-            f"{harmless(error.message)}\n→ {harmless(error.hint)}" if error.hint else harmless(error.message)
-        )
+        message, hint = harmless(sentence(error.message)), harmless(sentence(error.hint))
+        text = f"{message}\n→ {hint}" if hint else message
         self.notify(text, severity="error", timeout=12, markup=False)
 
     def tell(self, text: str) -> None:

@@ -17,6 +17,7 @@ from ..core.jobs.record import Job, Place
 from ..core.project import Project
 from ..core.stages import StageName
 from ..core.validation import Table
+from .catalogue import _
 from .follow import GpuSource
 from .look import ProjectState, look
 
@@ -115,4 +116,9 @@ async def _in_own_process(program: str, *arguments: str) -> bytes:
     lines = complaints.decode("utf-8", "replace").split("\n")
     if process.returncode == 3:
         raise FishtuneError(lines[-2], lines[-1])
-    raise FishtuneError(f"The engine ended with code {process.returncode}: {' '.join(lines).strip()[-300:]}")
+    last_words = " ".join(lines).strip()[-300:]
+    raise FishtuneError(
+        _("The engine ended with code {code}: {last_words}").format(
+            code=process.returncode, last_words=last_words
+        )
+    )

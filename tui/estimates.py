@@ -19,6 +19,7 @@ from ..core.model.config import DualARConfig, read_config
 from ..core.presets import lora_preset, model_preset
 from ..core.project import Project
 from .catalogue import _
+from .catalogue import sentence as tell
 from .report import newest_report
 from .wording import count, size
 
@@ -167,5 +168,5 @@ def _nothing_fits(table: Estimate, remedies: Sequence[str]) -> Estimate:
         needed=size(table.needed), free=size(table.free)
     )
     if remedies:
-        sentence += " " + _("What would help: {remedies}.").format(remedies="; ".join(remedies))
+        sentence += " " + _("What would help: {remedies}.").format(remedies="; ".join(map(tell, remedies)))
     return replace(table, sentence=sentence)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from ..core.errors import FishtuneError
 from ..core.files import write_bytes
 from ..core.jobs.record import Job
-from .catalogue import _
+from .catalogue import _, sentence
 
 if TYPE_CHECKING:
     from .app import Wizard
@@ -24,7 +24,9 @@ def copy_log(app: Wizard, job: Job, target: Path) -> None:
     except FishtuneError as error:
         app.tell_error(error)
     except OSError as error:
-        app.notify(f"{error.strerror}: {error.filename}", severity="error", markup=False)
+        app.notify(
+            f"{sentence(error.strerror or str(error))}: {error.filename}", severity="error", markup=False
+        )
     else:
         app.tell(_("The log was written."))
 

@@ -16,10 +16,9 @@ import platformdirs
 
 from ..core.errors import SettingsError
 from .actions import BY_NAME
-from .catalogue import LANGUAGES
+from .catalogue import LANGUAGES, _
 
 THEMES = ("fishtune-dark", "fishtune-light", "high-contrast", "ansi-dark")
-_HINT = "Correct the named values and try again."
 
 
 @dataclass(frozen=True)
@@ -76,32 +75,40 @@ def parse_settings(content: Mapping[str, Any], source: str) -> WizardSettings:
             case "language":
                 problems += _not_one_of("language", value, LANGUAGES)
             case "ascii":
-                problems += [] if isinstance(value, bool) else [f"ascii: true or false (it is {value!r})"]
+                problems += [] if isinstance(value, bool) else [_wrong("ascii", _("true or false"), value)]
             case "keys":
                 problems += _key_problems(value)
             case _:
                 problems.append(_unknown(key, key, ("theme", "language", "ascii", "keys")))
     if problems:
-        raise SettingsError(f"{source}: {'; '.join(problems)}.", _HINT)
+        raise SettingsError(f"{source}: {'; '.join(problems)}.", _("Correct the named values and try again."))
     return WizardSettings(**content)
 
 
 def _key_problems(keys: object) -> list[str]:
     if not isinstance(keys, Mapping):
-        return ["keys is a table of action to keys"]
+        return [_("keys is a table of action to keys")]
     problems = [_unknown(f"keys.{name}", name, tuple(BY_NAME)) for name in keys if name not in BY_NAME]
     return problems + [
-        f'keys.{name}: keys as text, such as "ctrl+x" (it is {value!r})'
+        _wrong(f"keys.{name}", _('keys as text, such as "ctrl+x"'), value)
         for name, value in keys.items()
         if not isinstance(value, str) or not value
     ]
 
 
 def _not_one_of(key: str, value: object, valid: Sequence[str]) -> list[str]:
-    return [] if value is None or value in valid else [f"{key}: one of {', '.join(valid)} (it is {value!r})"]
+    if value is None or value in valid:
+        return []
+    return [_wrong(key, _("one of {names}").format(names=", ".join(valid)), value)]
+
+
+def _wrong(key: str, wanted: str, value: object) -> str:
+    return _("{key}: {wanted} (it is {value})").format(key=key, wanted=wanted, value=repr(value))
 
 
 def _unknown(path: str, key: str, valid: Sequence[str]) -> str:
     near = difflib.get_close_matches(key, valid, n=1)
-    meant = f" (did you mean {near[0]}?)" if near else ""
-    return f"{path} is not known{meant}; valid are {', '.join(valid)}"
+    meant = _(" (did you mean {name}?)").format(name=near[0]) if near else ""
+    return _("{key} is not known{meant}; valid are {names}").format(
+        key=path, meant=meant, names=", ".join(valid)
+    )

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from . import terminal
-from .catalogue import LANGUAGES, _, language_of_environment, use_language
+from .catalogue import LANGUAGES, _, language_of_environment, sentence, use_language
 
 
 def parser() -> argparse.ArgumentParser:
@@ -108,7 +108,8 @@ def _show(options: argparse.Namespace) -> int:
         with terminal.leave_on_hang_up(app.leave_from_outside):
             app.run()
     except FishtuneError as error:
-        print(f"{error.message}\n  → {error.hint}".rstrip(" \n→"), file=sys.stderr)  # noqa: T201
+        said = f"{sentence(error.message)}\n  → {sentence(error.hint)}"
+        print(said.rstrip(" \n→"), file=sys.stderr)  # noqa: T201
         return error.exit_code
     if app.farewell:
         print(app.farewell)  # noqa: T201

@@ -46,6 +46,8 @@ def test_translations_fill_in_what_their_keys_fill_in(file: Path) -> None:
     for key, said in update.translations(update.load(file)).items():
         one = key[0] if isinstance(key, tuple) else key
         number = one.count(PLACE)
+        if not said:
+            continue  # the first test names it
         if number:
             said.format(*range(number))
             assert said.count("{") == number, key

@@ -89,7 +89,7 @@ class ClipScreen(ModalScreen[bool | None]):
         try:
             detail = await wizard(self).engine.inspect_clip(self._project, self._clip, points)
         except FishtuneError as error:
-            self.query_one("#detail", Static).update(Text(harmless(error.message)))
+            self.query_one("#detail", Static).update(Text(harmless(sentence(error.message))))
             return
         except asyncio.CancelledError:
             return

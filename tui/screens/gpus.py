@@ -12,7 +12,7 @@ from textual.screen import ModalScreen
 from textual.widgets import Static
 
 from ..access import wizard
-from ..catalogue import _
+from ..catalogue import _, sentence
 from ..widgets.table import Table
 from ..wording import gibibytes, harmless, plain, right, size
 
@@ -94,7 +94,7 @@ def driver_sentence(reading: GpuReading) -> str:
     from ...core.hardware.readings import DriverState
 
     if reading.state is not DriverState.READY:
-        return harmless(reading.message)
+        return harmless(sentence(reading.message))
     cuda = ".".join(map(str, reading.cuda_version)) if reading.cuda_version else "–"
     return _("NVIDIA driver {driver}, supports CUDA up to {cuda}.").format(
         driver=harmless(reading.driver_version), cuda=cuda
@@ -106,7 +106,7 @@ def _row(gpu: Gpu) -> tuple[object, ...]:
 
     name = harmless(gpu.name)
     if gpu.state is not GpuState.READY:
-        name = f"{name} {_(gpu.state.value)}: {harmless(gpu.message)}"
+        name = f"{name} {_(gpu.state.value)}: {harmless(sentence(gpu.message))}"
     memory = gpu.memory
     return (
         gpu.index,

@@ -320,10 +320,13 @@ class DatasetPane(StagePane):
 
 def report_text(report: dict[str, Any]) -> str:
     """Return the findings as lines of text: severity, file, what is wrong, what to do."""
-    lines = [f"{report['data']}: {report['clips']} clips, {report['seconds']:.0f} s of audio", ""]
+    amount = _("{clips} clips, {seconds} s of audio").format(
+        clips=report["clips"], seconds=f"{report['seconds']:.0f}"
+    )
+    lines = [f"{report['data']}: {amount}", ""]
     for item in report["findings"]:
-        lines.append(f"{item['severity']}: {item['path']}")
-        lines += [f"    {item['what']}", f"    → {item['what_to_do']}"]
+        lines.append(f"{_(item['severity'])}: {item['path']}")
+        lines += [f"    {sentence(item['what'])}", f"    → {sentence(item['what_to_do'])}"]
     return "\n".join(lines) + "\n"
 
 

@@ -21,7 +21,7 @@ from ...core.project import Project
 from ...core.settings import DownloadSettings
 from ...core.stages import StageName
 from ..access import project_screen
-from ..catalogue import _, mark
+from ..catalogue import _, mark, sentence
 from ..look import StepStatus
 from ..screens.prompt import PromptScreen
 from ..widgets.form import Field, Form
@@ -188,7 +188,7 @@ class ModelPane(StagePane):
             self.notice.show_plain(text)
         else:
             message, _newline, hint = text.partition("\n")
-            self.notice.show_failure(message, hint)
+            self.notice.show_failure(sentence(message), sentence(hint))
 
     def text_to_copy(self) -> str:
         focused = self.screen.focused
@@ -273,5 +273,6 @@ def verify(directory: Path) -> tuple[bool, str]:
             tensors=found["tensors"], files=len(found["files"])
         )
     lines = [line.strip() for line in done.stderr.strip().splitlines()]
-    text = "\n".join(line.removeprefix("error: ").removeprefix("→ ") for line in lines[-2:])
+    said = next((number for number, line in enumerate(lines) if line.startswith("error: ")), len(lines))
+    text = "\n".join(line.removeprefix("error: ").removeprefix("→ ") for line in lines[said:])
     return False, text or _("The files could not be read.")

@@ -15,7 +15,7 @@ from textual.containers import Horizontal, Vertical
 from textual.message import Message
 from textual.widgets import Input, Label
 
-from ..catalogue import _
+from ..catalogue import _, sentence
 from ..glyphs import LINES, Glyphs
 from ..wording import harmless
 from .choice import Choice
@@ -159,6 +159,7 @@ class Form(Vertical):
             assign(table, field.name, _parsed(field, written))
         except ValidationError as error:
             message = error.errors()[0]["msg"].removeprefix("Value error, ")
+            message = sentence(message[0].lower() + message[1:])
             self._say(f"{_(field.label)}: {message}", wrong=True)
             return
         except ValueError:

@@ -100,7 +100,7 @@ class JobMonitor(Vertical):
             case Stopped():
                 notice.show_plain(_("Stopped.") + f" {sentence(end.saved)}")
             case _ if state is JobState.LOST:
-                notice.show_failure(loss, _("Start it again here: it goes on from what was saved."))
+                notice.show_failure(sentence(loss), _("Start it again here: it goes on from what was saved."))
             case _ if state is JobState.ELSEWHERE:
                 notice.show_warning(_("This job runs, or ran, on another machine."))
             case _ if warning.message:
