@@ -17,6 +17,7 @@ from fishtune.core.events import Event, Progress, Reporter
 from fishtune.core.settings import DownloadSettings
 
 from .hub_server import COMMIT, Hub, running_hub
+from .recorder import Recorder
 
 MODEL = bytes(range(256)) * 4000
 
@@ -38,15 +39,6 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     }
     with running_hub(Hub(files)) as hub:
         yield hub
-
-
-class Recorder(Reporter):
-    def __init__(self) -> None:
-        super().__init__()
-        self.events: list[Event] = []
-
-    def emit(self, event: Event) -> None:
-        self.events.append(event)
 
 
 def settings(hub: Hub, folder: Path, **other: Any) -> DownloadSettings:

@@ -23,19 +23,14 @@ from fishtune.core.events import Event, ItemFailed, Progress, Reporter, Warned
 from fishtune.core.extract import ExtractResult, run
 from fishtune.core.settings import ExtractSettings
 
+from .recorder import Recorder
+
 CODEC = Path(__file__).parent / "golden/base/codec.pth"
 SIZES = [64] + 9 * [32]
 
 
-class Collector(Reporter):
-    """Keeps events."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.events: list[Event] = []
-
-    def emit(self, event: Event) -> None:
-        self.events.append(event)
+class Collector(Recorder):
+    """Keeps events, and knows what failed."""
 
     @property
     def failed(self) -> dict[str, str]:

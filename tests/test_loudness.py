@@ -17,10 +17,12 @@ from fishtune.core import loudness as module
 from fishtune.core.audio import read_channels
 from fishtune.core.cli.app import run as cli
 from fishtune.core.errors import DataError, StopRequested, StorageError, UsageError
-from fishtune.core.events import Event, ItemFailed, Reporter, Warned
+from fishtune.core.events import ItemFailed, Reporter, Warned
 from fishtune.core.levels import decibels, loudness, peak
 from fishtune.core.loudness import JOURNAL_FILE, LoudnessResult, run
 from fishtune.core.settings import LoudnessNormSettings
+
+from .recorder import Recorder
 
 RATE = 22_050
 
@@ -31,15 +33,6 @@ def noise(seconds: float, amplitude: float, channels: int = 1, seed: int = 0) ->
     for _ in range(2):
         samples[3:] = (samples[3:] + samples[2:-1] + samples[1:-2] + samples[:-3]) / 4
     return amplitude * samples / np.abs(samples).max()
-
-
-class Recorder(Reporter):
-    def __init__(self) -> None:
-        super().__init__()
-        self.events: list[Event] = []
-
-    def emit(self, event: Event) -> None:
-        self.events.append(event)
 
 
 def normalise(raw: Path, out: Path, reporter: Reporter | None = None, **options: object) -> LoudnessResult:

@@ -31,6 +31,8 @@ from fishtune.core.settings import MergeSettings
 from fishtune.core.training.adapters import add_adapters, save_adapter
 from safetensors.torch import load_file
 
+from .recorder import Recorder
+
 ModelDirectory = Callable[..., Path]
 EVERYTHING = LoraPreset(
     description="all modules",
@@ -45,17 +47,6 @@ EVERYTHING = LoraPreset(
     ],
 )
 SLOW = EVERYTHING.model_copy(update={"targets": EVERYTHING.targets[2:]})
-
-
-class Recorder(Reporter):
-    """Keeps the events of a stage."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.events: list[Event] = []
-
-    def emit(self, event: Event) -> None:
-        self.events.append(event)
 
 
 def merge(

@@ -15,21 +15,14 @@ import numpy as np
 import pytest
 from fishtune.core.cli.app import run as cli
 from fishtune.core.errors import DataError, StopRequested, StorageError, UsageError
-from fishtune.core.events import Event, ItemFailed, Reporter
+from fishtune.core.events import ItemFailed, Reporter
 from fishtune.core.pack import run
 from fishtune.core.packing.index import ShardIndex
 from fishtune.core.packing.manifest import DropReason, PackResult, is_current, read_manifest
 from fishtune.core.packing.text_data_pb2 import TextData
 from fishtune.core.settings import PackSettings
 
-
-class Recorder(Reporter):
-    def __init__(self) -> None:
-        super().__init__()
-        self.events: list[Event] = []
-
-    def emit(self, event: Event) -> None:
-        self.events.append(event)
+from .recorder import Recorder
 
 
 def pack(root: Path, reporter: Reporter | None = None, **options: object) -> PackResult:

@@ -13,20 +13,11 @@ import pytest
 import soundfile
 from fishtune.core.cli.app import run as run_command
 from fishtune.core.errors import CheckpointError, DataError, FishtuneError, StopRequested, UsageError
-from fishtune.core.events import Event, Progress, Reporter, Warned
+from fishtune.core.events import Progress, Reporter, Warned
 from fishtune.core.settings import SynthSettings
 from fishtune.core.synth import SynthResult, run
 
-
-class Recorder(Reporter):
-    """Keeps the events of a stage."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.events: list[Event] = []
-
-    def emit(self, event: Event) -> None:
-        self.events.append(event)
+from .recorder import Recorder
 
 
 @pytest.fixture

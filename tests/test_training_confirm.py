@@ -13,7 +13,8 @@ from fishtune.core.training import confirm
 from fishtune.core.training import run as run_module
 from fishtune.core.training.run import run
 
-from .training_kit import Recorder, shards, small_base, train_settings  # noqa: F401 - fixtures
+from .recorder import Recorder
+from .training_kit import shards, small_base, train_settings  # noqa: F401 - fixtures
 
 
 class FixedMeter:

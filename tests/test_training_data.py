@@ -17,7 +17,8 @@ from fishtune.core.text.tokenizer import Tokenizer
 from fishtune.core.training.data import PlannedSteps, SampleSource, TrainingData, load_data, step_loader
 from fishtune.core.training.sampler import NO_REFERENCE, Position
 
-from .training_kit import Recorder, shards, small_base, train_settings  # noqa: F401 - fixtures
+from .recorder import Recorder
+from .training_kit import shards, small_base, train_settings  # noqa: F401 - fixtures
 
 
 def load(
@@ -93,7 +94,7 @@ from pathlib import Path
 sys.path.insert(0, {root!r})
 import psutil, torch
 from tests.test_training_data import load, step_loader, PlannedSteps, Position
-from tests.training_kit import Recorder
+from tests.recorder import Recorder
 began = time.monotonic()
 data = load(Path({base!r}), Path({protos!r}), Path({folder!r}), batch_tokens=256)
 sampler = data.sampler(256, 1, 1)

@@ -17,8 +17,8 @@ from fishtune.core.training.launch import find_world
 from fishtune.core.training.names import checkpoint_path
 from fishtune.core.training.run import run
 
+from .recorder import Recorder
 from .training_kit import (
-    Recorder,
     shards,  # noqa: F401 - a fixture
     small_base,  # noqa: F401 - a fixture
     train_settings,

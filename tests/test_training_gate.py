@@ -19,7 +19,8 @@ from fishtune.core.training.data import TrainingData, load_data
 from fishtune.core.training.gate import check_gate, check_losses
 from fishtune.core.training.loss import Losses
 
-from .training_kit import Recorder, shards, train_settings  # noqa: F401 - a fixture
+from .recorder import Recorder
+from .training_kit import shards, train_settings  # noqa: F401 - a fixture
 
 
 @pytest.fixture(scope="module")

@@ -23,7 +23,8 @@ from fishtune.core.text.prompts import inference_prompt
 from fishtune.core.text.tokenizer import IM_END, Tokenizer
 from fishtune.core.training.run import TrainResult, run
 
-from .training_kit import Recorder, small_base, train_settings, write_shards  # noqa: F401 - a fixture
+from .recorder import Recorder
+from .training_kit import small_base, train_settings, write_shards  # noqa: F401 - a fixture
 
 CLIPS = {"ANN": [14, 9, 12]}
 

@@ -7,16 +7,16 @@ import multiprocessing
 import os
 import shutil
 import signal
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 import numpy as np
 import pytest
 import tomli_w
 import torch
-from fishtune.core.events import Event, Reporter, Step, Validation
+from fishtune.core.events import Event, Step, Validation
 from fishtune.core.files import write_text
 from fishtune.core.model.checkpoint import build_model, save_model
 from fishtune.core.model.config import DualARConfig
@@ -28,8 +28,7 @@ from fishtune.core.training import keeper
 from fishtune.core.training.run import run
 
 from .conftest import GOLDEN
-
-E = TypeVar("E")
+from .recorder import Recorder
 
 
 def write_shards(
@@ -101,24 +100,6 @@ def write_plain_preset() -> str:
     content = {"description": "for tests", "rank": 4, "alpha": 8, "targets": targets}
     write_text(user_presets_folder() / "lora" / "plain.toml", tomli_w.dumps(content))
     return "plain"
-
-
-class Recorder(Reporter):
-    """Keeps every event; may be told to ask for a stop, or do anything else, at an event."""
-
-    def __init__(self, at: Callable[[Event], None] | None = None) -> None:
-        super().__init__()
-        self.events: list[Event] = []
-        self._at = at
-
-    def emit(self, event: Event) -> None:
-        self.events.append(event)
-        if self._at is not None:
-            self._at(event)
-
-    def of(self, kind: type[E]) -> list[E]:
-        """Return the events of one type."""
-        return [event for event in self.events if isinstance(event, kind)]
 
 
 @dataclass(frozen=True)
