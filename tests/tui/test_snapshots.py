@@ -1,36 +1,70 @@
-"""Pictures of a few screens.
+"""Pictures of the start page and of all six steps.
 
 After a wanted change: FISHTUNE_UPDATE_SNAPSHOTS=1 pytest tests/tui/test_snapshots.py
 """
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
+import shutil
 from collections.abc import Callable
-from datetime import datetime, tzinfo
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
-from fishtune.core.events import CheckpointSaved, Started, Step, Validation
+from fishtune.core import recent
+from fishtune.core.events import Started
 from fishtune.core.jobs import record
-from fishtune.core.project import Project
+from fishtune.core.project import PROJECT_FILE, Project
 from fishtune.core.stages import StageName
 from fishtune.tui.app import Wizard
+from fishtune.tui.catalogue import use_language
 from fishtune.tui.screens.project import ProjectScreen
-from wizard_helpers import FakeEngine, shown, until
+from fishtune.tui.settings import WizardSettings
+from staged_project import (
+    HOME,
+    NOON,
+    FrozenClock,
+    StagedEngine,
+    held_out,
+    saved,
+    staged_project,
+    training_step,
+)
+from wizard_helpers import GIB, FakeEngine, shown, until
 
 SNAPSHOTS = Path(__file__).parent / "snapshots"
 SIZES = [(80, 24), (120, 40)]
-NOON = 1_795_435_200.0  # 2026-11-23 12:00 UTC
+SIZE_NAMES = [f"{width}x{height}" for width, height in SIZES]
+STEPS = {
+    "1-dataset": "has no words.",
+    "2-model": "2.9 MiB",
+    "3-extract": "needed in all",
+    "4-pack": "240–280",
+    "5-train": "r_8_alpha_16",
+    "6-merge": "Recommended: step 80",
+}
+"""What is on the screen once a step has read all it shows."""
 
 
-class FrozenClock:
-    """It is always noon."""
+@pytest.fixture(autouse=True)
+def _frozen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(record, "datetime", FrozenClock)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
 
-    @staticmethod
-    def now(zone: tzinfo) -> datetime:
-        return datetime.fromtimestamp(NOON, zone)
+
+@pytest.fixture
+def staged(tmp_path: Path, golden: Path) -> Callable[..., Wizard]:
+    """Make the application on the staged project."""
+
+    def make(**settings: object) -> Wizard:
+        engine = StagedEngine()
+        project = staged_project(tmp_path / "yoona", golden, engine)
+        return Wizard(WizardSettings(**settings), project=project.folder, engine=engine)
+
+    return make
 
 
 def compare(app: Wizard, name: str) -> None:
@@ -44,70 +78,104 @@ def compare(app: Wizard, name: str) -> None:
     assert picture == file.read_text(encoding="utf-8"), f"{file.name} differs from:\n{shown(app)}"
 
 
-@pytest.mark.parametrize("size", SIZES, ids=lambda size: f"{size[0]}x{size[1]}")
+async def settled(app: Wizard) -> None:
+    """Wait until no worker is at work and the picture has been the same for a quarter of a second."""
+    same, before = 0, ""
+    while same < 5:
+        await asyncio.sleep(0.05)
+        now = app.export_screenshot()
+        idle = all(worker.is_finished for worker in app.workers)
+        same, before = (same + 1 if idle and now == before else 0), now
+
+
+async def opened(app: Wizard) -> ProjectScreen:
+    """Wait for the project and for a reading of the GPUs."""
+    await until(lambda: isinstance(app.screen, ProjectScreen) and app.screen.pane is not None, app)
+    await until(lambda: app.gpus is not None, app)
+    screen = app.screen
+    assert isinstance(screen, ProjectScreen)
+    return screen
+
+
+@pytest.mark.parametrize("size", SIZES, ids=SIZE_NAMES)
+async def test_the_six_steps_look_as_they_did(staged: Callable[..., Wizard], size: tuple[int, int]) -> None:
+    app = staged()
+    async with app.run_test(size=size) as pilot:
+        screen = await opened(app)
+        for name, words in STEPS.items():
+            await pilot.press(name[0])
+            await until(lambda: screen.pane is not None and screen.pane.step.value in name, app)  # noqa: B023
+            assert screen.pane is not None
+            await until(lambda: screen.pane is not None and screen.pane.status is not None, app)
+            screen.pane.show_monitor(False)
+            await until(lambda: re.search(words, shown(app)), app)  # noqa: B023
+            await settled(app)
+            compare(app, f"{name}-{size[0]}x{size[1]}")
+
+
+async def test_korean_looks_as_it_did(staged: Callable[..., Wizard]) -> None:
+    use_language("ko")
+    app = staged()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await opened(app)
+        await pilot.press("1")
+        await until(lambda: "윤아" in shown(app), app)
+        await settled(app)
+        compare(app, "1-dataset-korean-80x24")
+
+
+async def test_ascii_looks_as_it_did(staged: Callable[..., Wizard]) -> None:
+    app = staged(ascii=True)
+    async with app.run_test(size=(80, 24)) as pilot:
+        screen = await opened(app)
+        await pilot.press("5")
+        await until(lambda: "120 / 120" in shown(app), app)
+        assert screen.pane is not None
+        await settled(app)
+        compare(app, "5-train-ascii-80x24")
+
+
+@pytest.mark.parametrize("size", SIZES, ids=SIZE_NAMES)
+async def test_the_start_page_looks_as_it_did(size: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    project = recent.RecentProject(results=Path(HOME) / "results", project="yoona", used=NOON)
+    monkeypatch.setattr(
+        recent.RecentProject, "file", property(lambda entry: entry.results.parent / PROJECT_FILE)
+    )
+    monkeypatch.setattr(recent, "recent_projects", lambda: [project])
+    monkeypatch.setattr(Path, "cwd", classmethod(lambda cls: cls(HOME).parent))
+    disk = SimpleNamespace(total=1000 * GIB, used=600 * GIB, free=400 * GIB)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _path: disk)
+    app = Wizard(WizardSettings(), engine=FakeEngine())
+    async with app.run_test(size=size):
+        await until(lambda: app.gpus is not None and HOME in shown(app), app)
+        await settled(app)
+        compare(app, f"0-start-{size[0]}x{size[1]}")
+
+
+@pytest.mark.parametrize("size", SIZES, ids=SIZE_NAMES)
 async def test_a_running_training_looks_as_it_did(
-    wizard: Callable[..., Wizard],
-    engine: FakeEngine,
-    project: Project,
-    size: tuple[int, int],
-    monkeypatch: pytest.MonkeyPatch,
+    wizard: Callable[..., Wizard], engine: FakeEngine, project: Project, size: tuple[int, int]
 ) -> None:
-    monkeypatch.setattr(record, "datetime", FrozenClock)
     job = engine.new_job(project, StageName.TRAIN)
     job.log_path.write_text("12:00:01 step 1/200, loss 8.000\n12:03:20 step 120/200, loss 5.600\n")
-    steps = [
-        Step(
-            time=NOON + number,
-            step=number,
-            total_steps=200,
-            epoch=number / 20,
-            clip_passes=number / 20,
-            loss=8 - number / 50,
-            base_loss=3 - number / 100,
-            semantic_loss=5 - number / 100,
-            learning_rate=1e-4,
-            tokens_per_second=21_500,
-            eta=(200 - number) * 2.0,
-        )
-        for number in range(1, 121)
-    ]
-    held = [
-        Validation(
-            time=NOON + number,
-            step=number,
-            clip_passes=number / 20,
-            loss=8.1 - number / 60,
-            base_loss=3,
-            semantic_loss=5,
-            top_5_accuracy=0.3,
-        )
-        for number in (40, 80, 120)
-    ]
-    saved = [
-        CheckpointSaved(time=NOON + n, step=n, path=f"{n}", bytes=19_000_000, validation_loss=7.0)
-        for n in (40, 80)
-    ]
-    engine.say(
-        job, [Started(stage="train"), *steps[:40], held[0], saved[0], *steps[40:80], held[1], saved[1]]
-    )
-    engine.say(job, [*steps[80:], held[2]])
+    engine.say(job, [Started(stage="train")])
+    for number in range(1, 121):
+        engine.say(job, [training_step(number, 200)])
+        if number % 40 == 0:
+            engine.say(job, [held_out(number, 8.1 - number / 60), saved(number, 7.0, f"{number}")])
     app = wizard()
-    async with app.run_test(size=size) as pilot:
-        await until(lambda: isinstance(app.screen, ProjectScreen) and app.screen.pane is not None, app)
+    async with app.run_test(size=size):
+        await opened(app)
         await until(lambda: "120 / 200" in shown(app) and "running 60 %" in shown(app), app)
         await until(lambda: "step 120/200" in shown(app), app)
-        await pilot.pause(0.3)
+        await settled(app)
         compare(app, f"training-{size[0]}x{size[1]}")
 
 
-@pytest.mark.parametrize("size", SIZES, ids=lambda size: f"{size[0]}x{size[1]}")
-async def test_the_gpus_look_as_they_did(wizard: Callable[..., Wizard], size: tuple[int, int]) -> None:
+async def test_the_gpus_look_as_they_did(wizard: Callable[..., Wizard]) -> None:
     app = wizard()
-    async with app.run_test(size=size) as pilot:
-        await until(lambda: isinstance(app.screen, ProjectScreen) and app.gpus is not None, app)
-        await until(lambda: "4 Pack" in shown(app) and "Check" in shown(app), app)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await opened(app)
         await pilot.press("g")
         await until(lambda: "python train.py" in shown(app), app)
-        card = app.screen.query_one("#cards")
-        await pilot.pause(0.2)
-        assert "67.6 GiB" in shown(app) and card.display
+        assert "67.6 GiB" in shown(app)

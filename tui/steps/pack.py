@@ -17,7 +17,7 @@ from ...core.settings import PackSettings
 from ...core.stages import StageName
 from ..access import wizard
 from ..catalogue import _, mark, ngettext, sentence
-from ..glyphs import Glyphs, bar
+from ..glyphs import Glyphs
 from ..look import StepStatus
 from ..widgets.detailed_table import DetailedTable
 from ..widgets.form import Field
@@ -60,6 +60,7 @@ class PackPane(StagePane):
     def __init__(self) -> None:
         super().__init__()
         self._shown_at: float | None = None
+        self._result: dict[str, Any] | None = None
 
     def compose_below_form(self) -> Iterable[Widget]:
         yield Static("", id="packed-totals", classes="heading", markup=False)
@@ -86,6 +87,10 @@ class PackPane(StagePane):
             self._shown_at = modified
             self.run_worker(self._read, thread=True, exclusive=True, group="manifest", exit_on_error=False)
 
+    def on_resize(self) -> None:
+        """Draw the bars as long as there is room."""
+        self._show_result(self._result)
+
     def _read(self) -> None:
         # A manifest names every clip: megabytes for a large set, so not in the screen's own thread.
         try:
@@ -95,6 +100,7 @@ class PackPane(StagePane):
         self.app.call_from_thread(self._show_result, result)
 
     def _show_result(self, result: dict[str, Any] | None) -> None:
+        self._result = result
         speakers = self.query_one("#packed-speakers", Table)
         dropped = self.query_one(DetailedTable)
         speakers.display = dropped.display = result is not None
@@ -133,7 +139,7 @@ class PackPane(StagePane):
             result["columns"]["edges"],
             result["columns"]["counts"],
             limit,
-            max(self.size.width - 24, 16),
+            max(self.size.width - 36, 16),
         )
 
     def job_ended(self) -> None:
@@ -187,9 +193,7 @@ def histogram(glyphs: Glyphs, edges: list[int], counts: list[int], limit: int, w
     text = Text(no_wrap=True, overflow="crop")
     text.append(_("tokens a clip, against max_length {limit}").format(limit=limit), style="bold")
     for low, high, number in joined:
-        drawn = bar(glyphs, number / largest if largest else 0, width)[
-            : round(number / max(largest, 1) * width)
-        ]
+        drawn = glyphs.bar * round(number / max(largest, 1) * width)
         over = " " + _("too long") if low >= limit else ""
-        text.append(f"\n{low:>6}–{high:<6} {drawn} {number}{over}")
+        text.append(f"\n{low:>6}–{high:<6} {count(number):>7}  {drawn}{over}")
     return text
