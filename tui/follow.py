@@ -20,7 +20,8 @@ from .run_view import RunView
 
 _LOOK_SECONDS = 0.5
 _STATE_EVERY = 2  # looks between two looks at the process itself
-_READ_AT_ONCE = 1 << 18
+_READ_AT_ONCE = 1 << 14  # as typed events this is ten times as much memory
+_READS_A_LOOK = 16
 _BACKLOG = 300  # more events than this in one look: there are older ones still to be read
 _LOG_AT_ONCE = 1 << 16
 _GPU_SECONDS = 1.0
@@ -79,13 +80,11 @@ class JobWatch(Watch):
         state, looks = self._state(), 0
         self._tell(state)
         while True:
-            events = follower.poll(_READ_AT_ONCE)
-            if events:
-                self.view.apply(events)
+            events = self._read(follower)
             lines = self._log.poll()
             if lines:
                 self.post(LogGrown(self.job.id, lines))
-            behind = len(events) > _BACKLOG
+            behind = events > _BACKLOG
             looks += 1
             new_state = self._state() if looks % _STATE_EVERY == 0 and not behind else state
             if events or new_state is not state:
@@ -95,6 +94,17 @@ class JobWatch(Watch):
                 return
             if not self.wait(0.01 if behind else _LOOK_SECONDS):
                 return
+
+    def _read(self, follower: EventFollower) -> int:
+        """Take what was added, at most a part of a long backlog; return how many events that were."""
+        taken = 0
+        for _number in range(_READS_A_LOOK):
+            events = follower.poll(_READ_AT_ONCE)
+            if not events:
+                break
+            self.view.apply(events)
+            taken += len(events)
+        return taken
 
     def _state(self) -> JobState:
         try:

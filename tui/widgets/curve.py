@@ -1,4 +1,4 @@
-"""The loss curve. plotext is imported when the first curve is drawn, not with the wizard."""
+"""The loss curve: lines over a common axis, told apart by their signs and colours."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from rich.text import Text
 from textual.widget import Widget
 
 from ..catalogue import _
+from ..chart import Axis, Canvas, chart, label_room
 from ..wording import decimal, harmless
 
 Drawn = Literal["line", "points", "faint points"]
@@ -25,8 +26,8 @@ class Line:
     name: str
     xs: list[float] = field(default_factory=list)
     values: list[float] = field(default_factory=list)
-    color: str | None = None
-    """A colour name of plotext; None = the terminal's foreground."""
+    color: str = ""
+    """A style of rich; empty = the terminal's foreground."""
     drawn: Drawn = "line"
 
 
@@ -68,27 +69,26 @@ def draw(lines: list[Line], x_label: str, width: int, height: int, *, ascii_only
     lines = [line for line in lines if line.xs]
     if not lines or width < 20 or height < 4:
         return Text(_("The curve begins with the first steps.") if not lines else "", style="dim")
-    import plotext
-
-    plotext.clear_figure()
-    plotext.plotsize(width, height - 1)
-    plotext.theme("clear")
     # In a low pane the frame would take half of the room; its signs are line drawing besides.
-    plotext.frame(height >= _FRAMED and not ascii_only)
+    framed = height >= _FRAMED and not ascii_only
+    rows = height - (4 if framed else 2)
+    x_axis = Axis((x for line in lines for x in line.xs), width // 18)
+    y_axis = Axis((value for line in lines for value in line.values), rows // 2)
+    columns = width - label_room(y_axis) - (2 if framed else 1)
+    canvas = Canvas(columns, rows)
     for line in lines:
         sign = _SIGNS[line.drawn][ascii_only]
-        if line.drawn == "line" and len(line.xs) > 1:
-            plotext.plot(line.xs, line.values, marker=sign if ascii_only else "braille", color=line.color)
+        points = [
+            (x_axis.share(x), 1 - y_axis.share(value)) for x, value in zip(line.xs, line.values, strict=True)
+        ]
+        if line.drawn == "line" and len(points) > 1:
+            canvas.line(points, line.color, sign if ascii_only else "")
         else:
-            plotext.scatter(line.xs, line.values, marker=sign, color=line.color)
-    plotext.xfrequency(max(width // 18, 2))
-    plotext.yfrequency(max((height - 3) // 3, 2))
-    picture = Text.from_ansi(plotext.build(), no_wrap=True, overflow="crop")
+            canvas.points(points, line.color, sign)
+    picture = chart(canvas, columns, rows, x_axis, y_axis, framed=framed)
     legend = "   ".join(
         f"{_SIGNS[line.drawn][ascii_only]} {harmless(line.name, 30)} {decimal(line.values[-1])}"
         for line in lines
     )
-    picture.rstrip()
     picture.append(f"\n{harmless(x_label, 30)}   {legend}", style="dim")
-    picture.no_wrap = True
     return picture

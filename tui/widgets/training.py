@@ -186,14 +186,14 @@ def chart_lines(view: RunView, which: LossName, smoothing: str, by_passes: bool,
     if smoothing == "both":
         xs, values = view.train[which].decimated(columns)
         lines.append(
-            Line(_("train, raw"), _axis(view, xs, by_passes, columns), values, "gray", "faint points")
+            Line(_("train, raw"), _axis(view, xs, by_passes, columns), values, "bright_black", "faint points")
         )
     xs, values = view.train[which].decimated(columns, smooth)
     lines.append(Line(_("train"), _axis(view, xs, by_passes, columns), values, "cyan"))
     xs, values = view.held_out[which].decimated(columns)
     if xs:
         positions = view.held_out_passes.decimated(columns)[1] if by_passes else xs
-        lines.append(Line(_("held-out"), positions, values, "orange", "points"))
+        lines.append(Line(_("held-out"), positions, values, "yellow", "points"))
     return lines
 
 
