@@ -18,7 +18,6 @@ HEAVY = (
     "lightning",
     "peft",
     "soundfile",
-    "plotext",
     "scipy",
     "tiktoken",
 )
