@@ -21,6 +21,7 @@ from .dataset.codes import Codes, write_codes
 from .dataset.layout import Utterance
 from .errors import DataError
 from .events import Reporter
+from .hardware.encoding import EncodingPlan
 
 # On a CPU a batch is no faster than its clips one by one (published size, batches of 1, 4 and 8: all 0.9 ×
 # real time a core), but progress and a request to stop wait for its end.
@@ -72,6 +73,10 @@ class ClipEncoder:
         self._num_workers, self._on_written, self._on_failed = num_workers, on_written, on_failed
         seconds = batch_seconds or (_CPU_BATCH_SECONDS if self._device.type == "cpu" else float("inf"))
         self._batch_samples = seconds * codec.config.sample_rate
+        self.largest = EncodingPlan(0, 0)
+        """The batch that needed most memory, padded to whole frames; of none until one was encoded."""
+        self.ran_short = False
+        """Whether a batch did not fit the device's memory."""
         self._waiting: deque[Clip] = deque()
         self._ahead: deque[tuple[Clip, Future[_Decoded]]] = deque()
         self._writing: deque[tuple[Clip, Future[None]]] = deque()
@@ -154,13 +159,20 @@ class ClipEncoder:
             row[0, : len(decoded.waveform)] = torch.from_numpy(decoded.waveform)
         try:
             codes = self._codec.encode(audio.to(self._device), lengths).cpu().numpy()
+            self._note(len(batch), max(lengths))
             return [own[:, : self._codec.frames(length)] for own, length in zip(codes, lengths, strict=True)]
         except torch.OutOfMemoryError:
             pass
+        self.ran_short = True
         # Only here is the exception gone, and with it the tensors that its traceback held.
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
         return None
+
+    def _note(self, clips: int, samples: int) -> None:
+        config = self._codec.config
+        plan = EncodingPlan(clips, config.frames(samples) * config.frame_length)
+        self.largest = max(self.largest, plan, key=lambda plan: plan.clips * plan.samples)
 
     def _finish_writing(self, *, wait: bool) -> None:
         """Report what has been written; with `wait`, everything that is to be."""

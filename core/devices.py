@@ -1,9 +1,9 @@
-"""Which device a stage computes on."""
+"""Which device a stage computes on, and how much of its memory was used."""
 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from .errors import DeviceError, UsageError
 
@@ -52,3 +52,43 @@ def resolve_device(name: str, local_rank: int = 0) -> torch.device:
             f"The last one is cuda:{count - 1}; CUDA_VISIBLE_DEVICES may hide others.",
         )
     return torch.device("cuda", number)
+
+
+class PeakMeter(Protocol):
+    """Measures a device's memory."""
+
+    @property
+    def device_name(self) -> str:
+        """Name of the device; devices of one name are alike."""
+
+    def reset(self) -> None:
+        """Forget the peak so far."""
+
+    def peak(self) -> int:
+        """Return the most bytes that were in use since `reset`."""
+
+
+class _CudaPeakMeter:
+    """Torch's own account of what it holds on a GPU, unused parts of its pool included."""
+
+    def __init__(self, device: torch.device) -> None:
+        import torch
+
+        self._cuda = torch.cuda
+        self._device = device
+        self.device_name = self._cuda.get_device_name(device)
+
+    def reset(self) -> None:
+        """Give unused memory back and forget the peak so far."""
+        self._cuda.empty_cache()
+        self._cuda.reset_peak_memory_stats(self._device)
+
+    def peak(self) -> int:
+        """Return the peak of what torch reserved, bytes."""
+        self._cuda.synchronize(self._device)
+        return self._cuda.max_memory_reserved(self._device)
+
+
+def peak_meter(device: torch.device) -> PeakMeter | None:
+    """Return a meter of a device's memory; None for the CPU, whose memory is no tight limit."""
+    return _CudaPeakMeter(device) if device.type == "cuda" else None

@@ -24,10 +24,13 @@ from .codec.config import CodecConfig, codec_config
 from .dataset.codes import CodesState, codes_state
 from .dataset.findings import Code, Finding
 from .dataset.layout import Utterance, scan
-from .devices import resolve_device
+from .devices import peak_meter, resolve_device
 from .errors import DataError, StorageError
 from .events import ItemFailed, Progress, ProgressMeter, Reporter
 from .files import sweep_temporary
+from .hardware.cache import MeasurementCache
+from .hardware.memory import extraction_memory
+from .hardware.suggest import extraction_setting
 from .ranks import Ranks
 from .settings import ExtractSettings
 from .units import format_duration
@@ -204,9 +207,17 @@ class _Share:
             on_written=self._on_written,
             on_failed=self._on_failed,
         )
+        meter = peak_meter(self._device)
+        if meter is not None:
+            meter.reset()
         self._begun_at = time.monotonic()
         encoder.run(clips)
         self._batch_size = encoder.batch_size
+        if meter is not None and encoder.largest.clips and not encoder.ran_short:
+            predicted = extraction_memory(self._config, encoder.largest)
+            MeasurementCache().record(
+                extraction_setting(self._config, meter.device_name), predicted, meter.peak()
+            )
         if self._settled < self._clips:
             self._reporter.check_stop(
                 f"The codes of {self._already_done + self._encoded} of {self._clips} clips are there; "

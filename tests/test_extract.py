@@ -15,12 +15,17 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from fishtune.core import clip_encoder
+from fishtune.core import clip_encoder, extract
 from fishtune.core.codec.codec import CodecEncoder
+from fishtune.core.codec.config import codec_config
 from fishtune.core.dataset.codes import read_codes
 from fishtune.core.errors import CheckpointError, DataError, DeviceError, StopRequested, StorageError
 from fishtune.core.events import Event, ItemFailed, Progress, Reporter, Warned
 from fishtune.core.extract import ExtractResult, run
+from fishtune.core.hardware.cache import MeasurementCache
+from fishtune.core.hardware.encoding import EncodingPlan
+from fishtune.core.hardware.memory import extraction_memory
+from fishtune.core.hardware.suggest import extraction_setting
 from fishtune.core.settings import ExtractSettings
 
 from .recorder import Recorder
@@ -367,6 +372,47 @@ def test_out_of_memory_halves_the_batch_and_loses_nothing(
     warnings = [event.message for event in reporter.events if isinstance(event, Warned)]
     assert warnings[0].startswith("cpu has too little free memory for 6 clips of up to 0.9 s at once")
     assert warnings[0].endswith("going on with 3.") and len(warnings) == 3
+
+
+class FixedMeter:
+    """Stands in for a GPU's meter."""
+
+    device_name = "Test GPU"
+
+    def __init__(self, peak: int) -> None:
+        self._peak, self.resets = peak, 0
+
+    def reset(self) -> None:
+        self.resets += 1
+
+    def peak(self) -> int:
+        assert self.resets == 1, "what was there before counts too"
+        return self._peak
+
+
+def test_the_measured_peak_of_the_largest_batch_corrects_later_estimates(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shapes = limited(monkeypatch, lambda audio: True)
+    config = codec_config(settings(data).checkpoint_path, "modded_dac_vq")
+    run(settings(data, batch_size=4), Reporter())
+    setting = extraction_setting(config, FixedMeter.device_name)
+    assert MeasurementCache().factor(setting) == 1, "without a GPU nothing is measured"
+    clips, _, samples = max(shapes, key=lambda shape: shape[0] * shape[2])
+    predicted = extraction_memory(config, EncodingPlan.of(config, clips, samples / config.sample_rate))
+    peak = predicted.reserved + predicted.varying // 4
+    monkeypatch.setattr(extract, "peak_meter", lambda device: FixedMeter(peak))
+    run(settings(data, batch_size=4, overwrite=True), Reporter())
+    assert MeasurementCache().factor(setting) == pytest.approx(1.25, abs=0.01)
+
+
+def test_the_peak_of_batches_that_did_not_fit_is_not_kept(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limited(monkeypatch, lambda audio: len(audio) <= 2)
+    monkeypatch.setattr(extract, "peak_meter", lambda device: FixedMeter(1 << 30))
+    run(settings(data, batch_size=16), Reporter())
+    assert MeasurementCache().read() == []
 
 
 def test_a_clip_that_does_not_fit_alone_is_named(

@@ -12,13 +12,16 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fishtune.core.cli import app, display
+from fishtune.core.errors import StorageError
 from fishtune.core.events import CheckpointSaved, Event, Finished, ItemFailed, Progress, Started, Step, Warned
 from fishtune.core.jobs import start
 from fishtune.core.jobs.chain import RunSettings
-from fishtune.core.jobs.record import JobState, Place, list_jobs
+from fishtune.core.jobs.execute import run_job
+from fishtune.core.jobs.record import Job, JobState, Place, list_jobs
 from fishtune.core.jobs.start import start_job, stop_job
 from fishtune.core.jobs.writer import EventWriter
 from fishtune.core.stages import STAGES, StageName
@@ -140,6 +143,19 @@ def test_a_lost_job_is_explained_until_its_stage_went_on(
     app.run(["jobs"])
     shown = capsys.readouterr().out
     assert "lost" in shown and "resume" not in shown
+
+
+def test_a_job_whose_disk_is_full_before_it_begins_has_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        raise StorageError("The disk is full: job.json could not be written.")
+
+    with start.new_job(STAGE, CountSettings(folder=tmp_path / "out"), _place(tmp_path)) as (job, locks):
+        monkeypatch.setattr(Job, "write", full)
+        with pytest.raises(StorageError):
+            run_job(job, locks, redirect=False)
+    assert job.state() is JobState.FAILED
 
 
 def test_the_progress_of_one_step_is_not_the_chains(

@@ -257,6 +257,14 @@ def test_an_output_is_only_replaced_when_asked_and_written_by_a_merge(golden: Pa
         merge(base, checkpoint, out, lora_alpha=8, overwrite=True)
 
 
+def test_a_checkpoint_that_is_not_there_is_named_with_where_checkpoints_are(
+    golden: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(CheckpointError, match="The checkpoint .*nope.ckpt does not exist") as caught:
+        merge(golden / "base", tmp_path / "nope.ckpt", tmp_path / "out")
+    assert "results/NAME/checkpoints" in caught.value.hint and "download" not in caught.value.hint
+
+
 @pytest.mark.parametrize("output", ["base", "base/merged", "."])
 def test_an_output_that_overlaps_the_base_is_refused(golden: Path, tmp_path: Path, output: str) -> None:
     shutil.copytree(golden / "base", tmp_path / "base")

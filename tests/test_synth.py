@@ -12,7 +12,14 @@ import numpy as np
 import pytest
 import soundfile
 from fishtune.core.cli.app import run as run_command
-from fishtune.core.errors import CheckpointError, DataError, FishtuneError, StopRequested, UsageError
+from fishtune.core.errors import (
+    CheckpointError,
+    DataError,
+    FishtuneError,
+    StopRequested,
+    StorageError,
+    UsageError,
+)
 from fishtune.core.events import Progress, Reporter, Warned
 from fishtune.core.settings import SynthSettings
 from fishtune.core.synth import SynthResult, run
@@ -124,6 +131,9 @@ def test_a_stopped_synthesis_writes_nothing(golden: Path, tmp_path: Path) -> Non
         ({"ref_codes": "ref.npy", "ref_audio": "a.wav"}, UsageError, "were both given"),
         ({"ref_codes": "ref.npy", "codes_out": "ref.npy"}, UsageError, "is the reference and cannot be"),
         ({"codes_out": "x.wav"}, UsageError, "cannot hold both"),
+        ({"out": "ref.npy/x.wav"}, StorageError, "a file is in the place of its folder"),
+        ({"codes_out": "ref.npy/x.npy"}, StorageError, "a file is in the place of its folder"),
+        ({"codes_out": "no-codec"}, UsageError, "no-codec is a folder"),
         ({"out": "x.abc"}, UsageError, "has no ending that names an audio format"),
         ({"ref_audio": "gone.wav", "ref_text": "a"}, DataError, "gone.wav does not exist"),
         ({"ref_codes": "big.npy", "ref_text": "a"}, DataError, "big.npy: codebook 0 holds codes"),

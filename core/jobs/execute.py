@@ -93,7 +93,12 @@ def run_job(
         output = _output_to(job.log_path) if redirect else contextlib.nullcontext()
         with output, watch_signals(stop, end):
             # Told only now: from here on, whoever asks this process to stop is heard.
-            job.write(process=ProcessIdentity.of(os.getpid()))
+            try:
+                job.write(process=ProcessIdentity.of(os.getpid()))
+            except FishtuneError as error:
+                release()
+                reporter.emit(Failed(error=type(error).__name__, message=error.message, hint=error.hint))
+                raise
             return _run(job, reporter, release)
     finally:
         writer.close()

@@ -7,10 +7,10 @@ optimizer are as before afterwards.
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
-from typing import Protocol
 
 import torch
 
+from ..devices import PeakMeter
 from ..model.dual_ar import DualAR
 from .adapters import trainable_parameters
 from .batches import Batch
@@ -19,43 +19,6 @@ from .recover import Pieces
 
 STEPS = 2
 """In the first the optimizer's state comes into being; the second runs beside it."""
-
-
-class PeakMeter(Protocol):
-    """Measures a device's memory."""
-
-    @property
-    def device_name(self) -> str:
-        """Name of the device; devices of one name are alike."""
-
-    def reset(self) -> None:
-        """Forget the peak so far."""
-
-    def peak(self) -> int:
-        """Return the most bytes that were in use since `reset`."""
-
-
-class _CudaPeakMeter:
-    """Torch's own account of what it holds on a GPU, unused parts of its pool included."""
-
-    def __init__(self, device: torch.device) -> None:
-        self._device = device
-        self.device_name = torch.cuda.get_device_name(device)
-
-    def reset(self) -> None:
-        """Give unused memory back and forget the peak so far."""
-        torch.cuda.empty_cache()
-        torch.cuda.reset_peak_memory_stats(self._device)
-
-    def peak(self) -> int:
-        """Return the peak of what torch reserved, bytes."""
-        torch.cuda.synchronize(self._device)
-        return torch.cuda.max_memory_reserved(self._device)
-
-
-def peak_meter(device: torch.device) -> PeakMeter | None:
-    """Return a meter of a device's memory; None for the CPU, whose memory is no tight limit."""
-    return _CudaPeakMeter(device) if device.type == "cuda" else None
 
 
 def measure_peak(

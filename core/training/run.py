@@ -14,7 +14,7 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.strategies import DDPStrategy
 from pydantic import BaseModel
 
-from ..devices import resolve_device
+from ..devices import PeakMeter, peak_meter, resolve_device
 from ..errors import StopRequested, UsageError
 from ..events import MemoryMeasured, Reporter
 from ..files import sweep_temporary
@@ -37,7 +37,7 @@ from .checkpoints import (
     choose_checkpoint,
     read_run_state,
 )
-from .confirm import PeakMeter, measure_peak, peak_meter
+from .confirm import measure_peak
 from .data import PlannedSteps, load_data, step_loader
 from .gate import check_gate
 from .keeper import Ending, Keeper
