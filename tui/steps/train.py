@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 from textual import events
@@ -19,7 +19,6 @@ from ...core.settings import TrainSettings
 from ...core.stages import StageName
 from ..access import project_screen, wizard
 from ..catalogue import _, mark
-from ..estimates import Estimate, preset_needs
 from ..run_view import RunView
 from ..widgets.form import Field, Form
 from ..widgets.suggestion import Suggestion
@@ -28,6 +27,9 @@ from ..widgets.training import TrainingMonitor
 from ..wording import harmless, parameters, plain, right, size
 from .extract import device_options
 from .stage import StagePane
+
+if TYPE_CHECKING:
+    from ..estimates import Estimate
 
 WIDE = 96
 
@@ -137,7 +139,6 @@ class TrainPane(StagePane):
     TrainPane #presets { height: auto; max-height: 11; }
     TrainPane #preset-help { height: 2; color: $text-muted; }
     TrainPane #settings { height: auto; }
-    TrainPane Suggestion { margin: 1 0 0 0; }
     TrainPane.-wide #settings { layout: horizontal; }
     TrainPane.-wide Form { width: 1fr; }
     TrainPane.-wide Suggestion { width: 1fr; max-width: 60; margin: 0 0 0 2; }
@@ -147,6 +148,7 @@ class TrainPane(StagePane):
         super().__init__()
         self._presets: dict[str, LoraPreset] = {}
         self._needs: dict[str, Estimate] = {}
+        self._form_made = False
         self._trouble: FishtuneError | None = None
         for name in preset_names("lora"):
             try:
@@ -163,8 +165,33 @@ class TrainPane(StagePane):
             for field in self.fields
         )
 
+    def compose_below_form(self) -> Iterable[Widget]:
+        yield Suggestion("train", id="suggestion")
+
+    def compose_during(self) -> Iterable[Widget]:
+        yield TrainingMonitor(wizard(self).glyphs, ascii_only=wizard(self).settings.ascii, id="monitor")
+
     def compose_before(self) -> Iterable[Widget]:
-        yield Table(
+        return ()  # see _make_form
+
+    async def on_mount(self) -> None:
+        # Textual calls the base class's own handler besides.
+        if self._trouble is not None:
+            self.notice.show_error(self._trouble)
+        if self.step not in self.state.jobs:
+            await self._make_form()
+
+    def show_monitor(self, shown: bool) -> None:
+        super().show_monitor(shown)
+        if not shown:
+            self.call_later(self._make_form)
+
+    async def _make_form(self) -> None:
+        """Make the form; a run that is only watched needs none, nor the memory and the modules behind it."""
+        if self._form_made:
+            return
+        self._form_made = True
+        presets = Table(
             [
                 ("", 1, "left"),
                 (_("LoRA preset"), None, "left"),
@@ -175,22 +202,13 @@ class TrainPane(StagePane):
             ],
             id="presets",
         )
-        yield Static("", id="preset-help", markup=False)
-        with Container(id="settings"):
-            yield from super().compose_before()
-
-    def compose_below_form(self) -> Iterable[Widget]:
-        yield Suggestion("train", id="suggestion")
-
-    def compose_during(self) -> Iterable[Widget]:
-        yield TrainingMonitor(wizard(self).glyphs, ascii_only=wizard(self).settings.ascii, id="monitor")
-
-    def on_mount(self) -> None:
-        # Textual calls the base class's own handler besides.
-        if self._trouble is not None:
-            self.notice.show_error(self._trouble)
+        await self.query_one("#before").mount(
+            presets,
+            Static("", id="preset-help", markup=False),
+            Container(*super().compose_before(), id="settings"),
+        )
         self._show_presets()
-        self.query_one("#presets", Table).select_key(self.project.train.lora_config)
+        presets.select_key(self.project.train.lora_config)
         self._estimate()
 
     def on_resize(self, event: events.Resize) -> None:
@@ -225,6 +243,8 @@ class TrainPane(StagePane):
         project = self.project
 
         def work() -> None:
+            from ..estimates import preset_needs
+
             needs = preset_needs(project, list(self._presets))
             self.app.call_from_thread(self._take_needs, needs)
 

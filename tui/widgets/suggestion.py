@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 from textual.app import ComposeResult
@@ -12,16 +12,18 @@ from textual.widgets import Button, Static
 
 from ..access import project_screen, wizard
 from ..catalogue import _, sentence
-from ..estimates import Estimate, StageWithMemory, estimate
-from ..wording import harmless, size
+from ..wording import harmless, plain, right, size
 from .table import Table
+
+if TYPE_CHECKING:
+    from ..estimates import Estimate, StageWithMemory
 
 
 class Suggestion(Vertical):
     """Computed in a thread whenever the settings change."""
 
     DEFAULT_CSS = """
-    Suggestion { height: auto; }
+    Suggestion { height: auto; margin: 1 0 0 0; }
     Suggestion #advice { height: auto; }
     Suggestion #take { height: 1; display: none; }
     Suggestion #take.-shown { display: block; }
@@ -45,7 +47,7 @@ class Suggestion(Vertical):
         yield Static("", id="advice", markup=False)
         with Horizontal(id="take"):
             yield Button(Text(_("Take this")), compact=True, name="take")
-        yield Table([(_("part"), None, "left"), (_("needed"), 11, "right")], id="parts")
+        yield Table([(_("part"), None, "left"), (_("needed"), 11, "right")], id="parts", only_read=True)
 
     def on_mount(self) -> None:
         self.look()
@@ -56,6 +58,8 @@ class Suggestion(Vertical):
         stage = self._stage
 
         def work() -> None:
+            from ..estimates import estimate
+
             found = estimate(stage, project, reading)
             self.app.call_from_thread(self._show, found)
 
@@ -68,10 +72,12 @@ class Suggestion(Vertical):
         self._values = found.values
         self.query_one("#advice", Static).update(Text(harmless(found.sentence, 1000)))
         self.query_one("#take").set_class(bool(found.values), "-shown")
-        rows = [(name, (sentence(name), size(number))) for name, number in found.rows]
-        rows.append(("needed", (_("needed in all"), size(found.needed))))
+        rows: list[tuple[str, tuple[object, object]]] = [
+            (name, (sentence(name), size(number))) for name, number in found.rows
+        ]
+        rows.append(("needed", (plain(_("needed in all"), "bold"), right(size(found.needed), "bold"))))
         if found.free is not None:
-            rows.append(("free", (_("free now"), size(found.free))))
+            rows.append(("free", (plain(_("free now"), "bold"), right(size(found.free), "bold"))))
         self.query_one("#parts", Table).show_rows(rows)
 
     def on_button_pressed(self, event: Button.Pressed) -> None:

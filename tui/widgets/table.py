@@ -8,6 +8,7 @@ from typing import Literal
 from rich.text import Text
 from textual.coordinate import Coordinate
 from textual.widgets import DataTable
+from textual.widgets.data_table import CursorType
 
 from ..wording import harmless, plain, right
 
@@ -19,6 +20,7 @@ class Table(DataTable[Text]):
 
     Args:
         columns: (heading, width or None = as wide as its cells, alignment) each.
+        only_read: nothing can be done with a row, so there is no cursor.
     """
 
     DEFAULT_CSS = """
@@ -32,10 +34,14 @@ class Table(DataTable[Text]):
         *,
         id: str | None = None,
         classes: str | None = None,
+        only_read: bool = False,
     ) -> None:
-        super().__init__(cursor_type="row", id=id, classes=classes, cell_padding=1)
+        cursor: CursorType = "none" if only_read else "row"
+        super().__init__(cursor_type=cursor, id=id, classes=classes, cell_padding=1)
+        self.can_focus = not only_read
         self._headings = columns
         self._keys: list[str] = []
+        self._return_to = ""
         self._shown: dict[str, tuple[str, ...]] = {}
 
     def on_mount(self) -> None:
@@ -43,8 +49,8 @@ class Table(DataTable[Text]):
 
     def show_columns(self, columns: Sequence[tuple[str, int | None, Align]]) -> None:
         """Show other columns; the rows have to be shown anew."""
+        self._start_again()
         self.clear(columns=True)
-        self._keys, self._shown = [], {}
         self._headings = columns
         self._add_columns()
 
@@ -69,8 +75,12 @@ class Table(DataTable[Text]):
                     if old != signature[position]:
                         self.update_cell_at(Coordinate(number, position), text, update_width=True)
             self._shown[key] = signature
+        if self._return_to in self._shown:
+            self.select_key(self._return_to)
+            self._return_to = ""
 
     def _start_again(self) -> None:
+        self._return_to = self.chosen or self._return_to
         self.clear()
         self._keys = []
         self._shown = {}
