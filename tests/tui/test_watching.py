@@ -1,0 +1,63 @@
+"""A training that is only watched, which is what the wizard does for hours: it costs little memory."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+
+from fishtune.core.events import CheckpointSaved, Finished, Step
+from fishtune.core.jobs.steps import StepName
+from fishtune.core.project import Project
+from fishtune.core.stages import StageName
+from fishtune.tui.app import Wizard
+from fishtune.tui.follow import JobWatch
+from fishtune.tui.messages import JobChanged
+from fishtune.tui.widgets.form import Form
+from textual.message import Message
+from wizard_helpers import FakeEngine, shown, until
+
+
+def step(number: int) -> Step:
+    return Step(
+        step=number, total_steps=100, loss=8, base_loss=3, semantic_loss=5, learning_rate=1e-4, eta=60.0
+    )
+
+
+async def test_a_watched_run_has_no_form_until_its_settings_are_asked_for(
+    wizard: Callable[..., Wizard], engine: FakeEngine, project: Project
+) -> None:
+    job = engine.new_job(project, StageName.TRAIN)
+    engine.say(job, [step(40)])
+    app = wizard()
+    async with app.run_test(size=(120, 40)) as pilot:
+        await until(lambda: "40 / 100" in shown(app), app)
+        assert not app.screen.query(Form) and not app.screen.query("#presets")
+        engine.say(job, [CheckpointSaved(step=40, path="x"), Finished(summary={})])
+        await until(lambda: "Settings" in shown(app), app)
+        await pilot.click("#buttons Button")
+        await until(lambda: "gentle" in shown(app) and "Learning rate" in shown(app), app)
+
+
+def test_what_only_forms_need_is_not_loaded_with_the_screens() -> None:
+    program = (
+        "import sys, fishtune.tui.screens.project, fishtune.tui.steps.train\n"
+        "print([name for name in sys.modules if name.startswith('fishtune.core.') and name.rpartition('.')[2]"
+        " in ('suggest', 'step', 'ledger', 'replay', 'encoding')])"
+    )
+    done = subprocess.run([sys.executable, "-P", "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_a_long_history_arrives_whole_though_it_is_read_in_small_parts(
+    engine: FakeEngine, project: Project
+) -> None:
+    job = engine.new_job(project, StageName.TRAIN)
+    engine.say(job, [step(number) for number in range(1, 5001)] + [Finished(summary={})])
+    assert job.events_path.stat().st_size > 1 << 19
+    told: list[Message] = []
+    watch = JobWatch(StepName.TRAIN, job, told.append)
+    watch.run()
+    assert watch.view.train["loss"].points == 5000
+    assert watch.view.end is not None and watch.view.end.kind == "finished"
+    assert sum(isinstance(message, JobChanged) for message in told) < 20
