@@ -24,6 +24,18 @@ TEMPORARY_PREFIX = ".fishtune-tmp-"
 _FULL_DISK = {errno.ENOSPC, errno.EDQUOT}
 
 
+def absolute(path: Path) -> Path:
+    """Return `path` as an absolute path, without `..` where that names the same place.
+
+    Where links make `folder/..` another place than the folder's name says, the path stays as it is.
+    """
+    path = path.absolute()
+    if ".." not in path.parts:
+        return path
+    short = Path(os.path.normpath(path))
+    return short if short.resolve() == path.resolve() else path
+
+
 def temporary_path(target: Path) -> Path:
     """Return a fresh temporary name beside `target` (same folder, hence same file system)."""
     return target.with_name(f"{TEMPORARY_PREFIX}{uuid.uuid4().hex[:12]}-{target.name[-80:]}")

@@ -13,7 +13,7 @@ import tomli_w
 from pydantic import Field, PrivateAttr
 
 from .errors import SettingsError
-from .files import write_text
+from .files import absolute, write_text
 from .presets import lora_preset
 from .settings import (
     DownloadSettings,
@@ -78,7 +78,7 @@ class Project(Table):
     def create(cls, folder: Path, name: str, **tables: Any) -> Project:
         """Return a new project in `folder`; nothing is written until `save`."""
         project = parse(cls, {"name": name, **tables}, PROJECT_FILE)
-        project._folder = folder.absolute()
+        project._folder = absolute(folder)
         return project
 
     @classmethod
@@ -103,7 +103,7 @@ class Project(Table):
                 f"{file} cannot be read: {error.strerror}.", "Check its permissions."
             ) from error
         project = parse(cls, content, str(file))
-        project._folder = file.parent.absolute()
+        project._folder = absolute(file.parent)
         return project
 
     def save(self) -> None:
@@ -120,7 +120,7 @@ class Project(Table):
 
     def resolve(self, path: Path) -> Path:
         """Return `path` as an absolute path, relative ones being inside the project folder."""
-        return self._folder / path.expanduser()
+        return absolute(self._folder / path.expanduser())
 
     @property
     def data(self) -> Path:

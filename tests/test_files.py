@@ -52,6 +52,15 @@ def test_trouble_with_the_disk_is_told_with_the_file(
     assert list(tmp_path.iterdir()) == [target]
 
 
+def test_a_path_is_shown_without_detours_unless_a_link_makes_them_lead_elsewhere(tmp_path: Path) -> None:
+    (tmp_path / "yoona").mkdir()
+    assert files.absolute(tmp_path / "yoona" / ".." / "base") == tmp_path / "base"
+    (tmp_path / "elsewhere" / "deep").mkdir(parents=True)
+    (tmp_path / "link").symlink_to(tmp_path / "elsewhere" / "deep")
+    through_link = tmp_path / "link" / ".." / "base"
+    assert files.absolute(through_link) == through_link
+
+
 def test_a_target_is_checked_before_it_is_written_and_nothing_is_made(tmp_path: Path) -> None:
     files.check_writable(tmp_path / "new" / "folders" / "x.wav")
     assert list(tmp_path.iterdir()) == []

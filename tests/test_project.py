@@ -28,6 +28,8 @@ def test_paths_are_relative_to_the_project_file(tmp_path: Path) -> None:
     assert project.pack_settings().output == tmp_path / "recordings" / "protos"
     assert project.train_settings().results == tmp_path / "results"
     assert project.run_folder == tmp_path / "results" / "voice"
+    beside = Project.create(tmp_path / "voice", "voice", model={"path": "../base"})
+    assert beside.base == tmp_path / "base"
     absolute = Project.create(tmp_path, "voice", model={"path": "/models/s1"})
     assert absolute.extract_settings().checkpoint_path == Path("/models/s1/codec.pth")
 

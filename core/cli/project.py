@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..errors import UsageError
+from ..files import absolute
 from ..jobs.chain import RunSettings, place_of, steps_from
 from ..jobs.steps import StepName, StepState, step_statuses
 from ..presets import read_preset
@@ -37,7 +38,7 @@ def init(
 
     Example: fishtune init yoona --data ~/recordings
     """
-    base = folder.absolute()
+    base = absolute(folder)
     if (base / PROJECT_FILE).exists():
         raise UsageError(
             f"{folder / PROJECT_FILE} exists already.", "Edit it, or make the project in another folder."
@@ -58,7 +59,7 @@ def init(
 
 def _in_project(path: Path, base: Path) -> str:
     """Return a path given on the command line as the project file has it: relative inside its folder."""
-    there = Path.cwd() / path.expanduser()
+    there = absolute(path.expanduser())
     return str(there.relative_to(base) if there.is_relative_to(base) else there)
 
 

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from ..errors import UsageError
+from ..files import absolute
 from ..project import Project
 from ..settings import RunName, TrainOptions, TrainSettings
 from ..units import format_duration
@@ -256,7 +257,7 @@ def train(
     settings = parse(
         TrainSettings,
         settings.model_dump(exclude_unset=True)
-        | {name: path.absolute() for name, path in places.items() if path is not None}
+        | {name: absolute(path) for name, path in places.items() if path is not None}
         | {"resume": resume},
         "fishtune train",
     )
