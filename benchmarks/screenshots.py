@@ -17,40 +17,20 @@ import sys
 import tempfile
 from pathlib import Path
 
-from fishtune.core.hardware.readings import DriverState, Gpu, GpuReading, Memory
+sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "tui"))
 from fishtune.tui.app import Wizard
 from fishtune.tui.engine import Engine
 from fishtune.tui.screens.project import ProjectScreen
 from fishtune.tui.settings import WizardSettings
+from wizard_helpers import READING, FakeGpus
 
-GIB = 1024**3
 SIZES = ((80, 24), (120, 40))
 STEPS = ("1-dataset", "2-model", "3-extract", "4-pack", "5-train", "6-merge")
-READING = GpuReading(
-    state=DriverState.READY,
-    driver_version="560.35",
-    cuda_version=(12, 6),
-    gpus=(
-        Gpu(
-            index=0,
-            name="NVIDIA H100 80GB HBM3",
-            uuid="GPU-0",
-            memory=Memory(total=80 * GIB, free=int(67.6 * GIB), used=int(12.4 * GIB)),
-            utilization=37,
-            temperature=61,
-        ),
-    ),
-)
-
-
-class _MadeUpGpu:
-    def read(self) -> GpuReading:
-        return READING
 
 
 class _Engine(Engine):
-    def gpu_source(self) -> _MadeUpGpu:
-        return _MadeUpGpu()
+    def gpu_source(self) -> FakeGpus:
+        return FakeGpus(READING)
 
 
 def main() -> None:

@@ -59,9 +59,9 @@ def fit_path(value: object, width: int) -> str:
     text = harmless(value)
     if cell_len(text) <= width:
         return text
-    while text and cell_len(text) > width - 1:
+    while text and cell_len(text) > width - 3:
         text = text[1:]
-    return "…" + text
+    return "..." + text  # the sign … would become a mere full stop in a terminal of ASCII
 
 
 def duration(seconds: float | None) -> str:

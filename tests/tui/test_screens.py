@@ -181,24 +181,6 @@ async def test_themes_change_and_leave_the_text(wizard: Make) -> None:
             assert app.theme == theme and "1 Dataset" in shown(app)
 
 
-async def test_ascii_draws_without_line_drawing(wizard: Make, engine: FakeEngine, project: Project) -> None:
-    job = engine.new_job(project, StageName.TRAIN)
-    engine.say(job, [training_step(number) for number in range(1, 50)])
-    app = wizard(ascii=True)
-    async with app.run_test(size=(80, 24)) as pilot:
-        await opened(app)
-        await until(lambda: "49 / 100" in shown(app), app)
-        for key in "123456":
-            await pilot.press(key)
-            await pilot.pause(0.1)
-            drawn = [
-                sign
-                for sign in shown(app)
-                if 0x2500 <= ord(sign) <= 0x28FF or ord(sign) in range(0x2700, 0x27C0)
-            ]
-            assert not drawn, (key, drawn)
-
-
 # GPU
 
 
