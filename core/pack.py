@@ -192,7 +192,7 @@ def _read_text(clip: Clip) -> str:
 
 def _read_codes(clip: Clip) -> Codes:
     if len(clip.audio) > 1:
-        names = " and ".join(path.name for path in clip.audio)
+        names = ", ".join(path.name for path in clip.audio)
         raise _DropError(
             DropReason.SEVERAL_RECORDINGS,
             f"{clip.key} has the recordings {names}; whose codes these are cannot be known.",

@@ -20,8 +20,10 @@ _FEW_WORDS = r"(\S+(?: \S+){0,2}?)"
 _ONE_WORD = r"(\S+?)"
 _SOME = 4
 _ENDS = re.compile(r"(?:(?<=[.!?])|(?<=\.\))) (?=\S)")
-_TAIL = re.compile(r"(.*\D)( \(?[\d/.,]+\)?)")
-"""A phrase that is counted: `no codes (3)`, `endless 2/3`."""
+_TAIL = re.compile(r"(.*[^\d.])( \(?[\d/.,]+\)?|\.)")
+"""A phrase that is counted or ends a sentence: `no codes (3)`, `endless 2/3`, `Permission denied.`"""
+_ERRNO = re.compile(r"\[Errno -?\d+\] ")
+_CHOICE = re.compile(r"('[^']*', )*'[^']*' or '[^']*'")
 _MOST_KEPT = 512
 
 
@@ -75,11 +77,11 @@ class Sentences:
         found = self._translate(text)
         if found != text:
             return found
-        sentences = _ENDS.split(text)
-        if len(sentences) > 1:
-            said = [self._matched(sentence, inside) for sentence in sentences]
-            if all(said):
-                return " ".join(said)
+        for parts, separator in ((_ENDS.split(text), " "), (text.split("; ") if inside else [], "; ")):
+            if len(parts) > 1:
+                said = [self._matched(part, inside) for part in parts]
+                if all(said):
+                    return separator.join(said)
         return self._matched(text, inside)
 
     def _matched(self, text: str, inside: bool) -> str:
@@ -87,28 +89,37 @@ class Sentences:
         if found != text:
             return found
         candidates = {template for word in text.split(" ") for template in self._by_word.get(word, ())}
+        readings = []
         for template in sorted(candidates, key=lambda template: -template.letters):
+            if readings and template.letters < _SURE:
+                break
             match = template.pattern(inside).fullmatch(text)
             if match is not None:
                 parts = (self.say(part, True) for part in match.groups())
-                return self._translate(template.key).format(*parts)
-        return ""
+                readings.append(self._translate(template.key).format(*parts))
+        # A sentence within a sentence fits both templates; the one that leaves less English is right.
+        return min(readings, key=_english_letters, default="")
 
     def _pieces(self, text: str, inside: bool) -> str:
         """Say several sentences, or a list, of which some are known."""
         sentences = _ENDS.split(text)
         if len(sentences) > 1:
             return " ".join(self._runs(sentences, inside))
-        for separator, needed in (("; ", any), (", ", all), (" and ", all)):
+        if _CHOICE.fullmatch(text):
+            return text.replace("' or '", "', '")
+        for separator, needed in (("; ", any), (", ", all), (" and ", all), (": ", any)):
             parts = text.split(separator)
             said = [self._known(part, inside) or self._counted(part, inside) for part in parts]
             if len(parts) > 1 and needed(said):
-                return ("; " if separator == "; " else ", ").join(
+                return (", " if separator == " and " else separator).join(
                     new or old for new, old in zip(said, parts, strict=True)
                 )
         return self._counted(text, inside)
 
     def _counted(self, text: str, inside: bool) -> str:
+        errno = _ERRNO.match(text)
+        if errno is not None:
+            return errno[0] + self.say(text[errno.end() :], inside)
         tail = _TAIL.fullmatch(text)
         said = self._known(tail[1], inside) if tail else ""
         return said + tail[2] if tail and said else ""
@@ -122,6 +133,10 @@ class Sentences:
                     yield said or sentences[begin]
                     begin = end
                     break
+
+
+def _english_letters(text: str) -> int:
+    return sum(character.isascii() and character.isalpha() for character in text)
 
 
 def _whole_words(key: str) -> list[str]:

@@ -294,7 +294,7 @@ def _has_audio(folder: Path) -> bool:
 def _incomplete(clip: Clip, about_text: str) -> list[Finding]:
     problems: list[Finding] = []
     if len(clip.audio) > 1:
-        names = " and ".join(path.name for path in clip.audio)
+        names = ", ".join(path.name for path in clip.audio)
         problems.append(
             error(
                 Code.AUDIO_TWICE,

@@ -130,7 +130,7 @@ def detail_text(detail: dict[str, Any]) -> Text:
     numbers = []
     if detail.get("seconds") is not None:
         numbers = [
-            f"{decimal(detail['seconds'], 2)} s",
+            _("{seconds} s").format(seconds=decimal(detail["seconds"], 2)),
             f"{detail['sample_rate']:,} Hz",
             _("mono")
             if detail["channels"] == 1

@@ -120,7 +120,7 @@ class DatasetPane(StagePane):
                     plain(speaker["speaker"]),
                     count(speaker["clips"]),
                     duration(speaker["seconds"]),
-                    f"{decimal(speaker['median_seconds'], 1)} s",
+                    _("{seconds} s").format(seconds=decimal(speaker["median_seconds"], 1)),
                     f"{decimal(speaker['loudness'], 1)} LUFS",
                 ),
             )

@@ -1,0 +1,214 @@
+"""What the engine really says comes out wholly in Korean: names, flags, commands and numbers stay."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx2
+import numpy as np
+import pytest
+import soundfile
+from fishtune.core.audio import read_audio, read_info
+from fishtune.core.dataset.codes import read_codes
+from fishtune.core.dataset.findings import Code
+from fishtune.core.devices import resolve_device
+from fishtune.core.errors import FishtuneError
+from fishtune.core.events import Reporter
+from fishtune.core.files import write_text
+from fishtune.core.hub import hub_errors
+from fishtune.core.jobs.failures import explain
+from fishtune.core.loudness import run as normalise
+from fishtune.core.model.config import read_config
+from fishtune.core.pack import run as pack
+from fishtune.core.packing.index import ShardIndex
+from fishtune.core.presets import lora_preset
+from fishtune.core.project import Project
+from fishtune.core.settings import LoudnessNormSettings, PackSettings, ValidateSettings
+from fishtune.core.validate import LONGEST_SECONDS, inspect_clip
+from fishtune.core.validate import run as validate
+from fishtune.tui.catalogue import sentence, use_language
+
+_NAMES = re.compile(
+    r"""https?://\S+ | (?<!\w)--[\w-]+(?:\s+[a-z]\w+\b)? | '[^']*' | \S*[/\\_=.:<{\[]\S+ | \bchmod\s\S+
+    | (?:fishtune|hf\ auth|ffmpeg|iconv|pip\ install)(?:[ ]-?[\w\-./\[\]':=]+)*""",
+    re.VERBOSE,
+)
+_QUOTED = ("Invalid value (at end of document)", "EOF: reading magic string, expected 8 bytes got 6")
+"""What libraries say."""
+_TERMS = {
+    *(
+        "torch",
+        "tui",
+        "checkpoint",
+        "lora",
+        "wav",
+        "flac",
+        "merge",
+        "exclude",
+        "alpha",
+        "rank",
+        "peft",
+        "float",
+    ),
+    *("nmae", "dim", "full", "gentle", "int", "str", "NaN", "LUFS", "dBFS", "path", "name", "revision"),
+}
+
+
+def english(text: str) -> list[str]:
+    """Return the English words of a text that are no names, paths, flags or commands."""
+    for quoted in _QUOTED:
+        text = text.replace(quoted, "")
+    return [word for word in re.findall(r"[A-Za-z]*[a-z]{3,}", _NAMES.sub(" ", text)) if word not in _TERMS]
+
+
+@pytest.fixture(autouse=True)
+def _korean() -> None:
+    use_language("ko")  # the kit's own fixture goes back to English
+
+
+def written(path: Path, content: str | bytes) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return path
+
+
+def recording(
+    path: Path, seconds: float = 1.0, level: float = 0.05, rate: int = 24_000, seed: int = 0
+) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    samples = np.random.default_rng(seed).standard_normal(round(seconds * rate))
+    soundfile.write(path, np.clip(level * samples, -1, 1), rate)
+    return path
+
+
+def cut(folder: Path) -> Path:
+    path = recording(folder / "cut.wav")
+    path.write_bytes(path.read_bytes()[:20_000])
+    return path
+
+
+def hub(status: str) -> None:
+    with hub_errors("owner/name", has_token=False):
+        raise httpx2.ConnectError(status)
+
+
+def codes(path: Path, content: np.ndarray) -> Path:
+    np.save(path, content)
+    return path
+
+
+MISTAKES: dict[str, Callable[[Path], object]] = {
+    "no project": lambda at: Project.load(at / "none"),
+    "project is no TOML": lambda at: Project.load(written(at / "fishtune.toml", "name =")),
+    "project with faults": lambda at: Project.load(
+        written(
+            at / "fishtune.toml",
+            'name = "a"\nnmae = 1\n[train]\nepochs = -1\naccumulation = "x"\nprecision = "fp8"\n'
+            "[model]\nx = 1\n",
+        )
+    ),
+    "no name": lambda at: Project.load(written(at / "fishtune.toml", 'name = ""\n')),
+    "no checkpoint to merge": lambda at: Project.create(at, "yoona").merge_settings(),
+    "unknown preset": lambda at: lora_preset("r_61_alpha_16"),
+    "unknown device": lambda at: resolve_device("cuda:99"),
+    "no such recording": lambda at: read_info(at / "no such.wav"),
+    "a folder for a recording": lambda at: read_info(at),
+    "an empty recording": lambda at: read_info(written(at / "a.wav", b"")),
+    "no audio": lambda at: read_info(written(at / "a.mp3", b"no audio" * 99)),
+    "a cut recording": lambda at: read_audio(cut(at), 24_000),
+    "codes of floats": lambda at: read_codes(codes(at / "a.npy", np.zeros((2, 3)))),
+    "codes out of range": lambda at: read_codes(codes(at / "a.npy", np.full((1, 3), 9)), [4]),
+    "damaged codes": lambda at: read_codes(written(at / "a.npy", b"\x93NUMPY")),
+    "no packed data": ShardIndex.open,
+    "a damaged shard": lambda at: ShardIndex.open(written(at / "000000.protos", b"\xff\xff\xff").parent),
+    "no config": read_config,
+    "a config with faults": lambda at: read_config(
+        written(at / "config.json", json.dumps({"model_type": "dual_ar", "dim": -1, "n_head": 3})).parent
+    ),
+    "another model": lambda at: read_config(written(at / "config.json", '{"model_type": "bert"}').parent),
+    "the hub is away": lambda at: hub("[Errno 111] Connection refused"),
+    "a file in the place of a folder": lambda at: write_text(written(at / "a", "") / "b", ""),
+    "no recordings": lambda at: pack(PackSettings(input=at, output=at / "out"), Reporter()),
+    "no folder of recordings": lambda at: validate(ValidateSettings(data=at / "none"), Reporter()),
+    "no such clip": lambda at: inspect_clip(recording(at / "유나/a.wav").parents[1], "유나/b", ".lab", 10),
+    "normalising into itself": lambda at: normalise(
+        LoudnessNormSettings(source=recording(at / "유나/a.wav").parents[1], target=at / "유나"), Reporter()
+    ),
+}
+
+
+@pytest.mark.parametrize("mistake", list(MISTAKES))
+def test_errors_are_wholly_in_the_persons_language(mistake: str, tmp_path: Path) -> None:
+    with pytest.raises(FishtuneError) as raised:
+        MISTAKES[mistake](tmp_path)
+    error = raised.value
+    for text in filter(None, (error.message, error.hint)):
+        said = sentence(text)
+        assert said != text
+        assert english(said.replace(str(tmp_path), "/at")) == [], said
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/data/a"),
+        OSError(errno.ENOENT, os.strerror(errno.ENOENT), "/data/a"),
+        OSError(errno.EIO, os.strerror(errno.EIO), "/data/a"),
+        MemoryError(),
+        RuntimeError("CUDA error: 700"),
+    ],
+)
+def test_what_the_system_says_is_in_the_persons_language(failure: Exception) -> None:
+    error = explain(failure)
+    assert english(sentence(error.message)) in ([], ["error"]), sentence(error.message)
+    assert english(sentence(error.hint)) == []
+
+
+def test_all_findings_of_a_bad_data_set_are_in_the_persons_language(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    for number in range(8):
+        written(recording(data / f"유나/a{number}.wav", seed=number).with_suffix(".lab"), "hello there")
+    faults: dict[str, tuple[dict[str, float], str | bytes | None]] = {
+        "silent": ({"level": 0.0}, "x"),
+        "clipped": ({"level": 5.0}, "x"),
+        "again": ({"seed": 1}, "x"),
+        "low": ({"rate": 8000}, "x"),
+        "long": ({"seconds": LONGEST_SECONDS + 5, "rate": 8000}, "x"),
+        "mute": ({}, None),
+        "blank": ({}, ""),
+        "wordless": ({}, "{laugh}"),
+        "stripped": ({}, "well <laugh> then"),
+        "lines": ({}, "one\ntwo"),
+        "cp949": ({}, "안녕하세요".encode("cp949")),
+        "fast": ({}, "word " * 60),
+        "sub/deep": ({}, "x"),
+        "two": ({}, "x"),
+    }
+    for seed, (name, (options, text)) in enumerate(faults.items(), 20):
+        path = recording(data / f"유나/{name}.wav", **{"seed": seed, **options})  # type: ignore[arg-type]
+        if text is not None:
+            written(path.with_suffix(".lab"), text)
+    recording(data / "유나/two.flac")
+    recording(data / "root.wav")
+    recording(data / "미나/b.wav", level=0.5)
+    written(data / "유나/orphan.lab", "x")
+    written(data / "유나/broken.mp3", b"no audio" * 99)
+    written(data / "유나/other.m4a", b"x")
+    (data / "유나/dir.wav").mkdir()
+    report = validate(ValidateSettings(data=data, exclude=["유나/nobody"], num_workers=1), Reporter())
+    missing = set(Code) - {finding.code for finding in report.findings}
+    assert missing <= {
+        Code.NO_SPEAKERS,
+        Code.FOLDER_UNREADABLE,
+        Code.BAD_NAME,
+        Code.TEXT_UNREADABLE,
+        Code.AUDIO_EMPTY,
+    }
+    for finding in report.findings:
+        for text in (finding.what, finding.what_to_do):
+            assert english(sentence(text).replace(str(data), "/at")) == [], (text, sentence(text))
