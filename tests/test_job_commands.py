@@ -186,6 +186,14 @@ def test_a_log_is_followed_until_its_job_is_over(tmp_path: Path) -> None:
     assert "a line that a library printed" in followed.stdout
 
 
+def test_a_finished_job_is_not_resumed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    job = start_job(STAGE, CountSettings(folder=tmp_path / "out", items=2), _place(tmp_path))
+    _over(job)
+    assert app.run(["resume"]) == 1
+    assert f"Job {job.id} is finished" in capsys.readouterr().err
+    assert len(list_jobs(_place(tmp_path))) == 1
+
+
 def test_stopping_waits_until_the_job_has_saved(tmp_path: Path) -> None:
     job = start_job(STAGE, CountSettings(folder=tmp_path / "out", items=2000, pause=0.02), _place(tmp_path))
     stopped = _run("stop")

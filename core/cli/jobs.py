@@ -158,6 +158,11 @@ def resume(job_id: JobId = None, project: Project = None, results: Results = Non
     Example: fishtune resume
     """
     job = _find(job_id, project, results)
+    if job.state() is JobState.FINISHED:
+        raise JobError(
+            f"Job {job.id} is finished; it has nothing to go on with.",
+            "Name another job (fishtune jobs), or start the stage again with its own command.",
+        )
     stage = StageName(job.record.stage)
     settings = parse(STAGES[stage].settings_model(), job.record.settings, str(job.folder / "job.json"))
     place = Place(results=job.folder.parent.parent.parent, project=job.record.project)
