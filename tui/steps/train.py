@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
-from textual import events
+from textual import events, on
 from textual.containers import Container
 from textual.widget import Widget
 from textual.widgets import DataTable, Static
@@ -174,8 +174,9 @@ class TrainPane(StagePane):
     def compose_before(self) -> Iterable[Widget]:
         return ()  # see _make_form
 
-    async def on_mount(self) -> None:
-        # Textual calls the base class's own handler besides.
+    @on(events.Mount)
+    async def begin(self) -> None:
+        """Make the form at once where there is no run to be watched."""
         if self._trouble is not None:
             self.notice.show_error(self._trouble)
         if self.step not in self.state.jobs:
