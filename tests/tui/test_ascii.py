@@ -1,4 +1,4 @@
-"""With --ascii, the wizard draws nothing but ASCII; letters of other scripts are somebody's names and stay."""
+"""With --ascii the wizard draws nothing but ASCII; letters of other scripts are names and stay."""
 
 from __future__ import annotations
 
