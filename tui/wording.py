@@ -59,9 +59,10 @@ def fit_path(value: object, width: int) -> str:
     text = harmless(value)
     if cell_len(text) <= width:
         return text
-    while text and cell_len(text) > width - 3:
+    dots = "..."[:width]
+    while text and cell_len(text) > width - len(dots):
         text = text[1:]
-    return "..." + text  # the sign … would become a mere full stop in a terminal of ASCII
+    return dots + text  # the sign … would become a mere full stop in a terminal of ASCII
 
 
 def duration(seconds: float | None) -> str:
