@@ -100,10 +100,10 @@ def read_preset(kind: Kind, name: str) -> dict[str, Any]:
         names = preset_names(kind)
         near = difflib.get_close_matches(name, names, n=1)
         meant = f" Did you mean {near[0]}?" if near else ""
-        raise UsageError(
-            f"There is no {kind} preset {name!r}.{meant}",
-            f"Choose one of: {', '.join(names)}. See them with: fishtune presets",
-        )
+        hint = f"Choose one of: {', '.join(names)}."
+        if kind == "lora":
+            hint = f"Choose one of: {', '.join(names)}. See them with: fishtune presets"
+        raise UsageError(f"There is no {kind.removesuffix('s')} preset {name!r}.{meant}", hint)
     try:
         return tomllib.loads(source.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

@@ -287,7 +287,7 @@ def test_the_chain_does_what_is_not_up_to_date_and_ends_at_the_first_failure(pro
     first = subprocess.run(command, capture_output=True, text=True, check=False, cwd=project.folder)
     assert first.returncode == 2 or first.returncode == 1
     assert "dataset: 3 clips of 2 speakers, not checked yet. Started job" in first.stderr
-    assert "error: There is no models preset 'tiny'" in first.stderr
+    assert "error: There is no model preset 'tiny'" in first.stderr
     jobs = {job.record.stage: str(job.state()) for job in list_jobs(place_of(project))}
     assert jobs == {"run": "failed", "validate": "finished", "download": "failed"}
     plan = subprocess.run(
