@@ -33,6 +33,7 @@ from fishtune.core.packing.shards import Sentence, ShardWriter, encode_sentence
 from fishtune.core.presets import lora_preset, model_preset
 from fishtune.core.settings import TrainOptions, ValidateSettings
 from fishtune.core.units import GIB
+from fishtune.tui.catalogue import sentence, use_language
 
 S1_MINI = DualARConfig.from_dict(model_preset("openaudio-s1-mini").config)
 EVENTS = 1_000_000
@@ -120,6 +121,21 @@ def stop_now(folder: Path) -> float:
     return seconds(lambda: stop_job(job, now=True))
 
 
+def findings_in_korean() -> float:
+    """Return the CPU seconds that the wizard takes to say 5,000 findings in Korean."""
+    use_language("ko")
+    kinds = (
+        "clip {}.wav is clipped: {} samples are cut off at full scale.",
+        "clip {}.wav is nearly silent (-{}.0 LUFS).",
+        "/data/SPEAKER/{}.mp3 cannot be read as audio: it is damaged, or not what its name says.",
+        "{}.lab has {} lines, which are joined.",
+        "Packing takes out [laugh] of {}.lab.",
+        "{}.wav has no transcript.",
+    )
+    findings = [kinds[number % len(kinds)].format(number, number) for number in range(5000)]
+    return seconds(lambda: [sentence(finding) for finding in findings], time.process_time)
+
+
 def main() -> int:
     """Measure everything; return 1 if a limit is exceeded."""
     within = True
@@ -133,6 +149,7 @@ def main() -> int:
     print(f"{'':<62}{'ms':>10}{'limit':>10}")
     show("prediction of training memory, slowest of four (CPU)", slowest_prediction(), 0.010)
     show("suggestion of a training batch (CPU)", suggestion(), 1.0)
+    show("5,000 findings said in Korean (CPU)", findings_in_korean(), 0.2)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         events = write_events(folder)

@@ -25,6 +25,8 @@ _TAIL = re.compile(r"(.*[^\d.])( \(?[\d/.,]+\)?|\.)")
 _ERRNO = re.compile(r"\[Errno -?\d+\] ")
 _CHOICE = re.compile(r"('[^']*', )*'[^']*' or '[^']*'")
 _MOST_KEPT = 512
+_LONGEST = 2000
+"""Characters; looking for templates in a library's endless message would hold up the screen."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,8 @@ class Sentences:
             inside: it is a part of a sentence, perhaps a name or somebody else's text, so that only what is
                 surely the engine's is translated, and no single word.
         """
+        if len(text) > _LONGEST:
+            return text
         return self._known(text, inside) or self._pieces(text, inside) or text
 
     def _known(self, text: str, inside: bool) -> str:
@@ -89,7 +93,7 @@ class Sentences:
         if found != text:
             return found
         candidates = {template for word in text.split(" ") for template in self._by_word.get(word, ())}
-        readings = []
+        readings: list[str] = []
         for template in sorted(candidates, key=lambda template: -template.letters):
             if readings and template.letters < _SURE:
                 break
