@@ -15,14 +15,19 @@ from fishtune.core.project import Project
 from fishtune.core.settings import TrainSettings
 from fishtune.core.stages import StageName
 from fishtune.tui.app import Wizard
+from fishtune.tui.screens.clip import ClipScreen
+from fishtune.tui.screens.folders import FolderScreen
+from fishtune.tui.screens.gpus import GpuScreen
 from fishtune.tui.screens.help import HelpScreen
 from fishtune.tui.screens.project import ProjectScreen
+from fishtune.tui.screens.prompt import PromptScreen
 from fishtune.tui.screens.start import StartScreen
 from fishtune.tui.screens.too_small import TooSmallScreen
 from fishtune.tui.widgets.frame import FooterBar, gpu_line
 from fishtune.tui.widgets.log_pane import LogPane
 from fishtune.tui.widgets.notice import Notice
 from fishtune.tui.widgets.table import Table
+from textual.screen import Screen
 from textual.widgets import Input, Static
 from wizard_helpers import READING, FakeEngine, shown, until
 
@@ -171,6 +176,40 @@ async def test_the_palette_finds_every_action(wizard: Make) -> None:
         assert "4711" in shown(app)
 
 
+@pytest.mark.parametrize(
+    "make", [lambda: PromptScreen("Which?"), lambda: FolderScreen("Which?", Path("/")), GpuScreen]
+)
+async def test_every_dialog_has_help(wizard: Make, make: Callable[[], Screen[object]]) -> None:
+    app = wizard()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await opened(app)
+        dialog = make()
+        await app.push_screen(dialog)
+        await pilot.press("f1")
+        await until(lambda: isinstance(app.screen, HelpScreen), app)
+        words = dialog.help_text().split()  # type: ignore[attr-defined]
+        assert " ".join(words[:4]) in shown(app)
+        await pilot.press("escape")
+        await until(lambda: app.screen is dialog, app)
+
+
+@pytest.mark.parametrize("size", [(80, 24), (200, 60)], ids=["80x24", "200x60"])
+async def test_a_long_clip_leaves_room_for_its_buttons(
+    wizard: Make, project: Project, monkeypatch: pytest.MonkeyPatch, size: tuple[int, int]
+) -> None:
+    async def inspect(self: FakeEngine, project: Project, clip: str, points: int) -> dict[str, object]:
+        return {"outline": [0.5] * points, "transcript": "many words " * 300}
+
+    monkeypatch.setattr(FakeEngine, "inspect_clip", inspect)
+    app = wizard()
+    async with app.run_test(size=size) as pilot:
+        await opened(app)
+        await app.push_screen(ClipScreen(project, "A/a", None))
+        await until(lambda: "many words" in shown(app), app)
+        await pilot.pause()
+        assert "Leave this clip out" in shown(app) and "Close" in shown(app)
+
+
 async def test_themes_change_and_leave_the_text(wizard: Make) -> None:
     app = wizard()
     async with app.run_test(size=(80, 24)) as pilot:
@@ -256,8 +295,6 @@ async def test_findings_are_shown_filtered_and_explained(
 
 
 async def test_a_clip_is_shown_with_its_words_and_waveform(wizard: Make, project: Project) -> None:
-    from fishtune.tui.screens.clip import ClipScreen
-
     app = wizard()
     clip = next(path for path in sorted(project.data.rglob("*.lab")))
     async with app.run_test(size=(100, 30)):

@@ -35,10 +35,11 @@ class ClipScreen(ModalScreen[bool | None]):
         Binding("escape,q", "close", show=False),
         Binding("x", "leave_out", show=False),
         Binding("y", "copy_path", show=False),
+        Binding("question_mark,f1", "app.show_help", show=False),
     ]
     DEFAULT_CSS = """
     ClipScreen .dialog { width: 96%; max-width: 110; height: auto; }
-    ClipScreen VerticalScroll { height: auto; max-height: 100%; }
+    ClipScreen VerticalScroll { height: auto; max-height: 70vh; }
     ClipScreen #wave { height: 1; color: $primary; margin: 1 0 0 0; }
     ClipScreen Static { height: auto; }
     """
@@ -119,6 +120,13 @@ class ClipScreen(ModalScreen[bool | None]):
     def action_copy_path(self) -> None:
         path = self._finding.path if self._finding is not None else self._project.data / str(self._clip)
         wizard(self).copy(str(path))
+
+    def help_text(self) -> str:
+        """Return what should be known here."""
+        return _(
+            "x leaves the clip out of training or takes it in again, y copies the path, Esc closes. The "
+            "recording and its transcript are never touched; correct them in your own editor and check again."
+        )
 
     def action_close(self) -> None:
         self.dismiss(None)

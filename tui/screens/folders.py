@@ -27,6 +27,7 @@ class FolderScreen(ModalScreen[Path | None]):
     BINDINGS = [
         Binding("escape", "cancel", show=False),
         Binding("down", "into_list", show=False),
+        Binding("f1", "app.show_help", show=False),
     ]
     DEFAULT_CSS = """
     FolderScreen .dialog { height: 20; }
@@ -87,6 +88,13 @@ class FolderScreen(ModalScreen[Path | None]):
 
     def _answer(self) -> None:
         self.dismiss(Path(self.query_one(Input).value.strip()).expanduser().absolute())
+
+    def help_text(self) -> str:
+        """Return what should be known here."""
+        return _(
+            "Type a path; the key → takes the completion that is shown behind it, Enter chooses the path.\n"
+            "The key ↓ goes into the list of folders; Enter there opens one, and .. leads up."
+        )
 
     def action_cancel(self) -> None:
         self.dismiss(None)

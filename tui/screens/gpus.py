@@ -23,7 +23,10 @@ if TYPE_CHECKING:
 class GpuScreen(ModalScreen[None]):
     """Follows the readings once a second."""
 
-    BINDINGS = [Binding("escape,g,q", "close", show=False)]
+    BINDINGS = [
+        Binding("escape,g,q", "close", show=False),
+        Binding("question_mark,f1", "app.show_help", show=False),
+    ]
     DEFAULT_CSS = """
     GpuScreen .dialog { width: 96%; max-width: 140; }
     GpuScreen #cards { max-height: 9; }
@@ -84,6 +87,13 @@ class GpuScreen(ModalScreen[None]):
     def text_to_copy(self) -> str:
         """Return the row under the cursor."""
         return self.query_one("#processes", Table).chosen_text
+
+    def help_text(self) -> str:
+        """Return what should be known here."""
+        return _(
+            "Memory, use and temperature of every GPU, read once a second. Processes marked fishtune are "
+            "jobs of yours; the others hold memory that becomes free when they are ended where they run."
+        )
 
     def action_close(self) -> None:
         self.dismiss(None)

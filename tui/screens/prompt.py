@@ -22,7 +22,10 @@ class PromptScreen(ModalScreen[str | None]):
         explanation: what should be known before answering.
     """
 
-    BINDINGS = [Binding("escape", "cancel", show=False)]
+    BINDINGS = [
+        Binding("escape", "cancel", show=False),
+        Binding("f1", "app.show_help", show=False),
+    ]
 
     def __init__(
         self, question: str, value: str = "", *, secret: bool = False, explanation: str = ""
@@ -65,6 +68,10 @@ class PromptScreen(ModalScreen[str | None]):
 
     def _answer(self) -> None:
         self.dismiss(self.query_one(Input).value.strip())
+
+    def help_text(self) -> str:
+        """Return what should be known here."""
+        return _("Enter takes the answer, Esc goes back without one. The key → completes a path.")
 
     def action_cancel(self) -> None:
         self.dismiss(None)

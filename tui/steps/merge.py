@@ -180,7 +180,9 @@ class MergePane(StagePane):
             lines.append(
                 _("Recommended: step {step}.").format(step=step) + " " + sentence(self._recommended.reason)
             )
-        lines.append(_("Merged will be: {path}").format(path=self.near(Path(chosen))))
+        known = self._candidates.get(chosen)
+        name = known.path.name if known is not None else self.near(Path(chosen))
+        lines.append(_("Merged will be: {path}").format(path=name))
         if self._replaces:
             lines.append(_("The merged directory that is there will be replaced."))
         return "\n".join(lines)

@@ -26,6 +26,7 @@ class Table(DataTable[Text]):
     DEFAULT_CSS = """
     Table { height: auto; background: $background; scrollbar-size-vertical: 1; scrollbar-size-horizontal: 0; }
     Table > .datatable--header { background: $background; color: $text-muted; text-style: bold; }
+    Table:ansi > .datatable--header { background: ansi_default; color: ansi_default; }
     """
 
     def __init__(
