@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     from ..core.project import Project
     from .engine import Engine
     from .follow import GpuWatch
+
+_TIDY_SECONDS = 10.0
 
 
 class Wizard(App[None]):
@@ -96,6 +99,13 @@ class Wizard(App[None]):
         self.push_screen(StartScreen(), wait_for_dismiss=False)
         # The engine's types cost as much time as Textual itself: something is to be seen before.
         self.set_timer(FIRST_PAINT_SECONDS, self._begin)
+        self.set_interval(_TIDY_SECONDS, self.tidy)
+
+    def tidy(self) -> None:
+        """Collect cycles of objects; what the first time finds, modules above all, is passed over later."""
+        gc.collect()
+        if not gc.get_freeze_count():
+            gc.freeze()
 
     def _begin(self) -> None:
         from .follow import GpuWatch

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import importlib
 import os
 import sys
@@ -105,6 +106,9 @@ def _show(options: argparse.Namespace) -> int:
         from .app import Wizard
 
         app = Wizard(settings, project=options.project, no_color=no_color)
+        # Collections of everything come while much is allocated, which is when a key is answered, and take
+        # as long as that: `Wizard.tidy` does them at its own time.
+        gc.set_threshold(700, 10, 1_000_000)
         with terminal.leave_on_hang_up(app.leave_from_outside):
             app.run()
     except FishtuneError as error:
