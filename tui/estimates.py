@@ -10,8 +10,9 @@ from ..core.codec.config import codec_config
 from ..core.errors import FishtuneError
 from ..core.hardware.cache import MeasurementCache
 from ..core.hardware.device import available_on, find_device, precision_on
+from ..core.hardware.encoding import EncodingPlan
 from ..core.hardware.ledger import Part
-from ..core.hardware.memory import MemoryEstimate, training_memory, training_plan
+from ..core.hardware.memory import MemoryEstimate, extraction_memory, training_memory, training_plan
 from ..core.hardware.readings import GpuReading
 from ..core.hardware.suggest import TrainingNeeds, suggest_extraction, suggest_training
 from ..core.hardware.visibility import CudaDevice
@@ -95,7 +96,7 @@ def _training(project: Project, device: CudaDevice | None) -> Estimate | None:
         return None
     available = available_on(device) if device else None
     if device is None or available is None:
-        return replace(need, sentence=_("There is no GPU here; on one, training would need this much."))
+        return replace(need, sentence=_("No GPU is used; on one, training would need this much."))
     needs = TrainingNeeds(
         config,
         project.train_settings(),
@@ -128,9 +129,15 @@ def _training(project: Project, device: CudaDevice | None) -> Estimate | None:
 def _extraction(project: Project, device: CudaDevice | None) -> Estimate | None:
     config = codec_config(project.base / "codec.pth", project.extract.config_name)
     available = available_on(device) if device else None
-    if available is None:
-        return None
     longest, typical = _clip_seconds(project)
+    if available is None:
+        chosen = project.extract_settings()
+        bound = chosen.batch_seconds or chosen.batch_size * longest
+        clips = max(1, min(chosen.batch_size, int(bound // longest)))
+        return replace(
+            _table(extraction_memory(config, EncodingPlan.of(config, clips, longest)), 0),
+            sentence=_("No GPU is used; on one, such batches would need this much."),
+        )
     found = suggest_extraction(config, available, longest, typical=typical, cache=MeasurementCache())
     table = replace(_table(found.need, 0), free=available.free)
     if not found.fits:

@@ -233,3 +233,18 @@ def test_an_extraction_batch_is_laid_out_for_the_longest_clip_that_the_check_fou
     assert "the longest clip being 12 s" in after.sentence
     assert after.values["batch_size"] > before.values["batch_size"]
     assert after.values["batch_seconds"] % 12 == 0
+
+
+@pytest.mark.parametrize("stage", ["extract", "train"])
+def test_without_a_gpu_the_table_says_what_one_would_need(project: Project, stage: StageWithMemory) -> None:
+    found = estimate(stage, project, GpuReading(state=DriverState.NO_DRIVER))
+    assert found is not None and found.rows and found.needed and found.free is None
+    assert found.sentence.startswith("No GPU is used") and not found.values
+
+
+def test_a_bound_in_seconds_makes_the_extraction_batch_of_the_table_smaller(project: Project) -> None:
+    before = estimate("extract", project, None)
+    project.extract.batch_seconds = 60
+    after = estimate("extract", project, None)
+    assert before is not None and after is not None
+    assert after.needed is not None and before.needed is not None and after.needed < before.needed
