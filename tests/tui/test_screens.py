@@ -489,7 +489,8 @@ async def test_failed_items_are_a_list(wizard: Make, engine: FakeEngine, project
     async with app.run_test(size=(100, 30)):
         await opened(app)
         await until(lambda: "3 could not be used." in shown(app), app)
-        assert "A/2" in shown(app) and "[/broken]" in shown(app)
+        await until(lambda: "A/2" in shown(app) and "[/broken]" in shown(app), app)
+        await until(lambda: "→ Re-export." in shown(app), app)
 
 
 # leaving
