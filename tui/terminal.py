@@ -86,6 +86,8 @@ def leave_on_hang_up(leave: Callable[[int], None]) -> Iterator[None]:
         done.set()
         for number, handler in previous.items():
             signal.signal(number, handler)
+        if not terminal_alive():
+            _let_go_of_output()
 
 
 def terminal_alive() -> bool:
@@ -96,6 +98,14 @@ def terminal_alive() -> bool:
         return not any(mask & (select.POLLHUP | select.POLLERR | select.POLLNVAL) for _, mask in poll.poll(0))
     except (OSError, ValueError):
         return False
+
+
+def _let_go_of_output() -> None:
+    """Send what is still to be written nowhere: failing to flush it, Python would exit with 120."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for output in (1, 2):
+        os.dup2(nowhere, output)
+    os.close(nowhere)
 
 
 def _terminal_modes() -> list[object] | None:

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import sys
 import time
 from pathlib import Path
 
@@ -58,6 +59,24 @@ def test_a_terminal_that_vanishes_without_a_signal_ends_the_wizard(tmp_path: Pat
         terminal.settle(0.2)
         terminal.close()
         assert terminal.end() == 128 + signal.SIGHUP
+
+
+LEAVES = """
+from fishtune.tui import terminal
+with terminal.leave_on_hang_up(lambda code: None):
+    print("begun", flush=True)
+    while terminal.terminal_alive():
+        pass
+print("not written any more", end="")
+raise SystemExit(129)
+"""
+
+
+def test_output_that_a_closed_window_did_not_take_does_not_change_the_exit_code(tmp_path: Path) -> None:
+    with Terminal([sys.executable, "-P", "-c", LEAVES], folder=tmp_path) as terminal:
+        terminal.wait_for("begun")
+        terminal.close()
+        assert terminal.end() == 129
 
 
 def test_a_terminal_that_takes_no_output_does_not_hold_the_wizard(tmp_path: Path) -> None:
