@@ -23,6 +23,8 @@ from fishtune.tui.screens.project import ProjectScreen
 from fishtune.tui.screens.prompt import PromptScreen
 from fishtune.tui.screens.start import StartScreen
 from fishtune.tui.screens.too_small import TooSmallScreen
+from fishtune.tui.widgets.button import Button
+from fishtune.tui.widgets.choice import Choice
 from fishtune.tui.widgets.frame import FooterBar, gpu_line
 from fishtune.tui.widgets.log_pane import LogPane
 from fishtune.tui.widgets.notice import Notice
@@ -136,6 +138,25 @@ async def test_letters_typed_into_a_field_are_no_commands(wizard: Make, project:
         await pilot.pause()
         assert field.value == "qs1"
         assert Project.load(project.folder).dataset.path == Path("qs1")
+
+
+async def test_arrows_go_through_buttons_and_fields_as_tab_does(wizard: Make) -> None:
+    app = wizard()
+    async with app.run_test(size=(80, 24)) as pilot:
+        screen = await opened(app)
+        await pilot.press("3", "right")
+        await until(lambda: isinstance(app.focused, Choice | Input), app)
+        first = app.focused
+        await pilot.press("down")
+        assert app.focused is not first
+        await pilot.press("up")
+        assert app.focused is first
+        buttons = list(screen.query(Button))
+        buttons[-1].focus()
+        await pilot.press("left")
+        assert app.focused is not buttons[-1]
+        await pilot.press("right")
+        assert app.focused is buttons[-1]
 
 
 async def test_escape_leads_back_to_the_steps_and_to_the_start_page(wizard: Make) -> None:

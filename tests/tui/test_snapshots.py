@@ -6,6 +6,7 @@ After a wanted change: FISHTUNE_UPDATE_SNAPSHOTS=1 pytest tests/tui/test_snapsho
 from __future__ import annotations
 
 import asyncio
+import difflib
 import os
 import re
 import shutil
@@ -13,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
+import psutil
 import pytest
 from fishtune.core import recent
 from fishtune.core.events import Started
@@ -67,25 +69,36 @@ def staged(tmp_path: Path, golden: Path) -> Callable[..., Wizard]:
     return make
 
 
-def compare(app: Wizard, name: str) -> None:
-    """Compare the screen with the stored picture; the names that Textual draws at random are left out."""
-    picture = re.sub(r"terminal-\d+", "terminal", app.export_screenshot(title="fishtune-tui"))
-    picture = re.sub(r"@font-face \{.*?\}", "", picture, flags=re.DOTALL)
+async def compare(app: Wizard, name: str) -> None:
+    """Wait until the screen is the stored picture; the names that Textual draws at random are left out."""
     file = SNAPSHOTS / f"{name}.svg"
     if os.environ.get("FISHTUNE_UPDATE_SNAPSHOTS"):
         SNAPSHOTS.mkdir(exist_ok=True)
-        file.write_text(picture, encoding="utf-8")
-    assert picture == file.read_text(encoding="utf-8"), f"{file.name} differs from:\n{shown(app)}"
-
-
-async def settled(app: Wizard) -> None:
-    """Wait until no worker is at work and the picture has been the same for a quarter of a second."""
-    same, before = 0, ""
-    while same < 5:
+        file.write_text(await settled(app), encoding="utf-8")
+    stored = file.read_text(encoding="utf-8")
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + 30
+    while (seen := picture(app)) != stored:
+        changes = difflib.unified_diff(stored.splitlines(), seen.splitlines(), lineterm="", n=0)
+        assert loop.time() < deadline, "\n".join([f"{file.name} is not what is shown:", *changes, shown(app)])
         await asyncio.sleep(0.05)
-        now = app.export_screenshot()
+
+
+def picture(app: Wizard) -> str:
+    """Return what is on the screen as SVG."""
+    drawn = re.sub(r"terminal-\d+", "terminal", app.export_screenshot(title="fishtune-tui"))
+    return re.sub(r"@font-face \{.*?\}", "", drawn, flags=re.DOTALL)
+
+
+async def settled(app: Wizard) -> str:
+    """Return the picture once no worker is at work and nothing has changed for two seconds."""
+    same, before = 0, ""
+    while same < 40:
+        await asyncio.sleep(0.05)
+        now = picture(app)
         idle = all(worker.is_finished for worker in app.workers)
         same, before = (same + 1 if idle and now == before else 0), now
+    return before
 
 
 async def opened(app: Wizard) -> ProjectScreen:
@@ -109,8 +122,7 @@ async def test_the_six_steps_look_as_they_did(staged: Callable[..., Wizard], siz
             await until(lambda: screen.pane is not None and screen.pane.status is not None, app)
             screen.pane.show_monitor(False)
             await until(lambda: re.search(words, shown(app)), app)  # noqa: B023
-            await settled(app)
-            compare(app, f"{name}-{size[0]}x{size[1]}")
+            await compare(app, f"{name}-{size[0]}x{size[1]}")
 
 
 async def test_korean_looks_as_it_did(staged: Callable[..., Wizard]) -> None:
@@ -120,8 +132,7 @@ async def test_korean_looks_as_it_did(staged: Callable[..., Wizard]) -> None:
         await opened(app)
         await pilot.press("1")
         await until(lambda: "윤아" in shown(app), app)
-        await settled(app)
-        compare(app, "1-dataset-korean-80x24")
+        await compare(app, "1-dataset-korean-80x24")
 
 
 async def test_ascii_looks_as_it_did(staged: Callable[..., Wizard]) -> None:
@@ -131,8 +142,7 @@ async def test_ascii_looks_as_it_did(staged: Callable[..., Wizard]) -> None:
         await pilot.press("5")
         await until(lambda: "120 / 120" in shown(app), app)
         assert screen.pane is not None
-        await settled(app)
-        compare(app, "5-train-ascii-80x24")
+        await compare(app, "5-train-ascii-80x24")
 
 
 @pytest.mark.parametrize("size", SIZES, ids=SIZE_NAMES)
@@ -145,11 +155,12 @@ async def test_the_start_page_looks_as_it_did(size: tuple[int, int], monkeypatch
     monkeypatch.setattr(Path, "cwd", classmethod(lambda cls: cls(HOME).parent))
     disk = SimpleNamespace(total=1000 * GIB, used=600 * GIB, free=400 * GIB)
     monkeypatch.setattr(shutil, "disk_usage", lambda _path: disk)
+    memory = SimpleNamespace(total=128 * GIB, available=96 * GIB)
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: memory)
     app = Wizard(WizardSettings(), engine=FakeEngine())
     async with app.run_test(size=size):
         await until(lambda: app.gpus is not None and HOME in shown(app), app)
-        await settled(app)
-        compare(app, f"0-start-{size[0]}x{size[1]}")
+        await compare(app, f"0-start-{size[0]}x{size[1]}")
 
 
 @pytest.mark.parametrize("size", SIZES, ids=SIZE_NAMES)
@@ -168,8 +179,7 @@ async def test_a_running_training_looks_as_it_did(
         await opened(app)
         await until(lambda: "120 / 200" in shown(app) and "running 60 %" in shown(app), app)
         await until(lambda: "step 120/200" in shown(app), app)
-        await settled(app)
-        compare(app, f"training-{size[0]}x{size[1]}")
+        await compare(app, f"training-{size[0]}x{size[1]}")
 
 
 async def test_the_gpus_look_as_they_did(wizard: Callable[..., Wizard]) -> None:

@@ -11,7 +11,7 @@ from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.screen import ModalScreen
-from textual.widgets import Button, Static
+from textual.widgets import Static
 
 from ...core.dataset.findings import Finding
 from ...core.errors import FishtuneError
@@ -19,6 +19,7 @@ from ...core.project import Project
 from ..access import wizard
 from ..catalogue import _, sentence
 from ..glyphs import sparkline
+from ..widgets.button import Button
 from ..wording import decimal, harmless
 
 _LONGEST_TRANSCRIPT = 2000
@@ -58,9 +59,9 @@ class ClipScreen(ModalScreen[bool | None]):
                 yield Static("", id="detail", markup=False)
             with Horizontal(classes="buttons"):
                 if self._clip is not None:
-                    yield Button(Text(self._toggle_label()), name="toggle", compact=True)
-                yield Button(Text(_("Copy path")), name="copy", compact=True)
-                yield Button(Text(_("Close")), name="close", compact=True, variant="primary")
+                    yield Button(self._toggle_label(), "toggle")
+                yield Button(_("Copy path"), "copy")
+                yield Button(_("Close"), "close", main=True)
 
     def on_mount(self) -> None:
         self.query(Button).last().focus()

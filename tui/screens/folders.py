@@ -11,10 +11,11 @@ from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import Horizontal, Vertical
 from textual.screen import ModalScreen
-from textual.widgets import Button, Input, OptionList, Static
+from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
 from ..catalogue import _
+from ..widgets.button import Button
 from ..widgets.folder_suggester import FolderSuggester
 from ..wording import harmless, plain
 
@@ -48,8 +49,8 @@ class FolderScreen(ModalScreen[Path | None]):
             )
             yield OptionList(markup=False, compact=True)
             with Horizontal(classes="buttons"):
-                yield Button(Text(_("Cancel")), name="cancel", compact=True)
-                yield Button(Text(_("Choose")), name="ok", compact=True, variant="primary")
+                yield Button(_("Cancel"), "cancel")
+                yield Button(_("Choose"), "ok", main=True)
 
     def on_mount(self) -> None:
         box = self.query_one(Input)

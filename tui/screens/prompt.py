@@ -7,9 +7,10 @@ from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import Horizontal, Vertical
 from textual.screen import ModalScreen
-from textual.widgets import Button, Input, Static
+from textual.widgets import Input, Static
 
 from ..catalogue import _
+from ..widgets.button import Button
 from ..widgets.folder_suggester import FolderSuggester
 from ..wording import harmless
 
@@ -49,8 +50,8 @@ class PromptScreen(ModalScreen[str | None]):
                 suggester=None if self._secret else FolderSuggester(),
             )
             with Horizontal(classes="buttons"):
-                yield Button(Text(_("Cancel")), name="cancel", compact=True)
-                yield Button(Text(_("OK")), name="ok", compact=True, variant="primary")
+                yield Button(_("Cancel"), "cancel")
+                yield Button(_("OK"), "ok", main=True)
 
     def on_mount(self) -> None:
         box = self.query_one(Input)

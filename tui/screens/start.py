@@ -10,13 +10,14 @@ from rich.text import Text
 from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical
 from textual.screen import Screen
-from textual.widgets import Button, OptionList, Static
+from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
 from ...core.errors import FishtuneError, SettingsError
 from ..access import FIRST_PAINT_SECONDS, wizard
 from ..actions import Command
 from ..catalogue import _
+from ..widgets.button import Button
 from ..widgets.frame import FooterBar, HeaderBar
 from ..widgets.notice import Notice
 from ..wording import clock, fit_path, gibibytes, harmless, size
@@ -63,9 +64,9 @@ class StartScreen(Screen[None]):
                 id="none-yet",
             )
             with Horizontal(id="choices"):
-                yield Button(Text(_("Open or create…")), name="open", compact=True, variant="primary")
-                yield Button(Text(_("Try the demo")), name="demo", compact=True)
-                yield Button(Text(_("Quit")), name="quit", compact=True)
+                yield Button(_("Open or create…"), "open", main=True)
+                yield Button(_("Try the demo"), "demo")
+                yield Button(_("Quit"), "quit")
             yield Static(Text(_("This machine")), classes="heading", markup=False)
             yield Static("", id="machine", markup=False)
         yield FooterBar()
@@ -207,6 +208,8 @@ def create_project(folder: Path) -> Project:
 
 def machine(reading: GpuReading | None) -> str:
     """Return lines on GPU, driver, free memory and disk."""
+    import psutil  # not for the first paint
+
     lines = []
     if reading is not None:
         from ...core.hardware.readings import DriverState
@@ -221,6 +224,10 @@ def machine(reading: GpuReading | None) -> str:
                         index=gpu.index, name=harmless(gpu.name), memory=memory, free=free
                     )
                 )
+    memory = psutil.virtual_memory()
+    lines.append(
+        _("Memory: {free} free of {total}").format(free=size(memory.available), total=size(memory.total))
+    )
     here = Path.cwd()
     disk = shutil.disk_usage(here)
     lines.append(

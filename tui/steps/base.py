@@ -10,7 +10,7 @@ from rich.text import Text
 from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.widget import Widget
-from textual.widgets import Button, Static
+from textual.widgets import Static
 
 from ...core.errors import FishtuneError
 from ...core.jobs.record import Job, JobState
@@ -22,6 +22,7 @@ from ..access import project_screen, wizard
 from ..catalogue import _
 from ..look import ProjectState, StepStatus
 from ..run_view import RunView
+from ..widgets.button import Button
 from ..widgets.form import Form
 from ..widgets.log_pane import LogPane
 from ..widgets.monitor import JobMonitor
@@ -223,12 +224,7 @@ class StepPane(Vertical):
             focused = next((button.name for button in old if button.has_focus), None)
             row.remove_children(old)
             made = [
-                Button(
-                    Text(label),
-                    name=name,
-                    compact=True,
-                    variant="primary" if number == len(wanted) - 1 else "default",
-                )
+                Button(label, name, main=number == len(wanted) - 1)
                 for number, (name, label) in enumerate(wanted)
             ]
             row.mount_all(made)

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 from rich.text import Text
 from textual import events
 from textual.app import ComposeResult
+from textual.binding import Binding
 from textual.containers import Horizontal, Vertical
 from textual.message import Message
 from textual.widgets import Input, Label
@@ -63,6 +64,11 @@ class Form(Vertical):
     Form .row Label { width: 22; color: $text-muted; }
     Form Input { width: 1fr; max-width: 48; }
     """
+
+    BINDINGS = [
+        Binding("up", "app.focus_previous", show=False),
+        Binding("down", "app.focus_next", show=False),
+    ]
 
     class Changed(Message):
         """A value was changed and accepted."""

@@ -8,11 +8,12 @@ from rich.text import Text
 from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical
 from textual.message import Message
-from textual.widgets import Button, Static
+from textual.widgets import Static
 
 from ..access import project_screen, wizard
 from ..catalogue import _, sentence
 from ..wording import harmless, plain, right, size
+from .button import Button
 from .table import Table
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ class Suggestion(Vertical):
         yield Static(Text(_("Memory"), style="bold"), markup=False)
         yield Static("", id="advice", markup=False)
         with Horizontal(id="take"):
-            yield Button(Text(_("Take this")), compact=True, name="take")
+            yield Button(_("Take this"), "take")
         yield Table([(_("part"), None, "left"), (_("needed"), 11, "right")], id="parts", only_read=True)
 
     def on_mount(self) -> None:
