@@ -84,9 +84,11 @@ def leave_on_hang_up(leave: Callable[[int], None]) -> Iterator[None]:
         yield
     finally:
         done.set()
-        for number, handler in previous.items():
-            signal.signal(number, handler)
-        if not terminal_alive():
+        if terminal_alive():
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+        else:
+            signal.signal(signal.SIGHUP, signal.SIG_IGN)  # it may still be on its way
             _let_go_of_output()
 
 
