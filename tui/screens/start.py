@@ -224,9 +224,11 @@ def machine(reading: GpuReading | None) -> str:
                         index=gpu.index, name=harmless(gpu.name), memory=memory, free=free
                     )
                 )
-    memory = psutil.virtual_memory()
+    main_memory = psutil.virtual_memory()
     lines.append(
-        _("Memory: {free} free of {total}").format(free=size(memory.available), total=size(memory.total))
+        _("Memory: {free} free of {total}").format(
+            free=size(main_memory.available), total=size(main_memory.total)
+        )
     )
     here = Path.cwd()
     disk = shutil.disk_usage(here)
