@@ -19,6 +19,7 @@ from .codec.codec import CodecEncoder, check_length
 from .codec.config import CodecConfig
 from .dataset.codes import Codes, write_codes
 from .dataset.layout import Utterance
+from .devices import give_back_memory
 from .errors import DataError
 from .events import Reporter
 from .hardware.encoding import EncodingPlan
@@ -165,8 +166,7 @@ class ClipEncoder:
             pass
         self.ran_short = True
         # Only here is the exception gone, and with it the tensors that its traceback held.
-        if self._device.type == "cuda":
-            torch.cuda.empty_cache()
+        give_back_memory()
         return None
 
     def _note(self, clips: int, samples: int) -> None:

@@ -54,6 +54,14 @@ def resolve_device(name: str, local_rank: int = 0) -> torch.device:
     return torch.device("cuda", number)
 
 
+def give_back_memory() -> None:
+    """Let go of GPU memory that torch keeps for later, so that larger pieces can be had."""
+    import torch
+
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
 class PeakMeter(Protocol):
     """Measures a device's memory."""
 

@@ -32,6 +32,11 @@ def format_duration(seconds: float) -> str:
     return f"{rest} s"
 
 
+def format_usage(used: float, total: float) -> str:
+    """Return how much of a memory is used, in one unit: `12.4/80.0 GiB`."""
+    return f"{used / GIB:.1f}/{total / GIB:.1f} GiB"
+
+
 def format_bytes(size: float) -> str:
     """Return a size in binary units: `512 B`, `1.7 GiB`."""
     unit = 0

@@ -57,9 +57,8 @@ def _run(*arguments: str, cwd: Path | None = None, code: int = 0) -> subprocess.
     return done
 
 
-def test_attaching_shows_the_job_and_leaving_does_not_touch_it(tmp_path: Path) -> None:
-    job = start_job(STAGE, CountSettings(folder=tmp_path / "out", items=2000, pause=0.02), _place(tmp_path))
-    process, terminal = _on_a_terminal([*COMMAND, "attach"], tmp_path)
+def _interrupted(process: subprocess.Popen[bytes], terminal: int, code: int) -> bytes:
+    """Press Ctrl+C once progress is shown, wait for the exit code, and return all that was shown."""
     seen = b""
 
     def shows_progress() -> bool:
@@ -69,9 +68,16 @@ def test_attaching_shows_the_job_and_leaving_does_not_touch_it(tmp_path: Path) -
 
     _until(shows_progress, "the progress to be shown")
     os.write(terminal, b"\x03")
-    assert process.wait(60) == 0
+    assert process.wait(60) == code
     seen += _shown(terminal)
     os.close(terminal)
+    return seen
+
+
+def test_attaching_shows_the_job_and_leaving_does_not_touch_it(tmp_path: Path) -> None:
+    job = start_job(STAGE, CountSettings(folder=tmp_path / "out", items=2000, pause=0.02), _place(tmp_path))
+    process, terminal = _on_a_terminal([*COMMAND, "attach"], tmp_path)
+    seen = _interrupted(process, terminal, code=0)
     assert f"goes on. Come back with: fishtune attach {job.id}".encode() in seen
     assert job.state() is JobState.RUNNING
 
@@ -258,18 +264,7 @@ def test_a_foreground_run_says_once_why_it_ended(tmp_path: Path) -> None:
     process, terminal = _on_a_terminal(
         [*COMMAND, "synth", "out", "--items", "2000", "--pause", "0.02"], tmp_path
     )
-    seen = b""
-
-    def is_under_way() -> bool:
-        nonlocal seen
-        seen += _shown(terminal)
-        return b"counting" in seen and b"/2,000 clips" in seen
-
-    _until(is_under_way, "the progress to be shown")
-    os.write(terminal, b"\x03")
-    assert process.wait(60) == 1
-    seen += _shown(terminal)
-    os.close(terminal)
+    seen = _interrupted(process, terminal, code=1)
     assert seen.count(b"files are kept.") == 1
 
 

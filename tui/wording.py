@@ -12,7 +12,7 @@ from datetime import datetime
 from rich.cells import cell_len, set_cell_size
 from rich.text import Text
 
-from ..core.units import GIB, format_bytes
+from ..core.units import format_bytes
 from .catalogue import _
 
 LONGEST_LINE = 500
@@ -85,11 +85,6 @@ def duration(seconds: float | None) -> str:
 def size(number: float | None) -> str:
     """Return bytes with their binary unit: `512 B`, `14.2 MiB`, `80.0 GiB`; a dash for None."""
     return "–" if number is None else format_bytes(number)
-
-
-def gibibytes(used: float, total: float) -> str:
-    """Return a pair of sizes that share their unit: `12.4/80.0 GiB`."""
-    return f"{used / GIB:.1f}/{total / GIB:.1f} GiB"
 
 
 def count(number: float | None) -> str:

@@ -17,7 +17,7 @@ from rich.text import Text
 from ..hardware.nvml import Nvml
 from ..hardware.readings import DriverState, Gpu, GpuProcess, GpuReading, GpuState, Memory
 from ..hardware.visibility import CudaView, cuda_view
-from ..units import GIB, format_bytes
+from ..units import format_bytes, format_usage
 from .console import out, print_json
 
 INTERVAL = 1.0
@@ -131,7 +131,7 @@ def _gpu_table(reading: GpuReading, view: CudaView) -> Table:
 
 
 def _memory(memory: Memory | None) -> str:
-    return "–" if memory is None else f"{memory.used / GIB:.1f}/{memory.total / GIB:.1f} GiB"
+    return "–" if memory is None else format_usage(memory.used, memory.total)
 
 
 def _state(gpu: Gpu) -> str:

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from ..devices import give_back_memory
 from ..errors import DeviceMemoryError
 from ..events import Reporter
 
@@ -59,7 +60,7 @@ class Pieces:
                     _HINT,
                 )
             self.count *= 2
-            _give_back()
+            give_back_memory()
             self._reporter.warn(
                 f"Out of memory in {what}: micro-batches are computed in {self.count} pieces from now on. "
                 "The effective batch stays the same and no data is lost or repeated.",
@@ -89,7 +90,7 @@ def update(optimizer: Optimizer, step: Callable[[], object], what: str, kept: st
             break
         for parameter in set(optimizer.state) - known:  # perhaps only half of it came into being
             del optimizer.state[parameter]
-        _give_back()
+        give_back_memory()
     raise DeviceMemoryError(
         f"The device's memory does not suffice for the update of {what}: {reason}. {kept}", _HINT
     )
@@ -106,8 +107,3 @@ def _versions(optimizer: Optimizer, known: set[Tensor]) -> list[int]:
         if isinstance(entry, Tensor)
     ]
     return [tensor._version for tensor in (*weights, *state)]
-
-
-def _give_back() -> None:
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()

@@ -11,10 +11,11 @@ from textual.containers import Vertical
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
+from ...core.units import format_usage
 from ..access import wizard
 from ..catalogue import _, sentence
 from ..widgets.table import Table
-from ..wording import gibibytes, harmless, plain, right, size
+from ..wording import harmless, plain, right, size
 
 if TYPE_CHECKING:
     from ...core.hardware.readings import Gpu, GpuReading
@@ -121,7 +122,7 @@ def _row(gpu: Gpu) -> tuple[object, ...]:
     return (
         gpu.index,
         plain(name),
-        right(gibibytes(memory.used, memory.total) if memory else "–"),
+        right(format_usage(memory.used, memory.total) if memory else "–"),
         right(size(memory.free) if memory else "–"),
         right(f"{gpu.utilization} %" if gpu.utilization is not None else "–"),
         right(f"{gpu.temperature} °C" if gpu.temperature is not None else "–"),

@@ -14,13 +14,14 @@ from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
 from ...core.errors import FishtuneError, SettingsError
+from ...core.units import format_usage
 from ..access import FIRST_PAINT_SECONDS, wizard
 from ..actions import Command
 from ..catalogue import _
 from ..widgets.button import Button
 from ..widgets.frame import FooterBar, HeaderBar
 from ..widgets.notice import Notice
-from ..wording import clock, fit_path, gibibytes, harmless, size
+from ..wording import clock, fit_path, harmless, size
 from .folders import FolderScreen
 from .gpus import driver_sentence
 from .prompt import PromptScreen
@@ -217,7 +218,7 @@ def machine(reading: GpuReading | None) -> str:
         lines.append(driver_sentence(reading))
         if reading.state is DriverState.READY:
             for gpu in reading.gpus:
-                memory = gibibytes(gpu.memory.used, gpu.memory.total) if gpu.memory else "–"
+                memory = format_usage(gpu.memory.used, gpu.memory.total) if gpu.memory else "–"
                 free = size(gpu.memory.free) if gpu.memory else "–"
                 lines.append(
                     _("GPU{index} {name}: {memory} used, {free} free").format(

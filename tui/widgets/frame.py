@@ -10,9 +10,10 @@ from rich.text import Text
 from textual.reactive import reactive
 from textual.widget import Widget
 
+from ...core.units import format_usage
 from ..actions import BY_NAME, key_label, keys_of
 from ..catalogue import _
-from ..wording import fit, gibibytes, harmless
+from ..wording import fit, harmless
 
 if TYPE_CHECKING:
     from ...core.hardware.readings import Gpu, GpuReading
@@ -67,7 +68,7 @@ def _one_gpu(gpu: Gpu) -> str:
         return f"GPU{gpu.index} {_(gpu.state.value)}"
     words = [f"GPU{gpu.index}", short_name(gpu.name)]
     if gpu.memory is not None:
-        words.append(gibibytes(gpu.memory.used, gpu.memory.total))
+        words.append(format_usage(gpu.memory.used, gpu.memory.total))
     if gpu.utilization is not None:
         words.append(f"{gpu.utilization:3d} %")
     if gpu.temperature is not None:

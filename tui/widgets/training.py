@@ -9,11 +9,12 @@ from textual.containers import Horizontal, Vertical
 from textual.widgets import Static
 
 from ...core.jobs.record import Job, JobState
+from ...core.units import format_usage
 from ..access import wizard
 from ..catalogue import _
 from ..glyphs import LINES, Glyphs
 from ..run_view import LossName, RunView
-from ..wording import clock, count, decimal, duration, gibibytes, percent, size
+from ..wording import clock, count, decimal, duration, percent, size
 from .choice import Choice
 from .curve import Curve, Line
 from .monitor import JobMonitor
@@ -158,7 +159,7 @@ class TrainingMonitor(JobMonitor):
         reading = wizard(self).gpus
         card = next((gpu for gpu in reading.gpus if gpu.memory), None) if reading else None
         if card is not None and card.memory is not None and self._runs:
-            return gibibytes(card.memory.used, card.memory.total)
+            return format_usage(card.memory.used, card.memory.total)
         return size(view.step.memory_bytes if view.step else None)
 
     def _use(self) -> str:
