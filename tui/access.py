@@ -10,9 +10,6 @@ if TYPE_CHECKING:
     from .app import Wizard
     from .screens.project import ProjectScreen
 
-FIRST_PAINT_SECONDS = 0.05
-"""Nothing else is done before: the output thread needs its turn to put the first screen out."""
-
 
 def wizard(node: DOMNode) -> Wizard:
     """Return the application that `node` belongs to."""

@@ -17,7 +17,6 @@ from textual.screen import Screen
 
 from ..core.errors import FishtuneError
 from . import clipboard
-from .access import FIRST_PAINT_SECONDS
 from .actions import ACTIONS, Command, bindings
 from .catalogue import _, sentence
 from .glyphs import ASCII, LINES
@@ -33,6 +32,10 @@ if TYPE_CHECKING:
     from ..core.project import Project
     from .engine import Engine
     from .follow import GpuWatch
+    from .screens.start import StartScreen
+
+_OUTPUT_SECONDS = 0.02
+"""What the output thread gets to put the first screen out."""
 
 _TIDY_SECONDS = 10.0
 
@@ -96,9 +99,10 @@ class Wizard(App[None]):
         from .screens.start import StartScreen
 
         self._loop_of_app = asyncio.get_running_loop()
-        self.push_screen(StartScreen(), wait_for_dismiss=False)
+        start = StartScreen()
+        self.push_screen(start, wait_for_dismiss=False)
         # The engine's types cost as much time as Textual itself: something is to be seen before.
-        self.set_timer(FIRST_PAINT_SECONDS, self._begin)
+        start.call_after_refresh(lambda: self.set_timer(_OUTPUT_SECONDS, lambda: self._begin(start)))
         self.set_interval(_TIDY_SECONDS, self.tidy)
 
     def tidy(self) -> None:
@@ -107,11 +111,13 @@ class Wizard(App[None]):
         if not gc.get_freeze_count():
             gc.freeze()
 
-    def _begin(self) -> None:
+    def _begin(self, start: StartScreen) -> None:
         from .follow import GpuWatch
 
         if self._first_project is not None:
             self.open_project(self._first_project)
+        if self.screen is start:
+            start.show_what_is_there()
         self._gpu_watch = GpuWatch(self.engine.gpu_source, self.post_message)
         self._gpu_watch.start()
 

@@ -15,7 +15,7 @@ from textual.widgets.option_list import Option
 
 from ...core.errors import FishtuneError, SettingsError
 from ...core.units import format_usage
-from ..access import FIRST_PAINT_SECONDS, wizard
+from ..access import wizard
 from ..actions import Command
 from ..catalogue import _
 from ..widgets.button import Button
@@ -76,15 +76,18 @@ class StartScreen(Screen[None]):
         keys = wizard(self).settings.keys
         self.query_one(FooterBar).show(["leave", "show_help", "show_gpus", "next_theme"], keys)
         self.query_one("Button").focus()
-        self.show_gpus(wizard(self).gpus)
-        self.set_timer(FIRST_PAINT_SECONDS, self._show_recent)
 
     def on_screen_resume(self) -> None:
         if self._was_left:
-            self.call_later(self._show_recent)
+            self.call_later(self.show_what_is_there)
 
     def on_screen_suspend(self) -> None:
         self._was_left = True
+
+    def show_what_is_there(self) -> None:
+        """Show the recent projects and this machine, which takes imports: the first paint is without them."""
+        self._show_recent()
+        self.show_gpus(wizard(self).gpus)
 
     def _show_recent(self) -> None:
         from ...core.recent import recent_projects
@@ -209,7 +212,7 @@ def create_project(folder: Path) -> Project:
 
 def machine(reading: GpuReading | None) -> str:
     """Return lines on GPU, driver, free memory and disk."""
-    import psutil  # not for the first paint
+    import psutil
 
     lines = []
     if reading is not None:
