@@ -12,18 +12,20 @@ from __future__ import annotations
 import difflib
 import re
 import tomllib
-from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
 import platformdirs
 from pydantic import Field
 
+from .. import presets as ours
 from .errors import SettingsError, UsageError
 from .settings import TrainOptions
 from .validation import Table, parse
 
 Kind = Literal["lora", "codec", "models"]
+
+_OURS = Path(ours.__path__[0])
 
 
 class LoraPreset(Table):
@@ -76,8 +78,7 @@ def user_presets_folder() -> Path:
 def preset_names(kind: Kind) -> list[str]:
     """Return the names of all presets of a kind, ours and the person's own, in natural order."""
     names = {path.stem for path in (user_presets_folder() / kind).glob("*.toml")}
-    ours = resources.files("fishtune.presets") / kind
-    names |= {entry.name.removesuffix(".toml") for entry in ours.iterdir() if entry.name.endswith(".toml")}
+    names |= {path.stem for path in (_OURS / kind).glob("*.toml")}
     return sorted(names, key=_natural)
 
 
@@ -95,7 +96,7 @@ def read_preset(kind: Kind, name: str) -> dict[str, Any]:
         SettingsError: it is not TOML.
     """
     own = user_presets_folder() / kind / f"{name}.toml"
-    source = own if own.is_file() else resources.files("fishtune.presets") / kind / f"{name}.toml"
+    source = own if own.is_file() else _OURS / kind / f"{name}.toml"
     if "/" in name or not source.is_file():
         names = preset_names(kind)
         near = difflib.get_close_matches(name, names, n=1)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pynvml
 import pytest
+from fishtune.core.hardware import nvml
 
 SOURCE = Path(__file__).with_name("fake_nvml.c")
 GIB = 1024**3
@@ -90,5 +91,6 @@ def fake_nvml(fake_nvml_library: Path, tmp_path: Path, monkeypatch: pytest.Monke
     for name in ("CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(pynvml, "nvmlLib", ctypes.CDLL(str(fake_nvml_library)))
+    monkeypatch.setattr(nvml, "library_is_installed", lambda: True)
     monkeypatch.setattr(pynvml, "_nvmlGetFunctionPointer_cache", {})
     return fake

@@ -1,11 +1,13 @@
 """Readings of all GPUs through NVML (`nvidia-ml-py`), cheap enough for once a second.
 
 Nothing here raises: an absent driver, a GPU that falls off the bus between two readings or a call that
-this GPU does not know are states and `None`s of `readings.py`. The binding is imported on first use.
+this GPU does not know are states and `None`s of `readings.py`. The binding, which takes 3 MiB, is imported
+on first use and only where a driver is installed.
 """
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import ModuleType, TracebackType
@@ -33,6 +35,15 @@ _GPU_HINTS: Final = {
     GpuState.NEEDS_RESET: "This GPU must be reset by an administrator: nvidia-smi --gpu-reset, or a restart.",
     GpuState.NO_PERMISSION: "This user may not use this GPU. Check the permissions of /dev/nvidia*.",
 }
+
+
+def library_is_installed() -> bool:
+    """Return whether this machine has NVML's library, that is a driver of NVIDIA."""
+    try:
+        ctypes.CDLL("libnvidia-ml.so.1")
+    except OSError:
+        return False
+    return True
 
 
 class _DriverError(Exception):
@@ -124,6 +135,8 @@ class Nvml:
     def _connect(self) -> None:
         if self._open:
             return
+        if not library_is_installed():
+            raise _DriverError(DriverState.NO_DRIVER, _HINTS[DriverState.NO_DRIVER])
         api = self._api
         self._call(api.nvmlInit)
         self._open = True

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from textual.app import ComposeResult
 from textual.binding import Binding
-from textual.containers import Container, Horizontal
+from textual.containers import Horizontal
 from textual.screen import Screen
 from textual.timer import Timer
 
@@ -69,7 +69,6 @@ class ProjectScreen(Screen[None]):
         yield HeaderBar()
         with Horizontal(id="middle", classes="framed"):
             yield StepList(wizard(self).glyphs, id="steps")
-            yield Container(id="content")
         yield FooterBar()
 
     def on_mount(self) -> None:
@@ -266,7 +265,7 @@ class ProjectScreen(Screen[None]):
         pane = self._panes.get(step)
         if pane is None:
             pane = self._panes[step] = open_step(step)
-            self.query_one("#content").mount(pane)
+            self.query_one("#middle").mount(pane)
         for name, other in self._panes.items():
             other.display = name is step
         job = self.state.jobs.get(step)

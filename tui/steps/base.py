@@ -37,12 +37,12 @@ class StepPane(Vertical):
     monitor_first: ClassVar[bool] = False
     """Whether the newest job is shown before the form even when it is over."""
     DEFAULT_CSS = """
-    StepPane { height: 1fr; padding: 0 1; }
+    StepPane { width: 1fr; height: 1fr; padding: 0 1; }
     StepPane #sentence { height: auto; max-height: 5; text-style: bold; padding: 0 0 1 0; }
     StepPane #before { height: 1fr; scrollbar-size-vertical: 1; }
-    StepPane #during { height: 1fr; display: none; }
+    StepPane #monitor { display: none; }
     StepPane.-monitor #before { display: none; }
-    StepPane.-monitor #during { display: block; }
+    StepPane.-monitor #monitor { display: block; }
     StepPane #buttons { height: 1; align-horizontal: right; }
     StepPane #hint { height: auto; max-height: 4; color: $text-muted; display: none; }
     StepPane #hint.-shown { display: block; }
@@ -70,8 +70,7 @@ class StepPane(Vertical):
         yield Notice(id="notice")
         with VerticalScroll(id="before", can_focus=False):
             yield from self.compose_before()
-        with Vertical(id="during"):
-            yield from self.compose_during()
+        yield self.make_monitor()
         yield Static("", id="hint", markup=False)
         yield Horizontal(id="buttons")
 
@@ -83,9 +82,9 @@ class StepPane(Vertical):
         """Yield the form."""
         return ()
 
-    def compose_during(self) -> Iterable[Widget]:
-        """Yield the monitor."""
-        yield JobMonitor(wizard(self).glyphs, id="monitor")
+    def make_monitor(self) -> JobMonitor:
+        """Return what shows this step's job."""
+        return JobMonitor(wizard(self).glyphs, id="monitor")
 
     def buttons(self) -> list[tuple[str, str]]:
         """Return the present buttons as (id, label), the main one last."""

@@ -168,8 +168,8 @@ class TrainPane(StagePane):
     def compose_below_form(self) -> Iterable[Widget]:
         yield Suggestion("train", id="suggestion")
 
-    def compose_during(self) -> Iterable[Widget]:
-        yield TrainingMonitor(wizard(self).glyphs, ascii_only=wizard(self).settings.ascii, id="monitor")
+    def make_monitor(self) -> TrainingMonitor:
+        return TrainingMonitor(wizard(self).glyphs, ascii_only=wizard(self).settings.ascii, id="monitor")
 
     def compose_before(self) -> Iterable[Widget]:
         return ()  # see _make_form
