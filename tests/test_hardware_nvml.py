@@ -11,7 +11,7 @@ import pynvml
 import pytest
 from fishtune.core.hardware.nvml import Nvml, read_gpus
 from fishtune.core.hardware.processes import short_command
-from fishtune.core.hardware.readings import DriverState, GpuState
+from fishtune.core.hardware.readings import DriverState, GpuState, Memory
 
 from .fake_nvml import GIB, FakeNvml
 
@@ -41,12 +41,7 @@ def test_a_gpu_is_read_whole(fake_nvml: FakeNvml) -> None:
     assert gpu.pci_address == "00000000:01:00.0"
     assert gpu.compute_capability == (9, 0)
     assert gpu.memory is not None
-    assert gpu.memory.model_dump() == {
-        "total": 80 * GIB,
-        "free": 20 * GIB,
-        "used": 60 * GIB,
-        "reserved": GIB,
-    }
+    assert gpu.memory == Memory(total=80 * GIB, free=20 * GIB, used=60 * GIB, reserved=GIB)
     assert (gpu.utilization, gpu.temperature, gpu.power, gpu.power_limit) == (37, 61, 312.5, 700.0)
     assert (gpu.ecc_enabled, gpu.ecc_errors, gpu.mig_enabled) == (True, 2, False)
     assert gpu.processes is not None

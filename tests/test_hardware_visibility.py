@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from fishtune.core.errors import DeviceError
 from fishtune.core.hardware.readings import DriverState, Gpu, GpuReading, GpuState, Memory, MigDevice
 from fishtune.core.hardware.visibility import CudaView, cuda_view, torch_device_uuids
 
 
-def gpu(index: int, name: str = "A100", **fields: object) -> Gpu:
+def gpu(index: int, name: str = "A100", **fields: Any) -> Gpu:
     memory = Memory(total=80, free=70 + index, used=10)
-    return Gpu.model_validate(
-        {"index": index, "name": name, "uuid": f"GPU-{index}abc-1", "memory": memory, **fields}
-    )
+    return Gpu(index=index, name=name, uuid=f"GPU-{index}abc-1", memory=memory, **fields)
 
 
 def reading(*gpus: Gpu) -> GpuReading:

@@ -6,6 +6,7 @@ import contextlib
 import json as json_format
 import sys
 import time
+from dataclasses import asdict
 from typing import Annotated, Any
 
 import typer
@@ -73,7 +74,7 @@ def _write_lines(reading: GpuReading) -> None:
 
 
 def _content(reading: GpuReading, view: CudaView) -> dict[str, Any]:
-    content = reading.model_dump(mode="json")
+    content = asdict(reading)
     content["cuda"] = {
         "devices": [
             {

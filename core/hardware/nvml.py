@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import ModuleType, TracebackType
 from typing import Any, Final
 
@@ -201,7 +201,7 @@ class Nvml:
             return self._measure(device)
         except _GpuError as error:
             identity = known.identity if known else Gpu(index=index)
-            return identity.model_copy(update={"state": error.state, "message": error.message})
+            return replace(identity, state=error.state, message=error.message)
 
     def _find(self, index: int) -> _Device:
         api = self._api
@@ -240,25 +240,24 @@ class Nvml:
         mig = self._ask(api.nvmlDeviceGetMigMode, handle)
         ecc = self._ask(api.nvmlDeviceGetEccMode, handle)
         mig_enabled = bool(mig[0]) if mig else None
-        return device.identity.model_copy(
-            update={
-                "memory": self._memory(handle),
-                "utilization": utilization.gpu if utilization else None,
-                "temperature": self._ask(api.nvmlDeviceGetTemperature, handle, api.NVML_TEMPERATURE_GPU),
-                "power": power / _MILLI if power is not None else None,
-                "mig_enabled": mig_enabled,
-                "mig_devices": self._mig_devices(device) if mig_enabled else (),
-                "ecc_enabled": bool(ecc[0]) if ecc else None,
-                "ecc_errors": self._ask(
-                    api.nvmlDeviceGetTotalEccErrors,
-                    handle,
-                    api.NVML_MEMORY_ERROR_TYPE_UNCORRECTED,
-                    api.NVML_VOLATILE_ECC,
-                )
-                if ecc and ecc[0]
-                else None,
-                "processes": self._processes(handle),
-            }
+        return replace(
+            device.identity,
+            memory=self._memory(handle),
+            utilization=utilization.gpu if utilization else None,
+            temperature=self._ask(api.nvmlDeviceGetTemperature, handle, api.NVML_TEMPERATURE_GPU),
+            power=power / _MILLI if power is not None else None,
+            mig_enabled=mig_enabled,
+            mig_devices=self._mig_devices(device) if mig_enabled else (),
+            ecc_enabled=bool(ecc[0]) if ecc else None,
+            ecc_errors=self._ask(
+                api.nvmlDeviceGetTotalEccErrors,
+                handle,
+                api.NVML_MEMORY_ERROR_TYPE_UNCORRECTED,
+                api.NVML_VOLATILE_ECC,
+            )
+            if ecc and ecc[0]
+            else None,
+            processes=self._processes(handle),
         )
 
     def _memory(self, handle: Any) -> Memory | None:
@@ -322,8 +321,11 @@ class Nvml:
     def _vanished(self, present: list[Gpu]) -> list[Gpu]:
         """Return GPUs of earlier readings that the driver no longer counts, as lost."""
         uuids = {gpu.uuid for gpu in present}
-        trouble = {"state": GpuState.LOST, "message": _GPU_HINTS[GpuState.LOST]}
-        return [gpu.model_copy(update=trouble) for uuid, gpu in self._seen.items() if uuid not in uuids]
+        return [
+            replace(gpu, state=GpuState.LOST, message=_GPU_HINTS[GpuState.LOST])
+            for uuid, gpu in self._seen.items()
+            if uuid not in uuids
+        ]
 
 
 def read_gpus() -> GpuReading:

@@ -6,13 +6,8 @@ Memory in bytes, temperature in degrees Celsius, power in watts, utilisation in 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import StrEnum
-
-from pydantic import BaseModel, ConfigDict
-
-
-class _Reading(BaseModel):
-    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
 
 
 class DriverState(StrEnum):
@@ -41,7 +36,8 @@ class GpuState(StrEnum):
     FAILED = "failed"
 
 
-class Memory(_Reading):
+@dataclass(frozen=True)
+class Memory:
     """Device memory; `used` includes what the driver holds for itself (`reserved`)."""
 
     total: int
@@ -50,7 +46,8 @@ class Memory(_Reading):
     reserved: int | None = None
 
 
-class GpuProcess(_Reading):
+@dataclass(frozen=True)
+class GpuProcess:
     """A process that holds device memory."""
 
     pid: int
@@ -61,7 +58,8 @@ class GpuProcess(_Reading):
     """This process, a fishtune job, or a child of one."""
 
 
-class MigDevice(_Reading):
+@dataclass(frozen=True)
+class MigDevice:
     """A slice of a GPU in multi-instance mode, as CUDA sees it."""
 
     index: int
@@ -72,7 +70,8 @@ class MigDevice(_Reading):
     processes: tuple[GpuProcess, ...] | None
 
 
-class Gpu(_Reading):
+@dataclass(frozen=True)
+class Gpu:
     """One GPU."""
 
     index: int
@@ -100,7 +99,8 @@ class Gpu(_Reading):
     processes: tuple[GpuProcess, ...] | None = None
 
 
-class GpuReading(_Reading):
+@dataclass(frozen=True)
+class GpuReading:
     """All GPUs of this machine at one moment."""
 
     state: DriverState

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -66,8 +67,8 @@ class Bench(App[None]):
 def header(widget: Widget, text: str) -> None:
     assert isinstance(widget, HeaderBar)
     widget.project = text
-    card = READING.gpus[0].model_copy(update={"name": text})
-    widget.gpus = READING.model_copy(update={"gpus": (card,)})
+    card = replace(READING.gpus[0], name=text)
+    widget.gpus = replace(READING, gpus=(card,))
 
 
 def steps(widget: Widget, text: str) -> None:
@@ -135,10 +136,10 @@ async def test_every_screen_of_a_project_survives_hostile_text(
     from fishtune.tui.settings import WizardSettings
 
     project = hostile_project
-    card = READING.gpus[0].model_copy(
-        update={"processes": (GpuProcess(pid=1, name=HOSTILE, memory=5, ours=False),), "name": HOSTILE}
+    card = replace(
+        READING.gpus[0], processes=(GpuProcess(pid=1, name=HOSTILE, memory=5, ours=False),), name=HOSTILE
     )
-    engine.reading = READING.model_copy(update={"gpus": (card,)})
+    engine.reading = replace(READING, gpus=(card,))
     said = [
         Progress(task=HOSTILE, done=1, total=2, unit=HOSTILE, detail=LONG),
         ItemFailed(item=HOSTILE, message=LONG, hint=HOSTILE),

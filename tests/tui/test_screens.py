@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -259,8 +260,8 @@ def test_the_header_says_what_nvml_says(reading: GpuReading | None, text: str) -
 
 
 def test_more_gpus_than_fit_are_counted() -> None:
-    cards = tuple(READING.gpus[0].model_copy(update={"index": number}) for number in range(8))
-    line = gpu_line(READING.model_copy(update={"gpus": cards}), 60)
+    cards = tuple(replace(READING.gpus[0], index=number) for number in range(8))
+    line = gpu_line(replace(READING, gpus=cards), 60)
     assert line.endswith("+7 more") and len(line) <= 60
 
 

@@ -10,7 +10,6 @@ from pathlib import Path
 
 from textual.app import ComposeResult
 from textual.binding import Binding
-from textual.containers import Horizontal
 from textual.screen import Screen
 from textual.timer import Timer
 
@@ -34,6 +33,7 @@ from ..steps import open_step
 from ..steps.base import StepPane
 from ..widgets.frame import FooterBar, HeaderBar
 from ..widgets.log_pane import MOST_LINES
+from ..widgets.plain import Plain, PlainHorizontal
 from ..widgets.step_list import StepList
 from ..wording import percent
 
@@ -41,7 +41,7 @@ _LOOK_SECONDS = 5.0
 _SHOW_SECONDS = 1.0
 
 
-class ProjectScreen(Screen[None]):
+class ProjectScreen(Screen[None], Plain):
     """The frame of a project; it alone follows jobs and looks at the disk, the steps show."""
 
     BINDINGS = [
@@ -67,7 +67,7 @@ class ProjectScreen(Screen[None]):
 
     def compose(self) -> ComposeResult:
         yield HeaderBar()
-        with Horizontal(id="middle", classes="framed"):
+        with PlainHorizontal(id="middle", classes="framed"):
             yield StepList(wizard(self).glyphs, id="steps")
         yield FooterBar()
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 from textual.app import ComposeResult
-from textual.containers import Horizontal, Vertical
+from textual.containers import Horizontal
 from textual.screen import Screen
 from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
@@ -21,6 +21,7 @@ from ..catalogue import _
 from ..widgets.button import Button
 from ..widgets.frame import FooterBar, HeaderBar
 from ..widgets.notice import Notice
+from ..widgets.plain import Plain, PlainVertical
 from ..wording import clock, fit_path, harmless, size
 from .folders import FolderScreen
 from .gpus import driver_sentence
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 _MOST_RECENT = 12
 
 
-class StartScreen(Screen[None]):
+class StartScreen(Screen[None], Plain):
     """What a person sees first."""
 
     DEFAULT_CSS = """
@@ -53,7 +54,7 @@ class StartScreen(Screen[None]):
 
     def compose(self) -> ComposeResult:
         yield HeaderBar()
-        with Vertical(id="start", classes="framed"):
+        with PlainVertical(id="start", classes="framed"):
             yield Static(Text(_("Fine-tune fish-speech on your own recordings, in six steps.")), markup=False)
             yield Notice(id="notice")
             yield Static(Text(_("Recent projects")), classes="heading", markup=False)

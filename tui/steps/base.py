@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from rich.text import Text
 from textual.app import ComposeResult
-from textual.containers import Horizontal, Vertical, VerticalScroll
+from textual.containers import Horizontal, VerticalScroll
 from textual.widget import Widget
 from textual.widgets import Static
 
@@ -27,10 +27,11 @@ from ..widgets.form import Form
 from ..widgets.log_pane import LogPane
 from ..widgets.monitor import JobMonitor
 from ..widgets.notice import Notice
+from ..widgets.plain import PlainVertical
 from ..wording import harmless
 
 
-class StepPane(Vertical):
+class StepPane(PlainVertical):
     """One step. While its job runs, and until somebody asks for the settings again, its monitor is shown."""
 
     step: ClassVar[StepName]

@@ -6,7 +6,6 @@ from rich.cells import cell_len
 from rich.text import Text
 from textual import events
 from textual.app import ComposeResult
-from textual.containers import Vertical
 from textual.widgets import Static
 
 from ...core.events import Failed, Finished, Progress, Stopped, Warned
@@ -18,9 +17,10 @@ from ..wording import count, duration, fit, percent, plain, size
 from .detailed_table import DetailedTable
 from .log_pane import LogPane
 from .notice import Notice
+from .plain import PlainVertical
 
 
-class JobMonitor(Vertical):
+class JobMonitor(PlainVertical):
     """Shows one job at a time."""
 
     DEFAULT_CSS = """

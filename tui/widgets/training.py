@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.text import Text
 from textual import events
 from textual.app import ComposeResult
-from textual.containers import Horizontal, Vertical
+from textual.containers import Horizontal
 from textual.widgets import Static
 
 from ...core.jobs.record import Job, JobState
@@ -18,6 +18,7 @@ from ..wording import clock, count, decimal, duration, percent, size
 from .choice import Choice
 from .curve import Curve, Line
 from .monitor import JobMonitor
+from .plain import PlainVertical
 from .table import Table
 
 _SMOOTHING = 0.9
@@ -54,8 +55,8 @@ class TrainingMonitor(JobMonitor):
 
     def compose(self) -> ComposeResult:
         glyphs = self._glyphs
-        with Vertical(id="top"):
-            with Vertical(id="chart"):
+        with PlainVertical(id="top"):
+            with PlainVertical(id="chart"):
                 with Horizontal(id="switches"):
                     yield Choice(
                         [
@@ -80,7 +81,7 @@ class TrainingMonitor(JobMonitor):
                         id="axis",
                     )
                 yield Curve(self._ascii_only, id="curve")
-            with Vertical(id="side"):
+            with PlainVertical(id="side"):
                 yield Static("", id="numbers", markup=False)
                 yield Table(
                     [
