@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -102,7 +103,7 @@ class Wizard(App[None]):
         start = StartScreen()
         self.push_screen(start, wait_for_dismiss=False)
         # The engine's types cost as much time as Textual itself: something is to be seen before.
-        start.call_after_refresh(lambda: self.set_timer(_OUTPUT_SECONDS, lambda: self._begin(start)))
+        start.call_after_refresh(self.set_timer, _OUTPUT_SECONDS, partial(self._begin, start))
         self.set_interval(_TIDY_SECONDS, self.tidy)
 
     def tidy(self) -> None:
