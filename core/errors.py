@@ -10,7 +10,8 @@ They are printed without a traceback; the traceback goes to the job's log.
     ├── ShardError              packed data that cannot be read
     ├── CheckpointError         weights, configs or tokenizers that do not fit or cannot be read
     ├── DownloadError           the hub refused, is away, or sent less than was asked
-    ├── StorageError            a full disk, a missing or read-only folder
+    ├── MalformedFileError      JSON, TOML or another table that is damaged or out of bounds
+    ├── StorageError            the system refused: a full or failing disk, no rights, too many open files
     ├── DeviceError             no such device, driver trouble
     │   └── DeviceMemoryError   the device's memory does not suffice
     ├── TrainingError           a run that must not go on
@@ -73,8 +74,15 @@ class DownloadError(FishtuneError):
     """The model hub refused, is unreachable, or sent less than was asked."""
 
 
+class MalformedFileError(FishtuneError):
+    """A table (JSON, TOML) is missing, damaged or out of bounds."""
+
+
 class StorageError(FishtuneError):
-    """The disk is full, or a folder is missing or cannot be written."""
+    """The system refused to read or write: a full or failing disk, no rights, too many open files, no memory.
+
+    It says nothing about the content of any file: a stage ends with it and leaves what was there.
+    """
 
 
 class DeviceError(FishtuneError):

@@ -1,8 +1,12 @@
-"""Files that are written whole or not at all.
+"""Files that are written whole or not at all, and files that are read with care.
 
 A write goes to a temporary name in the same folder, is flushed and fsynced, and then renamed over the
 target. A process killed at any instant leaves either the old file or the new one, never a torn one;
 what it leaves under a temporary name is recognised by `is_temporary` and swept by `sweep_temporary`.
+
+Reading tells two things apart. What is wrong with a file's *content* (missing, damaged, not a regular file)
+is an error of the caller's kind, by which a stage may leave one clip out. What the *system* refuses (an
+input/output error, no rights, too many open files, no memory) is a `StorageError`, which ends the stage.
 """
 
 from __future__ import annotations
@@ -13,12 +17,13 @@ import hashlib
 import json
 import os
 import shutil
+import stat
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from .errors import StorageError
+from .errors import DataError, FishtuneError, StorageError
 
 TEMPORARY_PREFIX = ".fishtune-tmp-"
 _FULL_DISK = {errno.ENOSPC, errno.EDQUOT}
@@ -100,6 +105,143 @@ def storage_errors(path: Path) -> Iterator[None]:
                 "Check that the disk is still mounted and the folder still exists.",
             ) from error
         raise
+
+
+_ABOUT_THE_NAME = {
+    errno.ENOENT: "does not exist",
+    errno.ENOTDIR: "does not exist: a file is in the place of its folder",
+    errno.EISDIR: "is a folder, not a file",
+    errno.ELOOP: "is a link that leads to itself",
+    errno.ENAMETOOLONG: "has a name that is too long for this file system",
+}
+_KINDS_OF_ENTRY = (
+    (stat.S_ISDIR, "a folder"),
+    (stat.S_ISFIFO, "a named pipe"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+)
+
+
+@contextlib.contextmanager
+def reading(path: Path, kind: type[FishtuneError] = DataError, hint: str = "") -> Iterator[None]:
+    """Turn whatever a library raises while it reads the user's file `path` into an error that can be met.
+
+    Our own errors pass unchanged. Wrap only what reads the file, never our own logic: a fault there is a bug
+    and must stay one.
+
+    Args:
+        kind: what is raised where the file's content or name is at fault.
+        hint: what to do about damaged content.
+
+    Raises:
+        StorageError: the system refused to read; it says nothing about the content.
+    """
+    try:
+        yield
+    except FishtuneError:
+        raise
+    except OSError as error:
+        if (what := _ABOUT_THE_NAME.get(error.errno or 0)) is not None:
+            raise kind(f"{path} {what}.", hint) from error
+        raise unreadable(path, error) from error
+    except MemoryError as error:
+        raise StorageError(
+            f"There is not enough memory to read {path}.", "Close other programs and run the command again."
+        ) from error
+    except Exception as error:
+        raise _damaged(path, kind, hint) from error
+    except BaseException as error:
+        if type(error).__name__ == "PanicException":  # libraries written in Rust
+            raise _damaged(path, kind, hint) from error
+        raise
+
+
+def _damaged(path: Path, kind: type[FishtuneError], hint: str) -> FishtuneError:
+    return kind(
+        f"{path} is damaged or not what it should be.",
+        hint or "Copy it again from where it came, or remove it.",
+    )
+
+
+def unreadable(path: Path, error: OSError) -> StorageError:
+    """Return the error for a file that the system refuses to read, whatever its content is."""
+    match error.errno:
+        case errno.EACCES | errno.EPERM:
+            return StorageError(
+                f"{path} cannot be read: no permission.", f"Change its permissions: chmod u+r '{path}'"
+            )
+        case errno.EMFILE | errno.ENFILE:
+            return StorageError(
+                f"{path} cannot be read: too many files are open.", "Raise the limit: ulimit -n 4096"
+            )
+        case errno.ENOMEM:
+            return StorageError(
+                f"{path} cannot be read: there is not enough memory.",
+                "Close other programs and run the command again.",
+            )
+    return StorageError(
+        f"{path} cannot be read: {error.strerror or error}.",
+        "Check the disk or the network share it lies on, and run the command again.",
+    )
+
+
+def open_regular(path: Path, kind: type[FishtuneError] = DataError) -> IO[bytes]:
+    """Open a regular file for reading; a pipe, socket, device or folder is refused before it is opened.
+
+    Opening a pipe would wait for ever, and a device may do anything.
+
+    Raises:
+        kind: there is no such file, or it is not a regular one.
+        StorageError: the system refused to open it.
+    """
+    with reading(path, kind):
+        check_regular(path, kind)
+        # Without O_NONBLOCK, a pipe that took the file's place since would be waited for.
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+        file = os.fdopen(descriptor, "rb")
+        try:
+            _check_mode(path, os.fstat(descriptor).st_mode, kind)
+        except BaseException:
+            file.close()
+            raise
+        return file
+
+
+def check_regular(path: Path, kind: type[FishtuneError] = DataError) -> os.stat_result:
+    """Return the file's `stat`; refuse what is not a regular file (links are followed).
+
+    Raises:
+        kind: there is no such file, or it is not a regular one.
+        StorageError: the system refused to look.
+    """
+    with reading(path, kind):
+        found = path.stat()
+        _check_mode(path, found.st_mode, kind)
+        return found
+
+
+def _check_mode(path: Path, mode: int, kind: type[FishtuneError]) -> None:
+    if stat.S_ISREG(mode):
+        return
+    what = next((name for test, name in _KINDS_OF_ENTRY if test(mode)), "something else")
+    raise kind(f"{path} is {what}, not a file.", "Rename or remove it.")
+
+
+def read_regular(path: Path, limit: int, kind: type[FishtuneError] = DataError) -> bytes:
+    """Return the content of a regular file of at most `limit` bytes.
+
+    Raises:
+        kind: there is no such file, it is not a regular one, or it is larger.
+        StorageError: the system refused to read it.
+    """
+    with open_regular(path, kind) as file, reading(path, kind):
+        content = file.read(limit + 1)
+    if len(content) > limit:
+        raise kind(
+            f"{path} is larger than such a file can be ({limit:,} bytes).", "It may be damaged: replace it."
+        )
+    return content
 
 
 def check_writable(target: Path) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from fishtune.core import files
-from fishtune.core.errors import StorageError
+from fishtune.core.errors import DataError, StorageError
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_rest(tmp_path: Path) -> None:
@@ -133,3 +133,37 @@ def test_sweeping_touches_only_our_own_temporary_names(tmp_path: Path) -> None:
     files.temporary_path(tmp_path / "protos").mkdir()
     assert files.sweep_temporary(tmp_path) == 2
     assert [path.name for path in tmp_path.iterdir()] == [".hidden"]
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.EACCES, errno.EMFILE, errno.ENOMEM])
+def test_what_the_system_refuses_to_read_is_not_held_against_the_content(tmp_path: Path, number: int) -> None:
+    with pytest.raises(StorageError, match=r"x\.npy cannot be read: "), files.reading(tmp_path / "x.npy"):
+        raise OSError(number, os.strerror(number))
+
+
+@pytest.mark.parametrize("number", [errno.ENOENT, errno.ELOOP, errno.ENAMETOOLONG, errno.EISDIR])
+def test_what_is_wrong_with_a_name_is_an_error_of_the_callers_kind(tmp_path: Path, number: int) -> None:
+    with pytest.raises(DataError, match=r"x\.npy (does not exist|is a link|has a name|is a folder)"):
+        with files.reading(tmp_path / "x.npy"):
+            raise OSError(number, os.strerror(number))
+
+
+def test_what_a_library_raises_over_content_is_a_damaged_file(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"x\.npy is damaged or not what it should be\."):
+        with files.reading(tmp_path / "x.npy"):
+            raise OverflowError("memory mapped length must be positive")
+
+
+def test_only_regular_files_are_opened(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.wav")
+    (tmp_path / "link.wav").symlink_to("link.wav")
+    (tmp_path / "device.wav").symlink_to("/dev/zero")
+    for name, what in {
+        "pipe.wav": "is a named pipe, not a file",
+        "link.wav": "is a link that leads to itself",
+        "device.wav": "is a device, not a file",
+        "none.wav": "does not exist",
+        ".": "is a folder, not a file",
+    }.items():
+        with pytest.raises(DataError, match=what):
+            files.open_regular(tmp_path / name)

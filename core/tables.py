@@ -1,0 +1,149 @@
+"""JSON and TOML, read with bounds: the one way in for tables that somebody else may have written.
+
+Size, depth and numbers are bounded, and every failure is one `MalformedFileError`. What a damaged or
+hostile file can do otherwise: exhaust the stack or the memory, or hand on a number that no shape, time or
+count can have.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import tomllib
+from pathlib import Path
+from typing import Any, Final, NoReturn
+
+from .errors import MalformedFileError
+from .files import read_regular
+
+LARGEST_JSON: Final = 64 << 20
+"""Bytes. The largest that is ordinary, a published `tokenizer.json`, has 12 MiB."""
+LARGEST_TOML: Final = 1 << 20
+"""Bytes."""
+DEEPEST: Final = 64
+"""Tables and lists inside one another."""
+LARGEST_INTEGER: Final = 2**63 - 1
+
+
+class _OutOfBoundsError(ValueError):
+    """A value that no table of ours can hold."""
+
+
+def read_json(path: Path, limit: int = LARGEST_JSON) -> Any:
+    """Return what a JSON file holds.
+
+    Args:
+        limit: bytes; a larger file is refused before it is read.
+
+    Raises:
+        MalformedFileError: missing, no regular file, too large, not JSON, or out of bounds.
+        StorageError: the system refused to read it.
+    """
+    return parse_json(read_regular(path, limit, MalformedFileError), str(path))
+
+
+def parse_json(content: bytes | str, name: str) -> Any:
+    """Return what a JSON text holds; a byte order mark in front is skipped.
+
+    Args:
+        name: the file's name for messages.
+
+    Raises:
+        MalformedFileError: not JSON, too deep, or with numbers that are not finite or beyond 64 bits.
+    """
+    try:
+        found = json.loads(
+            _text(content), parse_int=_integer, parse_float=_finite, parse_constant=_no_constant
+        )
+        _check(found)
+    except (ValueError, RecursionError) as error:
+        raise _malformed(name, "JSON", error) from error
+    return found
+
+
+def read_toml(path: Path, limit: int = LARGEST_TOML) -> dict[str, Any]:
+    """Return what a TOML file holds; a byte order mark, as Notepad writes it, is skipped.
+
+    Raises:
+        MalformedFileError: missing, no regular file, too large, not TOML, or out of bounds.
+        StorageError: the system refused to read it.
+    """
+    return parse_toml(read_regular(path, limit, MalformedFileError), str(path))
+
+
+def parse_toml(content: bytes | str, name: str) -> dict[str, Any]:
+    """Return what a TOML text holds; see `parse_json`."""
+    try:
+        found = tomllib.loads(_text(content), parse_float=_finite)
+        _check(found)
+    except (ValueError, RecursionError) as error:
+        raise _malformed(name, "TOML", error) from error
+    return found
+
+
+def _text(content: bytes | str) -> str:
+    return content.decode("utf-8-sig") if isinstance(content, bytes) else content.removeprefix("\ufeff")
+
+
+def _integer(digits: str) -> int:
+    if len(digits) > len(str(LARGEST_INTEGER)) + 1:
+        raise _OutOfBoundsError(f"it holds a number of {len(digits)} digits")
+    return int(digits)
+
+
+def _finite(digits: str) -> float:
+    number = float(digits)
+    if not math.isfinite(number):
+        raise _OutOfBoundsError(f"it holds {digits[:20]}, which is not a number that can be used")
+    return number
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise _OutOfBoundsError(f"it holds {name}, which is not a number that can be used")
+
+
+def _check(found: Any) -> None:
+    level: list[Any] = [found]
+    for _ in range(DEEPEST):
+        inside: list[Any] = []
+        for value in level:
+            if isinstance(value, dict):
+                inside += value.keys()
+                inside += value.values()
+            elif isinstance(value, list):
+                inside += value
+            elif isinstance(value, int) and not -LARGEST_INTEGER <= value <= LARGEST_INTEGER:
+                raise _OutOfBoundsError("it holds an integer that does not fit 64 bits")
+            elif isinstance(value, float) and not math.isfinite(value):
+                raise _OutOfBoundsError(f"it holds {value}, which is not a number that can be used")
+            elif isinstance(value, str) and not _is_text(value):
+                raise _OutOfBoundsError("it holds half of a surrogate pair, which is not text")
+        if not inside:
+            return
+        level = inside
+    raise _OutOfBoundsError(f"tables and lists lie more than {DEEPEST} deep in one another")
+
+
+def _is_text(value: str) -> bool:
+    try:
+        value.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _malformed(name: str, kind: str, error: Exception) -> MalformedFileError:
+    match error:
+        case UnicodeDecodeError():
+            return MalformedFileError(f"{name} is not UTF-8 text.", "Save it as UTF-8.")
+        case RecursionError():
+            reason = f"tables and lists lie more than {DEEPEST} deep in one another"
+        case _OutOfBoundsError() | tomllib.TOMLDecodeError():
+            reason = str(error)
+        case json.JSONDecodeError():
+            reason = f"{error.msg} (line {error.lineno}, column {error.colno})"
+        case _:  # int() of thousands of digits, a date that no calendar has
+            reason = "it holds a value that cannot be read"
+    return MalformedFileError(
+        f"{name} cannot be read as {kind}: {reason}.", "It may be damaged: correct or replace it."
+    )

@@ -1,0 +1,88 @@
+"""JSON and TOML with bounds."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from fishtune.core.errors import MalformedFileError
+from fishtune.core.tables import DEEPEST, parse_json, parse_toml, read_json, read_toml
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[" * 100_000,
+        "[" * (DEEPEST + 1) + "]" * (DEEPEST + 1),
+        '{"a": ' * (DEEPEST + 1) + "1" + "}" * (DEEPEST + 1),
+        '{"a": NaN}',
+        '{"a": -Infinity}',
+        '{"a": 1e999}',
+        '{"a": 9223372036854775808}',
+        '{"a": ' + "9" * 5000 + "}",
+        '{"a": "\\ud800"}',
+        '{"\\udfff": 1}',
+        b'\xff{"a": 1}',
+        "",
+        '{"a": 1} x',
+    ],
+)
+def test_json_out_of_bounds_is_one_typed_error(text: str | bytes) -> None:
+    with pytest.raises(
+        MalformedFileError, match=r"^f\.json (cannot be read as JSON: .*|is not UTF-8 text)\."
+    ):
+        parse_json(text, "f.json")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a = " + "[" * 100_000,
+        "a = " + "9" * 5000,
+        "a = nan",
+        "a = inf",
+        "a = 1e999",
+        "a = 9223372036854775808",
+        "a = 0x" + "f" * 30,
+        "a = 1,5",
+        "[" + ".".join(["a"] * 100) + "]",
+        "a = 9999-99-99",
+        b"a = '\xe9'",
+    ],
+)
+def test_toml_out_of_bounds_is_one_typed_error(text: str | bytes) -> None:
+    with pytest.raises(
+        MalformedFileError, match=r"^f\.toml (cannot be read as TOML: .*|is not UTF-8 text)\."
+    ):
+        parse_toml(text, "f.toml")
+
+
+def test_a_byte_order_mark_is_skipped() -> None:
+    assert parse_json(b'\xef\xbb\xbf{"a": 1}', "f") == {"a": 1}
+    assert parse_toml(b"\xef\xbb\xbfa = 1\r\n", "f") == {"a": 1}
+
+
+def test_ordinary_values_come_through(tmp_path: Path) -> None:
+    file = tmp_path / "f.json"
+    file.write_text('{"a": [1, 2.5, "é", null, true, -9223372036854775807]}', encoding="utf-8")
+    assert read_json(file) == {"a": [1, 2.5, "é", None, True, -9223372036854775807]}
+
+
+def test_a_file_that_is_larger_than_any_table_is_refused_unread(tmp_path: Path) -> None:
+    file = tmp_path / "f.toml"
+    file.touch()
+    os.truncate(file, 10 << 30)  # sparse: reading it would take memory
+    with pytest.raises(MalformedFileError, match=r"larger than such a file can be \(1,048,576 bytes\)"):
+        read_toml(file)
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "f.json")
+    with pytest.raises(MalformedFileError, match=r"f\.json is a named pipe, not a file\."):
+        read_json(tmp_path / "f.json")
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(MalformedFileError, match=r"f\.json does not exist\."):
+        read_json(tmp_path / "f.json")
