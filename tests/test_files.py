@@ -143,15 +143,15 @@ def test_what_the_system_refuses_to_read_is_not_held_against_the_content(tmp_pat
 
 @pytest.mark.parametrize("number", [errno.ENOENT, errno.ELOOP, errno.ENAMETOOLONG, errno.EISDIR])
 def test_what_is_wrong_with_a_name_is_an_error_of_the_callers_kind(tmp_path: Path, number: int) -> None:
-    with pytest.raises(DataError, match=r"x\.npy (does not exist|is a link|has a name|is a folder)"):
-        with files.reading(tmp_path / "x.npy"):
-            raise OSError(number, os.strerror(number))
+    what = r"x\.npy (does not exist|is a link|has a name|is a folder)"
+    with pytest.raises(DataError, match=what), files.reading(tmp_path / "x.npy"):
+        raise OSError(number, os.strerror(number))
 
 
 def test_what_a_library_raises_over_content_is_a_damaged_file(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"x\.npy is damaged or not what it should be\."):
-        with files.reading(tmp_path / "x.npy"):
-            raise OverflowError("memory mapped length must be positive")
+    what = r"x\.npy is damaged or not what it should be\."
+    with pytest.raises(DataError, match=what), files.reading(tmp_path / "x.npy"):
+        raise OverflowError("memory mapped length must be positive")
 
 
 def test_only_regular_files_are_opened(tmp_path: Path) -> None:
