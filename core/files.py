@@ -315,6 +315,23 @@ def write_text(target: Path, content: str) -> None:
     write_bytes(target, content.encode("utf-8"))
 
 
+def update_text(target: Path, content: str) -> None:
+    """Write `content` to a file of the user's own, atomically: a link stays a link, rights stay as they are.
+
+    Raises:
+        StorageError: the disk is full or the folder cannot be written.
+    """
+    with storage_errors(target):
+        real = target.resolve()
+        mode = stat.S_IMODE(real.stat().st_mode) if real.exists() else None
+    with atomic_path(real) as temporary:
+        if mode is not None:
+            temporary.touch(mode=mode & 0o600)  # nobody reads it before it has its rights
+        temporary.write_text(content, encoding="utf-8", newline="")
+        if mode is not None:
+            temporary.chmod(mode)
+
+
 def write_json(target: Path, content: Any) -> None:
     """Write `content` to `target` as indented UTF-8 JSON, atomically."""
     write_text(target, json.dumps(content, ensure_ascii=False, indent=2) + "\n")

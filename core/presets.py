@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import difflib
 import re
-import tomllib
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,8 +18,9 @@ import platformdirs
 from pydantic import Field
 
 from .. import presets as ours
-from .errors import SettingsError, UsageError
+from .errors import MalformedFileError, SettingsError, UsageError
 from .settings import TrainOptions
+from .tables import read_toml
 from .validation import Table, parse
 
 Kind = Literal["lora", "codec", "models"]
@@ -95,10 +95,11 @@ def read_preset(kind: Kind, name: str) -> dict[str, Any]:
         UsageError: there is no such preset; the message names the near ones and lists all.
         SettingsError: it is not TOML.
     """
+    names = preset_names(kind)
     own = user_presets_folder() / kind / f"{name}.toml"
-    source = own if own.is_file() else _OURS / kind / f"{name}.toml"
-    if "/" in name or not source.is_file():
-        names = preset_names(kind)
+    # Only names that a listing gave are opened, so no name leads out of the two folders.
+    source = own if name in names and own.is_file() else _OURS / kind / f"{name}.toml"
+    if name not in names:
         near = difflib.get_close_matches(name, names, n=1)
         meant = f" Did you mean {near[0]}?" if near else ""
         hint = f"Choose one of: {', '.join(names)}."
@@ -106,9 +107,9 @@ def read_preset(kind: Kind, name: str) -> dict[str, Any]:
             hint = f"Choose one of: {', '.join(names)}. See them with: fishtune presets"
         raise UsageError(f"There is no {kind.removesuffix('s')} preset {name!r}.{meant}", hint)
     try:
-        return tomllib.loads(source.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{source} is not valid TOML: {error}.", "Correct that line.") from error
+        return read_toml(source)
+    except MalformedFileError as error:
+        raise SettingsError(error.message, error.hint) from error
 
 
 def lora_preset(name: str) -> LoraPreset:

@@ -5,15 +5,15 @@ Paths in the file are relative to its folder; the `…_settings` methods resolve
 
 from __future__ import annotations
 
-import tomllib
+import re
 from pathlib import Path
 from typing import Any
 
 import tomli_w
 from pydantic import Field, PrivateAttr
 
-from .errors import SettingsError
-from .files import absolute, write_text
+from .errors import MalformedFileError, SettingsError
+from .files import absolute, update_text
 from .presets import lora_preset
 from .settings import (
     DownloadSettings,
@@ -27,11 +27,25 @@ from .settings import (
     RunName,
     TrainOptions,
     TrainSettings,
+    UserPath,
+    ValidateSettings,
 )
+from .tables import read_toml
 from .validation import Table, parse
 
 PROJECT_FILE = "fishtune.toml"
+CODEC_FILE = "codec.pth"
+PROTOS = "protos"
+"""Folder of the shards inside the data set."""
 _LIMITS = {"epochs", "max_steps", "max_minutes"}
+
+
+def _decimal_comma(file: Path) -> str:
+    """Return the hint for a number written with a comma, the likeliest mistake outside of English, or ""."""
+    found = re.search(
+        r"^\s*([\w.-]+)\s*=\s*(-?\d+),(\d+)\s*$", file.read_text(errors="replace"), re.MULTILINE
+    )
+    return f"Numbers take a decimal point: {found[1]} = {found[2]}.{found[3]}" if found else ""
 
 
 def merge_record_path(output: Path) -> Path:
@@ -42,9 +56,9 @@ def merge_record_path(output: Path) -> Path:
 class DatasetOptions(Table):
     """Which recordings are used."""
 
-    path: Path = Path("data")
+    path: UserPath = Path("data")
     """Folder of speakers: `SPEAKER/NAME.{mp3,wav,flac}` with `NAME.lab`."""
-    protos: Path | None = None
+    protos: UserPath | None = None
     """Packed data set; None = `protos` inside `path`."""
     exclude: list[str] = []
     """Utterances left out, as `SPEAKER/NAME`."""
@@ -89,19 +103,15 @@ class Project(Table):
             SettingsError: there is no such file, it is not TOML, or it has wrong keys or values.
         """
         file = path / PROJECT_FILE if path.is_dir() else path
-        try:
-            content = tomllib.loads(file.read_text(encoding="utf-8"))
-        except FileNotFoundError as error:
+        if not file.exists():
             raise SettingsError(
                 f"{file} does not exist.",
                 "Make a project with the wizard (fishtune-tui) or with: fishtune init",
-            ) from error
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise SettingsError(f"{file} is not valid TOML: {error}.", "Correct that line.") from error
-        except OSError as error:
-            raise SettingsError(
-                f"{file} cannot be read: {error.strerror}.", "Check its permissions."
-            ) from error
+            )
+        try:
+            content = read_toml(file)
+        except MalformedFileError as error:
+            raise SettingsError(error.message, _decimal_comma(file) or error.hint) from error
         project = parse(cls, content, str(file))
         project._folder = absolute(file.parent)
         return project
@@ -116,7 +126,7 @@ class Project(Table):
             chosen = getattr(self, table).model_dump(mode="json", exclude_unset=True, exclude_none=True)
             if chosen:
                 content[table] = chosen
-        write_text(self.file, tomli_w.dumps(content))
+        update_text(self.file, tomli_w.dumps(content))
 
     def resolve(self, path: Path) -> Path:
         """Return `path` as an absolute path, relative ones being inside the project folder."""
@@ -130,7 +140,7 @@ class Project(Table):
     @property
     def protos(self) -> Path:
         """Folder of the packed data set."""
-        return self.resolve(self.dataset.protos) if self.dataset.protos else self.data / "protos"
+        return self.resolve(self.dataset.protos) if self.dataset.protos else self.data / PROTOS
 
     @property
     def base(self) -> Path:
@@ -156,12 +166,18 @@ class Project(Table):
         """Return what `fishtune download` needs."""
         return DownloadSettings(name=self.model.name, local_dir=self.base, revision=self.model.revision)
 
+    def validate_settings(self) -> ValidateSettings:
+        """Return what `fishtune validate` needs."""
+        return ValidateSettings(
+            data=self.data, text_extension=self.pack.text_extension, exclude=self.dataset.exclude
+        )
+
     def extract_settings(self) -> ExtractSettings:
         """Return what `fishtune extract` needs."""
         return ExtractSettings(
             **self.extract.model_dump(),
             data=self.data,
-            checkpoint_path=self.base / "codec.pth",
+            checkpoint_path=self.base / CODEC_FILE,
             exclude=self.dataset.exclude,
         )
 

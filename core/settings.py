@@ -7,6 +7,7 @@ token matrix) or seconds as the field says, learning rates per optimizer step.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -17,13 +18,46 @@ from .validation import Table
 Device = str  # "auto", "cpu", "cuda", "cuda:1"
 
 
+_LONGEST_NAME = 200
+"""Bytes. File systems take 255; names of records and temporary files are longer than the run's."""
+
+
 def _check_run_name(name: str) -> str:
     if not name or name in (".", "..") or any(mark in "/\\" or ord(mark) < 32 for mark in name):
         raise ValueError("it names a folder, and may not be empty or hold / or \\")
+    if (length := len(_encoded(name))) > _LONGEST_NAME:
+        raise ValueError(f"it names a folder, and may have at most {_LONGEST_NAME} bytes, not {length}")
     return name
 
 
+def _check_path(path: Path) -> Path:
+    text = str(path)
+    _encoded(text)
+    if "\0" in text:
+        raise ValueError("a path cannot hold a NUL character")
+    if any(len(os.fsencode(part)) > 255 for part in path.parts):
+        raise ValueError("a part of the path is longer than file systems allow (255 bytes)")
+    try:
+        path.expanduser()
+    except RuntimeError as error:
+        raise ValueError(f"there is no home folder for {path.parts[0]}") from error
+    return path
+
+
+def _check_path_text(text: str) -> str:
+    return str(_check_path(Path(text)))
+
+
+def _encoded(text: str) -> bytes:
+    try:
+        return text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise ValueError("it has bytes that are not UTF-8") from error
+
+
 RunName = Annotated[str, AfterValidator(_check_run_name)]
+UserPath = Annotated[Path, AfterValidator(_check_path)]
+"""A path as a user writes it; `~` is allowed."""
 Seed = Annotated[int, Field(ge=0, lt=1 << 63)]  # what generators take
 
 
@@ -60,7 +94,7 @@ class ModelOptions(Table):
 
     name: str = "openaudio-s1-mini"
     """A preset of `presets/models`, or a hub repository `owner/name`."""
-    path: Path = Path("checkpoints/openaudio-s1-mini")
+    path: UserPath = Path("checkpoints/openaudio-s1-mini")
     """Checkpoint directory."""
     revision: str | None = None
     """Hub revision; None = the newest."""
@@ -195,9 +229,9 @@ class TrainSettings(TrainOptions):
 class MergeOptions(Table):
     """Which checkpoint is merged, and into what."""
 
-    checkpoint: str | None = None
+    checkpoint: Annotated[str, AfterValidator(_check_path_text)] | None = None
     """Checkpoint to merge, relative to the project; None = not chosen yet."""
-    output: Path | None = None
+    output: UserPath | None = None
     """Merged directory; None = `checkpoints/NAME-merged`."""
     lora_config: str | None = None
     """Preset that gives alpha where the checkpoint is of the reference format."""

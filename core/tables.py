@@ -135,7 +135,9 @@ def _is_text(value: str) -> bool:
 def _malformed(name: str, kind: str, error: Exception) -> MalformedFileError:
     match error:
         case UnicodeDecodeError():
-            return MalformedFileError(f"{name} is not UTF-8 text.", "Save it as UTF-8.")
+            return MalformedFileError(
+                f"{name} is not valid {kind}: it is not UTF-8 text.", "Save it as UTF-8."
+            )
         case RecursionError():
             reason = f"tables and lists lie more than {DEEPEST} deep in one another"
         case _OutOfBoundsError() | tomllib.TOMLDecodeError():
@@ -145,5 +147,5 @@ def _malformed(name: str, kind: str, error: Exception) -> MalformedFileError:
         case _:  # int() of thousands of digits, a date that no calendar has
             reason = "it holds a value that cannot be read"
     return MalformedFileError(
-        f"{name} cannot be read as {kind}: {reason}.", "It may be damaged: correct or replace it."
+        f"{name} is not valid {kind}: {reason}.", "It may be damaged: correct or replace it."
     )

@@ -30,4 +30,4 @@ def test_defaults_are_shown_whole(
 ) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     app.run(["extract", "--help"])
-    assert "checkpoints/openaudio-s1-mini/codec.pth]" in capsys.readouterr().out
+    assert "checkpoints/openaudio-s1-mini/codec.pth)]" in capsys.readouterr().out

@@ -127,3 +127,17 @@ def test_an_unknown_preset_names_the_near_one() -> None:
     assert "r_32_alpha_32" in caught.value.hint
     with pytest.raises(UsageError):
         lora_preset("../models/openaudio-s1-mini")
+
+
+def test_saving_keeps_the_files_rights_and_a_link_a_link(tmp_path: Path) -> None:
+    real = tmp_path / "settings" / "voice.toml"
+    real.parent.mkdir()
+    real.write_text('name = "voice"\n')
+    real.chmod(0o600)
+    (tmp_path / PROJECT_FILE).symlink_to(real)
+    project = Project.load(tmp_path)
+    project.train.max_steps = 5
+    project.save()
+    assert (tmp_path / PROJECT_FILE).is_symlink()
+    assert real.stat().st_mode & 0o777 == 0o600
+    assert real.read_text() == 'name = "voice"\n\n[train]\nmax_steps = 5\n'

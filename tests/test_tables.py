@@ -29,9 +29,7 @@ from fishtune.core.tables import DEEPEST, parse_json, parse_toml, read_json, rea
     ],
 )
 def test_json_out_of_bounds_is_one_typed_error(text: str | bytes) -> None:
-    with pytest.raises(
-        MalformedFileError, match=r"^f\.json (cannot be read as JSON: .*|is not UTF-8 text)\."
-    ):
+    with pytest.raises(MalformedFileError, match=r"^f\.json is not valid JSON: .*\."):
         parse_json(text, "f.json")
 
 
@@ -52,9 +50,7 @@ def test_json_out_of_bounds_is_one_typed_error(text: str | bytes) -> None:
     ],
 )
 def test_toml_out_of_bounds_is_one_typed_error(text: str | bytes) -> None:
-    with pytest.raises(
-        MalformedFileError, match=r"^f\.toml (cannot be read as TOML: .*|is not UTF-8 text)\."
-    ):
+    with pytest.raises(MalformedFileError, match=r"^f\.toml is not valid TOML: .*\."):
         parse_toml(text, "f.toml")
 
 

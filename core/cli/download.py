@@ -7,19 +7,23 @@ from typing import Annotated
 
 import typer
 
-from ..settings import DownloadSettings
+from ..settings import DownloadSettings, ModelOptions
 from ..validation import parse_flags
 from .console import out
-from .running import run_stage
+from .running import find_project, run_stage
 
 
 def download(
     name: Annotated[
-        str, typer.Argument(help="A model preset (openaudio-s1-mini) or a hub repository, owner/name.")
-    ] = "openaudio-s1-mini",
+        str | None,
+        typer.Argument(
+            help="A model preset (openaudio-s1-mini) or a hub repository, owner/name.",
+            show_default=f"the project's, or {ModelOptions().name}",
+        ),
+    ] = None,
     local_dir: Annotated[
         Path | None,
-        typer.Option(help="Where the files go.", show_default="checkpoints/NAME"),
+        typer.Option(help="Where the files go.", show_default="the project's, or checkpoints/NAME"),
     ] = None,
     revision: Annotated[
         str | None, typer.Option(help="Branch, tag or commit.", show_default="newest")
@@ -36,11 +40,15 @@ def download(
 
     Example: fishtune download openaudio-s1-mini --local-dir checkpoints/openaudio-s1-mini
     """
+    project = find_project()
+    chosen = project.download_settings() if project and name in (None, project.model.name) else None
+    name = name or (chosen.name if chosen else ModelOptions().name)
+    place = chosen.local_dir if chosen else Path("checkpoints") / name.rsplit("/", 1)[-1]
     settings = parse_flags(
         DownloadSettings,
         name=name,
-        local_dir=local_dir or Path("checkpoints") / name.rsplit("/", 1)[-1],
-        revision=revision,
+        local_dir=local_dir or place,
+        revision=revision or (chosen.revision if chosen else None),
         endpoint=endpoint,
     )
     summary = run_stage("download", settings, json=json)

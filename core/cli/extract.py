@@ -7,35 +7,57 @@ from typing import Annotated
 
 import typer
 
-from ..settings import ExtractOptions, ExtractSettings
+from ..project import CODEC_FILE, Project
+from ..settings import ExtractOptions, ExtractSettings, ModelOptions
 from ..units import format_duration
-from ..validation import parse_flags
 from .console import out
-from .running import run_stage
+from .running import project_settings, run_stage
 
+_PROJECT = "the project's, or "
 _DEFAULTS = ExtractOptions()
 
 
 def extract(
-    data: Annotated[Path, typer.Argument(help="The data set: one folder a speaker.")] = Path("data"),
-    checkpoint_path: Annotated[Path, typer.Option(help="The codec's weights, codec.pth.")] = Path(
-        "checkpoints/openaudio-s1-mini/codec.pth"
-    ),
+    data: Annotated[
+        Path | None,
+        typer.Argument(help="The data set: one folder per speaker.", show_default=f"{_PROJECT}data"),
+    ] = None,
+    checkpoint_path: Annotated[
+        Path | None,
+        typer.Option(
+            help="The codec's weights; else those of the project's model.",
+            show_default="checkpoints/openaudio-s1-mini/codec.pth",
+        ),
+    ] = None,
     config_name: Annotated[
-        str, typer.Option(help="Codec preset, used where no codec_config.json lies beside the weights.")
-    ] = _DEFAULTS.config_name,
+        str | None,
+        typer.Option(
+            help="Codec preset, used where no codec_config.json lies beside the weights.",
+            show_default=f"{_PROJECT}{_DEFAULTS.config_name}",
+        ),
+    ] = None,
     num_workers: Annotated[
-        int, typer.Option(help="Threads that decode audio while the codec computes.")
-    ] = _DEFAULTS.num_workers,
-    batch_size: Annotated[int, typer.Option(help="Clips a batch, at most.")] = _DEFAULTS.batch_size,
+        int | None,
+        typer.Option(
+            help="Threads that decode audio while the codec computes.",
+            show_default=f"{_PROJECT}{_DEFAULTS.num_workers}",
+        ),
+    ] = None,
+    batch_size: Annotated[
+        int | None,
+        typer.Option(help="Maximum clips per batch.", show_default=f"{_PROJECT}{_DEFAULTS.batch_size}"),
+    ] = None,
     batch_seconds: Annotated[
         float | None,
         typer.Option(
-            help="Seconds of audio a batch, padding included, at most.",
+            help="Maximum seconds of audio per batch, padding included.",
             show_default="15 on a CPU, else no limit",
         ),
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = _DEFAULTS.device,
+    device: Annotated[
+        str | None,
+        typer.Option(help="auto, cpu, cuda or cuda:N.", show_default=f"{_PROJECT}{_DEFAULTS.device}"),
+    ] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Also redo clips whose codes are there and valid.")
     ] = False,
@@ -54,8 +76,11 @@ def extract(
     Example: fishtune extract data --num-workers 1 --batch-size 16 --config-name modded_dac_vq
     --checkpoint-path checkpoints/openaudio-s1-mini/codec.pth
     """
-    settings = parse_flags(
+    settings = project_settings(
         ExtractSettings,
+        Project.extract_settings,
+        {"data": Path("data"), "checkpoint_path": ModelOptions().path / CODEC_FILE},
+        "data",
         data=data,
         checkpoint_path=checkpoint_path,
         config_name=config_name,
@@ -63,8 +88,8 @@ def extract(
         batch_size=batch_size,
         batch_seconds=batch_seconds,
         device=device,
-        overwrite=overwrite,
-        exclude=exclude or [],
+        overwrite=overwrite or None,
+        exclude=exclude,
     )
     summary = run_stage("extract", settings, json=json)
     if summary is None or json:
@@ -79,4 +104,4 @@ def extract(
             f"{format_duration(summary['elapsed'])} on {summary['device']}, "
             f"{summary['speed']:.1f} × real time"
         )
-    out.print(f"Codes of {done + encoded} of {clips} clips are in {data}")
+    out.print(f"Codes of {done + encoded} of {clips} clips are in {settings.data}")

@@ -3,24 +3,35 @@
 from __future__ import annotations
 
 import shlex
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from ..jobs.chain import with_checkpoint
+from ..project import Project
 from ..settings import MergeSettings
-from ..validation import parse_flags
 from .console import out
-from .running import run_stage
+from .running import project_settings, run_stage
 
 
 def merge(
-    base_weight: Annotated[Path, typer.Option(help="Checkpoint directory of the base model.")],
+    base_weight: Annotated[
+        Path | None,
+        typer.Option(help="Checkpoint directory of the base model.", show_default="the project's"),
+    ] = None,
     lora_weight: Annotated[
-        Path,
-        typer.Option(help="A checkpoint (step_….ckpt), ours or of the reference's format, or a PEFT folder."),
-    ],
-    output: Annotated[Path, typer.Option(help="The directory that is made.")],
+        Path | None,
+        typer.Option(
+            help="A checkpoint (step_….ckpt), ours or of the reference's format, or a PEFT folder.",
+            show_default="the project's, or the recommended one",
+        ),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(help="The directory that is made.", show_default="the project's"),
+    ] = None,
     lora_config: Annotated[
         str | None, typer.Option(help="Preset of the training; the reference's format needs it for alpha.")
     ] = None,
@@ -41,15 +52,17 @@ def merge(
     Example: fishtune merge --base-weight checkpoints/openaudio-s1-mini --lora-weight
     results/my-voice/checkpoints/step_000000100.ckpt --output checkpoints/my-voice-merged
     """
-    settings = parse_flags(
+    settings = project_settings(
         MergeSettings,
+        partial(_of_project, lora_weight),
+        {},
         base_weight=base_weight,
         lora_weight=lora_weight,
         output=output,
         lora_config=lora_config,
         lora_alpha=lora_alpha,
-        link=link,
-        overwrite=overwrite,
+        link=link or None,
+        overwrite=overwrite or None,
     )
     summary = run_stage("merge", settings, json=json)
     if summary is None or json:
@@ -65,3 +78,11 @@ def merge(
     out.print(
         f'Hear it:  fishtune synth --checkpoint {shlex.quote(summary["output"])} --text "…" --out speech.wav'
     )
+
+
+def _of_project(lora_weight: Path | None, project: Project) -> MergeSettings:
+    """Return how the project merges: the checkpoint that was given, else the chosen or recommended one."""
+    if lora_weight is not None:
+        project = project.model_copy(deep=True)
+        project.merge.checkpoint = str(lora_weight.absolute())
+    return with_checkpoint(project).merge_settings()

@@ -8,27 +8,43 @@ from typing import Annotated
 import typer
 
 from ..dataset.layout import TEXT_EXTENSION, list_root
+from ..project import PROTOS, Project
 from ..settings import PackOptions, PackSettings
 from ..units import format_bytes
-from ..validation import parse_flags
 from .console import out
-from .running import run_stage
+from .running import project_settings, run_stage
 
+_PROJECT = "the project's, or "
 _SHOWN = 20
 
 
 def pack(
     input: Annotated[  # noqa: A002 - the documented flag's name
-        Path, typer.Option("--input", help="The data set, with codes beside the recordings.")
-    ] = Path("data"),
-    output: Annotated[
-        Path | None, typer.Option(help="Folder of the shards; replaced whole.", show_default="INPUT/protos")
+        Path | None,
+        typer.Option(
+            "--input", help="The data set, with codes beside the recordings.", show_default=f"{_PROJECT}data"
+        ),
     ] = None,
-    text_extension: Annotated[str, typer.Option(help="Extension of the transcripts.")] = TEXT_EXTENSION,
-    num_workers: Annotated[int, typer.Option(min=0, help="Processes; 0 = one a core.")] = 0,
+    output: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the shards; replaced whole.", show_default=f"{_PROJECT}INPUT/protos"),
+    ] = None,
+    text_extension: Annotated[
+        str | None,
+        typer.Option(help="Extension of the transcripts.", show_default=f"{_PROJECT}{TEXT_EXTENSION}"),
+    ] = None,
+    num_workers: Annotated[
+        int | None,
+        typer.Option(min=0, help="Processes; 0 = one per core.", show_default=f"{_PROJECT}0"),
+    ] = None,
     shard_size: Annotated[
-        int, typer.Option(min=1, help="Begin a new shard past this many bytes.")
-    ] = PackOptions().shard_size,
+        int | None,
+        typer.Option(
+            min=1,
+            help="Begin a new shard past this many bytes.",
+            show_default=f"{_PROJECT}{PackOptions().shard_size}",
+        ),
+    ] = None,
     exclude: Annotated[
         list[str] | None, typer.Option(help="Leave out a clip, as SPEAKER/NAME; may be repeated.")
     ] = None,
@@ -41,16 +57,19 @@ def pack(
 
     Example: fishtune pack --input data --output data/protos --text-extension .lab --num-workers 16
     """
-    list_root(input)  # before anything is made beside it
-    settings = parse_flags(
+    settings = project_settings(
         PackSettings,
+        Project.pack_settings,
+        {"input": Path("data"), "output": (input or Path("data")) / PROTOS},
+        "input",
         input=input,
-        output=output or input / "protos",
+        output=output,
         text_extension=text_extension,
         num_workers=num_workers,
         shard_size=shard_size,
-        exclude=exclude or [],
+        exclude=exclude,
     )
+    list_root(settings.input)  # before anything is made beside it
     summary = run_stage("pack", settings, json=json)
     if summary is None or json:
         return

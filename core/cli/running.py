@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import os
+from collections.abc import Callable
 from contextvars import ContextVar
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from ..errors import FishtuneError, SettingsError
 from ..events import Event, Failed, Stopped
+from ..files import absolute
 from ..jobs.execute import is_first_rank, run_job, run_rank
 from ..jobs.find import places_in
 from ..jobs.record import Place
@@ -18,9 +21,13 @@ from ..project import PROJECT_FILE, Project
 from ..recent import state_folder
 from ..settings import TrainSettings
 from ..stages import STAGES, StageName
-from ..validation import Table
+from ..validation import Table, parse_flags
 from .console import err, out, print_json
 from .display import display_events
+
+T = TypeVar("T", bound=Table)
+
+_ABOUT_THE_DATA = {"exclude", "output"}
 
 detached: ContextVar[bool] = ContextVar("detached", default=False)
 """Whether stages are started as jobs of their own: set by `fishtune start`."""
@@ -101,8 +108,15 @@ def _place_around(project: Project | None) -> Place:
 
 
 def places_here() -> list[Place]:
-    """Return where the jobs of this folder may be: every run below its results, and `default_place`."""
-    project = find_project()
+    """Return where the jobs of this folder may be: every run below its results, and `default_place`.
+
+    A project file that cannot be read is said and left aside: jobs are seen and stopped without it.
+    """
+    try:
+        project = find_project()
+    except SettingsError as error:
+        err.print(f"warning: {error.message}")
+        project = None
     results = project.results if project else Path.cwd() / "results"
     return list(dict.fromkeys([*places_in(results), _place_around(project)]))
 
@@ -110,14 +124,59 @@ def places_here() -> list[Place]:
 def find_project() -> Project | None:
     """Return the project of this folder or the nearest one above it, or None.
 
-    A project file that cannot be read counts as none here, with a warning: a stage's own flags suffice.
+    A file above this folder that belongs to another user is not obeyed: it could send what is written here
+    anywhere.
+
+    Raises:
+        SettingsError: there is a project file, and it cannot be read or has wrong keys or values. To go on
+            without it would train on something else than was asked for.
     """
     here = Path.cwd()
     for folder in (here, *here.parents):
-        if (folder / PROJECT_FILE).is_file():
-            try:
-                return Project.load(folder)
-            except SettingsError as error:
-                err.print(f"warning: {error.message}")
-                return None
+        file = folder / PROJECT_FILE
+        if not file.is_file():
+            continue
+        if not _is_trusted(file, here):
+            err.print(f"warning: {file} belongs to another user and is not used.")
+            continue
+        return Project.load(folder)
     return None
+
+
+def project_settings(
+    model: type[T],
+    of_project: Callable[[Project], Table],
+    elsewhere: dict[str, Any],
+    data_field: str | None = None,
+    /,
+    **flags: Any,
+) -> T:
+    """Return the settings of a stage: flags over the project file's values over what holds elsewhere.
+
+    Args:
+        of_project: gives the stage's settings as the project around this folder has them.
+        elsewhere: values that hold where there is no project.
+        data_field: name of the field with the data set. Where a flag names another one than the project's,
+            what the project says of its own (clips left out, where shards go) does not count.
+        flags: what the command was given; None = not given.
+
+    Raises:
+        UsageError: a flag has a wrong value, or one is missing that no project gives.
+        SettingsError: see `find_project`.
+    """
+    project = find_project()
+    given = {name: value for name, value in flags.items() if value is not None}
+    known = of_project(project).model_dump(exclude_unset=True) if project else {}
+    if project and data_field in given and absolute(given[data_field]) != project.data:
+        known = {name: value for name, value in known.items() if name not in _ABOUT_THE_DATA}
+    return parse_flags(model, **elsewhere | known | given)
+
+
+def _is_trusted(file: Path, here: Path) -> bool:
+    """Return whether this user, root or the owner of this folder owns the project file."""
+    if not hasattr(os, "geteuid"):
+        return True
+    try:
+        return file.stat().st_uid in {os.geteuid(), 0, here.stat().st_uid}
+    except OSError:
+        return False

@@ -10,13 +10,18 @@ import typer
 from ..settings import SynthSettings
 from ..validation import parse_flags
 from .console import out as output
-from .running import run_stage
+from .running import find_project, run_stage
 
 
 def synth(
-    checkpoint: Annotated[Path, typer.Option(help="Checkpoint directory: a base or a merged model.")],
     text: Annotated[str, typer.Option(help="What is to be said.")],
     out: Annotated[Path, typer.Option(help="The recording that is written; its ending names the format.")],
+    checkpoint: Annotated[
+        Path | None,
+        typer.Option(
+            help="Checkpoint directory: a base or a merged model.", show_default="the project's merged model"
+        ),
+    ] = None,
     ref_audio: Annotated[
         Path | None, typer.Option(help="A recording whose voice is to be used (3 to 15 s).")
     ] = None,
@@ -57,9 +62,11 @@ def synth(
     Example: fishtune synth --checkpoint checkpoints/my-voice-merged --text "Good morning." --ref-audio
     data/ANNA/0001.wav --out morning.wav
     """
+    project = find_project() if checkpoint is None else None
+    place = checkpoint or (project.merged if project else None)
     settings = parse_flags(
         SynthSettings,
-        checkpoint=checkpoint,
+        **({} if place is None else {"checkpoint": place}),
         text=text,
         out=out,
         ref_audio=ref_audio,

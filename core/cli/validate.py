@@ -12,19 +12,26 @@ from rich.text import Text
 
 from ..dataset.findings import Severity
 from ..dataset.layout import TEXT_EXTENSION, list_root
+from ..project import Project
 from ..settings import ValidateSettings
 from ..units import format_duration
-from ..validation import parse_flags
 from .console import out
-from .running import run_stage
+from .running import project_settings, run_stage
 
+_PROJECT = "the project's, or "
 _SHOWN_OF_A_KIND = 10
 
 
 def validate(
-    data: Annotated[Path, typer.Argument(help="Folder with one folder a speaker.")] = Path("data"),
-    text_extension: Annotated[str, typer.Option(help="Extension of the transcripts.")] = TEXT_EXTENSION,
-    num_workers: Annotated[int, typer.Option(min=0, help="Processes; 0 = one a core.")] = 0,
+    data: Annotated[
+        Path | None,
+        typer.Argument(help="Folder with one folder per speaker.", show_default=f"{_PROJECT}data"),
+    ] = None,
+    text_extension: Annotated[
+        str | None,
+        typer.Option(help="Extension of the transcripts.", show_default=f"{_PROJECT}{TEXT_EXTENSION}"),
+    ] = None,
+    num_workers: Annotated[int, typer.Option(min=0, help="Processes; 0 = one per core.")] = 0,
     exclude: Annotated[
         list[str] | None, typer.Option(help="Leave out a clip, as SPEAKER/NAME; may be repeated.")
     ] = None,
@@ -37,14 +44,17 @@ def validate(
 
     Example: fishtune validate data
     """
-    list_root(data)
-    settings = parse_flags(
+    settings = project_settings(
         ValidateSettings,
+        Project.validate_settings,
+        {"data": Path("data")},
+        "data",
         data=data,
         text_extension=text_extension,
         num_workers=num_workers,
-        exclude=exclude or [],
+        exclude=exclude,
     )
+    list_root(settings.data)
     report = run_stage("validate", settings, json=json)
     if report is None:
         return

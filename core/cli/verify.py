@@ -7,11 +7,16 @@ from typing import Annotated
 
 import typer
 
+from ..settings import ModelOptions
 from .console import err, out, print_json
+from .running import find_project
 
 
 def verify(
-    directory: Annotated[Path, typer.Argument(help="Checkpoint directory, downloaded or merged.")],
+    directory: Annotated[
+        Path | None,
+        typer.Argument(help="Checkpoint directory, downloaded or merged.", show_default="the project's base"),
+    ] = None,
     config_name: Annotated[
         str, typer.Option(help="Codec preset, where the directory has no codec_config.json.")
     ] = "modded_dac_vq",
@@ -22,6 +27,10 @@ def verify(
     Example: fishtune verify checkpoints/openaudio-s1-mini
     """
     from ..verify import verify as check
+
+    if directory is None:
+        project = find_project()
+        directory = project.base if project else ModelOptions().path
 
     result = check(directory, config_name, lambda name: err.print(f"reading {name}"))
     if json:

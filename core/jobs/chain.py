@@ -17,7 +17,6 @@ from .. import errors
 from ..errors import FishtuneError, JobError, StopRequested
 from ..events import Event, Failed, Finished, Reporter, Started, Stopped
 from ..project import Project
-from ..settings import ValidateSettings
 from ..training.selection import Recommendation, recommend
 from ..validation import Table
 from .follow import EventFollower
@@ -96,11 +95,7 @@ def step_settings(project: Project, step: StepName) -> Table:
     """
     match step:
         case StepName.DATASET:
-            return ValidateSettings(
-                data=project.data,
-                text_extension=project.pack.text_extension,
-                exclude=project.dataset.exclude,
-            )
+            return project.validate_settings()
         case StepName.MODEL:
             return project.download_settings()
         case StepName.EXTRACT:
@@ -110,13 +105,17 @@ def step_settings(project: Project, step: StepName) -> Table:
         case StepName.TRAIN:
             return project.train_settings()
         case StepName.MERGE:
-            chosen = project.model_copy(deep=True)
-            if chosen.merge.checkpoint is None:
-                best = recommended_checkpoint(project)
-                if best is not None:
-                    chosen.merge.checkpoint = str(best.candidate.path)
             # What an earlier run of ours merged is replaced; merging still refuses anybody else's files.
-            return chosen.merge_settings().model_copy(update={"overwrite": True})
+            return with_checkpoint(project).merge_settings().model_copy(update={"overwrite": True})
+
+
+def with_checkpoint(project: Project) -> Project:
+    """Return the project with a checkpoint to merge: the chosen, else the recommended one if there is any."""
+    if project.merge.checkpoint is not None or (best := recommended_checkpoint(project)) is None:
+        return project
+    chosen = project.model_copy(deep=True)
+    chosen.merge.checkpoint = str(best.candidate.path)
+    return chosen
 
 
 def recommended_checkpoint(project: Project) -> Recommendation | None:
