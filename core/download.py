@@ -8,13 +8,15 @@ name and is never continued with another version's bytes.
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import os
 import re
 import shutil
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, BinaryIO, cast
+from urllib.parse import quote
 
 from pydantic import BaseModel, ValidationError
 
@@ -24,9 +26,15 @@ from .files import fsync_folder, storage_errors, write_text
 from .hub import RemoteFile, hub_errors, remote_files
 from .presets import ModelPreset, model_preset, preset_names
 from .settings import DownloadSettings
+from .tables import read_json
 
 RECORD_FILE = ".fishtune-download.json"
 PARTIAL_FOLDER = ".fishtune-partial"
+CONFIG_FILE = "config.json"
+MODEL_TYPE = "dual_ar"
+SUPPORTED = "S1 family (model_type dual_ar)"
+_UNKNOWN_SIZE_RESERVE = 1 << 30
+"""Bytes that stay free on the disk where a server does not say how large a file is."""
 _STOPPED = "The part that has arrived is kept; the same command continues there."
 
 
@@ -94,9 +102,12 @@ def run(settings: DownloadSettings, reporter: Reporter) -> DownloadResult:
         if not _is_present(directory, file, record, reporter):
             missing.append(file)
     _check_room(directory, missing)
+    _check_family(directory, settings.name)
     for file in missing:
         _fetch(directory, file, preset.repository, reporter)
         _remember(directory, file, record)
+        if file.name == CONFIG_FILE:
+            _check_family(directory, settings.name)
     _write_record(directory, record)
     return DownloadResult(
         directory=directory,
@@ -127,7 +138,29 @@ def resolve_model(name: str) -> ModelPreset:
         )
     if "/" in name:
         raise UsageError(f"{name!r} is not a hub repository.", "Write it as owner/name.")
+    if name not in preset_names("models"):
+        near = difflib.get_close_matches(name, preset_names("models"), n=1)
+        meant = f" Did you mean {near[0]}?" if near else ""
+        raise UsageError(
+            f"There is no model preset {name!r}.{meant}",
+            f"Supported are {', '.join(preset_names('models'))}, and as owner/name any repository of the "
+            f"{SUPPORTED}.",
+        )
     return model_preset(name)
+
+
+def _check_family(directory: Path, name: str) -> None:
+    """Refuse another kind of model by its `config.json`, before gigabytes of it are fetched."""
+    file = directory / CONFIG_FILE
+    if not file.is_file():
+        return
+    config = read_json(file)
+    kind = config.get("model_type") if isinstance(config, dict) else None
+    if kind != MODEL_TYPE:
+        raise DownloadError(
+            f"{name} is a model of the type {str(kind)[:40]!r}, which fishtune does not train.",
+            f"Supported is the {SUPPORTED}, such as openaudio-s1-mini.",
+        )
 
 
 def read_record(directory: Path) -> DownloadRecord | None:
@@ -204,11 +237,12 @@ def _check_room(directory: Path, missing: list[RemoteFile]) -> None:
 def _fetch(directory: Path, remote: RemoteFile, repository: str, reporter: Reporter) -> None:
     partial_folder = directory / PARTIAL_FOLDER
     tag = re.sub(r"[^0-9A-Za-z]", "", remote.etag)[:20]
-    partial = partial_folder / f"{remote.name}.{tag}"
+    flat = quote(remote.name, safe="")  # one folder, also for names with "/"
+    partial = partial_folder / f"{flat}.{tag}"
     with storage_errors(partial):
         partial_folder.mkdir(exist_ok=True)
-        for older in partial_folder.glob(f"{remote.name}.*"):
-            if older != partial:
+        for older in partial_folder.iterdir():
+            if older.name.rpartition(".")[0] == flat and older != partial:
                 older.unlink()
         _transfer(partial, remote, repository, reporter)
         if not _content_matches(partial, remote.etag, reporter):
@@ -217,8 +251,10 @@ def _fetch(directory: Path, remote: RemoteFile, repository: str, reporter: Repor
                 f"{remote.name} arrived damaged: its hash differs from the hub's.",
                 "Run the command again; if it happens twice, a proxy is changing the content.",
             )
-        os.replace(partial, directory / remote.name)  # noqa: PTH105 - the atomic primitive
-        fsync_folder(directory)
+        target = directory / remote.name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        os.replace(partial, target)  # noqa: PTH105 - the atomic primitive
+        fsync_folder(target.parent)
         if not any(partial_folder.iterdir()):
             partial_folder.rmdir()
 
@@ -229,17 +265,21 @@ def _transfer(partial: Path, remote: RemoteFile, repository: str, reporter: Repo
     from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
 
     token = huggingface_hub.get_token()
-    with hub_errors(repository, has_token=token is not None), partial.open("ab") as file:
+    with hub_errors(repository, token=token), partial.open("ab") as file:
         arrived = file.tell()
         if remote.size is not None and arrived > remote.size:
             file.truncate(0)
             arrived = 0
+        limit = remote.size
+        if limit is None:
+            limit = arrived + max(shutil.disk_usage(partial.parent).free - _UNKNOWN_SIZE_RESERVE, 0)
+        bounded = _BoundedFile(file, limit, remote.name)
         meter = ProgressMeter(reporter, remote.name, remote.size, "bytes", done=arrived)
         # The hub's own address, not the storage host it redirects to: that one's signature expires, and the
         # client drops the token when it follows the redirect.
         http_get(
             remote.url,
-            file,
+            cast("BinaryIO", bounded),
             resume_size=arrived,
             headers=build_hf_headers(token=token or False),
             expected_size=remote.size,
@@ -247,6 +287,26 @@ def _transfer(partial: Path, remote: RemoteFile, repository: str, reporter: Repo
         )
         file.flush()
         os.fsync(file.fileno())
+
+
+class _BoundedFile:
+    """A file that takes no more than the hub said it would send: a body without end fills no disk."""
+
+    def __init__(self, file: BinaryIO, limit: int, name: str) -> None:
+        self._file = file
+        self._limit = limit
+        self._name = name
+
+    def write(self, block: bytes) -> int:
+        if self._file.tell() + len(block) > self._limit:
+            raise DownloadError(
+                f"The server sends more of {self._name} than it said ({self._limit:,} bytes).",
+                "Run the command again; if it happens twice, the server or a proxy is at fault.",
+            )
+        return self._file.write(block)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
 
 
 def _progress_class(meter: ProgressMeter, reporter: Reporter) -> Any:

@@ -12,10 +12,10 @@ from __future__ import annotations
 import difflib
 import re
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import platformdirs
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from .. import presets as ours
 from .errors import MalformedFileError, SettingsError, UsageError
@@ -55,14 +55,25 @@ class LoraPreset(Table):
         return self.alpha / (self.rank**0.5 if self.use_rslora else self.rank)
 
 
+def _check_file_name(name: str) -> str:
+    parts = name.split("/")
+    if (
+        "\\" in name
+        or "\0" in name
+        or any(part in ("", ".", "..") or part.startswith(".fishtune") for part in parts)
+    ):
+        raise ValueError("it must be a path inside the model's folder")
+    return name
+
+
 class ModelPreset(Table):
     """Where a base model comes from."""
 
     description: str
-    repository: str
+    repository: Annotated[str, Field(pattern=r"^[\w.-]+/[\w.-]+$")]
     """`owner/name` on the hub."""
     licence: str
-    files: list[str]
+    files: list[Annotated[str, AfterValidator(_check_file_name)]]
     """Files that are needed; nothing else is downloaded."""
     config: dict[str, Any] = {}
     """Keys of `config.json`, for estimates before the download and for benchmarks."""

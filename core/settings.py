@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field
 
@@ -46,6 +47,18 @@ def _check_path(path: Path) -> Path:
 
 def _check_path_text(text: str) -> str:
     return str(_check_path(Path(text)))
+
+
+def _check_address(address: str) -> str:
+    parts = urlsplit(address)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("write it as https://mirror.example")
+    if parts.username or parts.password or parts.query:
+        # Settings are written to job.json and into events.
+        raise ValueError(
+            "it must hold no password or token; those go into the environment variable HF_ENDPOINT"
+        )
+    return address
 
 
 def _encoded(text: str) -> bytes:
@@ -106,7 +119,7 @@ class DownloadSettings(Table):
     name: str
     local_dir: Path
     revision: str | None = None
-    endpoint: str | None = None
+    endpoint: Annotated[str, AfterValidator(_check_address)] | None = None
     """Hub address; None = the hub's own (`HF_ENDPOINT` counts)."""
 
 

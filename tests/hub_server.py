@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import threading
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+from urllib.parse import unquote
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -27,7 +29,11 @@ class Hub:
     break_after: dict[str, list[int]] = field(default_factory=dict)
     """Bytes after which a transfer of that file breaks off, one entry a request."""
     corrupt: set[str] = field(default_factory=set)
+    endless: set[str] = field(default_factory=set)
+    """Files whose bodies never end, whatever length was stated."""
     status: int | None = None
+    message: str = ""
+    """What the server says with `status`."""
     requests: list[tuple[str, str, dict[str, str]]] = field(default_factory=list)
     address: str = ""
     storage_address: str = ""
@@ -55,9 +61,10 @@ def _handler(hub: Hub, *, storage: bool) -> type[BaseHTTPRequestHandler]:
 
         def _handle(self, *, body: bool) -> None:
             hub.requests.append((self.command, self.path, dict(self.headers)))
-            name = self.path.rsplit("/", 1)[-1].split("?")[0]
+            path = self.path.split("?")[0]
+            name = unquote(path.split("/resolve/")[-1].split("/", 1)[-1] if "/resolve/" in path else path[1:])
             if hub.status is not None:
-                return self._refuse(hub.status)
+                return self._refuse(hub.status, message=hub.message)
             if not storage and not hub.exists:
                 return self._refuse(401, "RepoNotFound")
             token = self.headers.get("Authorization", "").removeprefix("Bearer ")
@@ -92,6 +99,14 @@ def _handler(hub: Hub, *, storage: bool) -> type[BaseHTTPRequestHandler]:
             for key, value in common.items():
                 self.send_header(key, value)
             self.send_header("ETag", f'"{hub.etag(name)}"')
+            if name in hub.endless:
+                self.send_header("Connection", "close")
+                self.end_headers()
+                self.close_connection = True
+                with contextlib.suppress(OSError):
+                    for _ in range(1000 if body else 0):
+                        self.wfile.write(content)
+                return None
             self.send_header("Content-Length", str(len(content) - start))
             self.end_headers()
             if not body:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,9 @@ import pytest
 from fishtune.core import download
 from fishtune.core.errors import DownloadError, StopRequested, StorageError, UsageError
 from fishtune.core.events import Event, Progress, Reporter
+from fishtune.core.presets import ModelPreset
 from fishtune.core.settings import DownloadSettings
+from pydantic import ValidationError
 
 from .hub_server import COMMIT, Hub, running_hub
 from .recorder import Recorder
@@ -224,3 +227,95 @@ def test_a_name_that_is_neither_preset_nor_repository_lists_the_presets() -> Non
     assert "openaudio-s1-mini" in caught.value.hint
     with pytest.raises(UsageError, match="not a hub repository"):
         download.resolve_model("a/b/c")
+
+
+def test_a_token_without_the_right_to_gated_repositories_is_told_which_box_to_tick(
+    hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub.status, hub.message = (
+        403,
+        (
+            "Please enable access to public gated repositories in your fine-grained token settings to view "
+            "this repository."
+        ),
+    )
+    log_in(monkeypatch, "hf_good")
+    with pytest.raises(DownloadError) as caught:
+        download.run(settings(hub, tmp_path), Reporter())
+    assert hub.message in caught.value.message
+    assert "Read access to contents of all public gated repos" in caught.value.hint
+    assert "https://huggingface.co/settings/tokens" in caught.value.hint
+
+
+@pytest.mark.parametrize(("status", "hint"), [(429, "Too many requests"), (500, "server's trouble")])
+def test_the_hubs_own_message_is_shown(hub: Hub, tmp_path: Path, status: int, hint: str) -> None:
+    hub.status, hub.message = status, "We are moving house."
+    with pytest.raises(DownloadError) as caught:
+        download.run(settings(hub, tmp_path), Reporter())
+    assert "The hub says: We are moving house." in caught.value.message
+    assert hint in caught.value.hint
+
+
+def test_a_token_that_a_server_echoes_is_shown_nowhere(
+    hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    secret = "hf_abcdefghijklmnop"
+    log_in(monkeypatch, secret)
+    hub.status, hub.message = 403, f"Token {secret} at https://me:{secret}@mirror is not welcome"
+    with pytest.raises(DownloadError) as caught:
+        download.run(settings(hub, tmp_path), Reporter())
+    trace = "".join(traceback.format_exception(caught.value))
+    assert secret not in trace + caught.value.message + caught.value.hint
+
+
+@pytest.mark.parametrize("address", ["https://me:pw@mirror.example", "https://mirror.example/?token=x"])
+def test_an_address_with_a_secret_is_refused_since_settings_are_written_down(
+    tmp_path: Path, address: str
+) -> None:
+    with pytest.raises(ValidationError, match="HF_ENDPOINT"):
+        DownloadSettings(name="openaudio-s1-mini", local_dir=tmp_path, endpoint=address)
+
+
+def test_a_body_without_end_stops_at_the_stated_size(hub: Hub, tmp_path: Path) -> None:
+    hub.endless.add("codec.pth")
+    with pytest.raises(DownloadError, match=r"sends more of codec\.pth than it said"):
+        download.run(settings(hub, tmp_path), Reporter())
+    partial = next((tmp_path / download.PARTIAL_FOLDER).glob("codec.pth.*"))
+    assert partial.stat().st_size <= len(hub.files["codec.pth"])
+
+
+def test_a_file_in_a_folder_is_continued_too(
+    hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub.files["sub/model.pth"] = MODEL
+    preset = ModelPreset(description="", repository="a/b", licence="", files=["config.json", "sub/model.pth"])
+    monkeypatch.setattr(download, "resolve_model", lambda _: preset)
+    hub.break_after["sub/model.pth"] = [70_000] * 20
+    with pytest.raises(DownloadError):
+        download.run(settings(hub, tmp_path), Reporter())
+    (partial,) = (tmp_path / download.PARTIAL_FOLDER).iterdir()
+    assert partial.stat().st_size > 0
+    hub.break_after.clear()
+    download.run(settings(hub, tmp_path), Reporter())
+    assert (tmp_path / "sub" / "model.pth").read_bytes() == MODEL
+
+
+@pytest.mark.parametrize("name", ["../x", "/etc/x", "a/../../x", "a\\b", "", ".fishtune-download.json"])
+def test_a_preset_cannot_name_files_outside_of_the_models_folder(name: str) -> None:
+    with pytest.raises(ValidationError, match="a path inside the model's folder"):
+        ModelPreset(description="", repository="a/b", licence="", files=[name])
+
+
+def test_another_kind_of_model_is_refused_before_its_weights_are_fetched(hub: Hub, tmp_path: Path) -> None:
+    hub.files["config.json"] = b'{"model_type": "fish_qwen3_omni"}'
+    wanted = DownloadSettings(name="fishaudio/s2-pro", local_dir=tmp_path, endpoint=hub.address)
+    with pytest.raises(DownloadError, match="a model of the type 'fish_qwen3_omni'") as caught:
+        download.run(wanted, Reporter())
+    assert "S1 family" in caught.value.hint
+    assert not any(path.endswith(".pth") and method == "GET" for method, path, _ in hub.requests)
+
+
+def test_an_unsupported_model_is_told_what_is_supported() -> None:
+    with pytest.raises(UsageError, match="There is no model preset 's2-pro'") as caught:
+        download.resolve_model("s2-pro")
+    assert "openaudio-s1-mini" in caught.value.hint and "S1 family" in caught.value.hint
