@@ -290,12 +290,16 @@ def test_a_file_in_a_folder_is_continued_too(
     hub.files["sub/model.pth"] = MODEL
     preset = ModelPreset(description="", repository="a/b", licence="", files=["config.json", "sub/model.pth"])
     monkeypatch.setattr(download, "resolve_model", lambda _: preset)
-    hub.break_after["sub/model.pth"] = [70_000] * 20
-    with pytest.raises(DownloadError):
-        download.run(settings(hub, tmp_path), Reporter())
+
+    class StopsEarly(Recorder):
+        def emit(self, event: Event) -> None:
+            if isinstance(event, Progress) and event.task == "sub/model.pth":
+                self.request_stop()
+
+    with pytest.raises(StopRequested):
+        download.run(settings(hub, tmp_path), StopsEarly())
     (partial,) = (tmp_path / download.PARTIAL_FOLDER).iterdir()
     assert partial.stat().st_size > 0
-    hub.break_after.clear()
     download.run(settings(hub, tmp_path), Reporter())
     assert (tmp_path / "sub" / "model.pth").read_bytes() == MODEL
 
