@@ -13,6 +13,7 @@ from __future__ import annotations
 import io
 import os
 import shlex
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -27,7 +28,7 @@ from .audio import Waveform, read_channels
 from .dataset.layout import Scan, scan
 from .errors import DataError, UsageError
 from .events import ItemFailed, ProgressMeter, Reporter
-from .files import TEMPORARY_PREFIX, is_temporary, remove, storage_errors, write_bytes
+from .files import storage_errors, sweep_temporary, write_bytes
 from .levels import NEAR_SILENCE, decibels, loudness, peak
 from .settings import LoudnessNormSettings
 from .workers import ordered_map
@@ -39,7 +40,6 @@ _FINE_SUBTYPES = {"PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "MPEG_LAYER_I
 _ENCODER_ROUNDS = 6
 _PEAK_TOLERANCE = 0.05  # dB
 _LOUDNESS_TOLERANCE = 0.1  # LU
-_TEMPORARY_LENGTH = len(TEMPORARY_PREFIX) + 13  # of what precedes the name in a temporary name
 
 
 class LoudnessResult(BaseModel):
@@ -317,12 +317,11 @@ def _files(target: Path) -> Iterator[Path]:
 
 def _sweep(jobs: list[_Job]) -> None:
     """Remove what a killed run of this command left under temporary names."""
-    names = {job.target.name[-80:] for job in jobs}
-    for folder in {job.target.parent for job in jobs}:
-        if folder.is_dir():
-            for path in folder.iterdir():
-                if is_temporary(path) and path.name[_TEMPORARY_LENGTH:] in names:
-                    remove(path)
+    names: dict[Path, list[str]] = defaultdict(list)
+    for job in jobs:
+        names[job.target.parent].append(job.target.name)
+    for folder, targets in names.items():
+        sweep_temporary(folder, *targets)
 
 
 def _make(job: _Job, loudness_target: float, peak_limit: float) -> _Done:

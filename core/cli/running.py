@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
 from ..errors import FishtuneError, SettingsError
 from ..events import Event, Failed, Stopped
+from ..files import short_name
 from ..jobs.execute import is_first_rank, run_job, run_rank
 from ..jobs.find import places_in
 from ..jobs.record import Place
@@ -96,8 +98,8 @@ def _place_around(project: Project | None) -> Place:
     if project is not None:
         return Place(results=project.results, project=project.name)
     here = Path.cwd()
-    key = hashlib.sha256(str(here).encode()).hexdigest()[:8]
-    return Place(results=state_folder() / "results", project=f"{here.name or 'root'}-{key}")
+    key = hashlib.sha256(os.fsencode(here)).hexdigest()[:8]
+    return Place(results=state_folder() / "results", project=f"{short_name(here.name) or 'root'}-{key}")
 
 
 def places_here() -> list[Place]:
