@@ -11,7 +11,7 @@ from ..dataset.layout import TEXT_EXTENSION, list_root
 from ..settings import PackOptions, PackSettings
 from ..units import format_bytes
 from ..validation import parse_flags
-from .console import out
+from .console import out, print_left_out
 from .running import run_stage
 
 _SHOWN = 20
@@ -59,6 +59,7 @@ def pack(
         out.print(f"left out: {loss['clip']}: {loss['reason']}")
     if len(dropped) > _SHOWN:
         out.print(f"… and {len(dropped) - _SHOWN} more; all of them with: fishtune pack … --json")
+    print_left_out(summary["left_out"])
     shards = f"{summary['shards']} shard{'s' if summary['shards'] > 1 else ''}"
     out.print(
         f"Packed {summary['sentences']} of {summary['clips']} clips into {shards} "

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ValidationError
 
+from ..dataset.findings import Finding
 from ..dataset.layout import Clip, scan
 from ..settings import PackSettings
 
@@ -65,6 +66,8 @@ class PackResult(BaseModel):
     clips: int
     sentences: int
     dropped: list[Dropped]
+    left_out: list[Finding] = []
+    """What lies in the data set and is not a clip, such as recordings that lie too deep."""
     speakers: list[SpeakerTotals]
     shards: int
     bytes: int
