@@ -113,7 +113,7 @@ def run(settings: LoudnessNormSettings, reporter: Reporter) -> LoudnessResult:
     _refuse_target(settings.source, settings.target)
     found = scan(settings.source, settings.text_extension)
     for finding in found.left_out:
-        reporter.emit(ItemFailed(item=str(finding.path), message=finding.what, hint=finding.what_to_do))
+        reporter.warn(finding.what, finding.what_to_do)
     jobs = _jobs(found, settings.target)
     if not any(not job.is_text for job in jobs):
         raise DataError(
@@ -203,10 +203,11 @@ def _warn(result: LoudnessResult, settings: LoudnessNormSettings, reporter: Repo
 
 
 def _warn_of_texts(found: Scan, reporter: Reporter) -> None:
-    lacking = [clip for clip in found.clips if clip.audio and clip.text_advice]
-    if lacking:
+    left = [clip for clip in found.clips if clip.audio and clip.other_text is not None]
+    if left:
         reporter.warn(
-            f"{_named([clip.key for clip in lacking])}: no transcript to copy.", lacking[0].text_advice
+            f"{_named([clip.key for clip in left])}: what may be the transcript is not copied.",
+            left[0].text_advice,
         )
 
 

@@ -65,13 +65,14 @@ def run(settings: PackSettings, reporter: Reporter) -> PackResult:
         StorageError: the disk is full or the folder cannot be written.
         StopRequested: asked to stop; what was packed before is untouched.
     """
+    _refuse_foreign(settings.output)
+    _refuse_place(settings)
     recover_folder(settings.output)
     sweep_temporary(settings.output.parent, settings.output.name)
-    _refuse_foreign(settings.output)
     found = scan(settings.input, settings.text_extension)
     clips, left_out = found.clips, found.left_out
     for finding in left_out:
-        reporter.emit(ItemFailed(item=str(finding.path), message=finding.what, hint=finding.what_to_do))
+        reporter.warn(finding.what, finding.what_to_do)
     if not clips:
         raise DataError(
             f"{settings.input} has no speaker folder with recordings.",
@@ -259,6 +260,17 @@ def _totals(packed: list[_Packed], dropped: list[Dropped]) -> list[SpeakerTotals
         )
         for speaker in sorted(sentences | losses)
     ]
+
+
+def _refuse_place(settings: PackSettings) -> None:
+    """Raise `UsageError` if replacing the output would replace the data set or the working folder."""
+    output = settings.output.resolve()
+    for folder, what in ((settings.input.resolve(), "the data set"), (Path.cwd(), "the working folder")):
+        if output == folder or output in folder.parents:
+            raise UsageError(
+                f"{settings.output} is or holds {what}, and the output is replaced as a whole.",
+                "Name a folder of its own with --output, for example: --output protos",
+            )
 
 
 def _refuse_foreign(output: Path) -> None:

@@ -55,6 +55,8 @@ class Clip:
     codes: Path | None = None
     text_advice: str = ""
     """What to do about a missing transcript."""
+    other_text: Path | None = None
+    """What may be, or have, the missing transcript: another extension or spelling, or a table."""
     is_blocked: bool = False
     """Whether something that is no file has the name of its codes."""
 

@@ -314,11 +314,13 @@ class _Scanner:
             )
             is_excluded = clip.key in self._excluded
             if clip.text is None and name not in names.refused and not is_excluded:
-                advice, table = self._text_advice(folder, name, names, alike, tables)
+                advice, other = self._text_advice(folder, name, names, alike, tables)
                 clip = replace(clip, text_advice=advice)
-                if table is not None:
-                    self._in_tables[table] += 1
+                if isinstance(other, TranscriptTable):
+                    self._in_tables[other] += 1
+                    clip = replace(clip, other_text=other.path)
                 else:
+                    clip = replace(clip, other_text=other)
                     self.problems.append(_text_missing(clip))
             self.clips.append(clip)
             if not is_excluded:
@@ -326,20 +328,16 @@ class _Scanner:
 
     def _text_advice(
         self, folder: Path, name: str, names: _Names, alike: dict[str, Path], tables: list[Path]
-    ) -> tuple[str, TranscriptTable | None]:
-        """Return what to do about a missing transcript, and the table that has its words."""
+    ) -> tuple[str, TranscriptTable | Path | None]:
+        """Return what to do about a missing transcript, and the file or table that may have its words."""
         if (other := names.other_texts.get(name)) is not None:
             extension = other.name[len(name) :]
             return (
                 f"If {other.name} is meant: --text-extension {extension} (text_extension in [pack] of "
-                "fishtune.toml), or rename it.",
-                None,
-            )
+                "fishtune.toml), or rename it."
+            ), other
         if (twin := alike.get(unicodedata.normalize("NFC", name))) is not None:
-            return (
-                f"{twin.name} looks alike but is spelt in another Unicode form: rename one of them.",
-                None,
-            )
+            return f"{twin.name} looks alike but is spelt in another Unicode form: rename one of them.", twin
         for path in tables:
             table = read_table(path)
             if table is not None and table.has(folder.name, name):
