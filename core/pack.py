@@ -29,6 +29,7 @@ from .packing.manifest import (
     Manifest,
     PackResult,
     SpeakerTotals,
+    check_place,
     read_manifest,
     source_of,
 )
@@ -66,7 +67,7 @@ def run(settings: PackSettings, reporter: Reporter) -> PackResult:
         StopRequested: asked to stop; what was packed before is untouched.
     """
     _refuse_foreign(settings.output)
-    _refuse_place(settings)
+    check_place(settings)
     recover_folder(settings.output)
     sweep_temporary(settings.output.parent, settings.output.name)
     found = scan(settings.input, settings.text_extension)
@@ -260,17 +261,6 @@ def _totals(packed: list[_Packed], dropped: list[Dropped]) -> list[SpeakerTotals
         )
         for speaker in sorted(sentences | losses)
     ]
-
-
-def _refuse_place(settings: PackSettings) -> None:
-    """Raise `UsageError` if replacing the output would replace the data set or the working folder."""
-    output = settings.output.resolve()
-    for folder, what in ((settings.input.resolve(), "the data set"), (Path.cwd(), "the working folder")):
-        if output == folder or output in folder.parents:
-            raise UsageError(
-                f"{settings.output} is or holds {what}, and the output is replaced as a whole.",
-                "Name a folder of its own with --output, for example: --output protos",
-            )
 
 
 def _refuse_foreign(output: Path) -> None:

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from ..dataset.layout import TEXT_EXTENSION, list_root
+from ..packing.manifest import check_place
 from ..settings import PackOptions, PackSettings
 from ..units import format_bytes
 from ..validation import parse_flags
@@ -51,6 +52,7 @@ def pack(
         shard_size=shard_size,
         exclude=exclude or [],
     )
+    check_place(settings)
     summary = run_stage("pack", settings, json=json)
     if summary is None or json:
         return
