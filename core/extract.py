@@ -22,7 +22,7 @@ from .codec.checkpoint import load_encoder
 from .codec.codec import check_length
 from .codec.config import CodecConfig, codec_config
 from .dataset.codes import CodesState, codes_state
-from .dataset.findings import Code, Finding
+from .dataset.findings import LEAVES_OUT, Code, Finding
 from .dataset.layout import Utterance, scan
 from .devices import peak_meter, resolve_device
 from .errors import DataError, StorageError
@@ -36,15 +36,6 @@ from .settings import ExtractSettings
 from .units import format_duration
 
 _SHOWN_EVERY = 0.5  # seconds
-# What keeps recordings from being found; the other problems of a scan are about transcripts.
-_UNUSABLE = {
-    Code.AUDIO_TWICE,
-    Code.BAD_NAME,
-    Code.FOLDER_UNREADABLE,
-    Code.NOT_A_FILE,
-    Code.NOT_IN_SPEAKER_FOLDER,
-    Code.UNKNOWN_FORMAT,
-}
 
 
 class FailedClip(BaseModel):
@@ -117,7 +108,12 @@ def run(settings: ExtractSettings, reporter: Reporter) -> ExtractResult:
 def _find(settings: ExtractSettings) -> tuple[list[Utterance], list[Finding]]:
     """Return the recordings in a fixed order, and what stands in the way of others."""
     found = scan(settings.data, exclude=settings.exclude)
-    unusable = [problem for problem in found.problems if problem.code in _UNUSABLE]
+    # The other problems of a scan are about transcripts.
+    unusable = [
+        problem
+        for problem in found.problems
+        if problem.code in LEAVES_OUT or problem.code is Code.AUDIO_TWICE
+    ]
     if not found.utterances and not unusable:
         raise DataError(
             f"{settings.data} has no recordings.",

@@ -27,6 +27,11 @@ from .errors import DataError, FishtuneError, StorageError
 
 TEMPORARY_PREFIX = ".fishtune-tmp-"
 _FULL_DISK = {errno.ENOSPC, errno.EDQUOT}
+_RANDOM_LENGTH = 12
+_ASIDE = "old-"
+# Bytes of a name that are kept in the name of something beside it: with all that is added, it stays below
+# the 143 bytes that encrypted home folders allow (255 elsewhere), of which a Hangul syllable takes three.
+_KEPT_BYTES = 64
 
 
 def absolute(path: Path) -> Path:
@@ -43,7 +48,30 @@ def absolute(path: Path) -> Path:
 
 def temporary_path(target: Path) -> Path:
     """Return a fresh temporary name beside `target` (same folder, hence same file system)."""
-    return target.with_name(f"{TEMPORARY_PREFIX}{uuid.uuid4().hex[:12]}-{target.name[-80:]}")
+    target = _with_a_name(target)
+    random = uuid.uuid4().hex[:_RANDOM_LENGTH]
+    return target.with_name(f"{TEMPORARY_PREFIX}{random}-{short_name(target.name)}")
+
+
+def short_name(name: str) -> str:
+    """Return `name`, or, where it is long, its end with a hash of the whole: at most 81 bytes.
+
+    For names that are made from another one and must not become too long for the file system.
+    """
+    content = os.fsencode(name)
+    if len(content) <= _KEPT_BYTES:
+        return name
+    digest = hashlib.blake2b(content, digest_size=8).hexdigest()
+    return f"{digest}-{content[-_KEPT_BYTES:].decode('utf-8', errors='ignore')}"
+
+
+def _with_a_name(path: Path) -> Path:
+    """Return `path` so that it ends in a name, beside which another can lie: `.` and `..` do not."""
+    if path.name in ("", ".."):
+        path = path.resolve()
+    if not path.name:
+        raise StorageError(f"{path} is the root of a disk and cannot be replaced.", "Name a folder in it.")
+    return path
 
 
 def is_temporary(path: Path) -> bool:
@@ -62,12 +90,18 @@ def sweep_temporary(folder: Path, *targets: str) -> int:
     removed = 0
     if not folder.is_dir():
         return removed
-    endings = tuple(f"-{target[-80:]}" for target in targets)
+    names = {short_name(target) for target in targets}
     for entry in folder.iterdir():
-        if is_temporary(entry) and (not targets or entry.name.endswith(endings)):
+        if is_temporary(entry) and (not targets or _target_in(entry.name) in names):
             remove(entry)
             removed += 1
     return removed
+
+
+def _target_in(temporary: str) -> str:
+    """Return what a name of `temporary_path` says about its target."""
+    rest = temporary.removeprefix(TEMPORARY_PREFIX)
+    return rest.removeprefix(_ASIDE) if rest.startswith(_ASIDE) else rest[_RANDOM_LENGTH + 1 :]
 
 
 def remove(path: Path) -> None:
@@ -103,6 +137,11 @@ def storage_errors(path: Path) -> Iterator[None]:
             raise StorageError(
                 f"{path} could not be written: its folder is gone.",
                 "Check that the disk is still mounted and the folder still exists.",
+            ) from error
+        if error.errno == errno.ENAMETOOLONG:
+            raise StorageError(
+                f"{path} could not be written: the name is too long for this file system.",
+                "Choose a shorter name.",
             ) from error
         raise
 
@@ -250,7 +289,7 @@ def check_writable(target: Path) -> None:
     Raises:
         StorageError: no rights, a file in the place of a folder, a full disk.
     """
-    folder = next(parent for parent in target.absolute().parents if parent.exists())
+    folder = next(parent for parent in _with_a_name(target).absolute().parents if parent.exists())
     probe = temporary_path(folder / target.name)
     with storage_errors(target):
         try:
@@ -345,6 +384,7 @@ def atomic_folder(target: Path) -> Iterator[Path]:
     or the new one. (Between the two renames `target` is absent for an instant; `recover_folder` puts the
     old one back if the process died exactly there.)
     """
+    target = _with_a_name(target)
     with storage_errors(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         temporary = temporary_path(target)
@@ -373,7 +413,8 @@ def atomic_folder(target: Path) -> Iterator[Path]:
 
 
 def _aside(target: Path) -> Path:
-    return target.with_name(f"{TEMPORARY_PREFIX}old-{target.name}")
+    target = _with_a_name(target)
+    return target.with_name(f"{TEMPORARY_PREFIX}{_ASIDE}{short_name(target.name)}")
 
 
 def recover_folder(target: Path) -> None:

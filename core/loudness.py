@@ -13,6 +13,7 @@ from __future__ import annotations
 import io
 import os
 import shlex
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -24,10 +25,11 @@ import soundfile
 from pydantic import BaseModel, ValidationError
 
 from .audio import Waveform, read_channels
+from .dataset.findings import Finding
 from .dataset.layout import Scan, scan
 from .errors import DataError, UsageError
 from .events import ItemFailed, ProgressMeter, Reporter
-from .files import TEMPORARY_PREFIX, is_temporary, remove, storage_errors, write_bytes
+from .files import storage_errors, sweep_temporary, write_bytes
 from .levels import NEAR_SILENCE, decibels, loudness, peak
 from .settings import LoudnessNormSettings
 from .workers import ordered_map
@@ -39,7 +41,6 @@ _FINE_SUBTYPES = {"PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "MPEG_LAYER_I
 _ENCODER_ROUNDS = 6
 _PEAK_TOLERANCE = 0.05  # dB
 _LOUDNESS_TOLERANCE = 0.1  # LU
-_TEMPORARY_LENGTH = len(TEMPORARY_PREFIX) + 13  # of what precedes the name in a temporary name
 
 
 class LoudnessResult(BaseModel):
@@ -57,6 +58,8 @@ class LoudnessResult(BaseModel):
     silent: list[str]
     """Recordings copied as they are, because amplifying them would only bring up noise."""
     failed: list[str]
+    left_out: list[Finding] = []
+    """What lies in the source and is not a clip, such as recordings that lie too deep."""
     orphans: list[str]
     """Files of earlier runs whose source is gone; `--clean` removes them."""
 
@@ -108,7 +111,9 @@ def run(settings: LoudnessNormSettings, reporter: Reporter) -> LoudnessResult:
         StopRequested: asked to stop; what is finished is kept.
     """
     _refuse_target(settings.source, settings.target)
-    found = scan(settings.source)
+    found = scan(settings.source, settings.text_extension)
+    for finding in found.left_out:
+        reporter.warn(finding.what, finding.what_to_do)
     jobs = _jobs(found, settings.target)
     if not any(not job.is_text for job in jobs):
         raise DataError(
@@ -130,6 +135,7 @@ def run(settings: LoudnessNormSettings, reporter: Reporter) -> LoudnessResult:
         quieter=[],
         silent=[],
         failed=[],
+        left_out=found.left_out,
         orphans=sorted(entries.keys() - {job.file for job in jobs}),
     )
     _work(pending, entries, settings, reporter, result)
@@ -139,6 +145,7 @@ def run(settings: LoudnessNormSettings, reporter: Reporter) -> LoudnessResult:
             f"See why with: fishtune validate {shlex.quote(str(settings.source))}",
         )
     _warn(result, settings, reporter)
+    _warn_of_texts(found, reporter)
     return result
 
 
@@ -195,6 +202,15 @@ def _warn(result: LoudnessResult, settings: LoudnessNormSettings, reporter: Repo
         )
 
 
+def _warn_of_texts(found: Scan, reporter: Reporter) -> None:
+    left = [clip for clip in found.clips if clip.audio and clip.other_text is not None]
+    if left:
+        reporter.warn(
+            f"{_named([clip.key for clip in left])}: what may be the transcript is not copied.",
+            left[0].text_advice,
+        )
+
+
 def _named(names: list[str]) -> str:
     return names[0] if len(names) == 1 else f"{len(names)} files ({names[0]}, …)"
 
@@ -219,14 +235,14 @@ def _jobs(found: Scan, target: Path) -> list[_Job]:
     """Return the files to make: every recording, and the transcripts of those."""
     jobs = []
     for clip in found.clips:
-        jobs += [_job(clip.speaker, path, target, is_text=False) for path in clip.audio]
+        jobs += [_job(clip.folder, path, target, is_text=False) for path in clip.audio]
         if clip.audio and clip.text is not None:
-            jobs.append(_job(clip.speaker, clip.text, target, is_text=True))
+            jobs.append(_job(clip.folder, clip.text, target, is_text=True))
     return jobs
 
 
-def _job(speaker: str, source: Path, target: Path, *, is_text: bool) -> _Job:
-    return _Job(source, target / speaker / source.name, f"{speaker}/{source.name}", is_text)
+def _job(folder: str, source: Path, target: Path, *, is_text: bool) -> _Job:
+    return _Job(source, target / folder / source.name, f"{folder}/{source.name}", is_text)
 
 
 def _read_journal(target: Path) -> dict[str, _Entry]:
@@ -301,7 +317,8 @@ def _clean(target: Path, entries: dict[str, _Entry]) -> None:
     with storage_errors(target):
         for path in files.values():
             path.unlink()
-        for folder in {path.parent for path in files.values()} - {target}:
+        folders = {folder for path in files.values() for folder in path.parents if target in folder.parents}
+        for folder in sorted(folders, reverse=True):  # inner ones first
             if not any(folder.iterdir()):
                 folder.rmdir()
         (target / JOURNAL_FILE).unlink(missing_ok=True)
@@ -317,12 +334,11 @@ def _files(target: Path) -> Iterator[Path]:
 
 def _sweep(jobs: list[_Job]) -> None:
     """Remove what a killed run of this command left under temporary names."""
-    names = {job.target.name[-80:] for job in jobs}
-    for folder in {job.target.parent for job in jobs}:
-        if folder.is_dir():
-            for path in folder.iterdir():
-                if is_temporary(path) and path.name[_TEMPORARY_LENGTH:] in names:
-                    remove(path)
+    names: dict[Path, list[str]] = defaultdict(list)
+    for job in jobs:
+        names[job.target.parent].append(job.target.name)
+    for folder, targets in names.items():
+        sweep_temporary(folder, *targets)
 
 
 def _make(job: _Job, loudness_target: float, peak_limit: float) -> _Done:

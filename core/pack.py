@@ -29,6 +29,7 @@ from .packing.manifest import (
     Manifest,
     PackResult,
     SpeakerTotals,
+    check_place,
     read_manifest,
     source_of,
 )
@@ -65,10 +66,14 @@ def run(settings: PackSettings, reporter: Reporter) -> PackResult:
         StorageError: the disk is full or the folder cannot be written.
         StopRequested: asked to stop; what was packed before is untouched.
     """
+    _refuse_foreign(settings.output)
+    check_place(settings)
     recover_folder(settings.output)
     sweep_temporary(settings.output.parent, settings.output.name)
-    _refuse_foreign(settings.output)
-    clips = scan(settings.input, settings.text_extension).clips
+    found = scan(settings.input, settings.text_extension)
+    clips, left_out = found.clips, found.left_out
+    for finding in left_out:
+        reporter.warn(finding.what, finding.what_to_do)
     if not clips:
         raise DataError(
             f"{settings.input} has no speaker folder with recordings.",
@@ -84,6 +89,7 @@ def run(settings: PackSettings, reporter: Reporter) -> PackResult:
             clips=len(clips),
             sentences=len(packed),
             dropped=dropped,
+            left_out=left_out,
             speakers=_totals(packed, dropped),
             shards=len(shards),
             bytes=sum(shards.values()),
@@ -172,7 +178,8 @@ class _DropError(DataError):
 def _read_text(clip: Clip) -> str:
     if clip.text is None:
         name = clip.audio[0] if clip.audio else clip.codes
-        raise _DropError(DropReason.NO_TEXT, f"{name} has no transcript.", "Write what is said beside it.")
+        advice = clip.text_advice or "Write what is said beside it."
+        raise _DropError(DropReason.NO_TEXT, f"{name} has no transcript.", advice)
     try:
         text = clip.text.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:

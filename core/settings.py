@@ -92,6 +92,7 @@ class LoudnessNormSettings(Table):
     """Folder of recordings; never written."""
     target: Path
     """Folder that receives the normalised copies and the transcripts."""
+    text_extension: str = ".lab"
     loudness: float = Field(default=-23.0, ge=-70, le=-5)
     """Integrated loudness after normalisation, LUFS (BS.1770)."""
     peak: float = Field(default=-1.0, le=0)

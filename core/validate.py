@@ -60,6 +60,8 @@ class ValidationReport(BaseModel):
 
     data: Path
     clips: int
+    usable: int
+    """Clips with a sound transcript, and with a recording that can be read or codes that are there."""
     seconds: float
     speakers: list[SpeakerTotals]
     findings: list[Finding]
@@ -137,6 +139,7 @@ def run(settings: ValidateSettings, reporter: Reporter) -> ValidationReport:
     return ValidationReport(
         data=settings.data,
         clips=len(found.clips),
+        usable=sum(map(_is_usable, checked)),
         seconds=sum(item.seconds for item in readable),
         speakers=_totals(found.speakers, readable),
         findings=findings,
@@ -190,6 +193,12 @@ def _check(clip: Clip) -> _Checked:
             code = Code.AUDIO_EMPTY if empty else Code.AUDIO_UNREADABLE
             checked.findings.append(error(code, clip.audio[0], failure.message, failure.hint))
     return checked
+
+
+def _is_usable(checked: _Checked) -> bool:
+    clip = checked.clip
+    wrong = {finding.path for finding in checked.findings if finding.severity is Severity.ERROR}
+    return clip.text is not None and clip.text not in wrong and bool(checked.seconds or clip.codes)
 
 
 def _check_text(path: Path, checked: _Checked) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import unicodedata
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 from fishtune.core.dataset.findings import Code, Severity
 from fishtune.core.dataset.layout import Utterance, scan
-from fishtune.core.errors import DataError
+from fishtune.core.errors import DataError, StorageError
 
 
 def make(root: Path, *names: str) -> Path:
@@ -60,7 +61,7 @@ def test_codes_and_text_without_a_recording_are_a_clip_but_no_utterance(golden: 
 
 def test_every_fault_of_the_layout_is_named_with_its_file(tmp_path: Path) -> None:
     make(tmp_path, "S/no text.wav", "S/no audio.lab", "S/twice.wav", "S/twice.mp3", "S/twice.lab")
-    make(tmp_path, "S/phone.m4a", "S/folder.wav/x", "S/part/deep.wav", "loose.mp3", "S/ok.wav", "S/ok.lab")
+    make(tmp_path, "S/phone.m4a", "S/folder.wav/x", "S/part/of/deep.wav", "loose.mp3", "S/ok.wav", "S/ok.lab")
     make(tmp_path, "protos/00000000.protos", ".hidden/x.wav", "S/.x.wav", "S/.fishtune-tmp-0-a.wav")
     found = codes_of(tmp_path)
     assert found == {
@@ -121,3 +122,179 @@ def test_a_root_that_is_no_folder_is_one_sentence(tmp_path: Path, kind: str) -> 
         root.write_text("")
     with pytest.raises(DataError, match="does not exist" if kind == "missing" else "is not a folder"):
         scan(root)
+
+
+def test_a_folder_inside_a_speakers_is_read_and_is_part_of_the_clips_name(tmp_path: Path) -> None:
+    make(tmp_path, "S/book 1/x.wav", "S/book 1/x.lab", "S/x.wav", "S/x.lab", "S/a.wav", "S/a.lab")
+    make(tmp_path, "S/2/y.npy", "S/2/y.lab", "S/packed/00000000.protos", "R/2/y.flac", "R/2/y.lab")
+    result = scan(tmp_path)
+    assert result.problems == []
+    assert [clip.key for clip in result.clips] == ["R/2/y", "S/2/y", "S/a", "S/book 1/x", "S/x"]
+    assert [clip.folder for clip in result.clips] == ["R/2", "S/2", "S", "S/book 1", "S"]
+    utterances = {utterance.key: utterance for utterance in result.utterances}
+    assert utterances["S/book 1/x"].codes_path == tmp_path / "S/book 1/x.npy"
+    assert result.speakers == ["R", "S"]
+    assert [clip.key for clip in scan(tmp_path, exclude=["S/book 1/x"]).clips] == [
+        "R/2/y",
+        "S/2/y",
+        "S/a",
+        "S/x",
+    ]
+
+
+@pytest.mark.parametrize("below", ["c", "c/d/e"])
+def test_recordings_that_lie_too_deep_are_counted_and_named(tmp_path: Path, below: str) -> None:
+    make(tmp_path, "S/x.wav", "S/x.lab", f"S/b/{below}/1.wav", f"S/b/{below}/2.MP3", f"S/b/{below}/2.lab")
+    (problem,) = scan(tmp_path).left_out
+    assert (problem.code, problem.path) == (Code.NESTED_TOO_DEEP, tmp_path / "S")
+    first = tmp_path / "S/b" / below / "1.wav"
+    assert problem.what.startswith("2 recordings in ")
+    assert problem.what.endswith(f"lie too deep and are not used, such as {first}.")
+
+
+NAMES = [
+    "no-break\u00a0space",
+    "ideographic\u3000space",
+    "em\u2003space",
+    "narrow\u202fspace",
+    "می\u200cخواهم",
+    "👩\u200d👩\u200d👧",
+    "private \ue000",
+    "newer than Python \U0001fae8 \U0001f6d8",
+    "soft\u00adhyphen",
+    "가" * 83,
+]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_name_that_can_be_shown_is_used(tmp_path: Path, name: str) -> None:
+    make(tmp_path, f"{name}/{name}.wav", f"{name}/{name}.lab", f"{name}/{name}/{name}.wav")
+    make(tmp_path, f"{name}/{name}/{name}.lab")
+    result = scan(tmp_path)
+    assert result.problems == []
+    assert [clip.key for clip in result.clips] == [f"{name}/{name}", f"{name}/{name}/{name}"]
+
+
+@pytest.mark.parametrize("name", ["tab\t", "bell\x07", "esc\x1b[2J", "line\u2028", "c1\x9b", "turn\u202e"])
+def test_names_with_control_characters_are_findings_that_show_none(tmp_path: Path, name: str) -> None:
+    make(tmp_path, f"S/{name}한글.wav", f"{name}/x.wav", f"S/book/{name}.wav", "S/ok.wav", "S/ok.lab")
+    result = scan(tmp_path)
+    assert [clip.key for clip in result.clips] == ["S/ok"]
+    assert [problem.code for problem in result.problems] == [Code.BAD_NAME] * 3
+    for problem in result.problems:
+        assert name[-1] not in f"{problem.path}{problem.what}{problem.what_to_do}" or name[-1].isprintable()
+    assert "한글" in result.problems[1].what or "한글" in result.problems[0].what
+
+
+def test_a_name_in_another_encoding_says_so(tmp_path: Path) -> None:
+    make(tmp_path, "S/ok.wav", "S/ok.lab")
+    (tmp_path / os.fsdecode("유나".encode("cp949"))).mkdir()
+    (problem,) = scan(tmp_path).problems
+    assert problem.code is Code.BAD_NAME
+    assert problem.what.endswith("is not UTF-8.")
+    problem.model_dump_json()
+
+
+def test_one_entry_that_the_system_refuses_is_a_finding_and_the_others_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make(tmp_path, "S/ok.wav", "S/ok.lab", "S/a.lab", "stale/x.wav", "T/locked/x.wav", "T/y.wav", "T/y.lab")
+    (tmp_path / "S" / "self").symlink_to("self")
+    (tmp_path / "S" / "a.wav").symlink_to("a.wav")
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "nowhere").symlink_to("gone")
+    scandir = os.scandir
+
+    def refusing(path: str | os.PathLike[str]) -> object:
+        refusals = {"stale": errno.ESTALE, "locked": errno.EACCES}
+        if (number := refusals.get(Path(path).name)) is not None:
+            raise OSError(number, os.strerror(number), str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    result = scan(tmp_path)
+    assert [utterance.key for utterance in result.utterances] == ["S/ok", "T/y"]
+    assert [(problem.code, problem.path.relative_to(tmp_path).as_posix()) for problem in result.problems] == [
+        (Code.ENTRY_REFUSED, "loop"),
+        (Code.ENTRY_REFUSED, "nowhere"),
+        (Code.ENTRY_REFUSED, "S/a.wav"),
+        (Code.ENTRY_REFUSED, "S/self"),
+        (Code.FOLDER_UNREADABLE, "T/locked"),
+        (Code.FOLDER_UNREADABLE, "stale"),
+    ]
+    assert result.left_out == result.problems
+
+
+@pytest.mark.parametrize("where", ["", "S", "S/book"])
+@pytest.mark.parametrize("number", [errno.EIO, errno.EMFILE, errno.ENOMEM])
+def test_a_disk_that_fails_ends_the_scan(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str, number: int
+) -> None:
+    make(tmp_path, "S/book/x.wav", "S/book/x.lab", "T/y.wav", "T/y.lab")
+    scandir = os.scandir
+
+    def failing(path: str | os.PathLike[str]) -> object:
+        if Path(path) == tmp_path / where:
+            raise OSError(number, os.strerror(number), str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", failing)
+    with pytest.raises(StorageError, match="cannot be read"):
+        scan(tmp_path)
+
+
+@pytest.mark.parametrize("folder", ["S", "S/book"])
+def test_a_pipe_named_like_a_file_of_a_clip_is_a_finding_and_is_not_opened(
+    tmp_path: Path, folder: str
+) -> None:
+    make(tmp_path, f"{folder}/a.lab", f"{folder}/b.wav", f"{folder}/c.wav", f"{folder}/c.lab")
+    for name in ("a.wav", "b.lab", "c.npy"):
+        os.mkfifo(tmp_path / folder / name)
+    result = scan(tmp_path)
+    assert [(problem.code, problem.path.name) for problem in result.problems] == [
+        (Code.NOT_A_FILE, "a.wav"),
+        (Code.NOT_A_FILE, "b.lab"),
+        (Code.NOT_A_FILE, "c.npy"),
+    ]
+    assert [utterance.audio.name for utterance in result.utterances] == ["b.wav"]  # c.npy is not ours
+
+
+def test_devices_and_folders_named_like_files_of_a_clip_are_findings(tmp_path: Path) -> None:
+    make(tmp_path, "S/ok.wav", "S/ok.lab", "S/a.lab/x", "S/b.npy/x", "S/b.wav", "S/b.lab")
+    (tmp_path / "S/zero.wav").symlink_to("/dev/zero")
+    (tmp_path / "root.wav").symlink_to("/dev/zero")
+    assert codes_of(tmp_path) == {
+        Code.NOT_A_FILE: [tmp_path / name for name in ("root.wav", "S/zero.wav", "S/a.lab", "S/b.npy")]
+    }
+    assert [utterance.key for utterance in scan(tmp_path).utterances] == ["S/ok"]
+
+
+def test_a_link_back_is_not_followed_and_a_link_elsewhere_is(tmp_path: Path) -> None:
+    data = make(tmp_path / "data", "S/x.wav", "S/x.lab")
+    make(tmp_path / "elsewhere", "y.wav", "y.lab")
+    (data / "S" / "again").symlink_to(".")
+    (data / "S" / "up").symlink_to("..")
+    (data / "all").symlink_to(".")
+    (data / "T").symlink_to(tmp_path / "elsewhere")
+    (data / "S" / "book").symlink_to(tmp_path / "elsewhere")
+    result = scan(data)
+    assert [clip.key for clip in result.clips] == ["S/book/y", "S/x", "T/y"]
+    assert [(p.code, p.path) for p in result.problems] == [
+        (Code.ENTRY_REFUSED, data / "S/again"),
+        (Code.ENTRY_REFUSED, data / "S/up"),
+        (Code.ENTRY_REFUSED, data / "all"),
+    ]
+
+
+def test_the_case_of_a_transcripts_extension_does_not_matter(tmp_path: Path) -> None:
+    make(tmp_path, "S/a.WAV", "S/a.LAB", "S/b.wav", "S/b.Lab", "S/c.wav", "S/c.lab", "S/c.LAB")
+    result = scan(tmp_path)
+    assert [clip.text.name for clip in result.clips if clip.text] == ["a.LAB", "b.Lab", "c.lab"]
+    assert [(problem.code, problem.path.name) for problem in result.problems] == [(Code.TEXT_TWICE, "c.LAB")]
+
+
+def test_a_longer_extension_of_transcripts_is_pointed_out_and_taken(tmp_path: Path) -> None:
+    make(tmp_path, "S/1/a.wav", "S/1/a.normalized.txt", "S/1/a.original.txt")
+    (problem,) = scan(tmp_path).problems
+    assert "If a.normalized.txt is meant: --text-extension .normalized.txt" in problem.what_to_do
+    assert scan(tmp_path, ".normalized.txt").problems == []

@@ -537,3 +537,30 @@ def test_ranks_share_all_clips_between_them(
         encoded.append(run(settings(data), Reporter()).encoded)
     assert encoded == [3, 3], "the second rank's clips are none of the first one's"
     assert same(codes_of(data), expected)
+
+
+def test_folders_inside_a_speakers_and_long_names_get_codes_beside_their_audio(tmp_path: Path) -> None:
+    names = ["S/책 1/" + "가" * 75, "S/책 1/x", "S/x", "S/" + "é" * 125]
+    for number, name in enumerate(names):
+        write_clip(tmp_path / f"{name}.wav", 0.2, number)
+    collector = Collector()
+    result = run(settings(tmp_path, exclude=["S/x"]), collector)
+    assert (result.clips, result.encoded, collector.failed) == (3, 3, {})
+    assert codes_of(tmp_path).keys() == {f"{name}.npy" for name in names} - {"S/x.npy"}
+    assert run(settings(tmp_path), Reporter()).already_done == 3
+
+
+def test_what_is_not_a_clip_is_said_and_is_in_the_result(tmp_path: Path) -> None:
+    write_clip(tmp_path / "S/a.wav", 0.2)
+    write_clip(tmp_path / "S/blocked.wav", 0.2)
+    write_clip(tmp_path / "S/day/take/deep.wav", 0.2)
+    (tmp_path / "S/self").symlink_to("self")
+    os.mkfifo(tmp_path / "S/pipe.wav")
+    os.mkfifo(tmp_path / "S/blocked.npy")
+    collector = Collector()
+    result = run(settings(tmp_path), collector)
+    assert result.encoded == 1
+    left_out = [str(tmp_path / name) for name in ("S/blocked.npy", "S/pipe.wav", "S/self", "S")]
+    assert [failed.clip for failed in result.failed] == left_out
+    assert list(collector.failed) == left_out
+    assert (tmp_path / "S/blocked.npy").is_fifo()  # what was never ours is not replaced

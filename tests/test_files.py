@@ -167,3 +167,46 @@ def test_only_regular_files_are_opened(tmp_path: Path) -> None:
     }.items():
         with pytest.raises(DataError, match=what):
             files.open_regular(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    "name", ["가" * 83 + ".wav", "x" * 251 + ".wav", "🎤" * 62 + ".wav", "é" * 125 + ".wav"]
+)
+def test_any_name_that_the_file_system_takes_can_be_written_whole(tmp_path: Path, name: str) -> None:
+    assert len(name.encode()) <= 255
+    target = tmp_path / name
+    files.write_bytes(target, b"x")
+    with files.atomic_folder(tmp_path / name[:-4]) as folder:
+        (folder / "a").write_bytes(b"1")
+    with files.atomic_folder(tmp_path / name[:-4]) as folder:
+        (folder / "a").write_bytes(b"2")
+    files.recover_folder(tmp_path / name[:-4])
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([name, name[:-4]])
+    # 143 bytes is what encrypted home folders allow.
+    assert len(files.temporary_path(target).name.encode()) <= 143
+
+
+def test_sweeping_a_target_leaves_what_others_are_writing(tmp_path: Path) -> None:
+    long = "가" * 80
+    for name in ("a.npy", "x-a.npy", f"{long}1.npy", f"{long}2.npy"):
+        files.temporary_path(tmp_path / name).write_text("in flight")
+    assert files.sweep_temporary(tmp_path, "a.npy", f"{long}1.npy") == 2
+    left = [path.name for path in tmp_path.iterdir()]
+    assert sum(name.endswith("-x-a.npy") for name in left) == 1
+    assert len(left) == 2
+
+
+def test_an_old_folder_that_was_not_yet_removed_is_swept_with_its_target(tmp_path: Path) -> None:
+    (tmp_path / f"{files.TEMPORARY_PREFIX}old-protos").mkdir()
+    (tmp_path / f"{files.TEMPORARY_PREFIX}old-other-protos").mkdir()
+    assert files.sweep_temporary(tmp_path, "protos") == 1
+    assert [path.name for path in tmp_path.iterdir()] == [f"{files.TEMPORARY_PREFIX}old-other-protos"]
+
+
+def test_the_working_folder_has_a_name_and_the_root_of_a_disk_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert files.temporary_path(Path()).parent == tmp_path.parent
+    with pytest.raises(StorageError, match="is the root of a disk"):
+        files.temporary_path(Path("/"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -319,3 +320,53 @@ def test_the_command(
     assert cli(["loudness-norm", "nowhere", "data"]) == 1
     assert cli(["validate", "data", "--num-workers", "1"]) == 0
     assert "differs" not in capsys.readouterr().out
+
+
+def test_folders_inside_a_speakers_are_mirrored_and_cleaned(raw: Path, tmp_path: Path) -> None:
+    (raw / "유나/책").mkdir()
+    shutil.copy(raw / "유나/둘.flac", raw / "유나/책/둘.flac")
+    (raw / "유나/책/둘.LAB").write_text("same name, other folder")
+    out = tmp_path / "data"
+    assert normalise(raw, out).written == 4
+    assert (out / "유나/책/둘.LAB").read_text() == "same name, other folder"
+    assert normalise(raw, out).current == 4
+    shutil.rmtree(raw / "유나/책")
+    assert normalise(raw, out).orphans == ["유나/책/둘.LAB", "유나/책/둘.flac"]
+    normalise(raw, out, clean=True)
+    assert not (out / "유나/책").exists()
+
+
+def test_a_name_of_75_syllables_is_normalised(tmp_path: Path) -> None:
+    path = tmp_path / "raw" / ("나" * 70) / ("가" * 75 + ".wav")
+    path.parent.mkdir(parents=True)
+    soundfile.write(path, noise(1, 0.1), RATE)
+    path.with_suffix(".lab").write_text("words")
+    out = tmp_path / ("다" * 80)
+    assert normalise(tmp_path / "raw", out).written == 1
+    made = out / path.relative_to(tmp_path / "raw")
+    assert level(made) == pytest.approx(-23, abs=0.1)
+    assert made.with_suffix(".lab").read_text() == "words"
+    assert sorted(made.parent.iterdir()) == sorted([made, made.with_suffix(".lab")])
+
+
+def test_what_is_left_out_is_said_and_is_in_the_result(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    raw = tmp_path / "raw"
+    for name in ("S/a.wav", "S/b/c/deep.wav"):
+        (raw / name).parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(raw / name, noise(1, 0.1), RATE)
+    (raw / "S/a.txt").write_text("words")
+    (raw / "S/self").symlink_to("self")
+    os.mkfifo(raw / "S/pipe.wav")
+    recorder = Recorder()
+    result = normalise(raw, tmp_path / "data", recorder)
+    assert result.written == 1
+    assert [finding.path for finding in result.left_out] == [raw / "S/pipe.wav", raw / "S/self", raw / "S"]
+    said = [event for event in recorder.events if isinstance(event, Warned)]
+    assert [event.message for event in said[:3]] == [finding.what for finding in result.left_out]
+    assert said[3].message == "S/a: what may be the transcript is not copied."
+    assert "--text-extension .txt" in said[3].hint
+    assert cli(["loudness-norm", str(raw), str(tmp_path / "data"), "--text-extension", ".txt"]) == 0
+    assert (tmp_path / "data/S/a.txt").read_text() == "words"
+    assert f"left out: {raw / 'S/b/c/deep.wav'} lies too deep" in capsys.readouterr().out

@@ -14,8 +14,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fishtune.core.cli.app import run as cli
+from fishtune.core.dataset.layout import scan
 from fishtune.core.errors import DataError, StopRequested, StorageError, UsageError
-from fishtune.core.events import ItemFailed, Reporter
+from fishtune.core.events import ItemFailed, Reporter, Warned
 from fishtune.core.pack import run
 from fishtune.core.packing.index import ShardIndex
 from fishtune.core.packing.manifest import DropReason, PackResult, is_current, read_manifest
@@ -296,3 +297,74 @@ def test_the_command_reports_what_went_in(
     manifest = read_manifest(data / "protos")
     assert manifest is not None
     assert manifest.clips == ["Bob/a", "Bob/b", "유나/둘", "유나/첫 번째"]
+
+
+def test_a_folder_inside_a_speakers_is_packed_as_that_speakers(data: Path) -> None:
+    clip(data, "유나/책 1/하나")
+    result = pack(data, exclude=["유나/둘"])
+    index = ShardIndex.open(data / "protos")
+    assert [index.name(i) for i in range(len(index))] == ["Bob/a", "Bob/b", "유나/책 1/하나", "유나/첫 번째"]
+    assert index.speakers == ["Bob", "유나"]
+    assert [(total.speaker, total.sentences, total.dropped) for total in result.speakers] == [
+        ("Bob", 2, 0),
+        ("유나", 2, 1),
+    ]
+    assert pack(data, exclude=["유나/책 1/하나", "유나/둘"]).sentences == 3
+
+
+def test_what_is_not_a_clip_is_said_and_is_in_the_result(
+    data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clip(data, "Bob/day/take/b")
+    (data / "self").symlink_to("self")
+    os.mkfifo(data / "Bob" / "c.lab")
+    recorder = Recorder()
+    result = pack(data, recorder)
+    assert result.sentences == 4
+    assert [finding.path for finding in result.left_out] == [data / "self", data / "Bob/c.lab", data / "Bob"]
+    said = [event.message for event in recorder.events if isinstance(event, Warned)]
+    assert said == [finding.what for finding in result.left_out]
+    assert cli(["pack", "--input", str(data)]) == 0
+    assert "left out: " in capsys.readouterr().out
+    assert is_current(PackSettings(input=data, output=data / "protos", num_workers=1))
+
+
+@pytest.mark.parametrize("extension", [".txt", ".normalized.txt"])
+def test_transcripts_of_another_extension_have_the_same_next_step_as_in_validation(
+    tmp_path: Path, extension: str
+) -> None:
+    path = clip(tmp_path / "data", "S/a")
+    path.with_name("a.lab").rename(path.with_name("a" + extension))
+    with pytest.raises(DataError, match="None of the 1 clips") as caught:
+        pack(tmp_path / "data")
+    (problem,) = scan(tmp_path / "data").problems
+    assert caught.value.hint == problem.what_to_do
+    assert f"--text-extension {extension} " in problem.what_to_do
+    assert pack(tmp_path / "data", text_extension=extension).sentences == 1
+
+
+def test_a_clip_whose_words_are_in_a_table_has_the_command_as_its_next_step(data: Path) -> None:
+    (data / "Bob/a.lab").unlink()
+    (data / "Bob/metadata.csv").write_text("a|words")
+    (loss,) = pack(data).dropped
+    assert (loss.clip, loss.reason) == ("Bob/a", DropReason.NO_TEXT)
+    assert "python3 -c " in loss.what_to_do
+
+
+@pytest.mark.parametrize("output", [".", "..", "/", "data", "data/..", "link"])
+def test_an_output_that_is_or_holds_what_must_stay_is_refused(
+    data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], output: str
+) -> None:
+    work = data.parent / "work"
+    (work / "empty").mkdir(parents=True)
+    shutil.copytree(data, work / "data")
+    (work / "link").symlink_to("data")
+    monkeypatch.chdir(work)
+    before = sorted(work.rglob("*"))
+    assert cli(["pack", "--input", "data", "--output", output]) == 2
+    assert capsys.readouterr().err.startswith("error: ")
+    assert sorted(work.rglob("*")) == before
+    monkeypatch.chdir(work / "empty")  # nothing in it, and yet it is where the person is
+    assert cli(["pack", "--input", "../data", "--output", "."]) == 2
+    assert "the working folder" in capsys.readouterr().err
+    assert (work / "empty").is_dir()

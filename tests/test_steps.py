@@ -27,7 +27,17 @@ from fishtune.core.errors import (
     JobError,
     StorageError,
 )
-from fishtune.core.events import CheckpointSaved, Event, Failed, Finished, Reporter, Started, Validation
+from fishtune.core.events import (
+    CheckpointSaved,
+    Event,
+    Failed,
+    Finished,
+    Reporter,
+    Started,
+    Validation,
+    Warned,
+)
+from fishtune.core.jobs import chain
 from fishtune.core.jobs.chain import RunSettings, place_of, run, step_settings
 from fishtune.core.jobs.failures import explain
 from fishtune.core.jobs.history import checkpoint_candidates
@@ -299,6 +309,38 @@ def test_the_chain_does_what_is_not_up_to_date_and_ends_at_the_first_failure(pro
         run(RunSettings(project=project.file, start=StepName.PACK), JobReporter(None, [events.append]))
     assert step_status(project, StepName.PACK).state is StepState.DONE
     assert {job.record.stage for job in list_jobs(place_of(project))} == {*jobs, "pack"}
+
+
+def test_the_chain_says_what_the_check_found_each_time_and_carries_the_counts(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deep = project.data / "SPK1" / "day" / "take" / "x.wav"
+    deep.parent.mkdir(parents=True)
+    deep.write_bytes(b"")
+    next(project.data.glob("*/*.lab")).unlink()
+    monkeypatch.setattr(chain, "steps_from", lambda _: [StepName.DATASET, StepName.PACK])
+    for _ in range(2):
+        events: list[Event] = []
+        result = run(RunSettings(project=project.file), JobReporter(None, [events.append]))
+        said = next(event for event in events if isinstance(event, Warned))
+        assert said.message.startswith(f"2 of 3 clips in {project.data} can be used; errors: 4, warnings: 2.")
+        assert said.hint == f"All of them: fishtune validate {project.data}"
+        assert [(step.step, step.errors, step.warnings) for step in result.steps] == [
+            (StepName.DATASET, 4, 2),
+            (StepName.PACK, 2, 0),  # the clip without a transcript, and what lies too deep
+        ]
+    assert [step.job for step in result.steps] == [None, None]
+
+
+def test_the_chain_stops_where_no_clip_can_be_used(project: Project) -> None:
+    for text in project.data.glob("*/*.lab"):
+        text.rename(text.with_suffix(".txt"))
+    for _ in range(2):  # also where the check is up to date
+        with pytest.raises(DataError, match=r"No clip in .* can be used \(errors: 6\)\.") as caught:
+            run(RunSettings(project=project.file), Reporter())
+        assert "--text-extension .txt (text_extension in [pack] of fishtune.toml)" in caught.value.hint
+    stages = [job.record.stage for job in list_jobs(place_of(project))]
+    assert stages == ["validate"]
 
 
 def test_init_writes_only_what_was_chosen(

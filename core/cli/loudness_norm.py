@@ -7,16 +7,17 @@ from typing import Annotated
 
 import typer
 
-from ..dataset.layout import list_root
+from ..dataset.layout import TEXT_EXTENSION, list_root
 from ..settings import LoudnessNormSettings
 from ..validation import parse_flags
-from .console import out
+from .console import out, print_left_out
 from .running import run_stage
 
 
 def loudness_norm(
     source: Annotated[Path, typer.Argument(help="Folder of recordings, one folder a speaker; only read.")],
     target: Annotated[Path, typer.Argument(help="Folder for the normalised copies and the transcripts.")],
+    text_extension: Annotated[str, typer.Option(help="Extension of the transcripts.")] = TEXT_EXTENSION,
     clean: Annotated[
         bool,
         typer.Option(
@@ -40,6 +41,7 @@ def loudness_norm(
         LoudnessNormSettings,
         source=source,
         target=target,
+        text_extension=text_extension,
         loudness=loudness,
         peak=peak,
         clean=clean,
@@ -49,6 +51,7 @@ def loudness_norm(
     if summary is None or json:
         return
     failed = f", {len(summary['failed'])} failed" if summary["failed"] else ""
+    print_left_out(summary["left_out"])
     out.print(
         f"Normalised {summary['written']} recordings, {summary['current']} were up to date{failed}: "
         f"{summary['target']}"

@@ -8,10 +8,11 @@ from typing import Annotated
 import typer
 
 from ..dataset.layout import TEXT_EXTENSION, list_root
+from ..packing.manifest import check_place
 from ..project import PROTOS, Project
 from ..settings import PackOptions, PackSettings
 from ..units import format_bytes
-from .console import out
+from .console import out, print_left_out
 from .running import project_settings, run_stage
 
 _PROJECT = "the project's, or "
@@ -70,6 +71,7 @@ def pack(
         exclude=exclude,
     )
     list_root(settings.input)  # before anything is made beside it
+    check_place(settings)
     summary = run_stage("pack", settings, json=json)
     if summary is None or json:
         return
@@ -78,6 +80,7 @@ def pack(
         out.print(f"left out: {loss['clip']}: {loss['reason']}")
     if len(dropped) > _SHOWN:
         out.print(f"… and {len(dropped) - _SHOWN} more; all of them with: fishtune pack … --json")
+    print_left_out(summary["left_out"])
     shards = f"{summary['shards']} shard{'s' if summary['shards'] > 1 else ''}"
     out.print(
         f"Packed {summary['sentences']} of {summary['clips']} clips into {shards} "

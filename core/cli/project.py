@@ -95,6 +95,9 @@ def run(
     finally:
         detached.reset(token)
     if summary is not None and not json:
+        for done in summary["steps"]:
+            if done["errors"] or done["warnings"]:
+                out.print(f"{done['step']}: errors: {done['errors']}, warnings: {done['warnings']}")
         out.print(f"All steps of {loaded.name} are done. The merged model: {loaded.merged}")
 
 

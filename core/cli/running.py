@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from ..errors import FishtuneError, SettingsError
 from ..events import Event, Failed, Stopped
-from ..files import absolute
+from ..files import absolute, short_name
 from ..jobs.execute import is_first_rank, run_job, run_rank
 from ..jobs.find import places_in
 from ..jobs.record import Place
@@ -103,8 +103,8 @@ def _place_around(project: Project | None) -> Place:
     if project is not None:
         return Place(results=project.results, project=project.name)
     here = Path.cwd()
-    key = hashlib.sha256(str(here).encode()).hexdigest()[:8]
-    return Place(results=state_folder() / "results", project=f"{here.name or 'root'}-{key}")
+    key = hashlib.sha256(os.fsencode(here)).hexdigest()[:8]
+    return Place(results=state_folder() / "results", project=f"{short_name(here.name) or 'root'}-{key}")
 
 
 def places_here() -> list[Place]:

@@ -24,9 +24,12 @@ class Code(StrEnum):
     FOLDER_UNREADABLE = "folder-unreadable"
     BAD_NAME = "bad-name"
     NOT_A_FILE = "not-a-file"
+    ENTRY_REFUSED = "entry-refused"
     UNKNOWN_FORMAT = "unknown-format"
     AUDIO_TWICE = "audio-twice"
+    TEXT_IN_TABLE = "text-in-table"
     TEXT_MISSING = "text-missing"
+    TEXT_TWICE = "text-twice"
     AUDIO_MISSING = "audio-missing"
     TEXT_UNREADABLE = "text-unreadable"
     TEXT_NOT_UTF8 = "text-not-utf8"
@@ -44,6 +47,20 @@ class Code(StrEnum):
     READING_SPEED = "reading-speed"
     TOO_LITTLE = "too-little"
     EXCLUDED_UNKNOWN = "excluded-unknown"
+
+
+LEAVES_OUT = frozenset(
+    {
+        Code.NOT_IN_SPEAKER_FOLDER,
+        Code.NESTED_TOO_DEEP,
+        Code.FOLDER_UNREADABLE,
+        Code.BAD_NAME,
+        Code.NOT_A_FILE,
+        Code.ENTRY_REFUSED,
+        Code.UNKNOWN_FORMAT,
+    }
+)
+"""Findings about what is no clip and is left out by every stage; each stage says so."""
 
 
 class Finding(BaseModel):

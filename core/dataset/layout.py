@@ -1,93 +1,49 @@
 """Finds the recordings of a data set: `ROOT/SPEAKER/NAME.{mp3,wav,flac}`, `NAME.lab`, `NAME.npy`.
 
-Only names are looked at here; nothing is opened. One folder level, as the documentation has it.
+A speaker's folder may have folders of its own, one level: `ROOT/SPEAKER/BOOK/NAME.wav` is the clip
+`SPEAKER/BOOK/NAME`. Only names are looked at; nothing but a table of transcripts is opened.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import unicodedata
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ..errors import DataError
-from ..files import TEMPORARY_PREFIX
+from ..files import unreadable
+from .clips import (
+    AUDIO_EXTENSIONS,
+    CODES_EXTENSION,
+    SHARD_EXTENSION,
+    TEXT_EXTENSION,
+    Clip,
+    Scan,
+    Utterance,
+)
+from .entries import Entry, Listing, link_back, list_folder, sort_entries, walk_files
 from .findings import Code, Finding, error, warning
+from .transcript_tables import TranscriptTable, is_table_name, read_table
 
-AUDIO_EXTENSIONS = (".mp3", ".wav", ".flac")
-TEXT_EXTENSION = ".lab"
-CODES_EXTENSION = ".npy"
-SHARD_EXTENSION = ".protos"
+__all__ = [
+    "AUDIO_EXTENSIONS",
+    "CODES_EXTENSION",
+    "SHARD_EXTENSION",
+    "TEXT_EXTENSION",
+    "Clip",
+    "Scan",
+    "Utterance",
+    "list_root",
+    "scan",
+]
 _OTHER_TEXT = (".txt", TEXT_EXTENSION)
 # Recordings that people have and that must be converted first.
 _FOREIGN_AUDIO = (".m4a", ".aac", ".ogg", ".opus", ".wma", ".aif", ".aiff", ".mp4", ".webm")
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class Utterance:
-    """One recording of one speaker."""
-
-    speaker: str
-    audio: Path
-
-    @property
-    def name(self) -> str:
-        """Name of the recording without folder and extension."""
-        return self.audio.stem
-
-    @property
-    def key(self) -> str:
-        """`SPEAKER/NAME`, as the project file's `exclude` lists it."""
-        return f"{self.speaker}/{self.name}"
-
-    @property
-    def codes_path(self) -> Path:
-        """Where the codes belong; the file need not exist."""
-        return self.audio.with_suffix(CODES_EXTENSION)
-
-    def text_path(self, text_extension: str = TEXT_EXTENSION) -> Path:
-        """Where the transcript belongs; the file need not exist."""
-        return self.audio.with_suffix(text_extension)
-
-
-@dataclass(frozen=True, slots=True)
-class Clip:
-    """All files of a speaker's folder that share one name; what a stage needs of them may be missing."""
-
-    speaker: str
-    name: str
-    audio: tuple[Path, ...] = ()
-    """Recordings of this name; more than one is an error, since they would share one code file."""
-    text: Path | None = None
-    codes: Path | None = None
-
-    @property
-    def key(self) -> str:
-        """`SPEAKER/NAME`."""
-        return f"{self.speaker}/{self.name}"
-
-
-@dataclass(frozen=True, slots=True)
-class Scan:
-    """What lies in a data set's folder. Everything is sorted by speaker, then name."""
-
-    root: Path
-    clips: list[Clip] = field(default_factory=list)
-    """Every name, complete or not."""
-    problems: list[Finding] = field(default_factory=list)
-    """What is wrong with the layout itself: stray, doubled and missing files."""
-
-    @property
-    def utterances(self) -> list[Utterance]:
-        """The clips that have exactly one recording."""
-        return [Utterance(clip.speaker, clip.audio[0]) for clip in self.clips if len(clip.audio) == 1]
-
-    @property
-    def speakers(self) -> list[str]:
-        """Names of the speakers' folders."""
-        return sorted({clip.speaker for clip in self.clips})
+_MOST_TABLES = 8  # that are looked into for each folder
 
 
 def scan(root: Path, text_extension: str = TEXT_EXTENSION, exclude: Iterable[str] = ()) -> Scan:
@@ -101,21 +57,13 @@ def scan(root: Path, text_extension: str = TEXT_EXTENSION, exclude: Iterable[str
         exclude: clips to leave out, as `SPEAKER/NAME`; their files cause no problems either.
 
     Raises:
-        DataError: `root` does not exist, is no folder, or cannot be listed.
+        DataError: `root` does not exist or is no folder.
+        StorageError: the system refuses to list `root`, or the disk fails.
     """
     excluded = set(exclude)
-    text_extension = f".{text_extension.removeprefix('.')}"
-    clips: list[Clip] = []
-    problems: list[Finding] = []
-    loose = 0
-    listing = list_root(root)
-    for entry in _usable(root, listing, problems):
-        if entry.is_dir():
-            found, wrong = _scan_speaker(Path(entry.path), text_extension, excluded)
-            clips += found
-            problems += wrong
-        elif _extension(entry.name) in AUDIO_EXTENSIONS:
-            loose += 1
+    scanner = _Scanner(root, f".{text_extension.removeprefix('.')}", excluded)
+    loose = scanner.scan()
+    problems, clips = scanner.problems, scanner.clips
     if loose:
         problems.append(
             error(
@@ -133,7 +81,8 @@ def scan(root: Path, text_extension: str = TEXT_EXTENSION, exclude: Iterable[str
                 Code.NO_SPEAKERS,
                 root,
                 f"{root} has no speaker folder with recordings.",
-                f"Put them there as {root}/SPEAKER/NAME.mp3 (or .wav, .flac) with NAME{text_extension}.",
+                f"Put them there as {root}/SPEAKER/NAME.mp3 (or .wav, .flac) with "
+                f"NAME{scanner.text_extension}.",
             )
         )
     problems += [
@@ -148,19 +97,26 @@ def scan(root: Path, text_extension: str = TEXT_EXTENSION, exclude: Iterable[str
     return Scan(root, [clip for clip in clips if clip.key not in excluded], problems)
 
 
-def list_root(root: Path) -> list[os.DirEntry[str]]:
+def list_root(root: Path) -> list[Entry]:
     """Return the entries of a data set's folder, sorted by name.
 
     Raises:
-        DataError: `root` does not exist, is no folder, or cannot be listed.
+        DataError: `root` does not exist or is no folder.
+        StorageError: the system refuses to list it, or the disk fails.
     """
     try:
-        return _listing(root)
+        return list_folder(root)
     except OSError as failure:
-        what = {FileNotFoundError: "does not exist", NotADirectoryError: "is not a folder"}
+        what = {
+            errno.ENOENT: "does not exist",
+            errno.ENOTDIR: "is not a folder",
+            errno.ELOOP: "is a link that leads to itself",
+            errno.ENAMETOOLONG: "has a name that is too long for this file system",
+        }
+        if failure.errno not in what:
+            raise unreadable(root, failure) from failure
         raise DataError(
-            f"{root} {what.get(type(failure), f'cannot be read ({failure.strerror})')}.",
-            "Give the folder that holds one folder a speaker.",
+            f"{root} {what[failure.errno]}.", "Give the folder that holds one folder a speaker."
         ) from failure
 
 
@@ -168,151 +124,267 @@ def _extension(name: str) -> str:
     return os.path.splitext(name)[1].lower()  # noqa: PTH122 - a Path for each of 200,000 names costs seconds
 
 
-def _is_text(name: str) -> bool:
-    try:
-        name.encode("utf-8")
-    except UnicodeEncodeError:  # bytes that are no UTF-8 arrive as lone surrogates
-        return False
-    return name.isprintable()
+@dataclass(slots=True)
+class _Names:
+    """The files of one folder by what they are and by the name that they share."""
+
+    audio: dict[str, list[Path]] = field(default_factory=lambda: defaultdict(list))
+    texts: dict[str, Path] = field(default_factory=dict)
+    other_texts: dict[str, Path] = field(default_factory=dict)
+    codes: dict[str, Path] = field(default_factory=dict)
+    tables: list[Path] = field(default_factory=list)
+    refused: set[str] = field(default_factory=set)
+    blocked: set[str] = field(default_factory=set)
 
 
-def _listing(folder: Path) -> list[os.DirEntry[str]]:
-    with os.scandir(folder) as listing:
-        return sorted(listing, key=lambda entry: entry.name)
+class _Scanner:
+    """Walks a data set's folder and collects clips and problems."""
 
+    def __init__(self, root: Path, text_extension: str, excluded: set[str]) -> None:
+        self.text_extension = text_extension
+        self.clips: list[Clip] = []
+        self.problems: list[Finding] = []
+        self._root, self._excluded = root, excluded
+        self._deep: dict[Path, list[Path]] = defaultdict(list)
+        self._in_tables: Counter[TranscriptTable] = Counter()
 
-def _usable(folder: Path, listing: list[os.DirEntry[str]], problems: list[Finding]) -> list[os.DirEntry[str]]:
-    """Return the entries that are meant; names that no report or shard can carry become problems."""
-    usable = []
-    for entry in listing:
-        if entry.name.startswith((".", TEMPORARY_PREFIX)):
-            continue
-        if _is_text(entry.name):
-            usable.append(entry)
-            continue
-        shown = folder / repr(os.fsencode(entry.name))[2:-1]
-        problems.append(
-            error(
-                Code.BAD_NAME,
-                shown,
-                f"The name of {shown} has bytes that are not printable UTF-8.",
-                "Rename it.",
+    def scan(self) -> int:
+        """Scan all; return how many recordings lie in no speaker's folder."""
+        top = self._sorted(self._root, list_root(self._root))
+        tables = [Path(entry.path) for entry in top.files if is_table_name(entry.name)]
+        for entry in top.folders:
+            begin = len(self.clips)
+            self._folder(entry, entry.name, "", [self._root], tables)
+            self.clips[begin:] = sorted(self.clips[begin:], key=lambda clip: clip.name)
+        self._say_deep()
+        self._say_tables()
+        return sum(_extension(entry.name) in AUDIO_EXTENSIONS for entry in top.files)
+
+    def _sorted(self, folder: Path, entries: list[Entry]) -> Listing:
+        return sort_entries(folder, entries, self._is_ours, self.problems)
+
+    def _is_ours(self, name: str) -> bool:
+        return _extension(name) in (*AUDIO_EXTENSIONS, CODES_EXTENSION) or self._is_text(name)
+
+    def _is_text(self, name: str) -> bool:
+        return name[-len(self.text_extension) :].lower() == self.text_extension.lower()
+
+    def _folder(self, entry: Entry, speaker: str, book: str, above: list[Path], tables: list[Path]) -> None:
+        """Scan a speaker's folder, or one inside it (`book`)."""
+        path = Path(entry.path)
+        if (problem := link_back(entry, above)) is not None:
+            self.problems.append(problem)
+            return
+        try:
+            entries = list_folder(path)
+        except OSError as failure:
+            self.problems.append(
+                error(
+                    Code.FOLDER_UNREADABLE,
+                    path,
+                    f"The folder {path} cannot be read ({failure.strerror}).",
+                    "Change its permissions.",
+                )
             )
-        )
-    return usable
+            return
+        extensions = {_extension(entry.name) for entry in entries}
+        if SHARD_EXTENSION in extensions and not extensions.intersection(AUDIO_EXTENSIONS):
+            return  # packed shards, and what training keeps beside them
+        listing = self._sorted(path, entries)
+        names = self._by_kind(listing)
+        tables = [*names.tables[:_MOST_TABLES], *tables[:_MOST_TABLES]]
+        for below in listing.folders:
+            if self._is_ours(below.name):
+                self._folder_like_a_file(below, names)
+            elif book:
+                self._look_deeper(below, above[1], [*above, path])
+            else:
+                self._folder(below, speaker, below.name, [*above, path], tables)
+        self._take(path, speaker, book, names, tables)
 
-
-def _scan_speaker(folder: Path, text_extension: str, excluded: set[str]) -> tuple[list[Clip], list[Finding]]:
-    problems: list[Finding] = []
-    audio: dict[str, list[Path]] = defaultdict(list)
-    texts: dict[str, Path] = {}
-    other_texts: dict[str, Path] = {}
-    codes: dict[str, Path] = {}
-    nested = 0
-    try:
-        listing = _listing(folder)
-    except OSError as failure:
-        problems.append(
-            error(
-                Code.FOLDER_UNREADABLE,
-                folder,
-                f"The folder {folder} cannot be read ({failure.strerror}).",
-                "Change its permissions.",
-            )
-        )
-        return [], problems
-    extensions = {_extension(entry.name) for entry in listing}
-    if SHARD_EXTENSION in extensions and not extensions.intersection(AUDIO_EXTENSIONS):
-        return [], []  # packed shards, and what training keeps beside them
-    for entry in _usable(folder, listing, problems):
-        extension, path = _extension(entry.name), Path(entry.path)
-        if entry.is_dir():
+    def _by_kind(self, listing: Listing) -> _Names:
+        names = _Names(refused={_stem(name, self.text_extension) for name in listing.refused})
+        names.blocked = {name[:-4] for name in listing.refused if _extension(name) == CODES_EXTENSION}
+        for entry in listing.files:
+            name, path = entry.name, Path(entry.path)
+            extension = _extension(name)
+            stem = name[: len(name) - len(extension)]
             if extension in AUDIO_EXTENSIONS:
-                problems.append(
+                names.audio[stem].append(path)
+            elif self._is_text(name):
+                self._add_text(names, path)
+            elif extension == CODES_EXTENSION:
+                names.codes[stem] = path
+            elif extension in _OTHER_TEXT:
+                for dot in _dots(name):
+                    names.other_texts.setdefault(name[:dot], path)
+            elif extension in _FOREIGN_AUDIO:
+                self.problems.append(
                     error(
-                        Code.NOT_A_FILE,
+                        Code.UNKNOWN_FORMAT,
                         path,
-                        f"{path} is a folder, though it is named like a recording.",
-                        "Rename or remove it.",
+                        f"{path} is not used: recordings are {', '.join(AUDIO_EXTENSIONS)}.",
+                        f"Convert it, for example: ffmpeg -i '{path}' '{path.with_suffix('.wav')}'",
                     )
                 )
-            else:
-                nested += _has_audio(path)
-        elif extension in AUDIO_EXTENSIONS:
-            audio[path.stem].append(path)
-        elif entry.name.endswith(text_extension):
-            texts[entry.name.removesuffix(text_extension)] = path
-        elif extension == CODES_EXTENSION:
-            codes[path.stem] = path
-        elif extension in _OTHER_TEXT:
-            other_texts[path.stem] = path
-        elif extension in _FOREIGN_AUDIO:
-            problems.append(
-                error(
-                    Code.UNKNOWN_FORMAT,
-                    path,
-                    f"{path} is not used: recordings are {', '.join(AUDIO_EXTENSIONS)}.",
-                    f"Convert it, for example: ffmpeg -i '{path}' '{path.with_suffix('.wav')}'",
-                )
-            )
-    if nested:
-        problems.append(
+            if is_table_name(name):
+                names.tables.append(path)
+        return names
+
+    def _add_text(self, names: _Names, path: Path) -> None:
+        """Take a transcript; of two that differ in the case of the extension, the one asked for."""
+        stem = path.name[: -len(self.text_extension)]
+        other = names.texts.setdefault(stem, path)
+        if other is path:
+            return
+        used = path if path.name.endswith(self.text_extension) else other
+        names.texts[stem] = used
+        unused = other if used is path else path
+        self.problems.append(
             warning(
-                Code.NESTED_TOO_DEEP,
-                folder,
-                f"{folder} has {nested} folder{'s' if nested > 1 else ''} with recordings that are not used.",
-                "Move the files up: every recording lies directly in its speaker's folder.",
+                Code.TEXT_TWICE,
+                unused,
+                f"{unused.name} is not used, as {used.name} lies beside it.",
+                "Keep the right one of them.",
             )
         )
-    clips = [
-        Clip(folder.name, name, tuple(audio.get(name, ())), texts.get(name), codes.get(name))
-        for name in sorted(audio.keys() | texts.keys() | codes.keys())
-    ]
-    # macOS takes Korean syllables and accents apart; such names look alike and are not.
-    alike = {unicodedata.normalize("NFC", name): path for name, path in texts.items()}
-    for clip in clips:
-        if clip.key in excluded:
-            continue
-        about_text = f"Write what is said into {folder / clip.name}{text_extension}."
-        if clip.name in other_texts:
-            other = other_texts[clip.name]
-            about_text = f"If {other.name} is meant: --text-extension {other.suffix}, or rename it."
-        elif (twin := alike.get(unicodedata.normalize("NFC", clip.name))) is not None:
-            about_text = f"{twin.name} looks alike but is spelt in another Unicode form: rename one of them."
-        problems += _incomplete(clip, about_text)
-    return clips, problems
+
+    def _folder_like_a_file(self, entry: Entry, names: _Names) -> None:
+        extension, path = _extension(entry.name), Path(entry.path)
+        names.refused.add(_stem(entry.name, self.text_extension))
+        if extension == CODES_EXTENSION:
+            names.blocked.add(path.stem)
+        what = (
+            f"{path} is a folder, though it is named like a recording."
+            if extension in AUDIO_EXTENSIONS
+            else f"{path} is a folder, though it is named like a transcript or codes."
+        )
+        self.problems.append(error(Code.NOT_A_FILE, path, what, "Rename or remove it."))
+
+    def _look_deeper(self, entry: Entry, speaker: Path, above: list[Path]) -> None:
+        """Count the recordings in a folder that lies too deep to be read."""
+        if (problem := link_back(entry, above)) is not None:
+            self.problems.append(problem)
+            return
+        for path in walk_files(Path(entry.path)):
+            if _extension(path.name) in AUDIO_EXTENSIONS:
+                self._deep[speaker].append(path)
+
+    def _say_deep(self) -> None:
+        for folder, paths in self._deep.items():
+            first, count = paths[0], len(paths)
+            self.problems.append(
+                warning(
+                    Code.NESTED_TOO_DEEP,
+                    folder,
+                    f"{first} lies too deep and is not used."
+                    if count == 1
+                    else f"{count} recordings in {folder} lie too deep and are not used, such as {first}.",
+                    "Move them up, with their transcripts: recordings lie in a speaker's folder or in a "
+                    "folder inside it.",
+                )
+            )
+
+    def _say_tables(self) -> None:
+        for table, count in self._in_tables.items():
+            self.problems.append(
+                error(
+                    Code.TEXT_IN_TABLE,
+                    table.path,
+                    f"{table.path} has the words of {count} recordings that have no transcript of their own."
+                    if count > 1
+                    else f"{table.path} has the words of a recording that has no transcript of its own.",
+                    _make_transcripts(table, self.text_extension),
+                )
+            )
+
+    def _take(self, folder: Path, speaker: str, book: str, names: _Names, tables: list[Path]) -> None:
+        """Make the clips of a folder and say what they lack."""
+        prefix = f"{book}/" if book else ""
+        # macOS takes Korean syllables and accents apart; such names look alike and are not.
+        alike = {unicodedata.normalize("NFC", name): path for name, path in names.texts.items()}
+        for name in sorted(names.audio.keys() | names.texts.keys() | names.codes.keys()):
+            clip = Clip(
+                speaker,
+                prefix + name,
+                tuple(names.audio.get(name, ())),
+                names.texts.get(name),
+                names.codes.get(name),
+                is_blocked=name in names.blocked,
+            )
+            is_excluded = clip.key in self._excluded
+            if clip.text is None and name not in names.refused and not is_excluded:
+                advice, other = self._text_advice(folder, name, names, alike, tables)
+                clip = replace(clip, text_advice=advice)
+                if isinstance(other, TranscriptTable):
+                    self._in_tables[other] += 1
+                    clip = replace(clip, other_text=other.path)
+                else:
+                    clip = replace(clip, other_text=other)
+                    self.problems.append(_text_missing(clip))
+            self.clips.append(clip)
+            if not is_excluded:
+                self.problems += _audio_problems(clip, is_refused=name in names.refused)
+
+    def _text_advice(
+        self, folder: Path, name: str, names: _Names, alike: dict[str, Path], tables: list[Path]
+    ) -> tuple[str, TranscriptTable | Path | None]:
+        """Return what to do about a missing transcript, and the file or table that may have its words."""
+        if (other := names.other_texts.get(name)) is not None:
+            extension = other.name[len(name) :]
+            return (
+                f"If {other.name} is meant: --text-extension {extension} (text_extension in [pack] of "
+                "fishtune.toml), or rename it."
+            ), other
+        if (twin := alike.get(unicodedata.normalize("NFC", name))) is not None:
+            return f"{twin.name} looks alike but is spelt in another Unicode form: rename one of them.", twin
+        for path in tables:
+            table = read_table(path)
+            if table is not None and table.has(folder.name, name):
+                return _make_transcripts(table, self.text_extension), table
+        return f"Write what is said into {folder / name}{self.text_extension}.", None
 
 
-def _has_audio(folder: Path) -> bool:
-    try:
-        with os.scandir(folder) as listing:
-            return any(_extension(entry.name) in AUDIO_EXTENSIONS for entry in listing)
-    except OSError:
-        return False
+def _dots(name: str) -> list[int]:
+    """Return where the dots of a name are, last first: LibriTTS has `NAME.normalized.txt`."""
+    return [place for place in range(len(name) - 1, 0, -1) if name[place] == "."]
 
 
-def _incomplete(clip: Clip, about_text: str) -> list[Finding]:
-    problems: list[Finding] = []
+def _stem(name: str, text_extension: str) -> str:
+    """Return the name that a recording, transcript or code file shares with the others of its clip."""
+    extension = text_extension if name.lower().endswith(text_extension.lower()) else _extension(name)
+    return name[: len(name) - len(extension)]
+
+
+def _make_transcripts(table: TranscriptTable, text_extension: str) -> str:
+    return f"Make a transcript for each, in the folder of the recording: {table.command(text_extension)}"
+
+
+def _text_missing(clip: Clip) -> Finding:
+    path = clip.audio[0] if clip.audio else clip.codes
+    assert path is not None  # a clip has at least one file
+    return error(Code.TEXT_MISSING, path, f"{path.name} has no transcript.", clip.text_advice)
+
+
+def _audio_problems(clip: Clip, *, is_refused: bool) -> list[Finding]:
+    name = clip.name.rpartition("/")[2]
     if len(clip.audio) > 1:
         names = ", ".join(path.name for path in clip.audio)
-        problems.append(
+        return [
             error(
                 Code.AUDIO_TWICE,
                 clip.audio[1],
-                f"{clip.key} has {len(clip.audio)} recordings, {names}; they would share {clip.name}.npy.",
+                f"{clip.key} has {len(clip.audio)} recordings, {names}; they would share {name}.npy.",
                 "Keep one of them, or rename one together with its transcript.",
             )
-        )
-    if clip.text is None:
-        (path, *_) = (*clip.audio, clip.codes)
-        problems.append(error(Code.TEXT_MISSING, path, f"{path.name} has no transcript.", about_text))
-    elif not clip.audio and clip.codes is None:
-        problems.append(
+        ]
+    if clip.text is not None and not clip.audio and clip.codes is None and not is_refused:
+        return [
             error(
                 Code.AUDIO_MISSING,
                 clip.text,
                 f"{clip.text.name} has no recording.",
-                f"Add {clip.name}.mp3, .wav or .flac, or remove the transcript.",
+                f"Add {name}.mp3, .wav or .flac, or remove the transcript.",
             )
-        )
-    return problems
+        ]
+    return []

@@ -6,16 +6,21 @@ for the next, and so that it goes on when the chain is killed: the next chain fi
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from pydantic import BaseModel
 
 from .. import errors
-from ..errors import FishtuneError, JobError, StopRequested
+from ..dataset.findings import Finding, Severity
+from ..dataset.layout import TEXT_EXTENSION
+from ..errors import DataError, FishtuneError, JobError, StopRequested
 from ..events import Event, Failed, Finished, Reporter, Started, Stopped
+from ..packing.manifest import DropReason
 from ..project import Project
 from ..training.selection import Recommendation, recommend
 from ..validation import Table
@@ -48,6 +53,10 @@ class StepDone(BaseModel):
     job: str | None
     """Id of its job; None where it was up to date."""
     why: str
+    errors: int = 0
+    """Clips and other entries that the step found unusable or left out, in its newest job."""
+    warnings: int = 0
+    """What its newest job found doubtful."""
 
 
 class RunResult(BaseModel):
@@ -76,13 +85,62 @@ def run(settings: RunSettings, reporter: Reporter) -> RunResult:
         status = step_status(project, step)
         if status.state is StepState.DONE and step is not settings.start:
             reporter.log(f"{step}: up to date. {status.why}")
-            done.append(StepDone(step=step, job=None, why=status.why))
+            done.append(_done(project, status, status.job, reporter))
             continue
         job = _job_for(project, status, reporter)
         with before_end(partial(_end, job)):
             _see_through(job, reporter)
-        done.append(StepDone(step=step, job=job.id, why=status.why))
+        done.append(_done(project, status, job, reporter).model_copy(update={"job": job.id}))
     return RunResult(steps=done)
+
+
+def _done(project: Project, status: StepStatus, job: Job | None, reporter: Reporter) -> StepDone:
+    """Return what became of a step, with what its newest job left out.
+
+    Raises:
+        DataError: no clip of the data set can be used.
+    """
+    done = StepDone(step=status.step, job=None, why=status.why)
+    outcome = job.refresh().outcome() if job is not None else None
+    if not isinstance(outcome, Finished):
+        return done
+    summary = outcome.summary
+    match status.step:
+        case StepName.DATASET:
+            return done.model_copy(update=_say_findings(project, summary, reporter))
+        case StepName.EXTRACT:
+            return done.model_copy(update={"errors": len(summary.get("failed", []))})
+        case StepName.PACK:
+            losses = [loss for loss in summary.get("dropped", []) if loss["reason"] != DropReason.EXCLUDED]
+            return done.model_copy(update={"errors": len(losses) + len(summary.get("left_out", []))})
+    return done
+
+
+def _say_findings(project: Project, report: dict[str, Any], reporter: Reporter) -> dict[str, int]:
+    """Tell what the check of the data set found, and return how many errors and warnings."""
+    findings = [Finding.model_validate(item) for item in report.get("findings", [])]
+    errors = sum(finding.severity is Severity.ERROR for finding in findings)
+    warnings = len(findings) - errors
+    if findings:
+        first = findings[0]  # the worst
+        if report.get("usable") == 0:
+            raise DataError(
+                f"No clip in {project.data} can be used (errors: {errors}). The first: {first.what}",
+                f"{first.what_to_do} All of them: {_check_command(project)}",
+            )
+        usable = report.get("usable", report["clips"])
+        reporter.warn(
+            f"{usable} of {report['clips']} clips in {project.data} can be used; errors: {errors}, "
+            f"warnings: {warnings}. The first: {first.what}",
+            f"All of them: {_check_command(project)}",
+        )
+    return {"errors": errors, "warnings": warnings}
+
+
+def _check_command(project: Project) -> str:
+    extension = project.pack.text_extension
+    option = f" --text-extension {shlex.quote(extension)}" if extension != TEXT_EXTENSION else ""
+    return f"fishtune validate {shlex.quote(str(project.data))}{option}"
 
 
 def step_settings(project: Project, step: StepName) -> Table:

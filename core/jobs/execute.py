@@ -13,7 +13,7 @@ from typing import Any
 
 from ..errors import FishtuneError, StopRequested
 from ..events import Failed, Finished, Reporter, Started, Stopped
-from ..files import storage_errors
+from ..files import short_name, storage_errors
 from ..stages import STAGES, Stage, StageName
 from ..validation import Table, parse
 from .failures import explain
@@ -48,7 +48,7 @@ def lock_paths(place: Place, stage: Stage, settings: Table) -> list[Path]:
     if written is not None:
         folder = written.absolute()
         folder = folder.resolve() if folder.exists() else folder
-        beside = folder.with_name(f".fishtune-{folder.name}.{stage.name}.lock")
+        beside = folder.parent / f".fishtune-{short_name(folder.name)}.{stage.name}.lock"
         inside = folder / f".fishtune.{stage.name}.lock"
         parent_is_writable = os.access(folder.parent, os.W_OK) or not folder.exists()
         paths.append(beside if parent_is_writable and not folder.is_mount() else inside)

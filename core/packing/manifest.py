@@ -12,7 +12,9 @@ from pathlib import Path
 
 from pydantic import BaseModel, ValidationError
 
+from ..dataset.findings import Finding
 from ..dataset.layout import Clip, scan
+from ..errors import UsageError
 from ..settings import PackSettings
 
 MANIFEST_FILE = "fishtune-pack.json"
@@ -65,6 +67,8 @@ class PackResult(BaseModel):
     clips: int
     sentences: int
     dropped: list[Dropped]
+    left_out: list[Finding] = []
+    """What lies in the data set and is not a clip, such as recordings that lie too deep."""
     speakers: list[SpeakerTotals]
     shards: int
     bytes: int
@@ -106,6 +110,21 @@ def is_current(settings: PackSettings) -> bool:
     present = {name: _size(settings.output / name) for name in manifest.shards}
     clips = scan(settings.input, settings.text_extension).clips
     return present == manifest.shards and manifest.source == source_of(settings, clips)
+
+
+def check_place(settings: PackSettings) -> None:
+    """Refuse an output whose replacement would replace the data set or the working folder.
+
+    Raises:
+        UsageError: the output is one of them or holds it.
+    """
+    output = settings.output.resolve()
+    for folder, what in ((settings.input.resolve(), "the data set"), (Path.cwd(), "the working folder")):
+        if output == folder or output in folder.parents:
+            raise UsageError(
+                f"{settings.output} is or holds {what}, and the output is replaced as a whole.",
+                "Name a folder of its own with --output, for example: --output protos",
+            )
 
 
 def source_of(settings: PackSettings, clips: Sequence[Clip]) -> str:

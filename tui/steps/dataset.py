@@ -331,12 +331,12 @@ def report_text(report: dict[str, Any]) -> str:
 
 
 def clip_of(path: Path, data: Path) -> str | None:
-    """Return the clip that a file of the data set belongs to, as SPEAKER/NAME."""
+    """Return the clip that a file of the data set belongs to, as SPEAKER/NAME or SPEAKER/BOOK/NAME."""
     try:
-        parts = path.relative_to(data).parts
+        inside = path.relative_to(data)
     except ValueError:
         return None
-    return f"{parts[0]}/{path.stem}" if len(parts) == 2 else None
+    return inside.with_name(path.stem).as_posix() if len(inside.parts) in (2, 3) else None
 
 
 def _relative(path: Path, data: Path) -> str:
