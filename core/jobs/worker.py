@@ -13,7 +13,7 @@ from ..stages import STAGES, StageName
 from ..validation import parse
 from .execute import is_first_rank, lock_paths, run_job, run_rank
 from .locks import Lock
-from .record import Job, Place
+from .record import Job
 
 
 def main(arguments: list[str]) -> int:
@@ -25,8 +25,7 @@ def main(arguments: list[str]) -> int:
         if not is_first_rank():
             run_rank(stage, settings)
             return 0
-        place = Place(results=job.folder.parent.parent.parent, project=job.record.project)
-        paths = lock_paths(place, stage, settings)
+        paths = lock_paths(job.place, stage, settings)
         locks = [Lock.adopt(path, int(number)) for path, number in zip(paths, arguments[1:], strict=True)]
         run_job(job, locks, redirect=False)
     except (FishtuneError, StopRequested) as error:
