@@ -286,7 +286,7 @@ def open_own(path: Path, flags: int, mode: int = 0o666) -> int:
     careful = sum(getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC", "O_BINARY"))
     with storage_errors(path):
         try:
-            descriptor = os.open(path, flags | os.O_CREAT | careful, mode)
+            descriptor = os.open(path, flags & ~os.O_TRUNC | os.O_CREAT | careful, mode)
         except OSError as error:
             if error.errno in (errno.ELOOP, errno.EMLINK, errno.ENXIO, errno.EISDIR):
                 raise _not_ours(path) from error
@@ -295,6 +295,8 @@ def open_own(path: Path, flags: int, mode: int = 0o666) -> int:
         if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1:
             os.close(descriptor)
             raise _not_ours(path)
+        if flags & os.O_TRUNC:  # only now: it might have been somebody else's
+            os.ftruncate(descriptor, 0)
     return descriptor
 
 

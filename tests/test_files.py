@@ -211,7 +211,7 @@ def test_a_file_of_ours_is_never_written_through_what_somebody_planted(tmp_path:
             os.mkfifo(ours)
         case "folder":
             ours.mkdir()
-    for flags in (os.O_WRONLY | os.O_APPEND, os.O_RDWR):
+    for flags in (os.O_WRONLY | os.O_APPEND, os.O_RDWR, os.O_WRONLY | os.O_TRUNC):
         with pytest.raises(StorageError, match=r"events\.jsonl is a link or something else"):
             files.open_own(ours, flags)
     assert victim.read_text() == "precious"

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from ..settings import MergeSettings
+from ..terminal import shell_quoted
 from ..validation import parse_flags
 from .console import out
 from .running import run_stage
@@ -63,5 +63,5 @@ def merge(
     )
     out.print(f"Record: {summary['record']}")
     out.print(
-        f'Hear it:  fishtune synth --checkpoint {shlex.quote(summary["output"])} --text "…" --out speech.wav'
+        f'Hear it:  fishtune synth --checkpoint {shell_quoted(summary["output"])} --text "…" --out speech.wav'
     )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import re
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,9 @@ from ..validation import Table
 from .console import err, out, print_json
 from .display import display_events
 
+_NO_RUN_NAME = re.compile("[\x00-\x1f\x7f-\x9f\\\\\ud800-\udfff]")
+_LONGEST_NAME = 200
+"""Bytes; file systems take names of 255, and the stage's lock and a hash are added."""
 detached: ContextVar[bool] = ContextVar("detached", default=False)
 """Whether stages are started as jobs of their own: set by `fishtune start`."""
 
@@ -96,8 +101,11 @@ def _place_around(project: Project | None) -> Place:
     if project is not None:
         return Place(results=project.results, project=project.name)
     here = Path.cwd()
-    key = hashlib.sha256(str(here).encode()).hexdigest()[:8]
-    return Place(results=state_folder() / "results", project=f"{here.name or 'root'}-{key}")
+    key = hashlib.sha256(os.fsencode(here)).hexdigest()[:8]
+    name = _NO_RUN_NAME.sub("_", here.name or "root")
+    while len(name.encode()) > _LONGEST_NAME:
+        name = name[:-1]
+    return Place(results=state_folder() / "results", project=f"{name}-{key}")
 
 
 def places_here() -> list[Place]:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import Annotated
 
 from pydantic import BaseModel
 
@@ -17,7 +18,7 @@ from .. import errors
 from ..errors import FishtuneError, JobError, StopRequested
 from ..events import Event, Failed, Finished, Reporter, Started, Stopped
 from ..project import Project
-from ..settings import ValidateSettings
+from ..settings import FirstRunOnly, ValidateSettings
 from ..training.selection import Recommendation, recommend
 from ..validation import Table
 from .follow import EventFollower
@@ -39,7 +40,9 @@ class RunSettings(Table):
     project: Path
     """The project file."""
     start: StepName | None = None
-    """Begin with this step, whether it is up to date or not; earlier ones are not looked at."""
+    """Begin with this step; earlier ones are not looked at."""
+    again: Annotated[bool, FirstRunOnly(then=False)] = True
+    """Do `start` whether it is up to date or not."""
 
 
 class StepDone(BaseModel):
@@ -75,7 +78,7 @@ def run(settings: RunSettings, reporter: Reporter) -> RunResult:
         reporter.check_stop("Every step until now is complete.")
         project = Project.load(settings.project)
         status = step_status(project, step)
-        if status.state is StepState.DONE and step is not settings.start:
+        if status.state is StepState.DONE and not (settings.again and step is settings.start):
             reporter.log(f"{step}: up to date. {status.why}")
             done.append(StepDone(step=step, job=None, why=status.why))
             continue

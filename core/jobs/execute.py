@@ -14,6 +14,7 @@ from typing import Any
 from ..errors import FishtuneError, StopRequested, StorageError
 from ..events import Failed, Finished, Reporter, Started, Stopped
 from ..files import open_own
+from ..redact import redacted, restored
 from ..stages import STAGES, Stage, StageName
 from ..validation import Table, parse
 from .failures import explain
@@ -110,7 +111,7 @@ def _run(job: Job, reporter: JobReporter, release: Callable[[], None]) -> dict[s
     reporter.emit(Started(stage=record.stage, settings=record.settings, resumed_from=record.resumed_from))
     try:
         stage = STAGES[StageName(record.stage)]
-        settings = parse(stage.settings_model(), record.settings, f"job {job.id}")
+        settings = parse(stage.settings_model(), restored(record.settings, job.secrets), f"job {job.id}")
         summary = stage.run(settings, reporter).model_dump(mode="json")
     except StopRequested as stop:
         release()
@@ -148,7 +149,7 @@ def _class_name(error: BaseException, explained: FishtuneError) -> str:
 
 def _log_traceback(path: Path) -> None:
     with contextlib.suppress(OSError, StorageError), append_log(path) as file:
-        traceback.print_exc(file=file)
+        file.write(redacted(traceback.format_exc()))
 
 
 @contextlib.contextmanager

@@ -24,6 +24,8 @@ from ..events import (
     Warned,
 )
 from ..files import open_own
+from ..redact import redacted
+from ..terminal import visible_line
 from ..units import format_amount, format_bytes, format_duration
 
 PRIVATE: Final = 0o600
@@ -31,7 +33,11 @@ PRIVATE: Final = 0o600
 
 
 def event_line(event: Event) -> str:
-    """Return an event as one line of text, without its time."""
+    """Return an event as one line of text, without its time and with nothing that a terminal would obey."""
+    return visible_line(_line_of(event))
+
+
+def _line_of(event: Event) -> str:
     match event:
         case Started():
             resumed = f", going on from job {event.resumed_from}" if event.resumed_from else ""
@@ -141,7 +147,7 @@ class LogFile:
 
     def _append(self, line: str) -> None:
         with append_log(self._path) as file:
-            file.write(f"{time.strftime('%H:%M:%S')} {line}\n")
+            file.write(f"{time.strftime('%H:%M:%S')} {redacted(line)}\n")
 
 
 def append_log(path: Path) -> IO[str]:

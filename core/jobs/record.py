@@ -34,6 +34,7 @@ from .process import Liveness, ProcessIdentity, memory_kills
 JOB_FILE = "job.json"
 EVENTS_FILE = "events.jsonl"
 LOG_FILE = "log.txt"
+SECRETS_VARIABLE = "FISHTUNE_JOB_SECRETS"
 WORKER_FILE = "worker.json"
 _LARGEST_RECORD = 8 << 20
 _MOST_JOBS = 1_000_000_000
@@ -112,6 +113,8 @@ class Job:
     def __init__(self, folder: Path, record: JobRecord) -> None:
         self.folder = folder
         self.record = record
+        self.secrets: dict[str, str] = {}
+        """What the settings hold where the record says `***`; known to the starter and the job's process."""
 
     @classmethod
     def open(cls, folder: Path) -> Job:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 import signal
@@ -16,13 +17,14 @@ from ..errors import JobError, JobRunningError, StorageError
 from ..events import Failed, Stopped
 from ..files import open_own, write_json
 from ..recent import remember_project
+from ..redact import redacted, redacted_content
 from ..stages import STAGES, StageName
 from ..validation import Table
 from .execute import lock_paths
 from .lines import PRIVATE
 from .locks import Lock, acquire_all
 from .process import Liveness, ProcessIdentity, end_process, remember_child
-from .record import WORKER_FILE, Job, JobState, Place, create_job
+from .record import SECRETS_VARIABLE, WORKER_FILE, Job, JobState, Place, create_job
 from .writer import EventWriter
 
 # Started as a module of an installed package: the working directory must not be able to shadow it (-P).
@@ -49,7 +51,9 @@ def new_job(
         locks = acquire_all(lock_paths(place, STAGES[stage], settings))
         for lock in locks:
             held.enter_context(lock)
-        job = create_job(place, stage, settings.model_dump(mode="json"), sys.argv, resumed_from)
+        content, secrets = redacted_content(settings.model_dump(mode="json"))
+        job = create_job(place, stage, content, [redacted(word) for word in sys.argv], resumed_from)
+        job.secrets = secrets
         for lock in locks:
             lock.name_holder(job.id)
         remember_project(place.results, place.project)
@@ -100,7 +104,13 @@ def _spawn(job: Job, locks: Sequence[Lock], environment: Mapping[str, str]) -> s
                 stderr=log,
                 start_new_session=True,
                 pass_fds=descriptors,
-                env={**os.environ, "PYTHONSAFEPATH": "1", "PYTHONUNBUFFERED": "1", **environment},
+                env={
+                    **os.environ,
+                    "PYTHONSAFEPATH": "1",
+                    "PYTHONUNBUFFERED": "1",
+                    SECRETS_VARIABLE: json.dumps(job.secrets),
+                    **environment,
+                },
             )
     except OSError as error:
         shutil.rmtree(job.folder, ignore_errors=True)

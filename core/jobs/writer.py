@@ -11,6 +11,7 @@ from pathlib import Path
 from ..errors import StorageError
 from ..events import LAST_EVENTS, Event, Reporter, encode_event
 from ..files import open_own
+from ..redact import redacted
 
 Listener = Callable[[Event], None]
 _RESERVE_BYTES = 1 << 14
@@ -57,7 +58,7 @@ class EventWriter:
                 self._ended = True
                 with contextlib.suppress(OSError):
                     self._reserve.unlink(missing_ok=True)
-            line = encode_event(event)
+            line = redacted(encode_event(event).decode()).encode()
             with contextlib.suppress(OSError):
                 # A line that a full disk cut short is closed off, so that the next one stays whole.
                 content = b"\n" + line if self._torn else line
