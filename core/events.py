@@ -8,22 +8,47 @@ Times are Unix seconds, durations seconds, sizes bytes, losses natural-log cross
 
 from __future__ import annotations
 
+import math
 import threading
 import time
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
-from .errors import StopRequested
+from .errors import MalformedFileError, StopRequested
+from .tables import LARGEST_INTEGER, parse_json
 
 EVENT_VERSION = 1
+LATEST: Final = 250_000_000_000
+"""Unix time in the year 9892: what every calendar and time zone can still show."""
+_LONGEST = 1e10
+_LARGEST = 1e18
+
+
+def _or_unknown(most: float) -> BeforeValidator:
+    """Make an estimate that nobody can mean (not finite, negative, beyond `most`) an unknown one."""
+
+    def check(value: Any) -> Any:
+        is_number = isinstance(value, int | float)
+        return None if is_number and not 0 <= value <= most else value  # NaN is not in any range
+
+    return BeforeValidator(check)
+
+
+Instant = Annotated[float, Field(ge=0, le=LATEST, allow_inf_nan=False)]
+"""Unix time that can be shown as a date."""
+Counted = Annotated[float, Field(ge=0, le=_LARGEST, allow_inf_nan=False)]
+Whole = Annotated[int, Field(ge=0, le=LARGEST_INTEGER)]
+Estimate = Annotated[float | None, _or_unknown(_LARGEST)]
+Remaining = Annotated[float | None, _or_unknown(_LONGEST)]
+"""Seconds to go; at most some 300 years."""
 
 
 class _Event(BaseModel):
     model_config = ConfigDict(extra="ignore", frozen=True)  # a newer writer may add fields
 
     v: int = EVENT_VERSION
-    time: float = Field(default_factory=time.time)
+    time: Instant = Field(default_factory=time.time)
 
 
 class Started(_Event):
@@ -40,11 +65,11 @@ class Progress(_Event):
 
     kind: Literal["progress"] = "progress"
     task: str  # what is counted, in words: "encoding", "model.pth"
-    done: float
-    total: float | None = None
+    done: Counted
+    total: Estimate = None
     unit: str = ""  # "clips", "bytes", "steps", "s" of audio
-    rate: float | None = None  # units a second
-    eta: float | None = None  # seconds to go
+    rate: Estimate = None  # units a second
+    eta: Remaining = None  # seconds to go
     detail: str = ""  # "37.2 × real time", the current file
 
 
@@ -61,18 +86,18 @@ class Step(_Event):
     """One optimizer step of training. `clip_passes` is the mean number of times a training clip was seen."""
 
     kind: Literal["step"] = "step"
-    step: int
-    total_steps: int | None = None
-    epoch: float = 0.0
-    clip_passes: float = 0.0
+    step: Whole
+    total_steps: Annotated[int | None, _or_unknown(LARGEST_INTEGER)] = None
+    epoch: Counted = 0.0
+    clip_passes: Counted = 0.0
     loss: float
     base_loss: float
     semantic_loss: float
     top_5_accuracy: float | None = None
     learning_rate: float
     gradient_norm: float | None = None
-    tokens_per_second: float | None = None
-    eta: float | None = None
+    tokens_per_second: Estimate = None
+    eta: Remaining = None
     memory_bytes: int | None = None  # peak of the training process on its device
 
 
@@ -80,8 +105,8 @@ class Validation(_Event):
     """Held-out losses at a step."""
 
     kind: Literal["validation"] = "validation"
-    step: int
-    clip_passes: float = 0.0
+    step: Whole
+    clip_passes: Counted = 0.0
     loss: float
     base_loss: float
     semantic_loss: float
@@ -92,11 +117,11 @@ class CheckpointSaved(_Event):
     """A checkpoint is complete on disk. `adapter` is the PEFT folder beside it."""
 
     kind: Literal["checkpoint"] = "checkpoint"
-    step: int
+    step: Whole
     path: str
     adapter: str = ""
-    bytes: int = 0
-    clip_passes: float = 0.0
+    bytes: Whole = 0
+    clip_passes: Counted = 0.0
     validation_loss: float | None = None
 
 
@@ -104,10 +129,10 @@ class MemoryMeasured(_Event):
     """Predicted and measured peak device memory of the stage that starts."""
 
     kind: Literal["memory"] = "memory"
-    predicted_bytes: int
-    measured_bytes: int | None = None
+    predicted_bytes: Whole
+    measured_bytes: Whole | None = None
     device: str = ""
-    parts: dict[str, int] = {}
+    parts: dict[str, Whole] = {}
 
 
 class Log(_Event):
@@ -173,11 +198,18 @@ def encode_event(event: Event) -> bytes:
 
 
 def decode_event(line: bytes) -> Event | None:
-    """Return the event of one line, or None if it is torn or of a kind this version does not know."""
+    """Return the event of one line, or None if it is torn, damaged or of a kind this version does not know.
+
+    Times that no calendar has and counts beyond any sense are damage; estimates of that kind are unknown.
+    """
     try:
-        return _ADAPTER.validate_json(line)
-    except ValidationError:
+        event = _ADAPTER.validate_json(line)
+        if isinstance(event, Started | Finished):
+            parse_json(line, "an event")  # their tables hold anything: bounds that the types do not know
+    except (MalformedFileError, ValidationError):
         return None
+    numbers = (value for value in event.__dict__.values() if isinstance(value, float))
+    return event if all(map(math.isfinite, numbers)) else None
 
 
 class Reporter:

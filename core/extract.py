@@ -5,7 +5,6 @@ A recording that cannot be used is listed with its reason; what is done and vali
 
 from __future__ import annotations
 
-import shlex
 import time
 from collections import defaultdict
 from collections.abc import Sequence
@@ -33,6 +32,7 @@ from .hardware.memory import extraction_memory
 from .hardware.suggest import extraction_setting
 from .ranks import Ranks
 from .settings import ExtractSettings
+from .terminal import shell_quoted
 from .units import format_duration
 
 _SHOWN_EVERY = 0.5  # seconds
@@ -100,7 +100,7 @@ def run(settings: ExtractSettings, reporter: Reporter) -> ExtractResult:
     if len(results) == ranks.count and len(result.failed) == result.clips:
         raise DataError(
             f"No recording in {settings.data} could be encoded; the first: {result.failed[0].message}",
-            f"See what is wrong with all of them: fishtune validate {shlex.quote(str(settings.data))}",
+            f"See what is wrong with all of them: fishtune validate {shell_quoted(settings.data)}",
         )
     return result
 

@@ -114,10 +114,16 @@ def remove(path: Path) -> None:
 
 @contextlib.contextmanager
 def storage_errors(path: Path) -> Iterator[None]:
-    """Turn a full disk, a missing folder or missing rights while writing `path` into `StorageError`."""
+    """Turn whatever the system refuses while `path` is written into `StorageError`.
+
+    An error that names another file, which was read for it, passes unchanged: it says nothing about
+    `path`. Reading whose errors name no file (a `read` that fails) belongs in `reading`, inside.
+    """
     try:
         yield
     except OSError as error:
+        if error.errno is None or not _is_about(path, error):
+            raise
         if error.errno in _FULL_DISK:
             raise StorageError(
                 f"The disk is full: {path} could not be written.",
@@ -138,12 +144,27 @@ def storage_errors(path: Path) -> Iterator[None]:
                 f"{path} could not be written: its folder is gone.",
                 "Check that the disk is still mounted and the folder still exists.",
             ) from error
-        if error.errno == errno.ENAMETOOLONG:
-            raise StorageError(
-                f"{path} could not be written: the name is too long for this file system.",
-                "Choose a shorter name.",
-            ) from error
-        raise
+        raise StorageError(
+            f"{path} could not be written: {error.strerror or error}.",
+            "Check the disk or the network share it lies on, and run the command again.",
+        ) from error
+
+
+def _is_about(path: Path, error: OSError) -> bool:
+    """Whether an error can be about writing `path`: it names it, its folders, what lies in it, or nothing."""
+    names = [
+        name for name in (error.filename, error.filename2) if isinstance(name, str | bytes | os.PathLike)
+    ]
+    if not names:
+        return True
+    path = path.absolute()
+    for named in (Path(os.fsdecode(name)).absolute() for name in names):
+        if named in (path, *path.parents) or path in named.parents:
+            return True
+        ours = [part for part in (named, *named.parents) if part.name.startswith(TEMPORARY_PREFIX)]
+        if any(part.parent in path.parents for part in ours):
+            return True
+    return False
 
 
 _ABOUT_THE_NAME = {
@@ -281,6 +302,43 @@ def read_regular(path: Path, limit: int, kind: type[FishtuneError] = DataError) 
             f"{path} is larger than such a file can be ({limit:,} bytes).", "It may be damaged: replace it."
         )
     return content
+
+
+def open_own(path: Path, flags: int, mode: int = 0o666) -> int:
+    """Return a descriptor of a file of ours that is written in place, which is made if it is missing.
+
+    It never leads elsewhere: a link in its place, also a hard one, and what is no regular file are refused.
+    Whoever can write to the folder could have put them there.
+
+    Args:
+        flags: of `os.open`, such as `os.O_WRONLY | os.O_APPEND`.
+        mode: permissions of a new file, less the umask.
+
+    Raises:
+        StorageError: something else is in its place, or the system refused.
+    """
+    careful = sum(getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC", "O_BINARY"))
+    with storage_errors(path):
+        try:
+            descriptor = os.open(path, flags & ~os.O_TRUNC | os.O_CREAT | careful, mode)
+        except OSError as error:
+            if error.errno in (errno.ELOOP, errno.EMLINK, errno.ENXIO, errno.EISDIR):
+                raise _not_ours(path) from error
+            raise
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1:
+            os.close(descriptor)
+            raise _not_ours(path)
+        if flags & os.O_TRUNC:  # only now: it might have been somebody else's
+            os.ftruncate(descriptor, 0)
+    return descriptor
+
+
+def _not_ours(path: Path) -> StorageError:
+    return StorageError(
+        f"{path} is a link or something else that fishtune did not put there, and is not written.",
+        "Look at where it leads, then remove it.",
+    )
 
 
 def check_writable(target: Path) -> None:

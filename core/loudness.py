@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import io
 import os
-import shlex
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import closing
@@ -32,6 +31,7 @@ from .events import ItemFailed, ProgressMeter, Reporter
 from .files import storage_errors, sweep_temporary, write_bytes
 from .levels import NEAR_SILENCE, decibels, loudness, peak
 from .settings import LoudnessNormSettings
+from .terminal import shell_quoted
 from .workers import ordered_map
 
 JOURNAL_FILE = ".fishtune-loudness.jsonl"
@@ -118,7 +118,7 @@ def run(settings: LoudnessNormSettings, reporter: Reporter) -> LoudnessResult:
     if not any(not job.is_text for job in jobs):
         raise DataError(
             f"{settings.source} has no speaker folder with recordings.",
-            f"Check it first with: fishtune validate {shlex.quote(str(settings.source))}",
+            f"Check it first with: fishtune validate {shell_quoted(settings.source)}",
         )
     entries = _read_journal(settings.target)
     _sweep(jobs)
@@ -142,7 +142,7 @@ def run(settings: LoudnessNormSettings, reporter: Reporter) -> LoudnessResult:
     if result.failed and not result.written and not result.current:
         raise DataError(
             f"None of the {len(result.failed)} recordings in {settings.source} can be read.",
-            f"See why with: fishtune validate {shlex.quote(str(settings.source))}",
+            f"See why with: fishtune validate {shell_quoted(settings.source)}",
         )
     _warn(result, settings, reporter)
     _warn_of_texts(found, reporter)

@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
 from pydantic import BaseModel
@@ -24,6 +24,8 @@ from .errors import CheckpointError, UsageError
 from .events import ProgressMeter, Reporter
 from .files import (
     atomic_folder,
+    open_regular,
+    reading,
     recover_folder,
     sha256,
     storage_errors,
@@ -185,13 +187,18 @@ def _copy_files(settings: MergeSettings, folder: Path, reporter: Reporter) -> bo
                     f"{name} could not be linked ({error.strerror}) and was copied.",
                     "Links need base and output on one file system that knows them.",
                 )
-        with source.open("rb") as read, target.open("wb") as write:
-            while block := read.read(_BLOCK):
+        with open_regular(source, CheckpointError) as read, target.open("wb") as write:
+            while block := _read_block(read, source):
                 reporter.check_stop(_STOPPED)
                 write.write(block)
                 meter.advance(len(block), str(name))
         shutil.copystat(source, target)
     return linked
+
+
+def _read_block(file: IO[bytes], source: Path) -> bytes:
+    with reading(source, CheckpointError):
+        return file.read(_BLOCK)
 
 
 def _merge_weights(

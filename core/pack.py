@@ -6,7 +6,6 @@ clip is either packed or listed with the reason why not.
 
 from __future__ import annotations
 
-import shlex
 from collections import Counter
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -35,6 +34,7 @@ from .packing.manifest import (
 )
 from .packing.shards import Sentence, ShardWriter, encode_sentence
 from .settings import PackSettings
+from .terminal import shell_quoted
 from .text.cleaning import clean_text, strip_markup
 from .workers import ordered_map
 
@@ -77,7 +77,7 @@ def run(settings: PackSettings, reporter: Reporter) -> PackResult:
     if not clips:
         raise DataError(
             f"{settings.input} has no speaker folder with recordings.",
-            f"Check it first with: fishtune validate {shlex.quote(str(settings.input))}",
+            f"Check it first with: fishtune validate {shell_quoted(settings.input)}",
         )
     source = source_of(settings, clips)
     with atomic_folder(settings.output) as folder:

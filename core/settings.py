@@ -8,8 +8,9 @@ token matrix) or seconds as the field says, learning rates per optimizer step.
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, TypeVar
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field
@@ -74,6 +75,28 @@ UserPath = Annotated[Path, AfterValidator(_check_path)]
 Seed = Annotated[int, Field(ge=0, lt=1 << 63)]  # what generators take
 
 
+@dataclass(frozen=True)
+class FirstRunOnly:
+    """Marks a field that is meant for a first run: repeated, it would undo what that run has done."""
+
+    then: Any
+    """The value of a run that goes on."""
+
+
+T = TypeVar("T", bound=Table)
+
+
+def for_another_run(settings: T) -> T:
+    """Return the settings with which a stage goes on from what an earlier run with `settings` has done."""
+    then = {
+        name: mark.then
+        for name, field in type(settings).model_fields.items()
+        for mark in field.metadata
+        if isinstance(mark, FirstRunOnly)
+    }
+    return settings.model_copy(update=then)
+
+
 class ValidateSettings(Table):
     """`fishtune validate`."""
 
@@ -97,7 +120,7 @@ class LoudnessNormSettings(Table):
     """Integrated loudness after normalisation, LUFS (BS.1770)."""
     peak: float = Field(default=-1.0, le=0)
     """Highest sample peak allowed after normalisation, dBFS."""
-    clean: bool = False
+    clean: Annotated[bool, FirstRunOnly(then=False)] = False
     """Empty the target first."""
     num_workers: int = Field(default=0, ge=0)
     """Processes; 0 = one a core."""
@@ -144,7 +167,7 @@ class ExtractSettings(ExtractOptions):
     data: Path
     checkpoint_path: Path
     """`codec.pth`."""
-    overwrite: bool = False
+    overwrite: Annotated[bool, FirstRunOnly(then=False)] = False
     exclude: list[str] = []
     """Utterances left out, as `SPEAKER/NAME`."""
 
@@ -236,7 +259,7 @@ class TrainSettings(TrainOptions):
     """Checkpoint directory of the base model."""
     protos: Path
     """Packed data set."""
-    resume: Path | Literal["auto", "never"] = "auto"
+    resume: Annotated[Path | Literal["auto", "never"], FirstRunOnly(then="auto")] = "auto"
     """A checkpoint, or `auto`: the newest of this run, if any; `never` refuses to start where one exists."""
 
 
@@ -265,7 +288,7 @@ class MergeSettings(Table):
     """Preset that gives alpha for the reference format."""
     lora_alpha: float | None = Field(default=None, gt=0)
     link: bool = False
-    overwrite: bool = False
+    overwrite: Annotated[bool, FirstRunOnly(then=False)] = False
     """Replace an existing output that fishtune wrote."""
 
 

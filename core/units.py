@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Final
 
@@ -18,7 +19,9 @@ _FACTORS = {"": 1, "b": 1, "k": 1024, "m": 1024**2, "g": 1024**3} | {
 
 
 def format_duration(seconds: float) -> str:
-    """Return a duration: `8 s`, `4 min 20 s`, `1 h 04 min`, `3 d 02 h`."""
+    """Return a duration: `8 s`, `4 min 20 s`, `1 h 04 min`, `3 d 02 h`; `?` for what is not finite."""
+    if not math.isfinite(seconds):
+        return "?"
     whole = max(round(seconds), 0)
     minutes, rest = divmod(whole, 60)
     hours, minutes = divmod(minutes, 60)

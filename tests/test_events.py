@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from typing import Any
+
 import pytest
 from fishtune.core.errors import StopRequested
 from fishtune.core.events import (
@@ -18,6 +21,8 @@ from fishtune.core.events import (
     decode_event,
     encode_event,
 )
+from fishtune.core.jobs.lines import event_line
+from fishtune.core.units import format_duration
 
 
 @pytest.mark.parametrize(
@@ -82,3 +87,41 @@ def test_a_meter_tells_rate_and_time_to_go_without_what_was_done_before(
     assert shown.eta == pytest.approx((100 - shown.done) / 10)
     meter.advance(40)
     assert reporter.events[-1].done == 100
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"time": 253_402_300_800},
+        {"time": 1e300},
+        {"time": -1e9},
+        {"done": 1e300},
+        {"done": -1},
+        {"done": float("nan")},
+        {"v": 10**30, "time": float("inf")},
+    ],
+)
+def test_an_event_with_a_time_or_count_beyond_any_sense_is_none(changes: dict[str, Any]) -> None:
+    whole = {"v": 1, "time": 1e9, "kind": "progress", "task": "x", "done": 1, "total": 2}
+    assert decode_event(json.dumps(whole).encode()) is not None
+    assert decode_event(json.dumps(whole | changes).encode()) is None
+
+
+@pytest.mark.parametrize("eta", [float("nan"), float("inf"), -5, 1e300, 10**400])
+def test_an_estimate_that_nobody_can_mean_is_unknown(eta: float) -> None:
+    progress = {"kind": "progress", "task": "x", "done": 3, "total": eta, "rate": eta, "eta": eta}
+    step = {"kind": "step", "step": 1, "loss": 1, "base_loss": 1, "semantic_loss": 1, "learning_rate": 1}
+    for content in (progress, step | {"eta": eta, "total_steps": eta}):
+        event = decode_event(json.dumps(content).encode())
+        assert isinstance(event, Progress | Step) and event.eta is None
+        assert "to go" not in event_line(event)
+    assert Progress(task="x", done=5, total=4, eta=-0.5).eta is None
+
+
+@pytest.mark.parametrize("value", ["[" * 500 + "]" * 500, "1e999", "NaN", "1" + "0" * 400, '"\\ud800"'])
+def test_tables_inside_of_events_are_bounded(value: str) -> None:
+    assert decode_event(f'{{"kind": "finished", "summary": {{"x": {value}}}}}'.encode()) is None
+
+
+def test_a_duration_that_is_not_finite_is_shown_as_unknown() -> None:
+    assert [format_duration(value) for value in (float("nan"), float("inf"), -float("inf"))] == ["?"] * 3

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -210,3 +211,60 @@ def test_the_working_folder_has_a_name_and_the_root_of_a_disk_none(
     assert files.temporary_path(Path()).parent == tmp_path.parent
     with pytest.raises(StorageError, match="is the root of a disk"):
         files.temporary_path(Path("/"))
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.ENAMETOOLONG, errno.EFBIG, errno.EMFILE])
+def test_whatever_the_system_refuses_to_write_is_told_with_the_file(tmp_path: Path, number: int) -> None:
+    target = tmp_path / "x.npy"
+    with pytest.raises(StorageError, match=r"x\.npy could not be written: "), files.storage_errors(target):
+        raise OSError(number, os.strerror(number))
+
+
+def test_a_file_that_cannot_be_read_is_not_told_as_one_that_cannot_be_written(tmp_path: Path) -> None:
+    source = tmp_path / "base" / "codec.pth"
+    for number in (errno.EACCES, errno.ENOENT, errno.EIO):
+        with pytest.raises(OSError, match=re.escape(str(source))), files.atomic_folder(tmp_path / "merged"):
+            raise OSError(number, os.strerror(number), str(source))
+        with pytest.raises(OSError, match=re.escape(str(source))), files.atomic_open(tmp_path / "x.npy"):
+            raise OSError(number, os.strerror(number), str(source))
+        # A source in the same folder as the target is still another file.
+        with pytest.raises(OSError, match=r"y\.npy"), files.atomic_open(tmp_path / "x.npy"):
+            raise OSError(number, os.strerror(number), str(tmp_path / "y.npy"))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_cannot_be_written_inside_a_new_folder_is_told_as_the_folder(tmp_path: Path) -> None:
+    told = pytest.raises(StorageError, match="merged could not be written")
+    with told, files.atomic_folder(tmp_path / "merged") as folder:
+        raise OSError(errno.EACCES, os.strerror(errno.EACCES), str(folder / "model.pth"))
+
+
+@pytest.mark.parametrize("kind", ["link", "dangling link", "hard link", "pipe", "folder"])
+def test_a_file_of_ours_is_never_written_through_what_somebody_planted(tmp_path: Path, kind: str) -> None:
+    victim, ours = tmp_path / "victim", tmp_path / "events.jsonl"
+    victim.write_text("precious")
+    match kind:
+        case "link":
+            ours.symlink_to(victim)
+        case "dangling link":
+            ours.symlink_to(tmp_path / "not there yet")
+        case "hard link":
+            ours.hardlink_to(victim)
+        case "pipe":
+            os.mkfifo(ours)
+        case "folder":
+            ours.mkdir()
+    for flags in (os.O_WRONLY | os.O_APPEND, os.O_RDWR, os.O_WRONLY | os.O_TRUNC):
+        with pytest.raises(StorageError, match=r"events\.jsonl is a link or something else"):
+            files.open_own(ours, flags)
+    assert victim.read_text() == "precious"
+    assert not (tmp_path / "not there yet").exists()
+
+
+def test_a_file_of_ours_is_made_and_appended_to(tmp_path: Path) -> None:
+    for _ in range(2):
+        descriptor = files.open_own(tmp_path / "log.txt", os.O_WRONLY | os.O_APPEND, 0o600)
+        os.write(descriptor, b"line\n")
+        os.close(descriptor)
+    assert (tmp_path / "log.txt").read_bytes() == b"line\nline\n"
+    assert (tmp_path / "log.txt").stat().st_mode & 0o077 == 0

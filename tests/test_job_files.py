@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import random
@@ -268,3 +269,29 @@ def test_numbers_are_written_as_people_read_them() -> None:
     assert format_amount(12, 4000, "clips") == "12/4,000 clips"
     assert format_amount(3840, 7200, "s") == "1 h 04 min/2 h 00 min"
     assert event_line(Failed(error="DataError", message="Bad.", hint="Do this.")) == "failed: Bad. Do this."
+
+
+def test_the_last_event_does_not_stick_to_a_line_that_a_kill_tore(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    path.write_bytes(encode_event(Log(message="whole")) + b'{"v":1,"kind":"log","mess')
+    with contextlib.closing(EventWriter(path)) as writer:
+        writer.write(Stopped())
+    assert [type(event) for event in read_events(path)] == [Log, Stopped]
+
+
+def test_a_listener_that_breaks_in_two_threads_at_once_is_let_go_quietly() -> None:
+    reporter = JobReporter(None, [])
+
+    def broken(event: Event) -> None:
+        reporter._listeners.clear()  # what another thread did in the meantime
+        raise OSError
+
+    reporter._listeners.append(broken)
+    reporter.emit(Log(message="x"))
+
+
+def test_a_file_without_lines_does_not_fill_the_memory(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    with path.open("wb") as file:
+        file.truncate(1 << 40)  # a hole, no disk
+    assert last_events(path, 1) == []

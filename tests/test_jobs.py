@@ -17,17 +17,18 @@ from typing import Any
 
 import psutil
 import pytest
-from fishtune.core.errors import DataError, JobError, JobRunningError, StopRequested
+from fishtune.core.errors import DataError, JobError, JobRunningError, StopRequested, StorageError
 from fishtune.core.events import Failed, Finished, Progress, Started, Stopped
 from fishtune.core.files import write_json
 from fishtune.core.jobs import execute, start
-from fishtune.core.jobs.find import job_named, newest_job
+from fishtune.core.jobs.find import job_named, jobs_of, newest_job
 from fishtune.core.jobs.follow import read_events
 from fishtune.core.jobs.locks import Lock
 from fishtune.core.jobs.loss import describe_loss
 from fishtune.core.jobs.process import ProcessIdentity
 from fishtune.core.jobs.record import Job, JobState, Place, list_jobs
 from fishtune.core.jobs.start import new_job, start_job, stop_job
+from fishtune.core.jobs.writer import EventWriter
 from fishtune.core.stages import STAGES
 
 from . import job_stage
@@ -473,6 +474,158 @@ def test_a_job_that_never_began_is_starting_first_and_then_lost(place: Place, tm
         assert job.last_event() is None
         job.events_path.write_bytes(b"")
         assert job.outcome() is None
-        job.write(created=time.time() - 3600)
+        for when in (-3600, 3600, 10 * 365 * 86400):  # its age says nothing: a clock may be wrong
+            job.write(created=time.time() + when)
+            assert job.state() is JobState.STARTING
+            assert job.record.starter is not None
+            job.write(starter=job.record.starter.model_copy(update={"start": "1"}))
+            assert job.state() is JobState.LOST
+            job.write(starter=ProcessIdentity.of(os.getpid()))
+        job.write(starter=None)  # of an older version
         assert job.state() is JobState.LOST
         assert describe_loss(job)[0].startswith("It never began")
+
+
+def test_a_worker_that_died_at_its_start_has_failed_at_once(
+    tmp_path: Path, place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(start, "WORKER_COMMAND", [sys.executable, "-c", "raise SystemExit('no such module')"])
+    with pytest.raises(JobError, match="ended before it began"):
+        start_job(STAGE, _settings(tmp_path), place)
+    (job,) = list_jobs(place)
+    assert job.state() is JobState.FAILED
+    assert "no such module" in str(job.outcome())
+
+
+def test_a_worker_that_died_while_nobody_waited_is_lost_at_once(
+    tmp_path: Path, place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(start, "WORKER_COMMAND", [sys.executable, "-c", "import time; time.sleep(600)"])
+    monkeypatch.setattr(start, "_START_SECONDS", 0.0)
+    job = start_job(STAGE, _settings(tmp_path), place)
+    worker = job.worker()
+    assert worker is not None
+    assert job.state() is JobState.STARTING
+    os.kill(worker.pid, signal.SIGKILL)
+    _until(lambda: job.state() is JobState.LOST, "the job to be lost")  # its starter, this process, lives
+
+
+def test_a_job_that_is_still_starting_can_be_ended(
+    tmp_path: Path, place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(start, "WORKER_COMMAND", [sys.executable, "-c", "import time; time.sleep(600)"])
+    monkeypatch.setattr(start, "_START_SECONDS", 0.0)
+    job = start_job(STAGE, _settings(tmp_path), place)
+    worker = job.worker()
+    assert worker is not None
+    stop_job(job, now=True)
+    assert job.state() is JobState.STOPPED
+    assert not _runs(worker.pid)
+
+
+def test_jobs_keep_their_order_when_the_clock_was_wrong(tmp_path: Path, place: Place) -> None:
+    ids = []
+    for ahead in (0.0, 1e9, -1e9, 0.0):
+        with new_job(STAGE, _settings(tmp_path), place) as (job, _):
+            job.write(created=time.time() + ahead)
+            ids.append(job.id)
+    assert [job.id for job in list_jobs(place)] == ids
+    assert [job.id for job in jobs_of([place])] == ids
+
+
+def test_a_job_of_a_machine_that_is_gone_can_be_declared_lost(
+    tmp_path: Path, place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(start, "_GROWTH_SECONDS", 0.0)
+    with new_job(STAGE, _settings(tmp_path), place) as (job, _):
+        job.write(process=ProcessIdentity.of(os.getpid()))
+        with pytest.raises(JobError, match="is running: that is known without being told"):
+            start.declare_lost(job)
+        gone = _with_process(job, namespace="pid:[1]", host="c0ffee")
+        with pytest.raises(JobError, match="the lock of its stage is held"):
+            start.declare_lost(gone)
+    start.declare_lost(gone)
+    assert gone.state() is JobState.FAILED
+    assert "c0ffee, which is gone" in str(gone.outcome())
+    start.stop_job(start_job(STAGE, _settings(tmp_path, items=1000, pause=0.02), place), now=True)
+
+
+def test_a_job_that_still_writes_is_not_declared_lost(
+    tmp_path: Path, place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with new_job(STAGE, _settings(tmp_path), place) as (job, _):
+        job.write(process=ProcessIdentity.of(os.getpid()))
+    gone = _with_process(job, host="elsewhere")
+    writer = EventWriter(gone.events_path)
+    monkeypatch.setattr(start.time, "sleep", lambda _: writer.write(Progress(task="x", done=1)))
+    with pytest.raises(JobError, match="it has just written to"):
+        start.declare_lost(gone)
+    writer.close()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"project": "../../../x"},
+        {"project": "a/b"},
+        {"id": "../x"},
+        {"created": 1e300},
+        {"created": -5},
+        {"number": 10**30},
+        {"process": {"pid": -1, "start": "1", "host": "h"}},
+        {"process": {"pid": 0, "start": "1", "host": "h"}},
+        {"settings": []},
+    ],
+)
+def test_a_record_with_names_or_numbers_that_lead_elsewhere_is_refused(
+    tmp_path: Path, place: Place, changes: dict[str, Any]
+) -> None:
+    with new_job(STAGE, _settings(tmp_path), place) as (job, _):
+        content = job.record.model_dump(mode="json")
+    write_json(job.folder / "job.json", content | changes)
+    with pytest.raises(JobError, match=r"job\.json cannot be read"):
+        Job.open(job.folder)
+    assert list_jobs(place) == []
+
+
+def test_a_job_lies_where_its_folder_does_whatever_its_record_says(tmp_path: Path, place: Place) -> None:
+    with new_job(STAGE, _settings(tmp_path), place) as (job, _):
+        job.write(project="another")
+    assert job.refresh().place == place
+
+
+@pytest.mark.parametrize("name", ["job.json", "events.jsonl", "worker.json"])
+def test_a_pipe_in_a_jobs_folder_holds_nobody_up(tmp_path: Path, place: Place, name: str) -> None:
+    with new_job(STAGE, _settings(tmp_path), place) as (job, _):
+        (job.folder / name).unlink(missing_ok=True)
+        os.mkfifo(job.folder / name)
+        assert [found.state() for found in list_jobs(place)] == ([] if name == "job.json" else ["starting"])
+
+
+def test_locks_and_job_files_are_not_written_through_links(tmp_path: Path, place: Place) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    lock = place.jobs / "locks" / "synth.lock"
+    lock.parent.mkdir(parents=True)
+    lock.symlink_to(victim)
+    with pytest.raises(StorageError, match=r"synth\.lock is a link"):
+        new_job(STAGE, _settings(tmp_path), place).__enter__()
+    lock.unlink()
+    with new_job(STAGE, _settings(tmp_path), place) as (job, locks):
+        job.log_path.symlink_to(victim)
+        (job.folder / ".reserve").symlink_to(victim)
+        with pytest.raises(StorageError, match=r"log\.txt is a link"):
+            execute.run_job(job, locks, redirect=True)
+        assert job.state() is JobState.FAILED
+        job.log_path.unlink()
+        job.events_path.unlink()
+        job.events_path.symlink_to(victim)
+        with pytest.raises(StorageError, match=r"events\.jsonl is a link"):
+            execute.run_job(job, locks, redirect=True)
+    assert victim.read_text() == "precious"
+
+
+def test_only_its_owner_reads_a_log(tmp_path: Path, place: Place) -> None:
+    job = start_job(STAGE, _settings(tmp_path, items=1), place)
+    _over(job)
+    assert job.log_path.stat().st_mode & 0o077 == 0

@@ -23,6 +23,8 @@ FLOORS = [
         "presets",
         "project",
         "recent",
+        "redact",
+        "terminal",
         "units",
     },
     {"nn", "weights", "audio", "levels", "workers", "devices", "ranks", "hub"},

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import io
 import json
+import os
 import re
 import shutil
 import zipfile
@@ -500,6 +502,19 @@ def test_a_full_disk_leaves_nothing(golden: Path, tmp_path: Path, monkeypatch: p
 
     monkeypatch.setattr(merge_module.WeightsEditor, "write_rows", full)
     with pytest.raises(StorageError, match="The disk is full"):
+        merge(golden / "base", golden / "lora/step_000000010.ckpt", tmp_path / "out", lora_alpha=8)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_base_that_the_disk_does_not_give_is_not_told_as_a_full_output(
+    golden: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Failing(io.BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(merge_module, "open_regular", lambda *_: Failing())
+    with pytest.raises(StorageError, match=r"golden/base/\S+ cannot be read: Input/output error"):
         merge(golden / "base", golden / "lora/step_000000010.ckpt", tmp_path / "out", lora_alpha=8)
     assert list(tmp_path.iterdir()) == []
 

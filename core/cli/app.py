@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import io
 import re
+import sys
 from collections.abc import Callable
 from importlib.metadata import version
 from typing import Annotated, Any, cast
@@ -11,7 +13,7 @@ from typing import Annotated, Any, cast
 import typer
 from typer.main import get_command
 
-from ..errors import FishtuneError, StopRequested, UsageError
+from ..errors import UsageError
 from . import (
     audition,
     demo,
@@ -32,7 +34,8 @@ from . import (
     validate,
     verify,
 )
-from .console import err, print_error
+from .console import print_error
+from .ending import INTERRUPTED, end_of
 from .help import HELP_FLAGS, shorten
 
 app = typer.Typer(
@@ -125,7 +128,24 @@ _PYDANTIC_WORDS = re.compile(r"Value error, |, unable to parse string as .*")
 
 
 def run(arguments: list[str] | None = None) -> int:
-    """Run the command line and return its exit code: 0 done, 1 failed or stopped, 2 wrong use."""
+    """Run the command line and return its exit code.
+
+    0 done, 1 failed or stopped, 2 wrong use, 3 ended by what nobody foresaw, 130 interrupted.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        # What the terminal's encoding does not have, or is no text at all, is written out.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        code = _run(arguments)
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except BaseException as error:  # noqa: BLE001 - the last net: every command ends with a sentence
+        return end_of(error)
+    return code
+
+
+def _run(arguments: list[str] | None) -> int:
     command = get_command(app)
     shorten(command)
     try:
@@ -136,12 +156,6 @@ def run(arguments: list[str] | None = None) -> int:
             where = error.ctx.command_path if error.ctx is not None else "fishtune"
             print_error(UsageError(message, f"See what it takes with: {where} --help"))
         return UsageError.exit_code
-    except FishtuneError as error:
-        print_error(error)
-        return error.exit_code
-    except StopRequested as stop:
-        err.print(f"Stopped. {stop.saved}".rstrip())
-        return 1
-    except SystemExit as end:
-        return end.code if isinstance(end.code, int) else 0
+    if code == INTERRUPTED:  # what typer makes of Ctrl+C
+        raise KeyboardInterrupt
     return code if isinstance(code, int) else 0

@@ -2,34 +2,57 @@
 
 from __future__ import annotations
 
-import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
 from rich.text import Text
 
 from ..errors import FishtuneError
+from ..terminal import json_text, visible, visible_line
 
-# soft_wrap: paths stay copyable in one piece; markup and highlight off: transcripts contain [brackets].
-out = Console(markup=False, highlight=False, soft_wrap=True)
-err = Console(stderr=True, markup=False, highlight=False, soft_wrap=True)
 _SHOWN = 20
+
+
+class SafeConsole(Console):
+    """A console on which all text is shown and none is obeyed, wherever it came from.
+
+    Plain texts: markup and highlighting are off, since transcripts contain [brackets].
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(markup=False, highlight=False, **options)
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        """Print as rich does; texts are made visible before they are measured and laid out."""
+        super().print(*(visible(item) if isinstance(item, str) else item for item in objects), **options)
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """Render as rich does; what tables, bars and other compositions hold is made visible here."""
+        for segment in super().render(renderable, options):
+            # What rich itself tells the terminal has control codes and no text.
+            yield segment if segment.control else segment._replace(text=visible(segment.text))
+
+
+# soft_wrap: paths stay copyable in one piece.
+out = SafeConsole(soft_wrap=True)
+err = SafeConsole(stderr=True, soft_wrap=True)
 
 
 def print_error(error: FishtuneError) -> None:
     """Write an error's message and hint to standard error."""
     line = Text("error: ", style="bold red")
-    line.append(error.message, style="not bold default")
+    line.append(visible_line(error.message), style="not bold default")
     err.print(line)
     if error.hint:
-        err.print(Text(f"  → {error.hint}"))
+        err.print(Text(f"  → {visible_line(error.hint)}"))
 
 
-def print_json(content: Any) -> None:
+def print_json(content: Any, *, indent: int | None = 2) -> None:
     """Write `content` as JSON to standard output."""
-    sys.stdout.write(json.dumps(content, ensure_ascii=False, indent=2) + "\n")
+    sys.stdout.write(json_text(content, indent) + "\n")
 
 
 def print_left_out(findings: Sequence[Mapping[str, Any]]) -> None:

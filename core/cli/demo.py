@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 from enum import StrEnum
 from pathlib import Path
 from time import monotonic
@@ -14,6 +13,7 @@ import typer
 from ..jobs.chain import RunSettings, place_of
 from ..settings import LoudnessNormSettings, SynthSettings, ValidateSettings
 from ..stages import StageName
+from ..terminal import shell_quoted
 from ..units import format_duration
 from .console import out
 from .running import run_stage
@@ -62,12 +62,12 @@ def demo(
     out.print(f"  codes beside the recordings, and packed in {data / 'protos'}")
     out.print(f"  checkpoints and logs in {folder / 'results' / project.name}")
     out.print(f"  the merged model in {merged}, and {spoken} spoken by it (noise: its base is random)")
-    out.print(f"\nLook around:            fishtune-tui {shlex.quote(str(folder))}")
+    out.print(f"\nLook around:            fishtune-tui {shell_quoted(folder)}")
     out.print("Your own recordings:    fishtune init my-voice --data RECORDINGS, then: fishtune run my-voice")
 
 
 def _show(command: list[str | Path], why: str) -> None:
-    out.print(f"\n$ {shlex.join(['fishtune', *map(str, command)])}\n  {why}")
+    out.print(f"\n$ {' '.join(map(shell_quoted, ['fishtune', *command]))}\n  {why}")
 
 
 def demo_checkpoint(

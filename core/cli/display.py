@@ -35,7 +35,9 @@ from ..events import Event, Finished, Progress, Started, Step
 from ..jobs.lines import LinePrinter, event_line
 from ..jobs.signals import before_end
 from ..jobs.writer import Listener
+from ..terminal import visible_line
 from ..units import format_amount, format_duration
+from .console import SafeConsole
 
 _PLAIN_SECONDS = 10.0
 """Between two lines of progress where there is no terminal."""
@@ -58,7 +60,7 @@ def display_events(quiet: bool = False) -> Iterator[Listener]:
         yield _drop
         return
     stream = _copy_of_stderr()
-    console = Console(file=stream, markup=False, highlight=False, soft_wrap=True)
+    console = SafeConsole(file=stream, soft_wrap=True)
     on_terminal = console.is_terminal and not console.is_dumb_terminal
     shown = _Background(lambda: _TerminalDisplay(console) if on_terminal else _PlainDisplay(stream))
     with before_end(partial(_leave, stream)) if on_terminal else contextlib.nullcontext():
@@ -143,7 +145,7 @@ class _PlainDisplay:
 
 
 def _shortened(name: str) -> str:
-    text = Text(name)
+    text = Text(visible_line(name))
     text.truncate(_NAME, overflow="ellipsis")
     return text.plain
 
@@ -169,7 +171,9 @@ class _Detail(ProgressColumn):
     def render(self, task: Task) -> Text:
         eta = task.fields["eta"]
         left = f"{format_duration(eta)} to go" if eta is not None and not task.finished else ""
-        text = Text("  ".join(part for part in (left, task.fields["detail"]) if part), style="dim")
+        text = Text(
+            "  ".join(part for part in (left, visible_line(task.fields["detail"])) if part), style="dim"
+        )
         text.truncate(self._room(), overflow="ellipsis")
         return text
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import json as json_format
 import sys
 import time
 from dataclasses import asdict
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console, Group
+from rich.console import Group
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
@@ -19,7 +18,7 @@ from ..hardware.nvml import Nvml
 from ..hardware.readings import DriverState, Gpu, GpuProcess, GpuReading, GpuState, Memory
 from ..hardware.visibility import CudaView, cuda_view
 from ..units import format_bytes, format_usage
-from .console import out, print_json
+from .console import SafeConsole, out, print_json
 
 INTERVAL = 1.0
 
@@ -49,7 +48,7 @@ def gpus(
 
 def _watch(nvml: Nvml, json: bool) -> None:
     # A console of its own: `out` never wraps, so that paths stay whole, and a live view would cut its lines.
-    wrapping = Console(markup=False, highlight=False)
+    wrapping = SafeConsole()
     screen = None if json or not out.is_terminal else Live(console=wrapping, auto_refresh=False)
     with screen or contextlib.nullcontext():
         while True:
@@ -57,7 +56,7 @@ def _watch(nvml: Nvml, json: bool) -> None:
             if screen is not None:
                 screen.update(_view(reading, cuda_view(reading)), refresh=True)
             elif json:
-                sys.stdout.write(json_format.dumps(_content(reading, cuda_view(reading))) + "\n")
+                print_json(_content(reading, cuda_view(reading)), indent=None)
             else:
                 _write_lines(reading)
             sys.stdout.flush()

@@ -12,16 +12,17 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from ..errors import JobError
+from ..errors import FishtuneError, JobError
 from ..events import Failed, Finished, Progress, Step, Stopped
+from ..jobs.again import settings_again
 from ..jobs.find import job_named, jobs_of, newest_job, places_in, recent_places
 from ..jobs.follow import EventFollower, LineFollower, last_events
 from ..jobs.loss import describe_loss
 from ..jobs.record import Job, JobState, Place
-from ..jobs.start import start_job, stop_job
-from ..stages import STAGES, StageName
+from ..jobs.start import declare_lost, start_job, stop_job
+from ..stages import StageName
+from ..terminal import visible_output
 from ..units import format_duration
-from ..validation import parse
 from .console import err, out, print_json
 from .display import display_events
 from .running import places_here, without_ends
@@ -108,6 +109,10 @@ def stop(
     now: Annotated[
         bool, typer.Option("--now", help="End it within two seconds, unsaved work is lost.")
     ] = False,
+    lost: Annotated[
+        bool,
+        typer.Option("--lost", help="Declare a job lost whose machine or container is gone for good."),
+    ] = False,
     project: Project = None,
     results: Results = None,
 ) -> None:
@@ -116,6 +121,10 @@ def stop(
     Example: fishtune stop
     """
     job = _find(job_id, project, results)
+    if lost:
+        declare_lost(job)
+        out.print(f"Job {job.id} is declared lost. Go on from what was saved with: fishtune resume {job.id}")
+        return
     stop_job(job, now)
     if not now:
         err.print(f"Job {job.id} finishes what it is at and saves. Ctrl+C here does not change that.")
@@ -143,8 +152,8 @@ def logs(
         while True:
             over = job.state().is_over
             while lines := follower.poll(1 << 20):
-                sys.stdout.buffer.write(b"".join(lines))
-            sys.stdout.buffer.flush()
+                sys.stdout.write(visible_output(b"".join(lines)))
+            sys.stdout.flush()
             if over or not follow:
                 return
             time.sleep(_POLL_SECONDS)
@@ -155,6 +164,8 @@ def logs(
 def resume(job_id: JobId = None, project: Project = None, results: Results = None) -> None:
     """Start a job's stage again with the same settings; it goes on from what was saved.
 
+    Flags that are for a first run (--clean, --overwrite, --resume CHECKPOINT, --from) are not repeated.
+
     Example: fishtune resume
     """
     job = _find(job_id, project, results)
@@ -163,17 +174,20 @@ def resume(job_id: JobId = None, project: Project = None, results: Results = Non
             f"Job {job.id} is finished; it has nothing to go on with.",
             "Name another job (fishtune jobs), or start the stage again with its own command.",
         )
-    stage = StageName(job.record.stage)
-    settings = parse(STAGES[stage].settings_model(), job.record.settings, str(job.folder / "job.json"))
-    place = Place(results=job.folder.parent.parent.parent, project=job.record.project)
+    settings, not_repeated = settings_again(job)
     try:
         os.chdir(job.record.folder)
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise JobError(
             f"{job.record.folder}, where job {job.id} ran, is gone.",
             "Start its stage again from the project's new folder.",
         ) from error
-    started = start_job(stage, settings, place, resumed_from=job.id)
+    started = start_job(StageName(job.record.stage), settings, job.place, resumed_from=job.id)
+    if not_repeated:
+        err.print(
+            f"Not repeated, since it was for the first run: {', '.join(not_repeated)}. What that run had not "
+            "come to yet is as it was before; the stage's own command with that flag begins anew."
+        )
     out.print(f"Started job {started.id}, going on from {job.id}.\n  watch:  fishtune attach {started.id}")
 
 
@@ -214,7 +228,10 @@ def _conclude(job: Job, state: JobState) -> int:
         err.print(f"Job {job.id} is lost. {what}\n  → {hint}")
     elif state is JobState.ELSEWHERE:
         process = job.record.process
-        err.print(f"Job {job.id} runs on {process.host if process else 'another machine'}, not here.")
+        err.print(
+            f"Job {job.id} runs on {process.host if process else 'another machine'}, not here.\n"
+            f"  → If that is gone for good, say so: fishtune stop --lost {job.id}"
+        )
     elif state is JobState.FAILED:
         err.print(f"The whole log: fishtune logs {job.id}")
     return 0 if state is JobState.FINISHED else 1
@@ -247,11 +264,15 @@ def _progress(job: Job) -> float | None:
         return None
     if stage != StageName.TRAIN and isinstance(job.outcome(), Finished):
         return 1.0  # some stages end before the most that they might have done
-    for event in reversed(last_events(job.events_path, _LOOKED_BACK)):
+    try:
+        events = last_events(job.events_path, _LOOKED_BACK)
+    except FishtuneError:
+        return None
+    for event in reversed(events):
         if isinstance(event, Progress) and stage != StageName.TRAIN and event.total:
-            return event.done / event.total
+            return min(event.done / event.total, 1.0)
         if isinstance(event, Step) and event.total_steps:
-            return event.step / event.total_steps
+            return min(event.step / event.total_steps, 1.0)
     return None
 
 
@@ -263,7 +284,7 @@ def _share(job: Job) -> str:
 def _seconds(job: Job, state: JobState) -> float:
     last = job.last_event()
     end = time.time() if state in _ACTIVE or last is None else last.time
-    return end - job.record.created
+    return max(end - job.record.created, 0.0)  # a clock may have been set back
 
 
 def _as_json(job: Job) -> dict[str, Any]:

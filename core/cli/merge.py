@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -12,6 +11,7 @@ import typer
 from ..jobs.chain import with_checkpoint
 from ..project import Project
 from ..settings import MergeSettings
+from ..terminal import shell_quoted
 from .console import out
 from .running import project_settings, run_stage
 
@@ -76,7 +76,7 @@ def merge(
     )
     out.print(f"Record: {summary['record']}")
     out.print(
-        f'Hear it:  fishtune synth --checkpoint {shlex.quote(summary["output"])} --text "…" --out speech.wav'
+        f'Hear it:  fishtune synth --checkpoint {shell_quoted(summary["output"])} --text "…" --out speech.wav'
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -17,6 +16,7 @@ from ..jobs.steps import StepName, StepState, step_statuses
 from ..presets import read_preset
 from ..project import PROJECT_FILE, Project
 from ..stages import StageName
+from ..terminal import shell_quoted
 from .console import out, print_json
 from .running import detached, run_stage
 
@@ -54,7 +54,7 @@ def init(
     project = Project.create(base, name or base.name, **tables)
     project.save()
     out.print(f"Made {project.file}\nRecordings: {project.data}\nBase model: {project.base}")
-    out.print(f"Then: fishtune run {shlex.quote(str(folder))}" if folder != Path() else "Then: fishtune run")
+    out.print(f"Then: fishtune run {shell_quoted(folder)}" if folder != Path() else "Then: fishtune run")
 
 
 def _in_project(path: Path, base: Path) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections.abc import Callable
 from contextvars import ContextVar
 from pathlib import Path
@@ -29,6 +30,7 @@ T = TypeVar("T", bound=Table)
 
 _ABOUT_THE_DATA = {"exclude", "output"}
 
+_NO_RUN_NAME = re.compile("[\x00-\x1f\x7f-\x9f\\\\\ud800-\udfff]")
 detached: ContextVar[bool] = ContextVar("detached", default=False)
 """Whether stages are started as jobs of their own: set by `fishtune start`."""
 
@@ -104,7 +106,8 @@ def _place_around(project: Project | None) -> Place:
         return Place(results=project.results, project=project.name)
     here = Path.cwd()
     key = hashlib.sha256(os.fsencode(here)).hexdigest()[:8]
-    return Place(results=state_folder() / "results", project=f"{short_name(here.name) or 'root'}-{key}")
+    name = short_name(_NO_RUN_NAME.sub("_", here.name)) or "root"
+    return Place(results=state_folder() / "results", project=f"{name}-{key}")
 
 
 def places_here() -> list[Place]:

@@ -47,7 +47,7 @@ def _copy_recordings(target: Path) -> None:
 
 def _make_base(directory: Path) -> None:
     recover_folder(directory)
-    sweep_temporary(directory.parent)
+    sweep_temporary(directory.parent, directory.name)
     if not directory.exists():
         from .checkpoint import write_checkpoint  # loads torch
 

@@ -11,7 +11,7 @@ import time
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import BaseModel
 
@@ -22,6 +22,7 @@ from ..errors import DataError, FishtuneError, JobError, StopRequested
 from ..events import Event, Failed, Finished, Reporter, Started, Stopped
 from ..packing.manifest import DropReason
 from ..project import Project
+from ..settings import FirstRunOnly
 from ..training.selection import Recommendation, recommend
 from ..validation import Table
 from .follow import EventFollower
@@ -43,7 +44,9 @@ class RunSettings(Table):
     project: Path
     """The project file."""
     start: StepName | None = None
-    """Begin with this step, whether it is up to date or not; earlier ones are not looked at."""
+    """Begin with this step; earlier ones are not looked at."""
+    again: Annotated[bool, FirstRunOnly(then=False)] = True
+    """Do `start` whether it is up to date or not."""
 
 
 class StepDone(BaseModel):
@@ -83,7 +86,7 @@ def run(settings: RunSettings, reporter: Reporter) -> RunResult:
         reporter.check_stop("Every step until now is complete.")
         project = Project.load(settings.project)
         status = step_status(project, step)
-        if status.state is StepState.DONE and step is not settings.start:
+        if status.state is StepState.DONE and not (settings.again and step is settings.start):
             reporter.log(f"{step}: up to date. {status.why}")
             done.append(_done(project, status, status.job, reporter))
             continue

@@ -11,13 +11,14 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..errors import FishtuneError, StopRequested
+from ..errors import FishtuneError, StopRequested, StorageError
 from ..events import Failed, Finished, Reporter, Started, Stopped
-from ..files import short_name, storage_errors
+from ..files import open_own, short_name
+from ..redact import redacted, restored
 from ..stages import STAGES, Stage, StageName
 from ..validation import Table, parse
 from .failures import explain
-from .lines import LogFile
+from .lines import PRIVATE, LogFile, append_log
 from .locks import Lock
 from .process import ProcessIdentity
 from .record import Job, Place
@@ -72,8 +73,7 @@ def run_job(
         FishtuneError: the stage failed; an unforeseen exception arrives as one too.
         StopRequested: the stage was asked to stop and has saved.
     """
-    with storage_errors(job.folder):
-        writer = EventWriter(job.events_path)
+    writer = EventWriter(job.events_path)
     reporter = JobReporter(writer, [LogFile(job.log_path), *listeners])
 
     def stop() -> None:
@@ -93,13 +93,13 @@ def run_job(
         output = _output_to(job.log_path) if redirect else contextlib.nullcontext()
         with output, watch_signals(stop, end):
             # Told only now: from here on, whoever asks this process to stop is heard.
-            try:
-                job.write(process=ProcessIdentity.of(os.getpid()))
-            except FishtuneError as error:
-                release()
-                reporter.emit(Failed(error=type(error).__name__, message=error.message, hint=error.hint))
-                raise
+            job.write(process=ProcessIdentity.of(os.getpid()))
             return _run(job, reporter, release)
+    except FishtuneError as error:
+        if not writer.ended:  # the job's folder cannot be written
+            release()
+            reporter.emit(Failed(error=type(error).__name__, message=error.message, hint=error.hint))
+        raise
     finally:
         writer.close()
 
@@ -111,7 +111,7 @@ def _run(job: Job, reporter: JobReporter, release: Callable[[], None]) -> dict[s
     reporter.emit(Started(stage=record.stage, settings=record.settings, resumed_from=record.resumed_from))
     try:
         stage = STAGES[StageName(record.stage)]
-        settings = parse(stage.settings_model(), record.settings, f"job {job.id}")
+        settings = parse(stage.settings_model(), restored(record.settings, job.secrets), f"job {job.id}")
         summary = stage.run(settings, reporter).model_dump(mode="json")
     except StopRequested as stop:
         release()
@@ -148,8 +148,8 @@ def _class_name(error: BaseException, explained: FishtuneError) -> str:
 
 
 def _log_traceback(path: Path) -> None:
-    with contextlib.suppress(OSError), path.open("a", encoding="utf-8", errors="backslashreplace") as file:
-        traceback.print_exc(file=file)
+    with contextlib.suppress(OSError, StorageError), append_log(path) as file:
+        file.write(redacted(traceback.format_exc()))
 
 
 @contextlib.contextmanager
@@ -157,7 +157,7 @@ def _output_to(path: Path) -> Iterator[None]:
     """Send what this process and its children write to standard output and error to `path`."""
     _flush()
     saved = {1: os.dup(1), 2: os.dup(2)}
-    log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+    log = open_own(path, os.O_WRONLY | os.O_APPEND, PRIVATE)
     try:
         for standard in saved:
             os.dup2(log, standard)

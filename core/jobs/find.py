@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -26,9 +27,10 @@ def recent_places() -> list[Place]:
 
 
 def jobs_of(places: Iterable[Place]) -> list[Job]:
-    """Return the jobs of several places, oldest first, each once."""
-    found = {job.folder: job for place in dict.fromkeys(places) for job in list_jobs(place)}
-    return sorted(found.values(), key=lambda job: (job.record.created, job.id))
+    """Return the jobs of several places, oldest first, each once; those of one place in their own order."""
+    lists = [list_jobs(place) for place in dict.fromkeys(places)]
+    merged = heapq.merge(*lists, key=lambda job: (job.record.created, job.id))
+    return list({job.folder: job for job in merged}.values())
 
 
 def newest_job(jobs: Iterable[Job]) -> Job:

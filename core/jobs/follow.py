@@ -9,10 +9,15 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
+from ..errors import JobError
 from ..events import Event, decode_event
+from ..files import open_regular
 
 _BLOCK = 1 << 16
+_MOST = 64 << 20
+"""Bytes that are looked through for the end of one line: a file without lines must not fill the memory."""
 
 
 def read_events(path: Path) -> Iterator[Event]:
@@ -25,12 +30,11 @@ def read_events(path: Path) -> Iterator[Event]:
 
 def read_lines(path: Path) -> Iterator[bytes]:
     """Yield all whole lines of a file in order, newlines included; nothing if there is no file yet."""
-    try:
-        file = path.open("rb")
-    except FileNotFoundError:
+    file = _open(path)
+    if file is None:
         return
     with file:
-        for line in file:
+        while line := file.readline(_MOST):
             if line.endswith(b"\n"):
                 yield line
 
@@ -40,16 +44,15 @@ def last_lines(path: Path, count: int) -> tuple[list[bytes], int]:
 
     Reads blocks from the end until there are enough lines.
     """
-    try:
-        file = path.open("rb")
-    except FileNotFoundError:
+    file = _open(path)
+    if file is None:
         return [], 0
     with file:
         position = size = file.seek(0, os.SEEK_END)
         blocks: list[bytes] = []
         newlines = 0
         # One newline more than lines: the one that ends the line before the first wanted.
-        while position > 0 and newlines <= count:
+        while position > 0 and newlines <= count and size - position < _MOST:
             begin = max(position - _BLOCK, 0)
             file.seek(begin)
             blocks.append(file.read(position - begin))
@@ -59,6 +62,21 @@ def last_lines(path: Path, count: int) -> tuple[list[bytes], int]:
     end = content.rfind(b"\n") + 1
     lines = _split(content[:end])
     return lines[len(lines) - min(count, len(lines)) :], size - len(content) + end
+
+
+def _open(path: Path) -> IO[bytes] | None:
+    """Open a file of a job; None if it is not there yet.
+
+    Raises:
+        JobError: it is a pipe, a device or a folder.
+        StorageError: the system refused to open it.
+    """
+    try:
+        return open_regular(path, JobError)
+    except JobError as error:
+        if isinstance(error.__cause__, FileNotFoundError):
+            return None
+        raise
 
 
 def _split(content: bytes) -> list[bytes]:
@@ -96,9 +114,8 @@ class LineFollower:
         Args:
             limit: bytes to read at most, so that a long backlog comes in parts; None = all there is.
         """
-        try:
-            file = self.path.open("rb")
-        except FileNotFoundError:
+        file = _open(self.path)
+        if file is None:
             return []
         with file:
             file.seek(self._offset)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 from ..audition.record import read_audition
+from ..errors import FishtuneError
 from ..events import CheckpointSaved, Validation, decode_event
 from ..stages import StageName
 from ..training.names import checkpoint_step, list_checkpoints
@@ -25,14 +27,15 @@ def checkpoint_candidates(place: Place) -> list[Candidate]:
     saved: dict[int, CheckpointSaved] = {}
     validations: dict[int, Validation] = {}
     for job in training_jobs(place):
-        for line in read_lines(job.events_path):
-            if not any(word in line for word in _WANTED):
-                continue  # most lines are steps; parsing them all would take a second for 100,000
-            event = decode_event(line)
-            if isinstance(event, CheckpointSaved):
-                saved[event.step] = event
-            elif isinstance(event, Validation):
-                validations[event.step] = event
+        with contextlib.suppress(FishtuneError, OSError):  # one job that cannot be read hides no other
+            for line in read_lines(job.events_path):
+                if not any(word in line for word in _WANTED):
+                    continue  # most lines are steps; parsing them all would take a second for 100,000
+                event = decode_event(line)
+                if isinstance(event, CheckpointSaved):
+                    saved[event.step] = event
+                elif isinstance(event, Validation):
+                    validations[event.step] = event
     return [
         _candidate(path, saved.get(checkpoint_step(path)), validations.get(checkpoint_step(path)))
         for path in list_checkpoints(place.folder)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import IO, Final
 
 from ..events import (
     CheckpointSaved,
@@ -21,11 +23,21 @@ from ..events import (
     Validation,
     Warned,
 )
+from ..files import open_own
+from ..redact import redacted
+from ..terminal import visible_line
 from ..units import format_amount, format_bytes, format_duration
+
+PRIVATE: Final = 0o600
+"""Permissions of a log."""
 
 
 def event_line(event: Event) -> str:
-    """Return an event as one line of text, without its time."""
+    """Return an event as one line of text, without its time and with nothing that a terminal would obey."""
+    return visible_line(_line_of(event))
+
+
+def _line_of(event: Event) -> str:
     match event:
         case Started():
             resumed = f", going on from job {event.resumed_from}" if event.resumed_from else ""
@@ -134,5 +146,15 @@ class LogFile:
         self._printer(event)
 
     def _append(self, line: str) -> None:
-        with self._path.open("a", encoding="utf-8", errors="backslashreplace") as file:
-            file.write(f"{time.strftime('%H:%M:%S')} {line}\n")
+        with append_log(self._path) as file:
+            file.write(f"{time.strftime('%H:%M:%S')} {redacted(line)}\n")
+
+
+def append_log(path: Path) -> IO[str]:
+    """Open a job's log to append text. Only its owner can read it: libraries may print anything there.
+
+    Raises:
+        StorageError: it cannot be opened, or something else is in its place.
+    """
+    descriptor = open_own(path, os.O_WRONLY | os.O_APPEND, PRIVATE)
+    return os.fdopen(descriptor, "a", encoding="utf-8", errors="backslashreplace")

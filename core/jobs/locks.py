@@ -17,8 +17,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
 
-from ..errors import JobError, JobRunningError
-from ..files import storage_errors
+from ..errors import FishtuneError, JobError, JobRunningError, MalformedFileError
+from ..files import open_own, read_regular, storage_errors
+from ..tables import parse_json
 
 if sys.platform == "win32":
     import msvcrt
@@ -62,7 +63,7 @@ class Lock:
         with storage_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             while True:
-                descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o666)
+                descriptor = open_own(path, os.O_RDWR)
                 try:
                     locked = _try_lock(descriptor)
                 except OSError as error:
@@ -116,6 +117,7 @@ class Lock:
         self.release()
 
 
+_LONGEST_NAME = 4096
 _held: set[Lock] = set()
 
 
@@ -138,7 +140,7 @@ def acquire_all(paths: Iterable[Path]) -> list[Lock]:
 
 def _is_current(path: Path, descriptor: int) -> bool:
     try:
-        there = path.stat()
+        there = path.lstat()
     except FileNotFoundError:
         return False
     mine = os.fstat(descriptor)
@@ -159,10 +161,10 @@ def lock_holder(path: Path) -> str:
     """Return the id of the job that a lock file names, or "" if it does not say."""
     for _ in range(50):  # the winner writes its name soon after it won
         try:
-            holder = json.loads(path.read_bytes())["job"]
+            holder = parse_json(read_regular(path, _LONGEST_NAME), str(path))["job"]
             return holder if isinstance(holder, str) else ""
-        except (ValueError, KeyError, TypeError):
+        except (MalformedFileError, KeyError, TypeError):
             time.sleep(0.01)
-        except OSError:
+        except FishtuneError:
             return ""
     return ""

@@ -7,7 +7,8 @@ import os
 import shutil
 from datetime import datetime
 
-from .follow import last_events, last_lines
+from ..errors import FishtuneError
+from .follow import last_lines
 from .lines import event_line
 from .process import ended_by, kernel_killed_for_memory, memory_kills
 from .record import Job
@@ -45,11 +46,11 @@ def describe_loss(job: Job) -> tuple[str, str]:
 
 
 def _last_seen(job: Job) -> str:
-    events = last_events(job.events_path, 1)
-    if not events:
+    event = job.last_event()
+    if event is None:
         return "It had not reported anything yet."
-    when = datetime.fromtimestamp(events[-1].time).strftime("%Y-%m-%d %H:%M:%S")
-    return f"Last heard of at {when}: {event_line(events[-1])}."
+    when = datetime.fromtimestamp(event.time).strftime("%Y-%m-%d %H:%M:%S")
+    return f"Last heard of at {when}: {event_line(event)}."
 
 
 def _memory_was_short(job: Job) -> bool:
@@ -59,7 +60,7 @@ def _memory_was_short(job: Job) -> bool:
 
 def _fatal_error(job: Job) -> str:
     """Return what faulthandler wrote into the log when native code crashed, or ""."""
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, FishtuneError):
         for line in reversed(last_lines(job.log_path, _LOG_LINES)[0]):
             if line.startswith(_FATAL):
                 return line.removeprefix(_FATAL).decode("utf-8", "replace").strip()

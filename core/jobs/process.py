@@ -16,9 +16,10 @@ import time
 from enum import StrEnum
 from functools import lru_cache
 from pathlib import Path
+from typing import Annotated
 
 import psutil
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 _PROC = Path("/proc")
 _END_GRACE = 1.0
@@ -36,7 +37,8 @@ class Liveness(StrEnum):
 class ProcessIdentity(BaseModel):
     """A process, so that it cannot be taken for another one."""
 
-    pid: int
+    pid: Annotated[int, Field(gt=0, lt=1 << 31)]
+    """Never 0 or less, which signals would take for whole groups of processes."""
     start: str
     """Opaque; differs between two processes that were given the same pid."""
     host: str

@@ -2,13 +2,16 @@
 
 results/NAME/jobs/20261123-175501-extract/
     job.json       the record below
+    worker.json    the process that was started for it, until that process has begun and says so in job.json
     events.jsonl   what the stage said, one event a line
     log.txt        the process's output, with the traceback of a failure
 """
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
+import os
 import platform
 import shutil
 import sys
@@ -16,21 +19,25 @@ import time
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from ..errors import JobError
-from ..events import LAST_EVENTS, Event, Failed, Finished, Stopped
+from ..errors import FishtuneError, JobError, MalformedFileError, StorageError, UsageError
+from ..events import LAST_EVENTS, Event, Failed, Finished, Instant, Stopped
 from ..files import storage_errors, write_json
+from ..settings import RunName
+from ..tables import read_json
 from .follow import last_events
 from .process import Liveness, ProcessIdentity, memory_kills
 
 JOB_FILE = "job.json"
 EVENTS_FILE = "events.jsonl"
 LOG_FILE = "log.txt"
-_STARTING_SECONDS = 60.0
-"""A worker that has not said its pid by then never began: it took its starter with it, or the reverse."""
+SECRETS_VARIABLE = "FISHTUNE_JOB_SECRETS"
+WORKER_FILE = "worker.json"
+_LARGEST_RECORD = 8 << 20
+_MOST_JOBS = 1_000_000_000
 _VERSIONS_OF = ("fishtune", "torch", "torchaudio", "lightning", "peft")
 
 
@@ -59,16 +66,20 @@ class JobRecord(BaseModel):
     model_config = ConfigDict(extra="ignore", frozen=True)  # a newer version may have written more
 
     v: int = 1
-    id: str
+    id: RunName
     stage: str
-    project: str
-    created: float = Field(default_factory=time.time)
+    project: RunName
+    number: Annotated[int, Field(ge=0, le=_MOST_JOBS)] = 0
+    """Counts the jobs of a project: their order where a clock was wrong. Jobs of older versions have 0."""
+    created: Instant = Field(default_factory=time.time)
     settings: dict[str, Any]
     folder: Path
     """Working directory: relative paths in the settings start there."""
     command: list[str]
     """Command line of the process."""
     versions: dict[str, str] = {}
+    starter: ProcessIdentity | None = None
+    """The process that made the job."""
     process: ProcessIdentity | None = None
     """None until the process has begun."""
     memory_kills: int | None = None
@@ -102,6 +113,8 @@ class Job:
     def __init__(self, folder: Path, record: JobRecord) -> None:
         self.folder = folder
         self.record = record
+        self.secrets: dict[str, str] = {}
+        """What the settings hold where the record says `***`; known to the starter and the job's process."""
 
     @classmethod
     def open(cls, folder: Path) -> Job:
@@ -112,18 +125,31 @@ class Job:
         """
         file = folder / JOB_FILE
         try:
-            return cls(folder, JobRecord.model_validate_json(file.read_bytes()))
-        except FileNotFoundError as error:
-            raise JobError(f"There is no job in {folder}.", "See all jobs with: fishtune jobs") from error
-        except (OSError, ValidationError) as error:
+            record = JobRecord.model_validate(read_json(file, _LARGEST_RECORD))
+        except MalformedFileError as error:
+            if not file.exists():
+                raise JobError(f"There is no job in {folder}.", "See all jobs with: fishtune jobs") from error
+            raise JobError(error.message, "The job's folder may be removed.") from error
+        except ValidationError as error:
+            where = ".".join(map(str, error.errors()[0]["loc"]))
             raise JobError(
-                f"{file} cannot be read ({error.__class__.__name__}).", "The job's folder may be removed."
+                f"{file} cannot be read: {where} is not what it should be.",
+                "The job's folder may be removed.",
             ) from error
+        except StorageError as error:
+            raise JobError(error.message, error.hint) from error
+        return cls(folder, record)
 
     @property
     def id(self) -> str:
         """The job's id, which is its folder's name."""
         return self.record.id
+
+    @property
+    def place(self) -> Place:
+        """Where the job lies. What its record says about that is never obeyed: the folder may have moved."""
+        project = self.folder.absolute().parent.parent
+        return Place(results=project.parent, project=project.name)
 
     @property
     def events_path(self) -> Path:
@@ -142,11 +168,20 @@ class Job:
     def write(self, **changes: Any) -> None:
         """Change the record and write it. Only the starter and the job's own process do this."""
         self.record = self.record.model_copy(update=changes)
-        write_json(self.folder / JOB_FILE, self.record.model_dump(mode="json"))
+        try:
+            write_json(self.folder / JOB_FILE, self.record.model_dump(mode="json"))
+        except UnicodeEncodeError as error:
+            raise UsageError(
+                "The working folder or a path that was given is not UTF-8 text and cannot be recorded.",
+                "Rename it, or give another path that leads there.",
+            ) from error
 
     def last_event(self) -> Event | None:
         """Return the newest event, or None if there is none yet."""
-        events = last_events(self.events_path, 1)
+        try:
+            events = last_events(self.events_path, 1)
+        except FishtuneError:
+            return None
         return events[-1] if events else None
 
     def outcome(self) -> Finished | Failed | Stopped | None:
@@ -161,14 +196,34 @@ class Job:
             return state
         process = self.record.process
         if process is None:
-            young = time.time() - self.record.created < _STARTING_SECONDS
-            return JobState.STARTING if young else JobState.LOST
+            return self._state_before_it_began()
         liveness = process.liveness()
         if liveness is Liveness.ALIVE:
             return JobState.RUNNING
         if liveness is Liveness.ELSEWHERE:
             return JobState.ELSEWHERE
         # It may have written its last event and ended between the two looks.
+        return _ENDED.get(type(self.last_event()), JobState.LOST)
+
+    def worker(self) -> ProcessIdentity | None:
+        """Return the process that was started for the job, or None: it was not, or not as one of its own."""
+        try:
+            return ProcessIdentity.model_validate(read_json(self.folder / WORKER_FILE, _LARGEST_RECORD))
+        except (FishtuneError, ValidationError):
+            return None
+
+    def _state_before_it_began(self) -> JobState:
+        """Whether it is still starting follows from who starts it, never from a time: clocks may be wrong."""
+        starting = self.worker() or self.record.starter
+        liveness = starting.liveness() if starting is not None else Liveness.GONE
+        if liveness is Liveness.ALIVE:
+            return JobState.STARTING
+        if liveness is Liveness.ELSEWHERE:
+            return JobState.ELSEWHERE
+        with contextlib.suppress(JobError):
+            now = self.refresh()
+            if now.record.process is not None:  # it began and ended since this record was read
+                return now.state()
         return _ENDED.get(type(self.last_event()), JobState.LOST)
 
 
@@ -200,16 +255,19 @@ def create_job(
             except FileExistsError:
                 number += 1
                 folder = place.jobs / f"{stem}-{number}"
+        number = max((job.record.number for job in list_jobs(place)), default=0) + 1
         job = Job(
             folder.absolute(),
             JobRecord(
                 id=folder.name,
                 stage=stage,
                 project=place.project,
+                number=min(number, _MOST_JOBS),
                 settings=settings,
                 folder=Path.cwd(),
                 command=command,
                 versions=_versions(),
+                starter=ProcessIdentity.of(os.getpid()),
                 memory_kills=memory_kills(),
                 resumed_from=resumed_from,
             ),
@@ -225,7 +283,7 @@ def create_job(
 def list_jobs(place: Place) -> list[Job]:
     """Return the jobs of a project, oldest first; folders without a readable record are left out."""
     try:
-        folders = sorted(entry for entry in place.jobs.iterdir() if (entry / JOB_FILE).is_file())
+        folders = sorted(place.jobs.iterdir())
     except OSError:
         return []
     jobs = []
@@ -233,8 +291,8 @@ def list_jobs(place: Place) -> list[Job]:
         try:
             jobs.append(Job.open(folder))
         except JobError:
-            continue  # half removed by hand; the rest of the list must still be shown
-    return sorted(jobs, key=lambda job: (job.record.created, job.id))
+            continue  # half removed by hand, or not a job; the rest of the list must still be shown
+    return sorted(jobs, key=lambda job: (job.record.number, job.record.created, job.id))
 
 
 def _versions() -> dict[str, str]:

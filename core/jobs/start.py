@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 import signal
@@ -12,22 +13,26 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
-from ..errors import JobError
-from ..events import Stopped
-from ..files import storage_errors
+from ..errors import JobError, JobRunningError, StorageError
+from ..events import Failed, Stopped
+from ..files import open_own, write_json
 from ..recent import remember_project
+from ..redact import redacted, redacted_content
 from ..stages import STAGES, StageName
 from ..validation import Table
 from .execute import lock_paths
+from .lines import PRIVATE
 from .locks import Lock, acquire_all
-from .process import Liveness, end_process, remember_child
-from .record import Job, JobState, Place, create_job
+from .process import Liveness, ProcessIdentity, end_process, remember_child
+from .record import SECRETS_VARIABLE, WORKER_FILE, Job, JobState, Place, create_job
 from .writer import EventWriter
 
 # Started as a module of an installed package: the working directory must not be able to shadow it (-P).
 WORKER_COMMAND = [sys.executable, "-P", "-m", "fishtune.core.jobs.worker"]
 _START_SECONDS = 30.0
 _POLL_SECONDS = 0.02
+_GROWTH_SECONDS = 2.0
+"""How long a job that is said to be lost is looked at: a stage at work says something in that time."""
 _END_SECONDS = 1.0
 """How long a job may take to end itself after the second signal before it is killed."""
 
@@ -46,7 +51,9 @@ def new_job(
         locks = acquire_all(lock_paths(place, STAGES[stage], settings))
         for lock in locks:
             held.enter_context(lock)
-        job = create_job(place, stage, settings.model_dump(mode="json"), sys.argv, resumed_from)
+        content, secrets = redacted_content(settings.model_dump(mode="json"))
+        job = create_job(place, stage, content, [redacted(word) for word in sys.argv], resumed_from)
+        job.secrets = secrets
         for lock in locks:
             lock.name_holder(job.id)
         remember_project(place.results, place.project)
@@ -87,10 +94,9 @@ def start_job(
 def _spawn(job: Job, locks: Sequence[Lock], environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
     descriptors = [lock.descriptor for lock in locks]
     command = [*WORKER_COMMAND, str(job.folder), *map(str, descriptors)]
-    with storage_errors(job.log_path):
-        log = job.log_path.open("ab")
+    descriptor = open_own(job.log_path, os.O_WRONLY | os.O_APPEND, PRIVATE)
     try:
-        with log:
+        with os.fdopen(descriptor, "ab") as log:
             process = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
@@ -98,7 +104,13 @@ def _spawn(job: Job, locks: Sequence[Lock], environment: Mapping[str, str]) -> s
                 stderr=log,
                 start_new_session=True,
                 pass_fds=descriptors,
-                env={**os.environ, "PYTHONSAFEPATH": "1", "PYTHONUNBUFFERED": "1", **environment},
+                env={
+                    **os.environ,
+                    "PYTHONSAFEPATH": "1",
+                    "PYTHONUNBUFFERED": "1",
+                    SECRETS_VARIABLE: json.dumps(job.secrets),
+                    **environment,
+                },
             )
     except OSError as error:
         shutil.rmtree(job.folder, ignore_errors=True)
@@ -107,6 +119,9 @@ def _spawn(job: Job, locks: Sequence[Lock], environment: Mapping[str, str]) -> s
             "Check that this Python installation is still there, and free memory: fishtune doctor",
         ) from error
     remember_child(process)
+    # It may be gone already; whoever waits for it to begin will notice.
+    with contextlib.suppress(ProcessLookupError, StorageError):
+        write_json(job.folder / WORKER_FILE, ProcessIdentity.of(process.pid).model_dump(mode="json"))
     return process
 
 
@@ -116,11 +131,13 @@ def _await_begin(job: Job, process: subprocess.Popen[bytes]) -> Job:
         job = job.refresh()
         if job.record.process is not None:
             return job
-        if process.poll() is not None:
-            raise JobError(
+        if process.poll() is not None and job.refresh().record.process is None:
+            error = JobError(
                 f"Job {job.id} ended before it began (exit code {process.returncode}): {_last_words(job)}",
                 f"Its whole output is in {job.log_path}",
             )
+            _say_last(job, Failed(error="JobError", message=error.message, hint=error.hint))
+            raise error
         time.sleep(_POLL_SECONDS)
     return job
 
@@ -141,13 +158,22 @@ def stop_job(job: Job, now: bool = False) -> None:
     Raises:
         JobError: the job does not run, or runs elsewhere.
     """
-    process = job.record.process
+    job = job.refresh()
     state = job.state()
+    if state is JobState.STARTING:
+        job = _await_heard(job, now)
+        state = job.state()
+    process = job.record.process or job.worker()
     if state is JobState.ELSEWHERE and process is not None:
         raise JobError(
             f"Job {job.id} runs on {process.host}, not on this machine.",
-            f"Stop it there: fishtune stop {job.id}",
+            f"Stop it there: fishtune stop {job.id} – or, if that machine or container is gone for good, "
+            f"say so: fishtune stop --lost {job.id}",
         )
+    if state is JobState.STARTING and process is not None and now:
+        end_process(process)
+        _say_stopped(job)
+        return
     if state is not JobState.RUNNING or process is None:
         raise JobError(f"Job {job.id} does not run: it is {state}.", "See all jobs with: fishtune jobs")
     with contextlib.suppress(ProcessLookupError):
@@ -164,9 +190,62 @@ def stop_job(job: Job, now: bool = False) -> None:
         _say_stopped(job)
 
 
+def _await_heard(job: Job, now: bool) -> Job:
+    """Wait until a job that starts hears signals, which would kill it before; return it as it is then."""
+    deadline = time.monotonic() + (_END_SECONDS if now else _START_SECONDS)
+    while job.state() is JobState.STARTING and time.monotonic() < deadline:
+        time.sleep(_POLL_SECONDS)
+        job = job.refresh()
+    return job
+
+
+def declare_lost(job: Job) -> None:
+    """Write the last event of a job whose machine or container is gone and cannot be asked.
+
+    Nobody can tell from here whether it runs, so this is for a person to say. What can be seen is looked at:
+    a lock that is held, and events that still arrive, speak against it.
+
+    Raises:
+        JobError: it did not run elsewhere, or something shows that it is at work.
+    """
+    state = job.refresh().state()
+    if state is not JobState.ELSEWHERE:
+        raise JobError(
+            f"Job {job.id} is {state}: that is known without being told.", "See all jobs with: fishtune jobs"
+        )
+    lock = job.place.jobs / "locks" / f"{job.record.stage}.lock"
+    try:
+        held = Lock.acquire(lock)
+    except JobRunningError as error:
+        raise JobError(
+            f"Job {job.id} is not lost: the lock of its stage is held by a process that shares this disk.",
+            error.hint,
+        ) from error
+    with held:
+        before = job.last_event()
+        time.sleep(_GROWTH_SECONDS)
+        if job.last_event() != before:
+            raise JobError(
+                f"Job {job.id} is not lost: it has just written to {job.events_path}.",
+                f"Watch it with: fishtune attach {job.id}",
+            )
+        host = job.record.process.host if job.record.process else "another machine"
+        _say_last(
+            job,
+            Failed(
+                error="JobError",
+                message=f"It ran on {host}, which is gone: it was declared lost.",
+                hint=f"Go on from what was saved with: fishtune resume {job.id}",
+            ),
+        )
+
+
 def _say_stopped(job: Job) -> None:
     """Write the last event for a job that was killed before it could."""
+    _say_last(job, Stopped(saved="It did not answer and was killed; what it had saved is kept and valid."))
+
+
+def _say_last(job: Job, event: Failed | Stopped) -> None:
     if job.refresh().outcome() is None:
-        writer = EventWriter(job.events_path)
-        writer.write(Stopped(saved="It did not answer and was killed; what it had saved is kept and valid."))
-        writer.close()
+        with contextlib.closing(EventWriter(job.events_path)) as writer:
+            writer.write(event)

@@ -5,28 +5,31 @@ Started by `start_job`, which hands over the locks that it won as open descripto
 
 from __future__ import annotations
 
+import json
+import os
 import sys
 from pathlib import Path
 
 from ..errors import FishtuneError, StopRequested
+from ..redact import restored
 from ..stages import STAGES, StageName
 from ..validation import parse
 from .execute import is_first_rank, lock_paths, run_job, run_rank
 from .locks import Lock
-from .record import Job, Place
+from .record import SECRETS_VARIABLE, Job
 
 
 def main(arguments: list[str]) -> int:
     """Run the job and return the exit code: 0 finished, 1 failed or stopped."""
     job = Job.open(Path(arguments[0]))
+    job.secrets = json.loads(os.environ.pop(SECRETS_VARIABLE, "{}"))  # popped: children must not see them
     stage = STAGES[StageName(job.record.stage)]
-    settings = parse(stage.settings_model(), job.record.settings, f"job {job.id}")
+    settings = parse(stage.settings_model(), restored(job.record.settings, job.secrets), f"job {job.id}")
     try:
         if not is_first_rank():
             run_rank(stage, settings)
             return 0
-        place = Place(results=job.folder.parent.parent.parent, project=job.record.project)
-        paths = lock_paths(place, stage, settings)
+        paths = lock_paths(job.place, stage, settings)
         locks = [Lock.adopt(path, int(number)) for path, number in zip(paths, arguments[1:], strict=True)]
         run_job(job, locks, redirect=False)
     except (FishtuneError, StopRequested) as error:

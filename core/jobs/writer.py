@@ -8,7 +8,10 @@ import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from ..errors import StorageError
 from ..events import LAST_EVENTS, Event, Reporter, encode_event
+from ..files import open_own
+from ..redact import redacted
 
 Listener = Callable[[Event], None]
 _RESERVE_BYTES = 1 << 14
@@ -19,17 +22,23 @@ class EventWriter:
     """Appends events to a file, each with a single `write` to a descriptor in append mode.
 
     Nothing is taken after the last event. Usable from several threads.
+
+    Raises:
+        StorageError: the file cannot be made, or something else is in its place.
     """
 
     def __init__(self, path: Path) -> None:
-        self._descriptor = os.open(
-            path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_CLOEXEC", 0), 0o666
-        )
+        self._descriptor = open_own(path, os.O_RDWR | os.O_APPEND)
         self._reserve = path.with_name(".reserve")
-        with contextlib.suppress(OSError):  # a disk that is full already fails the stage, not the reserve
-            self._reserve.write_bytes(os.urandom(_RESERVE_BYTES))
+        with contextlib.suppress(OSError, StorageError):
+            # A disk that is full already fails the stage, not the reserve.
+            reserve = open_own(self._reserve, os.O_WRONLY | os.O_TRUNC)
+            try:
+                os.write(reserve, os.urandom(_RESERVE_BYTES))
+            finally:
+                os.close(reserve)
         self._lock = threading.Lock()
-        self._torn = False
+        self._torn = _ends_torn(self._descriptor)  # by a writer that was killed
         self._ended = False
 
     @property
@@ -49,12 +58,14 @@ class EventWriter:
                 self._ended = True
                 with contextlib.suppress(OSError):
                     self._reserve.unlink(missing_ok=True)
-            line = encode_event(event)
+            line = redacted(encode_event(event).decode()).encode()
             with contextlib.suppress(OSError):
                 # A line that a full disk cut short is closed off, so that the next one stays whole.
                 content = b"\n" + line if self._torn else line
                 self._torn = True
-                self._torn = os.write(self._descriptor, content) != len(content)
+                while content:
+                    content = content[os.write(self._descriptor, content) :]
+                self._torn = False
                 if last:
                     os.fsync(self._descriptor)
         finally:
@@ -66,6 +77,14 @@ class EventWriter:
         with contextlib.suppress(OSError):
             self._reserve.unlink(missing_ok=True)
         os.close(self._descriptor)
+
+
+def _ends_torn(descriptor: int) -> bool:
+    size = os.fstat(descriptor).st_size
+    if not size:
+        return False
+    os.lseek(descriptor, size - 1, os.SEEK_SET)  # appending does not care where this leaves it
+    return os.read(descriptor, 1) != b"\n"
 
 
 class JobReporter(Reporter):
@@ -89,5 +108,6 @@ class JobReporter(Reporter):
         for listener in list(self._listeners):
             try:
                 listener(event)
-            except (OSError, ValueError):
-                self._listeners.remove(listener)
+            except (OSError, ValueError, StorageError):
+                with contextlib.suppress(ValueError):  # another thread has just removed it
+                    self._listeners.remove(listener)

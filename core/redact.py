@@ -1,0 +1,51 @@
+"""Secrets, kept out of what is written: passwords in addresses and access tokens."""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import Any, Final
+
+HIDDEN: Final = "***"
+_USER_PART: Final = re.compile(r"(?<=://)[^/\s@\"'\\]+(?=@)")
+_TOKEN: Final = re.compile(r"\bhf_[A-Za-z0-9]{16,}")
+_VARIABLES: Final = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "WANDB_API_KEY")
+_SHORTEST: Final = 8
+
+
+def redacted(text: str) -> str:
+    """Return `text` without the user part of addresses, without tokens of the hub and of this environment."""
+    text = _TOKEN.sub(HIDDEN, _USER_PART.sub(HIDDEN, text))
+    for name in _VARIABLES:
+        value = os.environ.get(name, "")
+        if len(value) >= _SHORTEST:
+            text = text.replace(value, HIDDEN)
+    return text
+
+
+def redacted_content(content: Any) -> tuple[Any, dict[str, str]]:
+    """Return JSON content with every text redacted, and what stood in the place of each that was changed."""
+    secrets: dict[str, str] = {}
+
+    def redact(text: str) -> str:
+        result = redacted(text)
+        if result != text:
+            secrets[result] = text
+        return result
+
+    return _mapped(content, redact), secrets
+
+
+def restored(content: Any, secrets: dict[str, str]) -> Any:
+    """Return the content that `redacted_content` was given."""
+    return _mapped(content, lambda text: secrets.get(text, text))
+
+
+def _mapped(content: Any, change: Any) -> Any:
+    if isinstance(content, str):
+        return change(content)
+    if isinstance(content, list):
+        return [_mapped(item, change) for item in content]
+    if isinstance(content, dict):
+        return {key: _mapped(value, change) for key, value in content.items()}
+    return content
