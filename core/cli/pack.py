@@ -32,6 +32,10 @@ def pack(
     exclude: Annotated[
         list[str] | None, typer.Option(help="Leave out a clip, as SPEAKER/NAME; may be repeated.")
     ] = None,
+    allow_fewer: Annotated[
+        bool,
+        typer.Option("--allow-fewer", help="Replace shards that hold many more clips than the new ones."),
+    ] = False,
     json: Annotated[bool, typer.Option("--json", help="Write JSON.")] = False,
 ) -> None:
     """Pack codes and transcripts into shards for training. The same input gives the same bytes.
@@ -50,6 +54,7 @@ def pack(
         num_workers=num_workers,
         shard_size=shard_size,
         exclude=exclude or [],
+        allow_fewer=allow_fewer,
     )
     summary = run_stage("pack", settings, json=json)
     if summary is None or json:

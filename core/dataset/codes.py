@@ -91,13 +91,14 @@ def read_codes(path: Path, codebook_sizes: Sequence[int] | None = None) -> Codes
 
 
 def _read_whole(path: Path) -> bytes:
-    with open_regular(path, ForeignFileError) as file, reading(path, ForeignFileError):
-        size = os.fstat(file.fileno()).st_size
-        if size > LARGEST_FILE:
-            raise ForeignFileError(
-                f"{path} is larger than codes can be ({LARGEST_FILE:,} bytes).", _NOT_REPLACED
-            )
-        return file.read(size)
+    try:
+        with open_regular(path, ForeignFileError) as file, reading(path, ForeignFileError):
+            size = os.fstat(file.fileno()).st_size
+            if size <= LARGEST_FILE:
+                return file.read(size)
+    except ForeignFileError as error:
+        raise ForeignFileError(error.message, error.hint or _NOT_REPLACED) from error
+    raise ForeignFileError(f"{path} is larger than codes can be ({LARGEST_FILE:,} bytes).", _NOT_REPLACED)
 
 
 def _wrong_size(

@@ -22,15 +22,14 @@ from ..errors import DataError, StorageError
 from ..events import ItemFailed, ProgressMeter, Reporter
 from ..files import atomic_open
 from ..model.config import DualARConfig
-from ..packing.index import CACHE_PREFIX, ShardIndex
+from ..packing.index import ShardIndex
+from ..packing.manifest import LENGTHS_FILE
 from ..settings import TrainSettings
 from ..text.prompts import PromptFormat, TrainingSequence, Turn, training_sequence
 from ..text.tokenizer import Tokenizer
 from .batches import Batch, StepBatch, collate
 from .sampler import NO_REFERENCE, ClipTable, MicroBatch, References, Sampler, StepPlan
 from .split import Split, split
-
-LENGTHS_FILE = f"{CACHE_PREFIX}lengths.npy"
 
 
 @dataclass(frozen=True)
