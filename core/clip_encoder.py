@@ -17,8 +17,9 @@ import torch
 from .audio import Waveform, read_audio
 from .codec.codec import CodecEncoder, check_length
 from .codec.config import CodecConfig
-from .dataset.codes import Codes, write_codes
+from .dataset.codes import Codes, codes_digest, write_codes
 from .dataset.layout import Utterance
+from .dataset.origins import FileState, Origin, append_origins, content_digest
 from .devices import give_back_memory
 from .errors import DataError
 from .events import Reporter
@@ -43,8 +44,10 @@ class Clip:
 class _Decoded:
     clip: Clip
     waveform: Waveform
-    modified: int | None
-    """When the recording had been changed last, before it was read: nanoseconds since 1970."""
+    state: FileState | None
+    """The recording's, before it was read."""
+    digest: str
+    """Of the recording's content."""
 
 
 class ClipEncoder:
@@ -54,6 +57,7 @@ class ClipEncoder:
         batch_size: clips a batch, at most; lowered where the device's memory does not suffice.
         batch_seconds: audio a batch, padding included, at most; None = 15 s on a CPU, else no limit.
         num_workers: decoding threads.
+        codec_identity: kept with the codes, to know them by.
         on_written: told of each clip whose codes are on disk.
         on_failed: told of each clip without codes, and why; may raise to end the work.
     """
@@ -66,12 +70,14 @@ class ClipEncoder:
         batch_size: int,
         batch_seconds: float | None,
         num_workers: int,
+        codec_identity: str,
         on_written: Callable[[Clip], None],
         on_failed: Callable[[Clip, DataError], None],
     ) -> None:
         self.batch_size = batch_size
         self._codec, self._device, self._reporter = codec, codec.device, reporter
         self._num_workers, self._on_written, self._on_failed = num_workers, on_written, on_failed
+        self._codec_identity = codec_identity
         seconds = batch_seconds or (_CPU_BATCH_SECONDS if self._device.type == "cpu" else float("inf"))
         self._batch_samples = seconds * codec.config.sample_rate
         self.largest = EncodingPlan(0, 0)
@@ -96,7 +102,7 @@ class ClipEncoder:
             self._decode_ahead(decoders)
             while self._ahead and not self._reporter.stop_requested:
                 for decoded, codes in self._encode(self._next_batch(decoders)):
-                    self._writing.append((decoded.clip, writer.submit(_write, decoded, codes)))
+                    self._writing.append((decoded.clip, writer.submit(self._write, decoded, codes)))
                 self._finish_writing(wait=False)
             self._finish_writing(wait=True)
         finally:
@@ -185,27 +191,29 @@ class ClipEncoder:
             else:
                 self._on_written(clip)
 
+    def _write(self, decoded: _Decoded, codes: Codes) -> None:
+        utterance = decoded.clip.utterance
+        # Codes of a replaced recording would pass for the new one's.
+        state = _state(utterance.audio)
+        if state is None or decoded.state is None or not state.same_content(decoded.state):
+            raise DataError(
+                f"{utterance.audio} changed while it was being encoded.", "Run fishtune extract again."
+            )
+        write_codes(utterance.codes_path, codes)
+        origin = Origin(state, decoded.digest, codes_digest(codes), self._codec_identity)
+        append_origins(utterance.codes_path.parent, [(utterance.codes_path.name, origin)])
+
 
 def _decode(clip: Clip, config: CodecConfig) -> _Decoded:
     audio = clip.utterance.audio
-    modified = _modified(audio)
+    state = _state(audio)
     waveform = read_audio(audio, config.sample_rate)
     check_length(len(waveform), config, str(audio))
-    return _Decoded(clip, waveform, modified)
+    return _Decoded(clip, waveform, state, content_digest(audio))
 
 
-def _write(decoded: _Decoded, codes: Codes) -> None:
-    utterance = decoded.clip.utterance
-    # Codes of a replaced recording would look newer than the new one, and pass for its own.
-    if _modified(utterance.audio) != decoded.modified:
-        raise DataError(
-            f"{utterance.audio} changed while it was being encoded.", "Run fishtune extract again."
-        )
-    write_codes(utterance.codes_path, codes)
-
-
-def _modified(audio: Path) -> int | None:
+def _state(audio: Path) -> FileState | None:
     try:
-        return audio.stat().st_mtime_ns
+        return FileState.of(audio)
     except OSError:  # reading it, or the comparison, says what is the matter
         return None

@@ -5,10 +5,12 @@ A recording that cannot be used is listed with its reason; what is done and vali
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections import defaultdict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -20,9 +22,10 @@ from .clip_encoder import Clip, ClipEncoder
 from .codec.checkpoint import load_encoder
 from .codec.codec import check_length
 from .codec.config import CodecConfig, codec_config
-from .dataset.codes import CodesState, codes_state
+from .dataset.codes import CodesState, Verdict, judge_codes
 from .dataset.findings import LEAVES_OUT, Code, Finding
 from .dataset.layout import Utterance, scan
+from .dataset.origins import FileState, Origin, append_origins, content_digest, tidy_origins
 from .devices import peak_meter, resolve_device
 from .errors import DataError, StorageError
 from .events import ItemFailed, Progress, ProgressMeter, Reporter
@@ -87,11 +90,12 @@ def run(settings: ExtractSettings, reporter: Reporter) -> ExtractResult:
     device = resolve_device(settings.device, ranks.local_rank)
     config = codec_config(settings.checkpoint_path, settings.config_name)
     utterances, unusable = _find(settings)
+    codec = codec_identity(settings.checkpoint_path, config)
     # By position among all recordings, done or not, so that every rank sees the same division.
     mine = utterances[ranks.rank :: ranks.count]
     if ranks.count > 1:
         reporter.log(f"Rank {ranks.rank} of {ranks.count} takes {len(mine)} of {len(utterances)} recordings.")
-    share = _Share(settings, config, device, reporter)
+    share = _Share(settings, config, codec, device, reporter)
     results = ranks.gather(share.run(mine, unusable if ranks.is_first else []))
     for other in results[1:]:  # only the first rank's events are kept
         for failed in other.failed:
@@ -139,9 +143,15 @@ class _Share:
     """One rank's share of the recordings: what is done, what failed, how far it is."""
 
     def __init__(
-        self, settings: ExtractSettings, config: CodecConfig, device: torch.device, reporter: Reporter
+        self,
+        settings: ExtractSettings,
+        config: CodecConfig,
+        codec: str,
+        device: torch.device,
+        reporter: Reporter,
     ) -> None:
         self._settings, self._config, self._device, self._reporter = settings, config, device, reporter
+        self._codec = codec
         self._batch_size = settings.batch_size
         self._failed: list[FailedClip] = []
         self._clips = self._already_done = self._encoded = 0
@@ -152,7 +162,7 @@ class _Share:
         self._clips = len(utterances) + len(unusable)
         for problem in unusable:
             self._fail(str(problem.path), problem.what, problem.what_to_do)
-        _sweep(utterances)
+        _sweep(utterances, alone=Ranks.from_environment().count == 1)
         clips = self._inspect(utterances)
         if clips:
             self._encode(clips)
@@ -171,20 +181,25 @@ class _Share:
         """Return the clips to encode; count what is done, list what cannot be read."""
         meter = ProgressMeter(self._reporter, "checking", len(utterances), "clips")
         clips = []
-        inspect = partial(_inspect, settings=self._settings, config=self._config)
+        known: dict[Path, list[tuple[str, Origin]]] = defaultdict(list)
+        inspect = partial(_inspect, settings=self._settings, config=self._config, codec=self._codec)
         pool = ThreadPoolExecutor(self._settings.num_workers, "inspect")
         try:
             for utterance, found in zip(utterances, pool.map(inspect, utterances), strict=True):
                 self._reporter.check_stop("Nothing had been begun.")
                 if isinstance(found, Clip):
                     clips.append(found)
-                elif found is None:
+                elif isinstance(found, _Done):
                     self._already_done += 1
+                    if found.origin is not None:
+                        known[utterance.codes_path.parent].append((utterance.codes_path.name, found.origin))
                 else:
                     self._fail_utterance(utterance, found)
                 meter.advance()
         finally:
             pool.shutdown(cancel_futures=True)
+        for folder, origins in known.items():
+            append_origins(folder, origins)
         return clips
 
     def _encode(self, clips: list[Clip]) -> None:
@@ -200,6 +215,7 @@ class _Share:
             batch_size=self._settings.batch_size,
             batch_seconds=self._settings.batch_seconds,
             num_workers=self._settings.num_workers,
+            codec_identity=self._codec,
             on_written=self._on_written,
             on_failed=self._on_failed,
         )
@@ -269,27 +285,70 @@ class _Share:
         )
 
 
-def _sweep(utterances: list[Utterance]) -> None:
-    """Remove what killed runs left half written; of the own clips only, as other ranks are at work."""
+def _sweep(utterances: list[Utterance], *, alone: bool) -> None:
+    """Remove what killed runs left half written; of the own clips only, where other ranks are at work."""
     names: dict[Path, list[str]] = defaultdict(list)
     for utterance in utterances:
         names[utterance.codes_path.parent].append(utterance.codes_path.name)
     for folder, targets in names.items():
         sweep_temporary(folder, *targets)
+        if alone:
+            tidy_origins(folder)
+
+
+@dataclass(frozen=True, slots=True)
+class _Done:
+    """A clip whose codes are there."""
+
+    origin: Origin | None
+    """What is to be remembered of them, where that is not known yet."""
 
 
 def _inspect(
-    utterance: Utterance, *, settings: ExtractSettings, config: CodecConfig
-) -> Clip | DataError | None:
-    """Return the clip if it is to be encoded, None if its codes are there, or why it cannot be read."""
-    if not settings.overwrite:
-        state = codes_state(utterance.audio, utterance.codes_path, config.codebook_sizes)
-        if state is CodesState.DONE:
-            return None
+    utterance: Utterance, *, settings: ExtractSettings, config: CodecConfig, codec: str
+) -> Clip | DataError | _Done:
+    """Return the clip if it is to be encoded, that its codes are there, or why it cannot be used."""
     try:
+        verdict = judge_codes(utterance.audio, utterance.codes_path, config.codebook_sizes, codec)
+        if verdict.state is CodesState.FOREIGN:
+            return _not_ours(verdict)
+        if not settings.overwrite:
+            if verdict.state is CodesState.OTHER_CODEC:
+                return _not_ours(verdict)
+            if verdict.state is CodesState.DONE:
+                return _Done(_newly_known(utterance.audio, verdict))
         info = read_info(utterance.audio)
         samples = -(-info.frames * config.sample_rate // info.sample_rate)
         check_length(samples, config, str(utterance.audio))
     except DataError as error:
         return error
     return Clip(utterance, samples, info.seconds)
+
+
+def _not_ours(verdict: Verdict) -> DataError:
+    assert verdict.error is not None
+    if verdict.state is CodesState.OTHER_CODEC:
+        return verdict.error
+    return DataError(
+        f"{verdict.error.message} fishtune did not write this file and does not replace it.",
+        "Move it away, or rename the recording and its transcript, and extract again.",
+    )
+
+
+def _newly_known(audio: Path, verdict: Verdict) -> Origin | None:
+    """Return what is to be remembered of finished codes of another tool, or of copied files."""
+    before = FileState.of(audio)
+    if verdict.origin is None:
+        return Origin(before, content_digest(audio), verdict.digest)
+    if verdict.origin.state != before:
+        return replace(verdict.origin, state=before)
+    return None
+
+
+def codec_identity(checkpoint: Path, config: CodecConfig) -> str:
+    """Return what tells codecs apart: a digest of shape and weights, or nothing without weights."""
+    try:
+        weights = content_digest(checkpoint)
+    except DataError:
+        return ""  # where something is to be encoded, loading them says so
+    return hashlib.blake2b(f"{config!r} {weights}".encode(), digest_size=8).hexdigest()

@@ -6,6 +6,7 @@ clip is either packed or listed with the reason why not.
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -14,13 +15,22 @@ from pathlib import Path
 
 import numpy as np
 
-from .dataset.codes import Codes, is_stale, read_codes
-from .dataset.layout import Clip, scan
-from .errors import DataError, ShardError, UsageError
+from .dataset.codes import Codes, codes_digest, is_stale, known_origin, read_codes
+from .dataset.findings import Code
+from .dataset.layout import Clip, Scan, scan
+from .errors import DataError, ShardError, StorageError, UsageError
 from .events import ItemFailed, ProgressMeter, Reporter
-from .files import atomic_folder, is_temporary, recover_folder, sweep_temporary, write_text
-from .packing.index import CACHE_PREFIX, ShardIndex
+from .files import (
+    atomic_folder,
+    is_temporary,
+    read_regular,
+    reading,
+    recover_folder,
+    sweep_temporary,
+)
+from .packing.index import ShardIndex
 from .packing.manifest import (
+    CACHE_FILES,
     MANIFEST_FILE,
     Dropped,
     DropReason,
@@ -31,6 +41,7 @@ from .packing.manifest import (
     check_place,
     read_manifest,
     source_of,
+    write_manifest,
 )
 from .packing.shards import Sentence, ShardWriter, encode_sentence
 from .settings import PackSettings
@@ -43,6 +54,12 @@ _NOTHING_CHANGED = "Nothing was changed."
 # Markers and turn ends of a training sequence, at most.
 _MARKUP_COLUMNS = 32
 _HISTOGRAM_BINS = 20
+_LONGEST_TEXT = 1 << 20  # bytes; of a clip of three minutes
+# A speaker's folder on a disk that is not there, or codes that went missing, cost a fifth of the clips and
+# more; what people weed out at once after listening is less. A false alarm costs a flag, a missed one a
+# training run on the wrong data.
+_LARGEST_LOSS = 0.2
+_FEWEST_LOST = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,15 +79,18 @@ def run(settings: PackSettings, reporter: Reporter) -> PackResult:
 
     Raises:
         DataError: no clip can be packed, or most have another number of codebooks than the first.
-        UsageError: the output holds files that this command did not write.
-        StorageError: the disk is full or the folder cannot be written.
+        UsageError: the output holds files that this command did not write, or many more clips.
+        StorageError: the disk is full, the folder cannot be written, or the system refused to read a file.
         StopRequested: asked to stop; what was packed before is untouched.
     """
-    _refuse_foreign(settings.output)
+    output = _folder_to_replace(settings.output)
+    recover_folder(output)
+    sweep_temporary(output.parent, output.name)
+    _refuse_foreign(output)
     check_place(settings)
-    recover_folder(settings.output)
-    sweep_temporary(settings.output.parent, settings.output.name)
+    before = read_manifest(output)
     found = scan(settings.input, settings.text_extension)
+    _refuse_unreadable(found)
     clips, left_out = found.clips, found.left_out
     for finding in left_out:
         reporter.warn(finding.what, finding.what_to_do)
@@ -80,9 +100,10 @@ def run(settings: PackSettings, reporter: Reporter) -> PackResult:
             f"Check it first with: fishtune validate {shell_quoted(settings.input)}",
         )
     source = source_of(settings, clips)
-    with atomic_folder(settings.output) as folder:
+    with atomic_folder(output) as folder:
         with ShardWriter(folder, settings.shard_size) as writer:
             packed, dropped = _write(settings, clips, writer, reporter)
+        _refuse_fewer(settings, before, packed, dropped)
         shards = {path.name: path.stat().st_size for path in writer.paths}
         result = PackResult(
             output=settings.output,
@@ -98,10 +119,11 @@ def run(settings: PackSettings, reporter: Reporter) -> PackResult:
             columns=_histogram([item.frames + item.text_bytes + _MARKUP_COLUMNS for item in packed]),
         )
         names = [item.clip.key for item in packed]
-        manifest = Manifest(shards=shards, clips=names, source=source, result=result)
-        write_text(folder / MANIFEST_FILE, manifest.model_dump_json())
+        manifest = Manifest(shards=shards, digests=writer.digests, clips=names, source=source, result=result)
+        write_manifest(folder, manifest)
         _read_back(folder, len(packed), result.bytes, reporter)
         reporter.check_stop(_NOTHING_CHANGED)
+        _refuse_foreign(output)  # what came there meanwhile
     return result
 
 
@@ -181,11 +203,17 @@ def _read_text(clip: Clip) -> str:
         advice = clip.text_advice or "Write what is said beside it."
         raise _DropError(DropReason.NO_TEXT, f"{name} has no transcript.", advice)
     try:
-        text = clip.text.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        what = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        text = read_regular(clip.text, _LONGEST_TEXT).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
         raise _DropError(
-            DropReason.UNREADABLE_TEXT, f"{clip.text} cannot be read: {what}.", "Save it again as UTF-8 text."
+            DropReason.UNREADABLE_TEXT,
+            f"{clip.text} cannot be read: it is not UTF-8.",
+            "Save it again as UTF-8 text.",
+        ) from error
+    except DataError as error:
+        _refuse_vanished(clip.text)
+        raise _DropError(
+            DropReason.UNREADABLE_TEXT, error.message, error.hint or "Write what is said into it."
         ) from error
     text = clean_text(strip_markup(text))
     if not text:
@@ -210,21 +238,41 @@ def _read_codes(clip: Clip) -> Codes:
         what = clip.audio[0] if clip.audio else clip.text
         raise _DropError(DropReason.NO_CODES, f"{what} has no codes beside it.", extract)
     try:
-        if clip.audio and is_stale(clip.audio[0], clip.codes):
-            raise _DropError(
-                DropReason.STALE_CODES,
-                f"{clip.codes} is older than its recording.",
-                "Run fishtune extract again.",
-            )
-        return read_codes(clip.codes)
-    except OSError as error:
-        raise _DropError(
-            DropReason.DAMAGED_CODES, f"{clip.codes} cannot be read: {error.strerror}.", extract
-        ) from error
-    except _DropError:
-        raise
+        codes = read_codes(clip.codes)
     except DataError as error:
+        _refuse_vanished(clip.codes)
         raise _DropError(DropReason.DAMAGED_CODES, error.message, error.hint) from error
+    if clip.audio and _are_of_another_recording(clip.audio[0], clip.codes, codes):
+        raise _DropError(
+            DropReason.STALE_CODES,
+            f"{clip.codes} was made from another recording than {clip.audio[0].name} is now.",
+            "Run fishtune extract again.",
+        )
+    return codes
+
+
+def _are_of_another_recording(audio: Path, path: Path, codes: Codes) -> bool:
+    try:
+        return is_stale(audio, path, known_origin(path, codes_digest(codes)))
+    except DataError as error:
+        _refuse_vanished(audio)
+        raise _DropError(DropReason.STALE_CODES, error.message, error.hint) from error
+
+
+def _refuse_vanished(path: Path) -> None:
+    """End the stage if a file is gone that was listed before: its disk may be, and much more with it."""
+    if not os.path.lexists(path):
+        raise StorageError(
+            f"{path} was there a moment ago and is gone.",
+            "Check that its disk is still mounted and run the command again; nothing was changed.",
+        )
+
+
+def _refuse_unreadable(found: Scan) -> None:
+    """End the stage if a folder could not be listed: its clips would be missing without a word."""
+    for problem in found.problems:
+        if problem.code is Code.FOLDER_UNREADABLE:
+            raise StorageError(problem.what, problem.what_to_do)
 
 
 def _drop(clip: Clip, reason: DropReason, what: str, what_to_do: str) -> Dropped:
@@ -263,22 +311,73 @@ def _totals(packed: list[_Packed], dropped: list[Dropped]) -> list[SpeakerTotals
     ]
 
 
+def _folder_to_replace(output: Path) -> Path:
+    """Return the folder itself where `output` is a link to it: links that a person made stay.
+
+    Raises:
+        UsageError: packing would replace the working folder or a folder around it.
+    """
+    with reading(output, UsageError, "Choose another folder with --output."):
+        folder = output.resolve()
+        here = Path.cwd()
+    if here.is_relative_to(folder):
+        raise UsageError(
+            f"{output} is the working folder or around it, and packing replaces its output whole.",
+            "Name a folder of its own, for example: --output protos",
+        )
+    return folder
+
+
+def _refuse_fewer(
+    settings: PackSettings, before: Manifest | None, packed: list[_Packed], dropped: list[Dropped]
+) -> None:
+    """Raise `UsageError` if shards would be replaced by ones of much fewer clips, and nobody asked for it."""
+    if before is None or settings.allow_fewer:
+        return
+    held = len(set(before.clips).difference(settings.exclude))
+    lost = held - len(packed)
+    if lost < _FEWEST_LOST or lost <= held * _LARGEST_LOSS:
+        return
+    reasons = Counter(loss.reason for loss in dropped if loss.reason is not DropReason.EXCLUDED)
+    counts = ", ".join(f"{reason} ({count})" for reason, count in reasons.most_common())
+    allow = (
+        "If fewer are meant, say so: "
+        f"fishtune pack --input {shell_quoted(settings.input)} "
+        f"--output {shell_quoted(settings.output)} --allow-fewer"
+    )
+    if counts:
+        raise UsageError(
+            f"The shards in {settings.output} hold {held} clips, the new ones would hold {len(packed)}, so "
+            f"the old ones were kept. What cannot be packed now: {counts}.",
+            allow,
+        )
+    raise UsageError(
+        f"The shards in {settings.output} hold {held} clips, but {settings.input} now has {len(packed)}, so "
+        "the old ones were kept.",
+        allow,
+    )
+
+
 def _refuse_foreign(output: Path) -> None:
     """Raise `UsageError` if `output` holds anything that replacing it would destroy and we did not write."""
     if not output.exists():
         return
     if not output.is_dir():
         raise UsageError(f"{output} is a file.", "Name a folder with --output.")
+    with reading(output, UsageError):
+        present = {path.name for path in output.iterdir() if not is_temporary(path)}
     manifest = read_manifest(output)
-    ours = {MANIFEST_FILE, *(manifest.shards if manifest else ())}
-    foreign = sorted(
-        path.name
-        for path in output.iterdir()
-        if path.name not in ours and not path.name.startswith(CACHE_PREFIX) and not is_temporary(path)
-    )
-    if foreign:
-        more = f" and {len(foreign) - 3} more" if len(foreign) > 3 else ""
+    foreign = sorted(present - {MANIFEST_FILE, *CACHE_FILES, *(manifest.shards if manifest else ())})
+    if not foreign:
+        return
+    if manifest is None and MANIFEST_FILE in present:
         raise UsageError(
-            f"{output} holds files that fishtune pack did not write: {', '.join(foreign[:3])}{more}.",
-            "Move them away or choose another folder with --output.",
+            f"{output / MANIFEST_FILE} is damaged or of another version, so that nothing tells whose files "
+            f"lie in {output}.",
+            "Move the folder away and pack again, or choose another one with --output.",
         )
+    more = f" and {len(foreign) - 3} more" if len(foreign) > 3 else ""
+    raise UsageError(
+        f"{output} holds files that fishtune pack did not write: {', '.join(foreign[:3])}{more}.",
+        "Move them away or choose another folder with --output.",
+    )

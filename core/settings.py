@@ -188,6 +188,8 @@ class PackSettings(PackOptions):
     input: Path
     output: Path
     exclude: list[str] = []
+    allow_fewer: bool = False
+    """Replace shards that hold many more clips."""
 
 
 class TrainOptions(Table):

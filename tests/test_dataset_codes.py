@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
+import tempfile
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
 import pytest
 from fishtune.core.dataset import codes as module
 from fishtune.core.dataset.codes import CodesState, codes_state, read_codes, write_codes
+from fishtune.core.dataset.headers import whole_codes_shape
 from fishtune.core.errors import DataError, StorageError
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 SIZES = (64, *[32] * 9)
 
@@ -68,22 +74,43 @@ def _boasting(path: Path) -> None:
         )
 
 
+def _garbled(path: Path) -> None:
+    np.save(path, np.zeros((10, 4), np.int64))
+    path.write_bytes(path.read_bytes().replace(b"'shape'", b"'shope'"))
+
+
 DAMAGE = {
-    "empty": (lambda path: path.write_bytes(b""), "not a readable"),
-    "text": (lambda path: path.write_text("hello"), "not a readable"),
-    "zip": (lambda path: path.write_bytes(b"PK\x03\x04rest"), "not a readable"),
-    "folder": (lambda path: path.mkdir(), "not a readable"),
-    "truncated": (_truncated, "not a readable"),
-    "boasting": (_boasting, "not a readable"),
-    "pickle": (lambda path: np.save(path, np.array([{}], object), allow_pickle=True), "not a readable"),
-    "floats": (lambda path: np.save(path, np.zeros((10, 3))), "float64 instead of integers"),
-    "flat": (lambda path: np.save(path, np.zeros(10, int)), r"shape \(10,\)"),
-    "no frames": (lambda path: np.save(path, np.zeros((10, 0), int)), "instead of"),
-    "codebooks": (lambda path: np.save(path, np.zeros((9, 3), int)), "has 9 codebooks, the codec has 10"),
-    "negative": (lambda path: np.save(path, np.full((10, 3), -1)), "codebook 0 holds codes from -1 to -1"),
+    "empty": (lambda path: path.write_bytes(b""), "not a readable", "damaged"),
+    "zeros": (lambda path: path.write_bytes(bytes(900)), "not a readable", "damaged"),
+    "text": (lambda path: path.write_text("hello"), "not a readable", "foreign"),
+    "zip": (lambda path: path.write_bytes(b"PK\x03\x04rest"), "not a readable", "foreign"),
+    "folder": (lambda path: path.mkdir(), "is a folder, not a file", "foreign"),
+    "pipe": (os.mkfifo, "is a named pipe, not a file", "foreign"),
+    "truncated": (_truncated, "not a readable", "damaged"),
+    "boasting": (_boasting, "not a readable", "damaged"),
+    "garbled": (_garbled, "not a readable", "foreign"),
+    "pickle": (
+        lambda path: np.save(path, np.array([[{}]], object), allow_pickle=True),
+        "not a readable",
+        "foreign",
+    ),
+    "floats": (lambda path: np.save(path, np.zeros((10, 3))), "float64 instead of integers", "foreign"),
+    "flat": (lambda path: np.save(path, np.zeros(10, int)), r"shape \(10,\)", "foreign"),
+    "no frames": (lambda path: np.save(path, np.zeros((10, 0), int)), "instead of", "damaged"),
+    "codebooks": (
+        lambda path: np.save(path, np.zeros((9, 3), int)),
+        "has 9 codebooks, the codec has 10",
+        "other codec",
+    ),
+    "negative": (
+        lambda path: np.save(path, np.full((10, 3), -1)),
+        "codebook 0 holds codes from -1 to -1",
+        "other codec",
+    ),
     "range": (
         lambda path: np.save(path, np.full((10, 3), 32)),
         "codebook 1 holds codes from 32 to 32, allowed are 0 to 31",
+        "other codec",
     ),
 }
 
@@ -92,14 +119,84 @@ DAMAGE = {
 def test_damaged_codes_are_never_taken_for_done(tmp_path: Path, kind: str) -> None:
     audio, path = tmp_path / "a.wav", tmp_path / "a.npy"
     audio.write_bytes(b"")
-    damage, message = DAMAGE[kind]
+    damage, message, state = DAMAGE[kind]
     damage(path)
     os.utime(audio, ns=(0, 0))
-    assert codes_state(audio, path, SIZES) is CodesState.DAMAGED
+    assert codes_state(audio, path, SIZES) == state
     with pytest.raises(DataError, match=message) as caught:
         read_codes(path, SIZES)
     assert str(path) in caught.value.message
-    assert "extract again" in caught.value.hint
+    assert caught.value.hint
+
+
+LYING_HEADERS = {
+    "a float in the shape": b"{'descr': '<i8', 'fortran_order': False, 'shape': (10.0, 20), }",
+    "a truth in the shape": b"{'descr': '<f4', 'fortran_order': False, 'shape': (True, 200), }",
+    "a negative side": b"{'descr': '<i8', 'fortran_order': False, 'shape': (10, -200), }",
+    "zeros in the middle": b"{'descr': '<i8', 'fortran_order': False, 'shape" + bytes(20),
+    "signs only": b"-" * 8052,
+    "2^64": b"{'descr': '<i8', 'fortran_order': False, 'shape': (18446744073709551616, 1), }",
+    "10^14 frames": b"{'descr': '<i8', 'fortran_order': False, 'shape': (10, 100000000000000), }",
+    "a call": b"{'descr': '<i8', 'fortran_order': False, 'shape': (exit(), 1), }",
+    "twice": b"{'descr': '<i8', 'descr': '<i4', 'fortran_order': False, 'shape': (10, 1), }",
+    "nothing": b"{}",
+    "deep": b"(" * 4000,
+}
+
+
+@pytest.mark.parametrize("version", [1, 2, 3])
+@pytest.mark.parametrize("kind", LYING_HEADERS)
+def test_lying_headers_are_refused_in_a_sentence_and_without_memory(
+    tmp_path: Path, kind: str, version: int
+) -> None:
+    header, path = LYING_HEADERS[kind], tmp_path / "a.npy"
+    length = len(header).to_bytes(2 if version == 1 else 4, "little")
+    path.write_bytes(b"\x93NUMPY" + bytes([version, 0]) + length + header + bytes(1600))
+    assert whole_codes_shape(path) is None
+    tracemalloc.start()
+    with pytest.raises(DataError, match=r"a\.npy is not a readable \.npy file \(.*\)\."):
+        read_codes(path)
+    assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    tracemalloc.stop()
+
+
+def test_a_header_of_2_gib_is_not_read(tmp_path: Path) -> None:
+    (tmp_path / "a.npy").write_bytes(b"\x93NUMPY\x03\0" + b"\0\0\0\x7f" + b"\xff" * 100)
+    with pytest.raises(DataError, match="its header has no plausible length"):
+        read_codes(tmp_path / "a.npy")
+    with (tmp_path / "b.npy").open("wb") as file:
+        file.truncate(1 << 40)  # a hole
+    with pytest.raises(DataError, match=r"b\.npy is larger than codes can be"):
+        read_codes(tmp_path / "b.npy")
+
+
+@given(
+    flips=st.lists(st.tuples(st.integers(0, 300), st.integers(0, 255)), max_size=4),
+    cut=st.integers(0, 400),
+    dtype=st.sampled_from(["<i8", "<i4", "|u1", ">i2", "<f4", "|b1", "<U3"]),
+    shape=st.sampled_from([(2, 5), (5, 2), (7,), (2, 0), (1, 2, 3)]),
+    order=st.sampled_from("CF"),
+)
+@settings(max_examples=300, deadline=None)
+def test_the_header_is_believed_only_where_numpy_reads_the_same(
+    flips: list[tuple[int, int]], cut: int, dtype: str, shape: tuple[int, ...], order: str
+) -> None:
+    with io.BytesIO() as file:
+        np.save(file, np.asarray(np.zeros(shape, dtype), order=order))
+        content = bytearray(file.getvalue())
+    for position, value in flips:
+        content[position % len(content)] = value
+    content = content[: len(content) - cut] if cut < 20 else content
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "a.npy"
+        path.write_bytes(content)
+        try:
+            codes = read_codes(path)
+        except DataError as error:
+            assert error.message.startswith(str(path))
+            return
+        assert whole_codes_shape(path) == codes.shape
+        assert np.array_equal(np.load(path), codes)
 
 
 def test_a_full_disk_leaves_the_old_codes(clip: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,6 +22,7 @@ from fishtune.core.dataset.codes import read_codes
 from fishtune.core.errors import CheckpointError, DataError, DeviceError, StopRequested, StorageError
 from fishtune.core.events import Event, ItemFailed, Progress, Reporter, Warned
 from fishtune.core.extract import ExtractResult, run
+from fishtune.core.files import TEMPORARY_PREFIX
 from fishtune.core.hardware.cache import MeasurementCache
 from fishtune.core.hardware.encoding import EncodingPlan
 from fishtune.core.hardware.memory import extraction_memory
@@ -77,7 +78,7 @@ def data(tmp_path: Path) -> Path:
 
 def settings(data: Path, **changes: Any) -> ExtractSettings:
     """Return settings for the golden codec on the CPU."""
-    return ExtractSettings(data=data, checkpoint_path=CODEC, device="cpu", **changes)
+    return ExtractSettings(**{"data": data, "checkpoint_path": CODEC, "device": "cpu", **changes})
 
 
 def codes_of(data: Path) -> dict[str, np.ndarray]:
@@ -167,19 +168,19 @@ def damage_shape(path: Path) -> None:
     np.save(path, np.load(path)[:-1])
 
 
-def damage_kind(path: Path) -> None:
-    np.save(path, np.load(path).astype(np.float32))
+def damage_zeros(path: Path) -> None:
+    path.write_bytes(bytes(path.stat().st_size))
 
 
-def damage_age(path: Path) -> None:
-    os.utime(path, (0, 0))
+def damage_header(path: Path) -> None:
+    path.write_bytes(path.read_bytes().replace(b"'shape'", b"'sh\0pe'"))
 
 
 def damage_empty(path: Path) -> None:
     path.write_bytes(b"")
 
 
-DAMAGES = [damage_text, damage_cut, damage_range, damage_shape, damage_kind, damage_age, damage_empty]
+DAMAGES = [damage_text, damage_cut, damage_range, damage_shape, damage_zeros, damage_header, damage_empty]
 
 
 def test_codes_that_are_not_valid_are_made_anew(data: Path) -> None:
@@ -191,6 +192,182 @@ def test_codes_that_are_not_valid_are_made_anew(data: Path) -> None:
     result = run(settings(data), Reporter())
     assert (result.already_done, result.encoded) == (0, 7)
     assert same(codes_of(data), before)
+
+
+FOREIGN = {
+    "features": lambda path: np.save(path, np.zeros((80, 120), np.float32)),
+    "features of the codes' shape": lambda path: np.save(path, np.zeros((10, 11), np.float16)),
+    "flags": lambda path: np.save(path, np.zeros((10, 11), bool)),
+    "a waveform": lambda path: np.save(path, np.zeros(4410, np.int16)),
+    "an image": lambda path: np.save(path, np.zeros((4, 4, 3), np.uint8)),
+    "objects": lambda path: np.save(path, np.array([{}], object), allow_pickle=True),
+    "a table": lambda path: np.save(path, np.zeros(3, [("a", "i4"), ("b", "f4")])),
+    "torn features": lambda path: (
+        np.save(path, np.zeros((80, 120))),
+        path.write_bytes(path.read_bytes()[:999]),
+    ),
+    "text": lambda path: path.write_text("notes"),
+    "an archive": lambda path: path.write_bytes(b"PK\x03\x04rest"),
+    "a folder": lambda path: path.mkdir(),
+}
+
+
+@pytest.mark.parametrize("kind", FOREIGN)
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_file_that_extraction_did_not_write_is_not_replaced(data: Path, kind: str, overwrite: bool) -> None:
+    path = data / "민지/첫 번째.npy"
+    FOREIGN[kind](path)
+    os.utime(path, (1, 1))
+    before = path.read_bytes() if path.is_file() else None
+    result = run(settings(data, overwrite=overwrite), Reporter())
+    assert (result.encoded, [failed.clip for failed in result.failed]) == (5, ["민지/첫 번째"])
+    assert str(path) in result.failed[0].message and "does not replace it" in result.failed[0].message
+    assert "Move it away" in result.failed[0].hint
+    assert (path.read_bytes() if path.is_file() else None) == before
+
+
+@pytest.mark.parametrize("kind", ["features", "a waveform", "a folder"])
+def test_what_took_the_place_of_our_codes_is_not_replaced_either(data: Path, kind: str) -> None:
+    run(settings(data), Reporter())
+    path = data / "민지/첫 번째.npy"
+    path.unlink()
+    FOREIGN[kind](path)
+    assert [failed.clip for failed in run(settings(data), Reporter()).failed] == ["민지/첫 번째"]
+
+
+def test_codes_of_another_codec_are_replaced_when_it_is_asked_for(data: Path) -> None:
+    path = data / "민지/첫 번째.npy"
+    np.save(path, np.zeros((8, 11), int))
+    result = run(settings(data), Reporter())
+    assert "has 8 codebooks, the codec has 10" in result.failed[0].message
+    assert "--overwrite" in result.failed[0].hint
+    assert np.load(path).shape == (8, 11)
+    assert run(settings(data, overwrite=True), Reporter()).encoded == 6
+    assert np.load(path).shape == (10, 11)
+
+
+# What the codes were made from
+
+
+def encoded(data: Path, **changes: Any) -> int:
+    result = run(settings(data, **changes), Reporter())
+    assert not result.failed
+    return result.encoded
+
+
+@pytest.mark.parametrize("later", ["codes", "recordings"])
+def test_a_copied_folder_is_not_encoded_again(data: Path, tmp_path: Path, later: str) -> None:
+    run(settings(data), Reporter())
+    copy = tmp_path / "copy"
+    shutil.copytree(data, copy, copy_function=shutil.copyfile)
+    for path in copy.rglob("*.*"):
+        old = (path.suffix == ".npy") == (later == "recordings")
+        os.utime(path, (1000, 1000) if old else (2000, 2000))
+    assert encoded(copy) == 0
+    assert encoded(copy) == 0
+
+
+def test_a_recording_of_the_future_is_encoded_once(data: Path) -> None:
+    future = time.time() + 10**8
+    for path in [*data.rglob("*.wav"), *data.rglob("*.mp3"), *data.rglob("*.[fF]*")]:
+        os.utime(path, (future, future))
+    assert encoded(data) == 6
+    assert encoded(data) == 0
+
+
+def test_codes_of_another_tool_for_a_recording_of_the_future_are_used(data: Path) -> None:
+    run(settings(data), Reporter())
+    for record in data.rglob(".fishtune-codes"):
+        record.unlink()
+    future = time.time() + 10**8
+    os.utime(data / "민지/첫 번째.wav", (future, future))
+    assert encoded(data) == 0
+
+
+@pytest.mark.parametrize("when", ["earlier", "kept", "later"])
+def test_another_recording_of_the_same_length_is_encoded_whatever_its_time(data: Path, when: str) -> None:
+    run(settings(data), Reporter())
+    path = data / "민지/첫 번째.wav"
+    before, size = path.stat().st_mtime, path.stat().st_size
+    old = np.load(path.with_suffix(".npy"))
+    write_clip(path, 0.5, 77)
+    assert path.stat().st_size == size
+    moment = before + {"earlier": -1000, "kept": 0, "later": 0.001}[when]
+    os.utime(path, (moment, moment))
+    assert encoded(data) == 1
+    assert not np.array_equal(np.load(path.with_suffix(".npy")), old)
+
+
+def test_another_format_of_the_recording_is_another_recording(data: Path) -> None:
+    run(settings(data), Reporter())
+    (data / "민지/첫 번째.wav").unlink()
+    write_clip(data / "민지/첫 번째.flac", 0.5, 5)
+    os.utime(data / "민지/첫 번째.flac", (1, 1))
+    assert encoded(data) == 1
+
+
+def test_codes_of_another_codec_file_are_made_anew(data: Path, tmp_path: Path) -> None:
+    run(settings(data), Reporter())
+    other = tmp_path / "other"
+    shutil.copytree(CODEC.parent, other)
+    assert encoded(data, checkpoint_path=other / "codec.pth") == 0
+    weights = torch.load(CODEC, weights_only=True)
+    torch.save({name: tensor * 1.01 for name, tensor in weights.items()}, other / "codec.pth")
+    assert encoded(data, checkpoint_path=other / "codec.pth") == 6
+
+
+def test_codes_of_another_tool_are_known_from_then_on(data: Path, tmp_path: Path) -> None:
+    run(settings(data), Reporter())
+    for record in data.rglob(".fishtune-codes"):
+        record.unlink()
+    assert encoded(data) == 0
+    copy = tmp_path / "copy"
+    shutil.copytree(data, copy, copy_function=shutil.copyfile)
+    for path in copy.rglob("*.npy"):
+        os.utime(path, (1, 1))
+    assert encoded(copy) == 0
+
+
+def test_a_damaged_record_is_no_record(data: Path) -> None:
+    run(settings(data), Reporter())
+    generator = np.random.default_rng(1)
+    for record in data.rglob(".fishtune-codes"):
+        whole = record.read_bytes()
+        for damage in (
+            b"",
+            b"\0" * 100,
+            b"[" * 5000,
+            whole[:-20],
+            whole[:50] + b"x" + whole[51:],
+            whole[::-1],
+        ):
+            record.write_bytes(damage + generator.bytes(20))
+            assert encoded(data) == 0
+    record.unlink()
+    record.symlink_to(data / "victim")
+    with pytest.raises(StorageError, match="is not the file that fishtune extract keeps there"):
+        run(settings(data), Reporter())
+    assert not (data / "victim").exists()
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.EACCES, errno.EMFILE, errno.ENOMEM])
+def test_codes_that_the_system_refuses_to_read_end_the_stage(
+    data: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    run(settings(data), Reporter())
+    before = {path: path.read_bytes() for path in data.rglob("*.npy")}
+    opened = os.open
+
+    def refuse(path: Any, *arguments: Any, **keywords: Any) -> int:
+        if str(path).endswith("첫 번째.npy"):
+            raise OSError(number, os.strerror(number), str(path))
+        return opened(path, *arguments, **keywords)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", refuse)
+        with pytest.raises(StorageError, match="첫 번째.npy cannot be read"):
+            run(settings(data), Reporter())
+    assert {path: path.read_bytes() for path in data.rglob("*.npy")} == before
 
 
 def test_overwrite_makes_all_anew(data: Path) -> None:
@@ -311,7 +488,7 @@ def test_a_full_disk_ends_the_run_and_what_was_written_is_kept(
             run(settings(data, batch_size=1), Reporter())
     assert caught.value.hint.startswith("Free some space")
     assert len(codes_of(data)) == 2
-    assert not [path for path in data.rglob("*") if path.name.startswith(".fishtune")]
+    assert not [path for path in data.rglob("*") if path.name.startswith(TEMPORARY_PREFIX)]
     assert run(settings(data), Reporter()).already_done == 2
     assert same(codes_of(data), expected)
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fishtune.core.dataset.codes import read_codes
+from fishtune.core.dataset.origins import RECORD_FILE, origin_of
 from fishtune.core.events import Reporter
 from fishtune.core.extract import run
 from fishtune.core.files import TEMPORARY_PREFIX
@@ -85,11 +86,12 @@ def finish(data: Path, template: Path) -> None:
     """Run to the end and compare with the undisturbed run: the same files, nothing beside them."""
     result = run(ExtractSettings(data=data, checkpoint_path=CODEC, device="cpu"), Reporter())
     assert (result.clips, result.failed) == (CLIPS, [])
-    names = sorted(path.name for path in data.rglob("*") if path.is_file())
+    names = sorted(path.name for path in data.rglob("*") if path.is_file() and path.name != RECORD_FILE)
     assert names == sorted(f"{number:02}{ending}" for number in range(CLIPS) for ending in (".npy", ".wav"))
     with np.load(template / "codes.npz") as codes:
         for path in data.rglob("*.npy"):
             assert np.array_equal(np.load(path), codes[path.stem])
+            assert origin_of(path) is not None
 
 
 def test_a_killed_run_is_continued_to_the_same_files(data: Path, template: Path) -> None:

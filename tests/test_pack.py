@@ -9,12 +9,17 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from fishtune.core.cli.app import run as cli
+from fishtune.core.dataset import origins as origins_module
+from fishtune.core.dataset.codes import codes_digest
 from fishtune.core.dataset.layout import scan
+from fishtune.core.dataset.origins import FileState, Origin, append_origins, content_digest
 from fishtune.core.errors import DataError, StopRequested, StorageError, UsageError
 from fishtune.core.events import ItemFailed, Reporter, Warned
 from fishtune.core.pack import run
@@ -187,13 +192,191 @@ def test_packing_again_replaces_everything_that_it_wrote(data: Path) -> None:
         clip(data, f"Even more/{i}", frames=300)
     assert pack(data, shard_size=3000).shards == 3
     shutil.rmtree(data / "More")
-    assert pack(data).shards == 1
+    assert pack(data, allow_fewer=True).shards == 1
     assert sorted(content(data / "protos")) == [
         "00000000.protos",
         "fishtune-index.bin",
         "fishtune-pack.json",
     ]
     assert [path.name for path in data.iterdir() if path.name.startswith(".")] == []
+
+
+@pytest.mark.parametrize("left", [3, 5, 9])
+def test_much_fewer_clips_replace_the_old_shards_only_when_it_is_asked_for(tmp_path: Path, left: int) -> None:
+    for i in range(12):
+        clip(tmp_path, f"S{i % 3}/{i}")
+    pack(tmp_path)
+    before = content(tmp_path / "protos")
+    lost = sorted(tmp_path.rglob("*.npy"))[left:]
+    for path in lost:
+        path.unlink()
+    message = rf"hold 12 clips, the new ones would hold {left}, so the old .*: no codes \({12 - left}\)"
+    with pytest.raises(UsageError, match=message) as caught:
+        pack(tmp_path)
+    assert "--allow-fewer" in caught.value.hint
+    assert content(tmp_path / "protos") == before
+    assert pack(tmp_path, allow_fewer=True).sentences == left
+
+
+def test_a_speaker_that_is_gone_needs_the_persons_word_too(data: Path) -> None:
+    pack(data)
+    shutil.rmtree(data / "유나")
+    with pytest.raises(UsageError, match="hold 4 clips, but .* now has 2, so the old ones were kept"):
+        pack(data)
+
+
+def test_a_few_clips_less_and_clips_that_are_left_out_need_no_word(tmp_path: Path) -> None:
+    for i in range(10):
+        clip(tmp_path, f"S/{i}")
+    pack(tmp_path)
+    for i in range(2):
+        (tmp_path / f"S/{i}.npy").unlink()
+    assert pack(tmp_path).sentences == 8
+    assert pack(tmp_path, exclude=[f"S/{i}" for i in range(2, 8)]).sentences == 2
+
+
+REFUSALS = [errno.EIO, errno.ESTALE, errno.EACCES, errno.EMFILE, errno.ENOMEM]
+
+
+@pytest.mark.parametrize("number", REFUSALS)
+@pytest.mark.parametrize("name", ["b.npy", "b.lab", ".fishtune-codes"])
+def test_what_the_system_refuses_to_read_ends_packing_and_leaves_the_old_shards(
+    data: Path, monkeypatch: pytest.MonkeyPatch, number: int, name: str
+) -> None:
+    if name == ".fishtune-codes":
+        append_origins(data / "Bob", [("b.npy", Origin(FileState(0, 0, 0), "", ""))])
+    pack(data)
+    before = content(data / "protos")
+    opened = os.open
+
+    def refuse(path: object, *arguments: object, **keywords: object) -> int:
+        if str(path).endswith(f"Bob/{name}"):
+            raise OSError(number, os.strerror(number), str(path))
+        return opened(path, *arguments, **keywords)  # type: ignore[arg-type]
+
+    origins_module._read.cache_clear()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", refuse)
+        with pytest.raises(StorageError, match=f"{name} cannot be read"):
+            pack(data)
+    assert content(data / "protos") == before
+
+
+def test_a_folder_that_cannot_be_listed_ends_packing(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pack(data)
+    before = content(data / "protos")
+    listed = os.scandir
+
+    def refuse(path: object = ".") -> object:
+        if str(path).endswith("Bob"):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return listed(path)  # type: ignore[call-overload]
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(StorageError, match="The folder .*Bob cannot be read"):
+        pack(data)
+    monkeypatch.undo()
+    assert content(data / "protos") == before
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda path: np.save(path, np.zeros((80, 120), "f4")),
+        lambda path: path.write_bytes(b"\x93NUMPY\x01\0v\0{'descr': '<i8', 'fortran_order': False, 'shape"),
+        lambda path: path.write_bytes(b"\x93NUMPY\x03\0\0\0\0\x7f" + b"\xff" * 100),
+        lambda path: path.write_bytes(
+            b"\x93NUMPY\x01\0\x3f\0{'descr': '<i8', 'fortran_order': False, 'shape': (10, -200), }"
+            + bytes(900)
+        ),
+        lambda path: (path.unlink(), os.mkfifo(path)),
+        lambda path: (path.unlink(), path.symlink_to("nowhere")),
+    ],
+)
+def test_one_bad_code_file_costs_the_others_nothing(data: Path, damage: Callable[[Path], object]) -> None:
+    damage(data / "Bob/b.npy")
+    result = pack(data)
+    assert (result.sentences, [loss.clip for loss in result.dropped]) == (3, ["Bob/b"])
+    assert str(data / "Bob/b.npy") in result.dropped[0].what
+    assert result.dropped[0].what_to_do
+
+
+def _recorded(data: Path) -> None:
+    """Write what extraction would have remembered."""
+    for codes in data.rglob("*.npy"):
+        audio = codes.with_suffix(".wav")
+        audio.write_bytes(codes.stem.encode() * 100)
+        origin = Origin(FileState.of(audio), content_digest(audio), codes_digest(np.load(codes)))
+        append_origins(codes.parent, [(codes.name, origin)])
+
+
+def test_codes_of_a_copied_or_wrongly_dated_recording_are_packed(data: Path) -> None:
+    _recorded(data)
+    for moment in (time.time() + 10**8, time.time() - 1, 1):
+        for audio in data.rglob("*.wav"):
+            os.utime(audio, (moment, moment))
+        for codes in data.rglob("*.npy"):
+            os.utime(codes, (1000, 1000))
+        assert pack(data).dropped == []
+
+
+def test_codes_of_a_changed_recording_are_not_packed_whatever_its_time(data: Path) -> None:
+    _recorded(data)
+    audio = data / "Bob/b.wav"
+    audio.write_bytes(audio.read_bytes()[::-1] + b"b")
+    state = audio.stat()
+    audio.write_bytes(b"c" * state.st_size)
+    os.utime(audio, (1, 1))
+    (loss,) = pack(data).dropped
+    assert (loss.clip, loss.reason) == ("Bob/b", DropReason.STALE_CODES)
+    assert "was made from another recording than b.wav is now" in loss.what
+
+
+def test_a_file_in_the_output_is_not_ours_for_its_name(data: Path) -> None:
+    pack(data)
+    (data / "protos" / "fishtune-notes.txt").write_text("mine")
+    with pytest.raises(UsageError, match=r"did not write: fishtune-notes\.txt"):
+        pack(data)
+    assert (data / "protos" / "fishtune-notes.txt").read_text() == "mine"
+
+
+def test_a_damaged_record_makes_nobody_the_owner_of_the_shards(data: Path) -> None:
+    pack(data)
+    manifest = data / "protos" / "fishtune-pack.json"
+    manifest.write_text(manifest.read_text().replace("Bob", "Rob"))
+    before = content(data / "protos")
+    with pytest.raises(UsageError, match=r"fishtune-pack\.json is damaged or of another version"):
+        pack(data)
+    assert content(data / "protos") == before
+
+
+def test_the_working_folder_is_no_output(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    empty = data.parent / "empty"
+    empty.mkdir()
+    monkeypatch.chdir(empty)
+    for output in (".", "", "..", str(empty), "../empty"):
+        with pytest.raises(UsageError, match="is the working folder or around it"):
+            pack(data, output=Path(output))
+
+
+def test_a_linked_output_stays_a_link(data: Path, tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    (data / "protos").symlink_to(tmp_path / "disk")
+    pack(data)
+    pack(data)
+    assert (data / "protos").is_symlink()
+    assert (tmp_path / "disk" / "00000000.protos").is_file()
+
+
+def test_two_runs_give_the_same_bytes_index_included(data: Path) -> None:
+    pack(data)
+    first = content(data / "protos")
+    for path in data.rglob("*.npy"):
+        os.utime(path, (2 * 10**9, 2 * 10**9))
+    pack(data)
+    second = content(data / "protos")
+    assert second.pop("fishtune-pack.json") != first.pop("fishtune-pack.json")  # it names the files' times
+    assert second == first
 
 
 def test_up_to_date_means_the_same_files_and_settings(data: Path) -> None:

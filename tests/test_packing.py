@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
+import os
 import pickle
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +15,26 @@ import pytest
 from fishtune.core.errors import ShardError, StorageError
 from fishtune.core.packing import index as index_module
 from fishtune.core.packing.index import INDEX_FILE, ShardIndex
-from fishtune.core.packing.manifest import MANIFEST_FILE
-from fishtune.core.packing.shards import Sentence, ShardWriter, encode_sentence, walk_shard
+from fishtune.core.packing.manifest import (
+    MANIFEST_FILE,
+    Histogram,
+    Manifest,
+    PackResult,
+    read_manifest,
+    write_manifest,
+)
+from fishtune.core.packing.shards import (
+    Sentence,
+    ShardWriter,
+    encode_sentence,
+    shard_digest,
+    shard_paths,
+    walk_shard,
+)
 from fishtune.core.packing.text_data_pb2 import Semantics, TextData
 from fishtune.core.packing.text_data_pb2 import Sentence as SentenceMessage
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 
 def sentence(text: str = "hello", codebooks: int = 10, frames: int = 5, seed: int = 0) -> Sentence:
@@ -152,17 +169,135 @@ def test_hashes_do_not_depend_on_what_else_is_packed(tmp_path: Path) -> None:
     assert same_words_other_speaker[0] != alone[0]
 
 
+def manifest_of(folder: Path, *clips: str) -> Manifest:
+    """Write what `fishtune pack` says about shards that it wrote, and return it."""
+    result = PackResult(
+        output=folder,
+        clips=len(clips),
+        sentences=len(clips),
+        dropped=[],
+        speakers=[],
+        shards=1,
+        bytes=1,
+        codebooks=10,
+        frames=1,
+        columns=Histogram(edges=[0, 1], counts=[1]),
+    )
+    manifest = Manifest(
+        shards={path.name: path.stat().st_size for path in shard_paths(folder)},
+        digests={path.name: shard_digest(path) for path in shard_paths(folder)},
+        clips=list(clips),
+        source="",
+        result=result,
+    )
+    write_manifest(folder, manifest)
+    return manifest
+
+
 def test_names_come_from_the_manifest_of_exactly_these_shards(tmp_path: Path) -> None:
     folder = write(tmp_path / "p", ("유나", sentence("one")), ("유나", sentence("two")))
-    size = (folder / "00000000.protos").stat().st_size
-    manifest = {"shards": {"00000000.protos": size}, "clips": ["유나/a b", "유나/c"]}
-    (folder / MANIFEST_FILE).write_text(json.dumps(manifest))
+    manifest_of(folder, "유나/a b", "유나/c")
     index = ShardIndex.open(folder)
     assert [index.name(0), index.name(1)] == ["유나/a b", "유나/c"]
     (folder / INDEX_FILE).unlink()
-    manifest["shards"] = {"00000000.protos": size + 1}
-    (folder / MANIFEST_FILE).write_text(json.dumps(manifest))
+    shutil.copy(folder / "00000000.protos", folder / "elsewhere.protos")
     assert ShardIndex.open(folder).name(1) == "유나 #1"
+
+
+@pytest.mark.parametrize("damage", ["a bit", "cut", "gone"])
+def test_a_shard_that_is_not_what_was_packed_is_an_error(tmp_path: Path, damage: str) -> None:
+    folder = tmp_path / "p"
+    folder.mkdir()
+    with ShardWriter(folder, shard_size=1) as writer:
+        for speaker in "AB":
+            writer.add(speaker, encode_sentence(sentence(speaker)))
+    assert writer.digests == {path.name: shard_digest(path) for path in shard_paths(folder)}
+    manifest_of(folder, "A/a", "B/b")
+    ShardIndex.open(folder)
+    second = folder / "00000001.protos"
+    content = bytearray(second.read_bytes())
+    content[-3] ^= 1
+    {
+        "a bit": lambda: second.write_bytes(content),
+        "cut": lambda: second.write_bytes((folder / "00000000.protos").read_bytes() * 2),
+        "gone": second.unlink,
+    }[damage]()
+    message = r"00000001\.protos is missing" if damage == "gone" else r"00000001\.protos is damaged"
+    with pytest.raises(ShardError, match=message) as caught:
+        ShardIndex.open(folder)
+    assert "Pack the data set again" in caught.value.hint
+
+
+def test_a_sentence_that_is_not_what_was_indexed_is_never_handed_out(tmp_path: Path) -> None:
+    folder = write(tmp_path / "p", *((f"S{i}", sentence(f"text {i}")) for i in range(30)))
+    index = ShardIndex.open(folder)
+    shard = folder / "00000000.protos"
+    state, content = shard.stat(), bytearray(shard.read_bytes())
+    content[content.index(b"text 15") + 6] ^= 1
+    shard.write_bytes(content)
+    os.utime(shard, ns=(state.st_atime_ns, state.st_mtime_ns))
+    assert index.read(14).texts == ("text 14",)
+    with pytest.raises(ShardError, match=r"00000000\.protos was changed while it was in use, or is damaged"):
+        index.read(15)
+
+
+@given(
+    flips=st.lists(st.tuples(st.integers(0, 10_000), st.integers(0, 255)), min_size=1, max_size=3),
+    cut=st.integers(0, 40),
+)
+@settings(max_examples=200, deadline=None)
+def test_a_changed_index_is_as_good_as_none(flips: list[tuple[int, int]], cut: int) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        folder = write(Path(name) / "p", ("S", sentence("one")), ("T", sentence("two")))
+        manifest_of(folder, "S/a", "T/b")
+        good = ShardIndex.open(folder)
+        expected = [good.name(1), *good.speakers, *good.largest_codes, *good.content_hashes.tolist()]
+        content = bytearray((folder / INDEX_FILE).read_bytes())
+        for position, value in flips:
+            content[position % len(content)] = value
+        (folder / INDEX_FILE).write_bytes(content[: len(content) - cut])
+        again = ShardIndex.open(folder)
+        assert [
+            again.name(1),
+            *again.speakers,
+            *again.largest_codes,
+            *again.content_hashes.tolist(),
+        ] == expected
+        assert again.read(1).texts == ("two",)
+
+
+def test_the_index_of_the_same_shards_has_the_same_bytes_whenever_it_is_made(tmp_path: Path) -> None:
+    contents = []
+    for number, moment in enumerate((1, 10**9)):
+        folder = write(tmp_path / str(number), ("S", sentence("one")))
+        os.utime(folder / "00000000.protos", (moment, moment))
+        ShardIndex.open(folder)
+        contents.append((folder / INDEX_FILE).read_bytes())
+    assert contents[0] == contents[1]
+
+
+@pytest.mark.parametrize("content", [b"[" * 10_000, b"{}", b"", b"\xff", b'{"shards": 1, "clips": 2}'])
+def test_a_damaged_manifest_gives_no_names_and_no_traceback(tmp_path: Path, content: bytes) -> None:
+    folder = write(tmp_path / "p", ("S", sentence("one")))
+    (folder / MANIFEST_FILE).write_bytes(content)
+    assert read_manifest(folder) is None
+    assert ShardIndex.open(folder).name(0) == "S #0"
+
+
+def test_a_changed_manifest_is_not_believed(tmp_path: Path) -> None:
+    folder = write(tmp_path / "p", ("S", sentence("one")))
+    manifest_of(folder, "S/a")
+    text = (folder / MANIFEST_FILE).read_text()
+    (folder / MANIFEST_FILE).write_text(text.replace("S/a", "S/b"))
+    assert read_manifest(folder) is None
+
+
+def test_a_worker_does_not_read_other_shards_than_its_parent(tmp_path: Path) -> None:
+    folder = write(tmp_path / "p", ("S", sentence("one")))
+    sent = pickle.dumps(ShardIndex.open(folder))
+    write(folder, ("S", sentence("two!")))
+    with pytest.raises(ShardError, match="were changed while they were in use"):
+        pickle.loads(sent)
 
 
 def test_an_index_is_sent_to_a_worker_as_its_folder_only(tmp_path: Path) -> None:
@@ -269,9 +404,7 @@ def test_two_hundred_thousand_sentences_cost_a_reader_less_than_50_mib(tmp_path:
     with ShardWriter(large, shard_size=2_000_000) as writer:
         for i in range(200_000):
             writer.add(f"speaker {i // 1000}", encoded[i % 100])
-    shards = {path.name: path.stat().st_size for path in large.glob("*.protos")}
-    clips = [f"speaker {i // 1000}/clip {i:06d}" for i in range(200_000)]
-    (large / MANIFEST_FILE).write_text(json.dumps({"shards": shards, "clips": clips}))
+    manifest_of(large, *(f"speaker {i // 1000}/clip {i:06d}" for i in range(200_000)))
     ShardIndex.open(large)
     result = subprocess.run(
         [sys.executable, "-c", MEMORY_PROBE, str(small), str(large)],

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import pickle
 import subprocess
 import sys
+import tracemalloc
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from fishtune.core.events import Progress
 from fishtune.core.model.config import read_config
+from fishtune.core.packing.manifest import LENGTHS_FILE
 from fishtune.core.packing.shards import Sentence, ShardWriter, encode_sentence
 from fishtune.core.text.prompts import IGNORED
 from fishtune.core.text.tokenizer import Tokenizer
+from fishtune.core.training import base
+from fishtune.core.training.base import base_hash
 from fishtune.core.training.data import PlannedSteps, SampleSource, TrainingData, load_data, step_loader
 from fishtune.core.training.sampler import NO_REFERENCE, Position
 
@@ -22,10 +29,10 @@ from .training_kit import shards, small_base, train_settings  # noqa: F401 - fix
 
 
 def load(
-    base: Path, protos: Path, tmp_path: Path, reporter: Recorder | None = None, **changes: object
+    model: Path, protos: Path, tmp_path: Path, reporter: Recorder | None = None, **changes: object
 ) -> TrainingData:
-    settings = train_settings(tmp_path, base, protos, **changes)
-    return load_data(settings, read_config(base), Tokenizer.from_directory(base), reporter or Recorder())
+    settings = train_settings(tmp_path, model, protos, **changes)
+    return load_data(settings, read_config(model), Tokenizer.from_directory(model), reporter or Recorder())
 
 
 @pytest.mark.parametrize("prompt", ["inference", "legacy"])
@@ -86,6 +93,141 @@ def test_the_reference_comes_before_the_target_and_carries_no_loss(
     assert np.array_equal(spoken, both[:, : spoken.shape[1]])
     learnt = sequence.labels[:, sequence.labels[0] >= begin]
     assert np.array_equal(learnt[1:], source.turn(0).codes)
+
+
+def _pack(folder: Path, clips: list[tuple[str, str, int]]) -> Path:
+    """Pack clips given by speaker, text and frames; the same text has the same codes."""
+    folder.mkdir()
+    with ShardWriter(folder) as writer:
+        for speaker, text, frames in clips:
+            codes = np.random.default_rng(sum(text.encode())).integers(0, 60, (10, frames))
+            writer.add(speaker, encode_sentence(Sentence((text,), codes)))
+    return folder
+
+
+CLIPS = [
+    (speaker, f"{speaker} says thing {number}.", 5 + number % 7) for speaker in "AB" for number in range(20)
+]
+
+
+def _seen(data: TrainingData) -> list[list[tuple[str, str]]]:
+    """Return what two epochs are made of: the texts of every micro-batch's clips and references."""
+    sampler = data.sampler(256, 1, 1)
+
+    def text(clip: int) -> str:
+        return data.source.turn(clip).text if clip != NO_REFERENCE else ""
+
+    return [
+        [
+            (text(clip), text(reference))
+            for clip, reference in zip(part.clips.tolist(), part.references.tolist(), strict=True)
+        ]
+        for epoch in range(2)
+        for part in sampler.epoch(epoch)
+    ]
+
+
+@pytest.mark.parametrize("change", ["files renamed", "speakers renamed in order", "a clip that is too long"])
+def test_what_a_run_sees_does_not_depend_on_names_or_on_clips_that_are_left_out(
+    small_base: Path,  # noqa: F811
+    tmp_path: Path,
+    change: str,
+) -> None:
+    changed = {
+        "files renamed": [*CLIPS[10:20], *CLIPS[:10], *CLIPS[20:][::-1]],
+        "speakers renamed in order": [*CLIPS[20:], *CLIPS[:20]],
+        "a clip that is too long": [("A", "Far too long.", 900), *CLIPS, ("B", "This too.", 800)],
+    }[change]
+    before = load(small_base, _pack(tmp_path / "a", CLIPS), tmp_path, batch_tokens=256)
+    after = load(small_base, _pack(tmp_path / "b", changed), tmp_path, batch_tokens=256)
+    assert after.fingerprint == before.fingerprint
+    assert np.array_equal(after.split.held_out, before.split.held_out)
+    assert _seen(after) == _seen(before)
+
+
+def test_another_clip_is_another_data_set_but_leaves_the_held_out_clips_where_they_are(
+    small_base: Path,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    more = [*CLIPS, *((speaker, f"{speaker} adds {number}.", 9) for speaker in "AB" for number in range(9))]
+    before = load(small_base, _pack(tmp_path / "a", CLIPS), tmp_path, batch_tokens=256, held_out=0.3)
+    after = load(small_base, _pack(tmp_path / "b", more), tmp_path, batch_tokens=256, held_out=0.3)
+    assert after.fingerprint != before.fingerprint
+
+    def texts(data: TrainingData, clips: np.ndarray) -> set[str]:
+        return {data.source.turn(clip).text for clip in clips.tolist()}
+
+    assert texts(before, before.split.held_out) <= texts(after, after.split.held_out)
+    assert texts(before, before.split.training) <= texts(after, after.split.training)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda content: content[:-8],
+        lambda content: content + b"x",
+        lambda content: content[:150] + bytes([content[150] ^ 1]) + content[151:],
+        lambda content: content[:130] + bytes([content[130] ^ 1]) + content[131:],
+        lambda content: content.replace(b"'shape'", b"'shape\xa7"),
+        lambda content: content.replace(b"(14,)", b"(10, 100000000000000)"),
+        lambda content: b"\x93NUMPY\x03\0\0\0\0\x7f" + b"\xff" * 200,
+        lambda content: b"",
+        lambda content: bytes(len(content)),
+    ],
+)
+def test_damaged_lengths_are_measured_anew(
+    small_base: Path,  # noqa: F811
+    shards: Path,  # noqa: F811
+    tmp_path: Path,
+    damage: Callable[[bytes], bytes],
+) -> None:
+    folder = tmp_path / "protos"
+    folder.mkdir()
+    (folder / "00000000.protos").write_bytes((shards / "00000000.protos").read_bytes())
+    expected = load(small_base, folder, tmp_path).table.turns
+    content = (folder / LENGTHS_FILE).read_bytes()
+    (folder / LENGTHS_FILE).write_bytes(damage(content))
+    tracemalloc.start()
+    assert np.array_equal(load(small_base, folder, tmp_path).table.turns, expected)
+    assert tracemalloc.get_traced_memory()[1] < 32 << 20
+    tracemalloc.stop()
+    assert (folder / LENGTHS_FILE).read_bytes() == content
+
+
+def test_a_kept_hash_of_the_base_is_believed_only_if_it_is_whole(tmp_path: Path) -> None:
+    (tmp_path / "model.pth").write_bytes(b"weights" * 100)
+    expected = hashlib.sha256(b"weights" * 100).hexdigest()
+    assert base_hash(tmp_path, Recorder()) == expected
+    kept = base._kept_file(tmp_path / "model.pth")
+    whole = kept.read_text()
+    again = Recorder()
+    assert base_hash(tmp_path, again) == expected
+    assert not again.of(Progress)
+    other = hashlib.sha256(b"other").hexdigest()
+    for damaged in (
+        "[" * 10_000,
+        "[]",
+        "",
+        "{}",
+        whole.replace(expected, other),
+        whole.replace(f'"{expected}"', "[]"),
+        whole[:-20],
+        "\xff",
+        "9" * 5000,
+    ):
+        kept.write_text(damaged, encoding="latin-1")
+        assert base_hash(tmp_path, Recorder()) == expected
+        assert kept.read_text() == whole
+
+
+def test_other_weights_of_the_same_size_and_time_have_another_hash(tmp_path: Path) -> None:
+    weights = tmp_path / "model.pth"
+    weights.write_bytes(b"a" * 10**6)
+    first = base_hash(tmp_path, Recorder())
+    state = weights.stat()
+    weights.write_bytes(b"b" * 10**6)
+    os.utime(weights, ns=(state.st_atime_ns, state.st_mtime_ns))
+    assert base_hash(tmp_path, Recorder()) != first
 
 
 _LOADER = """

@@ -49,6 +49,10 @@ def pack(
     exclude: Annotated[
         list[str] | None, typer.Option(help="Leave out a clip, as SPEAKER/NAME; may be repeated.")
     ] = None,
+    allow_fewer: Annotated[
+        bool,
+        typer.Option("--allow-fewer", help="Replace shards that hold many more clips than the new ones."),
+    ] = False,
     json: Annotated[bool, typer.Option("--json", help="Write JSON.")] = False,
 ) -> None:
     """Pack codes and transcripts into shards for training. The same input gives the same bytes.
@@ -69,6 +73,7 @@ def pack(
         num_workers=num_workers,
         shard_size=shard_size,
         exclude=exclude,
+        allow_fewer=allow_fewer or None,
     )
     list_root(settings.input)  # before anything is made beside it
     check_place(settings)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import math
+import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
@@ -10,10 +14,18 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import DataError
-from ..files import atomic_open
+from ..files import atomic_open, open_regular, reading
+from .headers import ArrayHeader, HeaderError, parse_header
+from .origins import Origin, is_made_from, is_older, origin_of
 
 Codes = npt.NDArray[np.int64]
+LARGEST_FILE = 64 << 20
+"""Bytes. The longest recording that the published codec takes has 330 kB of codes."""
 _AGAIN = "Run fishtune extract again: it makes the codes anew."
+_NOT_REPLACED = (
+    "It was not made by fishtune extract, which does not replace it: move it away and extract again."
+)
+_OTHER_CODEC = "If these are codes of another codec, extract again with: fishtune extract --overwrite"
 
 
 class CodesState(StrEnum):
@@ -22,9 +34,29 @@ class CodesState(StrEnum):
     DONE = "done"
     MISSING = "missing"
     STALE = "stale"
-    """Older than the recording."""
+    """Made from another recording, or by another codec."""
     DAMAGED = "damaged"
-    """Unreadable, of another shape, or out of range."""
+    """Torn, or written by extraction and no longer what it wrote."""
+    OTHER_CODEC = "other codec"
+    """Integers in two dimensions that this codec does not give and that extraction did not write."""
+    FOREIGN = "foreign"
+    """Something else in the place of codes: never to be replaced."""
+
+
+class TornCodesError(DataError):
+    """The file is empty, or ends before it should."""
+
+
+class NoCodesError(DataError):
+    """The file cannot be understood as an array."""
+
+
+class ForeignFileError(DataError):
+    """The file is whole and holds something else than codes, or is no file."""
+
+
+class OtherCodesError(DataError):
+    """The codes are not those of this codec."""
 
 
 def read_codes(path: Path, codebook_sizes: Sequence[int] | None = None) -> Codes:
@@ -36,50 +68,157 @@ def read_codes(path: Path, codebook_sizes: Sequence[int] | None = None) -> Codes
 
     Raises:
         DataError: unreadable, no integers, another shape, no frames, or a code out of range.
+        StorageError: the system refused to read the file.
     """
+    content = _read_whole(path)
     try:
-        # Mapping refuses a header that promises more than the file holds before anything is allocated.
-        stored = np.lib.format.open_memmap(path, mode="r")
-        codes = np.array(stored)
-    except (ValueError, EOFError, OSError) as error:
-        raise DataError(f"{path} is not a readable .npy file ({error}).", _AGAIN) from error
-    if codes.dtype.kind not in "iu":
-        raise DataError(f"{path} holds {codes.dtype} instead of integers.", _AGAIN)
-    if codes.ndim != 2 or codes.shape[0] == 0 or codes.shape[1] == 0:
-        raise DataError(f"{path} has shape {codes.shape} instead of (codebooks, frames).", _AGAIN)
+        header = parse_header(content)
+    except HeaderError as error:
+        kind = TornCodesError if error.torn else NoCodesError
+        raise kind(f"{path} is not a readable .npy file ({error}).", _AGAIN) from error
+    if header.size != len(content):
+        raise _wrong_size(path, header, len(content), codebook_sizes)
+    if not header.is_codes:
+        raise _other_array(path, header)
+    if not math.prod(header.shape):
+        raise TornCodesError(
+            f"{path} has shape {header.shape} instead of (codebooks, frames): it holds no codes.", _AGAIN
+        )
+    values = np.frombuffer(content, dtype=header.descr, offset=header.offset)
+    codes = values.reshape(header.shape, order="F" if header.fortran_order else "C")
+    _check_range(path, codes, codebook_sizes)
+    return np.ascontiguousarray(codes, dtype=np.int64)
+
+
+def _read_whole(path: Path) -> bytes:
+    try:
+        with open_regular(path, ForeignFileError) as file, reading(path, ForeignFileError):
+            size = os.fstat(file.fileno()).st_size
+            if size <= LARGEST_FILE:
+                return file.read(size)
+    except ForeignFileError as error:
+        raise ForeignFileError(error.message, error.hint or _NOT_REPLACED) from error
+    raise ForeignFileError(f"{path} is larger than codes can be ({LARGEST_FILE:,} bytes).", _NOT_REPLACED)
+
+
+def _wrong_size(
+    path: Path, header: ArrayHeader, size: int, codebook_sizes: Sequence[int] | None
+) -> DataError:
+    kind: type[DataError] = NoCodesError
+    if not header.is_codes:
+        kind = ForeignFileError
+    elif header.size > size and (codebook_sizes is None or header.shape[0] == len(codebook_sizes)):
+        kind = TornCodesError
+    return kind(
+        f"{path} is not a readable .npy file (it has {size:,} bytes instead of {header.size:,}).",
+        _NOT_REPLACED if kind is ForeignFileError else _AGAIN,
+    )
+
+
+def _other_array(path: Path, header: ArrayHeader) -> DataError:
+    if len(header.shape) == 2:
+        return ForeignFileError(f"{path} holds {_type_name(header)} instead of integers.", _NOT_REPLACED)
+    return ForeignFileError(f"{path} has shape {header.shape} instead of (codebooks, frames).", _NOT_REPLACED)
+
+
+def _type_name(header: ArrayHeader) -> str:
+    return "Python objects" if "O" in header.descr else str(np.dtype(header.descr))
+
+
+def _check_range(path: Path, codes: npt.NDArray[np.integer], codebook_sizes: Sequence[int] | None) -> None:
     if codebook_sizes is not None and len(codes) != len(codebook_sizes):
-        raise DataError(f"{path} has {len(codes)} codebooks, the codec has {len(codebook_sizes)}.", _AGAIN)
+        raise OtherCodesError(
+            f"{path} has {len(codes)} codebooks, the codec has {len(codebook_sizes)}.", _OTHER_CODEC
+        )
     limits = np.asarray(codebook_sizes if codebook_sizes is not None else [1 << 16] * len(codes))
     wrong = (codes.min(axis=1) < 0) | (codes.max(axis=1) >= limits)
     if wrong.any():
         book = int(wrong.argmax())
-        raise DataError(
+        raise OtherCodesError(
             f"{path}: codebook {book} holds codes from {codes[book].min()} to {codes[book].max()}, "
             f"allowed are 0 to {limits[book] - 1}.",
-            _AGAIN,
+            _OTHER_CODEC,
         )
-    return codes.astype(np.int64)
 
 
-def is_stale(audio: Path, codes: Path) -> bool:
-    """Return whether the code file is older than its recording. Raises OSError if either is missing."""
-    return codes.stat().st_mtime_ns < audio.stat().st_mtime_ns
+def codes_digest(codes: Codes) -> str:
+    """Return a digest of the codes' values, in hex: the same whichever integer type a file has."""
+    digest = hashlib.blake2b(repr(codes.shape).encode(), digest_size=16)
+    digest.update(np.ascontiguousarray(codes, dtype="<i8").data)
+    return digest.hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Whether a recording's codes can be used, and why not."""
+
+    state: CodesState
+    error: DataError | None = None
+    digest: str = ""
+    """`codes_digest` of codes that can be used."""
+    origin: Origin | None = None
+    """What the codes were made from, where that is known of just these codes."""
+
+
+def judge_codes(audio: Path, codes: Path, codebook_sizes: Sequence[int], codec: str = "") -> Verdict:
+    """Return whether `codes` are the finished codes of the recording `audio`.
+
+    Args:
+        codec: identity of the codec that would make them; empty = any will do.
+
+    Raises:
+        DataError: there is no such recording.
+        StorageError: the system refused to read a file.
+    """
+    if not os.path.lexists(codes):
+        return Verdict(CodesState.MISSING)
+    try:
+        found = read_codes(codes, codebook_sizes)
+    except DataError as error:
+        return Verdict(_state_of(error, origin_of(codes) is not None), error)
+    digest = codes_digest(found)
+    origin = known_origin(codes, digest)
+    if origin is not None and codec and origin.codec and origin.codec != codec:
+        return Verdict(CodesState.STALE)
+    stale = is_stale(audio, codes, origin)
+    return Verdict(CodesState.STALE if stale else CodesState.DONE, None, digest, origin)
 
 
 def codes_state(audio: Path, codes: Path, codebook_sizes: Sequence[int]) -> CodesState:
-    """Return whether `codes` are the finished codes of the recording `audio`."""
-    try:
-        if is_stale(audio, codes):
-            return CodesState.STALE
-    except FileNotFoundError:
-        return CodesState.MISSING
-    except OSError:
-        return CodesState.DAMAGED
-    try:
-        read_codes(codes, codebook_sizes)
-    except DataError:
-        return CodesState.DAMAGED
-    return CodesState.DONE
+    """Return whether `codes` are the finished codes of the recording `audio`; see `judge_codes`."""
+    return judge_codes(audio, codes, codebook_sizes).state
+
+
+def known_origin(codes: Path, digest: str) -> Origin | None:
+    """Return what the codes of this digest were made from, or None where the record is not about them."""
+    origin = origin_of(codes)
+    return origin if origin is not None and origin.codes == digest else None
+
+
+def is_stale(audio: Path, codes: Path, origin: Origin | None) -> bool:
+    """Return whether codes were made from another recording.
+
+    Args:
+        origin: what they were made from; where it is not known, the files' times must do.
+
+    Raises:
+        DataError, StorageError: a file cannot be read.
+    """
+    if origin is not None:
+        return not is_made_from(origin, audio)
+    with reading(audio):
+        return is_older(codes, audio)
+
+
+def _state_of(error: DataError, ours: bool) -> CodesState:
+    match error:
+        case ForeignFileError():
+            return CodesState.FOREIGN
+        case TornCodesError():
+            return CodesState.DAMAGED
+        case OtherCodesError():
+            return CodesState.DAMAGED if ours else CodesState.OTHER_CODEC
+    return CodesState.DAMAGED if ours else CodesState.FOREIGN
 
 
 def write_codes(path: Path, codes: npt.NDArray[np.integer]) -> None:

@@ -4,13 +4,16 @@ The index lists, for every sentence, where it lies and how long it is. It is bui
 shards, kept in one file beside them (in the person's cache folder where that cannot be written), mapped
 into memory when it is opened, and built anew when a shard changes. Shards of any writer will do.
 
-    file = MAGIC, length of the header (u64), header (JSON), padding, records (RECORD), clip names (UTF-8)
+    file = MAGIC, checksum of what follows (16 bytes), length of the header (u64), header (JSON), padding,
+           records (RECORD), clip names (UTF-8)
+
+The same shards give the same bytes. An index that is damaged or of other shards is built anew; a sentence
+that is no longer what was indexed is an error when it is read.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -19,17 +22,21 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import platformdirs
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
-from ..errors import ShardError, StorageError
-from ..files import atomic_open
-from .manifest import MANIFEST_FILE
-from .shards import Sentence, decode_sentence, shard_paths, walk_shard
+from ..dataset.origins import content_digest
+from ..errors import DataError, FishtuneError, MalformedFileError, ShardError, StorageError
+from ..files import atomic_open, open_regular, reading
+from ..tables import parse_json
+from .manifest import INDEX_FILE, MANIFEST_FILE, read_manifest
+from .shards import Sentence, decode_sentence, shard_digest, shard_paths, walk_shard
 
-CACHE_PREFIX = "fishtune-"
-"""Begins the names of what is computed from shards and kept beside them; it may go with them."""
-INDEX_FILE = f"{CACHE_PREFIX}index.bin"
-_MAGIC = b"fishtune index 1\n"
+Bytes = npt.NDArray[np.uint8]
+ShardState = tuple[str, int, str]
+"""Name, bytes and `content_digest` of a shard."""
+_MAGIC = b"fishtune index 2\n"
+_CHECKSUM_SIZE = 16
+_BODY = len(_MAGIC) + _CHECKSUM_SIZE
 _ALIGNMENT = 64
 RECORD = np.dtype(
     [
@@ -46,11 +53,10 @@ RECORD = np.dtype(
 
 
 class _Header(BaseModel):
-    shards: list[tuple[str, int, int]]
-    """Name, bytes and modification time (ns) of every shard."""
-    speakers: list[str]
-    largest_codes: list[int]
-    sentences: int
+    shards: list[ShardState]
+    speakers: list[str] = Field(min_length=1)
+    largest_codes: list[int] = Field(min_length=1)
+    sentences: int = Field(ge=1)
 
 
 class ShardIndex:
@@ -60,15 +66,13 @@ class ShardIndex:
     All arrays are read-only, one entry a sentence, in the shards' order.
     """
 
-    def __init__(self, folder: Path, file: Path, header: _Header, start: int) -> None:
+    def __init__(self, folder: Path, checksum: bytes, header: _Header, content: Bytes, start: int) -> None:
         self.folder = folder
-        self._file = file
+        self._checksum = checksum
         self._header = header
-        count = header.sentences
-        self._names_start = start + count * RECORD.itemsize
-        self._records: npt.NDArray[np.void] = np.memmap(
-            file, dtype=RECORD, mode="r", offset=start, shape=(count,)
-        )
+        names = start + header.sentences * RECORD.itemsize
+        self._records: npt.NDArray[np.void] = content[start:names].view(RECORD)
+        self._names = content[names:]
 
     @classmethod
     def open(cls, folder: Path, progress: Callable[[int], None] | None = None) -> ShardIndex:
@@ -82,13 +86,12 @@ class ShardIndex:
             StorageError: the index cannot be written anywhere.
         """
         folder = folder.absolute()
-        shards = _fingerprint(folder)
+        shards = _states(folder)
         for file in (folder / INDEX_FILE, _cache_file(folder)):
             index = cls._read(folder, file, shards)
             if index is not None:
                 return index
-        names = _read_names(folder, shards)
-        header, records, blob = _build(folder, shards, names, progress)
+        header, records, blob = _build(folder, shards, _names(folder, shards), progress)
         try:
             file = folder / INDEX_FILE
             _write(file, header, records, blob)
@@ -103,24 +106,45 @@ class ShardIndex:
         return index
 
     @classmethod
-    def _read(cls, folder: Path, file: Path, shards: list[tuple[str, int, int]]) -> ShardIndex | None:
+    def _read(cls, folder: Path, file: Path, shards: list[ShardState]) -> ShardIndex | None:
         """Return the index stored in `file`, or None where it is absent, outdated or damaged."""
         try:
-            with file.open("rb") as stored:
-                if stored.read(len(_MAGIC)) != _MAGIC:
+            with open_regular(file) as stored, reading(file):
+                if os.fstat(stored.fileno()).st_size <= _BODY + 8:
                     return None
-                length = int.from_bytes(stored.read(8), "little")
-                header = _Header.model_validate_json(stored.read(length))
-                start = _aligned(len(_MAGIC) + 8 + length)
-                size = os.fstat(stored.fileno()).st_size
-        except (OSError, ValidationError, OverflowError, MemoryError):
+                content: Bytes = np.memmap(stored, dtype=np.uint8, mode="r")
+        except FishtuneError:
             return None
-        if header.shards != shards or size < start + header.sentences * RECORD.itemsize:
+        checksum = content[len(_MAGIC) : _BODY].tobytes()
+        if content[: len(_MAGIC)].tobytes() != _MAGIC or checksum != _checksum(content[_BODY:].data):
             return None
-        return cls(folder, file, header, start)
+        length = int.from_bytes(content[_BODY : _BODY + 8].tobytes(), "little")
+        try:
+            header = _Header.model_validate(
+                parse_json(content[_BODY + 8 : _BODY + 8 + length].tobytes(), str(file))
+            )
+        except (MalformedFileError, ValidationError):
+            return None
+        start = _aligned(_BODY + 8 + length)
+        if header.shards != shards or len(content) < start + header.sentences * RECORD.itemsize:
+            return None
+        index = cls(folder, checksum, header, content, start)
+        return index if index._is_consistent() else None
+
+    def _is_consistent(self) -> bool:
+        records, header = self._records, self._header
+        sizes = np.array([size for _, size, _ in header.shards], dtype=np.uint64)
+        ends = records["name_end"]
+        return bool(
+            (records["shard"] < len(sizes)).all()
+            and (records["speaker"] < len(header.speakers)).all()
+            and (records["offset"] + records["length"] <= sizes[records["shard"]]).all()
+            and (ends[1:] >= ends[:-1]).all()
+            and ends[-1] == len(self._names)
+        )
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return ShardIndex.open, (self.folder,)  # a mapped array would be pickled whole
+        return _reopen, (self.folder, self._checksum)  # a mapped array would be pickled whole
 
     def __len__(self) -> int:
         return len(self._records)
@@ -166,34 +190,37 @@ class ShardIndex:
         end = int(self._records["name_end"][i])
         if begin == end:
             return f"{self.speakers[self._records['speaker'][i]]} #{i}"
-        with self._file.open("rb") as file:
-            file.seek(self._names_start + begin)
-            return file.read(end - begin).decode("utf-8")
+        return self._names[begin:end].tobytes().decode("utf-8", "replace")
 
     def read(self, i: int) -> Sentence:
         """Return sentence `i`, read from its shard.
 
         Raises:
-            ShardError: the shard was changed since the index was opened, or cannot be read.
+            ShardError: the shard is gone, or the sentence is no longer what was indexed.
+            StorageError: the system refused to read the shard.
         """
         record = self._records[i]
-        name, size, modified = self._header.shards[record["shard"]]
-        path = self.folder / name
-        try:
-            with path.open("rb", buffering=0) as file:
-                state = os.fstat(file.fileno())
-                if (state.st_size, state.st_mtime_ns) != (size, modified):
-                    raise ShardError(
-                        f"{path} was changed while it was in use.",
-                        "Start again, so that the new data is indexed.",
-                    )
-                file.seek(int(record["offset"]))
-                content = file.read(int(record["length"]))
-        except OSError as error:
+        path = self.folder / self._header.shards[record["shard"]][0]
+        with open_regular(path, ShardError) as file, reading(path, ShardError):
+            file.seek(int(record["offset"]))
+            content = file.read(int(record["length"]))
+        if _content_hash(self.speakers[record["speaker"]], content) != record["hash"]:
             raise ShardError(
-                f"{path} cannot be read ({error.strerror}).", "Was the data set packed or moved meanwhile?"
-            ) from error
+                f"{path} was changed while it was in use, or is damaged at byte {record['offset']}.",
+                "Start again, so that the data is indexed anew; if that does not help, pack it again.",
+            )
         return decode_sentence(content, f"{path}, byte {record['offset']}")
+
+
+def _reopen(folder: Path, checksum: bytes) -> ShardIndex:
+    """Return the index that another process has open."""
+    index = ShardIndex.open(folder)
+    if index._checksum != checksum:
+        raise ShardError(
+            f"The shards in {folder} were changed while they were in use.",
+            "Start again, so that the new data is indexed.",
+        )
+    return index
 
 
 def _aligned(position: int) -> int:
@@ -205,21 +232,24 @@ def _cache_file(folder: Path) -> Path:
     return Path(platformdirs.user_cache_dir("fishtune")) / "shards" / f"{digest}.bin"
 
 
-def _fingerprint(folder: Path) -> list[tuple[str, int, int]]:
+def _states(folder: Path) -> list[ShardState]:
     try:
-        states = [(path.name, path.stat()) for path in shard_paths(folder)]
+        paths = shard_paths(folder)
+        states = [(path.name, path.stat().st_size, content_digest(path)) for path in paths]
+    except DataError as error:
+        raise ShardError(error.message, error.hint) from error
     except OSError as error:
         raise ShardError(f"{folder} cannot be read ({error.strerror}).", "Check its permissions.") from error
     if not states:
         raise ShardError(
             f"{folder} has no packed data (*.protos).", "Pack the data set first with: fishtune pack"
         )
-    return [(name, state.st_size, state.st_mtime_ns) for name, state in states]
+    return states
 
 
 def _build(
     folder: Path,
-    shards: list[tuple[str, int, int]],
+    shards: list[ShardState],
     names: list[str],
     progress: Callable[[int], None] | None,
 ) -> tuple[_Header, npt.NDArray[np.void], bytes]:
@@ -273,19 +303,42 @@ def _content_hash(speaker: str, content: bytes) -> int:
 
 def _write(file: Path, header: _Header, records: npt.NDArray[np.void], names: bytes) -> None:
     content = header.model_dump_json().encode("utf-8")
-    start = _MAGIC + len(content).to_bytes(8, "little") + content
+    head = len(content).to_bytes(8, "little") + content
+    head = head.ljust(_aligned(_BODY + len(head)) - _BODY, b"\0")
     with atomic_open(file) as target:
-        target.write(start.ljust(_aligned(len(start)), b"\0"))
+        target.write(_MAGIC)
+        target.write(_checksum(head, records.tobytes(), names))
+        target.write(head)
         target.write(records.tobytes())
         target.write(names)
 
 
-def _read_names(folder: Path, shards: list[tuple[str, int, int]]) -> list[str]:
-    """Return the clips' names if `fishtune pack` wrote exactly these shards, else nothing."""
-    try:
-        manifest = json.loads((folder / MANIFEST_FILE).read_text(encoding="utf-8"))
-        if manifest["shards"] == {name: size for name, size, _ in shards}:
-            return [str(name) for name in manifest["clips"]]
-    except (OSError, ValueError, KeyError, TypeError):
-        pass  # shards of another writer, or moved in beside ours: they have no names
-    return []
+def _checksum(*parts: bytes | memoryview) -> bytes:
+    digest = hashlib.blake2b(digest_size=_CHECKSUM_SIZE)
+    for part in parts:
+        digest.update(part)
+    return digest.digest()
+
+
+def _names(folder: Path, shards: list[ShardState]) -> list[str]:
+    """Return the clips' names if `fishtune pack` wrote exactly these shards, else nothing.
+
+    Raises:
+        ShardError: a shard is missing, or is not what `fishtune pack` wrote.
+    """
+    manifest = read_manifest(folder)
+    if manifest is None:
+        return []
+    hint = (
+        "Pack the data set again. If other shards were put there on purpose, remove "
+        f"{folder / MANIFEST_FILE}."
+    )
+    sizes = {name: size for name, size, _ in shards}
+    for name, size in manifest.shards.items():
+        path = folder / name
+        if name not in sizes:
+            raise ShardError(f"{path} is missing: fishtune pack wrote it.", hint)
+        if sizes[name] != size or shard_digest(path) != manifest.digests.get(name):
+            raise ShardError(f"{path} is damaged: it is not what fishtune pack wrote.", hint)
+    # Shards of another writer that lie beside ours have no names.
+    return manifest.clips if len(sizes) == len(manifest.shards) else []

@@ -6,18 +6,27 @@ Opens no array library: the wizard asks here whether a packed data set is up to 
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
+from typing import Literal
 
 from pydantic import BaseModel, ValidationError
 
 from ..dataset.findings import Finding
 from ..dataset.layout import Clip, scan
-from ..errors import UsageError
+from ..errors import MalformedFileError, StorageError, UsageError
+from ..files import write_text
 from ..settings import PackSettings
+from ..tables import read_json
 
 MANIFEST_FILE = "fishtune-pack.json"
+INDEX_FILE = "fishtune-index.bin"
+LENGTHS_FILE = "fishtune-lengths.npy"
+CACHE_FILES = (INDEX_FILE, LENGTHS_FILE)
+"""What is computed from shards and kept beside them; it may go with them."""
+_LARGEST = 1 << 30  # bytes; a clip has about 100
 
 
 class DropReason(StrEnum):
@@ -25,7 +34,7 @@ class DropReason(StrEnum):
 
     EXCLUDED = "left out by choice"
     NO_CODES = "no codes"
-    STALE_CODES = "codes older than the recording"
+    STALE_CODES = "codes of another recording"
     DAMAGED_CODES = "codes damaged"
     OTHER_CODEC = "another number of codebooks"
     SEVERAL_RECORDINGS = "several recordings of one name"
@@ -81,21 +90,44 @@ class PackResult(BaseModel):
 class Manifest(BaseModel):
     """`fishtune-pack.json`: marks the folder as ours, names the clips, and says what they were made from."""
 
-    format: int = 1
+    format: Literal[2] = 2
     shards: dict[str, int]
     """Bytes of every shard."""
+    digests: dict[str, str]
+    """`shard_digest` of every shard."""
     clips: list[str]
     """`SPEAKER/NAME` of every sentence, in order."""
     source: str
     result: PackResult
 
 
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Write `fishtune-pack.json`, with a checksum of what it says.
+
+    Raises:
+        StorageError: the disk is full or the folder cannot be written.
+    """
+    content = manifest.model_dump(mode="json")
+    write_text(folder / MANIFEST_FILE, json.dumps({**content, "checksum": _checksum(content)}))
+
+
 def read_manifest(folder: Path) -> Manifest | None:
-    """Return what is said about the shards in `folder`, or None if `fishtune pack` did not write them."""
+    """Return what is said about the shards in `folder`.
+
+    None if `fishtune pack` did not write them, or what it said was changed since.
+    """
     try:
-        return Manifest.model_validate_json((folder / MANIFEST_FILE).read_bytes())
-    except (OSError, ValidationError):
+        content = read_json(folder / MANIFEST_FILE, _LARGEST)
+        if not isinstance(content, dict) or content.pop("checksum", None) != _checksum(content):
+            return None
+        return Manifest.model_validate(content)
+    except (MalformedFileError, StorageError, ValidationError):
         return None
+
+
+def _checksum(content: object) -> str:
+    text = json.dumps(content, ensure_ascii=True, sort_keys=True)
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
 def is_current(settings: PackSettings) -> bool:

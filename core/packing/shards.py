@@ -8,6 +8,7 @@ than one message.
 
 from __future__ import annotations
 
+import hashlib
 import mmap
 import os
 import struct
@@ -22,7 +23,7 @@ from google.protobuf.message import DecodeError
 from ..dataset.codes import Codes
 from ..dataset.layout import SHARD_EXTENSION
 from ..errors import ShardError
-from ..files import storage_errors
+from ..files import open_regular, reading, storage_errors, unreadable
 from . import text_data_pb2
 
 SHARD_SIZE = 10_000_000
@@ -79,6 +80,21 @@ def decode_sentence(content: bytes, where: str) -> Sentence:
     return Sentence(tuple(message.texts), np.array(rows, dtype=np.int64))
 
 
+def shard_digest(path: Path) -> str:
+    """Return a digest of a whole shard, in hex.
+
+    Raises:
+        ShardError: there is no such file.
+        StorageError: the system refused to read it.
+    """
+    with open_regular(path, ShardError) as file, reading(path, ShardError):
+        return hashlib.file_digest(file, _new_digest).hexdigest()
+
+
+def _new_digest() -> hashlib._Hash:
+    return hashlib.blake2b(digest_size=16)
+
+
 def shard_paths(folder: Path) -> list[Path]:
     """Return the shards in `folder`, sorted by name."""
     return sorted(folder.glob(f"*{SHARD_EXTENSION}"))
@@ -103,7 +119,10 @@ class ShardWriter:
         self._sentences: list[bytes] = []
         self._message_bytes = 0
         self._file: IO[bytes] | None = None
+        self._digest = _new_digest()
         self.paths: list[Path] = []
+        self.digests: dict[str, str] = {}
+        """`shard_digest` of every shard that is complete, by its name."""
 
     def __enter__(self) -> ShardWriter:
         return self
@@ -113,8 +132,13 @@ class ShardWriter:
             if kind is None:
                 self._close_message()
         finally:
-            if self._file is not None:
-                self._file.close()
+            self._close_shard()
+
+    def _close_shard(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self.digests[self.paths[-1].name] = self._digest.hexdigest()
+            self._file, self._digest = None, _new_digest()
 
     def add(self, speaker: str, sentence: bytes) -> None:
         """Append a serialised sentence; sentences of one speaker must follow one another.
@@ -140,13 +164,13 @@ class ShardWriter:
         path = self.paths[-1] if self.paths else self._folder
         with storage_errors(path):
             if self._file is None or self._file.tell() > self._shard_size:
-                if self._file is not None:
-                    self._file.close()
+                self._close_shard()
                 path = self._folder / f"{len(self.paths):08d}{SHARD_EXTENSION}"
                 self.paths.append(path)
                 self._file = path.open("wb")
-            self._file.write(_LENGTH.pack(len(message)))
-            self._file.write(message)
+            for part in (_LENGTH.pack(len(message)), message):
+                self._file.write(part)
+                self._digest.update(part)
             self._file.flush()
         self._sentences, self._message_bytes = [], 0
 
@@ -173,11 +197,12 @@ def walk_shard(path: Path) -> Iterator[Location]:
     """Yield every sentence of a shard in order, without parsing it.
 
     Raises:
-        ShardError: the shard cannot be read, ends in the middle of a message, or is damaged; the message
+        ShardError: the shard is missing, ends in the middle of a message, or is damaged; the message
             names the file and the offset.
+        StorageError: the system refused to read it.
     """
     try:
-        with path.open("rb") as file:
+        with open_regular(path, ShardError) as file:
             size = os.fstat(file.fileno()).st_size
             if size == 0:
                 raise ShardError(f"{path} is empty.", _PACK_AGAIN)
@@ -195,9 +220,7 @@ def walk_shard(path: Path) -> Iterator[Location]:
                     yield from _walk_message(content, body, end, path)
                     position = end
     except OSError as error:
-        raise ShardError(
-            f"{path} cannot be read ({error.strerror}).", "Check the disk and rights."
-        ) from error
+        raise unreadable(path, error) from error
 
 
 def _walk_message(content: mmap.mmap, position: int, end: int, path: Path) -> Iterator[Location]:

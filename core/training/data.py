@@ -3,6 +3,9 @@
 Sentences stay in their shards until a batch needs them. What is kept of each is its length: tokenising all
 transcripts takes seconds for a large data set, so the lengths are kept in a file beside the shards (in the
 person's cache folder where that cannot be written).
+
+Clips have numbers, by which orders and references are drawn. They follow from the contents of the clips that
+can be used and from nothing else, so renamed files, or a further clip that is too long, change no draw.
 """
 
 from __future__ import annotations
@@ -10,7 +13,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,19 +21,22 @@ import numpy.typing as npt
 import platformdirs
 from torch.utils.data import DataLoader, Dataset
 
+from ..dataset.headers import HeaderError, parse_header
 from ..errors import DataError, StorageError
 from ..events import ItemFailed, ProgressMeter, Reporter
-from ..files import atomic_open
+from ..files import atomic_open, read_regular
 from ..model.config import DualARConfig
-from ..packing.index import CACHE_PREFIX, ShardIndex
+from ..packing.index import ShardIndex
+from ..packing.manifest import LENGTHS_FILE
 from ..settings import TrainSettings
 from ..text.prompts import PromptFormat, TrainingSequence, Turn, training_sequence
 from ..text.tokenizer import Tokenizer
 from .batches import Batch, StepBatch, collate
 from .sampler import NO_REFERENCE, ClipTable, MicroBatch, References, Sampler, StepPlan
-from .split import Split, split
+from .split import IntArray, Split, split
 
-LENGTHS_FILE = f"{CACHE_PREFIX}lengths.npy"
+_ORDER = b"numbered by content\n"
+_LENGTHS_ROOM = 4096  # bytes of a header and two entries, at most
 
 
 @dataclass(frozen=True)
@@ -42,7 +48,8 @@ class TrainingData:
     split: Split
     references: References
     fingerprint: str
-    """Hash of what is trained on and held out: the same clips give the same one, in any order."""
+    """Hash of what is trained on and held out, in the order of the clips' numbers: where it is the same, so
+    is every draw. The same clips give the same one, however they are named and packed."""
 
     def sampler(self, batch_tokens: int, per_step: int, seed: int) -> Sampler:
         """Return the sampler of the training clips."""
@@ -58,14 +65,16 @@ class SampleSource(Dataset[StepBatch]):
     tokenizer: Tokenizer
     prompt: PromptFormat
     num_codebooks: int
+    places: IntArray
+    """Where in the index every clip is, by its number."""
 
     def __reduce__(self) -> tuple[object, ...]:
         # A tokenizer cannot be pickled, and reading it again is quick.
-        return _open_source, (self.index, self.tokenizer_folder, self.prompt, self.num_codebooks)
+        return _open_source, (self.index, self.tokenizer_folder, self.prompt, self.num_codebooks, self.places)
 
     def turn(self, clip: int) -> Turn:
         """Return an utterance; of several variants of its transcript, the first."""
-        sentence = self.index.read(clip)
+        sentence = self.index.read(int(self.places[clip]))
         return Turn(sentence.texts[0], sentence.codes)
 
     def sequence(self, clip: int, reference: int) -> TrainingSequence:
@@ -83,11 +92,10 @@ class SampleSource(Dataset[StepBatch]):
 
 
 def _open_source(
-    index: ShardIndex, tokenizer_folder: Path, prompt: PromptFormat, num_codebooks: int
+    index: ShardIndex, tokenizer_folder: Path, prompt: PromptFormat, num_codebooks: int, places: IntArray
 ) -> SampleSource:
-    return SampleSource(
-        index, tokenizer_folder, Tokenizer.from_directory(tokenizer_folder), prompt, num_codebooks
-    )
+    tokenizer = Tokenizer.from_directory(tokenizer_folder)
+    return SampleSource(index, tokenizer_folder, tokenizer, prompt, num_codebooks, places)
 
 
 class PlannedSteps:
@@ -120,18 +128,21 @@ def load_data(
     """
     index = ShardIndex.open(settings.protos)
     _check_codes(index, config)
-    source = SampleSource(index, settings.base, tokenizer, settings.prompt, config.num_codebooks)
-    table = ClipTable(
-        speakers=np.ascontiguousarray(index.speaker_ids, dtype=np.int32),
-        turns=_lengths(source, reporter),
-        frames=np.ascontiguousarray(index.frames, dtype=np.int32),
+    everything = SampleSource(
+        index, settings.base, tokenizer, settings.prompt, config.num_codebooks, np.arange(len(index))
     )
+    lengths = _lengths(everything, reporter)
     limit = min(settings.max_length, settings.batch_tokens, config.max_seq_len)
-    usable = np.flatnonzero(table.turns <= limit)
-    _report_refused(index, table, limit, settings, reporter)
+    _report_refused(index, lengths, limit, settings, reporter)
     content = np.ascontiguousarray(index.content_hashes, dtype=np.uint64)
-    sides = split(table.speakers[usable], content[usable], settings.held_out)
-    sides = Split(training=usable[sides.training], held_out=usable[sides.held_out])
+    usable = np.flatnonzero(lengths <= limit)
+    usable = usable[np.argsort(content[usable], kind="stable")]
+    table = ClipTable(
+        speakers=index.speaker_ids[usable].astype(np.int32),
+        turns=lengths[usable],
+        frames=index.frames[usable].astype(np.int32),
+    )
+    sides = split(table.speakers, content[usable], settings.held_out)
     if len(sides.training) == 0:
         raise DataError(
             f"No clip of {settings.protos} can be trained on: all {len(index)} exceed {limit} columns.",
@@ -140,11 +151,11 @@ def load_data(
     # The reference of the legacy format would have no place in its prompt.
     probability = settings.reference_probability if settings.prompt == "inference" else 0.0
     return TrainingData(
-        source=source,
+        source=replace(everything, places=usable),
         table=table,
         split=sides,
         references=References(table, sides.training, probability, limit, settings.seed),
-        fingerprint=hashlib.sha256(np.sort(content[usable]).tobytes()).hexdigest(),
+        fingerprint=hashlib.sha256(_ORDER + content[usable].tobytes()).hexdigest(),
     )
 
 
@@ -160,18 +171,22 @@ def _check_codes(index: ShardIndex, config: DualARConfig) -> None:
 
 
 def _report_refused(
-    index: ShardIndex, table: ClipTable, limit: int, settings: TrainSettings, reporter: Reporter
+    index: ShardIndex,
+    lengths: npt.NDArray[np.int32],
+    limit: int,
+    settings: TrainSettings,
+    reporter: Reporter,
 ) -> None:
     hint = "Cut the recording into shorter ones."
     if limit == settings.batch_tokens:
         hint += " Or raise --batch-tokens, if the memory allows it."
     elif limit == settings.max_length:
         hint += " Or raise --max-length."
-    for clip in np.flatnonzero(table.turns > limit).tolist():
+    for clip in np.flatnonzero(lengths > limit).tolist():
         reporter.emit(
             ItemFailed(
                 item=index.name(clip),
-                message=f"Left out: {table.turns[clip]} columns, more than the {limit} allowed.",
+                message=f"Left out: {lengths[clip]} columns, more than the {limit} allowed.",
                 hint=hint,
             )
         )
@@ -182,15 +197,12 @@ def _lengths(source: SampleSource, reporter: Reporter) -> npt.NDArray[np.int32]:
     key = _lengths_key(source)
     places = (source.index.folder / LENGTHS_FILE, _cache_file(source.index.folder))
     for file in places:
-        with contextlib.suppress(OSError, ValueError, EOFError):
-            stored = np.load(file, allow_pickle=False)
-            if stored.dtype == np.int64 and stored.shape == (len(source.index) + 1,) and stored[0] == key:
-                lengths: npt.NDArray[np.int32] = stored[1:].astype(np.int32)
-                return lengths
+        stored = _stored_lengths(file, len(source.index), key)
+        if stored is not None:
+            return stored
     meter = ProgressMeter(reporter, "measuring transcripts", len(source.index), "clips")
     one_frame = np.zeros((source.num_codebooks, 1), dtype=np.int64)
-    lengths = np.zeros(len(source.index) + 1, dtype=np.int64)
-    lengths[0] = key
+    lengths = np.zeros(len(source.index), dtype=np.int64)
     for clip in range(len(source.index)):
         reporter.check_stop("Nothing was trained yet.")
         # A frame is one column whatever its codes are.
@@ -198,13 +210,37 @@ def _lengths(source: SampleSource, reporter: Reporter) -> npt.NDArray[np.int32]:
         alone = training_sequence(
             source.tokenizer, source.prompt, [], Turn(text, one_frame), source.num_codebooks
         )
-        lengths[clip + 1] = alone.tokens.shape[1] - 1 + source.index.frames[clip]
+        lengths[clip] = alone.tokens.shape[1] - 1 + source.index.frames[clip]
         meter.advance()
+    content = np.concatenate([[_lengths_checksum(key, lengths), key], lengths])
     for file in places:
         with contextlib.suppress(StorageError), atomic_open(file) as target:
-            np.save(target, lengths)
+            np.save(target, content)
             break
-    return lengths[1:].astype(np.int32)
+    return lengths.astype(np.int32)
+
+
+def _stored_lengths(file: Path, count: int, key: int) -> npt.NDArray[np.int32] | None:
+    """Return the lengths kept in `file`, or None where it is absent, damaged or of other clips.
+
+    It is an int64 array: a checksum of the others, the key, the length of every clip.
+    """
+    try:
+        content = read_regular(file, 8 * count + _LENGTHS_ROOM)
+        header = parse_header(content)
+    except (DataError, StorageError, HeaderError):
+        return None
+    if (header.descr, header.shape, header.size) != ("<i8", (count + 2,), len(content)):
+        return None
+    values = np.frombuffer(content, dtype="<i8", offset=header.offset)
+    if values[1] != key or values[0] != _lengths_checksum(key, values[2:]):
+        return None
+    return values[2:].astype(np.int32)
+
+
+def _lengths_checksum(key: int, lengths: IntArray) -> int:
+    content = np.concatenate([[key], lengths]).astype("<i8").tobytes()
+    return int.from_bytes(hashlib.blake2b(content, digest_size=7).digest(), "little")  # fits an int64
 
 
 def _lengths_key(source: SampleSource) -> int:
