@@ -42,7 +42,7 @@ from .confirm import measure_peak
 from .data import PlannedSteps, load_data, step_loader
 from .gate import check_gate
 from .keeper import Ending, Keeper
-from .launch import World, find_world, others
+from .launch import World, enter_group, find_world, others
 from .logs import make_loggers, quiet_libraries
 from .module import TrainingModule
 from .names import adapter_folder, checkpoint_folder, checkpoint_path
@@ -205,6 +205,7 @@ class _Run:
             if self.first and self.state is not None and self.checkpoint is not None:
                 self.checkpoint = take_course(self.folder, self.checkpoint, self.state.step, self.reporter)
             self.module.last_checkpoint = self.checkpoint
+            enter_group(self.world, self._backend())
             trainer.fit(self.module, loader, ckpt_path=self.checkpoint)
         ending = self.keeper.ending
         assert ending is not None
@@ -325,15 +326,19 @@ class _Run:
         if self.pieces.count == 1:  # what was cut into pieces is not what was predicted
             MeasurementCache().record(needs.setting, predicted, measured)
 
+    def _backend(self) -> str:
+        """Return what processes talk by."""
+        on_gpu = self.device.type == "cuda"
+        return "nccl" if on_gpu and torch.distributed.is_nccl_available() else "gloo"
+
     def _trainer(self) -> Trainer:
         settings, world = self.settings, self.world
         strategy: Any = "auto"
         if world.environment is not None:
-            backend = (
-                "nccl" if self.device.type == "cuda" and torch.distributed.is_nccl_available() else "gloo"
-            )
             strategy = DDPStrategy(
-                cluster_environment=world.environment, process_group_backend=backend, broadcast_buffers=False
+                cluster_environment=world.environment,
+                process_group_backend=self._backend(),
+                broadcast_buffers=False,
             )
         on_gpu = self.device.type == "cuda"
         single_gpu = [self.device.index or 0] if on_gpu and world.size == 1 else world.devices
