@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -17,7 +18,7 @@ from typing import Any
 
 import psutil
 import pytest
-from fishtune.core.errors import DataError, JobError, JobRunningError, StopRequested
+from fishtune.core.errors import DataError, JobError, JobRunningError, StopRequested, StorageError
 from fishtune.core.events import Failed, Finished, Progress, Started, Stopped
 from fishtune.core.files import write_json
 from fishtune.core.jobs import execute, start
@@ -359,7 +360,7 @@ def test_kills_for_want_of_memory_are_named(
     monkeypatch.setattr("fishtune.core.jobs.loss.memory_kills", lambda: 3)
     what, hint = describe_loss(gone)
     assert "ended a process here for want of memory" in what
-    assert hint.startswith("Choose smaller batches or fewer workers first.")
+    assert hint.startswith("End other programs"), "synth has no setting that needs less"
 
 
 def test_a_second_start_is_refused_with_the_running_jobs_id(tmp_path: Path, place: Place) -> None:
@@ -476,3 +477,16 @@ def test_a_job_that_never_began_is_starting_first_and_then_lost(place: Place, tm
         job.write(created=time.time() - 3600)
         assert job.state() is JobState.LOST
         assert describe_loss(job)[0].startswith("It never began")
+
+
+def test_without_a_descriptor_left_a_process_is_not_told_as_gone_nor_as_a_bug(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    identity = ProcessIdentity.of(os.getpid())
+
+    def refuse(*_: object) -> bytes:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    with pytest.raises(StorageError, match=r"/proc/\d+ cannot be read: too many files are open"):
+        identity.liveness()

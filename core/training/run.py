@@ -39,10 +39,11 @@ from .checkpoints import (
     read_run_state,
 )
 from .confirm import measure_peak
-from .data import PlannedSteps, load_data, step_loader
+from .data import PlannedSteps, load_data
 from .gate import check_gate
 from .keeper import Ending, Keeper
 from .launch import World, enter_group, find_world, others
+from .loading import load_steps
 from .logs import make_loggers, quiet_libraries
 from .module import TrainingModule
 from .names import adapter_folder, checkpoint_folder, checkpoint_path
@@ -199,7 +200,7 @@ class _Run:
         self.reporter.check_stop(_NOTHING_DONE)
         steps = self.sampler.steps(self.standing.position, self.horizon.end)
         plans = PlannedSteps(steps, self.world.rank, self.world.size)
-        loader = step_loader(self.data.source, plans, self.settings.num_workers)
+        loader = load_steps(self.data.source, plans, self.settings.num_workers)
         trainer = self._trainer()
         with others(self.world, self.settings, self.reporter):
             if self.first and self.state is not None and self.checkpoint is not None:
