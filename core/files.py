@@ -16,6 +16,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 import stat
 import uuid
@@ -165,6 +166,39 @@ def _is_about(path: Path, error: OSError) -> bool:
         if any(part.parent in path.parents for part in ours):
             return True
     return False
+
+
+@contextlib.contextmanager
+def _library_errors(path: Path) -> Iterator[None]:
+    """Turn what libraries make of the system's refusals while they write `path` into an `OSError`."""
+    try:
+        yield
+    except Exception as error:
+        number = _refusal_in(error, path)
+        if number is None:
+            raise
+        raise OSError(number, os.strerror(number), str(path)) from error
+
+
+def _refusal_in(error: Exception, path: Path) -> int | None:
+    """Return the system's error number behind an error of safetensors or torch; None if there is none."""
+    if type(error).__name__ == "SafetensorError":
+        told = re.search(r"\(os error (\d+)\)", str(error))
+        return int(told[1]) if told else None
+    if not isinstance(error, RuntimeError) or "inline_container" not in str(error):
+        return None
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.errno is not None:
+            return cause.errno
+        cause = cause.__cause__ or cause.__context__
+    with contextlib.suppress(OSError):
+        if shutil.disk_usage(path.parent).free < _NEARLY_FULL:
+            return errno.ENOSPC
+    return errno.EIO
+
+
+_NEARLY_FULL = 1 << 20  # bytes
 
 
 _ABOUT_THE_NAME = {
@@ -376,7 +410,7 @@ def atomic_path(target: Path) -> Iterator[Path]:
     Raises:
         StorageError: the disk is full or the folder cannot be written.
     """
-    with storage_errors(target):
+    with storage_errors(target), _library_errors(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         temporary = temporary_path(target)
         try:
@@ -443,7 +477,7 @@ def atomic_folder(target: Path) -> Iterator[Path]:
     old one back if the process died exactly there.)
     """
     target = _with_a_name(target)
-    with storage_errors(target):
+    with storage_errors(target), _library_errors(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         temporary = temporary_path(target)
         temporary.mkdir()

@@ -12,17 +12,21 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from fishtune.core.audition import run as audition
 from fishtune.core.audition.findings import FindingKind, expected_seconds, find_faults
 from fishtune.core.audition.record import AuditionResult, audition_folder, read_audition
 from fishtune.core.audition.run import run
 from fishtune.core.audition.texts import texts_like
 from fishtune.core.cli.app import run as run_command
 from fishtune.core.errors import CheckpointError, StopRequested, UsageError
-from fishtune.core.events import Reporter
+from fishtune.core.events import Reporter, Warned
+from fishtune.core.files import temporary_path
 from fishtune.core.model.checkpoint import load_model
 from fishtune.core.presets import LoraPreset
 from fishtune.core.settings import AuditionSettings
 from fishtune.core.training.adapters import add_adapters, save_adapter
+
+from .recorder import Recorder
 
 ModelDirectory = Callable[..., Path]
 RATE = 44100
@@ -189,3 +193,42 @@ def test_a_stopped_audition_leaves_nothing(checkpoint: Path) -> None:
     with pytest.raises(StopRequested):
         listen(checkpoint, reporter)
     assert not audition_folder(checkpoint).exists()
+
+
+def test_out_of_memory_moves_an_audition_to_the_cpu_and_says_so(
+    checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calm = listen(checkpoint, texts=["hello", "hi"])
+    plain, calls = audition.generate, 0
+
+    def tight(*values: Any, **named: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == 2:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return plain(*values, **named)
+
+    monkeypatch.setattr(audition, "generate", tight)
+    recorder = Recorder()
+    result = listen(checkpoint, recorder, texts=["hello", "hi"])
+    assert calls == 3
+    assert [text.seconds for text in result.texts] == [text.seconds for text in calm.texts]
+    (warned,) = recorder.of(Warned)
+    assert "continues on the CPU: CUDA out of memory" in warned.message
+
+    def full(*_: Any, **__: Any) -> Any:
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    monkeypatch.setattr(audition, "generate", full)
+    with pytest.raises(torch.OutOfMemoryError):
+        listen(checkpoint, texts=["hello"])
+
+
+def test_an_audition_sweeps_what_a_killed_one_left_and_nothing_else(checkpoint: Path) -> None:
+    folder = audition_folder(checkpoint)
+    folder.parent.mkdir()
+    own, other = temporary_path(folder), temporary_path(folder.with_name("step_000000020"))
+    own.mkdir()
+    other.mkdir()
+    listen(checkpoint, texts=["hi"])
+    assert not own.exists() and other.exists()

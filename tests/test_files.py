@@ -268,3 +268,52 @@ def test_a_file_of_ours_is_made_and_appended_to(tmp_path: Path) -> None:
         os.close(descriptor)
     assert (tmp_path / "log.txt").read_bytes() == b"line\nline\n"
     assert (tmp_path / "log.txt").stat().st_mode & 0o077 == 0
+
+
+def _refused_writes() -> list[tuple[str, Exception]]:
+    class SafetensorError(Exception): ...
+
+    chained = RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 704 vs 598")
+    chained.__context__ = OSError(28, "No space left on device")
+    return [
+        ("disk is full", SafetensorError("Error while serializing: I/O error: No space (os error 28)")),
+        ("disk is full", chained),
+        ("no permission", SafetensorError("Error while serializing: I/O error: x (os error 13)")),
+    ]
+
+
+@pytest.mark.parametrize(("what", "error"), _refused_writes())
+def test_a_refusal_of_the_system_that_a_library_met_while_writing_is_told_as_that(
+    tmp_path: Path, what: str, error: Exception
+) -> None:
+    with pytest.raises(StorageError, match=what), files.atomic_path(tmp_path / "a.pth"):
+        raise error
+    with pytest.raises(StorageError, match=what), files.atomic_folder(tmp_path / "a"):
+        raise error
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(RuntimeError, match="ours"), files.atomic_path(tmp_path / "a.pth"):
+        raise RuntimeError("ours")
+
+
+def test_a_disk_that_fails_under_torch_or_safetensors_is_an_error_of_the_system(tmp_path: Path) -> None:
+    program = (
+        "import resource, signal, torch; from pathlib import Path\n"
+        "from safetensors.torch import save_file\n"
+        "from fishtune.core.files import atomic_folder, atomic_open\n"
+        "from fishtune.core.jobs.failures import explain\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, resource.RLIM_INFINITY))\n"
+        f"here, tensors = Path({str(tmp_path)!r}), {{'a': torch.zeros(100_000)}}\n"
+        "def whole():\n"
+        "    with atomic_open(here / 'a.ckpt') as file: torch.save(tensors, file)\n"
+        "def by_name():\n"
+        "    with atomic_folder(here / 'a') as folder: torch.save(tensors, folder / 'model.pth')\n"
+        "def adapter():\n"
+        "    with atomic_folder(here / 'a') as folder: save_file(tensors, folder / 'a.safetensors')\n"
+        "for write in (whole, by_name, adapter):\n"
+        "    try: write()\n"
+        "    except BaseException as error: print(type(explain(error)).__name__)\n"
+    )
+    done = subprocess.run([sys.executable, "-P", "-c", program], capture_output=True, text=True, check=False)
+    assert done.stdout.split() == ["StorageError"] * 3, done
+    assert not list(tmp_path.iterdir())

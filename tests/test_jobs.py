@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -360,7 +361,7 @@ def test_kills_for_want_of_memory_are_named(
     monkeypatch.setattr("fishtune.core.jobs.loss.memory_kills", lambda: 3)
     what, hint = describe_loss(gone)
     assert "ended a process here for want of memory" in what
-    assert hint.startswith("Choose smaller batches or fewer workers first.")
+    assert hint.startswith("End other programs"), "synth has no setting that needs less"
 
 
 def test_a_second_start_is_refused_with_the_running_jobs_id(tmp_path: Path, place: Place) -> None:
@@ -629,3 +630,16 @@ def test_only_its_owner_reads_a_log(tmp_path: Path, place: Place) -> None:
     job = start_job(STAGE, _settings(tmp_path, items=1), place)
     _over(job)
     assert job.log_path.stat().st_mode & 0o077 == 0
+
+
+def test_without_a_descriptor_left_a_process_is_not_told_as_gone_nor_as_a_bug(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    identity = ProcessIdentity.of(os.getpid())
+
+    def refuse(*_: object) -> bytes:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    with pytest.raises(StorageError, match=r"/proc/\d+ cannot be read: too many files are open"):
+        identity.liveness()

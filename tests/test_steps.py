@@ -6,6 +6,7 @@ import errno
 import importlib.util
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -435,3 +436,53 @@ def test_killed_six_times_extraction_and_packing_make_the_files_of_an_undisturbe
         made = test.undisturbed()
         assert test.kill_and_resume(kills=times) == []
         inputs = made
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ImportError("libtorch_cpu.so: failed to map segment from shared object"),
+        ImportError("numpy failed.\n\nOriginal error was: libopenblas.so: failed to map segment"),
+        OSError("/lib/libtorch_global_deps.so: cannot allocate memory"),
+    ],
+)
+def test_a_library_that_cannot_be_mapped_is_want_of_memory(error: Exception) -> None:
+    explained = explain(error, "train")
+    assert type(explained) is DeviceMemoryError
+    assert "not enough memory to load a library" in explained.message and ".so" in explained.message
+    assert "ulimit -v" in explained.hint
+
+
+def test_a_library_that_does_not_fit_the_system_is_no_bug_but_our_own_imports_are() -> None:
+    explained = explain(ImportError("libcudart.so.12: cannot open shared object file: No such file"))
+    assert type(explained) is DeviceError and "fishtune doctor" in explained.hint
+    assert "bug in fishtune" in explain(ImportError("cannot import name 'x' from 'fishtune.core'")).hint
+
+
+def test_torch_is_mapped_in_vain_by_a_stage_and_the_job_says_why(tmp_path: Path) -> None:
+    program = (
+        "import resource, sys; from pathlib import Path\n"
+        "from fishtune.core.jobs.start import new_job; from fishtune.core.jobs.execute import run_job\n"
+        "from fishtune.core.jobs.record import Place; from fishtune.core.settings import MergeSettings\n"
+        "from fishtune.core.errors import FishtuneError\n"
+        f"here = Path({str(tmp_path)!r})\n"
+        "settings = MergeSettings(base_weight=here, lora_weight=here, output=here / 'out')\n"
+        "with new_job('merge', settings, Place(results=here, project='x')) as (job, locks):\n"
+        "    resource.setrlimit(resource.RLIMIT_AS, (1 << 30, 1 << 30))\n"
+        "    try: run_job(job, locks, redirect=True)\n"
+        "    except FishtuneError as error: print(type(error).__name__, error.message)\n"
+    )
+    done = subprocess.run([sys.executable, "-P", "-c", program], capture_output=True, text=True, check=False)
+    assert done.stdout.startswith("DeviceMemoryError There is not enough memory to load a library: lib"), done
+
+
+def test_advice_on_memory_names_only_settings_that_the_stage_has() -> None:
+    import torch
+
+    for error in (torch.OutOfMemoryError("CUDA out of memory."), MemoryError(), OSError(errno.ENOMEM, "x")):
+        for name, stage in STAGES.items():
+            explained = explain(error, name)
+            assert type(explained) is DeviceMemoryError
+            named = re.findall(r"--([a-z-]+)", explained.hint)
+            fields = {field.replace("_", "-") for field in stage.settings_model().model_fields}
+            assert set(named) <= fields, name

@@ -8,14 +8,18 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
-from fishtune.core.errors import TrainingError, UsageError
+import torch
+from fishtune.core.errors import DeviceMemoryError, ShardError, TrainingError, UsageError
 from fishtune.core.events import Step, Validation
 from fishtune.core.jobs.follow import last_events
+from fishtune.core.settings import TrainSettings
 from fishtune.core.training.checkpoints import read_run_state
-from fishtune.core.training.launch import find_world
+from fishtune.core.training.launch import World, find_world, others
 from fishtune.core.training.names import checkpoint_path
 from fishtune.core.training.run import run
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 
 from .recorder import Recorder
 from .training_kit import (
@@ -132,3 +136,75 @@ def test_flags_that_contradict_torchrun_are_refused(
     assert (world.devices, world.num_nodes, world.rank, world.starts_others) == (2, 2, 3, False)
     with pytest.raises(UsageError, match="--devices is 3, but torchrun started 2"):
         find_world(train_settings(tmp_path, small_base, shards, devices=3))
+
+
+@pytest.mark.parametrize(
+    ("how", "kind", "message"),
+    [
+        ("at start", ShardError, "device 1 failed: ANN.protos is damaged at byte 12."),
+        ("shard", ShardError, "device 1 failed: ANN.protos is damaged at byte 12."),
+        ("memory", DeviceMemoryError, "device 1 failed: The device's memory does not suffice for one clip"),
+        ("bug", KeyError, "codes"),
+        ("killed", TrainingError, "The training process of device 1 was ended by SIGKILL."),
+    ],
+)
+def test_the_error_of_a_further_process_is_told_as_the_runs(
+    small_base: Path,  # noqa: F811
+    shards: Path,  # noqa: F811
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    how: str,
+    kind: type[BaseException],
+    message: str,
+) -> None:
+    monkeypatch.setattr("fishtune.core.training.launch._MODULE", "tests.failing_rank")
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent.parent))
+    monkeypatch.setenv("FAILING_RANK", how)
+    with pytest.raises(kind) as caught:
+        run(train_settings(tmp_path, small_base, shards, devices=2), Recorder())
+    assert message in str(caught.value)
+    if kind is ShardError:
+        assert "Pack the recordings again." in str(caught.value)
+    assert not torch.distributed.is_initialized()
+
+
+def test_a_connection_that_breaks_without_a_known_cause_is_no_bug_of_ours() -> None:
+    alone = World(1, 2, 0, 0, LightningEnvironment(), False)
+    settings = TrainSettings(project="x", results=Path(), base=Path(), protos=Path())
+    text = "[../third_party/gloo/gloo/transport/tcp/pair.cc:534] Connection closed by peer [10.0.0.2]:2321"
+    for error in (RuntimeError(text), torch.distributed.DistBackendError("NCCL error in: x")):
+        with (
+            pytest.raises(TrainingError, match="The connection to another process of the run broke"),
+            others(alone, settings, Recorder()),
+        ):
+            raise error
+    with pytest.raises(RuntimeError, match="ours"), others(alone, settings, Recorder()):
+        raise RuntimeError("ours")
+
+
+def test_processes_of_one_machine_listen_on_the_loopback_interface_only(
+    small_base: Path,  # noqa: F811
+    shards: Path,  # noqa: F811
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("MASTER_ADDR", "0.0.0.0")  # of somebody else's cluster
+    before = {(each.laddr.ip, each.laddr.port) for each in psutil.Process().net_connections("inet")}
+    found: dict[int, set[str]] = {}
+
+    def look(event: Any) -> None:
+        if isinstance(event, Step) and event.step == 2:
+            this = psutil.Process()
+            for process in (this, *this.children(recursive=True)):
+                listening = [
+                    each.laddr.ip
+                    for each in process.net_connections("inet")
+                    if each.status == psutil.CONN_LISTEN and (each.laddr.ip, each.laddr.port) not in before
+                ]
+                found[process.pid] = set(listening)
+
+    run(train_settings(tmp_path, small_base, shards, devices=2, max_steps=2), Recorder(look))
+    assert len(found) >= 2 and found[os.getpid()]
+    assert set().union(*found.values()) <= {"127.0.0.1", "::1"}
+    assert os.environ["MASTER_ADDR"] == "0.0.0.0"
+    assert "GLOO_SOCKET_IFNAME" not in os.environ

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -15,10 +16,10 @@ from ..codec.checkpoint import WEIGHTS_FILE as CODEC_FILE
 from ..codec.checkpoint import load_codec
 from ..codec.codec import Codec
 from ..codec.config import codec_config, residual_codebook_size
-from ..devices import resolve_device
+from ..devices import give_back_memory, resolve_device
 from ..errors import CheckpointError, UsageError
 from ..events import ProgressMeter, Reporter
-from ..files import atomic_folder
+from ..files import atomic_folder, recover_folder, sweep_temporary
 from ..model.adapters import check_fit, read_adapter, read_training_state
 from ..model.attach import apply_checkpoint
 from ..model.checkpoint import load_model
@@ -32,6 +33,8 @@ from ..text.tokenizer import IM_END, Tokenizer
 from .findings import BYTES_PER_SECOND, expected_seconds, find_faults
 from .record import RECORD_FILE, AuditionedText, AuditionResult, audition_folder, write_record
 from .texts import texts_like
+
+T = TypeVar("T")
 
 _REFERENCE_SECONDS = 6.0
 _PATIENCE = 3.0
@@ -62,6 +65,8 @@ def run(settings: AuditionSettings, reporter: Reporter) -> AuditionResult:
         StopRequested: asked to stop; nothing was written.
     """
     checkpoint, folder = settings.checkpoint, audition_folder(settings.checkpoint)
+    recover_folder(folder)
+    sweep_temporary(folder.parent, folder.name)
     if folder.exists() and not (folder / RECORD_FILE).is_file():
         raise UsageError(
             f"{folder} exists and holds no audition.", "Move it away: the audition's recordings go there."
@@ -90,12 +95,13 @@ def run(settings: AuditionSettings, reporter: Reporter) -> AuditionResult:
         apply_checkpoint(model, source)
     speaker = _Speaker(
         settings=settings,
-        model=model.to(device),
-        codec=load_codec(base / CODEC_FILE, settings.config_name, device),
+        model=model,
+        codec=load_codec(base / CODEC_FILE, settings.config_name, torch.device("cpu")),
         tokenizer=Tokenizer.from_directory(base),
         voice=voice,
         reporter=reporter,
     )
+    speaker.attempt(lambda: speaker.move(device))
     with atomic_folder(folder) as temporary:
         spoken = [
             speaker.speak(text, temporary / f"{number}.wav", f"text {number} of {len(texts)}")
@@ -121,8 +127,34 @@ class _Speaker:
     voice: _Voice
     reporter: Reporter
 
+    def move(self, device: torch.device) -> None:
+        """Compute on another device from now on."""
+        self.model.to(device)
+        self.codec.to(device)
+
+    def attempt(self, work: Callable[[], T]) -> T | None:
+        """Return `work()`; None after moving to the CPU where the device's memory did not suffice for it."""
+        try:
+            return work()
+        except torch.OutOfMemoryError as error:
+            reason = str(error).strip().splitlines()[0]
+        # Outside of the handler, whose traceback still holds the tensors of the failed attempt.
+        self.move(torch.device("cpu"))
+        give_back_memory()
+        self.reporter.warn(
+            f"The device's memory does not suffice for the audition, which continues on the CPU: {reason}",
+            "It is slower there. fishtune gpus shows what else uses the device.",
+        )
+        return None
+
     def speak(self, text: str, audio: Path, task: str) -> AuditionedText:
-        """Generate one text, write the recording to `audio`, and return what is wrong with it."""
+        """Generate one text, write the recording to `audio`, and return what is wrong with it.
+
+        Where the device's memory does not suffice, this text and those that follow are generated on the CPU.
+        """
+        return self.attempt(lambda: self._speak(text, audio, task)) or self._speak(text, audio, task)
+
+    def _speak(self, text: str, audio: Path, task: str) -> AuditionedText:
         shape, config = self.codec.config, self.model.config
         expected = expected_seconds(text, self.voice.bytes_per_second)
         references = [] if self.voice.reference is None else [self.voice.reference]

@@ -123,7 +123,7 @@ def _run(job: Job, reporter: JobReporter, release: Callable[[], None]) -> dict[s
         raise StopRequested from interrupt
     except BaseException as error:
         _log_traceback(job.log_path)
-        explained = explain(error)
+        explained = explain(error, record.stage)
         release()
         reporter.emit(
             Failed(error=_class_name(error, explained), message=explained.message, hint=explained.hint)

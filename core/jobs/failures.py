@@ -3,34 +3,60 @@
 from __future__ import annotations
 
 import errno
+import re
 import sys
 
 from ..errors import DeviceError, DeviceMemoryError, FishtuneError, StorageError
+from ..stages import StageName
 
-_MEMORY_HINT = (
-    "Choose a smaller batch (train: --batch-tokens, extract: --batch-size), or end what else uses the "
-    "device; fishtune gpus shows it. What was saved is kept."
-)
+_OTHERS_ON_DEVICE = "End what else uses the device; fishtune gpus shows it."
+_DEVICE_MEMORY_ADVICE = {
+    StageName.TRAIN: "Start it again with a smaller --batch-tokens and more --accumulation, or with "
+    "--checkpointing blocks: the run goes on with them. Or end what else uses the device; fishtune gpus "
+    "shows it.",
+    StageName.EXTRACT: "Start it again with a smaller --batch-size, or end what else uses the device; "
+    "fishtune gpus shows it.",
+    StageName.SYNTH: "End what else uses the device (fishtune gpus shows it), or choose --device cpu.",
+    StageName.AUDITION: "End what else uses the device (fishtune gpus shows it), or choose --device cpu.",
+}
+_OTHER_PROGRAMS = "End other programs, or run it where there is more memory."
+_MEMORY_ADVICE = {
+    StageName.TRAIN: "Start it again with a smaller --num-workers or --batch-tokens, or end other programs.",
+    StageName.EXTRACT: "Start it again with a smaller --batch-size or --num-workers, or end other programs.",
+    StageName.PACK: "Start it again with a smaller --num-workers, or end other programs.",
+    StageName.VALIDATE: "Start it again with a smaller --num-workers, or end other programs.",
+    StageName.LOUDNESS_NORM: "Start it again with a smaller --num-workers, or end other programs.",
+}
 _DRIVER_HINT = (
     "Run fishtune doctor: it says whether driver and torch fit together. --device cpu works without."
 )
 _AGAIN = "What is already done is kept; starting again goes on from there."
 
 
-def explain(error: BaseException) -> FishtuneError:
+def memory_advice(stage: str) -> str:
+    """Return what to change before a stage that ran out of the machine's memory is started again."""
+    return _MEMORY_ADVICE.get(stage, _OTHER_PROGRAMS)
+
+
+def explain(error: BaseException, stage: str = "") -> FishtuneError:
     """Return the error to show for an exception that ended a stage: itself if it is one of ours.
 
     What nobody foresaw becomes a plain `FishtuneError` that asks for a report.
+
+    Args:
+        stage: name of the stage, whose settings the advice may name.
     """
     if isinstance(error, FishtuneError):
         return error
     if _is_device_out_of_memory(error):
-        return DeviceMemoryError(f"The device ran out of memory: {_first_line(error)}", _MEMORY_HINT)
-    if isinstance(error, MemoryError):
         return DeviceMemoryError(
-            "The machine ran out of memory.",
-            f"Choose smaller batches or fewer workers, or end other programs. {_AGAIN}",
+            f"The device ran out of memory: {_first_line(error)}",
+            f"{_DEVICE_MEMORY_ADVICE.get(stage, _OTHERS_ON_DEVICE)} {_AGAIN}",
         )
+    if _could_not_be_loaded(error):
+        return _explain_loading(error)
+    if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
+        return DeviceMemoryError("The machine ran out of memory.", f"{memory_advice(stage)} {_AGAIN}")
     if isinstance(error, OSError):
         return _explain_operating_system(error)
     text = _first_line(error)
@@ -40,6 +66,35 @@ def explain(error: BaseException) -> FishtuneError:
         f"The stage ended with an unexpected {type(error).__name__}: {text}",
         "This is a bug in fishtune: please report it with the job's log, which holds the traceback. "
         f"{_AGAIN}",
+    )
+
+
+def _could_not_be_loaded(error: BaseException) -> bool:
+    """Whether a library like torch is installed, but the system could not load it."""
+    if isinstance(error, ImportError):
+        return not isinstance(error, ModuleNotFoundError) and _LOADING.search(str(error)) is not None
+    # What the loader of shared libraries reports has no error number.
+    return isinstance(error, OSError) and error.errno is None and _NO_ROOM.search(str(error)) is not None
+
+
+_NO_ROOM = re.compile(r"failed to map segment|cannot allocate memory(?! in static TLS)", re.IGNORECASE)
+_LOADING = re.compile(
+    rf"{_NO_ROOM.pattern}|shared object|undefined symbol|\.so\b|\.dylib|DLL load failed|static TLS",
+    re.IGNORECASE,
+)
+
+
+def _explain_loading(error: BaseException) -> FishtuneError:
+    text = next((line for line in str(error).splitlines() if _LOADING.search(line)), _first_line(error))
+    if _NO_ROOM.search(text):
+        return DeviceMemoryError(
+            f"There is not enough memory to load a library: {text.strip()}",
+            "torch alone takes some gigabytes of address space: end other programs, or raise the limit of "
+            "memory of this shell (ulimit -v), container or batch job.",
+        )
+    return DeviceError(
+        f"A library cannot be loaded: {text.strip()}",
+        "The installation is incomplete or does not fit this system; fishtune doctor says more.",
     )
 
 

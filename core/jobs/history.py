@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ..audition.record import read_audition
 from ..errors import FishtuneError
-from ..events import CheckpointSaved, Validation, decode_event
+from ..events import CheckpointSaved, Step, Validation, decode_event
 from ..stages import StageName
 from ..training.names import checkpoint_step, list_checkpoints
 from ..training.selection import Candidate
@@ -28,11 +28,17 @@ def checkpoint_candidates(place: Place) -> list[Candidate]:
     validations: dict[int, Validation] = {}
     for job in training_jobs(place):
         with contextlib.suppress(FishtuneError, OSError):  # one job that cannot be read hides no other
+            has_begun = False
             for line in read_lines(job.events_path):
-                if not any(word in line for word in _WANTED):
+                is_first_step = not has_begun and b'"kind":"step"' in line
+                if not is_first_step and not any(word in line for word in _WANTED):
                     continue  # most lines are steps; parsing them all would take a second for 100,000
                 event = decode_event(line)
-                if isinstance(event, CheckpointSaved):
+                if isinstance(event, Step) and not has_begun:
+                    has_begun = True  # whatever came of this and later steps before was given up
+                    saved = {step: known for step, known in saved.items() if step < event.step}
+                    validations = {step: known for step, known in validations.items() if step < event.step}
+                elif isinstance(event, CheckpointSaved):
                     saved[event.step] = event
                 elif isinstance(event, Validation):
                     validations[event.step] = event

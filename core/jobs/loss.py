@@ -8,7 +8,8 @@ import shutil
 from datetime import datetime
 
 from ..errors import FishtuneError
-from .follow import last_lines
+from .failures import memory_advice
+from .follow import last_events, last_lines
 from .lines import event_line
 from .process import ended_by, kernel_killed_for_memory, memory_kills
 from .record import Job
@@ -21,7 +22,8 @@ _LOG_LINES = 200
 def describe_loss(job: Job) -> tuple[str, str]:
     """Return what is known of a lost job, as sentences, and what to do next."""
     hint = f"Go on from what was saved with: fishtune resume {job.id}"
-    memory_hint = f"Choose smaller batches or fewer workers first. {hint}"
+    # `fishtune resume` would run into the same with the same settings.
+    memory_hint = f"{memory_advice(job.record.stage)} What was saved is kept."
     process = job.record.process
     if process is None:
         return "It never began: its process was ended while it started.", hint

@@ -8,6 +8,7 @@ only on the same boot of the same machine, in the same namespace of pids.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import signal
 import socket
@@ -20,6 +21,8 @@ from typing import Annotated
 
 import psutil
 from pydantic import BaseModel, Field
+
+from ..files import unreadable
 
 _PROC = Path("/proc")
 _END_GRACE = 1.0
@@ -81,7 +84,9 @@ def _start(pid: int) -> str | None:
         stat = (_PROC / str(pid) / "stat").read_bytes()
     except (FileNotFoundError, ProcessLookupError):
         return None if _PROC.joinpath("self").exists() else _portable_start(pid)
-    except OSError:
+    except OSError as error:
+        if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM):  # psutil would fare no better
+            raise unreadable(_PROC / str(pid), error) from error
         return _portable_start(pid)
     # Fields after the command, which stands in brackets and may hold anything: state is the first of them,
     # the number of threads the 18th, the start time in clock ticks since the boot the 20th
@@ -132,8 +137,8 @@ def ended_by(pid: int) -> signal.Signals | None:
 
 
 def end_children(pid: int) -> None:
-    """End all descendants of a process at once (SIGKILL)."""
-    with contextlib.suppress(psutil.NoSuchProcess):
+    """End all descendants of a process at once (SIGKILL), as far as the system lists them."""
+    with contextlib.suppress(psutil.Error, OSError):
         for child in psutil.Process(pid).children(recursive=True):
             with contextlib.suppress(psutil.NoSuchProcess):
                 child.kill()

@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
-import contextlib
 import sys
 
 from ..errors import StopRequested
 from ..events import Reporter
 from ..settings import TrainSettings
-from .launch import follow_first_rank
-from .run import run
+from .rank_errors import leave_error
+
+
+def main() -> None:
+    """Train as one of several processes; what fails is left for the first one to tell."""
+    try:
+        # Here, so that a torch that cannot be loaded is told like everything else.
+        from .launch import follow_first_rank
+        from .run import run
+
+        follow_first_rank()
+        run(TrainSettings.model_validate_json(sys.stdin.read()), Reporter())
+    except StopRequested:
+        pass  # the first process tells it
+    except BaseException as error:
+        leave_error(error)
+        raise
+
 
 if __name__ == "__main__":
-    follow_first_rank()
-    with contextlib.suppress(StopRequested):  # the first process tells it
-        run(TrainSettings.model_validate_json(sys.stdin.read()), Reporter())
+    main()

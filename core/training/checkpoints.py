@@ -30,7 +30,7 @@ STATE_KEY = "fishtune"
 class Identity(BaseModel):
     """What a checkpoint and a run that goes on from it must have in common."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="ignore", frozen=True)  # batch_tokens was part of it once
 
     method: Literal["lora", "full"]
     rank: int
@@ -45,7 +45,6 @@ class Identity(BaseModel):
     reference_probability: float
     held_out: float
     max_length: int
-    batch_tokens: int
     seed: int
 
     @classmethod
@@ -68,7 +67,7 @@ class Identity(BaseModel):
 
 
 _OF_PRESET = ("method", "rank", "alpha", "dropout", "targets", "use_rslora", "use_dora")
-_OF_SETTINGS = ("prompt", "reference_probability", "held_out", "max_length", "batch_tokens", "seed")
+_OF_SETTINGS = ("prompt", "reference_probability", "held_out", "max_length", "seed")
 _WORDS = {"base_sha256": "the base's weights", "data_sha256": "the data set"}
 
 
@@ -100,6 +99,11 @@ class RunState(BaseModel):
     held_out_guard: dict[str, Any]
     plateau_guard: dict[str, Any]
     validation_loss: float | None
+    """Held-out loss of this step; None where none was measured at it."""
+    per_step: int | None = None
+    """Micro-batches an optimizer step, over all processes; None = not noted."""
+    left: torch.Tensor | None = None
+    """`sampler.Recut.left` of `epoch`, bool; None where the epoch is planned whole."""
 
 
 class AtomicCheckpointIO(CheckpointIO):
@@ -178,15 +182,25 @@ def choose_checkpoint(settings: TrainSettings, run_folder: Path) -> Path | None:
     return checkpoint
 
 
-def check_identity(now: Identity, state: RunState, checkpoint: Path) -> None:
+def check_identity(now: Identity, batch_tokens: int, state: RunState, checkpoint: Path) -> None:
     """Refuse to go on from a checkpoint of another kind of run.
+
+    Args:
+        batch_tokens: today's; it may differ as long as the same clips fit.
 
     Raises:
         TrainingError: names everything that differs.
     """
     differences = now.differences(state.identity)
-    if differences:
-        raise TrainingError(
-            f"This run cannot go on from {checkpoint}; it differs in {'; '.join(differences)}.",
-            "Use the former settings and files, or begin anew under another --project.",
+    if not differences:
+        return
+    hint = "Use the former settings and files, or begin anew under another --project."
+    before = state.settings.get("batch_tokens")
+    if now.data_sha256 != state.identity.data_sha256 and batch_tokens != before:
+        hint = (
+            f"If the shards are the same, it is for --batch-tokens: other clips fit into {batch_tokens} than "
+            f"into the former {before}. Choose it so that the same clips fit. {hint}"
         )
+    raise TrainingError(
+        f"This run cannot go on from {checkpoint}; it differs in {'; '.join(differences)}.", hint
+    )

@@ -21,12 +21,14 @@ from ..presets import LoraPreset
 from ..settings import TrainSettings
 from .adapters import save_adapter
 from .batches import StepBatch
-from .checkpoints import STATE_KEY, Identity, RunState, remove_checkpoint
+from .branches import keep_newest
+from .checkpoints import STATE_KEY, Identity, RunState
 from .data import SampleSource
 from .guards import PLATEAU_CHECKS, HeldOutGuard, PlateauGuard
 from .loss import Losses
 from .module import TrainingModule
-from .names import adapter_folder, checkpoint_path, list_checkpoints
+from .names import adapter_folder, checkpoint_path
+from .resume import Standing
 from .sampler import Coverage, MicroBatch, Position
 
 Ending = Literal["max_steps", "epochs", "max_minutes", "early_stopping", "stop_requested"]
@@ -42,6 +44,7 @@ class Keeper(Callback):
         held_out: micro-batches of the held-out clips that this process computes.
         source: makes batches of them.
         first_rank: whether this process speaks and writes for all.
+        per_step: micro-batches an optimizer step, over all processes.
 
     Attributes:
         ending: why the run ended; None while it runs.
@@ -60,6 +63,7 @@ class Keeper(Callback):
         has_held_out: bool,
         reporter: Reporter,
         first_rank: bool,
+        per_step: int,
     ) -> None:
         self._settings = settings
         self._preset = preset
@@ -71,7 +75,9 @@ class Keeper(Callback):
         self._has_held_out = has_held_out
         self._reporter = reporter
         self._first_rank = first_rank
+        self._per_step = per_step
         self._run_folder = settings.results / settings.project
+        self._standing = Standing()
         self._position = Position()
         self._speed: deque[tuple[float, int]] = deque(maxlen=_RECENT_STEPS)
         self._began = self._between_steps = time.monotonic()
@@ -81,12 +87,13 @@ class Keeper(Callback):
         self.guard = HeldOutGuard()
         self.plateau = PlateauGuard()
         self.validation_loss: float | None = None
+        self._validated_step = -1
         self.training_loss: float | None = None
         self.ending: Ending | None = None
 
-    def restore(self, state: RunState) -> None:
-        """Take over the books of a checkpoint."""
-        self._position = Position(state.epoch, state.micro_batch)
+    def restore(self, state: RunState, standing: Standing) -> None:
+        """Take over the books of a checkpoint, and where the run stands by it."""
+        self._standing, self._position = standing, standing.position
         self._saved_step = state.step
         self.guard = HeldOutGuard(**state.held_out_guard)
         self.plateau = PlateauGuard.from_state(state.plateau_guard)
@@ -190,7 +197,7 @@ class Keeper(Callback):
         assert isinstance(sums, Tensor)
         losses = Losses.of(sums)
         loss = losses.total(self._settings.semantic_loss_weight)
-        self.validation_loss = loss
+        self.validation_loss, self._validated_step = loss, step
         self._reporter.emit(
             Validation(
                 step=step,
@@ -245,17 +252,23 @@ class Keeper(Callback):
                 adapter=str(adapter_folder(path)) if has_adapter else "",
                 bytes=_size(path) + (_size(adapter_folder(path)) if has_adapter else 0),
                 clip_passes=self.coverage.passes,
-                validation_loss=self.validation_loss,
+                validation_loss=self._loss_of(step),
             )
         )
         if self._settings.keep_last is not None:
-            for old in list_checkpoints(self._run_folder)[: -self._settings.keep_last]:
-                remove_checkpoint(old)
+            keep_newest(self._run_folder, self._settings.keep_last, path)
+
+    def _loss_of(self, step: int) -> float | None:
+        """Return the held-out loss of exactly that step, if it was measured."""
+        return self.validation_loss if step == self._validated_step else None
 
     def on_save_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         """Put the run's state into a Lightning checkpoint."""
+        recut = self._standing.recut
+        if recut is not None and recut.epoch != self._position.epoch:
+            recut = None
         state = RunState(
             identity=self._identity,
             settings=self._settings.model_dump(mode="json"),
@@ -267,7 +280,9 @@ class Keeper(Callback):
             clip_passes=self.coverage.passes,
             held_out_guard=self.guard.state_dict(),
             plateau_guard=self.plateau.state_dict(),
-            validation_loss=self.validation_loss,
+            validation_loss=self._loss_of(trainer.global_step),
+            per_step=self._per_step,
+            left=torch.from_numpy(recut.left.copy()) if recut is not None else None,
         )
         checkpoint[STATE_KEY] = state.model_dump()
 

@@ -59,7 +59,12 @@ class TrainingModule(LightningModule):
     strict_loading = False  # checkpoints hold the trained parameters only
 
     def __init__(
-        self, model: DualAR, settings: TrainSettings, total_steps: int | None, pieces: Pieces
+        self,
+        model: DualAR,
+        settings: TrainSettings,
+        total_steps: int | None,
+        pieces: Pieces,
+        schedule_shift: int = 0,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
@@ -69,6 +74,7 @@ class TrainingModule(LightningModule):
         self.last_checkpoint: Path | None = None
         self._settings = settings
         self._total_steps = total_steps
+        self._schedule_shift = schedule_shift
 
     def configure_optimizers(self) -> AdamW:
         """Return AdamW over the trainable parameters."""
@@ -99,7 +105,7 @@ class TrainingModule(LightningModule):
         step = self.global_step
         optimizer = cast(AdamW, self.optimizers())
         bare = cast(AdamW, self.optimizers(use_pl_optimizer=False))
-        rate = learning_rate(self._settings, step, self._total_steps)
+        rate = learning_rate(self._settings, step, self._total_steps, self._schedule_shift)
         for group in optimizer.param_groups:
             group["lr"] = rate
         largest = max((len(part) for part in batch.batches), default=1)

@@ -25,8 +25,9 @@ from ..events import Reporter
 T = TypeVar("T")
 
 _HINT = (
-    "Shorter clips (--max-length), --checkpointing blocks, a preset of lower rank or another card would "
-    "help; fishtune gpus shows what else uses this one."
+    "This run can go on with --checkpointing blocks, on a card with more memory, or with less beside it "
+    "(fishtune gpus shows what uses this one). A preset of lower rank or shorter clips (--max-length) need "
+    "a run of their own: another --project."
 )
 
 
@@ -64,7 +65,8 @@ class Pieces:
             self._reporter.warn(
                 f"Out of memory in {what}: micro-batches are computed in {self.count} pieces from now on. "
                 "The effective batch stays the same and no data is lost or repeated.",
-                "A smaller --batch-tokens with more --accumulation avoids the failed attempts.",
+                "Started again with a smaller --batch-tokens and more --accumulation, the run goes on "
+                "without the failed attempts.",
             )
 
 

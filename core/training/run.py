@@ -29,6 +29,7 @@ from ..settings import TrainSettings
 from ..text.tokenizer import Tokenizer
 from .adapters import add_adapters, train_everything, trainable_parameters
 from .base import base_hash
+from .branches import take_course
 from .checkpoints import (
     AtomicCheckpointIO,
     Identity,
@@ -38,15 +39,17 @@ from .checkpoints import (
     read_run_state,
 )
 from .confirm import measure_peak
-from .data import PlannedSteps, load_data, step_loader
+from .data import PlannedSteps, load_data
 from .gate import check_gate
 from .keeper import Ending, Keeper
-from .launch import World, find_world, others
+from .launch import World, enter_group, find_world, others
+from .loading import load_steps
 from .logs import make_loggers, quiet_libraries
 from .module import TrainingModule
 from .names import adapter_folder, checkpoint_folder, checkpoint_path
 from .recover import Pieces
-from .sampler import Coverage, MicroBatch, Position, validation_batches
+from .resume import Horizon, Standing, describe_changes
+from .sampler import Coverage, MicroBatch, Sampler, validation_batches
 
 DEFAULT_PASSES = 250
 """Passes of a clip where no limit is set: the low end of what is ordinary for small sets."""
@@ -100,13 +103,9 @@ class _Run:
         self.precision = _precision(settings, self.device)
         config = read_config(settings.base)
         self.data = load_data(settings, config, Tokenizer.from_directory(settings.base), reporter)
-        self.sampler = self.data.sampler(
-            settings.batch_tokens, settings.accumulation * world.size, settings.seed
-        )
         self.held_out = validation_batches(
             self.data.split.held_out, self.data.references, settings.batch_tokens
         )
-        self.end, self.total_steps = self._limits()
         self.identity = Identity.of(
             settings, self.preset, base_hash(settings.base, reporter), self.data.fingerprint
         )
@@ -116,14 +115,33 @@ class _Run:
         self.state: RunState | None = None
         if self.checkpoint is not None:
             self.state = read_run_state(self.checkpoint)
-            check_identity(self.identity, self.state, self.checkpoint)
+            check_identity(self.identity, settings.batch_tokens, self.state, self.checkpoint)
+        self.standing = Standing.of(self.state, settings)
+        self.per_step = settings.accumulation * world.size
+        whole = self.data.sampler(settings.batch_tokens, self.per_step, settings.seed)
+        self.sampler = whole if self.standing.recut is None else self._rest()
+        self.horizon = Horizon.of(self._epochs(), settings.max_steps, self.standing, self.sampler, whole)
         self.model = self._model()
         self.pieces = Pieces(reporter)
-        self.module = TrainingModule(self.model, settings, self.total_steps, self.pieces)
+        self.module = TrainingModule(
+            self.model, settings, self.horizon.total_steps, self.pieces, self.horizon.schedule_shift
+        )
         self.keeper = self._keeper()
 
-    def _limits(self) -> tuple[Position | None, int | None]:
-        """Return where the run ends and its number of steps, as far as they are known."""
+    def _rest(self) -> Sampler:
+        data, settings = self.data, self.settings
+        return Sampler(
+            data.table,
+            data.split.training,
+            data.references,
+            settings.batch_tokens,
+            self.per_step,
+            settings.seed,
+            self.standing.recut,
+        )
+
+    def _epochs(self) -> float | None:
+        """Return after how many epochs the run ends; None where another limit is set alone."""
         settings = self.settings
         epochs = settings.epochs
         if epochs is None and settings.max_steps is None and settings.max_minutes is None:
@@ -134,11 +152,7 @@ class _Run:
                 f"No limit was set: training ends after {epochs:g} passes over the clips "
                 f"(--epochs, --max-steps or --max-minutes choose otherwise)."
             )
-        if epochs is None:
-            return None, settings.max_steps
-        end = self.sampler.end(epochs)
-        steps = self.sampler.count_steps(end)
-        return end, steps if settings.max_steps is None else min(steps, settings.max_steps)
+        return epochs
 
     def _model(self) -> DualAR:
         full = self.preset.method == "full"
@@ -158,16 +172,17 @@ class _Run:
             self.preset,
             self.identity,
             Coverage(data.split.training, None if self.state is None else self.state.coverage.numpy().copy()),
-            self.end,
-            self.total_steps,
+            self.horizon.end,
+            self.horizon.total_steps,
             self.held_out[world.rank :: world.size],
             data.source,
             bool(self.held_out),
             self.reporter,
             self.first,
+            self.per_step,
         )
         if self.state is not None:
-            keeper.restore(self.state)
+            keeper.restore(self.state, self.standing)
         return keeper
 
     def train(self) -> TrainResult:
@@ -183,12 +198,15 @@ class _Run:
         if meter is not None:
             self._confirm(meter)
         self.reporter.check_stop(_NOTHING_DONE)
-        position = Position() if self.state is None else Position(self.state.epoch, self.state.micro_batch)
-        plans = PlannedSteps(self.sampler.steps(position, self.end), self.world.rank, self.world.size)
-        loader = step_loader(self.data.source, plans, self.settings.num_workers)
-        self.module.last_checkpoint = self.checkpoint
+        steps = self.sampler.steps(self.standing.position, self.horizon.end)
+        plans = PlannedSteps(steps, self.world.rank, self.world.size)
+        loader = load_steps(self.data.source, plans, self.settings.num_workers)
         trainer = self._trainer()
         with others(self.world, self.settings, self.reporter):
+            if self.first and self.state is not None and self.checkpoint is not None:
+                self.checkpoint = take_course(self.folder, self.checkpoint, self.state.step, self.reporter)
+            self.module.last_checkpoint = self.checkpoint
+            enter_group(self.world, self._backend())
             trainer.fit(self.module, loader, ckpt_path=self.checkpoint)
         ending = self.keeper.ending
         assert ending is not None
@@ -204,8 +222,10 @@ class _Run:
             return None
         if self.settings.max_steps is not None and self.state.step >= self.settings.max_steps:
             return "max_steps"
-        if self.end is not None and Position(self.state.epoch, self.state.micro_batch) >= self.end:
+        if self.horizon.end is not None and self.standing.position >= self.horizon.end:
             return "epochs"
+        if self.held_out and self.keeper.guard.exhausted(self.settings.early_stopping):
+            return "early_stopping"
         return None
 
     def _result(self, ending: Ending, began: float, step: int | None = None) -> TrainResult:
@@ -215,6 +235,12 @@ class _Run:
             assert self.state is not None and self.checkpoint is not None
             step, path = self.state.step, self.checkpoint
             self.reporter.log(f"{path} already is at the end of this run; nothing is left to train.")
+            if ending == "early_stopping":
+                self.reporter.warn(
+                    f"Nothing was trained: this run stopped early at step {step}, as its held-out loss "
+                    f"has not improved since step {keeper.guard.best_step}.",
+                    "To train on nevertheless, raise --early-stopping or leave it out.",
+                )
         else:
             path = checkpoint_path(self.folder, step)
         return TrainResult(
@@ -244,6 +270,9 @@ class _Run:
         )
         if self.state is not None:
             self.reporter.log(f"Going on from {self.checkpoint} at {self.state.clip_passes:.1f} clip passes.")
+            changes = describe_changes(self.state, settings, self.per_step)
+            if changes is not None:
+                self.reporter.warn(*changes)
 
     def _arithmetic(self) -> AbstractContextManager[object]:
         """Return what training computes in outside of Lightning; may be entered again and again."""
@@ -298,15 +327,19 @@ class _Run:
         if self.pieces.count == 1:  # what was cut into pieces is not what was predicted
             MeasurementCache().record(needs.setting, predicted, measured)
 
+    def _backend(self) -> str:
+        """Return what processes talk by."""
+        on_gpu = self.device.type == "cuda"
+        return "nccl" if on_gpu and torch.distributed.is_nccl_available() else "gloo"
+
     def _trainer(self) -> Trainer:
         settings, world = self.settings, self.world
         strategy: Any = "auto"
         if world.environment is not None:
-            backend = (
-                "nccl" if self.device.type == "cuda" and torch.distributed.is_nccl_available() else "gloo"
-            )
             strategy = DDPStrategy(
-                cluster_environment=world.environment, process_group_backend=backend, broadcast_buffers=False
+                cluster_environment=world.environment,
+                process_group_backend=self._backend(),
+                broadcast_buffers=False,
             )
         on_gpu = self.device.type == "cuda"
         single_gpu = [self.device.index or 0] if on_gpu and world.size == 1 else world.devices

@@ -5,6 +5,9 @@ into optimizer steps. Where a run stands is a `Position` in that stream, so a re
 micro-batches it would have seen. With several processes the stream stays the same and process r of n takes
 micro-batches r, r + n, … of each step: n processes compute what one does with n times the accumulation.
 
+A position counts micro-batches, so it means nothing under another `batch_tokens`. A run that goes on with
+another one finishes its epoch with a `Recut`: the clips that the epoch has not come to yet, cut anew.
+
 Lengths are in columns of the token matrix.
 """
 
@@ -59,6 +62,15 @@ class Position:
 
     epoch: int = 0
     micro_batch: int = 0
+
+
+@dataclass(frozen=True)
+class Recut:
+    """An epoch in the midst of which `batch_tokens` changed; positions in it count from there."""
+
+    epoch: int
+    left: npt.NDArray[np.bool_]
+    """Of every training clip, whether the epoch had not come to it yet; neither all nor none."""
 
 
 @dataclass(frozen=True)
@@ -199,6 +211,7 @@ class Sampler:
         references: chooses references; its limit is at most `batch_tokens`.
         batch_tokens: columns of a micro-batch, padding included, at most.
         per_step: micro-batches an optimizer step, over all processes.
+        recut: the epoch of which only a part is left to plan, if any.
     """
 
     def __init__(
@@ -209,20 +222,27 @@ class Sampler:
         batch_tokens: int,
         per_step: int,
         seed: int,
+        recut: Recut | None = None,
     ) -> None:
         self._table = table
         self._training = training
         self._references = references
+        self._recut = recut
         self._batch_tokens = batch_tokens
         self._per_step = per_step
         self._seed = seed
         self._cached: EpochPlan | None = None
 
     def epoch(self, epoch: int) -> EpochPlan:
-        """Return the micro-batches of an epoch, in order: every training clip exactly once."""
+        """Return the micro-batches of an epoch, in order: every training clip exactly once.
+
+        Of an epoch that was cut anew, those of the clips that were left.
+        """
         if self._cached is None or self._cached.epoch != epoch:
             generator = np.random.default_rng(seed_of(_ORDER, self._seed, epoch))
             clips = generator.permutation(self._training)
+            if self._recut is not None and self._recut.epoch == epoch:
+                clips = clips[np.isin(clips, self._training[self._recut.left])]
             plan = EpochPlan.of_like_lengths(epoch, clips, self._references, self._batch_tokens)
             self._cached = plan.reordered(generator.permutation(len(plan)))
         return self._cached
@@ -246,13 +266,18 @@ class Sampler:
     def end(self, epochs: float) -> Position:
         """Return where a run of that many epochs ends."""
         whole = math.floor(epochs)
-        part = math.ceil((epochs - whole) * len(self.epoch(whole))) if epochs > whole else 0
+        share = epochs - whole
+        if share and self._recut is not None and self._recut.epoch == whole:
+            left = float(self._recut.left.mean())
+            share = max(0.0, share - (1 - left)) / left
+        part = math.ceil(share * len(self.epoch(whole))) if share else 0
         return Position(whole, part) if part < len(self.epoch(whole)) else Position(whole + 1)
 
-    def count_steps(self, end: Position) -> int:
-        """Return the number of optimizer steps from the beginning to `end`."""
-        micro_batches = sum(len(self.epoch(epoch)) for epoch in range(end.epoch)) + end.micro_batch
-        return -(-micro_batches // self._per_step)
+    def count_steps(self, end: Position, begin: Position = Position()) -> int:
+        """Return the number of optimizer steps from `begin` to `end`; 0 where it lies behind."""
+        between = sum(len(self.epoch(epoch)) for epoch in range(begin.epoch, end.epoch))
+        micro_batches = between + end.micro_batch - begin.micro_batch
+        return max(0, -(-micro_batches // self._per_step))
 
 
 class Coverage:
