@@ -34,7 +34,7 @@ from .packing.manifest import (
 )
 from .packing.shards import Sentence, ShardWriter, encode_sentence
 from .settings import PackSettings
-from .text.cleaning import clean_text, strip_markup
+from .text.transcripts import TextError, TextFault, read_transcript
 from .workers import ordered_map
 
 _CHUNK = 500  # clips; about a quarter of a second of work
@@ -42,6 +42,13 @@ _NOTHING_CHANGED = "Nothing was changed."
 # Markers and turn ends of a training sequence, at most.
 _MARKUP_COLUMNS = 32
 _HISTOGRAM_BINS = 20
+_REASONS = {
+    TextFault.UNREADABLE: DropReason.UNREADABLE_TEXT,
+    TextFault.NOT_UTF8: DropReason.UNREADABLE_TEXT,
+    TextFault.BINARY: DropReason.UNREADABLE_TEXT,
+    TextFault.TOKENS: DropReason.TOKENS_IN_TEXT,
+    TextFault.EMPTY: DropReason.EMPTY_TEXT,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,20 +181,9 @@ def _read_text(clip: Clip) -> str:
         name = clip.audio[0] if clip.audio else clip.codes
         raise _DropError(DropReason.NO_TEXT, f"{name} has no transcript.", "Write what is said beside it.")
     try:
-        text = clip.text.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        what = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-        raise _DropError(
-            DropReason.UNREADABLE_TEXT, f"{clip.text} cannot be read: {what}.", "Save it again as UTF-8 text."
-        ) from error
-    text = clean_text(strip_markup(text))
-    if not text:
-        raise _DropError(
-            DropReason.EMPTY_TEXT,
-            f"{clip.text} has no words (parts in braces and angle brackets do not count).",
-            "Write what is said, or leave the clip out.",
-        )
-    return text
+        return read_transcript(clip.text).packed
+    except TextError as error:
+        raise _DropError(_REASONS[error.fault], error.message, error.hint) from error
 
 
 def _read_codes(clip: Clip) -> Codes:
