@@ -23,7 +23,6 @@ from .events import ItemFailed, ProgressMeter, Reporter
 from .files import (
     atomic_folder,
     is_temporary,
-    read_regular,
     reading,
     recover_folder,
     sweep_temporary,
@@ -46,7 +45,7 @@ from .packing.manifest import (
 from .packing.shards import Sentence, ShardWriter, encode_sentence
 from .settings import PackSettings
 from .terminal import shell_quoted
-from .text.cleaning import clean_text, strip_markup
+from .text.transcripts import TextError, TextFault, read_transcript
 from .workers import ordered_map
 
 _CHUNK = 500  # clips; about a quarter of a second of work
@@ -54,12 +53,18 @@ _NOTHING_CHANGED = "Nothing was changed."
 # Markers and turn ends of a training sequence, at most.
 _MARKUP_COLUMNS = 32
 _HISTOGRAM_BINS = 20
-_LONGEST_TEXT = 1 << 20  # bytes; of a clip of three minutes
 # A speaker's folder on a disk that is not there, or codes that went missing, cost a fifth of the clips and
 # more; what people weed out at once after listening is less. A false alarm costs a flag, a missed one a
 # training run on the wrong data.
 _LARGEST_LOSS = 0.2
 _FEWEST_LOST = 2
+_REASONS = {
+    TextFault.UNREADABLE: DropReason.UNREADABLE_TEXT,
+    TextFault.NOT_UTF8: DropReason.UNREADABLE_TEXT,
+    TextFault.BINARY: DropReason.UNREADABLE_TEXT,
+    TextFault.TOKENS: DropReason.TOKENS_IN_TEXT,
+    TextFault.EMPTY: DropReason.EMPTY_TEXT,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,26 +208,11 @@ def _read_text(clip: Clip) -> str:
         advice = clip.text_advice or "Write what is said beside it."
         raise _DropError(DropReason.NO_TEXT, f"{name} has no transcript.", advice)
     try:
-        text = read_regular(clip.text, _LONGEST_TEXT).decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise _DropError(
-            DropReason.UNREADABLE_TEXT,
-            f"{clip.text} cannot be read: it is not UTF-8.",
-            "Save it again as UTF-8 text.",
-        ) from error
-    except DataError as error:
-        _refuse_vanished(clip.text)
-        raise _DropError(
-            DropReason.UNREADABLE_TEXT, error.message, error.hint or "Write what is said into it."
-        ) from error
-    text = clean_text(strip_markup(text))
-    if not text:
-        raise _DropError(
-            DropReason.EMPTY_TEXT,
-            f"{clip.text} has no words (parts in braces and angle brackets do not count).",
-            "Write what is said, or leave the clip out.",
-        )
-    return text
+        return read_transcript(clip.text).packed
+    except TextError as error:
+        if error.fault is TextFault.UNREADABLE:
+            _refuse_vanished(clip.text)
+        raise _DropError(_REASONS[error.fault], error.message, error.hint) from error
 
 
 def _read_codes(clip: Clip) -> Codes:

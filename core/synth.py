@@ -19,13 +19,14 @@ from .dataset.codes import read_codes, write_codes
 from .devices import resolve_device
 from .errors import CheckpointError, DataError, UsageError
 from .events import ProgressMeter, Reporter
-from .files import check_writable
+from .files import check_writable, reading
 from .model.checkpoint import load_model
 from .model.config import DualARConfig, read_config
 from .model.generate import Generation, Sampling, generate
 from .settings import SynthSettings
 from .text.prompts import Turn, inference_prompt
 from .text.tokenizer import IM_END, Tokenizer
+from .text.transcripts import check_typed, read_transcript
 
 _REFERENCE_HINT = "Give what is said in the reference with --ref-text, or put it into a .lab file beside it."
 
@@ -107,6 +108,9 @@ def _check(settings: SynthSettings) -> str:
     """Return the format that the name of the output asks for; refuse settings that contradict each other."""
     if not settings.text.strip():
         raise UsageError("There is no text to speak.", "Give one with --text.")
+    check_typed(settings.text, "--text")
+    if settings.ref_text:
+        check_typed(settings.ref_text, "--ref-text")
     if settings.ref_audio is not None and settings.ref_codes is not None:
         raise UsageError("--ref-audio and --ref-codes were both given.", "Give one of the two.")
     reference = settings.ref_audio or settings.ref_codes
@@ -154,15 +158,11 @@ def _references(
 
 def _transcript_beside(file: Path) -> str:
     transcript = file.with_suffix(".lab")
-    try:
-        text = transcript.read_text(encoding="utf-8").strip()
-    except FileNotFoundError as error:
-        raise UsageError(f"What is said in {file} is not known.", _REFERENCE_HINT) from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{transcript} cannot be read: {error}.", _REFERENCE_HINT) from error
-    if not text:
-        raise DataError(f"{transcript} is empty.", _REFERENCE_HINT)
-    return text
+    with reading(transcript):
+        missing = not transcript.exists()
+    if missing:
+        raise UsageError(f"What is said in {file} is not known.", _REFERENCE_HINT)
+    return read_transcript(transcript).packed  # as training saw it
 
 
 def _generate(

@@ -20,11 +20,14 @@ from pydantic import BaseModel
 from .audio import read_channels, read_info
 from .dataset.findings import Code, Finding, Severity, error, warning
 from .dataset.layout import Clip, scan
-from .errors import DataError, UsageError
+from .dataset.transcripts import check_transcript
+from .errors import DataError, FishtuneError, UsageError
 from .events import ProgressMeter, Reporter
+from .files import read_regular
 from .levels import NEAR_SILENCE, clipped_samples, decibels, loudness, outline, peak
 from .settings import ValidateSettings
-from .text.cleaning import clean_text, strip_markup, stripped_parts
+from .text.cleaning import packed_text, stripped_parts
+from .text.transcripts import LARGEST_TRANSCRIPT
 from .units import format_duration
 from .workers import ordered_map
 
@@ -38,6 +41,11 @@ _CLIPPED_SAMPLES = 10
 # A clip read at twice or half its speaker's median pace usually has another clip's transcript.
 _FASTEST, _SLOWEST = 2.0, 0.5
 _CLIPS_FOR_A_MEDIAN = 5
+# What nobody says in a second: the fastest speech is 9 to 12 syllables, of 2 to 3 letters each. One sign of
+# Hangul, kana or Chinese is a syllable.
+_MOST_LETTERS, _MOST_SYLLABLES = 40.0, 15.0
+# A clip of some seconds with hardly any text lacks words, however slow its speaker and long his pauses are.
+_LEAST_LETTERS, _LETTERS_PER_SYLLABLE, _SECONDS_TO_SPEAK = 1.0, 2.5, 5.0
 _CHUNK = 8  # clips
 
 
@@ -107,6 +115,8 @@ class _Checked:
     seconds: float = 0.0
     loudness: float | None = None
     letters: int = 0
+    syllables: int = 0
+    """Those of the letters that are whole syllables."""
     digest: bytes = b""
 
     @property
@@ -162,9 +172,10 @@ def inspect_clip(data: Path, key: str, text_extension: str, points: int) -> Clip
     clip = clips[key]
     detail = ClipDetail(clip=key, text=clip.text, findings=_check(clip).findings)
     if clip.text is not None:
-        with contextlib.suppress(OSError):  # a finding says so
-            detail.transcript = clip.text.read_text(encoding="utf-8-sig", errors="replace")
-        detail.packed = clean_text(strip_markup(detail.transcript))
+        with contextlib.suppress(FishtuneError):  # a finding says so
+            content = read_regular(clip.text, LARGEST_TRANSCRIPT)
+            detail.transcript = content.decode("utf-8-sig", errors="replace")
+        detail.packed = packed_text(detail.transcript)
         detail.stripped = stripped_parts(detail.transcript)
     if clip.audio:
         detail.audio = clip.audio[0]
@@ -184,7 +195,9 @@ def _check(clip: Clip) -> _Checked:
     """Check one clip by itself."""
     checked = _Checked(clip)
     if clip.text is not None:
-        _check_text(clip.text, checked)
+        read = check_transcript(clip.text)
+        checked.findings += read.findings
+        checked.letters, checked.syllables = read.letters, read.syllables
     if len(clip.audio) == 1:
         try:
             _check_audio(clip.audio[0], checked)
@@ -199,59 +212,6 @@ def _is_usable(checked: _Checked) -> bool:
     clip = checked.clip
     wrong = {finding.path for finding in checked.findings if finding.severity is Severity.ERROR}
     return clip.text is not None and clip.text not in wrong and bool(checked.seconds or clip.codes)
-
-
-def _check_text(path: Path, checked: _Checked) -> None:
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError:
-        checked.findings.append(
-            error(
-                Code.TEXT_NOT_UTF8,
-                path,
-                f"{path.name} is not UTF-8.",
-                f"Save it as UTF-8, for example: iconv -f CP949 -t UTF-8 '{path}' (with its own encoding).",
-            )
-        )
-        return
-    except OSError as failure:
-        checked.findings.append(
-            error(
-                Code.TEXT_UNREADABLE,
-                path,
-                f"{path.name} cannot be read: {failure.strerror}.",
-                "Check its permissions.",
-            )
-        )
-        return
-    packed = clean_text(strip_markup(text))
-    checked.letters = sum(character.isalnum() for character in packed)
-    stripped = stripped_parts(text)
-    if not checked.letters:
-        what = "is empty" if not text.strip() else f"has no words: {text.strip()[:60]!r}"
-        checked.findings.append(
-            error(Code.TEXT_EMPTY, path, f"{path.name} {what}.", "Write what is said, or leave the clip out.")
-        )
-        return
-    if stripped:
-        checked.findings.append(
-            warning(
-                Code.TEXT_STRIPPED,
-                path,
-                f"Packing takes out {' '.join(stripped)[:80]} of {path.name}.",
-                "Nothing, if that is not spoken; otherwise write it without braces and angle brackets.",
-            )
-        )
-    lines = len([line for line in text.splitlines() if line.strip()])
-    if lines > 1:
-        checked.findings.append(
-            warning(
-                Code.TEXT_LINES,
-                path,
-                f"{path.name} has {lines} lines, which are joined.",
-                "Check that it holds this clip's transcript and nothing else.",
-            )
-        )
 
 
 def _check_audio(path: Path, checked: _Checked) -> None:
@@ -342,11 +302,16 @@ def _spread(data: Path, checked: list[_Checked]) -> list[Finding]:
 
 
 def _reading_speed(checked: list[_Checked]) -> list[Finding]:
+    """Find clips whose text does not fit their length: nobody speaks so, or not their speaker."""
     speakers: dict[str, list[tuple[float, _Checked]]] = defaultdict(list)
-    for item in checked:
-        if item.letters:
-            speakers[item.clip.speaker].append((item.letters / item.seconds, item))
     findings = []
+    for item in checked:
+        if not item.letters:
+            continue
+        if impossible := _impossible_pace(item):
+            findings.append(impossible)
+            continue
+        speakers[item.clip.speaker].append((item.letters / item.seconds, item))
     for speeds in speakers.values():
         if len(speeds) < _CLIPS_FOR_A_MEDIAN:
             continue
@@ -362,6 +327,27 @@ def _reading_speed(checked: list[_Checked]) -> list[Finding]:
             if not _SLOWEST <= speed / usual <= _FASTEST
         ]
     return findings
+
+
+def _impossible_pace(item: _Checked) -> Finding | None:
+    """Return what is wrong with a clip that nobody can have spoken, whoever else speaks in its data set."""
+    letters = item.letters - item.syllables
+    if letters / _MOST_LETTERS + item.syllables / _MOST_SYLLABLES > item.seconds:
+        return warning(
+            Code.READING_SPEED,
+            item.audio,
+            f"{item.clip.key} has {item.letters} letters in {item.seconds:.2f} s, more than anybody can say.",
+            "Compare transcript and recording: it may be cut short, or the words belong to another clip.",
+        )
+    weight = letters + _LETTERS_PER_SYLLABLE * item.syllables
+    if item.seconds > _SECONDS_TO_SPEAK and weight / item.seconds < _LEAST_LETTERS:
+        return warning(
+            Code.READING_SPEED,
+            item.audio,
+            f"{item.clip.key} has only {item.letters} letters in {item.seconds:.1f} s.",
+            "Compare transcript and recording: words may be missing, or belong to another clip.",
+        )
+    return None
 
 
 def _amount(data: Path, checked: list[_Checked]) -> list[Finding]:

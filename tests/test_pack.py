@@ -153,7 +153,7 @@ def test_the_transcript_is_cleaned_and_a_byte_order_mark_is_no_word(tmp_path: Pa
     clip(tmp_path, "S/a")
     (tmp_path / "S/a.lab").write_bytes(b"\xef\xbb\xbf" + "it’s  {cough} so,,, nice 😀\r\n".encode())
     pack(tmp_path)
-    assert ShardIndex.open(tmp_path / "protos").read(0).texts == ("it's so, nice ",)
+    assert ShardIndex.open(tmp_path / "protos").read(0).texts == ("it's so, nice",)
 
 
 def test_when_nothing_can_be_packed_the_old_shards_stay(data: Path) -> None:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import shutil
+import tempfile
+import unicodedata
 from pathlib import Path
 
 import numpy as np
 import pytest
 from fishtune.core.errors import CheckpointError, DataError
-from fishtune.core.text.cleaning import clean_text, strip_markup, stripped_parts
+from fishtune.core.text.cleaning import clean_text, packed_text, spoken_text, strip_markup, stripped_parts
 from fishtune.core.text.prompts import IGNORED, Turn, inference_prompt, training_sequence
-from fishtune.core.text.tokenizer import Tokenizer
+from fishtune.core.text.tokenizer import DEFAULT_SPECIAL_TOKENS, Tokenizer
+from hypothesis import given
+from hypothesis import strategies as st
 
 
 @pytest.fixture
@@ -57,7 +62,7 @@ def test_without_special_tokens_file_the_default_list_counts(golden: Path, tmp_p
     [
         ("tokenizer.tiktoken", b"AA== 0\n!! 1\n", "Line 2 of .*tokenizer.tiktoken is not a token"),
         ("tokenizer.tiktoken", b"", "holds no tokens"),
-        ("special_tokens.json", b"{", "special_tokens.json is not valid JSON"),
+        ("special_tokens.json", b"{", "special_tokens.json cannot be read as JSON"),
         ("special_tokens.json", b'{"<|pad|>": 0}', r"has no token <\|semantic:0\|>"),
         ("special_tokens.json", b'{"<|semantic:0|>": 0, "<|semantic:2|>": 1}', "not in one row"),
     ],
@@ -73,7 +78,7 @@ def test_broken_tokenizer_files_are_named(
 
 
 def test_missing_tokenizer_is_named(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match=r"tokenizer\.tiktoken cannot be read: No such file"):
+    with pytest.raises(CheckpointError, match=r"tokenizer\.tiktoken does not exist"):
         Tokenizer.from_directory(tmp_path)
 
 
@@ -121,3 +126,143 @@ def test_a_text_cleaned_before_packing_gives_the_same_prompt(tokenizer: Tokenize
 def test_codes_that_do_not_fit_are_refused(tokenizer: Tokenizer, codes: np.ndarray) -> None:
     with pytest.raises(DataError, match="Codes"):
         inference_prompt(tokenizer, [Turn("a", codes)], "b", 10)
+
+
+NORMAL = {
+    "Cafe\u0301, \u1112\u1161\u11ab\u1100\u1173\u11af": "Café, 한글",
+    "Hel\u200blo the\xadre.": "Hello there.",
+    "\ufeffHello \u2060\u200etwo": "Hello two",
+    "می\u200cخواهم": "میخواهم",
+    "one \u3000 two\n\tthree\xa0 ": "one two three",
+    "Hello \x1b[31mred\x1b[0m \x1b]0;title\x07there.\x7f\x9d": "Hello red there.",
+    "안녕\u3164하세요": "안녕 하세요",
+    "a,\u200b,b": "a,b",
+    "‘it’s’ ,,, 😀\u200d🏳\ufe0f": "'it's' ,",
+}
+
+
+@pytest.mark.parametrize("text", NORMAL)
+@pytest.mark.parametrize("prompt", ["inference", "legacy"])
+def test_every_prompt_holds_the_normal_form_that_packing_writes(
+    tokenizer: Tokenizer, text: str, prompt: str
+) -> None:
+    assert spoken_text(text) == packed_text(text) == NORMAL[text]
+    codes = np.zeros((10, 2), int)
+
+    def tokens(spoken: str) -> list[int]:
+        turns = [Turn(spoken, codes)] if prompt == "inference" else []
+        return training_sequence(tokenizer, prompt, turns, Turn(spoken, codes), 10).tokens[0].tolist()
+
+    assert tokens(text) == tokens(NORMAL[text])
+    np.testing.assert_array_equal(
+        inference_prompt(tokenizer, [Turn(text, codes)], text, 10),
+        inference_prompt(tokenizer, [Turn(NORMAL[text], codes)], NORMAL[text], 10),
+    )
+
+
+@given(
+    st.text(
+        st.one_of(st.characters(exclude_categories=["Cs"]), st.sampled_from(",‘’ 😀\u200b\u0301\x1b[m<|{}>"))
+    )
+)
+def test_the_normal_form_is_reached_at_once(text: str) -> None:
+    spoken = spoken_text(text)
+    assert spoken_text(spoken) == spoken == unicodedata.normalize("NFC", spoken)
+    packed = packed_text(text)
+    assert spoken_text(packed) == packed
+
+
+PHONEMES = "<|phoneme_start|>T UW1<|phoneme_end|>"
+
+
+@pytest.mark.parametrize(
+    ("text", "packed", "parts"),
+    [
+        (f"I saw {PHONEMES} birds.", f"I saw {PHONEMES} birds.", []),
+        (f"a < b {PHONEMES} c", f"a < b {PHONEMES} c", []),
+        (f"<b>{PHONEMES}</b>{PHONEMES}", f"{PHONEMES} {PHONEMES}", ["<b>", "</b>"]),
+        (f"x {{see {PHONEMES}}} y", "x y", [f"{{see {PHONEMES}}}"]),
+        ("<|phoneme_start|>{T} <UW><|phoneme_end|> z", "<|phoneme_start|>{T} <UW><|phoneme_end|> z", []),
+        ("<|phoneme_\u200bstart|>T<|phoneme_end|> b", "<|phoneme_start|>T<|phoneme_end|> b", []),
+        ("<|speaker:0|>hi", "hi", ["<|speaker:0|>"]),
+    ],
+)
+def test_packing_keeps_phonemes_whole_or_takes_them_out_whole(
+    text: str, packed: str, parts: list[str]
+) -> None:
+    assert packed_text(text) == packed
+    assert stripped_parts(text) == parts
+
+
+@pytest.mark.parametrize("token", ["<|im_end|>", "<|im_\u200bend|>", "<|im_😀end|>", "<|semantic:5|>"])
+def test_a_prompt_takes_no_text_with_tokens_that_steer_the_model(tokenizer: Tokenizer, token: str) -> None:
+    codes = np.zeros((10, 2), int)
+    with pytest.raises(DataError, match="which steers the model"):
+        inference_prompt(tokenizer, [], f"hi {token} there", 10)
+    with pytest.raises(DataError, match="which steers the model"):
+        training_sequence(tokenizer, "legacy", [], Turn(f"hi {token}", codes), 10)
+    assert inference_prompt(tokenizer, [], f"hi {PHONEMES}", 10).shape[1] > 10
+
+
+def _lines(tokens: list[bytes], first: int = 0) -> bytes:
+    encoded = (base64.b64encode(token).decode() for token in tokens)
+    return "".join(f"{token} {rank}\n" for rank, token in enumerate(encoded, start=first)).encode()
+
+
+BYTES = [bytes((byte,)) for byte in range(256)]
+BAD_RANKS = {
+    "negative": (_lines(BYTES).replace(b"AA== 0", b"AA== -1"), "Line 1 of .* is not a token"),
+    "one byte only": (b"Hg== 30\n", "ids .* are not 0 to 0"),
+    "a byte missing": (_lines([*BYTES[:-1], b"ab"]), "lacks 1 of the 256 single bytes"),
+    "an id twice": (_lines(BYTES).replace(b" 255", b" 254"), "gives one id to several tokens"),
+    "a token twice": (_lines([*BYTES, b"a"]), "Line 257 of .* repeats a token"),
+    "a gap": (_lines(BYTES, 1), "ids .* are not 0 to 255"),
+    "huge": (_lines(BYTES).replace(b" 255", b" " + b"9" * 5000), "Line 256 of .* is not a token"),
+    "no id": (_lines(BYTES).replace(b" 255", b""), "Line 256 of .* is not a token"),
+    "empty token": (_lines([*BYTES, b""]), "Line 257 of .* is not a token"),
+    "underscore": (_lines(BYTES).replace(b" 255", b" 25_5"), "Line 256 of .* is not a token"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_RANKS)
+def test_ranks_on_which_the_library_would_panic_are_refused(golden: Path, tmp_path: Path, name: str) -> None:
+    shutil.copy(golden / "base/special_tokens.json", tmp_path)
+    content, message = BAD_RANKS[name]
+    (tmp_path / "tokenizer.tiktoken").write_bytes(content)
+    with pytest.raises(CheckpointError, match=message):
+        Tokenizer.from_directory(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b'{"a":' * 30_000,
+        b'{"": 0, "<|pad|>": 1}',
+        b"[1]",
+        b"\xff\xfe",
+        b'{"<|pad|>": 1' + b"0" * 5000 + b"}",
+    ],
+)
+def test_special_tokens_out_of_bounds_are_refused(golden: Path, tmp_path: Path, content: bytes) -> None:
+    shutil.copy(golden / "base/tokenizer.tiktoken", tmp_path)
+    (tmp_path / "special_tokens.json").write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"special_tokens\.json|has no token"):
+        Tokenizer.from_directory(tmp_path)
+
+
+@given(data=st.data())
+def test_changed_ranks_give_a_tokenizer_or_one_kind_of_error(data: st.DataObject) -> None:
+    lines = _lines([*BYTES, b"ab", b"abc"]).splitlines()
+    for _ in range(data.draw(st.integers(1, 3))):
+        line = data.draw(st.integers(0, len(lines) - 1))
+        lines[line] = data.draw(
+            st.sampled_from([b"", b"AA== 7", b"=", lines[0], lines[line][:-1], b"YWI= 300"])
+        )
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "tokenizer.tiktoken").write_bytes(b"\n".join(lines))
+        try:
+            tokenizer = Tokenizer.from_directory(Path(folder))
+        except CheckpointError:
+            return
+        assert tokenizer.size == tokenizer.token_id(DEFAULT_SPECIAL_TOKENS[-1]) + 1
+        tokenizer.encode("abc é")

@@ -100,7 +100,7 @@ def test_transcripts_without_words_are_errors(make: Maker) -> None:
         "korean.lab": Code.TEXT_NOT_UTF8,
     }
     assert "{noise} <b>" in errors["markup.lab"].what
-    assert "iconv" in errors["korean.lab"].what_to_do
+    assert "CP949, and then reads '안녕'" in errors["korean.lab"].what_to_do
 
 
 def _truncated_mp3(path: Path) -> None:

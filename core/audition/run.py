@@ -30,6 +30,7 @@ from ..packing.index import ShardIndex
 from ..settings import AuditionSettings
 from ..text.prompts import Turn, inference_prompt
 from ..text.tokenizer import IM_END, Tokenizer
+from ..text.transcripts import check_typed
 from .findings import BYTES_PER_SECOND, expected_seconds, find_faults
 from .record import RECORD_FILE, AuditionedText, AuditionResult, audition_folder, write_record
 from .texts import texts_like
@@ -60,11 +61,14 @@ def run(settings: AuditionSettings, reporter: Reporter) -> AuditionResult:
     The same seed, reference and texts are used for every checkpoint of a run, so that they compare.
 
     Raises:
-        UsageError: its base is not known, or its audition's folder holds something else.
+        UsageError: its base is not known, its audition's folder holds something else, or a text cannot be
+            spoken.
         CheckpointError: checkpoint, base or codec cannot be read or do not fit together.
         StopRequested: asked to stop; nothing was written.
     """
     checkpoint, folder = settings.checkpoint, audition_folder(settings.checkpoint)
+    for text in settings.texts:
+        check_typed(text, "--text")
     recover_folder(folder)
     sweep_temporary(folder.parent, folder.name)
     if folder.exists() and not (folder / RECORD_FILE).is_file():

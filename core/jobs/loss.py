@@ -9,7 +9,7 @@ from datetime import datetime
 
 from ..errors import FishtuneError
 from .failures import memory_advice
-from .follow import last_events, last_lines
+from .follow import last_lines
 from .lines import event_line
 from .process import ended_by, kernel_killed_for_memory, memory_kills
 from .record import Job

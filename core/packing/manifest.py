@@ -41,6 +41,7 @@ class DropReason(StrEnum):
     NO_TEXT = "no transcript"
     UNREADABLE_TEXT = "transcript unreadable"
     EMPTY_TEXT = "transcript empty"
+    TOKENS_IN_TEXT = "transcript with control tokens"
 
 
 class Dropped(BaseModel):

@@ -1,7 +1,8 @@
 """Token matrices: the prompt of generation and the sequences of training, by one builder.
 
 A token matrix is `(K+1, T)` int64: row 0 token ids, rows 1…K the codes of frames, 0 elsewhere. Every part
-of a prompt is tokenised on its own and the ids are joined (formats.md section 3).
+of a prompt is tokenised on its own and the ids are joined (formats.md section 3). Every transcript and typed
+text passes `spoken_text`, in both formats, so that training and generation see the same tokens.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import DataError
-from .cleaning import clean_text
+from .cleaning import spoken_text
 from .tokenizer import IM_END, INTERLEAVE, VOICE, Tokenizer
 
 PromptFormat = Literal["inference", "legacy"]
@@ -48,7 +49,19 @@ class _Columns:
         self._parts: list[IntArray] = []
 
     def add_text(self, text: str) -> None:
-        ids = self._tokenizer.encode(text)
+        self._add_ids(self._tokenizer.encode(text))
+
+    def add_speech(self, text: str) -> None:
+        """Add what is spoken, in normal form."""
+        ids = self._tokenizer.encode(spoken_text(text))
+        if (token := self._tokenizer.control_token(ids)) is not None:
+            raise DataError(
+                f"The text {text[:60]!r} holds {token}, which steers the model and is not spoken.",
+                "Remove it from the text; a packed one, from its transcript, and pack again.",
+            )
+        self._add_ids(ids)
+
+    def _add_ids(self, ids: list[int]) -> None:
         part = np.zeros((self._num_codebooks + 1, len(ids)), dtype=np.int64)
         part[0] = ids
         self._parts.append(part)
@@ -88,21 +101,17 @@ def _begin_inference(columns: _Columns, references: Sequence[Turn], text: str) -
 
 def _add_speech(columns: _Columns, text: str) -> None:
     columns.add_text("<|speaker:0|>")
-    columns.add_text(_spoken(text))
+    columns.add_speech(text)
 
 
 def _begin_legacy(columns: _Columns, text: str) -> None:
+    # The parts are the reference's; the transcript is in normal form here too, since packing has put it there
+    # and generation will. Ordinary text gives the reference's tokens.
     columns.add_text("Speak out the provided text.")
     columns.add_text("<|speaker:user|> ")
-    columns.add_text(_spoken(text))
+    columns.add_speech(text)
     columns.add_text(IM_END)
     columns.add_text(f"<|speaker:assistant|> {VOICE}")
-
-
-def _spoken(text: str) -> str:
-    # Cleaning alone may leave a space where an emoji was; with the ends stripped, cleaning a text once (typed
-    # at synthesis) or twice (packed, then trained on) gives the same tokens.
-    return clean_text(text).strip()
 
 
 def inference_prompt(
@@ -111,7 +120,7 @@ def inference_prompt(
     """Return the prompt `(K+1, T)` after which the model speaks `text` in the references' voice.
 
     Raises:
-        DataError: the codes of a reference do not fit.
+        DataError: the codes of a reference do not fit, or a text holds a token that steers the model.
     """
     columns = _Columns(tokenizer, num_codebooks)
     _begin_inference(columns, references, text)
@@ -130,7 +139,8 @@ def training_sequence(
     Loss falls on the target's codes and its `<|im_end|>` only. The format `legacy` takes no references.
 
     Raises:
-        DataError: the codes of the target or of a reference do not fit.
+        DataError: the codes of the target or of a reference do not fit, or a text holds a token that steers
+            the model.
     """
     columns = _Columns(tokenizer, num_codebooks)
     if prompt_format == "inference":

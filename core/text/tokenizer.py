@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import base64
 import binascii
-import json
 from pathlib import Path
 
 import tiktoken
 
-from ..errors import CheckpointError
+from ..errors import CheckpointError, MalformedFileError
+from ..files import read_regular, reading
+from ..tables import read_json
+from .markers import DEFAULT_SPECIAL_TOKENS as DEFAULT_SPECIAL_TOKENS
+from .markers import IM_END as IM_END
+from .markers import INTERLEAVE as INTERLEAVE
+from .markers import SPOKEN_TOKENS
+from .markers import VOICE as VOICE
 
 RANKS_FILE = "tokenizer.tiktoken"
 SPECIAL_TOKENS_FILE = "special_tokens.json"
@@ -28,27 +34,9 @@ SPLIT_PATTERN = "|".join(
     )
 )
 
-IM_END = "<|im_end|>"
-INTERLEAVE = "<|interleave|>"
-VOICE = "<|voice|>"
-DEFAULT_SPECIAL_TOKENS = (
-    "<|begin_of_text|>",
-    "<|end_of_text|>",
-    "<|pad|>",
-    "<|im_start|>",
-    IM_END,
-    "<|phoneme_start|>",
-    "<|phoneme_end|>",
-    "<|tool_call_start|>",
-    "<|tool_call_end|>",
-    "<|text|>",
-    VOICE,
-    INTERLEAVE,
-    "<|audio_start|>",
-    "<|audio_end|>",
-    "<|audio|>",
-    *(f"<|semantic:{code}|>" for code in range(4096)),
-)
+LARGEST_FILE = 64 << 20
+"""Bytes of ranks or special tokens; published ones have 3 MB."""
+_MOST_SPECIAL_TOKENS = 1 << 20
 _REDOWNLOAD = "Download the checkpoint again, or point to the directory that holds it."
 
 
@@ -61,18 +49,25 @@ class Tokenizer:
         source: where both came from, for messages.
 
     Raises:
-        CheckpointError: a special token that prompts need is missing, or the semantic ids have gaps.
+        CheckpointError: ranks or special tokens are not sound, a special token that prompts need is missing,
+            or the semantic ids have gaps.
     """
 
     def __init__(self, ranks: dict[bytes, int], special_tokens: list[str], source: str) -> None:
+        # The library panics on what these refuse, or gives two tokens one id.
+        _check_ranks(ranks, source)
+        _check_special_tokens(special_tokens, source)
         self._source = source
         self._special = {token: len(ranks) + position for position, token in enumerate(special_tokens)}
-        self._encoding = tiktoken.Encoding(
-            "fishtune",
-            pat_str=SPLIT_PATTERN,
-            mergeable_ranks=ranks,
-            special_tokens=self._special,
-        )
+        with reading(Path(source), CheckpointError, _REDOWNLOAD):
+            self._encoding = tiktoken.Encoding(
+                "fishtune",
+                pat_str=SPLIT_PATTERN,
+                mergeable_ranks=ranks,
+                special_tokens=self._special,
+            )
+        self._first_special = len(ranks)
+        self._spoken = frozenset(self._special[token] for token in SPOKEN_TOKENS if token in self._special)
         self.semantic_begin_id = self.token_id("<|semantic:0|>")
         """Id of the semantic token of code 0."""
         count = sum(token.startswith("<|semantic:") for token in special_tokens)
@@ -105,6 +100,13 @@ class Tokenizer:
         """Return the ids of `text`; special tokens written inside it are recognised."""
         return self._encoding.encode(text, allowed_special="all")
 
+    def control_token(self, ids: list[int]) -> str | None:
+        """Return the first of `ids` that steers the model and so must not stand in a text."""
+        for token in ids:
+            if token >= self._first_special and token not in self._spoken:
+                return self._encoding.decode([token])
+        return None
+
     def token_id(self, token: str) -> int:
         """Return the id of a special token.
 
@@ -118,31 +120,56 @@ class Tokenizer:
 
 def _read_ranks(file: Path) -> dict[bytes, int]:
     ranks: dict[bytes, int] = {}
-    try:
-        for number, line in enumerate(file.read_bytes().splitlines(), start=1):
-            if not line:
-                continue
-            token, _, rank = line.partition(b" ")
-            if token == b"=":
-                continue
-            try:
-                ranks[base64.b64decode(token, validate=True)] = int(rank)
-            except (binascii.Error, ValueError) as error:
-                raise CheckpointError(f"Line {number} of {file} is not a token.", _REDOWNLOAD) from error
-    except OSError as error:
-        raise CheckpointError(f"{file} cannot be read: {error.strerror}.", _REDOWNLOAD) from error
+    for number, line in enumerate(read_regular(file, LARGEST_FILE, CheckpointError).splitlines(), start=1):
+        if not line:
+            continue
+        encoded, _, rank = line.partition(b" ")
+        if encoded == b"=":
+            continue
+        try:
+            token = base64.b64decode(encoded, validate=True)
+        except binascii.Error as error:
+            raise CheckpointError(f"Line {number} of {file} is not a token.", _REDOWNLOAD) from error
+        # As digits only: Python also reads "1_0", " 1" and "+1".
+        if not token or not rank.isdigit() or len(rank) > 9:
+            raise CheckpointError(f"Line {number} of {file} is not a token.", _REDOWNLOAD)
+        if token in ranks:
+            raise CheckpointError(f"Line {number} of {file} repeats a token.", _REDOWNLOAD)
+        ranks[token] = int(rank)
     if not ranks:
         raise CheckpointError(f"{file} holds no tokens.", _REDOWNLOAD)
     return ranks
 
 
+def _check_ranks(ranks: dict[bytes, int], source: str) -> None:
+    """Refuse ranks that are not 0 … n-1, each once: special tokens take the ids from n on."""
+    seen = set(ranks.values())
+    if len(seen) < len(ranks):
+        raise CheckpointError(f"{RANKS_FILE} of {source} gives one id to several tokens.", _REDOWNLOAD)
+    if min(seen, default=0) < 0 or max(seen, default=0) >= len(ranks):
+        raise CheckpointError(
+            f"The ids in {RANKS_FILE} of {source} are not 0 to {len(ranks) - 1}.", _REDOWNLOAD
+        )
+    missing = sum(bytes((byte,)) not in ranks for byte in range(256))
+    if missing:
+        raise CheckpointError(
+            f"{RANKS_FILE} of {source} lacks {missing} of the 256 single bytes.",
+            _REDOWNLOAD,
+        )
+
+
+def _check_special_tokens(tokens: list[str], source: str) -> None:
+    if not all(tokens) or len(set(tokens)) < len(tokens) or len(tokens) > _MOST_SPECIAL_TOKENS:
+        raise CheckpointError(
+            f"{SPECIAL_TOKENS_FILE} of {source} holds an empty token, one twice, or too many.", _REDOWNLOAD
+        )
+
+
 def _read_special_tokens(file: Path) -> list[str]:
     try:
-        tokens = json.loads(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise CheckpointError(f"{file} cannot be read: {error.strerror}.", _REDOWNLOAD) from error
-    except ValueError as error:
-        raise CheckpointError(f"{file} is not valid JSON: {error}.", _REDOWNLOAD) from error
+        tokens = read_json(file, LARGEST_FILE)
+    except MalformedFileError as error:
+        raise CheckpointError(error.message, _REDOWNLOAD) from error
     if not isinstance(tokens, dict):
         raise CheckpointError(f"{file} does not list tokens.", _REDOWNLOAD)
     return list(tokens)

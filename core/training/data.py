@@ -29,6 +29,7 @@ from ..model.config import DualARConfig
 from ..packing.index import ShardIndex
 from ..packing.manifest import LENGTHS_FILE
 from ..settings import TrainSettings
+from ..text.cleaning import TEXT_FORM
 from ..text.prompts import PromptFormat, TrainingSequence, Turn, training_sequence
 from ..text.tokenizer import Tokenizer
 from .batches import Batch, StepBatch, collate
@@ -245,7 +246,7 @@ def _lengths_checksum(key: int, lengths: IntArray) -> int:
 
 def _lengths_key(source: SampleSource) -> int:
     digest = hashlib.blake2b(digest_size=7)  # fits an int64
-    digest.update(source.prompt.encode())
+    digest.update(f"{source.prompt} {TEXT_FORM}".encode())
     for name in ("tokenizer.tiktoken", "special_tokens.json"):
         file = source.tokenizer_folder / name
         digest.update(file.read_bytes() if file.exists() else b"")

@@ -1,0 +1,161 @@
+"""Transcripts as every stage reads them: one reader, one answer to whether a text can be used."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from ..errors import DataError, UsageError
+from ..files import read_regular
+from .cleaning import has_words, packed_text, spoken_text
+from .encodings import likely_encoding
+from .markers import control_tokens, has_lone_phoneme_mark
+
+LARGEST_TRANSCRIPT = 64 << 10
+"""Bytes. The longest clip (190 s) has about 10 kB of fast speech, in three-byte letters."""
+
+
+class TextFault(StrEnum):
+    """Why a text cannot be used."""
+
+    UNREADABLE = "unreadable"
+    NOT_UTF8 = "not-utf8"
+    BINARY = "binary"
+    TOKENS = "tokens"
+    EMPTY = "empty"
+
+
+class TextError(DataError):
+    """A transcript that cannot be used; `fault` says why."""
+
+    def __init__(self, message: str, hint: str = "", fault: TextFault = TextFault.UNREADABLE) -> None:
+        super().__init__(message, hint)
+        self.fault = fault
+
+    def __reduce__(self) -> tuple[type[TextError], tuple[str, str, TextFault]]:
+        return type(self), (self.message, self.hint, self.fault)
+
+
+@dataclass(frozen=True, slots=True)
+class Transcript:
+    """A transcript that can be used."""
+
+    text: str
+    """As it is in the file, without its byte order mark."""
+    packed: str
+    """As it is packed and trained on."""
+
+
+def read_transcript(path: Path) -> Transcript:
+    """Return the transcript in a file.
+
+    Raises:
+        TextError: it is not a file of reasonable size, not UTF-8 text, has no words, or holds tokens that
+            steer the model.
+        StorageError: the system refused to read it.
+    """
+    text = _decode(read_regular(path, LARGEST_TRANSCRIPT, TextError), path)
+    if not text.strip():
+        raise TextError(f"{path} is empty.", "Write what is said, or leave the clip out.", TextFault.EMPTY)
+    _refuse_tokens(text, str(path))
+    packed = packed_text(text)
+    if not has_words(packed):
+        raise TextError(
+            f"{path} has no words: {text.strip()[:60]!r} (parts in braces and angle brackets do not count).",
+            "Write what is said, or leave the clip out.",
+            TextFault.EMPTY,
+        )
+    return Transcript(text, packed)
+
+
+def check_typed(text: str, flag: str) -> None:
+    """Refuse a typed text that has no words, is too long, or would steer the model.
+
+    Args:
+        flag: where it was typed, for the message.
+
+    Raises:
+        UsageError: it cannot be spoken.
+    """
+    try:
+        size = len(text.encode("utf-8"))
+    except UnicodeEncodeError as error:
+        raise UsageError(
+            f"{flag} is not UTF-8 text.", "Set a UTF-8 locale, such as LANG=C.UTF-8, and retype it."
+        ) from error
+    if size > LARGEST_TRANSCRIPT:
+        raise UsageError(
+            f"{flag} is longer than {LARGEST_TRANSCRIPT:,} bytes.",
+            "Split it into sentences.",
+        )
+    try:
+        _refuse_tokens(text, flag)
+    except TextError as error:
+        raise UsageError(error.message, error.hint) from error
+    if not has_words(packed_text(text)):
+        raise UsageError(
+            f"{flag} has no words (parts in braces and angle brackets do not count).",
+            "Write what is to be said.",
+        )
+
+
+def _decode(content: bytes, path: Path) -> str:
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise TextError(
+            f"{path} is not UTF-8.", _change_encoding(content, path), TextFault.NOT_UTF8
+        ) from error
+    if "\x00" in text:
+        encoding = likely_encoding(content)
+        if encoding is not None:
+            raise TextError(
+                f"{path} is {encoding.upper()} text without a byte order mark, not UTF-8.",
+                _change_encoding(content, path),
+                TextFault.BINARY,
+            )
+        raise TextError(
+            f"{path} holds NUL characters: it is not text, or its end was never written.",
+            "Write the transcript again.",
+            TextFault.BINARY,
+        )
+    return text
+
+
+def _change_encoding(content: bytes, path: Path) -> str:
+    """Return what to do about a file that is not UTF-8: where it can be known, a command."""
+    replaced = content.decode("utf-8", "replace")
+    lost = replaced.count("\ufffd")
+    if sum(sign > "\x7f" for sign in replaced) > 4 * lost:
+        first = replaced.index("\ufffd")
+        around = replaced[max(0, first - 10) : first + 10]
+        return f"It is UTF-8 with {lost} damaged places: write the letters at {around!r} again."
+    encoding = likely_encoding(content)
+    if encoding is None:
+        return "Open it in an editor with its own encoding and save it as UTF-8."
+    shown = " ".join(content.decode(encoding).split())[:30]
+    return (
+        f"It is probably {encoding.upper()}, and then reads {shown!r}. Change it in place with: "
+        'python3 -c "import pathlib, sys; p = pathlib.Path(sys.argv[1]); '
+        f"p.write_bytes(p.read_bytes().decode('{encoding}').encode())\" {shlex.quote(str(path))}"
+    )
+
+
+def _refuse_tokens(text: str, name: str) -> None:
+    if "<" not in text:
+        return
+    spoken = spoken_text(text)
+    if tokens := control_tokens(spoken):
+        raise TextError(
+            f"{name} holds {tokens[0]}, which steers the model and is not spoken.",
+            "Remove it from the text.",
+            TextFault.TOKENS,
+        )
+    if has_lone_phoneme_mark(spoken):
+        raise TextError(
+            f"{name} holds phonemes without their beginning or end.",
+            "Write them as <|phoneme_start|>…<|phoneme_end|>, or remove the markers.",
+            TextFault.TOKENS,
+        )
