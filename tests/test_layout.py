@@ -13,7 +13,18 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 FLOORS = [
-    {"errors", "files", "tables", "events", "validation", "settings", "presets", "project", "recent", "units"},
+    {
+        "errors",
+        "files",
+        "tables",
+        "events",
+        "validation",
+        "settings",
+        "presets",
+        "project",
+        "recent",
+        "units",
+    },
     {"nn", "weights", "audio", "levels", "workers", "devices", "ranks", "hub"},
     {"text", "packing", "dataset", "hardware", "codec", "model"},
     {
