@@ -1,10 +1,14 @@
 """The project file `fishtune.toml`: every choice of a person, in one place.
 
 Paths in the file are relative to its folder; the `…_settings` methods resolve them for the engine.
+
+People edit the file while something else, such as the wizard, has it open: the file on disk wins. Saving
+only puts on top of it what was changed here since it was read.
 """
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -12,7 +16,7 @@ from typing import Any
 import tomli_w
 from pydantic import Field, PrivateAttr
 
-from .errors import MalformedFileError, SettingsError
+from .errors import FishtuneError, MalformedFileError, SettingsError
 from .files import absolute, update_text
 from .presets import lora_preset
 from .settings import (
@@ -30,13 +34,14 @@ from .settings import (
     UserPath,
     ValidateSettings,
 )
-from .tables import read_toml
+from .tables import parse_toml, read_toml, with_changes
 from .validation import Table, parse
 
 PROJECT_FILE = "fishtune.toml"
 CODEC_FILE = "codec.pth"
 PROTOS = "protos"
 """Folder of the shards inside the data set."""
+_TABLES = ("dataset", "model", "extract", "pack", "train", "merge")
 _LIMITS = {"epochs", "max_steps", "max_minutes"}
 
 
@@ -77,6 +82,8 @@ class Project(Table):
     merge: MergeOptions = Field(default_factory=MergeOptions)
 
     _folder: Path = PrivateAttr(default=Path())
+    _on_disk: dict[str, Any] | None = PrivateAttr(default=None)
+    """What the file chose when it was last read or written; None where there was no file."""
 
     @property
     def folder(self) -> Path:
@@ -114,19 +121,90 @@ class Project(Table):
             raise SettingsError(error.message, _decimal_comma(file) or error.hint) from error
         project = parse(cls, content, str(file))
         project._folder = absolute(file.parent)
+        project._on_disk = project._chosen()
         return project
 
     def save(self) -> None:
-        """Write the project file atomically.
+        """Put what was changed here since the file was read into it, atomically, and take over the rest.
 
-        Values that nobody set are left out, so that presets and later defaults apply to them.
+        Other values stay as they are on disk, also those that somebody else changed meanwhile. Values that
+        nobody set are left out, so that presets and later defaults apply to them. Nothing is written where
+        nothing was changed.
+
+        Raises:
+            SettingsError: the file is gone, came into being meanwhile, or holds what cannot be used; it is
+                left as it is.
+            StorageError: the disk is full or the file cannot be written.
         """
-        content: dict[str, Any] = {"name": self.name}
-        for table in ("dataset", "model", "extract", "pack", "train", "merge"):
-            chosen = getattr(self, table).model_dump(mode="json", exclude_unset=True, exclude_none=True)
-            if chosen:
-                content[table] = chosen
-        update_text(self.file, tomli_w.dumps(content))
+        chosen = self._chosen()
+        if self._on_disk is None:
+            if self.file.exists():
+                raise SettingsError(
+                    f"{self.file} exists already.", "Open that project, or choose another folder."
+                )
+            content = chosen
+        else:
+            there = self._read_again()
+            if chosen == self._on_disk:
+                self._take_over(there)
+                return
+            content = with_changes(there._chosen(), self._on_disk, chosen)
+        text = tomli_w.dumps(content)
+        try:
+            merged = parse(type(self), parse_toml(text, str(self.file)), str(self.file))
+        except MalformedFileError as error:
+            raise SettingsError(
+                f"What was chosen cannot be kept in {self.file}.",
+                "A name in it is not UTF-8, or a number is too large: choose another one.",
+            ) from error
+        update_text(self.file, text)
+        self._take_over(merged)
+
+    def reread(self) -> bool:
+        """Take over what was changed on disk since the file was read; return whether anything was.
+
+        What was changed here and is not saved yet is kept.
+
+        Raises:
+            SettingsError: the file is gone or holds what cannot be used; nothing is taken over.
+        """
+        there = self._read_again()
+        if there._chosen() == self._on_disk:
+            return False
+        content = with_changes(there._chosen(), self._on_disk or {}, self._chosen())
+        self._take_over(parse(type(self), content, str(self.file)))
+        self._on_disk = there._chosen()
+        return True
+
+    def is_as_on_disk(self) -> bool:
+        """Return whether the file says what it said when it was read; False if it cannot be read."""
+        try:
+            return self._read_again()._chosen() == self._on_disk
+        except FishtuneError:
+            return False
+
+    def _read_again(self) -> Project:
+        if not os.path.exists(self.file):  # noqa: PTH110 - unlike Path.exists it never raises
+            raise SettingsError(
+                f"{self.file} is gone.",
+                "Put it back, or open the project where it is now; nothing is saved meanwhile.",
+            )
+        return type(self).load(self.file)
+
+    def _chosen(self) -> dict[str, Any]:
+        """Return every value that was set, as the file has it."""
+        chosen: dict[str, Any] = {"name": self.name}
+        for table in _TABLES:
+            values = getattr(self, table).model_dump(mode="json", exclude_unset=True, exclude_none=True)
+            if values:
+                chosen[table] = values
+        return chosen
+
+    def _take_over(self, other: Project) -> None:
+        self.name = other.name
+        for table in _TABLES:
+            setattr(self, table, getattr(other, table))
+        self._on_disk = self._chosen()
 
     def resolve(self, path: Path) -> Path:
         """Return `path` as an absolute path, relative ones being inside the project folder."""

@@ -7,6 +7,7 @@ count can have.
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 import tomllib
@@ -149,3 +150,27 @@ def _malformed(name: str, kind: str, error: Exception) -> MalformedFileError:
     return MalformedFileError(
         f"{name} is not valid {kind}: {reason}.", "It may be damaged: correct or replace it."
     )
+
+
+def with_changes(there: dict[str, Any], before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
+    """Return the tables `there` with what changed from `before` to `after` put on top, key by key.
+
+    Of a list (the utterances left out) only what was added and removed is.
+    """
+    merged = copy.deepcopy(there)
+    for key in [*before, *(key for key in after if key not in before)]:
+        old, new = before.get(key), after.get(key)
+        if old == new:
+            continue
+        if isinstance(old, dict | None) and isinstance(new, dict | None):
+            merged[key] = with_changes(merged.get(key, {}), old or {}, new or {})
+            if not merged[key]:
+                del merged[key]
+        elif new is None:
+            merged.pop(key, None)
+        elif isinstance(old, list) and isinstance(new, list) and isinstance(merged.get(key), list):
+            kept = [item for item in merged[key] if item in new or item not in old]
+            merged[key] = kept + [item for item in new if item not in old and item not in kept]
+        else:
+            merged[key] = new
+    return merged

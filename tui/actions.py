@@ -53,7 +53,9 @@ ACTIONS = (
         "stop_job",
         "s",
         mark("Stop"),
-        mark("Ask the running job to save and stop. Pressed again: end it at once."),
+        mark(
+            "Ask the running job to save and stop; a training asks back first. Pressed again: end it at once."
+        ),
         "project",
     ),
     Action("toggle_log", "l", mark("Log"), mark("Show or hide the job's log."), "project"),

@@ -25,6 +25,7 @@ from .messages import GpusRead
 from .settings import THEMES, WizardSettings
 from .terminal import too_small
 from .themes import DEFAULTS, OURS
+from .trouble import note
 from .wording import harmless
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ class Wizard(App[None]):
 
     Attributes:
         farewell: what to print after the screen is gone.
+        trouble: what ended the program, if it was not the person.
         running: jobs that were running when last looked, by id.
     """
 
@@ -71,6 +73,7 @@ class Wizard(App[None]):
         self._engine = engine
         self.glyphs = ASCII if settings.ascii else LINES
         self.farewell = ""
+        self.trouble: FishtuneError | None = None
         self.gpus: GpuReading | None = None
         self.running: dict[str, tuple[Job, Project]] = {}
         self._first_project = project
@@ -161,6 +164,13 @@ class Wizard(App[None]):
             )
         return "\n".join(lines)
 
+    def _fatal_error(self) -> None:
+        """Leave with a sentence in place of Textual's pages of traceback, which go to a file."""
+        if self.trouble is None and self._exception is not None:
+            self.trouble = note(self._exception)
+            self.farewell = self._farewell()
+        self._close_messages_no_wait()
+
     # projects
 
     def open_project(self, path: Path) -> None:
@@ -185,6 +195,8 @@ class Wizard(App[None]):
         """Show an error that belongs to no step."""
         message, hint = harmless(sentence(error.message)), harmless(sentence(error.hint))
         text = f"{message}\n→ {hint}" if hint else message
+        if any(toast.message == text for toast in self._notifications):
+            return  # what is looked at again and again is said once
         self.notify(text, severity="error", timeout=12, markup=False)
 
     def tell(self, text: str) -> None:

@@ -15,6 +15,8 @@ _DOTS = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))
 """The bit of each dot of a braille cell, by row and column."""
 _ACROSS, _DOWN = 2, 4
 _MOST_DECIMALS = 6
+_LEAST = 1e-9
+"""Smaller parts of the largest value are not told apart."""
 
 Point = tuple[float, float]
 """x and y from 0 to 1, from the left and from the top."""
@@ -86,7 +88,8 @@ class Axis:
     def __init__(self, values: Iterable[float], most: int) -> None:
         numbers = [value for value in values if math.isfinite(value)] or [0.0]
         self.low, self.high = min(numbers), max(numbers)
-        if self.high <= self.low:  # one value alone: it comes into the middle
+        size = max(abs(self.low), abs(self.high), _LEAST)
+        if self.high - self.low <= _LEAST * size:  # as good as one value alone: it comes into the middle
             room = abs(self.low) / 2 or 1.0
             self.low, self.high = self.low - room, self.high + room
         self.ticks = [(self.share(value), label) for value, label in self._round_numbers(max(most, 2))]

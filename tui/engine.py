@@ -6,7 +6,6 @@ Tests give the application another one.
 from __future__ import annotations
 
 import asyncio
-import json
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,6 +15,7 @@ from ..core.errors import FishtuneError
 from ..core.jobs.record import Job, Place
 from ..core.project import Project
 from ..core.stages import StageName
+from ..core.tables import parse_json
 from ..core.validation import Table
 from .catalogue import _
 from .follow import GpuSource
@@ -75,7 +75,7 @@ class Engine:
             "print(inspect_clip(Path(data), clip, extension, int(points)).model_dump_json())"
         )
         arguments = (str(project.data), clip, project.pack.text_extension, str(points))
-        found: dict[str, Any] = json.loads(await _in_own_process(program, *arguments))
+        found: dict[str, Any] = parse_json(await _in_own_process(program, *arguments), clip)
         return found
 
     async def make_demo(self, folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -9,20 +10,23 @@ from typing import Protocol
 
 from textual.message import Message
 
-from ..core.errors import JobError
+from ..core.errors import FishtuneError, JobError
 from ..core.hardware.readings import GpuReading
 from ..core.jobs.follow import EventFollower
+from ..core.jobs.history import earlier_jobs
 from ..core.jobs.loss import describe_loss
 from ..core.jobs.record import Job, JobState
 from ..core.jobs.steps import StepName
+from ..core.stages import StageName
 from .messages import GpusRead, JobChanged, LogGrown
 from .run_view import RunView
+from .trouble import note
 
 _LOOK_SECONDS = 0.5
 _STATE_EVERY = 2  # looks between two looks at the process itself
 _READ_AT_ONCE = 1 << 14  # as typed events this is ten times as much memory
 _READS_A_LOOK = 16
-_BACKLOG = 300  # more events than this in one look: there are older ones still to be read
+_BACKLOG = _READ_AT_ONCE * _READS_A_LOOK  # as many bytes in one look: there are more still to be read
 _LOG_AT_ONCE = 1 << 16
 _GPU_SECONDS = 1.0
 _GPU_SECONDS_WITHOUT = 15.0
@@ -56,9 +60,12 @@ class Watch:
     def _guarded(self) -> None:
         try:
             self.run()
-        except RuntimeError:
-            if not self.closed:  # the event loop is gone: so is whoever wanted to know
-                raise
+        except Exception as error:  # noqa: BLE001 - nothing ends the wizard
+            if not self.closed:  # else the event loop is gone, and so is whoever wanted to know
+                self.failed(note(error))
+
+    def failed(self, error: FishtuneError) -> None:
+        """Take note of the unforeseen; its traceback is written."""
 
     def run(self) -> None:
         """Do the work until `closed`."""
@@ -76,35 +83,53 @@ class JobWatch(Watch):
         self._log = LogTail(job.log_path)
 
     def run(self) -> None:
-        follower = EventFollower(self.job.events_path)
         state, looks = self._state(), 0
+        self._read_earlier(state)
+        follower = EventFollower(self.job.events_path)
         self._tell(state)
         while True:
-            events = self._read(follower)
+            read = self._read(follower)
             lines = self._log.poll()
             if lines:
                 self.post(LogGrown(self.job.id, lines))
-            behind = events > _BACKLOG
+            behind = read >= _BACKLOG
             looks += 1
             new_state = self._state() if looks % _STATE_EVERY == 0 and not behind else state
-            if events or new_state is not state:
+            if read or new_state is not state:
                 state = new_state
                 self._tell(state)
-            if state.is_over and not events and not lines:
+            if state.is_over and not read and not lines:
                 return
             if not self.wait(0.01 if behind else _LOOK_SECONDS):
                 return
 
+    def _read_earlier(self, state: JobState) -> None:
+        """Take what the jobs said that this one continues, so that a resumed run has one history."""
+        if self.job.record.stage != StageName.TRAIN:
+            return
+        for job in earlier_jobs(self.job):
+            follower = EventFollower(job.events_path)
+            while self._read(follower) > 0:
+                self._tell(state)
+                if not self.wait(0.01):
+                    return
+            self.view.next_job()
+
+    def failed(self, error: FishtuneError) -> None:
+        self.view.loss = f"{error.message} {error.hint}"
+        with contextlib.suppress(RuntimeError):
+            self.post(JobChanged(self.step, self.job, JobState.LOST, self.view))
+
     def _read(self, follower: EventFollower) -> int:
-        """Take what was added, at most a part of a long backlog; return how many events that were."""
-        taken = 0
+        """Take what was added, at most a part of a long backlog; return how many bytes that were."""
+        begun_at = follower.offset
         for _number in range(_READS_A_LOOK):
+            before = follower.offset
             events = follower.poll(_READ_AT_ONCE)
-            if not events:
+            if follower.offset == before:
                 break
             self.view.apply(events)
-            taken += len(events)
-        return taken
+        return follower.offset - begun_at
 
     def _state(self) -> JobState:
         try:
@@ -116,7 +141,10 @@ class JobWatch(Watch):
     def _tell(self, state: JobState) -> None:
         if state is JobState.LOST and not self.view.loss:
             # Asks the kernel's log, which may take a second: not a screen's work.
-            self.view.loss, _hint = describe_loss(self.job)
+            try:
+                self.view.loss, _hint = describe_loss(self.job)
+            except Exception as error:  # noqa: BLE001 - nothing ends the wizard
+                self.view.loss = note(error).message
         self.post(JobChanged(self.step, self.job, state, self.view))
 
 

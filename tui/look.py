@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ..core.errors import FishtuneError
 from ..core.jobs.record import Job, JobState, Place, list_jobs
 from ..core.jobs.steps import StepName, StepState, step_statuses
 from ..core.jobs.steps import StepStatus as EngineStatus
@@ -78,6 +79,14 @@ class ProjectState:
         if self.running:
             return next(name for name in StepName if name in self.running)
         return next((step.name for step in self.steps if step.state is not StepState.DONE), StepName.MERGE)
+
+
+def not_seen(error: FishtuneError) -> ProjectState:
+    """Return the state of a project that could not be looked at: every step says why."""
+    told = sentence(f"{error.message} {error.hint}".rstrip())
+    return ProjectState(
+        steps=tuple(StepStatus(step, StepState.FAILED, _(WORDS[StepState.FAILED]), told) for step in StepName)
+    )
 
 
 def look(project: Project) -> ProjectState:

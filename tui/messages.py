@@ -29,11 +29,12 @@ class GpusRead(Message, bubble=False):
 
 
 class ProjectRead(Message, bubble=False):
-    """The disk was looked at."""
+    """The disk was looked at; `file_changed`: the project file says something else than when it was read."""
 
-    def __init__(self, state: ProjectState) -> None:
+    def __init__(self, state: ProjectState, file_changed: bool = False) -> None:
         super().__init__()
         self.state = state
+        self.file_changed = file_changed
 
     def can_replace(self, message: Message) -> bool:
         return isinstance(message, ProjectRead)

@@ -1,10 +1,12 @@
 """What a display knows about one job: its events, reduced to what is shown.
 
-A thread feeds it; the screen takes what it needs under `lock`. No Textual here.
+Of a training it holds the whole run: curve, held-out values and checkpoints also of the jobs that this one
+continues. A thread feeds it; the screen takes what it needs under `lock`. No Textual here.
 """
 
 from __future__ import annotations
 
+import math
 import threading
 from collections import deque
 from collections.abc import Iterable
@@ -30,6 +32,8 @@ from .series import Series
 LossName = Literal["loss", "base_loss", "semantic_loss"]
 LOSSES: tuple[LossName, ...] = ("loss", "base_loss", "semantic_loss")
 _KEPT = 1000
+_LARGEST = 1e15
+"""No step, time or size comes near; what is above comes from a damaged file."""
 
 
 class RunView:
@@ -38,6 +42,9 @@ class RunView:
     Attributes:
         train, held_out: one series a loss over steps.
         passes_at, held_out_passes: the clip passes at the points of `train` and of `held_out`.
+        resumed_at: the first steps of the jobs that continued the run.
+        step, validation: the newest; of an earlier job until this one has got there.
+        has_begun: whether this job itself has done a step.
         progress: newest `Progress` of each task, in order of appearance.
         failures, warnings, notes: newest ones, at most 1000.
         end: the last event of the stage, None while it runs.
@@ -57,6 +64,8 @@ class RunView:
         self.held_out: dict[LossName, Series] = {name: Series() for name in LOSSES}
         self.passes_at = Series()
         self.held_out_passes = Series()
+        self.resumed_at: list[int] = []
+        self.has_begun = False
         self.step: Step | None = None
         self.validation: Validation | None = None
         self.checkpoints: dict[int, CheckpointSaved] = {}
@@ -64,29 +73,47 @@ class RunView:
         self.changes = 0
         self.loss = ""
 
+    def next_job(self) -> None:
+        """Begin with the job that continued the run: what only concerned the one before goes."""
+        with self.lock:
+            self.started = self.memory = self.end = None
+            self.progress = {}
+            self.failures.clear()
+            self.failed_items = 0
+            self.warnings.clear()
+            self.notes.clear()
+            self.loss = ""
+            self.has_begun = False
+            self.changes += 1
+
     def apply(self, events: Iterable[Event]) -> None:
         """Take events in their order."""
         with self.lock:
             for event in events:
-                self._apply(event)
+                if _is_sane(event):
+                    self._apply(event)
                 self.changes += 1
 
     def _apply(self, event: Event) -> None:
         match event:
             case Step():
+                if not self.has_begun:
+                    self._begin(event.step)
                 self.step = event
-                self.passes_at.add(event.step, event.clip_passes)
-                for name, series in self.train.items():
-                    series.add(event.step, getattr(event, name))
+                if _can_be_drawn(event):
+                    self.passes_at.add(event.step, event.clip_passes)
+                    for name, series in self.train.items():
+                        series.add(event.step, getattr(event, name))
             case Progress():
                 self.progress[event.task] = event
             case Log():
                 self.notes.append(event)
             case Validation():
                 self.validation = event
-                self.held_out_passes.add(event.step, event.clip_passes)
-                for name, series in self.held_out.items():
-                    series.add(event.step, getattr(event, name))
+                if _can_be_drawn(event):
+                    self.held_out_passes.add(event.step, event.clip_passes)
+                    for name, series in self.held_out.items():
+                        series.add(event.step, getattr(event, name))
             case CheckpointSaved():
                 self.checkpoints[event.step] = event
             case ItemFailed():
@@ -103,12 +130,49 @@ class RunView:
             case Failed() | Stopped() | Finished():
                 self.end = event
 
+    def _begin(self, step: int) -> None:
+        """Take note of a job's first step: what earlier jobs did from there on is done again."""
+        self.has_begun = True
+        for series in (*self.train.values(), *self.held_out.values(), self.passes_at, self.held_out_passes):
+            series.cut(step)
+        self.checkpoints = {at: saved for at, saved in self.checkpoints.items() if at < step}
+        self.resumed_at = [at for at in self.resumed_at if at < step]
+        if self.validation is not None and self.validation.step >= step:
+            self.validation = None
+        if self.train["loss"].points:
+            self.resumed_at.append(step)
+
     @property
     def share(self) -> float | None:
         """How much of the work is done, 0 to 1, None where nobody can say."""
-        if self.step is not None and self.step.total_steps:
-            return min(self.step.step / self.step.total_steps, 1.0)
+        if self.has_begun and self.step is not None and self.step.total_steps:
+            return share_of(self.step.step, self.step.total_steps)
         for progress in reversed(self.progress.values()):
-            if progress.total:
-                return min(progress.done / progress.total, 1.0)
+            share = share_of(progress.done, progress.total)
+            if share is not None:
+                return share
         return None
+
+
+def share_of(done: float, total: float | None) -> float | None:
+    """Return `done` of `total` as 0 to 1, None where that makes no sense."""
+    if not total or not math.isfinite(total) or not math.isfinite(done) or total < 0:
+        return None
+    return min(max(done / total, 0.0), 1.0)
+
+
+def _can_be_drawn(event: Step | Validation) -> bool:
+    return all(abs(getattr(event, name)) < _LARGEST for name in LOSSES)  # False of NaN, too
+
+
+def _is_sane(event: Event) -> bool:
+    """Whether the numbers of an event can be counted and drawn with; a damaged file holds any."""
+    match event:
+        case Step() | Validation() | CheckpointSaved():
+            total = event.total_steps if isinstance(event, Step) else None
+            numbers: tuple[float | None, ...] = (event.step, event.clip_passes, total)
+        case Progress():
+            numbers = (event.done, event.total)
+        case _:
+            return True
+    return all(number is None or abs(number) < _LARGEST for number in numbers)

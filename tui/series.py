@@ -26,8 +26,7 @@ class Series:
 
         A resumed run repeats the steps after its last checkpoint: the later values count.
         """
-        if self._x and x <= self._x[-1]:
-            self._cut(x)
+        self.cut(x)
         self.points += 1
         if self._number and self._number[-1] < self._per_bucket:
             self._x[-1] = x
@@ -40,7 +39,8 @@ class Series:
         self._sum.append(value)
         self._number.append(1)
 
-    def _cut(self, x: float) -> None:
+    def cut(self, x: float) -> None:
+        """Take away the points from `x` on, to the bucket."""
         while self._x and self._x[-1] >= x:
             self._x.pop()
             self._sum.pop()

@@ -6,7 +6,7 @@ Read before the first screen; hence by hand, as pydantic would double the time u
 from __future__ import annotations
 
 import difflib
-import tomllib
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +14,8 @@ from typing import Any
 
 import platformdirs
 
-from ..core.errors import SettingsError
+from ..core.errors import MalformedFileError, SettingsError
+from ..core.tables import read_toml
 from .actions import BY_NAME
 from .catalogue import LANGUAGES, _
 
@@ -48,16 +49,15 @@ def load_settings() -> WizardSettings:
 
     Raises:
         SettingsError: the file is not TOML or has wrong keys or values.
+        StorageError: the system refused to read it.
     """
     file = settings_file()
     try:
-        content = tomllib.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return WizardSettings()
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{file} is not valid TOML: {error}.", "Correct that line.") from error
-    except OSError as error:
-        raise SettingsError(f"{file} cannot be read: {error.strerror}.", "Check its permissions.") from error
+        if not os.path.lexists(file):
+            return WizardSettings()
+        content = read_toml(file)
+    except MalformedFileError as error:
+        raise SettingsError(error.message, error.hint) from error
     return parse_settings(content, str(file))
 
 

@@ -7,6 +7,7 @@ import gc
 import importlib
 import os
 import sys
+import threading
 from pathlib import Path
 
 from . import terminal
@@ -92,8 +93,10 @@ def _show(options: argparse.Namespace) -> int:
     _leave_out_what_is_never_used()
     from ..core.errors import FishtuneError
     from .settings import load_settings, parse_settings
+    from .trouble import note
 
     no_color = "NO_COLOR" in os.environ
+    app = None
     try:
         settings = load_settings()
         flags = {
@@ -109,9 +112,14 @@ def _show(options: argparse.Namespace) -> int:
         # Collections of everything come while much is allocated, which is when a key is answered, and take
         # as long as that: `Wizard.tidy` does them at its own time.
         gc.set_threshold(700, 10, 1_000_000)
+        threading.excepthook = lambda raised: None if raised.exc_value is None else note(raised.exc_value)
         with terminal.leave_on_hang_up(app.leave_from_outside):
             app.run()
+        if app.trouble is not None:
+            raise app.trouble
     except FishtuneError as error:
+        if app is not None and app.farewell:
+            print(app.farewell)  # noqa: T201
         said = f"{sentence(error.message)}\n  → {sentence(error.hint)}"
         print(said.rstrip(" \n→"), file=sys.stderr)  # noqa: T201
         return error.exit_code

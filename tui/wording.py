@@ -6,6 +6,7 @@ vanish and `[/foo]` would end the program, and an escape character would reach t
 
 from __future__ import annotations
 
+import math
 import unicodedata
 from datetime import datetime
 
@@ -16,6 +17,8 @@ from ..core.units import format_bytes
 from .catalogue import _
 
 LONGEST_LINE = 500
+_LONGEST_TIME = 10 * 365 * 86_400.0
+"""Seconds; no job takes longer, so what says so is damaged."""
 
 
 def harmless(value: object, limit: int = LONGEST_LINE) -> str:
@@ -67,7 +70,7 @@ def fit_path(value: object, width: int) -> str:
 
 def duration(seconds: float | None) -> str:
     """Return a duration in words: `12 s`, `3 min 05 s`, `1 h 04 min`, `2 d 03 h`."""
-    if seconds is None or seconds != seconds or seconds == float("inf"):
+    if seconds is None or not abs(seconds) < _LONGEST_TIME:
         return "–"
     whole = max(round(seconds), 0)
     if whole < 60:
@@ -84,12 +87,12 @@ def duration(seconds: float | None) -> str:
 
 def size(number: float | None) -> str:
     """Return bytes with their binary unit: `512 B`, `14.2 MiB`, `80.0 GiB`; a dash for None."""
-    return "–" if number is None else format_bytes(number)
+    return "–" if number is None or not math.isfinite(number) else format_bytes(number)
 
 
 def count(number: float | None) -> str:
     """Return a whole number with thousands apart: `12,400`."""
-    return "–" if number is None else f"{number:,.0f}"
+    return "–" if number is None or not math.isfinite(number) else f"{number:,.0f}"
 
 
 def parameters(number: int) -> str:
@@ -101,7 +104,7 @@ def parameters(number: int) -> str:
 
 def percent(share: float | None) -> str:
     """Return a share of one as `62 %`."""
-    return "–" if share is None else f"{100 * share:.0f} %"
+    return "–" if share is None or not math.isfinite(share) else f"{100 * share:.0f} %"
 
 
 def decimal(number: float | None, places: int = 3) -> str:
@@ -110,5 +113,8 @@ def decimal(number: float | None, places: int = 3) -> str:
 
 
 def clock(seconds: float) -> str:
-    """Return a Unix time as the person's local date and time."""
-    return datetime.fromtimestamp(seconds).astimezone().strftime("%Y-%m-%d %H:%M")
+    """Return a Unix time as the person's local date and time; a dash where no calendar has it."""
+    try:
+        return datetime.fromtimestamp(seconds).astimezone().strftime("%Y-%m-%d %H:%M")
+    except (ValueError, OverflowError, OSError):
+        return "–"

@@ -108,6 +108,11 @@ class LineFollower:
             self._offset = end - sum(map(len, lines))
         self._torn = b""
 
+    @property
+    def offset(self) -> int:
+        """How far the file was read, in bytes."""
+        return self._offset
+
     def poll(self, limit: int | None = None) -> list[bytes]:
         """Return new whole lines in order, newlines included; an empty list where nothing was added.
 
@@ -140,6 +145,11 @@ class EventFollower:
 
     def __init__(self, path: Path, last: int | None = None) -> None:
         self._lines = LineFollower(path, last)
+
+    @property
+    def offset(self) -> int:
+        """How many bytes were read: whether there was anything, be it events or not."""
+        return self._lines.offset
 
     def poll(self, limit: int | None = None) -> list[Event]:
         """Return new events in order; see `LineFollower.poll`."""

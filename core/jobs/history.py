@@ -22,6 +22,13 @@ def training_jobs(place: Place) -> list[Job]:
     return [job for job in list_jobs(place) if job.record.stage == StageName.TRAIN]
 
 
+def earlier_jobs(job: Job) -> list[Job]:
+    """Return the jobs that a training job continues, oldest first."""
+    place = Place(results=job.folder.parents[2], project=job.folder.parents[1].name)
+    key = (job.record.created, job.id)
+    return [other for other in training_jobs(place) if (other.record.created, other.id) < key]
+
+
 def checkpoint_candidates(place: Place) -> list[Candidate]:
     """Return the checkpoints on disk with what training said about them, oldest step first."""
     saved: dict[int, CheckpointSaved] = {}

@@ -138,6 +138,9 @@ async def test_letters_typed_into_a_field_are_no_commands(wizard: Make, project:
         await pilot.press("q", "s", "1")
         await pilot.pause()
         assert field.value == "qs1"
+        assert Project.load(project.folder).dataset.path == project.dataset.path, "not stored half typed"
+        await pilot.press("enter")
+        await pilot.pause()
         assert Project.load(project.folder).dataset.path == Path("qs1")
 
 
@@ -385,10 +388,14 @@ async def test_a_wrong_value_is_refused_beside_its_field_and_not_saved(
         await pilot.press("backspace", "x")
         await pilot.pause()
         assert "a number is needed" in shown(app)
-        await pilot.press("backspace", "8")
+        await pilot.press("enter")
+        await pilot.pause()
+        assert "Not stored: Clips a batch: a number is needed" in shown(app)
+        await pilot.press("backspace", "8", "tab")
         await pilot.pause()
         assert Project.load(project.folder).extract.batch_size == 8
-        await pilot.press("backspace")
+        field.focus()
+        await pilot.press("backspace", "tab")
         await pilot.pause()
     assert "batch_size" not in project.file.read_text()
 
@@ -483,8 +490,11 @@ async def test_a_failure_is_shown_with_its_hint_where_it_belongs(
             job, [Failed(error="GateError", message="Layer [/x] got no gradient.", hint="Look at targets.")]
         )
         await until(lambda: "Error: Layer [/x] got no gradient." in shown(app), app)
-        assert "→ Look at targets." in shown(app)
+        assert "→ Look at targets." in shown(app) and "l shows the log." in shown(app)
         await until(lambda: "Traceback: boom" in "\n".join(app.screen.query_one(LogPane).lines), app)
+        assert "Traceback" not in shown(app)
+        await pilot.press("l")
+        await until(lambda: "Traceback: boom" in shown(app), app)
         await pilot.press("l")
         await pilot.pause()
         assert not app.screen.query_one(LogPane).display
@@ -498,6 +508,9 @@ async def test_stopping_asks_first_and_ends_at_once_the_second_time(
     async with app.run_test(size=(80, 24)) as pilot:
         await opened(app)
         await until(lambda: "Running (job" in shown(app), app)
+        await pilot.press("s")
+        await until(lambda: "Stop the training?" in shown(app), app)
+        assert engine.stopped == []
         await pilot.press("s")
         await until(lambda: engine.stopped == [(job.id, False)], app)
         await pilot.press("s")

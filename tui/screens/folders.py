@@ -16,7 +16,7 @@ from textual.widgets.option_list import Option
 
 from ..catalogue import _
 from ..widgets.button import Button
-from ..widgets.folder_suggester import FolderSuggester
+from ..widgets.folder_suggester import FolderSuggester, expanded
 from ..wording import harmless, plain
 
 _MOST = 500
@@ -72,7 +72,7 @@ class FolderScreen(ModalScreen[Path | None]):
         box = self.query_one(Input)
         here = box.value[: box.value.rfind(os.sep) + 1]
         if event.option_index == 0:
-            target = str(Path(here).expanduser().parent)
+            target = str(expanded(here).parent)
         else:
             target = here + self._names[event.option_index - 1]
         box.value = target.rstrip(os.sep) + os.sep
@@ -88,7 +88,7 @@ class FolderScreen(ModalScreen[Path | None]):
             self.dismiss(None)
 
     def _answer(self) -> None:
-        self.dismiss(Path(self.query_one(Input).value.strip()).expanduser().absolute())
+        self.dismiss(expanded(self.query_one(Input).value.strip()).absolute())
 
     def help_text(self) -> str:
         """Return what should be known here."""
@@ -108,8 +108,8 @@ def subfolders(written: str) -> list[str]:
     """Return the names of the folders that `written`, a path perhaps half typed, may go on to."""
     parent, begun = os.path.split(written)
     try:
-        with os.scandir(Path(parent or ".").expanduser()) as entries:
+        with os.scandir(expanded(parent or ".")) as entries:
             names = [entry.name for entry in entries if entry.name.startswith(begun) and entry.is_dir()]
-    except OSError:
+    except (OSError, ValueError):
         return []
     return sorted(name for name in names if begun.startswith(".") or not name.startswith("."))[:_MOST]

@@ -26,11 +26,13 @@ from ..actions import Command, bindings
 from ..catalogue import _
 from ..follow import JobWatch
 from ..log_export import copy_log, page_log
-from ..look import TITLES, ProjectState, StepStatus
+from ..look import TITLES, ProjectState, StepStatus, not_seen
 from ..messages import JobChanged, LogGrown, ProjectRead
 from ..run_view import RunView
 from ..steps import open_step
 from ..steps.base import StepPane
+from ..trouble import Show, caught, in_thread, note
+from ..widgets.folder_suggester import expanded
 from ..widgets.frame import FooterBar, HeaderBar
 from ..widgets.log_pane import MOST_LINES
 from ..widgets.plain import Plain, PlainHorizontal
@@ -61,6 +63,7 @@ class ProjectScreen(Screen[None], Plain):
         self._pending: dict[StepName, Timer] = {}
         self._logs: dict[StepName, deque[str]] = {}
         self._stop_asked: set[str] = set()
+        self._file_trouble = ""
         # Keys typed ahead of the screen.
         self._run_once_ready: StepName | None = None
         self._enter_once_ready: StepName | None = None
@@ -85,6 +88,7 @@ class ProjectScreen(Screen[None], Plain):
         remember_project(self.project.results, self.project.name)
         self.look()
         self.set_interval(_LOOK_SECONDS, self.look)
+        self.watch(self.app, "app_focus", self._focus_came, init=False)
 
     def on_unmount(self) -> None:
         for watch in self._watches.values():
@@ -99,11 +103,29 @@ class ProjectScreen(Screen[None], Plain):
         engine, project = wizard(self).engine, self.project
 
         def work() -> None:
-            self.post_message(ProjectRead(engine.look(project)))
+            try:
+                state = engine.look(project)
+            except Exception as error:  # noqa: BLE001 - nothing ends the wizard
+                state = not_seen(note(error))
+            self.post_message(ProjectRead(state, file_changed=not project.is_as_on_disk()))
 
-        self.run_worker(work, thread=True, exclusive=True, group="look", exit_on_error=False)
+        in_thread(self, work, wizard(self).tell_error, "look")
+
+    def _focus_came(self, focus: bool) -> None:
+        # From the editor's window, perhaps.
+        if focus:
+            self.look()
+
+    def on_screen_resume(self) -> None:
+        """Look again after what lay over the project."""
+        if self.state.steps:
+            self.look()
 
     def on_project_read(self, message: ProjectRead) -> None:
+        if message.file_changed:
+            self.reread_project()
+        else:
+            self._file_trouble = ""
         first = not self.state.steps
         self.state = message.state
         for step, job in self.state.jobs.items():
@@ -123,7 +145,8 @@ class ProjectScreen(Screen[None], Plain):
         for status in statuses:
             pane = self._panes.get(status.name)
             if pane is not None and pane.ready:
-                pane.show_status(status)
+                with caught(pane.notice.show_error):
+                    pane.show_status(status)
 
     def _with_share(self, status: StepStatus) -> StepStatus:
         news = self._news.get(status.name)
@@ -170,7 +193,8 @@ class ProjectScreen(Screen[None], Plain):
         news = self._news[step]
         pane = self._panes.get(step)
         if pane is not None and pane.ready and step is self.current:
-            pane.show_job(news.job, news.state, news.view)
+            with caught(pane.notice.show_error):
+                pane.show_job(news.job, news.state, news.view)
         self._tell_app()
         self.query_one(StepList).steps = tuple(self._with_share(status) for status in self.state.steps)
 
@@ -207,21 +231,21 @@ class ProjectScreen(Screen[None], Plain):
         engine, project = wizard(self).engine, self.project
 
         def work() -> None:
-            try:
-                job = engine.start(project, stage, settings, secrets)
-            except FishtuneError as error:
-                self.app.call_from_thread(pane.notice.show_error, error)
-            else:
-                self.app.call_from_thread(self._started, pane.step, job)
+            job = engine.start(project, stage, settings, secrets)
+            self.app.call_from_thread(self._started, pane.step, job)
 
         pane.notice.show_plain(_("Starting…"))
-        self.run_worker(work, thread=True, group="start", exit_on_error=False)
+        in_thread(self, work, pane.notice.show_error, "start", exclusive=False)
 
     def _started(self, step: StepName, job: Job) -> None:
         self._panes[step].notice.clear()
         self._news.pop(step, None)
         self._follow(step, job)
         self.look()
+
+    def is_stopping(self, job: Job) -> bool:
+        """Whether a job was asked to stop here."""
+        return job.id in self._stop_asked
 
     def stop_job(self, pane: StepPane) -> None:
         """Ask a step's job to stop; asked again, end it at once."""
@@ -235,23 +259,47 @@ class ProjectScreen(Screen[None], Plain):
             _("Ending it now…") if now else _("Stopping after the current step; once more ends it at once.")
         )
 
-        def work() -> None:
-            try:
-                engine.stop(job.refresh(), now)
-            except FishtuneError as error:
-                self.app.call_from_thread(pane.notice.show_error, error)
-
-        self.run_worker(work, thread=True, group="stop", exit_on_error=False)
+        in_thread(
+            self, lambda: engine.stop(job.refresh(), now), pane.notice.show_error, "stop", exclusive=False
+        )
 
     # the project file
 
     def save_project(self) -> None:
-        """Write the project file; called at every change."""
-        try:
-            self.project.save()
-        except FishtuneError as error:
-            wizard(self).tell_error(error)
+        """Put a change into the project file; called at every one. What changed on disk meanwhile is kept."""
+        if self.reread_project(show=wizard(self).tell_error):
+            with caught(wizard(self).tell_error):
+                self.project.save()
         self.look()
+
+    def reread_project(self, show: Show | None = None) -> bool:
+        """Take over a project file that was changed on disk, by an editor or a command.
+
+        Args:
+            show: is given why the file cannot be used, every time; None says it once.
+
+        Returns:
+            Whether the file can be used. Until it can, what was read before counts and nothing is saved.
+        """
+        before = self.project.name
+        try:
+            changed = self.project.reread()
+        except FishtuneError as error:
+            if show is not None or error.message != self._file_trouble:
+                (show or wizard(self).tell_error)(error)
+            self._file_trouble = error.message
+            return False
+        self._file_trouble = ""
+        if self.project.name != before:  # another run, with other jobs
+            self.app.call_later(wizard(self).open_project, self.project.file)
+        elif changed:
+            for pane in self._panes.values():
+                if pane.ready:
+                    with caught(pane.notice.show_error):
+                        pane.project_changed()
+            wizard(self).tell(_("fishtune.toml was changed on disk and is read again."))
+            self.look()
+        return True
 
     # moving about
 
@@ -361,7 +409,7 @@ class ProjectScreen(Screen[None], Plain):
 
         def save(answer: str | None) -> None:
             if answer:
-                copy_log(wizard(self), job, Path(answer).expanduser())
+                copy_log(wizard(self), job, expanded(answer))
 
         self.app.push_screen(PromptScreen(_("Write the log to this file:"), str(suggested)), save)
 

@@ -19,6 +19,7 @@ from ..access import wizard
 from ..actions import Command
 from ..catalogue import _
 from ..widgets.button import Button
+from ..widgets.folder_suggester import expanded
 from ..widgets.frame import FooterBar, HeaderBar
 from ..widgets.notice import Notice
 from ..widgets.plain import Plain, PlainVertical
@@ -158,7 +159,7 @@ class StartScreen(Screen[None], Plain):
                 self.query_one("#notice", Notice).show_plain(
                     _("Setting up the demo project (half a minute)…")
                 )
-                self.run_worker(self._make_demo(Path(answer).expanduser()), exclusive=True, group="demo")
+                self.run_worker(self._make_demo(expanded(answer)), exclusive=True, group="demo")
 
         suggested = Path.cwd() / "fishtune-demo"
         self.app.push_screen(PromptScreen(_("Folder for the demo project:"), str(suggested)), chosen)

@@ -14,7 +14,7 @@ from textual.widgets import Static
 
 from ...core.errors import FishtuneError
 from ...core.jobs.record import Job, JobState
-from ...core.jobs.steps import StepName, StepState
+from ...core.jobs.steps import STAGE_OF, StepName, StepState
 from ...core.project import Project
 from ...core.stages import StageName
 from ...core.validation import Table as SettingsTable
@@ -62,6 +62,8 @@ class StepPane(PlainVertical):
         self.view: RunView | None = None
         self.ready = False
         self._monitored = ""
+        self._ended_here = ""
+        """The job whose end came while this was looked at."""
         self._buttons: tuple[tuple[str, str], ...] | None = None
 
     # what a step is made of
@@ -136,12 +138,27 @@ class StepPane(PlainVertical):
         """Show the step's state; the screen calls this whenever it looked."""
         if self.status is not None and self.status.state is not status.state:
             self.notice.clear()  # it was about how things stood before
+            self._ended_here = ""
         self.status = status
+        self._judge_end(status)
         sentence = harmless(self.sentence())
         line = self.query_one("#sentence", Static)
         if str(line.content) != sentence:
             line.update(Text(sentence))
         self.show_buttons()
+
+    def _judge_end(self, status: StepStatus) -> None:
+        """Do not show how the step's own job ended once the step is done; that is news only as it happens."""
+        own = self.job is not None and self.job.record.stage == STAGE_OF[self.step]
+        superseded = (
+            own
+            and self.job is not None
+            and status.state is StepState.DONE
+            and self.job_state in (JobState.FAILED, JobState.LOST, JobState.STOPPED)
+            and self._ended_here != self.job.id
+        )
+        for monitor in self.query(JobMonitor):
+            monitor.supersede(superseded)
 
     def sentence(self) -> str:
         """Return the step's state in a sentence."""
@@ -152,6 +169,10 @@ class StepPane(PlainVertical):
     def show_job(self, job: Job, state: JobState, view: RunView) -> None:
         """Show what the step's newest job says; at most once a second."""
         ended = self.running and state.is_over
+        if self.job is not None and self.job.id != job.id:
+            self.notice.clear()  # it was about the job before
+        if ended:
+            self._ended_here = job.id
         self.job, self.job_state, self.view = job, state, view
         if (self.running or ended or self.monitor_first) and self._monitored != job.id:
             self._monitored = job.id
@@ -162,6 +183,9 @@ class StepPane(PlainVertical):
             monitor.show(job, state, view)
         if ended:
             self.job_ended()
+
+    def project_changed(self) -> None:
+        """Show what the project file says now: it was changed on disk."""
 
     def job_ended(self) -> None:
         """Take note of an end that came while the step was shown."""
@@ -188,12 +212,19 @@ class StepPane(PlainVertical):
         if self.job is None:
             self.notice.show_plain(_("There is no job of this step yet, hence no log."))
             return
+        log = self.query_one(LogPane)
+        if not self.monitor_shown:
+            self.watch_job()
+            return
+        log.toggle_class("hidden")
+
+    def watch_job(self) -> None:
+        """Show the job and its log."""
         if not self.monitor_shown:
             self.show_monitor(True)
-            self.query_one(LogPane).focus()
-            return
         log = self.query_one(LogPane)
-        log.toggle_class("hidden")
+        log.remove_class("hidden")
+        log.focus()
 
     @property
     def notice(self) -> Notice:
@@ -221,7 +252,7 @@ class StepPane(PlainVertical):
             for button, (_name, label) in zip(old, wanted, strict=True):
                 button.label = Text(label)
         else:
-            focused = next((button.name for button in old if button.has_focus), None)
+            focused = next((button for button in old if button.has_focus), None)
             row.remove_children(old)
             made = [
                 Button(label, name, main=number == len(wanted) - 1)
@@ -229,7 +260,10 @@ class StepPane(PlainVertical):
             ]
             row.mount_all(made)
             if focused is not None and made:
-                made[-1].focus()
+                # Whoever was at the main button stays there; whoever was about to press another one, such as
+                # that which stops, must not start something instead.
+                same = next((button for button in made if button.name == focused.name), None)
+                (same or made[-1 if focused is old[-1] else 0]).focus()
         self._buttons = wanted
 
     def on_button_pressed(self, event: Button.Pressed) -> None:
@@ -247,6 +281,8 @@ class StepPane(PlainVertical):
     ) -> None:
         """Start a job of this step; an error is shown here."""
         self.notice.clear()
+        if not project_screen(self).reread_project(show=self.notice.show_error):
+            return
         try:
             chosen = settings()
         except FishtuneError as error:

@@ -27,6 +27,7 @@ from ..run_view import RunView
 from ..screens.clip import ClipScreen
 from ..screens.folders import FolderScreen
 from ..screens.prompt import PromptScreen
+from ..trouble import in_thread
 from ..widgets.choice import Choice
 from ..widgets.detailed_table import DetailedTable
 from ..widgets.form import Field
@@ -102,7 +103,7 @@ class DatasetPane(StagePane):
             if job is not None and job.id != self._report_job:
                 self.app.call_from_thread(self._take_report, job.id, report)
 
-        self.run_worker(work, thread=True, exclusive=True, group="report", exit_on_error=False)
+        in_thread(self, work, self.notice.show_error, "report")
 
     def _take_report(self, job: str, report: dict[str, Any] | None) -> None:
         self._report_job, self._report = job, report
@@ -189,6 +190,10 @@ class DatasetPane(StagePane):
         )
         total = duration(self._report["seconds"])
         return f"{text} {total}; {errors}, {warnings}."
+
+    def project_changed(self) -> None:
+        super().project_changed()
+        self._show_findings()
 
     # one finding in full
 

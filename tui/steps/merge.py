@@ -28,6 +28,7 @@ from ..catalogue import _, mark, sentence
 from ..look import StepStatus
 from ..run_view import RunView
 from ..screens.prompt import PromptScreen
+from ..trouble import in_thread
 from ..widgets.detailed_table import DetailedTable
 from ..widgets.form import Field
 from ..widgets.table import Align, Table
@@ -112,6 +113,10 @@ class MergePane(StagePane):
     def compose_below_form(self) -> Iterable[Widget]:
         yield Static("", id="result", markup=False)
 
+    def project_changed(self) -> None:
+        super().project_changed()
+        self._show_candidates()
+
     def inherited(self, field: Field) -> Any:
         return self.near(self.project.merged) if field.name == "output" else super().inherited(field)
 
@@ -125,7 +130,7 @@ class MergePane(StagePane):
             found = candidates_of(project)
             self.app.call_from_thread(self._take_candidates, found)
 
-        self.run_worker(work, thread=True, exclusive=True, group="candidates", exit_on_error=False)
+        in_thread(self, work, self.notice.show_error, "candidates")
 
     def _take_candidates(self, found: list[Candidate]) -> None:
         first = not self._candidates

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -13,17 +12,19 @@ from rich.text import Text
 from textual.widget import Widget
 from textual.widgets import DataTable, Static
 
-from ...core.download import PARTIAL_FOLDER, read_record
+from ...core.download import PARTIAL_FOLDER, DownloadRecord, read_record
 from ...core.errors import FishtuneError
 from ...core.jobs.steps import StepName
 from ...core.presets import model_preset
 from ...core.project import Project
 from ...core.settings import DownloadSettings
 from ...core.stages import StageName
+from ...core.tables import parse_json, read_json
 from ..access import project_screen
 from ..catalogue import _, mark, sentence
 from ..look import StepStatus
 from ..screens.prompt import PromptScreen
+from ..trouble import in_thread
 from ..widgets.form import Field, Form
 from ..widgets.table import Table
 from ..wording import harmless, plain, size
@@ -80,13 +81,17 @@ class ModelPane(StagePane):
         project = self.project
 
         def work() -> None:
-            files, found = files_of(project), model_directories(project)
-            self.app.call_from_thread(self._show, files, found)
+            files, found, record = files_of(project), model_directories(project), read_record(project.base)
+            self.app.call_from_thread(self._show, files, found, record)
 
-        self.run_worker(work, thread=True, exclusive=True, group="directories", exit_on_error=False)
+        in_thread(self, work, self.notice.show_error, "directories")
 
-    def _show(self, files: list[tuple[str, str, str]], found: list[tuple[Path, str]]) -> None:
-        record = read_record(self.project.base)
+    def _show(
+        self,
+        files: list[tuple[str, str, str]],
+        found: list[tuple[Path, str]],
+        record: DownloadRecord | None,
+    ) -> None:
         where = "" if self.is_done else harmless(self.project.base)  # then the sentence on top says it
         if record is not None:
             where = (where + "\n" if where else "") + _(
@@ -139,9 +144,6 @@ class ModelPane(StagePane):
                 self._ask_token()
             case "verify":
                 self._verify()
-            case "run":
-                secrets = {"HF_TOKEN": self._token} if self._token else None
-                self.start_stage(self.stage, self.settings, secrets)
             case _:
                 super().press(button)
 
@@ -163,6 +165,9 @@ class ModelPane(StagePane):
             PromptScreen(_("Token of the model hub"), secret=True, explanation=explanation), take
         )
 
+    def secrets(self) -> dict[str, str] | None:
+        return {"HF_TOKEN": self._token} if self._token else None
+
     def _repository(self) -> str:
         try:
             return model_preset(self.project.model.name).repository
@@ -180,7 +185,7 @@ class ModelPane(StagePane):
             ok, text = verify(directory)
             self.app.call_from_thread(self._verified, ok, text)
 
-        self.run_worker(work, thread=True, exclusive=True, group="verify", exit_on_error=False)
+        in_thread(self, work, self._not_verified, "verify")
 
     def _verified(self, ok: bool, text: str) -> None:
         self._verifying = False
@@ -189,6 +194,10 @@ class ModelPane(StagePane):
         else:
             message, _newline, hint = text.partition("\n")
             self.notice.show_failure(sentence(message), sentence(hint))
+
+    def _not_verified(self, error: FishtuneError) -> None:
+        self._verifying = False
+        self.notice.show_error(error)
 
     def text_to_copy(self) -> str:
         focused = self.screen.focused
@@ -247,8 +256,8 @@ def model_directories(project: Project) -> list[tuple[Path, str]]:
 def describe_directory(folder: Path) -> str:
     """Return what a checkpoint directory holds in a few words, nothing where it is none."""
     try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        config = read_json(folder / "config.json")
+    except FishtuneError:
         return ""
     if not isinstance(config, dict) or config.get("model_type") != "dual_ar":
         return ""
@@ -268,7 +277,7 @@ def verify(directory: Path) -> tuple[bool, str]:
     command = [sys.executable, "-P", "-m", "fishtune.core.cli", "verify", str(directory), "--json"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode == 0:
-        found = json.loads(done.stdout)
+        found = parse_json(done.stdout, "fishtune verify")
         return True, _("Sound: {tensors} tensors fit config.json, {files} files read.").format(
             tensors=found["tensors"], files=len(found["files"])
         )

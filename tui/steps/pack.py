@@ -19,6 +19,7 @@ from ..access import wizard
 from ..catalogue import _, mark, ngettext, sentence
 from ..glyphs import Glyphs
 from ..look import StepStatus
+from ..trouble import in_thread
 from ..widgets.detailed_table import DetailedTable
 from ..widgets.form import Field
 from ..widgets.table import Table
@@ -85,7 +86,7 @@ class PackPane(StagePane):
             modified = None
         if modified is None or modified != self._shown_at:
             self._shown_at = modified
-            self.run_worker(self._read, thread=True, exclusive=True, group="manifest", exit_on_error=False)
+            in_thread(self, self._read, self.notice.show_error, "manifest")
 
     def on_resize(self) -> None:
         """Draw the bars as long as there is room."""

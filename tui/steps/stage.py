@@ -56,7 +56,8 @@ class StagePane(StepPane):
 
     def buttons(self) -> list[tuple[str, str]]:
         if self.running:
-            return [("log", _("Log")), ("stop", _("Stop and save"))]
+            # Enter presses the last one, which may change while somebody presses it: it never stops anything.
+            return [("stop", _("Stop and save")), ("watch", _("Watch"))]
         shown = [("settings", _("Settings"))] if self.monitor_shown else []
         if self.job is not None and not self.monitor_shown:
             shown.append(("result", _("Last run")))
@@ -76,20 +77,38 @@ class StagePane(StepPane):
     def press(self, button: str) -> None:
         match button:
             case "run":
-                self.start_stage(self.stage, self.settings)
+                self.run_stage()
+            case "watch":
+                self.watch_job()
             case "stop":
                 self.stop()
             case "settings":
                 self.show_monitor(False)
             case "result":
                 self.show_monitor(True)
-            case "log":
-                self.toggle_log()
+
+    def run_stage(self) -> None:
+        """Start the stage, unless a field holds what cannot be stored: it would run with another value."""
+        for form in self.query(Form):
+            wrong = form.store()
+            if wrong:
+                self.notice.show_warning(wrong)
+                return
+        self.start_stage(self.stage, self.settings, self.secrets())
+
+    def secrets(self) -> dict[str, str] | None:
+        """Return environment variables for the job alone."""
+        return None
 
     def on_form_changed(self, event: Form.Changed) -> None:
         event.stop()
         project_screen(self).save_project()
         self.settings_changed()
+
+    def project_changed(self) -> None:
+        for form in self.query(Form):
+            form.show_values()
+            self.settings_changed()
 
     def form_changed(self) -> None:
         """Show the form's values again after something else changed them."""

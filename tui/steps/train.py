@@ -18,13 +18,16 @@ from ...core.presets import LoraPreset, lora_preset, preset_names
 from ...core.settings import TrainSettings
 from ...core.stages import StageName
 from ..access import project_screen, wizard
+from ..actions import keys_of
 from ..catalogue import _, mark
 from ..run_view import RunView
+from ..screens.confirm import ConfirmScreen
+from ..trouble import in_thread
 from ..widgets.form import Field, Form
 from ..widgets.suggestion import Suggestion
 from ..widgets.table import Table
 from ..widgets.training import TrainingMonitor
-from ..wording import harmless, parameters, plain, right, size
+from ..wording import count, duration, harmless, parameters, percent, plain, right, size
 from .extract import device_options
 from .stage import StagePane
 
@@ -249,7 +252,7 @@ class TrainPane(StagePane):
             needs = preset_needs(project, list(self._presets))
             self.app.call_from_thread(self._take_needs, needs)
 
-        self.run_worker(work, thread=True, exclusive=True, group="needs", exit_on_error=False)
+        in_thread(self, work, self.notice.show_error, "needs")
 
     def _take_needs(self, needs: dict[str, Estimate]) -> None:
         self._needs = needs
@@ -277,6 +280,11 @@ class TrainPane(StagePane):
             return getattr(preset.train, field.name)
         return super().inherited(field)
 
+    def project_changed(self) -> None:
+        if self._form_made:
+            super().project_changed()
+            self._show_presets()
+
     def settings_changed(self) -> None:
         self._estimate()
         self.query_one(Suggestion).look()
@@ -296,6 +304,28 @@ class TrainPane(StagePane):
     def main_label(self) -> str:
         return self.verb()
 
+    def stop(self) -> None:
+        """Ask once, with numbers: what a training costs is hours. Asked again, it is ended at once."""
+        job = self.job
+        if job is None or not self.running or project_screen(self).is_stopping(job):
+            super().stop()
+            return
+
+        def answered(yes: bool | None) -> None:
+            if yes and self.job is not None and self.job.id == job.id and self.running:
+                project_screen(self).stop_job(self)
+
+        self.app.push_screen(
+            ConfirmScreen(
+                _("Stop the training?"),
+                stop_explanation(self.view),
+                _("Stop and save"),
+                _("Keep training"),
+                keys_of("stop_job", wizard(self).settings.keys),
+            ),
+            answered,
+        )
+
     def show_job(self, job: Job, state: JobState, view: RunView) -> None:
         super().show_job(job, state, view)
         self.query_one(TrainingMonitor).show_checkpoints(view)
@@ -314,3 +344,25 @@ class TrainPane(StagePane):
             "Held-out loss that rises while the training loss falls means overfitting: stop, and take an "
             "earlier checkpoint in step 6. A stopped run goes on from its last checkpoint."
         )
+
+
+def stop_explanation(view: RunView | None) -> str:
+    """Return how far a training is and what stopping it would keep."""
+    if view is None:
+        return _("What is saved is kept.")
+    with view.lock:
+        step, saved = view.step, max(view.checkpoints, default=None)
+        share = view.share
+    if step is None:
+        return _("It has not done a step yet: there is nothing to be saved.")
+    where = _("Step {step}.").format(step=count(step.step))
+    if step.total_steps:
+        where = _("Step {step} of {total} ({share}), {duration} to go.").format(
+            step=count(step.step),
+            total=count(step.total_steps),
+            share=percent(share),
+            duration=duration(step.eta),
+        )
+    kept = _("A checkpoint of the step it is at is saved first, and training again continues there.")
+    last = "" if saved is None else "\n" + _("Last checkpoint: step {step}.").format(step=count(saved))
+    return f"{where}{last}\n{kept}"

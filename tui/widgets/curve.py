@@ -12,8 +12,13 @@ from ..catalogue import _
 from ..chart import Axis, Canvas, chart, label_room
 from ..wording import decimal, harmless
 
-Drawn = Literal["line", "points", "faint points"]
-_SIGNS: dict[Drawn, tuple[str, str]] = {"line": ("─", "*"), "points": ("•", "o"), "faint points": ("·", ".")}
+Drawn = Literal["line", "points", "faint points", "marks"]
+_SIGNS: dict[Drawn, tuple[str, str]] = {
+    "line": ("─", "*"),
+    "points": ("•", "o"),
+    "faint points": ("·", "."),
+    "marks": ("▲", "^"),
+}
 """How a line of the chart is told from the others without colours: its sign, and the one of ASCII."""
 _FRAMED = 12
 """Rows from which a chart has a frame."""
@@ -87,7 +92,8 @@ def draw(lines: list[Line], x_label: str, width: int, height: int, *, ascii_only
             canvas.points(points, line.color, sign)
     picture = chart(canvas, columns, rows, x_axis, y_axis, framed=framed)
     legend = "   ".join(
-        f"{_SIGNS[line.drawn][ascii_only]} {harmless(line.name, 30)} {decimal(line.values[-1])}"
+        f"{_SIGNS[line.drawn][ascii_only]} {harmless(line.name, 30)}"
+        + ("" if line.drawn == "marks" else f" {decimal(line.values[-1])}")
         for line in lines
     )
     picture.append(f"\n{harmless(x_label, 30)}   {legend}", style="dim")

@@ -19,15 +19,24 @@ class FolderSuggester(Suggester):
         return await asyncio.to_thread(complete_folder, value)
 
 
+def expanded(written: str) -> Path:
+    """Return a path with a home folder in place of its `~`; as it is where nobody has that name."""
+    path = Path(written)
+    try:
+        return path.expanduser()
+    except RuntimeError:
+        return path
+
+
 def complete_folder(value: str) -> str | None:
     """Return `value` completed to the first folder that begins like it, None where there is none."""
     if not value:
         return None
     parent, begun = os.path.split(value)
     try:
-        with os.scandir(Path(parent or ".").expanduser()) as entries:
+        with os.scandir(expanded(parent or ".")) as entries:
             names = sorted(entry.name for entry in entries if entry.name.startswith(begun) and entry.is_dir())
-    except OSError:
+    except (OSError, ValueError):
         return None
     names = [name for name in names if not name.startswith(".") or begun.startswith(".")]
     return os.path.join(parent, names[0]) if names and names[0] != begun else None  # noqa: PTH118

@@ -1,4 +1,7 @@
-"""Fields of the project file as rows of a form, written back at every change."""
+"""Fields of the project file as rows of a form. A value is stored when its field is left or confirmed.
+
+Never while it is typed: `1e-5` passes through `1`, and a chain may read the project file at any instant.
+"""
 
 from __future__ import annotations
 
@@ -24,6 +27,8 @@ from .folder_suggester import FolderSuggester
 
 Kind = Literal["text", "whole", "number", "choice", "path"]
 _DEFAULT = ""
+_LARGEST = 2**63 - 1
+"""The largest whole number that TOML is sure to hold."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +68,7 @@ class Form(Vertical):
     Form .row { height: 1; }
     Form .row Label { width: 22; color: $text-muted; }
     Form Input { width: 1fr; max-width: 48; }
+    Form Input.-wrong { color: $error; }
     """
 
     BINDINGS = [
@@ -71,7 +77,7 @@ class Form(Vertical):
     ]
 
     class Changed(Message):
-        """A value was changed and accepted."""
+        """A value was stored."""
 
         def __init__(self, field: Field) -> None:
             super().__init__()
@@ -99,6 +105,10 @@ class Form(Vertical):
         self._table_of = table_of
         self._inherited = inherited
         self._glyphs = glyphs
+        self._typed: set[str] = set()
+        """Ids of the fields whose text is not stored yet."""
+        self._wrong: dict[str, str] = {}
+        """What is wrong with a text that was left or confirmed, by the field's id."""
 
     def compose(self) -> ComposeResult:
         for field in self._fields.values():
@@ -129,7 +139,7 @@ class Form(Vertical):
         return "–" if value is None else harmless(_shown(value), 60)
 
     def show_values(self) -> None:
-        """Read all values again, without telling anybody."""
+        """Read all values again, without telling anybody. What is being typed stays."""
         for field_id, field in self._fields.items():
             control = self.query_one(f"#{field_id}")
             with self.prevent(Input.Changed, Choice.Changed):
@@ -137,42 +147,90 @@ class Form(Vertical):
                     control.value = self._written(field)
                 elif isinstance(control, Input):
                     control.placeholder = self._placeholder(field)
-                    if not control.has_focus:
+                    if field_id not in self._typed:
                         control.value = self._written(field)
+
+    def store(self) -> str:
+        """Store what was typed, as if every field was left; return what is wrong, empty if nothing is."""
+        for control in self.query(Input):
+            self._store(control)
+        return next(iter(self._wrong.values()), "")
 
     def on_descendant_focus(self, event: events.DescendantFocus) -> None:
         field = self._fields.get(event.widget.id or "")
         if field is not None:
-            self._say(_(field.help))
+            self._explain(field)
 
     def on_input_changed(self, event: Input.Changed) -> None:
         event.stop()
-        field = self._fields.get(event.input.id or "")
-        if field is not None:
-            self._take(field, event.value.strip())
+        field_id = event.input.id or ""
+        field = self._fields.get(field_id)
+        if field is None:
+            return
+        written = event.value.strip()
+        if written != self._written(field):
+            self._typed.add(field_id)
+            fault = self._fault(field, written)
+            self._say(fault or _(field.help), wrong=bool(fault))
+        elif field_id in self._typed:  # else it only says what it is first shown with
+            self._settle(field, event.input)
+
+    def on_input_submitted(self, event: Input.Submitted) -> None:
+        event.stop()
+        self._store(event.input)
+
+    def on_input_blurred(self, event: Input.Blurred) -> None:
+        event.stop()
+        # Another window, or the end of the program, takes the focus without the person leaving the field.
+        if self.app.app_focus and self.app.is_running and not event.input.has_focus:
+            self._store(event.input)
 
     def on_choice_changed(self, event: Choice.Changed) -> None:
         event.stop()
         field = self._fields.get(event.choice.id or "")
-        if field is not None:
-            self._take(field, event.value)
+        if field is not None and event.value != self._written(field):
+            self._assign(field, event.value)
 
-    def _take(self, field: Field, written: str) -> None:
-        table = self._table_of(field.table)
-        if written == self._written(field):
-            return  # also what a field says when it is first shown
+    def _store(self, control: Input) -> None:
+        field_id = control.id or ""
+        if field_id not in self._typed:
+            return
+        field, written = self._fields[field_id], control.value.strip()
+        fault = self._fault(field, written)
+        if fault:
+            self._wrong[field_id] = _("Not stored: {what}").format(what=fault)
+            control.add_class("-wrong")
+            self._explain(field)
+            return
+        self._settle(field, control)
+        self._assign(field, written)
+
+    def _settle(self, field: Field, control: Input) -> None:
+        """Take note that a field shows what is, or is about to be, stored."""
+        self._typed.discard(field.id)
+        self._wrong.pop(field.id, None)
+        control.remove_class("-wrong")
+        self._explain(field)
+
+    def _assign(self, field: Field, written: str) -> None:
+        assign(self._table_of(field.table), field.name, _parsed(field, written))
+        self.post_message(self.Changed(field))
+
+    def _fault(self, field: Field, written: str) -> str:
+        """Return what is wrong with a text for a field, empty if nothing is."""
         try:
-            assign(table, field.name, _parsed(field, written))
+            assign(self._table_of(field.table).model_copy(), field.name, _parsed(field, written))
         except ValidationError as error:
             message = error.errors()[0]["msg"].removeprefix("Value error, ")
-            message = sentence(message[0].lower() + message[1:])
-            self._say(f"{_(field.label)}: {message}", wrong=True)
-            return
+            return f"{_(field.label)}: {sentence(message[0].lower() + message[1:])}"
         except ValueError:
-            self._say(_("{label}: a number is needed here.").format(label=_(field.label)), wrong=True)
-            return
-        self._say(_(field.help))
-        self.post_message(self.Changed(field))
+            return _("{label}: a number is needed here.").format(label=_(field.label))
+        return ""
+
+    def _explain(self, field: Field) -> None:
+        """Say what a field is for, or what is wrong with it or, if that is all right, with another one."""
+        wrong = self._wrong.get(field.id) or next(iter(self._wrong.values()), "")
+        self._say(wrong or _(field.help), wrong=bool(wrong))
 
     def _say(self, text: str, wrong: bool = False) -> None:
         self.post_message(self.Said(text, wrong))
@@ -197,6 +255,8 @@ def _parsed(field: Field, written: str) -> object | None:
         return None
     if field.kind == "whole":
         number = float(written)
+        if abs(number) > _LARGEST:
+            raise ValueError
         return int(number) if number.is_integer() else number
     if field.kind == "number":
         return float(written)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from textual import events
 from textual.widgets import Log
 
 from ..wording import harmless
@@ -21,10 +22,30 @@ class LogPane(Log):
 
     def __init__(self, *, id: str | None = None, classes: str | None = None) -> None:
         super().__init__(max_lines=MOST_LINES, auto_scroll=True, id=id, classes=classes)
+        self._follows = True
 
     def add(self, lines: Iterable[str]) -> None:
         """Append lines in one go; follows the end unless the person scrolled up."""
         batch = [harmless(line, LONGEST_LINE) for line in lines][-MOST_LINES:]
         if batch:
-            at_end = self.scroll_offset.y >= self.max_scroll_y - 1
-            self.write_lines(batch, scroll_end=at_end)
+            # Where the end is cannot be asked now: another size may have moved it under the same offset.
+            self.write_lines(batch, scroll_end=False)
+            self._to_end()
+
+    def watch_scroll_y(self, old_value: float, new_value: float) -> None:
+        """Stop following once the person scrolls up; go on once they are back at the end."""
+        super().watch_scroll_y(old_value, new_value)
+        self._follows = new_value >= self.max_scroll_y - 1
+
+    def start_again(self) -> None:
+        """Forget the lines, another log begins."""
+        self.clear()
+        self._follows = True
+
+    def on_resize(self, _event: events.Resize) -> None:
+        """Keep to the end in another size, and where the log is shown again."""
+        self._to_end()
+
+    def _to_end(self) -> None:
+        if self._follows and not self.is_vertical_scrollbar_grabbed:
+            self.scroll_end(animate=False, immediate=True, x_axis=False)

@@ -10,9 +10,11 @@ from textual.widgets import Static
 
 from ...core.events import Failed, Finished, Progress, Stopped, Warned
 from ...core.jobs.record import Job, JobState
+from ..access import wizard
+from ..actions import key_label, keys_of
 from ..catalogue import _, ngettext, sentence
 from ..glyphs import LINES, Glyphs, bar
-from ..run_view import RunView
+from ..run_view import RunView, share_of
 from ..wording import count, duration, fit, percent, plain, size
 from .detailed_table import DetailedTable
 from .log_pane import LogPane
@@ -39,6 +41,8 @@ class JobMonitor(PlainVertical):
         self._job = ""
         self._progress_text = ""
         self._last: tuple[Job, JobState, RunView] | None = None
+        self._log_hidden_for = ""
+        self._superseded = False
 
     def compose(self) -> ComposeResult:
         yield Static("", id="progress", markup=False)
@@ -73,6 +77,18 @@ class JobMonitor(PlainVertical):
             for number, item in enumerate(failures)
         )
         self._show_end(state, end, loss, warning)
+        bad = isinstance(end, Failed) or state is JobState.LOST
+        if bad and self._log_hidden_for != job.id:
+            # What it ends with is a traceback, which explains less than the sentence; a key shows it.
+            self._log_hidden_for = job.id
+            self.query_one(LogPane).add_class("hidden")
+
+    def supersede(self, superseded: bool) -> None:
+        """Show, or do not show any more, how the job ended: what it was to do has been done since."""
+        if superseded is not self._superseded:
+            self._superseded = superseded
+            if self._last is not None:
+                self.show(*self._last)
 
     def on_resize(self, event: events.Resize) -> None:  # noqa: ARG002
         # Bars are as long as there is room, and there is none while the form is shown.
@@ -95,18 +111,25 @@ class JobMonitor(PlainVertical):
     ) -> None:
         notice = self.query_one("#job-notice", Notice)
         match end:
+            case _ if self._superseded:
+                notice.clear()
             case Failed():
-                notice.show_failure(sentence(end.message), sentence(end.hint))
+                notice.show_failure(sentence(end.message), sentence(end.hint), self._where_the_log_is())
             case Stopped():
                 notice.show_plain(_("Stopped.") + f" {sentence(end.saved)}")
             case _ if state is JobState.LOST:
-                notice.show_failure(sentence(loss), _("Start it again here: it goes on from what was saved."))
+                hint = _("Start it again here: it continues from what was saved.")
+                notice.show_failure(sentence(loss), hint, self._where_the_log_is())
             case _ if state is JobState.ELSEWHERE:
                 notice.show_warning(_("This job runs, or ran, on another machine."))
             case _ if warning.message:
                 notice.show_warning(sentence(warning.message), sentence(warning.hint))
             case _:
                 notice.clear()
+
+    def _where_the_log_is(self) -> str:
+        keys = keys_of("toggle_log", wizard(self).settings.keys)
+        return _("{key} shows the log.").format(key=key_label(keys))
 
     def add_log(self, job: str, lines: list[str]) -> None:
         """Append lines of a job's log; another job's lines are taken away first."""
@@ -116,12 +139,14 @@ class JobMonitor(PlainVertical):
     def _turn_to(self, job: str) -> None:
         if job != self._job:
             self._job = job
-            self.query_one(LogPane).clear()
+            log = self.query_one(LogPane)
+            log.start_again()
+            log.remove_class("hidden")
 
 
 def progress_line(glyphs: Glyphs, progress: Progress, width: int, *, running: bool) -> Text:
     """Return one task's progress in one or two rows: name, bar, share; amounts, rate, time to go."""
-    share = min(progress.done / progress.total, 1.0) if progress.total else None
+    share = share_of(progress.done, progress.total)
     name = fit(sentence(progress.task), 20)
     name += " " * (20 - cell_len(name))
     text = Text(no_wrap=True, overflow="crop")

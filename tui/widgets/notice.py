@@ -46,9 +46,10 @@ class Notice(VerticalScroll, can_focus=False):
         """Show an error of the engine with its hint."""
         self.show_failure(sentence(error.message), sentence(error.hint))
 
-    def show_failure(self, message: str, hint: str = "") -> None:
-        """Show what failed and what to do next."""
-        self._show(_with_hint(_("Error: {message}").format(message=message), hint), "-error")
+    def show_failure(self, message: str, hint: str = "", more: str = "") -> None:
+        """Show what failed, what to do next and, in a line of its own, where more stands."""
+        text = _with_hint(_("Error: {message}").format(message=message), hint)
+        self._show(f"{text}\n{more}" if more else text, "-error")
 
     def show_warning(self, message: str, hint: str = "") -> None:
         """Show something to know."""

@@ -10,8 +10,10 @@ from textual.containers import Horizontal, Vertical
 from textual.message import Message
 from textual.widgets import Static
 
+from ...core.errors import FishtuneError
 from ..access import project_screen, wizard
 from ..catalogue import _, sentence
+from ..trouble import in_thread
 from ..wording import harmless, plain, right, size
 from .button import Button
 from .table import Table
@@ -64,7 +66,11 @@ class Suggestion(Vertical):
             found = estimate(stage, project, reading)
             self.app.call_from_thread(self._show, found)
 
-        self.run_worker(work, thread=True, exclusive=True, group="estimate", exit_on_error=False)
+        in_thread(self, work, self._not_estimated, "estimate")
+
+    def _not_estimated(self, error: FishtuneError) -> None:
+        self._show(None)
+        wizard(self).tell_error(error)
 
     def _show(self, found: Estimate | None) -> None:
         self.display = found is not None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
+
 from rich.text import Text
 from textual import events
 from textual.app import ComposeResult
@@ -13,7 +15,7 @@ from ...core.units import format_usage
 from ..access import wizard
 from ..catalogue import _
 from ..glyphs import LINES, Glyphs
-from ..run_view import LossName, RunView
+from ..run_view import LossName, RunView, share_of
 from ..wording import clock, count, decimal, duration, percent, size
 from .choice import Choice
 from .curve import Curve, Line
@@ -112,7 +114,7 @@ class TrainingMonitor(JobMonitor):
 
     def progress_text(self, view: RunView, state: JobState) -> Text:
         # Before the first step: indexing, measuring, loading. Afterwards the numbers say it all.
-        if view.step is not None:
+        if view.has_begun:
             return Text("")
         return super().progress_text(view, state)
 
@@ -134,7 +136,8 @@ class TrainingMonitor(JobMonitor):
         if step is None:
             return Text("")
         total = f" / {count(step.total_steps)}" if step.total_steps else ""
-        share = f"  {percent(view.share)}" if view.share is not None else ""
+        done = share_of(step.step, step.total_steps)
+        share = f"  {percent(done)}" if done is not None else ""
         held = view.validation
         pairs = [
             (_("step"), f"{count(step.step)}{total}{share}"),
@@ -142,7 +145,7 @@ class TrainingMonitor(JobMonitor):
             (_("clip passes"), f"{step.clip_passes:.1f}"),
             (_("learning rate"), f"{step.learning_rate:.2e}"),
             (_("tokens/s"), count(step.tokens_per_second)),
-            (_("to go"), duration(step.eta) if self._runs else "–"),
+            (_("to go"), duration(step.eta) if self._runs and view.has_begun else "–"),
             (_("held-out loss"), decimal(held.loss if held else None)),
             (_("top-5 held-out"), percent(held.top_5_accuracy if held else None)),
             (_("GPU memory"), self._memory(view)),
@@ -175,7 +178,12 @@ class TrainingMonitor(JobMonitor):
         self.query_one("#checkpoints", Table).show_rows(
             (
                 str(item.step),
-                (count(item.step), decimal(item.validation_loss), size(item.bytes), clock(item.time)[5:]),
+                (
+                    count(item.step),
+                    decimal(item.validation_loss),
+                    size(item.bytes),
+                    clock(item.time).partition("-")[2] or "–",
+                ),
             )
             for item in saved[:200]
         )
@@ -191,7 +199,12 @@ def chart_lines(view: RunView, which: LossName, smoothing: str, by_passes: bool,
             Line(_("train, raw"), _axis(view, xs, by_passes, columns), values, "bright_black", "faint points")
         )
     xs, values = view.train[which].decimated(columns, smooth)
-    lines.append(Line(_("train"), _axis(view, xs, by_passes, columns), values, "cyan"))
+    positions = _axis(view, xs, by_passes, columns)
+    lines.append(Line(_("train"), positions, values, "cyan"))
+    if xs and view.resumed_at:
+        marks = [min(bisect_left(xs, step), len(xs) - 1) for step in view.resumed_at]
+        at, height = [positions[mark] for mark in marks], [values[mark] for mark in marks]
+        lines.append(Line(_("resumed"), at, height, "magenta", "marks"))
     xs, values = view.held_out[which].decimated(columns)
     if xs:
         positions = view.held_out_passes.decimated(columns)[1] if by_passes else xs
