@@ -45,7 +45,8 @@ def train(
     resume: Annotated[
         str,
         typer.Option(
-            help="auto: go on from the newest checkpoint; never: refuse to; or a .ckpt to go on from."
+            help="auto: go on from the newest checkpoint; never: refuse to; or a .ckpt to go on from: "
+            "those after it are moved to results/NAME/abandoned."
         ),
     ] = "auto",
     epochs: Annotated[

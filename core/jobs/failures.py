@@ -10,7 +10,7 @@ from ..errors import DeviceError, DeviceMemoryError, FishtuneError, StorageError
 from ..stages import StageName
 
 _OTHERS_ON_DEVICE = "End what else uses the device; fishtune gpus shows it."
-_DEVICE_MEMORY_ADVICE = {
+_DEVICE_MEMORY_ADVICE: dict[str, str] = {
     StageName.TRAIN: "Start it again with a smaller --batch-tokens and more --accumulation, or with "
     "--checkpointing blocks: the run goes on with them. Or end what else uses the device; fishtune gpus "
     "shows it.",
@@ -20,7 +20,7 @@ _DEVICE_MEMORY_ADVICE = {
     StageName.AUDITION: "End what else uses the device (fishtune gpus shows it), or choose --device cpu.",
 }
 _OTHER_PROGRAMS = "End other programs, or run it where there is more memory."
-_MEMORY_ADVICE = {
+_MEMORY_ADVICE: dict[str, str] = {
     StageName.TRAIN: "Start it again with a smaller --num-workers or --batch-tokens, or end other programs.",
     StageName.EXTRACT: "Start it again with a smaller --batch-size or --num-workers, or end other programs.",
     StageName.PACK: "Start it again with a smaller --num-workers, or end other programs.",

@@ -175,7 +175,7 @@ def enter_group(world: World, backend: str) -> None:
     if loopback is not None:
         for variable in _INTERFACES:
             os.environ.setdefault(variable, loopback)
-    store = torch.distributed.TCPStore(
+    store = torch.distributed.TCPStore(  # type: ignore[attr-defined]  # documented, only not listed
         _LOOPBACK,
         world.environment.main_port,
         world.size,

@@ -7,9 +7,8 @@ the learning-rate schedule with the share of the run that is left.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
-
-import numpy as np
 
 from ..settings import TrainSettings
 from .checkpoints import RunState
@@ -33,8 +32,7 @@ class Standing:
             return cls()
         position = Position(state.epoch, state.micro_batch)
         if state.settings.get("batch_tokens") == settings.batch_tokens:
-            left = state.left
-            recut = None if left is None else Recut(state.epoch, left.numpy().astype(bool))
+            recut = None if state.left is None else Recut(state.epoch, state.left.numpy().astype(bool))
             return cls(state.step, position, recut)
         if position.micro_batch == 0 and state.left is None:
             return cls(state.step, position)
@@ -94,12 +92,15 @@ def describe_changes(state: RunState, settings: TrainSettings, per_step: int) ->
         "the share of the run that is done."
     )
     if settings.max_steps is not None:
-        hint += " --max-steps still counts optimizer steps, so it now stands for another number of epochs."
+        hint = (
+            f"{hint} --max-steps still counts optimizer steps, so it now stands for another number of epochs."
+        )
     if tokens * per_step != before_tokens * before:
-        hint += " For the same effective batch, keep devices × accumulation × batch tokens."
+        hint = f"{hint} For the same effective batch, keep devices × accumulation × batch tokens."
     return message, hint
 
 
 def _noted_per_step(state: RunState) -> int | None:
     noted = [state.settings.get(name) for name in ("accumulation", "devices", "num_nodes")]
-    return int(np.prod(noted)) if all(isinstance(number, int) for number in noted) else None
+    numbers = [number for number in noted if isinstance(number, int)]
+    return math.prod(numbers) if len(numbers) == len(noted) else None
