@@ -12,13 +12,14 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
+from fishtune.core.audition.run import run as run_audition
 from fishtune.core.dataset.findings import Code, Finding, Severity
 from fishtune.core.errors import DataError, StorageError, UsageError
 from fishtune.core.events import Reporter
 from fishtune.core.pack import run as run_pack
 from fishtune.core.packing.index import ShardIndex
 from fishtune.core.packing.manifest import DropReason
-from fishtune.core.settings import PackSettings, SynthSettings, ValidateSettings
+from fishtune.core.settings import AuditionSettings, PackSettings, SynthSettings, ValidateSettings
 from fishtune.core.synth import run as run_synth
 from fishtune.core.text.encodings import likely_encoding
 from fishtune.core.text.mojibake import find_mojibake
@@ -306,6 +307,10 @@ def test_a_fault_of_the_system_ends_packing_and_is_one_finding_of_validation(
 def test_a_typed_text_is_held_to_the_same(tmp_path: Path, golden: Path, text: str, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         check_typed(text, "--text")
+    with pytest.raises(UsageError, match=message):
+        run_audition(
+            AuditionSettings.model_construct(checkpoint=tmp_path / "gone.ckpt", texts=[text]), Reporter()
+        )
     settings = SynthSettings.model_construct(
         checkpoint=golden / "base",
         text=text,

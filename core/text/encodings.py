@@ -65,8 +65,8 @@ def _wide_without_mark(content: bytes) -> str | None:
         if _decoded(content, name) is not None:
             return name
     # Half of the bytes of a Latin text are NUL; where letters have other high bytes, it is not UTF-8 either.
-    if (name := _one_script(content)) is not None:
-        return name
+    if (found := _one_script(content)) is not None:
+        return found
     first, second = content[::2].count(0), content[1::2].count(0)
     if 4 * (first + second) < len(content) and _decoded(content, "utf-8") is not None:
         return None
@@ -126,7 +126,8 @@ def _is_chinese(content: bytes, name: str, last_usual: int) -> bool:
     if text is None or _share(_CHINESE, text) <= 0.9:
         return False
     leads = [sign.encode(name)[0] for sign in _CHINESE.findall(text)]
-    return sum(lead <= last_usual for lead in leads) > 0.7 * len(leads)
+    usual: int = sum(lead <= last_usual for lead in leads)
+    return usual > 0.7 * len(leads)
 
 
 def _is_russian(content: bytes, name: str) -> bool:

@@ -34,9 +34,6 @@ class TextError(DataError):
         super().__init__(message, hint)
         self.fault = fault
 
-    def __reduce__(self) -> tuple[type[TextError], tuple[str, str, TextFault]]:
-        return type(self), (self.message, self.hint, self.fault)
-
 
 @dataclass(frozen=True, slots=True)
 class Transcript:
