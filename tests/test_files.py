@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from fishtune.core import files
 from fishtune.core.errors import DataError, StorageError
+from fishtune.core.owned import open_own
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_rest(tmp_path: Path) -> None:
@@ -256,14 +257,14 @@ def test_a_file_of_ours_is_never_written_through_what_somebody_planted(tmp_path:
             ours.mkdir()
     for flags in (os.O_WRONLY | os.O_APPEND, os.O_RDWR, os.O_WRONLY | os.O_TRUNC):
         with pytest.raises(StorageError, match=r"events\.jsonl is a link or something else"):
-            files.open_own(ours, flags)
+            open_own(ours, flags)
     assert victim.read_text() == "precious"
     assert not (tmp_path / "not there yet").exists()
 
 
 def test_a_file_of_ours_is_made_and_appended_to(tmp_path: Path) -> None:
     for _ in range(2):
-        descriptor = files.open_own(tmp_path / "log.txt", os.O_WRONLY | os.O_APPEND, 0o600)
+        descriptor = open_own(tmp_path / "log.txt", os.O_WRONLY | os.O_APPEND, 0o600)
         os.write(descriptor, b"line\n")
         os.close(descriptor)
     assert (tmp_path / "log.txt").read_bytes() == b"line\nline\n"

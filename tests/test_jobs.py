@@ -18,7 +18,7 @@ from typing import Any
 
 import psutil
 import pytest
-from fishtune.core.errors import DataError, JobError, JobRunningError, StopRequested, StorageError
+from fishtune.core.errors import DataError, JobError, JobRunningError, StopRequested
 from fishtune.core.events import Failed, Finished, Progress, Started, Stopped
 from fishtune.core.files import write_json
 from fishtune.core.jobs import execute, start
@@ -562,74 +562,6 @@ def test_a_job_that_still_writes_is_not_declared_lost(
     with pytest.raises(JobError, match="it has just written to"):
         start.declare_lost(gone)
     writer.close()
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"project": "../../../x"},
-        {"project": "a/b"},
-        {"id": "../x"},
-        {"created": 1e300},
-        {"created": -5},
-        {"number": 10**30},
-        {"process": {"pid": -1, "start": "1", "host": "h"}},
-        {"process": {"pid": 0, "start": "1", "host": "h"}},
-        {"settings": []},
-    ],
-)
-def test_a_record_with_names_or_numbers_that_lead_elsewhere_is_refused(
-    tmp_path: Path, place: Place, changes: dict[str, Any]
-) -> None:
-    with new_job(STAGE, _settings(tmp_path), place) as (job, _):
-        content = job.record.model_dump(mode="json")
-    write_json(job.folder / "job.json", content | changes)
-    with pytest.raises(JobError, match=r"job\.json cannot be read"):
-        Job.open(job.folder)
-    assert list_jobs(place) == []
-
-
-def test_a_job_lies_where_its_folder_does_whatever_its_record_says(tmp_path: Path, place: Place) -> None:
-    with new_job(STAGE, _settings(tmp_path), place) as (job, _):
-        job.write(project="another")
-    assert job.refresh().place == place
-
-
-@pytest.mark.parametrize("name", ["job.json", "events.jsonl", "worker.json"])
-def test_a_pipe_in_a_jobs_folder_holds_nobody_up(tmp_path: Path, place: Place, name: str) -> None:
-    with new_job(STAGE, _settings(tmp_path), place) as (job, _):
-        (job.folder / name).unlink(missing_ok=True)
-        os.mkfifo(job.folder / name)
-        assert [found.state() for found in list_jobs(place)] == ([] if name == "job.json" else ["starting"])
-
-
-def test_locks_and_job_files_are_not_written_through_links(tmp_path: Path, place: Place) -> None:
-    victim = tmp_path / "victim"
-    victim.write_text("precious")
-    lock = place.jobs / "locks" / "synth.lock"
-    lock.parent.mkdir(parents=True)
-    lock.symlink_to(victim)
-    with pytest.raises(StorageError, match=r"synth\.lock is a link"):
-        new_job(STAGE, _settings(tmp_path), place).__enter__()
-    lock.unlink()
-    with new_job(STAGE, _settings(tmp_path), place) as (job, locks):
-        job.log_path.symlink_to(victim)
-        (job.folder / ".reserve").symlink_to(victim)
-        with pytest.raises(StorageError, match=r"log\.txt is a link"):
-            execute.run_job(job, locks, redirect=True)
-        assert job.state() is JobState.FAILED
-        job.log_path.unlink()
-        job.events_path.unlink()
-        job.events_path.symlink_to(victim)
-        with pytest.raises(StorageError, match=r"events\.jsonl is a link"):
-            execute.run_job(job, locks, redirect=True)
-    assert victim.read_text() == "precious"
-
-
-def test_only_its_owner_reads_a_log(tmp_path: Path, place: Place) -> None:
-    job = start_job(STAGE, _settings(tmp_path, items=1), place)
-    _over(job)
-    assert job.log_path.stat().st_mode & 0o077 == 0
 
 
 def test_without_a_descriptor_left_a_process_is_not_told_as_gone_nor_as_a_bug(

@@ -16,6 +16,7 @@ FLOORS = [
     {
         "errors",
         "files",
+        "owned",
         "tables",
         "events",
         "validation",

@@ -10,8 +10,8 @@ import traceback
 import typer
 
 from ..errors import FishtuneError, StopRequested
-from ..files import open_own
 from ..jobs.failures import explain
+from ..owned import open_own
 from ..recent import state_folder
 from ..redact import redacted
 from .console import err, print_error

@@ -13,7 +13,8 @@ from typing import Any
 
 from ..errors import FishtuneError, StopRequested, StorageError
 from ..events import Failed, Finished, Reporter, Started, Stopped
-from ..files import open_own, short_name
+from ..files import short_name
+from ..owned import open_own
 from ..redact import redacted, restored
 from ..stages import STAGES, Stage, StageName
 from ..validation import Table, parse

@@ -23,7 +23,7 @@ from ..events import (
     Validation,
     Warned,
 )
-from ..files import open_own
+from ..owned import open_own
 from ..redact import redacted
 from ..terminal import visible_line
 from ..units import format_amount, format_bytes, format_duration

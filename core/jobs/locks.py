@@ -18,7 +18,8 @@ from pathlib import Path
 from types import TracebackType
 
 from ..errors import FishtuneError, JobError, JobRunningError, MalformedFileError
-from ..files import open_own, read_regular, storage_errors
+from ..files import read_regular, storage_errors
+from ..owned import open_own
 from ..tables import parse_json
 
 if sys.platform == "win32":

@@ -15,7 +15,8 @@ from contextlib import contextmanager
 
 from ..errors import JobError, JobRunningError, StorageError
 from ..events import Failed, Stopped
-from ..files import open_own, write_json
+from ..files import write_json
+from ..owned import open_own
 from ..recent import remember_project
 from ..redact import redacted, redacted_content
 from ..stages import STAGES, StageName

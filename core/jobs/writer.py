@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ..errors import StorageError
 from ..events import LAST_EVENTS, Event, Reporter, encode_event
-from ..files import open_own
+from ..owned import open_own
 from ..redact import redacted
 
 Listener = Callable[[Event], None]
