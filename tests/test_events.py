@@ -82,3 +82,11 @@ def test_a_meter_tells_rate_and_time_to_go_without_what_was_done_before(
     assert shown.eta == pytest.approx((100 - shown.done) / 10)
     meter.advance(40)
     assert reporter.events[-1].done == 100
+
+
+def test_a_name_that_is_not_utf_8_does_not_end_the_work_that_tells_of_it() -> None:
+    event = Warned(message="\udcc0\udcaf 유나 cannot be read.")
+    line = encode_event(event)
+    found = decode_event(line)
+    assert isinstance(found, Warned)
+    assert found.message == "?? 유나 cannot be read."

@@ -210,3 +210,10 @@ def test_the_working_folder_has_a_name_and_the_root_of_a_disk_none(
     assert files.temporary_path(Path()).parent == tmp_path.parent
     with pytest.raises(StorageError, match="is the root of a disk"):
         files.temporary_path(Path("/"))
+
+
+def test_a_name_that_is_not_utf_8_ends_a_text_file_with_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "fishtune.toml").write_text("before")
+    with pytest.raises(StorageError, match=r"fishtune\.toml could not be written: a name in it is not UTF-8"):
+        files.write_text(tmp_path / "fishtune.toml", os.fsdecode(b"path = \xc0\xaf"))
+    assert (tmp_path / "fishtune.toml").read_text() == "before"

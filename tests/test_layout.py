@@ -16,6 +16,7 @@ FLOORS = [
     {
         "errors",
         "files",
+        "file_names",
         "tables",
         "events",
         "validation",

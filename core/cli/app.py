@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import io
 import re
+import sys
 from collections.abc import Callable
 from importlib.metadata import version
 from typing import Annotated, Any, cast
@@ -32,6 +34,7 @@ from . import (
     validate,
     verify,
 )
+from .arguments import check_arguments, check_working_folder, with_checked_paths
 from .console import err, print_error
 from .help import HELP_FLAGS, shorten
 
@@ -60,7 +63,7 @@ def _start(context: typer.Context) -> None:
 
 def add(name: str, command: Callable[..., Any], panel: str) -> None:
     """Make a command known as `fishtune NAME`, listed in a panel of the help."""
-    app.command(name, help=_unfolded(command), rich_help_panel=panel)(command)
+    app.command(name, help=_unfolded(command), rich_help_panel=panel)(with_checked_paths(command))
 
 
 def add_stage(name: str, command: Callable[..., Any]) -> None:
@@ -69,7 +72,7 @@ def add_stage(name: str, command: Callable[..., Any]) -> None:
     The command runs its stage through `running.run_stage`, which knows the difference.
     """
     add(name, command, "Stages")
-    start.command(name, help=_unfolded(command))(command)
+    start.command(name, help=_unfolded(command))(with_checked_paths(command))
 
 
 def _unfolded(command: Callable[..., Any]) -> str:
@@ -128,7 +131,15 @@ def run(arguments: list[str] | None = None) -> int:
     """Run the command line and return its exit code: 0 done, 1 failed or stopped, 2 wrong use."""
     command = get_command(app)
     shorten(command)
+    given = sys.argv[1:] if arguments is None else arguments
+    # What of a path is no text, on terminals of another encoding too, is escaped rather than the end.
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
+        check_arguments(given)
+        if not {*HELP_FLAGS, "--version"}.intersection(given):
+            check_working_folder()
         code = command.main(args=arguments, prog_name="fishtune", standalone_mode=False)
     except _WrongUse as error:
         message = _PYDANTIC_WORDS.sub("", error.format_message()).strip()

@@ -10,7 +10,7 @@ from typing import Any
 
 from ..errors import FishtuneError, SettingsError
 from ..events import Event, Failed, Stopped
-from ..files import short_name
+from ..file_names import short_name
 from ..jobs.execute import is_first_rank, run_job, run_rank
 from ..jobs.find import places_in
 from ..jobs.record import Place

@@ -13,7 +13,8 @@ from typing import Any
 
 from ..errors import FishtuneError, StopRequested
 from ..events import Failed, Finished, Reporter, Started, Stopped
-from ..files import short_name, storage_errors
+from ..file_names import short_name
+from ..files import storage_errors
 from ..stages import STAGES, Stage, StageName
 from ..validation import Table, parse
 from .failures import explain
