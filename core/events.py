@@ -8,6 +8,7 @@ Times are Unix seconds, durations seconds, sizes bytes, losses natural-log cross
 
 from __future__ import annotations
 
+import json
 import math
 import threading
 import time
@@ -193,8 +194,12 @@ LAST_EVENTS = (Failed, Stopped, Finished)
 
 
 def encode_event(event: Event) -> bytes:
-    """Return the event as one UTF-8 JSON line, newline included."""
-    return event.model_dump_json(exclude_none=True).encode("utf-8") + b"\n"
+    """Return the event as one UTF-8 JSON line, newline included; what is not UTF-8 becomes `?`."""
+    try:
+        return event.model_dump_json(exclude_none=True).encode("utf-8") + b"\n"
+    except ValueError:  # half of a surrogate pair: a name whose bytes are no UTF-8
+        content = json.dumps(event.model_dump(exclude_none=True), ensure_ascii=False, default=str)
+        return content.encode("utf-8", errors="replace") + b"\n"
 
 
 def decode_event(line: bytes) -> Event | None:

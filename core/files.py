@@ -25,14 +25,12 @@ from pathlib import Path
 from typing import IO, Any
 
 from .errors import DataError, FishtuneError, StorageError
+from .file_names import short_name
 
 TEMPORARY_PREFIX = ".fishtune-tmp-"
 _FULL_DISK = {errno.ENOSPC, errno.EDQUOT}
 _RANDOM_LENGTH = 12
 _ASIDE = "old-"
-# Bytes of a name that are kept in the name of something beside it: with all that is added, it stays below
-# the 143 bytes that encrypted home folders allow (255 elsewhere), of which a Hangul syllable takes three.
-_KEPT_BYTES = 64
 
 
 def absolute(path: Path) -> Path:
@@ -52,18 +50,6 @@ def temporary_path(target: Path) -> Path:
     target = _with_a_name(target)
     random = uuid.uuid4().hex[:_RANDOM_LENGTH]
     return target.with_name(f"{TEMPORARY_PREFIX}{random}-{short_name(target.name)}")
-
-
-def short_name(name: str) -> str:
-    """Return `name`, or, where it is long, its end with a hash of the whole: at most 81 bytes.
-
-    For names that are made from another one and must not become too long for the file system.
-    """
-    content = os.fsencode(name)
-    if len(content) <= _KEPT_BYTES:
-        return name
-    digest = hashlib.blake2b(content, digest_size=8).hexdigest()
-    return f"{digest}-{content[-_KEPT_BYTES:].decode('utf-8', errors='ignore')}"
 
 
 def _with_a_name(path: Path) -> Path:
@@ -406,7 +392,14 @@ def write_bytes(target: Path, content: bytes) -> None:
 
 def write_text(target: Path, content: str) -> None:
     """Write `content` to `target` as UTF-8, atomically."""
-    write_bytes(target, content.encode("utf-8"))
+    try:
+        encoded = content.encode("utf-8")
+    except UnicodeEncodeError as error:  # a path of such bytes arrives as half of a surrogate pair
+        raise StorageError(
+            f"{target} could not be written: a name in it is not UTF-8.",
+            "Rename the folder or file with that name.",
+        ) from error
+    write_bytes(target, encoded)
 
 
 def update_text(target: Path, content: str) -> None:

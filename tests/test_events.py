@@ -125,3 +125,11 @@ def test_tables_inside_of_events_are_bounded(value: str) -> None:
 
 def test_a_duration_that_is_not_finite_is_shown_as_unknown() -> None:
     assert [format_duration(value) for value in (float("nan"), float("inf"), -float("inf"))] == ["?"] * 3
+
+
+def test_a_name_that_is_not_utf_8_does_not_end_the_work_that_tells_of_it() -> None:
+    event = Warned(message="\udcc0\udcaf 유나 cannot be read.")
+    line = encode_event(event)
+    found = decode_event(line)
+    assert isinstance(found, Warned)
+    assert found.message == "?? 유나 cannot be read."

@@ -318,3 +318,10 @@ def test_a_disk_that_fails_under_torch_or_safetensors_is_an_error_of_the_system(
     done = subprocess.run([sys.executable, "-P", "-c", program], capture_output=True, text=True, check=False)
     assert done.stdout.split() == ["StorageError"] * 3, done
     assert not list(tmp_path.iterdir())
+
+
+def test_a_name_that_is_not_utf_8_ends_a_text_file_with_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "fishtune.toml").write_text("before")
+    with pytest.raises(StorageError, match=r"fishtune\.toml could not be written: a name in it is not UTF-8"):
+        files.write_text(tmp_path / "fishtune.toml", os.fsdecode(b"path = \xc0\xaf"))
+    assert (tmp_path / "fishtune.toml").read_text() == "before"

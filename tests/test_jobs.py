@@ -18,7 +18,7 @@ from typing import Any
 
 import psutil
 import pytest
-from fishtune.core.errors import DataError, JobError, JobRunningError, StopRequested
+from fishtune.core.errors import DataError, JobError, JobRunningError, StopRequested, StorageError
 from fishtune.core.events import Failed, Finished, Progress, Started, Stopped
 from fishtune.core.files import write_json
 from fishtune.core.jobs import execute, start

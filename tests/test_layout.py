@@ -17,6 +17,7 @@ FLOORS = [
         "errors",
         "files",
         "owned",
+        "file_names",
         "tables",
         "events",
         "validation",

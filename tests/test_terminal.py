@@ -30,12 +30,12 @@ from fishtune.core.terminal import json_text, shell_quoted, visible, visible_lin
 from .test_jobs import _on_a_terminal
 
 COMMAND = [sys.executable, "-P", "-m", "fishtune.core.cli"]
+PLAIN = "한국어 👩‍🚀"
 NASTY = (
-    "a\x1b]52;c;ZXZpbA==\x07b\x1b[2Jc\x1b]8;;http://evil\x1b\\d\x9b31me\u202ef\u2066g\u200fh\x08\x7f"
-    "\u2028i한국어 👩\u200d🚀"
+    "a\x1b]52;c;ZXZpbA==\x07b\x1b[2Jc\x1b]8;;http://evil\x1b\\d\x9b31me\u202ef\u2066g\u200fh\x08\x7f\u2028i"
+    + PLAIN
 )
 """Clipboard, clear, link, C1, directions, backspace; then ordinary text."""
-PLAIN = "한국어 👩‍🚀"
 # What rich itself sends: colours, the cursor's moves and visibility, lines erased.
 _RICHS_OWN = re.compile(r"\x1b\[(?:[0-9;]*m|\?25[lh]|[0-9]*[AGK])")
 _OBEYED = re.compile(

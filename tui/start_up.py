@@ -10,6 +10,8 @@ import sys
 import threading
 from pathlib import Path
 
+from ..core.cli.arguments import check_arguments, check_working_folder
+from ..core.errors import UsageError
 from . import terminal
 from .catalogue import LANGUAGES, _, language_of_environment, sentence, use_language
 
@@ -54,6 +56,12 @@ def run(arguments: list[str] | None = None) -> int:
 
         print(f"fishtune {version('fishtune')}")  # noqa: T201
         return 0
+    try:
+        check_arguments(given)
+        check_working_folder()
+    except UsageError as error:
+        print(f"{sentence(error.message)}\n  → {sentence(error.hint)}", file=sys.stderr)  # noqa: T201
+        return 2
     refused = terminal.refusal()
     if refused:
         print(refused, file=sys.stderr)  # noqa: T201

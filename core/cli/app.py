@@ -34,6 +34,7 @@ from . import (
     validate,
     verify,
 )
+from .arguments import check_arguments, check_working_folder, with_checked_paths
 from .console import print_error
 from .ending import INTERRUPTED, end_of
 from .help import HELP_FLAGS, shorten
@@ -63,7 +64,7 @@ def _start(context: typer.Context) -> None:
 
 def add(name: str, command: Callable[..., Any], panel: str) -> None:
     """Make a command known as `fishtune NAME`, listed in a panel of the help."""
-    app.command(name, help=_unfolded(command), rich_help_panel=panel)(command)
+    app.command(name, help=_unfolded(command), rich_help_panel=panel)(with_checked_paths(command))
 
 
 def add_stage(name: str, command: Callable[..., Any]) -> None:
@@ -72,7 +73,7 @@ def add_stage(name: str, command: Callable[..., Any]) -> None:
     The command runs its stage through `running.run_stage`, which knows the difference.
     """
     add(name, command, "Stages")
-    start.command(name, help=_unfolded(command))(command)
+    start.command(name, help=_unfolded(command))(with_checked_paths(command))
 
 
 def _unfolded(command: Callable[..., Any]) -> str:
@@ -148,7 +149,11 @@ def run(arguments: list[str] | None = None) -> int:
 def _run(arguments: list[str] | None) -> int:
     command = get_command(app)
     shorten(command)
+    given = sys.argv[1:] if arguments is None else arguments
     try:
+        check_arguments(given)
+        if not {*HELP_FLAGS, "--version"}.intersection(given):
+            check_working_folder()
         code = command.main(args=arguments, prog_name="fishtune", standalone_mode=False)
     except _WrongUse as error:
         message = _PYDANTIC_WORDS.sub("", error.format_message()).strip()

@@ -59,7 +59,13 @@ def init(
 
 def _in_project(path: Path, base: Path) -> str:
     """Return a path given on the command line as the project file has it: relative inside its folder."""
-    there = absolute(path.expanduser())
+    try:
+        there = absolute(path.expanduser())
+    except RuntimeError as error:
+        raise UsageError(
+            f"{path} begins with the home folder of a user that does not exist here.",
+            f"Write ./{path} if a folder of that name is meant.",
+        ) from error
     return str(there.relative_to(base) if there.is_relative_to(base) else there)
 
 

@@ -12,7 +12,8 @@ from typing import Any, TypeVar
 
 from ..errors import FishtuneError, SettingsError
 from ..events import Event, Failed, Stopped
-from ..files import absolute, short_name
+from ..file_names import short_name
+from ..files import absolute
 from ..jobs.execute import is_first_rank, run_job, run_rank
 from ..jobs.find import places_in
 from ..jobs.record import Place

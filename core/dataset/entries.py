@@ -8,20 +8,17 @@ from __future__ import annotations
 
 import errno
 import os
-import unicodedata
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ..file_names import is_text, is_usable_name, visible_name
 from ..files import TEMPORARY_PREFIX, unreadable
 from .findings import Code, Finding, error, warning
 
 Entry = os.DirEntry[str]
 # These speak of the disk or the process, not of one entry: what else is there cannot be known either.
 _OF_THE_SYSTEM = {errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM}
-_UNUSABLE_CATEGORIES = {"Cc", "Cs", "Zl", "Zp"}
-# Embeddings, overrides and isolates turn the order of what stands beside them, in reports too.
-_DIRECTION = {*map(chr, range(0x202A, 0x202F)), *map(chr, range(0x2066, 0x206A))}
 
 
 @dataclass(slots=True)
@@ -94,30 +91,6 @@ def sort_entries(
     return listing
 
 
-def is_usable_name(name: str) -> bool:
-    """Return whether reports, logs and shards can carry a name: UTF-8 without control characters.
-
-    Everything else passes: spaces of every kind, joiners, private characters, and characters that are newer
-    than Python's tables.
-    """
-    if name.isprintable():
-        return True
-    return not any(
-        unicodedata.category(character) in _UNUSABLE_CATEGORIES or character in _DIRECTION
-        for character in name
-        if not character.isprintable()
-    )
-
-
-def visible_name(name: str) -> str:
-    """Return a name with backslash escapes in place of what cannot be shown or is not UTF-8."""
-    text = os.fsencode(name).decode("utf-8", errors="backslashreplace")
-    return "".join(
-        character if is_usable_name(character) else character.encode("unicode_escape").decode("ascii")
-        for character in text
-    )
-
-
 def link_back(entry: Entry, folders: Iterable[Path]) -> Finding | None:
     """Return a finding if a folder is a link to one of the folders that it lies in, else None."""
     if not entry.is_symlink():
@@ -159,14 +132,12 @@ def walk_files(folder: Path) -> Iterator[Path]:
 
 def _bad_name(folder: Path, name: str) -> Finding:
     shown = folder / visible_name(name)
-    try:
-        name.encode("utf-8")
-    except UnicodeEncodeError:  # bytes that are no UTF-8 arrive as lone surrogates
+    if not is_text(name):
         return error(
             Code.BAD_NAME,
             shown,
             f"The name of {shown} is not UTF-8.",
-            "Rename it; convmv changes the names of a whole folder, for example: convmv -r -f CP949 -t UTF-8",
+            "Rename it, for example with convmv: convmv -r -f CP949 -t UTF-8 --notest FOLDER",
         )
     return error(
         Code.BAD_NAME, shown, f"The name of {shown} has control characters.", "Rename it without them."

@@ -13,7 +13,7 @@ from typing import Any
 
 from ..errors import FishtuneError, StopRequested, StorageError
 from ..events import Failed, Finished, Reporter, Started, Stopped
-from ..files import short_name
+from ..file_names import short_name
 from ..owned import open_own
 from ..redact import redacted, restored
 from ..stages import STAGES, Stage, StageName

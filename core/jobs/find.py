@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from ..errors import JobError
+from ..file_names import is_usable_name
 from ..recent import recent_projects
 from ..stages import StageName
 from .record import Job, JobState, Place, list_jobs
@@ -18,7 +19,8 @@ def places_in(results: Path) -> list[Place]:
         names = sorted(entry.name for entry in results.iterdir() if (entry / "jobs").is_dir())
     except OSError:
         return []
-    return [Place(results=results, project=name) for name in names]
+    # No run of ours has a name that is not UTF-8.
+    return [Place(results=results, project=name) for name in names if is_usable_name(name)]
 
 
 def recent_places() -> list[Place]:
