@@ -20,6 +20,7 @@ from pydantic import BaseModel
 from .audio import read_channels, read_info
 from .dataset.findings import Code, Finding, Severity, error, warning
 from .dataset.layout import Clip, scan
+from .dataset.origins import inputs_digest
 from .errors import DataError, UsageError
 from .events import ProgressMeter, Reporter
 from .levels import NEAR_SILENCE, clipped_samples, decibels, loudness, outline, peak
@@ -64,6 +65,8 @@ class ValidationReport(BaseModel):
     speakers: list[SpeakerTotals]
     findings: list[Finding]
     """Worst first."""
+    source: str = ""
+    """`inputs_digest` of what was checked."""
 
     @property
     def errors(self) -> int:
@@ -120,6 +123,7 @@ def run(settings: ValidateSettings, reporter: Reporter) -> ValidationReport:
         StopRequested: asked to stop.
     """
     found = scan(settings.data, settings.text_extension, settings.exclude)
+    source = inputs_digest(found, settings.exclude, settings.text_extension)
     meter = ProgressMeter(reporter, "checking", len(found.clips), "clips")
     checked: list[_Checked] = []
     findings = list(found.problems)
@@ -140,6 +144,7 @@ def run(settings: ValidateSettings, reporter: Reporter) -> ValidationReport:
         seconds=sum(item.seconds for item in readable),
         speakers=_totals(found.speakers, readable),
         findings=findings,
+        source=source,
     )
 
 
