@@ -115,8 +115,8 @@ def _digest(path: Path, state: FileState) -> str:  # noqa: ARG001 - part of the 
 def is_older(codes: Path, audio: Path) -> bool:
     """Return whether codes without a known origin seem to be those of an earlier recording.
 
-    A recording dated in the future tells nothing: some clock, or its zone, was wrong. Raises OSError if a file
-    is missing.
+    A recording dated in the future tells nothing: some clock, or its zone, was wrong. Raises OSError if a
+    file is missing.
     """
     recorded = audio.stat().st_mtime_ns
     return codes.stat().st_mtime_ns < recorded <= time.time_ns() + _SKEW_NS

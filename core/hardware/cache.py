@@ -7,7 +7,6 @@ time; then predictions are merely uncorrected.
 from __future__ import annotations
 
 import hashlib
-import json
 import time
 from importlib.metadata import version
 from pathlib import Path
@@ -16,12 +15,14 @@ from typing import Any, Final
 import platformdirs
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
-from ..errors import StorageError
+from ..errors import MalformedFileError, StorageError
 from ..files import write_json
+from ..tables import read_json
 from .memory import MemoryEstimate
 
 FILE_NAME: Final = "memory.json"
 _KEPT: Final = 200  # entries
+_LARGEST: Final = 1 << 20  # bytes; entries have about 250
 _BELIEVABLE: Final = (0.5, 3.0)  # a factor outside of this says that something else was measured
 
 
@@ -82,11 +83,13 @@ class MeasurementCache:
         self.file = file or Path(platformdirs.user_cache_dir("fishtune")) / FILE_NAME
 
     def read(self) -> list[Measurement]:
-        """Return all measurements, the oldest first; none if the file is missing or damaged."""
+        """Return all believable measurements, the oldest first; none if the file is missing or damaged."""
         try:
-            return _MEASUREMENTS.validate_python(json.loads(self.file.read_text(encoding="utf-8")))
-        except (OSError, ValueError, ValidationError):
+            found = _MEASUREMENTS.validate_python(read_json(self.file, _LARGEST))
+        except (MalformedFileError, StorageError, ValidationError):
             return []
+        low, high = _BELIEVABLE
+        return [each for each in found if each.predicted > 0 and low <= each.factor <= high]
 
     def factor(self, setting: Setting) -> float:
         """Return by how much a prediction for `setting` must be corrected: 1 where nothing was measured.

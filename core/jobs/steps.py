@@ -6,7 +6,6 @@ times and headers are looked at, no recording and no weights, so a wizard can as
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from ..packing.manifest import is_current
 from ..presets import model_preset, preset_names
 from ..project import Project, merge_record_path
 from ..stages import StageName
+from ..tables import read_json
 from ..training.names import checkpoint_step, list_checkpoints
 from .loss import describe_loss
 from .record import Job, JobState, Place, list_jobs
@@ -305,8 +305,8 @@ def _merge(look: _Look) -> tuple[StepState, str]:
 def _merged_checkpoint(record: Path) -> Path | None:
     """Return which checkpoint the record of a merged directory names, or None if there is no record."""
     try:
-        return Path(json.loads(record.read_bytes())["adapter"]["path"])
-    except (OSError, ValueError, KeyError, TypeError):
+        return Path(read_json(record)["adapter"]["path"])
+    except (FishtuneError, KeyError, TypeError):
         return None
 
 
