@@ -24,8 +24,8 @@ from .codec.codec import check_length
 from .codec.config import CodecConfig, codec_config
 from .dataset.codes import CodesState, Verdict, judge_codes
 from .dataset.findings import LEAVES_OUT, Code, Finding
-from .dataset.layout import Utterance, scan
-from .dataset.origins import FileState, Origin, append_origins, content_digest, tidy_origins
+from .dataset.layout import Scan, Utterance, scan
+from .dataset.origins import FileState, Origin, append_origins, content_digest, inputs_digest, tidy_origins
 from .devices import peak_meter, resolve_device
 from .errors import DataError, StorageError
 from .events import ItemFailed, Progress, ProgressMeter, Reporter
@@ -66,6 +66,8 @@ class ExtractResult(BaseModel):
     device: str
     batch_size: int
     """Clips a batch at the end: less than asked for if the device's memory did not suffice."""
+    source: str = ""
+    """`inputs_digest` of the recordings."""
 
     @computed_field  # type: ignore[prop-decorator]
     @property
@@ -89,7 +91,8 @@ def run(settings: ExtractSettings, reporter: Reporter) -> ExtractResult:
     ranks = Ranks.from_environment()
     device = resolve_device(settings.device, ranks.local_rank)
     config = codec_config(settings.checkpoint_path, settings.config_name)
-    utterances, unusable = _find(settings)
+    found, unusable = _find(settings)
+    utterances, source = found.utterances, inputs_digest(found, settings.exclude)
     codec = codec_identity(settings.checkpoint_path, config)
     # By position among all recordings, done or not, so that every rank sees the same division.
     mine = utterances[ranks.rank :: ranks.count]
@@ -100,7 +103,7 @@ def run(settings: ExtractSettings, reporter: Reporter) -> ExtractResult:
     for other in results[1:]:  # only the first rank's events are kept
         for failed in other.failed:
             reporter.emit(ItemFailed(item=failed.clip, message=failed.message, hint=failed.hint))
-    result = _joined(results)
+    result = _joined(results).model_copy(update={"source": source})
     if len(results) == ranks.count and len(result.failed) == result.clips:
         raise DataError(
             f"No recording in {settings.data} could be encoded; the first: {result.failed[0].message}",
@@ -109,7 +112,7 @@ def run(settings: ExtractSettings, reporter: Reporter) -> ExtractResult:
     return result
 
 
-def _find(settings: ExtractSettings) -> tuple[list[Utterance], list[Finding]]:
+def _find(settings: ExtractSettings) -> tuple[Scan, list[Finding]]:
     """Return the recordings in a fixed order, and what stands in the way of others."""
     found = scan(settings.data, exclude=settings.exclude)
     # The other problems of a scan are about transcripts.
@@ -123,7 +126,7 @@ def _find(settings: ExtractSettings) -> tuple[list[Utterance], list[Finding]]:
             f"{settings.data} has no recordings.",
             f"Put them there as {settings.data}/SPEAKER/NAME.mp3 (or .wav, .flac).",
         )
-    return found.utterances, unusable
+    return found, unusable
 
 
 def _joined(results: Sequence[ExtractResult]) -> ExtractResult:

@@ -20,6 +20,7 @@ from pydantic import BaseModel
 from .audio import read_channels, read_info
 from .dataset.findings import Code, Finding, Severity, error, warning
 from .dataset.layout import Clip, scan
+from .dataset.origins import inputs_digest
 from .dataset.transcripts import check_transcript
 from .errors import DataError, FishtuneError, UsageError
 from .events import ProgressMeter, Reporter
@@ -74,6 +75,8 @@ class ValidationReport(BaseModel):
     speakers: list[SpeakerTotals]
     findings: list[Finding]
     """Worst first."""
+    source: str = ""
+    """`inputs_digest` of what was checked."""
 
     @property
     def errors(self) -> int:
@@ -132,6 +135,7 @@ def run(settings: ValidateSettings, reporter: Reporter) -> ValidationReport:
         StopRequested: asked to stop.
     """
     found = scan(settings.data, settings.text_extension, settings.exclude)
+    source = inputs_digest(found, settings.exclude, settings.text_extension)
     meter = ProgressMeter(reporter, "checking", len(found.clips), "clips")
     checked: list[_Checked] = []
     findings = list(found.problems)
@@ -153,6 +157,7 @@ def run(settings: ValidateSettings, reporter: Reporter) -> ValidationReport:
         seconds=sum(item.seconds for item in readable),
         speakers=_totals(found.speakers, readable),
         findings=findings,
+        source=source,
     )
 
 

@@ -89,6 +89,13 @@ DAMAGE = {
     "truncated": (_truncated, "not a readable", "damaged"),
     "boasting": (_boasting, "not a readable", "damaged"),
     "garbled": (_garbled, "not a readable", "foreign"),
+    "odd width": (
+        lambda path: path.write_bytes(
+            b"\x93NUMPY\x01\0\x3c\0{'descr': '<f7', 'fortran_order': False, 'shape': (2, 10), }" + bytes(140)
+        ),
+        "holds <f7 instead",
+        "foreign",
+    ),
     "pickle": (
         lambda path: np.save(path, np.array([[{}]], object), allow_pickle=True),
         "not a readable",

@@ -19,7 +19,9 @@ import numpy as np
 import pytest
 from fishtune.core.cli import app
 from fishtune.core.cli.running import default_place, places_here
+from fishtune.core.dataset.codes import codes_digest, read_codes
 from fishtune.core.dataset.headers import whole_codes_shape
+from fishtune.core.dataset.origins import FileState, Origin, append_origins, content_digest
 from fishtune.core.errors import (
     DataError,
     DeviceError,
@@ -27,6 +29,7 @@ from fishtune.core.errors import (
     FishtuneError,
     JobError,
     StorageError,
+    UsageError,
 )
 from fishtune.core.events import (
     CheckpointSaved,
@@ -47,11 +50,13 @@ from fishtune.core.jobs.start import new_job
 from fishtune.core.jobs.steps import StepName, StepState, step_status, step_statuses
 from fishtune.core.jobs.writer import EventWriter, JobReporter
 from fishtune.core.pack import run as pack
+from fishtune.core.packing.index import ShardIndex
 from fishtune.core.project import Project
 from fishtune.core.recent import recent_projects, remember_project
 from fishtune.core.settings import MergeSettings, ValidateSettings
 from fishtune.core.stages import STAGES, StageName, load_attribute
 from fishtune.core.training.selection import Candidate, recommend
+from fishtune.core.validate import run as validate
 from fishtune.core.validation import Table
 
 COMMAND = [sys.executable, "-P", "-m", "fishtune.core.cli"]
@@ -122,6 +127,54 @@ def test_recordings_count_as_checked_by_a_validation_of_this_folder_as_it_is(
     later = time.time() + 5
     os.utime(next(project.data.glob("*/*.lab")), (later, later))
     assert step_status(project, StepName.DATASET).state is StepState.STALE
+
+
+def test_recordings_of_the_future_are_checked_once(project: Project) -> None:
+    future = time.time() + 10**8
+    for path in [*project.data.glob("*/*.wav"), *project.data.glob("*/*.lab")]:
+        os.utime(path, (future, future))
+    settings = ValidateSettings(data=project.data)
+    summary = validate(settings, Reporter()).model_dump(mode="json")
+    _end_job(project, settings, StageName.VALIDATE, Finished(summary=summary))
+    assert step_status(project, StepName.DATASET).state is StepState.DONE
+    project.dataset.exclude = ["SPK2/38.79-40.85"]
+    assert step_status(project, StepName.DATASET).state is StepState.DONE
+    next(project.data.glob("SPK1/*.lab")).write_text("Another.", encoding="utf-8")
+    assert step_status(project, StepName.DATASET).state is StepState.STALE
+
+
+def _remember(project: Project) -> None:
+    """Write what extraction remembers of the project's codes."""
+    for codes in project.data.glob("*/*.npy"):
+        audio = codes.with_suffix(".wav")
+        origin = Origin(FileState.of(audio), content_digest(audio), codes_digest(read_codes(codes)))
+        append_origins(codes.parent, [(codes.name, origin)])
+
+
+def test_codes_of_a_copied_or_wrongly_dated_project_are_up_to_date(project: Project, tmp_path: Path) -> None:
+    _remember(project)
+    for moment in (2000, time.time() + 10**8):
+        for path in project.data.glob("*/*"):
+            os.utime(path, (1000, 1000) if path.suffix == ".npy" else (moment, moment))
+        assert step_status(project, StepName.EXTRACT).state is StepState.DONE
+    audio = next(project.data.glob("SPK1/*.wav"))
+    audio.write_bytes(b"FFIR")
+    os.utime(audio, (1, 1))
+    (project.base).mkdir()
+    (project.base / "codec.pth").touch()
+    status = step_status(project, StepName.EXTRACT)
+    assert (status.state, status.why) == (StepState.STALE, "1 of 3 clips changed after extraction.")
+
+
+def test_the_chain_stops_where_much_fewer_clips_would_be_packed(project: Project) -> None:
+    pack(project.pack_settings(), Reporter())
+    for audio in project.data.glob("SPK1/*"):
+        audio.unlink()
+    with pytest.raises(UsageError, match="hold 3 clips, but .* now has 1, so the old ones were kept"):
+        run(RunSettings(project=project.file, start=StepName.PACK), Reporter())
+    assert len(ShardIndex.open(project.protos)) == 3
+    pack(project.pack_settings().model_copy(update={"allow_fewer": True}), Reporter())
+    assert step_status(project, StepName.PACK).state is StepState.DONE
 
 
 def test_packed_data_are_stale_when_a_transcript_or_a_choice_changes(project: Project) -> None:

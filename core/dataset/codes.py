@@ -122,7 +122,12 @@ def _other_array(path: Path, header: ArrayHeader) -> DataError:
 
 
 def _type_name(header: ArrayHeader) -> str:
-    return "Python objects" if "O" in header.descr else str(np.dtype(header.descr))
+    if "O" in header.descr:
+        return "Python objects"
+    try:
+        return str(np.dtype(header.descr))
+    except TypeError:  # a width that numpy has not
+        return header.descr
 
 
 def _check_range(path: Path, codes: npt.NDArray[np.integer], codebook_sizes: Sequence[int] | None) -> None:

@@ -15,15 +15,15 @@ from typing import Final
 _MAGIC: Final = b"\x93NUMPY"
 _LONGEST: Final = 4096  # bytes; the header of a plain array has 128
 _LARGEST_SIDE: Final = 2**40
-_DESCR = re.compile(r"[<>|=]?([biufcSUVMmO])(\d{0,4})(?:\[\w{1,8}\])?")
+_DESCR = re.compile(r"[<>|=]?([biufcSUVMmO])([0-9]{0,4})(?:\[[a-z0-9]{1,8}\])?")
 _CODES = re.compile(r"[<>|=]?[iu][1248]")
 _PAIR = re.compile(
-    r"""\s*(?P<quote>['"])(?P<key>descr|fortran_order|shape)(?P=quote)\s*:\s*
-        (?:'(?P<text>[^'"]*)'|"(?P<other>[^'"]*)"|(?P<truth>True|False)|\((?P<shape>[\dL,\s]*)\))
-        \s*(?:,|\Z)""",
+    r"""[ ]*(?P<quote>['"])(?P<key>descr|fortran_order|shape)(?P=quote)[ ]*:[ ]*
+        (?:'(?P<text>[^'"]*)'|"(?P<other>[^'"]*)"|(?P<truth>True|False)|\((?P<shape>[0-9, ]*)\))
+        [ ]*(?:,|\Z)""",
     re.VERBOSE,
 )
-_SIDE = re.compile(r"\s*(\d{1,19})L?\s*")
+_SIDE = re.compile(r" *(0|[1-9][0-9]{0,18}) *")
 _BYTES_A_LETTER: Final = 4  # of numpy's fixed strings
 
 
@@ -95,13 +95,13 @@ def parse_header(start: bytes) -> ArrayHeader:
 
 def _parse(text: bytes, offset: int) -> ArrayHeader:
     try:
-        body = text.decode("ascii").strip()
+        body = text.decode("ascii").strip(" \n")
     except UnicodeDecodeError as error:
         raise HeaderError("its header is not text") from error
     if not (body.startswith("{") and body.endswith("}")):
         raise HeaderError("its header is not a table")
     found: dict[str, re.Match[str]] = {}
-    body, position = body[1:-1].rstrip(), 0
+    body, position = body[1:-1].rstrip(" "), 0
     while position < len(body):
         pair = _PAIR.match(body, position)
         if pair is None or pair["key"] in found:

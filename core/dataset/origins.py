@@ -18,7 +18,7 @@ import stat
 import time
 import unicodedata
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import astuple, dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -27,11 +27,13 @@ from typing import Final
 from ..errors import DataError, MalformedFileError, StorageError
 from ..files import open_regular, read_regular, reading, storage_errors, unreadable, write_bytes
 from ..tables import parse_json
+from .layout import TEXT_EXTENSION, Scan, scan
 
 RECORD_FILE: Final = ".fishtune-codes"
 _LARGEST: Final = 256 << 20  # bytes: a million clips
 _BLOCK, _BLOCKS = 4096, 64
 _KEY_LETTERS, _CHECKSUM_LETTERS = 24, 8
+_SKEW_NS = 60 * 10**9  # between the clocks of a file server and of this machine
 _SPARE = 1000  # outdated lines that are not worth a tidying
 
 
@@ -113,10 +115,11 @@ def _digest(path: Path, state: FileState) -> str:  # noqa: ARG001 - part of the 
 def is_older(codes: Path, audio: Path) -> bool:
     """Return whether codes without a known origin seem to be those of an earlier recording.
 
-    A recording dated in the future tells nothing: some clock was wrong. Raises OSError if a file is missing.
+    A recording dated in the future tells nothing: some clock, or its zone, was wrong. Raises OSError if a
+    file is missing.
     """
     recorded = audio.stat().st_mtime_ns
-    return codes.stat().st_mtime_ns < recorded <= time.time_ns()
+    return codes.stat().st_mtime_ns < recorded <= time.time_ns() + _SKEW_NS
 
 
 def is_outdated(codes: Path, audio: Path) -> bool:
@@ -130,6 +133,30 @@ def is_outdated(codes: Path, audio: Path) -> bool:
         return not is_made_from(origin, audio)
     with reading(codes):
         return is_older(codes, audio)
+
+
+def inputs_digest(found: Scan, exclude: Collection[str] = (), text_extension: str | None = None) -> str:
+    """Return a digest of a data set's files by name, size and time: what changes, or is copied, has another.
+
+    Args:
+        exclude: what `found` leaves out; it counts all the same, as leaving clips out changes no file.
+        text_extension: of the transcripts; None = only recordings count.
+    """
+    clips = scan(found.root, text_extension or TEXT_EXTENSION).clips if exclude else found.clips
+    digest = hashlib.blake2b(digest_size=12)
+    for clip in clips:
+        files = [*clip.audio, *([clip.text] if text_extension and clip.text is not None else [])]
+        if files:
+            digest.update(repr((clip.key, [(file.name, _size_and_time(file)) for file in files])).encode())
+    return digest.hexdigest()
+
+
+def _size_and_time(file: Path) -> tuple[int, int] | None:
+    try:
+        state = file.stat()
+    except OSError:
+        return None
+    return state.st_size, state.st_mtime_ns
 
 
 def origin_of(codes: Path) -> Origin | None:

@@ -22,7 +22,7 @@ from .memory import MemoryEstimate
 
 FILE_NAME: Final = "memory.json"
 _KEPT: Final = 200  # entries
-_LARGEST: Final = 1 << 20  # bytes
+_LARGEST: Final = 1 << 20  # bytes; entries have about 250
 _BELIEVABLE: Final = (0.5, 3.0)  # a factor outside of this says that something else was measured
 
 
@@ -83,7 +83,7 @@ class MeasurementCache:
         self.file = file or Path(platformdirs.user_cache_dir("fishtune")) / FILE_NAME
 
     def read(self) -> list[Measurement]:
-        """Return all measurements, the oldest first; none if the file is missing or damaged."""
+        """Return all believable measurements, the oldest first; none if the file is missing or damaged."""
         try:
             found = _MEASUREMENTS.validate_python(read_json(self.file, _LARGEST))
         except (FishtuneError, ValidationError):

@@ -6,7 +6,6 @@ times and headers are looked at, no recording and no weights, so a wizard can as
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,12 +15,15 @@ from pathlib import Path
 
 from ..dataset.headers import whole_codes_shape
 from ..dataset.layout import SHARD_EXTENSION, Scan, scan
+from ..dataset.origins import inputs_digest, is_outdated
 from ..errors import FishtuneError
+from ..events import Finished
 from ..hub import OPTIONAL_FILES
 from ..packing.manifest import is_current
 from ..presets import model_preset, preset_names
 from ..project import Project, merge_record_path
 from ..stages import StageName
+from ..tables import read_json
 from ..training.names import checkpoint_step, list_checkpoints
 from .loss import describe_loss
 from .record import Job, JobState, Place, list_jobs
@@ -93,16 +95,22 @@ class _Look:
     def clips(self) -> int:
         return len(self.found.utterances) if self.found else 0
 
-    @property
-    def newest_input(self) -> float:
-        """Time of the newest recording or transcript."""
-        files = [
-            path
-            for clip in (self.found.clips if self.found else ())
-            for path in (*clip.audio, clip.text)
-            if path
-        ]
-        return max(map(_modified, files), default=0.0)
+    def went_through(self, stage: StageName, *, texts: bool) -> bool:
+        """Whether a stage's newest job finished on the present recordings, and transcripts if `texts`.
+
+        Names, sizes and times are compared with what they were, whatever the clock said. Where a job kept no
+        record of them, its own time must do.
+        """
+        job = self.finished(stage)
+        if job is None or self.found is None:
+            return False
+        outcome = job.outcome()
+        source = outcome.summary.get("source") if isinstance(outcome, Finished) else None
+        if source:
+            extension = self.project.pack.text_extension if texts else None
+            return bool(source == inputs_digest(self.found, self.project.dataset.exclude, extension))
+        files = [path for clip in self.found.clips for path in (*clip.audio, clip.text) if path]
+        return job.record.created >= max(map(_modified, files), default=0.0)
 
     def finished(self, stage: StageName) -> Job | None:
         """Return the newest job of a stage if it finished."""
@@ -155,8 +163,8 @@ def _look(project: Project) -> _Look:
         if not _is_whole(codes):
             continue
         try:
-            is_stale = codes.stat().st_mtime_ns < utterance.audio.stat().st_mtime_ns
-        except OSError:
+            is_stale = is_outdated(codes, utterance.audio)
+        except FishtuneError:
             continue
         stale += is_stale
         coded += not is_stale
@@ -208,11 +216,10 @@ def _dataset(look: _Look) -> tuple[StepState, str]:
         return StepState.READY, f"{look.project.data} has no speaker folder with recordings."
     speakers = _count(len(look.found.speakers), "speaker")
     what = f"{_count(look.clips, 'clip')} of {speakers}"
-    checked = look.finished(StageName.VALIDATE)
-    if checked is None:
+    if look.finished(StageName.VALIDATE) is None:
         return StepState.READY, f"{what}, not checked yet."
-    if checked.record.created < look.newest_input:
-        return StepState.STALE, f"{what}; some are newer than the last check."
+    if not look.went_through(StageName.VALIDATE, texts=True):
+        return StepState.STALE, f"{what}; some changed since the last check."
     return StepState.DONE, f"{what}, checked."
 
 
@@ -232,19 +239,14 @@ def _extract(look: _Look) -> tuple[StepState, str]:
         return StepState.LOCKED, "It waits for codec.pth (Model)."
     if look.stale:
         return StepState.STALE, f"{look.stale} of {_count(look.clips, 'clip')} changed after extraction."
-    if _went_through(look, StageName.EXTRACT):
+    # What it could not do, it never will.
+    if look.went_through(StageName.EXTRACT, texts=False):
         left = look.clips - look.coded
         return (
             StepState.DONE,
             f"{look.coded} of {_count(look.clips, 'clip')} have codes; {left} cannot be used.",
         )
     return StepState.READY, f"{look.coded} of {_count(look.clips, 'clip')} have codes."
-
-
-def _went_through(look: _Look, stage: StageName) -> bool:
-    """Whether the stage's last job finished on the present files: what it could not do, it never will."""
-    job = look.finished(stage)
-    return job is not None and job.record.created >= look.newest_input
 
 
 def _pack(look: _Look) -> tuple[StepState, str]:
@@ -303,8 +305,8 @@ def _merge(look: _Look) -> tuple[StepState, str]:
 def _merged_checkpoint(record: Path) -> Path | None:
     """Return which checkpoint the record of a merged directory names, or None if there is no record."""
     try:
-        return Path(json.loads(record.read_bytes())["adapter"]["path"])
-    except (OSError, ValueError, KeyError, TypeError):
+        return Path(read_json(record)["adapter"]["path"])
+    except (FishtuneError, KeyError, TypeError):
         return None
 
 
