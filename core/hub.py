@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,17 +9,12 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from .errors import DownloadError
+from .redact import HIDDEN, redacted
 
 if TYPE_CHECKING:
     from huggingface_hub.errors import HfHubHTTPError
 
 OPTIONAL_FILES = {"special_tokens.json"}  # formats.md section 1: the default list applies without it
-_SECRETS = (
-    (re.compile(r"(?<=://)[^/@\s]+@"), "…@"),  # user:password@ of an address
-    (re.compile(r"\bhf_[A-Za-z0-9]{4,}"), "hf_…"),
-    (re.compile(r"(?i)(?<=bearer )\S+"), "…"),
-    (re.compile(r"(?i)(?<=[?&])(token|signature|x-amz-[a-z-]+|key)=[^&\s]+"), r"\1=…"),
-)
 _LONGEST_REPLY = 300
 """Characters of a server's message that are shown."""
 
@@ -74,13 +68,9 @@ def remote_files(
     return files, revision
 
 
-def redacted(text: str, token: str | None = None) -> str:
-    """Return `text` without tokens, passwords in addresses and signatures, which servers like to echo."""
-    if token:
-        text = text.replace(token, "…")
-    for pattern, instead in _SECRETS:
-        text = pattern.sub(instead, text)
-    return text
+def _without(text: str, token: str | None) -> str:
+    """Return what a server said without the token, which servers like to echo, and without other secrets."""
+    return redacted(text.replace(token, HIDDEN) if token else text)
 
 
 @contextmanager
@@ -118,7 +108,7 @@ def _redact_all(error: BaseException, token: str | None) -> None:
     cause: BaseException | None = error
     while cause is not None and id(cause) not in seen:
         seen.add(id(cause))
-        cause.args = tuple(redacted(part, token) if isinstance(part, str) else part for part in cause.args)
+        cause.args = tuple(_without(part, token) if isinstance(part, str) else part for part in cause.args)
         cause = cause.__cause__ or cause.__context__
 
 
@@ -128,7 +118,7 @@ def _refusal(repository: str, error: HfHubHTTPError, token: str | None) -> Downl
     page = f"https://huggingface.co/{repository}"
     tokens = "https://huggingface.co/settings/tokens"
     status = error.response.status_code if error.response is not None else 0
-    reply = redacted(" ".join((error.server_message or "").split()), token)[:_LONGEST_REPLY]
+    reply = _without(" ".join((error.server_message or "").split()), token)[:_LONGEST_REPLY]
     said = f" The hub says: {reply}" if reply else ""
     if "fine-grained" in reply:
         return DownloadError(

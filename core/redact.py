@@ -8,14 +8,16 @@ from typing import Any, Final
 
 HIDDEN: Final = "***"
 _USER_PART: Final = re.compile(r"(?<=://)[^/\s@\"'\\]+(?=@)")
-_TOKEN: Final = re.compile(r"\bhf_[A-Za-z0-9]{16,}")
+_TOKEN: Final = re.compile(r"\bhf_[A-Za-z0-9]{16,}|(?i:(?<=bearer ))\S{8,}")
+_SIGNED: Final = re.compile(r"(?i)(?<=[?&])((?:token|signature|key|x-amz-[a-z-]+)=)[^&\s\"']+")
+"""Keys in an address, as storage hosts sign theirs."""
 _VARIABLES: Final = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "WANDB_API_KEY")
 _SHORTEST: Final = 8
 
 
 def redacted(text: str) -> str:
     """Return `text` without the user part of addresses, without tokens of the hub and of this environment."""
-    text = _TOKEN.sub(HIDDEN, _USER_PART.sub(HIDDEN, text))
+    text = _SIGNED.sub(rf"\1{HIDDEN}", _TOKEN.sub(HIDDEN, _USER_PART.sub(HIDDEN, text)))
     for name in _VARIABLES:
         value = os.environ.get(name, "")
         if len(value) >= _SHORTEST:

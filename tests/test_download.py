@@ -259,21 +259,13 @@ def test_the_hubs_own_message_is_shown(hub: Hub, tmp_path: Path, status: int, hi
 def test_a_token_that_a_server_echoes_is_shown_nowhere(
     hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    secret = "hf_abcdefghijklmnop"
+    secret = "hf_abcdefghijklmnopqrst"
     log_in(monkeypatch, secret)
     hub.status, hub.message = 403, f"Token {secret} at https://me:{secret}@mirror is not welcome"
     with pytest.raises(DownloadError) as caught:
         download.run(settings(hub, tmp_path), Reporter())
     trace = "".join(traceback.format_exception(caught.value))
     assert secret not in trace + caught.value.message + caught.value.hint
-
-
-@pytest.mark.parametrize("address", ["https://me:pw@mirror.example", "https://mirror.example/?token=x"])
-def test_an_address_with_a_secret_is_refused_since_settings_are_written_down(
-    tmp_path: Path, address: str
-) -> None:
-    with pytest.raises(ValidationError, match="HF_ENDPOINT"):
-        DownloadSettings(name="openaudio-s1-mini", local_dir=tmp_path, endpoint=address)
 
 
 def test_a_body_without_end_stops_at_the_stated_size(hub: Hub, tmp_path: Path) -> None:

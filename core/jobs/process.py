@@ -26,6 +26,8 @@ from ..files import unreadable
 
 _PROC = Path("/proc")
 _END_GRACE = 1.0
+_GONE_SECONDS = 0.3
+"""How long killed descendants are waited for: the kernel takes them away when it comes to it."""
 
 
 class Liveness(StrEnum):
@@ -139,9 +141,11 @@ def ended_by(pid: int) -> signal.Signals | None:
 def end_children(pid: int) -> None:
     """End all descendants of a process at once (SIGKILL), as far as the system lists them."""
     with contextlib.suppress(psutil.Error, OSError):
-        for child in psutil.Process(pid).children(recursive=True):
+        children = psutil.Process(pid).children(recursive=True)
+        for child in children:
             with contextlib.suppress(psutil.NoSuchProcess):
                 child.kill()
+        psutil.wait_procs(children, timeout=_GONE_SECONDS)
 
 
 def end_process(identity: ProcessIdentity) -> bool:
