@@ -24,6 +24,7 @@ import soundfile
 from pydantic import BaseModel, ValidationError
 
 from .audio import Waveform, read_channels
+from .dataset.journal import JOURNAL_FILE
 from .dataset.layout import Scan, scan
 from .errors import DataError, UsageError
 from .events import ItemFailed, ProgressMeter, Reporter
@@ -32,7 +33,6 @@ from .levels import NEAR_SILENCE, decibels, loudness, peak
 from .settings import LoudnessNormSettings
 from .workers import ordered_map
 
-JOURNAL_FILE = ".fishtune-loudness.jsonl"
 _CHUNK = 4  # clips
 # What libsndfile keeps of a sample; anything coarser would add noise of its own.
 _FINE_SUBTYPES = {"PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "MPEG_LAYER_III"}
@@ -72,6 +72,8 @@ class _Entry(BaseModel):
     peak: float = 0.0
     written: tuple[int, int] | None = None
     """Size and modification time (ns) of the file itself."""
+    failed: bool = False
+    """Whether the source could not be read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +166,7 @@ def _work(
             if done.entry is not None:
                 log.write(_line(done.entry))
             if done.failure is not None:
+                log.write(_line(_Entry(file=done.job.file, failed=True)))
                 result.failed.append(done.job.file)
                 reporter.emit(
                     ItemFailed(item=done.job.file, message=done.failure.message, hint=done.failure.hint)
