@@ -25,6 +25,7 @@ from pydantic import BaseModel, ValidationError
 
 from .audio import Waveform, read_channels
 from .dataset.findings import Finding
+from .dataset.journal import JOURNAL_FILE
 from .dataset.layout import Scan, scan
 from .errors import DataError, UsageError
 from .events import ItemFailed, ProgressMeter, Reporter
@@ -34,7 +35,6 @@ from .settings import LoudnessNormSettings
 from .terminal import shell_quoted
 from .workers import ordered_map
 
-JOURNAL_FILE = ".fishtune-loudness.jsonl"
 _CHUNK = 4  # clips
 # What libsndfile keeps of a sample; anything coarser would add noise of its own.
 _FINE_SUBTYPES = {"PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "MPEG_LAYER_III"}
@@ -75,6 +75,8 @@ class _Entry(BaseModel):
     peak: float = 0.0
     written: tuple[int, int] | None = None
     """Size and modification time (ns) of the file itself."""
+    failed: bool = False
+    """Whether the source could not be read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +173,7 @@ def _work(
             if done.entry is not None:
                 log.write(_line(done.entry))
             if done.failure is not None:
+                log.write(_line(_Entry(file=done.job.file, failed=True)))
                 result.failed.append(done.job.file)
                 reporter.emit(
                     ItemFailed(item=done.job.file, message=done.failure.message, hint=done.failure.hint)

@@ -198,6 +198,12 @@ def _job_for(project: Project, status: StepStatus, reporter: Reporter) -> Job:
             f"{status.step.title()} cannot begin. {status.why}",
             "Begin with an earlier step: leave out --from, or see fishtune run --dry-run.",
         )
+    if status.state is StepState.UNFINISHED:
+        raise JobError(
+            f"The {status.step} step is unfinished. {status.why}",
+            "Continue the normalisation with the same fishtune loudness-norm command, with fishtune resume, "
+            "or in the wizard's step 1.",
+        )
     job = start_job(STAGE_OF[status.step], step_settings(project, status.step), place_of(project))
     reporter.log(f"{status.step}: {status.why} Started job {job.id}.")
     if status.step is StepName.MERGE and project.merge.checkpoint is None:
