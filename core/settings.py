@@ -12,14 +12,21 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
+from .file_names import is_text
 from .validation import Table
 
+_LONGEST_RUN_NAME = 200
+"""Bytes. Files beside the run's folder add to it, and file systems take 255 (a Hangul syllable has 3)."""
 Device = str  # "auto", "cpu", "cuda", "cuda:1"
 
 
 def _check_run_name(name: str) -> str:
     if not name or name in (".", "..") or any(mark in "/\\" or ord(mark) < 32 for mark in name):
         raise ValueError("it names a folder, and may not be empty or hold / or \\")
+    if not is_text(name):
+        raise ValueError("it names a folder, and is not UTF-8")
+    if len(name.encode("utf-8")) > _LONGEST_RUN_NAME:
+        raise ValueError(f"it names a folder, and is longer than {_LONGEST_RUN_NAME} bytes")
     return name
 
 
