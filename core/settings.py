@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field
 
+from .file_names import is_text
 from .validation import Table
 
 Device = str  # "auto", "cpu", "cuda", "cuda:1"
@@ -27,8 +28,10 @@ _LONGEST_NAME = 200
 def _check_run_name(name: str) -> str:
     if not name or name in (".", "..") or any(mark in "/\\" or ord(mark) < 32 for mark in name):
         raise ValueError("it names a folder, and may not be empty or hold / or \\")
-    if (length := len(_encoded(name))) > _LONGEST_NAME:
-        raise ValueError(f"it names a folder, and may have at most {_LONGEST_NAME} bytes, not {length}")
+    if not is_text(name):
+        raise ValueError("it names a folder, and is not UTF-8")
+    if len(name.encode("utf-8")) > _LONGEST_NAME:
+        raise ValueError(f"it names a folder, and is longer than {_LONGEST_NAME} bytes")
     return name
 
 
