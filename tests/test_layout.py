@@ -13,12 +13,25 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 FLOORS = [
-    {"errors", "files", "tables", "events", "validation", "settings", "presets", "project", "recent", "units"},
-    {"nn", "weights", "audio", "levels", "workers", "devices", "ranks", "hub"},
+    {
+        "errors",
+        "files",
+        "tables",
+        "events",
+        "validation",
+        "settings",
+        "presets",
+        "project",
+        "recent",
+        "units",
+    },
+    {"nn", "weights", "audio", "levels", "mixing", "streams", "mpeg", "workers", "devices", "ranks", "hub"},
     {"text", "packing", "dataset", "hardware", "codec", "model"},
     {
         "validate",
+        "recording_checks",
         "loudness",
+        "normalise",
         "download",
         "clip_encoder",
         "extract",
