@@ -194,7 +194,7 @@ class _Source:
         return count
 
 
-class _Decoder(soundfile.SoundFile):
+class _Decoder(soundfile.SoundFile):  # type: ignore[misc]  # untyped
     """A decoder that is never asked to seek: it would then trust its own idea of the length."""
 
     def seekable(self) -> bool:

@@ -13,12 +13,12 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from .audio import AudioInfo, Waveform, read_channels, read_info
+from .audio import AudioInfo, read_channels, read_info
 from .dataset.limits import check_recording
 from .errors import DataError
 from .files import open_regular, reading
 from .levels import NEAR_SILENCE, decibels, loudness, peak
-from .mixing import Mixing, mix
+from .mixing import Mixing, Waveform, mix
 
 # What libsndfile keeps of a sample; anything coarser would add noise of its own.
 _FINE_SUBTYPES = {"PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "MPEG_LAYER_III"}
