@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 from pydantic import BaseModel, computed_field
 
-from .audio import read_info
+from .audio import check_rate, read_info
 from .clip_encoder import Clip, ClipEncoder
 from .codec.checkpoint import load_encoder
 from .codec.codec import check_length
@@ -33,6 +33,7 @@ from .files import sweep_temporary
 from .hardware.cache import MeasurementCache
 from .hardware.memory import extraction_memory
 from .hardware.suggest import extraction_setting
+from .mixing import Mixing, warn_of_channels
 from .ranks import Ranks
 from .settings import ExtractSettings
 from .terminal import shell_quoted
@@ -68,6 +69,10 @@ class ExtractResult(BaseModel):
     """Clips a batch at the end: less than asked for if the device's memory did not suffice."""
     source: str = ""
     """`inputs_digest` of the recordings."""
+    one_sided: list[str] = []
+    """Recordings encoded now with the voice on some channels only; the others were left out."""
+    opposite_phase: list[str] = []
+    """Recordings encoded now whose channels cancel each other; one of them was used."""
 
     @computed_field  # type: ignore[prop-decorator]
     @property
@@ -104,6 +109,7 @@ def run(settings: ExtractSettings, reporter: Reporter) -> ExtractResult:
         for failed in other.failed:
             reporter.emit(ItemFailed(item=failed.clip, message=failed.message, hint=failed.hint))
     result = _joined(results).model_copy(update={"source": source})
+    warn_of_channels(reporter, result.one_sided, result.opposite_phase)
     if len(results) == ranks.count and len(result.failed) == result.clips:
         raise DataError(
             f"No recording in {settings.data} could be encoded; the first: {result.failed[0].message}",
@@ -139,6 +145,8 @@ def _joined(results: Sequence[ExtractResult]) -> ExtractResult:
         elapsed=max(result.elapsed for result in results),
         device=", ".join(dict.fromkeys(result.device for result in results)),
         batch_size=min(result.batch_size for result in results),
+        one_sided=[key for result in results for key in result.one_sided],
+        opposite_phase=[key for result in results for key in result.opposite_phase],
     )
 
 
@@ -157,6 +165,7 @@ class _Share:
         self._codec = codec
         self._batch_size = settings.batch_size
         self._failed: list[FailedClip] = []
+        self._mixed: dict[Mixing, list[str]] = {}
         self._clips = self._already_done = self._encoded = 0
         self._seconds = self._total_seconds = 0.0
         self._begun_at = self._shown_at = self._elapsed = 0.0
@@ -178,6 +187,8 @@ class _Share:
             elapsed=self._elapsed,
             device=str(self._device),
             batch_size=self._batch_size,
+            one_sided=sorted(self._mixed.get(Mixing.ONE_SIDED, [])),
+            opposite_phase=sorted(self._mixed.get(Mixing.OPPOSITE_PHASE, [])),
         )
 
     def _inspect(self, utterances: list[Utterance]) -> list[Clip]:
@@ -227,7 +238,7 @@ class _Share:
             meter.reset()
         self._begun_at = time.monotonic()
         encoder.run(clips)
-        self._batch_size = encoder.batch_size
+        self._batch_size, self._mixed = encoder.batch_size, encoder.mixed
         if meter is not None and encoder.largest.clips and not encoder.ran_short:
             predicted = extraction_memory(self._config, encoder.largest)
             MeasurementCache().record(
@@ -321,6 +332,7 @@ def _inspect(
             if verdict.state is CodesState.DONE:
                 return _Done(_newly_known(utterance.audio, verdict))
         info = read_info(utterance.audio)
+        check_rate(utterance.audio, info.sample_rate, config.sample_rate)
         samples = -(-info.frames * config.sample_rate // info.sample_rate)
         check_length(samples, config, str(utterance.audio))
     except DataError as error:

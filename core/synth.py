@@ -10,7 +10,7 @@ import soundfile
 import torch
 from pydantic import BaseModel
 
-from .audio import read_audio, write_audio
+from .audio import read_info, read_mono, write_audio
 from .codec.checkpoint import WEIGHTS_FILE as CODEC_FILE
 from .codec.checkpoint import load_codec, load_encoder
 from .codec.codec import check_length
@@ -20,6 +20,7 @@ from .devices import resolve_device
 from .errors import CheckpointError, DataError, UsageError
 from .events import ProgressMeter, Reporter
 from .files import check_writable, reading
+from .mixing import Mixing, warn_of_channels
 from .model.checkpoint import load_model
 from .model.config import DualARConfig, read_config
 from .model.generate import Generation, Sampling, generate
@@ -69,7 +70,7 @@ def run(settings: SynthSettings, reporter: Reporter) -> SynthResult:
             "A checkpoint directory holds model and codec: download it again.",
         )
     tokenizer = Tokenizer.from_directory(settings.checkpoint)
-    references = _references(settings, config, shape, device)
+    references = _references(settings, config, shape, device, reporter)
     prompt = torch.from_numpy(inference_prompt(tokenizer, references, settings.text, config.num_codebooks))
 
     seed = secrets.randbelow(1 << 31) if settings.seed is None else settings.seed
@@ -141,7 +142,11 @@ def _check(settings: SynthSettings) -> str:
 
 
 def _references(
-    settings: SynthSettings, config: DualARConfig, shape: CodecConfig, device: torch.device
+    settings: SynthSettings,
+    config: DualARConfig,
+    shape: CodecConfig,
+    device: torch.device,
+    reporter: Reporter,
 ) -> list[Turn]:
     file = settings.ref_audio or settings.ref_codes
     if file is None:
@@ -149,7 +154,14 @@ def _references(
     text = settings.ref_text or _transcript_beside(file)
     if settings.ref_codes is not None:
         return [Turn(text, read_codes(settings.ref_codes, [config.codebook_size] * config.num_codebooks))]
-    samples = read_audio(file, shape.sample_rate)
+    info = read_info(file)
+    check_length(-(-info.frames * shape.sample_rate // info.sample_rate), shape, str(file))
+    samples, mixing = read_mono(file, shape.sample_rate)
+    warn_of_channels(
+        reporter,
+        [str(file)] if mixing is Mixing.ONE_SIDED else [],
+        [str(file)] if mixing is Mixing.OPPOSITE_PHASE else [],
+    )
     check_length(len(samples), shape, str(file))
     encoder = load_encoder(settings.checkpoint / CODEC_FILE, settings.config_name, device)
     codes = encoder.encode(torch.from_numpy(samples)[None, None].to(device))
