@@ -104,7 +104,10 @@ def storage_errors(path: Path) -> Iterator[None]:
                 f"{path} could not be written: its folder is gone.",
                 "Check that the disk is still mounted and the folder still exists.",
             ) from error
-        raise
+        raise StorageError(
+            f"{path} could not be written: {error.strerror or error}.",
+            "Check the disk or the network share it lies on, and run the command again.",
+        ) from error
 
 
 _ABOUT_THE_NAME = {

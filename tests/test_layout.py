@@ -13,8 +13,19 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 FLOORS = [
-    {"errors", "files", "tables", "events", "validation", "settings", "presets", "project", "recent", "units"},
-    {"nn", "weights", "audio", "levels", "workers", "devices", "ranks", "hub"},
+    {
+        "errors",
+        "files",
+        "tables",
+        "events",
+        "validation",
+        "settings",
+        "presets",
+        "project",
+        "recent",
+        "units",
+    },
+    {"nn", "unpickling", "weights", "audio", "levels", "workers", "devices", "ranks", "hub"},
     {"text", "packing", "dataset", "hardware", "codec", "model"},
     {
         "validate",

@@ -425,7 +425,7 @@ def test_a_damaged_adapter_is_named(tmp_path: Path, model_directory: ModelDirect
     folder = write_checkpoint(trained(base, SLOW), SLOW, base, tmp_path / "run").with_suffix("")
     file = folder / "adapter_model.safetensors"
     file.write_bytes(file.read_bytes()[:-100])
-    with pytest.raises(CheckpointError, match=r"step_000000010 cannot be read"):
+    with pytest.raises(CheckpointError, match=r"adapter_model\.safetensors is damaged"):
         merge(base, folder, tmp_path / "out")
 
 

@@ -8,7 +8,6 @@ training (`model.<module>.lora_A.default.weight`), a PEFT adapter folder
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -16,13 +15,21 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from ..errors import CheckpointError, UsageError
+from ..errors import CheckpointError, MalformedFileError, UsageError
+from ..files import check_regular, reading
 from ..presets import LoraPreset
-from ..weights import read_archive, unwrap_state_dict
+from ..tables import read_json
+from ..weights import (
+    REAL_DTYPES,
+    read_archive,
+    refuse_not_finite,
+    refuse_not_real,
+    refuse_unusable,
+    unwrap_state_dict,
+)
 
 AdapterFormat = Literal["fishtune", "peft", "reference"]
 PEFT_CONFIG = "adapter_config.json"
@@ -45,6 +52,7 @@ _UNSUPPORTED: dict[str, tuple[Any, ...]] = {
     "trainable_token_indices": (None, []),
     "target_parameters": (None, []),
 }
+_LARGEST_ALPHA = 1e6
 _ROWS_BYTES = 1 << 23
 """Weights are adapted in pieces of about this many float32 bytes."""
 
@@ -172,6 +180,8 @@ def read_adapter(
             raise UsageError(
                 f"{path} holds whole weights and no adapters.", "Leave out --lora-config and --lora-alpha."
             )
+        refuse_not_real(tensors, path)
+        refuse_not_finite(tensors.items(), path)
         return FullWeights(path, {name.removeprefix("model."): t for name, t in tensors.items()}, base)
     if not state:
         scale = _asked_scale(path, preset, alpha)
@@ -192,15 +202,17 @@ def _read_peft(folder: Path, preset: LoraPreset | None, alpha: float | None) -> 
     for needed in (file, config_file):
         if not needed.is_file():
             raise CheckpointError(
-                f"{folder} is no adapter folder: {needed.name} is missing.",
-                "Name a checkpoint (step_….ckpt) or the adapter folder beside it.",
+                f"{folder} is no adapter folder: {needed.name} is missing.", _checkpoint_in(folder)
             )
     try:
-        config = json.loads(config_file.read_text(encoding="utf-8"))
+        config = read_json(config_file, 1 << 20)
+    except MalformedFileError as error:
+        raise CheckpointError(error.message, "Copy or save it again.") from error
+    check_regular(file, CheckpointError)
+    with reading(file, CheckpointError, "Copy or save it again."):
         tensors = load_file(file)
-    except (OSError, ValueError, SafetensorError) as error:
-        raise CheckpointError(f"{folder} cannot be read: {error}.", "Copy or save it again.") from error
-    if config.get("peft_type") != "LORA" or not isinstance(config.get("lora_alpha"), int | float):
+    refuse_unusable(tensors, file)
+    if not isinstance(config, dict) or config.get("peft_type") != "LORA" or not _is_scale(config):
         raise CheckpointError(f"{config_file} does not describe a LoRA adapter.", "Name another folder.")
     unsupported = [key for key, none in _UNSUPPORTED.items() if config.get(key) not in none]
     if unsupported:
@@ -216,6 +228,26 @@ def _read_peft(folder: Path, preset: LoraPreset | None, alpha: float | None) -> 
     )
     _check_agreement(folder, scale, preset, alpha)
     return _assemble("peft", file, tensors, scale, preset, _base_hash(read_training_state(folder)))
+
+
+def _checkpoint_in(folder: Path) -> str:
+    """Return which checkpoint may be meant by a folder that is no adapter."""
+    inside = sorted(folder.glob("*.ckpt")) or sorted(folder.glob("checkpoints/*.ckpt"))
+    if inside:
+        return f"Name a checkpoint in it, such as {inside[-1]}"
+    return "Name a checkpoint (step_….ckpt) or the adapter folder beside it."
+
+
+def _is_scale(config: Mapping[str, Any]) -> bool:
+    """Return whether a PEFT configuration says how adapters are scaled, in values of the right kind."""
+    alpha, rank = config.get("lora_alpha"), config.get("r")
+    return (
+        isinstance(alpha, int | float)
+        and not isinstance(alpha, bool)
+        and 0 < alpha < _LARGEST_ALPHA
+        and (rank is None or (isinstance(rank, int) and not isinstance(rank, bool) and rank > 0))
+        and all(isinstance(config.get(key, False), bool | None) for key in ("use_rslora", "use_dora"))
+    )
 
 
 def read_training_state(path: Path) -> dict[str, Any]:
@@ -237,7 +269,8 @@ def _training_state(content: Any) -> dict[str, Any]:
 
 def _base_hash(state: Mapping[str, Any]) -> str | None:
     identity = state.get("identity")
-    return identity.get("base_sha256") if isinstance(identity, dict) else None
+    found = identity.get("base_sha256") if isinstance(identity, dict) else None
+    return found if isinstance(found, str) else None
 
 
 def _asked_scale(path: Path, preset: LoraPreset | None, alpha: float | None) -> _Scale:
@@ -341,9 +374,14 @@ def _check_parts(parts: Mapping[str, Tensor], scale: _Scale) -> str:
         return f"lacks lora_{' and lora_'.join(sorted(missing))}"
     if "magnitude_vector" in parts and not scale.use_dora:
         return "has a DoRA magnitude that the settings do not mention"
+    if any(part.dtype not in REAL_DTYPES for part in parts.values()):
+        return "has numbers of a kind that cannot be used"
     a, b = parts["A"], parts["B"]
     if a.dim() != 2 or b.dim() != 2 or a.shape[0] != b.shape[1] or a.shape[0] == 0:
         return f"has lora_A {tuple(a.shape)} and lora_B {tuple(b.shape)}, which do not fit together"
+    magnitude = parts.get("magnitude_vector")
+    if magnitude is not None and magnitude.shape != (b.shape[0],):
+        return f"has a DoRA magnitude of shape {tuple(magnitude.shape)}, which does not fit it"
     if not all(part.isfinite().all() for part in parts.values()):
         return "has numbers that are not finite"
     return ""
