@@ -17,6 +17,7 @@ FLOORS = [
         "errors",
         "files",
         "tables",
+        "ownership",
         "events",
         "validation",
         "settings",
