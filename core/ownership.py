@@ -96,6 +96,8 @@ def is_remembered(file: Path) -> bool:
 
 
 def _state(file: Path) -> dict[str, Any]:
+    if not stat.S_ISREG(file.lstat().st_mode):
+        return {}
     return {"path": str(file.absolute()), "bytes": file.stat().st_size, "sha256": sha256(file)}
 
 

@@ -15,7 +15,7 @@ from .audio import read_audio, write_audio
 from .codec.checkpoint import WEIGHTS_FILE as CODEC_FILE
 from .codec.checkpoint import load_codec, load_encoder
 from .codec.codec import check_length
-from .codec.config import CodecConfig, codec_config, residual_codebook_size
+from .codec.config import CodecConfig, check_codebooks, codec_config, residual_codebook_size
 from .dataset.codes import read_codes, write_codes
 from .devices import resolve_device
 from .errors import CheckpointError, DataError, UsageError
@@ -64,6 +64,7 @@ def run(settings: SynthSettings, reporter: Reporter) -> SynthResult:
     codec_file = settings.checkpoint / CODEC_FILE
     config = read_config(settings.checkpoint)
     shape = codec_config(codec_file, settings.config_name)
+    check_codebooks(shape, config.num_codebooks, settings.checkpoint)
     if not codec_file.is_file():
         raise CheckpointError(
             f"{codec_file} does not exist.",

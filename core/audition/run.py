@@ -15,7 +15,7 @@ from ..audio import write_audio
 from ..codec.checkpoint import WEIGHTS_FILE as CODEC_FILE
 from ..codec.checkpoint import load_codec
 from ..codec.codec import Codec
-from ..codec.config import codec_config, residual_codebook_size
+from ..codec.config import check_codebooks, codec_config, residual_codebook_size
 from ..devices import resolve_device
 from ..errors import CheckpointError, UsageError
 from ..events import ProgressMeter, Reporter
@@ -100,6 +100,7 @@ def run(settings: AuditionSettings, reporter: Reporter) -> AuditionResult:
         shapes = {name: tuple(weight.shape) for name, weight in model.state_dict().items()}
         check_fit(source, shapes, model.config.tie_word_embeddings, base)
         apply_checkpoint(model, source)
+    check_codebooks(shape, model.config.num_codebooks, base)
     speaker = _Speaker(
         settings=settings,
         model=model.to(device),

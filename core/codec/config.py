@@ -189,6 +189,20 @@ def _refuse_other_file(weights: Path) -> None:
         raise CheckpointError(f"{weights} does not hold the codec.", f"Give the file beside it: {right}")
 
 
+def check_codebooks(config: CodecConfig, num_codebooks: int, directory: Path) -> None:
+    """Refuse a codec that speaks other codes than the model of its directory.
+
+    Raises:
+        CheckpointError: they have not the same number of codebooks.
+    """
+    if len(config.codebook_sizes) != num_codebooks:
+        raise CheckpointError(
+            f"Model and codec of {directory} do not fit: the model has {num_codebooks} codebooks, "
+            f"the codec {len(config.codebook_sizes)}.",
+            "Both must come from the same checkpoint: download them again.",
+        )
+
+
 def config_origin(weights: Path, preset: str) -> str:
     """Return where `codec_config` takes the shape from, in words."""
     beside = weights.parent / CONFIG_FILE
