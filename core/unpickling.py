@@ -1,10 +1,9 @@
-"""Looks at a `torch.save` archive before torch does: sizes before contents, instructions before objects.
+"""Follows a pickle's instructions with sizes in place of objects, before torch follows them in earnest.
 
 torch's list of allowed names keeps a pickle from running code. It does not keep it from taking all memory or
-time: an archive of a few bytes may unpack to gigabytes, a list of tensors may allocate what it likes
-(`bytearray(10**12)`), and tuples that hold one another twice, forty deep, are a tree of a million million
-leaves to everything that walks, compares or prints them. So the archive's directory is read first, and then
-the pickle's instructions are followed with sizes in place of objects. No torch here.
+time: a list of tensors may allocate what it likes (`bytearray(10**12)`), and tuples that hold one another
+twice, forty deep, are a tree of a million million leaves to everything that walks, compares or prints them.
+No torch here.
 """
 
 from __future__ import annotations
@@ -12,30 +11,18 @@ from __future__ import annotations
 import pickletools
 import re
 import zipfile
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any, Final, NoReturn
+from typing import Any, Final, NoReturn
 
 from .errors import CheckpointError
-from .files import open_regular, reading
 
-_LARGEST_PICKLE: Final = 16 << 20
-"""Bytes. A list of a thousand tensors has 200 kB."""
-_LARGEST_NOTE: Final = 4096
-"""Bytes of the other entries that torch reads whole: version, byte order, alignment, id."""
-_NOTES = ("version", "byteorder", ".format_version", ".storage_alignment", ".data/serialization_id")
-_MOST_ENTRIES: Final = 1 << 16
 _MOST_INSTRUCTIONS: Final = 1 << 19
 _MOST_VALUES: Final = 1 << 18
 """Of a whole pickle, what is held twice counted twice. A checkpoint with optimizer state has some 30,000."""
 _MOST_WORK: Final = 1 << 23
 _DEEPEST: Final = 64
-_END, _END_SIZE = b"PK\x05\x06", 22
-_LOCATOR, _LOCATOR_SIZE = b"PK\x06\x07", 20
-_END64, _END64_SIZE = b"PK\x06\x06", 56
-_LOCAL, _LOCAL_SIZE = b"PK\x03\x04", 30
 
 _ITEM_BYTES = {
     **dict.fromkeys(("Byte", "Char", "Bool", "Untyped"), 1),
@@ -65,33 +52,7 @@ _UNUSABLE = {
 """Ways in which a tensor may be stored that no weight is, in words."""
 
 
-@dataclass(frozen=True)
-class Storage:
-    """Bytes of one or more tensors in an archive."""
-
-    offset: int
-    """In the file."""
-    size: int
-    """Bytes."""
-
-
-def inspect_archive(path: Path) -> dict[str, Storage]:
-    """Return where the storages lie that the list of tensors of a `torch.save` file names, in its order.
-
-    Raises:
-        CheckpointError: missing, no regular file, no `torch.save` archive, cut short, or made to exhaust
-            memory or time; or it asks for more than tensors and plain containers.
-        StorageError: the system refused to read it.
-    """
-    with open_regular(path, CheckpointError) as file, reading(path, CheckpointError, _AGAIN):
-        size = file.seek(0, 2)
-        entries = _directory(path, file, size)
-        content = _pickle(path, file, entries)
-        keys = _Instructions(path, entries).follow(content)
-        return {key: _place(path, file, entries[f"data/{key}"]) for key in keys}
-
-
-_AGAIN = "Download or copy it again. A file from before torch 1.6 must be loaded and saved once more."
+AGAIN = "Download or copy it again. A file from before torch 1.6 must be loaded and saved once more."
 _DISTRUST = "Do not trust this file: get the weights from where they were published."
 
 
@@ -100,98 +61,13 @@ def damaged(path: Path) -> CheckpointError:
     return CheckpointError(
         f"{path} cannot be read as weights ({path.stat().st_size:,} bytes): "
         "it is cut short, or no torch.save archive.",
-        _AGAIN,
+        AGAIN,
     )
 
 
-def _hostile(message: str) -> CheckpointError:
+def hostile(message: str) -> CheckpointError:
+    """Return the error for a file that is made otherwise than any file of weights."""
     return CheckpointError(message, _DISTRUST)
-
-
-def _directory(path: Path, file: IO[bytes], size: int) -> dict[str, zipfile.ZipInfo]:
-    """Return the archive's entries by name, without the folder that they all lie in.
-
-    Two readers of one archive may take different bytes for its directory. So it must lie where torch writes
-    it, at the very end, and its names must be one each, also to a reader that ignores case.
-    """
-    count, begin = _end_of_directory(path, file, size)
-    if count > _MOST_ENTRIES:
-        raise _hostile(f"{path} has {count:,} entries, more than any file of weights.")
-    try:
-        archive = zipfile.ZipFile(file)
-    except (zipfile.BadZipFile, ValueError) as error:
-        raise damaged(path) from error
-    entries = archive.infolist()
-    if archive.start_dir != begin or len(entries) != count:
-        raise damaged(path)
-    names = [entry.filename.partition("/") for entry in entries]
-    if len({name.casefold() for _, _, name in names}) < count or len({folder for folder, *_ in names}) > 1:
-        raise _hostile(f"{path} has two entries of one name, or entries in different folders.")
-    if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
-        raise _hostile(
-            f"{path} has compressed entries, which may unpack to any size; torch.save compresses nothing."
-        )
-    if any(entry.file_size != entry.compress_size or entry.flag_bits & 1 for entry in entries):
-        raise damaged(path)
-    if sum(entry.file_size for entry in entries) > size:
-        raise _hostile(f"The entries of {path} together are larger than the file.")
-    return {name: entry for (_, _, name), entry in zip(names, entries, strict=True)}
-
-
-def _end_of_directory(path: Path, file: IO[bytes], size: int) -> tuple[int, int]:
-    """Return how many entries the archive's directory has and where it begins."""
-    end = size - _END_SIZE
-    record = _read_at(file, end, _END_SIZE) if end >= 0 else b""
-    if not record.startswith(_END) or record[20:22] != b"\0\0":
-        raise damaged(path)
-    count, length, begin = (int.from_bytes(record[a:b], "little") for a, b in ((10, 12), (12, 16), (16, 20)))
-    locator = _read_at(file, end - _LOCATOR_SIZE, _LOCATOR_SIZE) if end >= _LOCATOR_SIZE else b""
-    if locator.startswith(_LOCATOR):
-        end = int.from_bytes(locator[8:16], "little")
-        record = _read_at(file, end, _END64_SIZE) if end < size else b""
-        if not record.startswith(_END64):
-            raise damaged(path)
-        count, length, begin = (
-            int.from_bytes(record[a:b], "little") for a, b in ((32, 40), (40, 48), (48, 56))
-        )
-    if begin + length != end:
-        raise damaged(path)
-    return count, begin
-
-
-def _read_at(file: IO[bytes], place: int, count: int) -> bytes:
-    file.seek(place)
-    return file.read(count)
-
-
-def _pickle(path: Path, file: IO[bytes], entries: dict[str, zipfile.ZipInfo]) -> bytes:
-    if "data.pkl" not in entries or "constants.pkl" in entries:
-        raise damaged(path)
-    for name, note in entries.items():
-        if name.casefold() in _NOTES and note.file_size > _LARGEST_NOTE:
-            raise _hostile(f"The entry {name} of {path} has {note.file_size:,} bytes instead of a few.")
-    entry = entries["data.pkl"]
-    if entry.file_size > _LARGEST_PICKLE:
-        raise _hostile(
-            f"The list of tensors in {path} has {entry.file_size:,} bytes, over {_LARGEST_PICKLE:,}."
-        )
-    place = _place(path, file, entry)
-    content = _read_at(file, place.offset, place.size)
-    if len(content) != place.size or zlib.crc32(content) != entry.CRC:
-        raise damaged(path)
-    return content
-
-
-def _place(path: Path, file: IO[bytes], entry: zipfile.ZipInfo) -> Storage:
-    """Return where an entry's bytes lie: behind its own header, which has a length of its own."""
-    header = _read_at(file, entry.header_offset, _LOCAL_SIZE)
-    if len(header) < _LOCAL_SIZE or not header.startswith(_LOCAL):
-        raise damaged(path)
-    lengths = (int.from_bytes(header[a : a + 2], "little") for a in (26, 28))
-    offset = entry.header_offset + _LOCAL_SIZE + sum(lengths)
-    if offset + entry.file_size > file.seek(0, 2):
-        raise damaged(path)
-    return Storage(offset, entry.file_size)
 
 
 @dataclass(slots=True, eq=False)
@@ -209,7 +85,7 @@ class _Value:
 
 
 @dataclass
-class _Instructions:
+class Instructions:
     """Follows a pickle as torch would."""
 
     path: Path
@@ -225,7 +101,7 @@ class _Instructions:
         try:
             for number, (code, argument, _) in enumerate(pickletools.genops(content)):
                 if number > _MOST_INSTRUCTIONS:
-                    raise _hostile(
+                    raise hostile(
                         f"The list of tensors in {self.path} has over {_MOST_INSTRUCTIONS:,} instructions."
                     )
                 self._step(code.name, argument)
@@ -315,16 +191,16 @@ class _Instructions:
 
     def _put(self, holder: _Value, items: Sequence[_Value]) -> None:
         if holder.closed:
-            raise _hostile(f"{self.path} has a list or table that holds itself.")
+            raise hostile(f"{self.path} has a list or table that holds itself.")
         for item in items:
             item.closed = True
             holder.size += item.size
             holder.depth = max(holder.depth, item.depth + 1)
             self.work += item.size
         if holder.depth > _DEEPEST:
-            raise _hostile(f"{self.path} has values that lie more than {_DEEPEST} deep in one another.")
+            raise hostile(f"{self.path} has values that lie more than {_DEEPEST} deep in one another.")
         if holder.size > _MOST_VALUES or self.work > _MOST_WORK:
-            raise _hostile(f"{self.path} holds more than {_MOST_VALUES:,} values beside its numbers.")
+            raise hostile(f"{self.path} holds more than {_MOST_VALUES:,} values beside its numbers.")
 
     def _global(self, module: str, name: str) -> None:
         full = f"{'builtins' if module == '__builtin__' else module}.{name}"

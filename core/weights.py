@@ -21,9 +21,10 @@ from typing import IO, Any
 import torch
 from torch import Tensor, nn
 
+from .archives import inspect_archive
 from .errors import CheckpointError, StorageError
 from .files import atomic_open, reading, unreadable
-from .unpickling import damaged, inspect_archive
+from .unpickling import damaged
 
 _LISTED = 8
 _GLOBAL = re.compile(r"GLOBAL (\S+)")

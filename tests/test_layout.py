@@ -26,7 +26,7 @@ FLOORS = [
         "recent",
         "units",
     },
-    {"nn", "unpickling", "weights", "audio", "levels", "workers", "devices", "ranks", "hub"},
+    {"nn", "archives", "unpickling", "weights", "audio", "levels", "workers", "devices", "ranks", "hub"},
     {"text", "packing", "dataset", "hardware", "codec", "model"},
     {
         "validate",

@@ -30,6 +30,7 @@ from ..weights import (
     refuse_unusable,
     unwrap_state_dict,
 )
+from .scaling import OTHER_PRESET, Scale, asked_scale, check_agreement, is_scale
 
 AdapterFormat = Literal["fishtune", "peft", "reference"]
 PEFT_CONFIG = "adapter_config.json"
@@ -52,7 +53,6 @@ _UNSUPPORTED: dict[str, tuple[Any, ...]] = {
     "trainable_token_indices": (None, []),
     "target_parameters": (None, []),
 }
-_LARGEST_ALPHA = 1e6
 _ROWS_BYTES = 1 << 23
 """Weights are adapted in pieces of about this many float32 bytes."""
 
@@ -143,14 +143,6 @@ class FullWeights:
         return {name: tuple(tensor.shape) for name, tensor in self.tensors.items()}
 
 
-@dataclass(frozen=True)
-class _Scale:
-    alpha: float
-    use_rslora: bool = False
-    use_dora: bool = False
-    rank: int | None = None
-
-
 def read_adapter(
     path: Path, preset: LoraPreset | None = None, alpha: float | None = None
 ) -> Adapter | FullWeights:
@@ -184,7 +176,7 @@ def read_adapter(
         refuse_not_finite(tensors.items(), path)
         return FullWeights(path, {name.removeprefix("model."): t for name, t in tensors.items()}, base)
     if not state:
-        scale = _asked_scale(path, preset, alpha)
+        scale = asked_scale(path, preset, alpha)
         return _assemble("reference", path, tensors, scale, preset)
     try:
         trained = LoraPreset.model_validate(state["preset"])
@@ -192,8 +184,8 @@ def read_adapter(
         raise CheckpointError(
             f"{path} does not say how its adapters are scaled.", "Merge the adapter folder beside it instead."
         ) from error
-    scale = _Scale(trained.alpha, trained.use_rslora, trained.use_dora, trained.rank)
-    _check_agreement(path, scale, preset, alpha)
+    scale = Scale(trained.alpha, trained.use_rslora, trained.use_dora, trained.rank)
+    check_agreement(path, scale, preset, alpha)
     return _assemble("fishtune", path, tensors, scale, preset, base)
 
 
@@ -212,7 +204,7 @@ def _read_peft(folder: Path, preset: LoraPreset | None, alpha: float | None) -> 
     with reading(file, CheckpointError, "Copy or save it again."):
         tensors = load_file(file)
     refuse_unusable(tensors, file)
-    if not isinstance(config, dict) or config.get("peft_type") != "LORA" or not _is_scale(config):
+    if not isinstance(config, dict) or config.get("peft_type") != "LORA" or not is_scale(config):
         raise CheckpointError(f"{config_file} does not describe a LoRA adapter.", "Name another folder.")
     unsupported = [key for key, none in _UNSUPPORTED.items() if config.get(key) not in none]
     if unsupported:
@@ -220,13 +212,13 @@ def _read_peft(folder: Path, preset: LoraPreset | None, alpha: float | None) -> 
             f"{config_file} uses {', '.join(unsupported)}, which fishtune cannot merge.",
             "Train without it, or merge with peft.",
         )
-    scale = _Scale(
+    scale = Scale(
         float(config["lora_alpha"]),
         bool(config.get("use_rslora")),
         bool(config.get("use_dora")),
         config.get("r"),
     )
-    _check_agreement(folder, scale, preset, alpha)
+    check_agreement(folder, scale, preset, alpha)
     return _assemble("peft", file, tensors, scale, preset, _base_hash(read_training_state(folder)))
 
 
@@ -236,18 +228,6 @@ def _checkpoint_in(folder: Path) -> str:
     if inside:
         return f"Name a checkpoint in it, such as {inside[-1]}"
     return "Name a checkpoint (step_….ckpt) or the adapter folder beside it."
-
-
-def _is_scale(config: Mapping[str, Any]) -> bool:
-    """Return whether a PEFT configuration says how adapters are scaled, in values of the right kind."""
-    alpha, rank = config.get("lora_alpha"), config.get("r")
-    return (
-        isinstance(alpha, int | float)
-        and not isinstance(alpha, bool)
-        and 0 < alpha < _LARGEST_ALPHA
-        and (rank is None or (isinstance(rank, int) and not isinstance(rank, bool) and rank > 0))
-        and all(isinstance(config.get(key, False), bool | None) for key in ("use_rslora", "use_dora"))
-    )
 
 
 def read_training_state(path: Path) -> dict[str, Any]:
@@ -273,53 +253,11 @@ def _base_hash(state: Mapping[str, Any]) -> str | None:
     return found if isinstance(found, str) else None
 
 
-def _asked_scale(path: Path, preset: LoraPreset | None, alpha: float | None) -> _Scale:
-    if preset is None and alpha is None:
-        raise UsageError(
-            f"{path} does not carry its alpha.",
-            "Give the one it was trained with: --lora-config r_8_alpha_16, or --lora-alpha 16.",
-        )
-    if preset is None:
-        assert alpha is not None
-        return _Scale(alpha)
-    scale = _Scale(preset.alpha, preset.use_rslora, preset.use_dora, preset.rank)
-    if preset.method != "lora":
-        raise UsageError(f"{path} holds adapters, and the preset is for full fine-tuning.", _OTHER_PRESET)
-    _check_agreement(path, scale, None, alpha, "the preset")
-    return scale
-
-
-_OTHER_PRESET = "Choose the preset it was trained with; see them with: fishtune presets"
-
-
-def _check_agreement(
-    path: Path, scale: _Scale, preset: LoraPreset | None, alpha: float | None, whose: str = "its own"
-) -> None:
-    differences = []
-    if alpha is not None and alpha != scale.alpha:
-        differences.append(f"alpha is {scale.alpha:g} ({whose}) and not {alpha:g}")
-    if preset is not None:
-        given = (preset.rank, preset.alpha, preset.use_rslora, preset.use_dora)
-        for what, own, other in zip(
-            ("rank", "alpha", "use_rslora", "use_dora"),
-            (scale.rank, scale.alpha, scale.use_rslora, scale.use_dora),
-            given,
-            strict=True,
-        ):
-            if own != other:
-                differences.append(f"{what} is {own} ({whose}) and not {other}")
-    if differences:
-        raise UsageError(
-            f"The flags contradict {path}: {'; '.join(differences)}.",
-            "Leave out --lora-config and --lora-alpha, or name what it was trained with.",
-        )
-
-
 def _assemble(
     kind: AdapterFormat,
     file: Path,
     tensors: Mapping[str, Tensor],
-    scale: _Scale,
+    scale: Scale,
     preset: LoraPreset | None,
     base_sha256: str | None = None,
 ) -> Adapter:
@@ -349,7 +287,7 @@ def _assemble(
     if not problems and scale.rank is not None and ranks != [scale.rank]:
         found = ", ".join(map(str, ranks))
         if kind == "reference" and preset is not None:
-            raise UsageError(f"The preset has rank {scale.rank}, but {file} has rank {found}.", _OTHER_PRESET)
+            raise UsageError(f"The preset has rank {scale.rank}, but {file} has rank {found}.", OTHER_PRESET)
         problems.append(f"its rank is {found} instead of {scale.rank}")
     if problems:
         raise CheckpointError(
@@ -367,7 +305,7 @@ def _assemble(
     )
 
 
-def _check_parts(parts: Mapping[str, Tensor], scale: _Scale) -> str:
+def _check_parts(parts: Mapping[str, Tensor], scale: Scale) -> str:
     """Return what is wrong with the tensors of one module's adapter, or nothing."""
     missing = {"A", "B", *(("magnitude_vector",) if scale.use_dora else ())} - parts.keys()
     if missing:

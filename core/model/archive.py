@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from ..archives import inspect_archive
 from ..errors import CheckpointError
-from ..unpickling import inspect_archive
 from ..weights import state_dict_of, torch_reads
 
 _BLOCK = 1 << 24
