@@ -313,6 +313,8 @@ class SynthSettings(Table):
     top_p: float = Field(default=0.8, gt=0, le=1)
     repetition_penalty: float = Field(default=1.1, ge=1)
     seed: Seed | None = None
+    overwrite: bool = False
+    """Replace outputs that exist and that synthesis did not write."""
     config_name: str = "modded_dac_vq"
     device: Device = "auto"
 
@@ -329,5 +331,7 @@ class AuditionSettings(Table):
     texts: list[str] = []
     """Empty = fixed sentences in the data set's script."""
     seed: Seed = 1
+    overwrite: bool = False
+    """Replace recordings in its folder that have the names of its own and are not."""
     config_name: str = "modded_dac_vq"
     device: Device = "auto"
