@@ -22,7 +22,8 @@ from .mpeg import find_frames
 TOLERATED_LOSS_SECONDS = 0.1
 """A decoder's delay or a recorder's buffer may cost a recording its last moment; more is missing data."""
 # Recorders that write to a pipe state 1 GiB or more, not knowing the length.
-_UNKNOWN_LENGTH = 1 << 30
+UNKNOWN_LENGTH = 1 << 30
+"""Bytes."""
 _MOST_CHUNKS = 1_000  # before the samples
 _LARGEST_FORMAT = 4_096  # bytes that describe the samples
 _UNCOMPRESSED = (1, 3)  # tags of integer and of floating-point samples
@@ -66,6 +67,8 @@ def find_stream(file: IO[bytes], path: Path, *, believe: bool = True) -> Stream:
     if start == 0 and magic in _WAVES:
         return _wave(file, whole, path, believe=believe)
     inner = replace(whole, start=start, end=_before_tags(file, whole.end))
+    if magic in _WAVES:
+        return replace(whole, start=start)  # the decoder would take the tag off the samples
     if magic == b"fLaC":
         return _flac(file, inner, believe=believe)
     if start or path.suffix.lower() == ".mp3" or magic[:1] == b"\xff":
@@ -190,7 +193,7 @@ def _wave_data(
     tag, per_second, block = _wave_format(form, layout)
     size, present = data.size, whole.end - data.begin
     if size > present:
-        if size < _UNKNOWN_LENGTH and size - present > TOLERATED_LOSS_SECONDS * per_second:
+        if size < UNKNOWN_LENGTH and size - present > TOLERATED_LOSS_SECONDS * per_second:
             raise truncated(path, present / per_second, size / per_second)
         size = present
     elif size < present and _goes_on(file, path, layout, data, whole.end, per_second):

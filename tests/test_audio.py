@@ -206,6 +206,23 @@ def test_samples_that_are_no_numbers_are_refused(tmp_path: Path) -> None:
         read_audio(tmp_path / "nan.wav", 44_100)
 
 
+@pytest.mark.parametrize("rates", [(48_000, 44_100), (22_050, 44_100), (96_000, 44_100), (8_000, 44_100)])
+def test_odd_rates_are_resampled_by_the_same_formula(rates: tuple[int, int]) -> None:
+    samples = np.random.default_rng(0).standard_normal(5_000).astype(np.float32)
+    made, usual = audio._interpolate(samples, *rates), audio._resample(samples, *rates)
+    assert made.shape == usual.shape
+    assert np.abs(made - usual).max() < 5e-5  # float32 kernels, of samples of up to 4
+
+
+@pytest.mark.parametrize("rate", [22_255, 9_213, 22_076])
+def test_odd_rates_keep_the_tone_and_its_length(tmp_path: Path, rate: int) -> None:
+    path = tmp_path / "tone.wav"
+    soundfile.write(path, tone(1.0, rate), rate, "FLOAT")
+    samples = read_audio(path, 44_100)
+    assert len(samples) == 44_100
+    assert np.abs(samples - tone(1.0, 44_100))[400:-400].max() < 1e-2
+
+
 def test_a_rate_whose_kernel_would_fill_the_memory_is_refused(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "odd.wav", tone(0.1, 44_101), 44_101)
     with pytest.raises(DataError, match=r"odd\.wav has a sample rate, 44101 Hz, that cannot") as caught:

@@ -150,6 +150,26 @@ def test_a_stated_size_is_tolerated_like_a_decoded_one(tmp_path: Path, subtype: 
             lengths(tmp_path / "a.wav", content[: begin + left])
 
 
+@pytest.mark.parametrize("container", ["AIFF", "AU"])
+def test_other_containers_under_the_name_of_a_wav_are_not_cut_in_silence(
+    tmp_path: Path, container: str
+) -> None:
+    content = encoded(container, 1.5, "PCM_16")
+    assert lengths(tmp_path / "a.wav", content) == (66_150, 66_150)
+    with pytest.raises(DataError, match=r"a\.wav is truncated: 0\.\d s of 1\.5 s are there"):
+        lengths(tmp_path / "a.wav", content[: len(content) // 2])
+    empty = encoded(container, 0, "PCM_16")
+    with pytest.raises(DataError, match="was never finished: it states that it contains no audio, but holds"):
+        lengths(tmp_path / "a.wav", empty + content[-100_000:])
+    with pytest.raises(DataError, match="contains no audio"):
+        lengths(tmp_path / "a.wav", empty)
+
+
+def test_a_wav_behind_a_tag_keeps_its_last_samples(tmp_path: Path) -> None:
+    tag = b"ID3\x03\0\0\0\0\x7f\x76" + bytes(16_374)
+    assert lengths(tmp_path / "a.wav", tag + encoded("WAV", 1.5, "PCM_16")) == (66_150, 66_150)
+
+
 # FLAC
 
 
