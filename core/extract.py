@@ -22,7 +22,7 @@ from .codec.checkpoint import load_encoder
 from .codec.codec import check_length
 from .codec.config import CodecConfig, codec_config
 from .dataset.codes import CodesState, codes_state
-from .dataset.findings import LEAVES_OUT, Code, Finding
+from .dataset.findings import LEAVES_OUT, Code, Finding, Severity
 from .dataset.layout import Utterance, scan
 from .devices import peak_meter, resolve_device
 from .errors import DataError, StorageError
@@ -56,6 +56,8 @@ class ExtractResult(BaseModel):
     """Whose codes were valid before."""
     encoded: int
     failed: list[FailedClip]
+    left_out: list[Finding] = []
+    """What lies in the data set and is neither a clip nor counted, such as recordings that lie too deep."""
     audio_seconds: float
     """Length of what was encoded."""
     elapsed: float
@@ -86,7 +88,9 @@ def run(settings: ExtractSettings, reporter: Reporter) -> ExtractResult:
     ranks = Ranks.from_environment()
     device = resolve_device(settings.device, ranks.local_rank)
     config = codec_config(settings.checkpoint_path, settings.config_name)
-    utterances, unusable = _find(settings)
+    utterances, unusable, left_out = _find(settings)
+    for finding in left_out:
+        reporter.warn(finding.what, finding.what_to_do)
     # By position among all recordings, done or not, so that every rank sees the same division.
     mine = utterances[ranks.rank :: ranks.count]
     if ranks.count > 1:
@@ -96,7 +100,7 @@ def run(settings: ExtractSettings, reporter: Reporter) -> ExtractResult:
     for other in results[1:]:  # only the first rank's events are kept
         for failed in other.failed:
             reporter.emit(ItemFailed(item=failed.clip, message=failed.message, hint=failed.hint))
-    result = _joined(results)
+    result = _joined(results).model_copy(update={"left_out": left_out})
     if len(results) == ranks.count and len(result.failed) == result.clips:
         raise DataError(
             f"No recording in {settings.data} could be encoded; the first: {result.failed[0].message}",
@@ -105,21 +109,22 @@ def run(settings: ExtractSettings, reporter: Reporter) -> ExtractResult:
     return result
 
 
-def _find(settings: ExtractSettings) -> tuple[list[Utterance], list[Finding]]:
-    """Return the recordings in a fixed order, and what stands in the way of others."""
+def _find(settings: ExtractSettings) -> tuple[list[Utterance], list[Finding], list[Finding]]:
+    """Return the recordings in a fixed order, what keeps others from being used, and what is passed over."""
     found = scan(settings.data, exclude=settings.exclude)
-    # The other problems of a scan are about transcripts.
-    unusable = [
-        problem
-        for problem in found.problems
-        if problem.code in LEAVES_OUT or problem.code is Code.AUDIO_TWICE
-    ]
+    unusable: list[Finding] = []
+    left_out: list[Finding] = []
+    for problem in found.problems:  # the others are about transcripts
+        if problem.code is Code.AUDIO_TWICE:
+            unusable.append(problem)
+        elif problem.code in LEAVES_OUT:
+            (unusable if problem.severity is Severity.ERROR else left_out).append(problem)
     if not found.utterances and not unusable:
         raise DataError(
             f"{settings.data} has no recordings.",
             f"Put them there as {settings.data}/SPEAKER/NAME.mp3 (or .wav, .flac).",
         )
-    return found.utterances, unusable
+    return found.utterances, unusable, left_out
 
 
 def _joined(results: Sequence[ExtractResult]) -> ExtractResult:

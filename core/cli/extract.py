@@ -10,7 +10,7 @@ import typer
 from ..settings import ExtractOptions, ExtractSettings
 from ..units import format_duration
 from ..validation import parse_flags
-from .console import out
+from .console import out, print_left_out
 from .running import run_stage
 
 _DEFAULTS = ExtractOptions()
@@ -71,6 +71,7 @@ def extract(
         return
     for failed in summary["failed"]:
         out.print(f"failed: {failed['clip']}: {failed['message']} {failed['hint']}".rstrip())
+    print_left_out(summary["left_out"])
     done, encoded, clips = summary["already_done"], summary["encoded"], summary["clips"]
     if encoded:
         out.print(
