@@ -23,7 +23,7 @@ from .codec.checkpoint import load_encoder
 from .codec.codec import check_length
 from .codec.config import CodecConfig, codec_config
 from .dataset.codes import CodesState, Verdict, judge_codes
-from .dataset.findings import LEAVES_OUT, Code, Finding
+from .dataset.findings import LEAVES_OUT, Code, Finding, Severity
 from .dataset.layout import Scan, Utterance, scan
 from .dataset.origins import FileState, Origin, append_origins, content_digest, inputs_digest, tidy_origins
 from .devices import peak_meter, resolve_device
@@ -60,6 +60,8 @@ class ExtractResult(BaseModel):
     """Whose codes were valid before."""
     encoded: int
     failed: list[FailedClip]
+    left_out: list[Finding] = []
+    """What lies in the data set and is neither a clip nor counted, such as recordings that lie too deep."""
     audio_seconds: float
     """Length of what was encoded."""
     elapsed: float
@@ -96,7 +98,9 @@ def run(settings: ExtractSettings, reporter: Reporter) -> ExtractResult:
     ranks = Ranks.from_environment()
     device = resolve_device(settings.device, ranks.local_rank)
     config = codec_config(settings.checkpoint_path, settings.config_name)
-    found, unusable = _find(settings)
+    found, unusable, left_out = _find(settings)
+    for finding in left_out:
+        reporter.warn(finding.what, finding.what_to_do)
     utterances, source = found.utterances, inputs_digest(found, settings.exclude)
     codec = codec_identity(settings.checkpoint_path, config)
     # By position among all recordings, done or not, so that every rank sees the same division.
@@ -108,7 +112,7 @@ def run(settings: ExtractSettings, reporter: Reporter) -> ExtractResult:
     for other in results[1:]:  # only the first rank's events are kept
         for failed in other.failed:
             reporter.emit(ItemFailed(item=failed.clip, message=failed.message, hint=failed.hint))
-    result = _joined(results).model_copy(update={"source": source})
+    result = _joined(results).model_copy(update={"source": source, "left_out": left_out})
     warn_of_channels(reporter, result.one_sided, result.opposite_phase)
     if len(results) == ranks.count and len(result.failed) == result.clips:
         raise DataError(
@@ -118,21 +122,22 @@ def run(settings: ExtractSettings, reporter: Reporter) -> ExtractResult:
     return result
 
 
-def _find(settings: ExtractSettings) -> tuple[Scan, list[Finding]]:
-    """Return the recordings in a fixed order, and what stands in the way of others."""
+def _find(settings: ExtractSettings) -> tuple[Scan, list[Finding], list[Finding]]:
+    """Return the recordings in a fixed order, what keeps others from being used, and what is passed over."""
     found = scan(settings.data, exclude=settings.exclude)
-    # The other problems of a scan are about transcripts.
-    unusable = [
-        problem
-        for problem in found.problems
-        if problem.code in LEAVES_OUT or problem.code is Code.AUDIO_TWICE
-    ]
+    unusable: list[Finding] = []
+    left_out: list[Finding] = []
+    for problem in found.problems:  # the others are about transcripts
+        if problem.code is Code.AUDIO_TWICE:
+            unusable.append(problem)
+        elif problem.code in LEAVES_OUT:
+            (unusable if problem.severity is Severity.ERROR else left_out).append(problem)
     if not found.utterances and not unusable:
         raise DataError(
             f"{settings.data} has no recordings.",
             f"Put them there as {settings.data}/SPEAKER/NAME.mp3 (or .wav, .flac).",
         )
-    return found, unusable
+    return found, unusable, left_out
 
 
 def _joined(results: Sequence[ExtractResult]) -> ExtractResult:

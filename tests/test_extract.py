@@ -761,7 +761,10 @@ def test_what_is_not_a_clip_is_said_and_is_in_the_result(tmp_path: Path) -> None
     collector = Collector()
     result = run(settings(tmp_path), collector)
     assert result.encoded == 1
-    left_out = [str(tmp_path / name) for name in ("S/blocked.npy", "S/pipe.wav", "S/self", "S")]
-    assert [failed.clip for failed in result.failed] == left_out
-    assert list(collector.failed) == left_out
+    unusable = [str(tmp_path / name) for name in ("S/blocked.npy", "S/pipe.wav")]
+    assert [failed.clip for failed in result.failed] == unusable
+    assert list(collector.failed) == unusable
+    assert [finding.path for finding in result.left_out] == [tmp_path / "S/self", tmp_path / "S"]
+    said = [event.message for event in collector.events if isinstance(event, Warned)]
+    assert said == [finding.what for finding in result.left_out]
     assert (tmp_path / "S/blocked.npy").is_fifo()  # what was never ours is not replaced

@@ -112,7 +112,8 @@ def _done(project: Project, status: StepStatus, job: Job | None, reporter: Repor
         case StepName.DATASET:
             return done.model_copy(update=_say_findings(project, summary, reporter))
         case StepName.EXTRACT:
-            return done.model_copy(update={"errors": len(summary.get("failed", []))})
+            counts = {"errors": len(summary.get("failed", [])), "warnings": len(summary.get("left_out", []))}
+            return done.model_copy(update=counts)
         case StepName.PACK:
             losses = [loss for loss in summary.get("dropped", []) if loss["reason"] != DropReason.EXCLUDED]
             return done.model_copy(update={"errors": len(losses) + len(summary.get("left_out", []))})
