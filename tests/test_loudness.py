@@ -17,6 +17,7 @@ import soundfile
 from fishtune.core import loudness as module
 from fishtune.core.audio import read_channels
 from fishtune.core.cli.app import run as cli
+from fishtune.core.dataset.journal import Copied, copied
 from fishtune.core.errors import DataError, StopRequested, StorageError, UsageError
 from fishtune.core.events import ItemFailed, Reporter, Warned
 from fishtune.core.levels import decibels, loudness, peak
@@ -293,6 +294,9 @@ def test_an_unreadable_recording_is_reported_and_the_others_are_made(raw: Path, 
     assert failures.keys() == {"Bob/broken.wav", "Bob/empty.mp3"}
     assert all(str(raw) in event.message and event.hint for event in failures.values())
     assert not (tmp_path / "data/Bob/broken.wav").exists()
+    assert copied(tmp_path / "data") == Copied(recordings=3, total=5, is_whole=True), "no more can be made"
+    (raw / "Bob/broken.wav").write_bytes((raw / "유나/첫 번째.wav").read_bytes())
+    assert normalise(raw, tmp_path / "data").written == 1, "what could not be read is tried again"
 
 
 def test_when_no_recording_can_be_read_that_is_an_error(tmp_path: Path) -> None:
@@ -329,8 +333,10 @@ def test_a_stop_keeps_what_is_finished(raw: Path, tmp_path: Path) -> None:
     reporter.request_stop()
     with pytest.raises(StopRequested, match="goes on"):
         normalise(raw, tmp_path / "data", reporter)
+    assert copied(tmp_path / "data") == Copied(recordings=1, total=3, is_whole=False)
     result = normalise(raw, tmp_path / "data")
     assert (result.written, result.current) == (2, 1)
+    assert copied(tmp_path / "data") == Copied(recordings=3, total=3, is_whole=True)
 
 
 KILLED = """

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import itertools
+import json
+import shutil
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
+from fishtune.core.dataset.journal import JOURNAL_FILE
 from fishtune.core.events import Failed, Finished, Started, Stopped
 from fishtune.core.jobs.steps import StepName, StepState
 from fishtune.core.project import Project
+from fishtune.core.settings import LoudnessNormSettings
 from fishtune.core.stages import StageName
 from fishtune.tui.app import Wizard
 from fishtune.tui.engine import Engine
@@ -244,3 +249,35 @@ async def test_the_log_follows_its_end_after_every_change_of_size(
         await pilot.resize_terminal(120, 40)
         await pilot.pause()
         assert "line 0001" in shown(app), "whoever scrolled up stays there"
+
+
+# a normalisation that ended early
+
+
+async def test_a_stopped_normalisation_is_unfinished_and_the_main_button_continues_it(
+    wizard: Make, engine: FakeEngine, project: Project
+) -> None:
+    raw, data = project.folder / "data-raw", project.folder / "data"
+    shutil.copytree(project.data, raw)
+    shutil.copytree(project.data, data)
+    for codes in data.glob("*/*.npy"):
+        codes.with_suffix(".wav").write_bytes(b"RIFF")
+    project.dataset.path = Path("data")
+    project.save()
+    lines = [{"file": f"A/{number}.wav"} for number in range(24)]
+    lines += [{"file": f"A/{number}.wav", "written": [1, 1]} for number in range(10)]
+    (data / JOURNAL_FILE).write_text("".join(json.dumps(line) + "\n" for line in lines))
+    settings = LoudnessNormSettings(source=raw, target=data, loudness=-20, clean=True)
+    job = engine.new_job(project, StageName.LOUDNESS_NORM, settings.model_dump(mode="json"))
+    engine.say(job, [Stopped(saved="What is finished is kept.")])
+    app = wizard()
+    async with app.run_test(size=(80, 24)) as pilot:
+        screen = await opened(app)
+        assert screen.current is StepName.DATASET
+        await until(lambda: "unfinished" in shown(app) and "Continue normalising" in shown(app), app)
+        assert "10 of 24 recordings" in shown(app).replace("│\n│", " ")
+        await pilot.press("enter")
+        await until(lambda: engine.started, app)
+    stage, given, _secrets = engine.started[0]
+    assert stage is StageName.LOUDNESS_NORM
+    assert given == settings.model_copy(update={"clean": False})
