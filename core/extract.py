@@ -140,6 +140,11 @@ def _find(settings: ExtractSettings) -> tuple[Scan, list[Finding], list[Finding]
     return found, unusable, left_out
 
 
+def _clip_of(path: Path, data: Path) -> str:
+    """Return the clip that a finding about one of its files is about, as `SPEAKER/NAME`."""
+    return str(path.with_suffix("").relative_to(data)) if path.is_relative_to(data) else str(path)
+
+
 def _joined(results: Sequence[ExtractResult]) -> ExtractResult:
     return ExtractResult(
         clips=sum(result.clips for result in results),
@@ -178,7 +183,7 @@ class _Share:
     def run(self, utterances: list[Utterance], unusable: list[Finding]) -> ExtractResult:
         self._clips = len(utterances) + len(unusable)
         for problem in unusable:
-            self._fail(str(problem.path), problem.what, problem.what_to_do)
+            self._fail(_clip_of(problem.path, self._settings.data), problem.what, problem.what_to_do)
         _sweep(utterances, alone=Ranks.from_environment().count == 1)
         clips = self._inspect(utterances)
         if clips:

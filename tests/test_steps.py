@@ -20,8 +20,6 @@ import pytest
 from fishtune.core.cli import app
 from fishtune.core.cli.running import default_place, places_here
 from fishtune.core.dataset.codes import codes_digest, read_codes
-from fishtune.core.dataset.findings import Code
-from fishtune.core.dataset.findings import error as finding
 from fishtune.core.dataset.headers import whole_codes_shape
 from fishtune.core.dataset.journal import JOURNAL_FILE, copied
 from fishtune.core.dataset.origins import FileState, Origin, append_origins, content_digest
@@ -397,8 +395,7 @@ def test_the_chain_stops_where_no_clip_can_be_used(project: Project) -> None:
         with pytest.raises(DataError, match=r"No clip in .* can be used \(errors: 6\)\.") as caught:
             run(RunSettings(project=project.file), Reporter())
         assert "--text-extension .txt (text_extension in [pack] of fishtune.toml)" in caught.value.hint
-    stages = [job.record.stage for job in list_jobs(place_of(project))]
-    assert stages == ["validate"]
+    assert {job.record.stage for job in list_jobs(place_of(project))} == {"validate"}
 
 
 def test_init_writes_only_what_was_chosen(
@@ -590,8 +587,9 @@ def test_recordings_of_which_none_can_be_used_are_not_done(project: Project) -> 
     audio = sorted(project.data.glob("*/*.wav"))
 
     def check(bad: list[Path]) -> None:
-        findings = [finding(Code.TEXT_EMPTY, path.with_suffix(".lab"), "Empty.", "Write.") for path in bad]
-        summary = {"findings": [item.model_dump(mode="json") for item in findings]}
+        for path in audio:
+            path.with_suffix(".lab").write_text("" if path in bad else "Words.", encoding="utf-8")
+        summary = validate(ValidateSettings(data=project.data), Reporter()).model_dump(mode="json")
         settings = ValidateSettings(data=project.data)
         _end_job(project, settings, StageName.VALIDATE, Finished(summary=summary))
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
-from ..dataset.findings import Severity
 from ..dataset.headers import whole_codes_shape
 from ..dataset.journal import Copied, copied
 from ..dataset.layout import SHARD_EXTENSION, Scan, scan
@@ -236,8 +236,7 @@ def _dataset(look: _Look) -> tuple[StepState, str]:
         return StepState.READY, f"{what}, not checked yet."
     if not look.went_through(StageName.VALIDATE, texts=True):
         return StepState.STALE, f"{what}; some changed since the last check."
-    unusable = _unusable(checked.folder)
-    if all((clip.audio.parent, clip.audio.stem) in unusable for clip in look.found.utterances):
+    if _summary(checked).get("usable") == 0:
         return StepState.FAILED, f"{what}, none of which can be used: see the findings."
     return StepState.DONE, f"{what}, checked."
 
@@ -250,19 +249,10 @@ def _unfinished_copy(look: _Look) -> Copied | None:
     return found if found is not None and not found.is_whole else None
 
 
-@lru_cache(maxsize=64)
-def _unusable(job_folder: Path) -> frozenset[tuple[Path, str]]:
-    """Return the clips that a finished check found an error with, as (folder, name)."""
-    outcome = Job.open(job_folder).outcome()
-    findings = outcome.summary.get("findings") if isinstance(outcome, Finished) else None
-    bad = [
-        Path(item["path"])
-        for item in (findings if isinstance(findings, list) else [])
-        if isinstance(item, dict)
-        and item.get("severity") == Severity.ERROR
-        and isinstance(item.get("path"), str)
-    ]
-    return frozenset((path.parent, path.stem) for path in bad)
+def _summary(job: Job) -> dict[str, Any]:
+    """Return what a finished job's last event says of its result."""
+    outcome = job.outcome()
+    return outcome.summary if isinstance(outcome, Finished) else {}
 
 
 def _model(look: _Look) -> tuple[StepState, str]:
@@ -281,9 +271,12 @@ def _extract(look: _Look) -> tuple[StepState, str]:
         return StepState.LOCKED, "It waits for codec.pth (Model)."
     if look.stale:
         return StepState.STALE, f"{look.stale} of {_count(look.clips, 'clip')} changed after extraction."
-    # What it could not do, it never will.
-    if look.coded and look.went_through(StageName.EXTRACT, texts=False):
-        left = look.clips - look.coded
+    left = look.clips - look.coded
+    job = look.finished(StageName.EXTRACT)
+    failed = _summary(job).get("failed") if job is not None else None
+    could_not = len(failed) if isinstance(failed, list) else 0
+    # What it could not do, it never will; codes that went since are another matter.
+    if look.coded and left <= could_not and look.went_through(StageName.EXTRACT, texts=False):
         return (
             StepState.DONE,
             f"{look.coded} of {_count(look.clips, 'clip')} have codes; {left} cannot be used.",
