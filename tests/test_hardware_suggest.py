@@ -161,7 +161,9 @@ def test_what_cannot_be_a_measurement_of_this_is_not_kept(cache: MeasurementCach
     assert cache.read() == []
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[1]", b'[{"setting": 1}]', b"\xff\xfe", b"null", b"[" * 100_000, b"9" * 5000])
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b"[1]", b'[{"setting": 1}]', b"\xff\xfe", b"null", b"[" * 100_000, b"9" * 5000]
+)
 def test_a_damaged_cache_is_no_obstacle(cache: MeasurementCache, content: bytes) -> None:
     cache.file.parent.mkdir()
     cache.file.write_bytes(content)
