@@ -32,8 +32,9 @@ MESSAGE_SIZE = 64 << 20
 
 Protobuf refuses messages of 2 GiB; readers that parse whole messages need several times their size.
 """
+_BLOCK = 1 << 20  # bytes
+_DIGEST_SIZE = 16  # bytes
 _SOURCE = "folder"
-_DIGEST_BLOCK = 1 << 20  # bytes
 _LENGTH = struct.Struct("<I")
 _SENTENCES_TAG = text_data_pb2.TextData.SENTENCES_FIELD_NUMBER << 3 | 2
 _NAME_TAG = text_data_pb2.TextData.NAME_FIELD_NUMBER << 3 | 2
@@ -81,10 +82,6 @@ def decode_sentence(content: bytes, where: str) -> Sentence:
     return Sentence(tuple(message.texts), np.array(rows, dtype=np.int64))
 
 
-def _new_digest() -> hashlib.blake2b:
-    return hashlib.blake2b(digest_size=16)
-
-
 def shard_digest(path: Path) -> str:
     """Return a digest of a whole shard, in hex.
 
@@ -92,9 +89,9 @@ def shard_digest(path: Path) -> str:
         ShardError: there is no such file.
         StorageError: the system refused to read it.
     """
-    digest = _new_digest()
+    digest = hashlib.blake2b(digest_size=_DIGEST_SIZE)
     with open_regular(path, ShardError) as file, reading(path, ShardError):
-        while block := file.read(_DIGEST_BLOCK):
+        while block := file.read(_BLOCK):
             digest.update(block)
     return digest.hexdigest()
 
@@ -123,7 +120,7 @@ class ShardWriter:
         self._sentences: list[bytes] = []
         self._message_bytes = 0
         self._file: IO[bytes] | None = None
-        self._digest = _new_digest()
+        self._digest = hashlib.blake2b(digest_size=_DIGEST_SIZE)
         self.paths: list[Path] = []
         self.digests: dict[str, str] = {}
         """`shard_digest` of every shard that is complete, by its name."""
@@ -142,7 +139,7 @@ class ShardWriter:
         if self._file is not None:
             self._file.close()
             self.digests[self.paths[-1].name] = self._digest.hexdigest()
-            self._file, self._digest = None, _new_digest()
+            self._file, self._digest = None, hashlib.blake2b(digest_size=_DIGEST_SIZE)
 
     def add(self, speaker: str, sentence: bytes) -> None:
         """Append a serialised sentence; sentences of one speaker must follow one another.
