@@ -31,6 +31,7 @@ _MPEG_IN_WAVE = 0x55
 _LETTERS = (string.ascii_letters + string.digits + " _-").encode()  # of the names of chunks
 _FLAC_HEAD = 42  # bytes: the mark, and the block STREAMINFO
 _FLAC_TOTAL = (1 << 36) - 1
+_FLAC_SLACK = 16_384  # bytes of comments and of frames' headers
 _SHORTEST_FLAC_FRAME = 10  # bytes: header, one constant subframe, checksums
 _LARGEST_FLAC_BLOCK = 65_535  # samples
 _SEARCHED = 1 << 16  # bytes behind the samples that are looked at
@@ -283,7 +284,10 @@ def _flac(file: IO[bytes], inner: Stream, *, believe: bool) -> Stream:
     # Told that the number is unknown, the decoder goes on to the end of the file.
     head = head[:18] + (fields & ~_FLAC_TOTAL).to_bytes(8, "big") + head[26:]
     stream = replace(inner, head=head, start=inner.start + _FLAC_HEAD)
-    if believe and 0 < total <= most:
+    # More bytes than the samples would take plain: there are more samples, or pictures, which counting tells.
+    plain = total * ((fields >> 41 & 7) + 1) * ((fields >> 36 & 31) + 1) // 8
+    is_too_few = inner.end - inner.start > plain + _FLAC_SLACK
+    if believe and 0 < total <= most and not is_too_few:
         return replace(stream, frames=total)
     return replace(stream, is_trusted=False)
 

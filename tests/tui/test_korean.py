@@ -193,6 +193,10 @@ def test_all_findings_of_a_bad_data_set_are_in_the_persons_language(tmp_path: Pa
         path = recording(data / f"유나/{name}.wav", **{"seed": seed, **options})  # type: ignore[arg-type]
         if text is not None:
             written(path.with_suffix(".lab"), text)
+    for seed, (name, gain) in enumerate({"one-sided": 0, "opposite": -1}.items(), 60):
+        mono, rate = soundfile.read(recording(data / f"유나/{name}.wav", seed=seed))
+        soundfile.write(data / f"유나/{name}.wav", np.stack([mono, gain * mono], 1), rate)
+        written(data / f"유나/{name}.lab", "x")
     recording(data / "유나/two.flac")
     recording(data / "root.wav")
     recording(data / "미나/b.wav", level=0.5)
