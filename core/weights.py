@@ -202,7 +202,7 @@ def save_archive(content: Any, target: Path) -> None:
     with atomic_open(target) as file:
         watched = _Watched(file)
         try:
-            torch.save(content, watched)  # type: ignore[arg-type]  # it only writes
+            torch.save(content, watched)  # of a file it only needs `write`
         except RuntimeError as error:
             # torch's writer reports what the file raised as a failed check of its own.
             if watched.error is not None:
