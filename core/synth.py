@@ -135,9 +135,9 @@ def _check(settings: SynthSettings) -> str:
             raise UsageError(f"{path} is needed for the synthesis itself.", "Choose another output.")
     if settings.codes_out is not None and _same(settings.codes_out, settings.out):
         raise UsageError(f"{settings.out} cannot hold both sound and codes.", "Choose another --codes-out.")
-    for target, name in ((settings.out, "speech.wav"), (settings.codes_out, "speech.npy")):
-        if target is not None and target.is_dir():
-            raise UsageError(f"{target} is a folder.", f"Give a file name, such as {name}.")
+    for output, name in ((settings.out, "speech.wav"), (settings.codes_out, "speech.npy")):
+        if output is not None and output.is_dir():
+            raise UsageError(f"{output} is a folder.", f"Give a file name, such as {name}.")
     known = soundfile.available_formats()
     audio_format = settings.out.suffix.removeprefix(".").upper()
     if audio_format not in known:
