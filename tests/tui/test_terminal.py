@@ -152,6 +152,8 @@ def test_the_demo_from_the_start_page_to_a_merged_model_with_the_wizard_killed_w
                 terminal.pump(0.2)
             assert shown_step(terminal) > before
             terminal.press("s")
+            terminal.wait_for("Stop the training")
+            terminal.press("s")
             terminal.wait_for(r"Stopped\.", 60)
             terminal.press("6")
             terminal.wait_for("Recommended: step")

@@ -105,8 +105,9 @@ class DatasetPane(StagePane):
             if unfinished != self._unfinished:
                 self.app.call_from_thread(self._take_unfinished, unfinished)
             job, report = newest_report(project)
-            if job is not None and job.id != self._report_job:
-                self.app.call_from_thread(self._take_report, job.id, report)
+            known = job.id if job is not None else ""  # "" also where the folder is another one now
+            if known != self._report_job:
+                self.app.call_from_thread(self._take_report, known, report)
 
         in_thread(self, work, self.notice.show_error, "report")
 
