@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from .audio import Waveform, read_audio
+from .audio import read_mono
 from .codec.codec import CodecEncoder, check_length
 from .codec.config import CodecConfig
 from .dataset.codes import Codes, codes_digest, write_codes
@@ -24,6 +24,7 @@ from .devices import give_back_memory
 from .errors import DataError
 from .events import Reporter
 from .hardware.encoding import EncodingPlan
+from .mixing import Mixing, Waveform
 
 # On a CPU a batch is no faster than its clips one by one (published size, batches of 1, 4 and 8: all 0.9 ×
 # real time a core), but progress and a request to stop wait for its end.
@@ -36,7 +37,7 @@ class Clip:
 
     utterance: Utterance
     samples: int
-    """At the codec's rate, as the header says; decoding may give some less."""
+    """At the codec's rate, as the header says; decoding may give another number."""
     seconds: float
 
 
@@ -44,6 +45,7 @@ class Clip:
 class _Decoded:
     clip: Clip
     waveform: Waveform
+    mixing: Mixing
     state: FileState | None
     """The recording's, before it was read."""
     digest: str
@@ -84,6 +86,8 @@ class ClipEncoder:
         """The batch that needed most memory, padded to whole frames; of none until one was encoded."""
         self.ran_short = False
         """Whether a batch did not fit the device's memory."""
+        self.mixed: dict[Mixing, list[str]] = {mixing: [] for mixing in Mixing}
+        """Keys of the recordings that were decoded, by how their channels were mixed."""
         self._waiting: deque[Clip] = deque()
         self._ahead: deque[tuple[Clip, Future[_Decoded]]] = deque()
         self._writing: deque[tuple[Clip, Future[None]]] = deque()
@@ -125,9 +129,12 @@ class ClipEncoder:
             self._ahead.popleft()
             self._decode_ahead(decoders)
             try:
-                batch.append(future.result())
+                decoded = future.result()
             except DataError as error:
                 self._on_failed(clip, error)
+            else:
+                self.mixed[decoded.mixing].append(clip.utterance.key)
+                batch.append(decoded)
         return batch
 
     def _encode(self, batch: list[_Decoded]) -> list[tuple[_Decoded, Codes]]:
@@ -207,9 +214,9 @@ class ClipEncoder:
 def _decode(clip: Clip, config: CodecConfig) -> _Decoded:
     audio = clip.utterance.audio
     state = _state(audio)
-    waveform = read_audio(audio, config.sample_rate)
+    waveform, mixing = read_mono(audio, config.sample_rate)
     check_length(len(waveform), config, str(audio))
-    return _Decoded(clip, waveform, state, content_digest(audio))
+    return _Decoded(clip, waveform, mixing, state, content_digest(audio))
 
 
 def _state(audio: Path) -> FileState | None:

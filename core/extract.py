@@ -17,13 +17,13 @@ from pathlib import Path
 import torch
 from pydantic import BaseModel, computed_field
 
-from .audio import read_info
+from .audio import check_rate, read_info
 from .clip_encoder import Clip, ClipEncoder
 from .codec.checkpoint import load_encoder
 from .codec.codec import check_length
 from .codec.config import CodecConfig, codec_config
 from .dataset.codes import CodesState, Verdict, judge_codes
-from .dataset.findings import LEAVES_OUT, Code, Finding
+from .dataset.findings import LEAVES_OUT, Code, Finding, Severity
 from .dataset.layout import Scan, Utterance, scan
 from .dataset.origins import FileState, Origin, append_origins, content_digest, inputs_digest, tidy_origins
 from .devices import peak_meter, resolve_device
@@ -33,6 +33,7 @@ from .files import sweep_temporary
 from .hardware.cache import MeasurementCache
 from .hardware.memory import extraction_memory
 from .hardware.suggest import extraction_setting
+from .mixing import Mixing, warn_of_channels
 from .ranks import Ranks
 from .settings import ExtractSettings
 from .terminal import shell_quoted
@@ -59,6 +60,8 @@ class ExtractResult(BaseModel):
     """Whose codes were valid before."""
     encoded: int
     failed: list[FailedClip]
+    left_out: list[Finding] = []
+    """What lies in the data set and is neither a clip nor counted, such as recordings that lie too deep."""
     audio_seconds: float
     """Length of what was encoded."""
     elapsed: float
@@ -68,6 +71,10 @@ class ExtractResult(BaseModel):
     """Clips a batch at the end: less than asked for if the device's memory did not suffice."""
     source: str = ""
     """`inputs_digest` of the recordings."""
+    one_sided: list[str] = []
+    """Recordings encoded now with the voice on some channels only; the others were left out."""
+    opposite_phase: list[str] = []
+    """Recordings encoded now whose channels cancel each other; one of them was used."""
 
     @computed_field  # type: ignore[prop-decorator]
     @property
@@ -91,7 +98,9 @@ def run(settings: ExtractSettings, reporter: Reporter) -> ExtractResult:
     ranks = Ranks.from_environment()
     device = resolve_device(settings.device, ranks.local_rank)
     config = codec_config(settings.checkpoint_path, settings.config_name)
-    found, unusable = _find(settings)
+    found, unusable, left_out = _find(settings)
+    for finding in left_out:
+        reporter.warn(finding.what, finding.what_to_do)
     utterances, source = found.utterances, inputs_digest(found, settings.exclude)
     codec = codec_identity(settings.checkpoint_path, config)
     # By position among all recordings, done or not, so that every rank sees the same division.
@@ -103,7 +112,8 @@ def run(settings: ExtractSettings, reporter: Reporter) -> ExtractResult:
     for other in results[1:]:  # only the first rank's events are kept
         for failed in other.failed:
             reporter.emit(ItemFailed(item=failed.clip, message=failed.message, hint=failed.hint))
-    result = _joined(results).model_copy(update={"source": source})
+    result = _joined(results).model_copy(update={"source": source, "left_out": left_out})
+    warn_of_channels(reporter, result.one_sided, result.opposite_phase)
     if len(results) == ranks.count and len(result.failed) == result.clips:
         raise DataError(
             f"No recording in {settings.data} could be encoded; the first: {result.failed[0].message}",
@@ -112,21 +122,22 @@ def run(settings: ExtractSettings, reporter: Reporter) -> ExtractResult:
     return result
 
 
-def _find(settings: ExtractSettings) -> tuple[Scan, list[Finding]]:
-    """Return the recordings in a fixed order, and what stands in the way of others."""
+def _find(settings: ExtractSettings) -> tuple[Scan, list[Finding], list[Finding]]:
+    """Return the recordings in a fixed order, what keeps others from being used, and what is passed over."""
     found = scan(settings.data, exclude=settings.exclude)
-    # The other problems of a scan are about transcripts.
-    unusable = [
-        problem
-        for problem in found.problems
-        if problem.code in LEAVES_OUT or problem.code is Code.AUDIO_TWICE
-    ]
+    unusable: list[Finding] = []
+    left_out: list[Finding] = []
+    for problem in found.problems:  # the others are about transcripts
+        if problem.code is Code.AUDIO_TWICE:
+            unusable.append(problem)
+        elif problem.code in LEAVES_OUT:
+            (unusable if problem.severity is Severity.ERROR else left_out).append(problem)
     if not found.utterances and not unusable:
         raise DataError(
             f"{settings.data} has no recordings.",
             f"Put them there as {settings.data}/SPEAKER/NAME.mp3 (or .wav, .flac).",
         )
-    return found, unusable
+    return found, unusable, left_out
 
 
 def _joined(results: Sequence[ExtractResult]) -> ExtractResult:
@@ -139,6 +150,8 @@ def _joined(results: Sequence[ExtractResult]) -> ExtractResult:
         elapsed=max(result.elapsed for result in results),
         device=", ".join(dict.fromkeys(result.device for result in results)),
         batch_size=min(result.batch_size for result in results),
+        one_sided=[key for result in results for key in result.one_sided],
+        opposite_phase=[key for result in results for key in result.opposite_phase],
     )
 
 
@@ -157,6 +170,7 @@ class _Share:
         self._codec = codec
         self._batch_size = settings.batch_size
         self._failed: list[FailedClip] = []
+        self._mixed: dict[Mixing, list[str]] = {}
         self._clips = self._already_done = self._encoded = 0
         self._seconds = self._total_seconds = 0.0
         self._begun_at = self._shown_at = self._elapsed = 0.0
@@ -178,6 +192,8 @@ class _Share:
             elapsed=self._elapsed,
             device=str(self._device),
             batch_size=self._batch_size,
+            one_sided=sorted(self._mixed.get(Mixing.ONE_SIDED, [])),
+            opposite_phase=sorted(self._mixed.get(Mixing.OPPOSITE_PHASE, [])),
         )
 
     def _inspect(self, utterances: list[Utterance]) -> list[Clip]:
@@ -227,7 +243,7 @@ class _Share:
             meter.reset()
         self._begun_at = time.monotonic()
         encoder.run(clips)
-        self._batch_size = encoder.batch_size
+        self._batch_size, self._mixed = encoder.batch_size, encoder.mixed
         if meter is not None and encoder.largest.clips and not encoder.ran_short:
             predicted = extraction_memory(self._config, encoder.largest)
             MeasurementCache().record(
@@ -321,6 +337,7 @@ def _inspect(
             if verdict.state is CodesState.DONE:
                 return _Done(_newly_known(utterance.audio, verdict))
         info = read_info(utterance.audio)
+        check_rate(utterance.audio, info.sample_rate, config.sample_rate)
         samples = -(-info.frames * config.sample_rate // info.sample_rate)
         check_length(samples, config, str(utterance.audio))
     except DataError as error:

@@ -266,17 +266,20 @@ def unreadable(path: Path, error: OSError) -> StorageError:
     )
 
 
-def open_regular(path: Path, kind: type[FishtuneError] = DataError) -> IO[bytes]:
+def open_regular(path: Path, kind: type[FishtuneError] = DataError, hint: str = "") -> IO[bytes]:
     """Open a regular file for reading; a pipe, socket, device or folder is refused before it is opened.
 
     Opening a pipe would wait for ever, and a device may do anything.
+
+    Args:
+        hint: what to do where there is no such file.
 
     Raises:
         kind: there is no such file, or it is not a regular one.
         StorageError: the system refused to open it.
     """
-    with reading(path, kind):
-        check_regular(path, kind)
+    with reading(path, kind, hint):
+        check_regular(path, kind, hint)
         # Without O_NONBLOCK, a pipe that took the file's place since would be waited for.
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
         file = os.fdopen(descriptor, "rb")
@@ -288,14 +291,14 @@ def open_regular(path: Path, kind: type[FishtuneError] = DataError) -> IO[bytes]
         return file
 
 
-def check_regular(path: Path, kind: type[FishtuneError] = DataError) -> os.stat_result:
+def check_regular(path: Path, kind: type[FishtuneError] = DataError, hint: str = "") -> os.stat_result:
     """Return the file's `stat`; refuse what is not a regular file (links are followed).
 
     Raises:
         kind: there is no such file, or it is not a regular one.
         StorageError: the system refused to look.
     """
-    with reading(path, kind):
+    with reading(path, kind, hint):
         found = path.stat()
         _check_mode(path, found.st_mode, kind)
         return found

@@ -10,7 +10,7 @@ import warnings
 
 import numpy as np
 
-from .audio import Waveform
+from .mixing import Waveform
 
 GATE_SECONDS = 0.4
 """Block of BS.1770's gating."""
@@ -20,6 +20,8 @@ _MOST_CHANNELS = 5  # that BS.1770 has weights for
 _FULL_SCALE = 0.999
 # One sample at full scale is a peak, three in a row are a flattened one.
 _CLIPPED_RUN = 3
+# Full scale is no limit to floating-point samples: there a run is flattened if it is flat, to this share.
+_FLAT = 1e-6
 
 
 def loudness(samples: Waveform, sample_rate: int) -> float:
@@ -49,14 +51,23 @@ def decibels(amplitude: float) -> float:
     return 20 * math.log10(amplitude) if amplitude > 0 else -math.inf
 
 
-def clipped_samples(samples: Waveform) -> int:
-    """Return how many samples lie in runs of three or more at full scale, over all channels."""
+def clipped_samples(samples: Waveform, *, beyond_full_scale: bool = False) -> int:
+    """Return how many samples lie in runs of three or more at full scale, over all channels.
+
+    Args:
+        beyond_full_scale: whether the recording's format has samples beyond full scale, where only a run of
+            equal ones was cut off.
+    """
     full = np.abs(samples) >= _FULL_SCALE
     if not full.any():
         return 0
     run = full[: 1 - _CLIPPED_RUN].copy()
     for offset in range(1, _CLIPPED_RUN):
-        run &= full[offset : len(full) + 1 - _CLIPPED_RUN + offset]
+        others = slice(offset, len(full) + 1 - _CLIPPED_RUN + offset)
+        run &= full[others]
+        if beyond_full_scale:
+            first = samples[: 1 - _CLIPPED_RUN]
+            run &= np.abs(samples[others] - first) <= _FLAT * np.abs(first)
     inside = np.zeros_like(full)
     for offset in range(_CLIPPED_RUN):
         inside[offset : len(full) + 1 - _CLIPPED_RUN + offset] |= run

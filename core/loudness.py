@@ -3,6 +3,7 @@
 File names and containers stay, so that transcripts and layout still fit (an mp3 is encoded again, at the
 best quality). Gain is one factor a recording: dynamics stay. Where the factor would push a peak past the
 limit, the recording stays quieter rather than being squeezed.
+Loudness is that of the mono mix; the channels are kept.
 
 A journal in the target lists every file before it is written and again once it is. So this command knows its
 own files after a crash too, goes on where it was, and never replaces or removes anybody else's.
@@ -10,7 +11,6 @@ own files after a crash too, goes on where it was, and never replaces or removes
 
 from __future__ import annotations
 
-import io
 import os
 from collections import defaultdict
 from collections.abc import Iterator
@@ -19,28 +19,24 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-import soundfile
 from pydantic import BaseModel, ValidationError
 
-from .audio import Waveform, read_channels
 from .dataset.findings import Finding
+from .dataset.journal import JOURNAL_FILE
 from .dataset.layout import Scan, scan
 from .errors import DataError, UsageError
 from .events import ItemFailed, ProgressMeter, Reporter
 from .files import storage_errors, sweep_temporary, write_bytes
-from .levels import NEAR_SILENCE, decibels, loudness, peak
+from .mixing import Mixing, warn_of_channels
+from .normalise import Made, normalised, read_content
 from .settings import LoudnessNormSettings
 from .terminal import shell_quoted
+from .units import named
 from .workers import ordered_map
 
-JOURNAL_FILE = ".fishtune-loudness.jsonl"
 _CHUNK = 4  # clips
-# What libsndfile keeps of a sample; anything coarser would add noise of its own.
-_FINE_SUBTYPES = {"PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "MPEG_LAYER_III"}
-_ENCODER_ROUNDS = 6
-_PEAK_TOLERANCE = 0.05  # dB
-_LOUDNESS_TOLERANCE = 0.1  # LU
+# Of what is measured: 1 = the mono mix. Copies made by another measure are made again.
+_MEASURE = 1
 
 
 class LoudnessResult(BaseModel):
@@ -62,6 +58,10 @@ class LoudnessResult(BaseModel):
     """What lies in the source and is not a clip, such as recordings that lie too deep."""
     orphans: list[str]
     """Files of earlier runs whose source is gone; `--clean` removes them."""
+    one_sided: list[str] = []
+    """Recordings written now with the voice on some channels only, which alone were measured."""
+    opposite_phase: list[str] = []
+    """Recordings written now whose channels cancel each other; one of them was measured."""
 
 
 class _Entry(BaseModel):
@@ -73,8 +73,11 @@ class _Entry(BaseModel):
     """Size and modification time (ns) of what it was made from."""
     loudness: float = 0.0
     peak: float = 0.0
+    measure: int = 0
     written: tuple[int, int] | None = None
     """Size and modification time (ns) of the file itself."""
+    failed: bool = False
+    """Whether the source could not be read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +99,7 @@ class _Done:
     failure: DataError | None = None
     is_quieter: bool = False
     is_silent: bool = False
+    mixing: Mixing = Mixing.MEAN
 
 
 def run(settings: LoudnessNormSettings, reporter: Reporter) -> LoudnessResult:
@@ -171,6 +175,7 @@ def _work(
             if done.entry is not None:
                 log.write(_line(done.entry))
             if done.failure is not None:
+                log.write(_line(_Entry(file=done.job.file, failed=True)))
                 result.failed.append(done.job.file)
                 reporter.emit(
                     ItemFailed(item=done.job.file, message=done.failure.message, hint=done.failure.hint)
@@ -183,21 +188,26 @@ def _work(
                 result.quieter.append(done.job.file)
             if done.is_silent:
                 result.silent.append(done.job.file)
+            if done.mixing is Mixing.ONE_SIDED:
+                result.one_sided.append(done.job.file)
+            if done.mixing is Mixing.OPPOSITE_PHASE:
+                result.opposite_phase.append(done.job.file)
             reporter.check_stop("What is finished is kept; the same command (without --clean) goes on.")
 
 
 def _warn(result: LoudnessResult, settings: LoudnessNormSettings, reporter: Reporter) -> None:
     if result.quieter:
         reporter.warn(
-            f"{_named(result.quieter)}: left below {settings.loudness:g} LUFS, as peaks would pass "
+            f"{named(result.quieter)}: left below {settings.loudness:g} LUFS, as peaks would pass "
             f"{settings.peak:g} dBFS.",
             "Choose a lower --loudness if all must be equal.",
         )
     if result.silent:
-        reporter.warn(f"{_named(result.silent)}: nearly silent and not amplified.", "Listen to them.")
+        reporter.warn(f"{named(result.silent)}: nearly silent and not amplified.", "Listen to them.")
+    warn_of_channels(reporter, result.one_sided, result.opposite_phase)
     if result.orphans:
         reporter.warn(
-            f"{_named(result.orphans)}: still in {settings.target} though the source is gone.",
+            f"{named(result.orphans)}: still in {settings.target} though the source is gone.",
             "Remove what you do not want; --clean begins anew.",
         )
 
@@ -206,13 +216,9 @@ def _warn_of_texts(found: Scan, reporter: Reporter) -> None:
     left = [clip for clip in found.clips if clip.audio and clip.other_text is not None]
     if left:
         reporter.warn(
-            f"{_named([clip.key for clip in left])}: what may be the transcript is not copied.",
+            f"{named([clip.key for clip in left])}: what may be the transcript is not copied.",
             left[0].text_advice,
         )
-
-
-def _named(names: list[str]) -> str:
-    return names[0] if len(names) == 1 else f"{len(names)} files ({names[0]}, …)"
 
 
 def _refuse_target(source: Path, target: Path) -> None:
@@ -277,7 +283,8 @@ def _is_current(job: _Job, entries: dict[str, _Entry], settings: LoudnessNormSet
     entry = entries.get(job.file)
     if entry is None or entry.written is None:
         return False
-    same = job.is_text or (entry.loudness, entry.peak) == (settings.loudness, settings.peak)
+    wanted = (settings.loudness, settings.peak, _MEASURE)
+    same = job.is_text or (entry.loudness, entry.peak, entry.measure) == wanted
     return same and entry.source == _state(job.source) and entry.written == _state(job.target)
 
 
@@ -344,60 +351,24 @@ def _sweep(jobs: list[_Job]) -> None:
 def _make(job: _Job, loudness_target: float, peak_limit: float) -> _Done:
     """Make one file."""
     source = _state(job.source)
-    is_quieter = is_silent = False
+    made = Made(b"")
     try:
         if source is None:
             raise DataError(f"{job.source} does not exist.", "It was there a moment ago; try again.")
-        if job.is_text:
-            content = job.source.read_bytes()
-        else:
-            content, is_quieter, is_silent = _normalised(job.source, loudness_target, peak_limit)
-    except OSError as error:
-        unreadable = DataError(f"{job.source} cannot be read: {error.strerror}.", "Check its permissions.")
-        return _Done(job, failure=unreadable)
+        made = (
+            Made(read_content(job.source))
+            if job.is_text
+            else normalised(job.source, loudness_target, peak_limit)
+        )
     except DataError as failure:
         return _Done(job, failure=failure)
-    write_bytes(job.target, content)
+    write_bytes(job.target, made.content)
     entry = _Entry(
-        file=job.file, source=source, loudness=loudness_target, peak=peak_limit, written=_state(job.target)
+        file=job.file,
+        source=source,
+        loudness=loudness_target,
+        peak=peak_limit,
+        measure=_MEASURE,
+        written=_state(job.target),
     )
-    return _Done(job, entry, is_quieter=is_quieter, is_silent=is_silent)
-
-
-def _normalised(path: Path, loudness_target: float, peak_limit: float) -> tuple[bytes, bool, bool]:
-    """Return a recording at the loudness, whether its peaks kept it below, and whether it is silent."""
-    samples, rate = read_channels(path)
-    level = loudness(samples, rate)
-    if level <= NEAR_SILENCE:
-        return path.read_bytes(), False, True
-    # Two limits on the gain: what the loudness asks for, and what the peaks allow.
-    wanted, allowed = loudness_target - level, peak_limit - decibels(peak(samples))
-    for _ in range(_ENCODER_ROUNDS):
-        gain = min(wanted, allowed)
-        encoded = _encode(path, samples * np.float32(10.0 ** (gain / 20)), rate)
-        # A lossy encoder moves loudness and peaks by up to half a decibel; others are right at once.
-        made, _ = soundfile.read(io.BytesIO(encoded), dtype="float32", always_2d=True)
-        too_loud = loudness(made, rate) - (level + gain)
-        too_high = decibels(peak(made)) - peak_limit
-        if abs(too_loud) < _LOUDNESS_TOLERANCE and too_high < _PEAK_TOLERANCE:
-            break
-        level += too_loud
-        wanted = loudness_target - level
-        allowed = gain - too_high
-    return encoded, allowed < wanted - _LOUDNESS_TOLERANCE, False
-
-
-def _encode(path: Path, samples: Waveform, rate: int) -> bytes:
-    """Return samples in the container and sample format of the recording `path`."""
-    info = soundfile.info(path)
-    subtype = info.subtype if info.subtype in _FINE_SUBTYPES else "PCM_16"
-    if not soundfile.check_format(info.format, subtype):
-        raise DataError(
-            f"{path} is {info.format_info}, which can be read but not written.",
-            f"Convert it first, for example: ffmpeg -i '{path}' '{path.with_suffix('.flac')}'",
-        )
-    quality = {"compression_level": 0.0, "bitrate_mode": "VARIABLE"} if info.format == "MP3" else {}
-    # Encoded in memory: a full disk is then met by a plain write, which says so.
-    encoded = io.BytesIO()
-    soundfile.write(encoded, samples, rate, subtype, format=info.format, **quality)
-    return encoded.getvalue()
+    return _Done(job, entry, is_quieter=made.is_quieter, is_silent=made.is_silent, mixing=made.mixing)

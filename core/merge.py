@@ -20,7 +20,7 @@ import torch
 from pydantic import BaseModel
 from torch import Tensor
 
-from .errors import CheckpointError, UsageError
+from .errors import CheckpointError, FishtuneError, UsageError
 from .events import ProgressMeter, Reporter
 from .files import (
     atomic_folder,
@@ -37,17 +37,20 @@ from .model.archive import WeightsEditor, split_rows
 from .model.checkpoint import WEIGHTS_FILE, StoredTensor, build_model, normalised, stored_tensors
 from .model.config import read_config
 from .model.verification import Verification, verify_merge
+from .ownership import describe, strangers
 from .presets import lora_preset
 from .project import merge_record_path
 from .settings import MergeSettings
+from .tables import read_json
 from .text.tokenizer import Tokenizer
 from .training.base import base_hash
-from .weights import load_strict, read_state_dict
+from .weights import load_strict, read_state_dict, refuse_not_finite
 
 _BLOCK = 1 << 24
 _STOPPED = "Nothing was written."
 _OWN_FILES = ".fishtune"
 """What fishtune itself keeps in a checkpoint directory (records of a download) begins with this."""
+_MADE_BY = "fishtune merge"
 _DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 
@@ -73,7 +76,7 @@ def run(settings: MergeSettings, reporter: Reporter) -> MergeResult:
         StopRequested: asked to stop; nothing was written.
     """
     output = settings.output
-    _check_output(settings)
+    former = _check_output(settings)
     preset = lora_preset(settings.lora_config) if settings.lora_config is not None else None
     source = read_adapter(settings.lora_weight, preset, settings.lora_alpha)
     config = read_config(settings.base_weight)
@@ -81,9 +84,10 @@ def run(settings: MergeSettings, reporter: Reporter) -> MergeResult:
     weights = settings.base_weight / WEIGHTS_FILE
     tensors = read_state_dict(weights)
     stored = stored_tensors(tensors)
-    _check_fit(source, tensors, stored, config.tie_word_embeddings, weights, reporter)
-    # Also whether the base itself is complete; its weights stay on disk.
+    # Whether the base itself is complete; its weights stay on disk.
     load_strict(build_model(config, tokenizer, settings.base_weight), normalised(tensors), weights)
+    refuse_not_finite(tensors.items(), weights)
+    _check_fit(source, tensors, stored, config.tie_word_embeddings, weights, reporter)
     base_sha256 = base_hash(settings.base_weight, reporter)
     if source.base_sha256 not in (None, base_sha256):
         raise CheckpointError(
@@ -105,6 +109,11 @@ def run(settings: MergeSettings, reporter: Reporter) -> MergeResult:
         reporter.check_stop(_STOPPED)
         # Before the folder gets its name: a merge killed between the two must find its own output again.
         record = _record(settings, source, base_sha256, merged_sha256, verification)
+        record["files"] = describe(folder, {WEIGHTS_FILE: merged_sha256})
+        # The folder that is replaced, for a merge killed before it was.
+        record["replaced"] = former
+        # Minutes have passed since the first look.
+        _refuse_strangers(output, former)
         write_json(merge_record_path(output), record)
     return MergeResult(
         output=output,
@@ -115,7 +124,8 @@ def run(settings: MergeSettings, reporter: Reporter) -> MergeResult:
     )
 
 
-def _check_output(settings: MergeSettings) -> None:
+def _check_output(settings: MergeSettings) -> list[Any]:
+    """Return how records of earlier merges describe the output, if there is one to replace."""
     output, base = settings.output.absolute().resolve(), settings.base_weight.absolute().resolve()
     checkpoint = settings.lora_weight.absolute().resolve()
     for path, what in ((base, "the base"), (checkpoint, "the checkpoint")):
@@ -123,15 +133,56 @@ def _check_output(settings: MergeSettings) -> None:
             raise UsageError(
                 f"The output {settings.output} and {what} {path} overlap.", "Choose another --output."
             )
+    file = merge_record_path(settings.output)
+    record = _former_record(file)
+    if record is None and os.path.lexists(file):
+        raise UsageError(
+            f"{file} exists already, and fishtune did not write it.",
+            "The merge writes its record there: choose another --output.",
+        )
     if not output.exists() or (output.is_dir() and not any(output.iterdir())):
-        return
-    if not output.is_dir() or not merge_record_path(settings.output).is_file():
+        return []
+    if not output.is_dir() or record is None:
         raise UsageError(
             f"{settings.output} exists already, and fishtune did not write it.", "Choose another --output."
         )
     if not settings.overwrite:
         raise UsageError(
             f"{settings.output} exists already.", "Choose another --output, or replace it with --overwrite."
+        )
+    former = _described(record)
+    _refuse_strangers(output, former)
+    return former
+
+
+def _former_record(file: Path) -> dict[str, Any] | None:
+    try:
+        record = read_json(file)
+    except FishtuneError:
+        return None
+    return record if isinstance(record, dict) and record.get("made_by") == _MADE_BY else None
+
+
+def _described(record: dict[str, Any]) -> list[Any]:
+    if "files" in record:
+        replaced = record.get("replaced")
+        return [record["files"], *(replaced if isinstance(replaced, list) else [])][:2]
+    # Records of earlier versions tell the weights and the base, whose other files were copied.
+    merged, base = record.get("merged"), record.get("base")
+    path = Path(str(base.get("path"))) if isinstance(base, dict) else None
+    described = describe(path, {WEIGHTS_FILE: "-"}) if path is not None and path.is_dir() else {}
+    if isinstance(merged, dict) and WEIGHTS_FILE in described:
+        described[WEIGHTS_FILE]["sha256"] = str(merged.get("sha256"))
+    return [described]
+
+
+def _refuse_strangers(output: Path, former: list[Any]) -> None:
+    found = strangers(output, *former) if output.is_dir() else []
+    if found:
+        more = f" and {len(found) - 1} more" if len(found) > 1 else ""
+        raise UsageError(
+            f"{output / found[0]}{more} did not come from the merge, and replacing {output} would lose it.",
+            "Move it away, or choose another --output.",
         )
 
 
@@ -252,7 +303,7 @@ def _record(
             "modules": sorted(source.modules),
         }
     return {
-        "made_by": "fishtune merge",
+        "made_by": _MADE_BY,
         "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "base": {"path": str(settings.base_weight), "sha256": base_sha256},
         "adapter": {"path": str(settings.lora_weight), "sha256": sha256(source.file), **kind},

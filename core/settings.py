@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field
 
+from .file_names import is_text
 from .validation import Table
 
 Device = str  # "auto", "cpu", "cuda", "cuda:1"
@@ -27,8 +28,10 @@ _LONGEST_NAME = 200
 def _check_run_name(name: str) -> str:
     if not name or name in (".", "..") or any(mark in "/\\" or ord(mark) < 32 for mark in name):
         raise ValueError("it names a folder, and may not be empty or hold / or \\")
-    if (length := len(_encoded(name))) > _LONGEST_NAME:
-        raise ValueError(f"it names a folder, and may have at most {_LONGEST_NAME} bytes, not {length}")
+    if not is_text(name):
+        raise ValueError("it names a folder, and is not UTF-8")
+    if len(name.encode("utf-8")) > _LONGEST_NAME:
+        raise ValueError(f"it names a folder, and is longer than {_LONGEST_NAME} bytes")
     return name
 
 
@@ -310,6 +313,8 @@ class SynthSettings(Table):
     top_p: float = Field(default=0.8, gt=0, le=1)
     repetition_penalty: float = Field(default=1.1, ge=1)
     seed: Seed | None = None
+    overwrite: bool = False
+    """Replace outputs that exist and that synthesis did not write."""
     config_name: str = "modded_dac_vq"
     device: Device = "auto"
 
@@ -326,5 +331,7 @@ class AuditionSettings(Table):
     texts: list[str] = []
     """Empty = fixed sentences in the data set's script."""
     seed: Seed = 1
+    overwrite: bool = False
+    """Replace recordings in its folder that have the names of its own and are not."""
     config_name: str = "modded_dac_vq"
     device: Device = "auto"

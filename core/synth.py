@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import time
 from pathlib import Path
@@ -10,19 +11,21 @@ import soundfile
 import torch
 from pydantic import BaseModel
 
-from .audio import read_audio, write_audio
+from .audio import read_info, read_mono, write_audio
 from .codec.checkpoint import WEIGHTS_FILE as CODEC_FILE
 from .codec.checkpoint import load_codec, load_encoder
 from .codec.codec import check_length
-from .codec.config import CodecConfig, codec_config, residual_codebook_size
+from .codec.config import CodecConfig, check_codebooks, codec_config, residual_codebook_size
 from .dataset.codes import read_codes, write_codes
 from .devices import resolve_device
 from .errors import CheckpointError, DataError, UsageError
 from .events import ProgressMeter, Reporter
-from .files import check_writable, reading
+from .files import check_regular, check_writable, reading
+from .mixing import Mixing, warn_of_channels
 from .model.checkpoint import load_model
 from .model.config import DualARConfig, read_config
 from .model.generate import Generation, Sampling, generate
+from .ownership import is_remembered, remember
 from .settings import SynthSettings
 from .text.prompts import Turn, inference_prompt
 from .text.tokenizer import IM_END, Tokenizer
@@ -63,13 +66,14 @@ def run(settings: SynthSettings, reporter: Reporter) -> SynthResult:
     codec_file = settings.checkpoint / CODEC_FILE
     config = read_config(settings.checkpoint)
     shape = codec_config(codec_file, settings.config_name)
+    check_codebooks(shape, config.num_codebooks, settings.checkpoint)
     if not codec_file.is_file():
         raise CheckpointError(
             f"{codec_file} does not exist.",
             "A checkpoint directory holds model and codec: download it again.",
         )
     tokenizer = Tokenizer.from_directory(settings.checkpoint)
-    references = _references(settings, config, shape, device)
+    references = _references(settings, config, shape, device, reporter)
     prompt = torch.from_numpy(inference_prompt(tokenizer, references, settings.text, config.num_codebooks))
 
     seed = secrets.randbelow(1 << 31) if settings.seed is None else settings.seed
@@ -90,8 +94,10 @@ def run(settings: SynthSettings, reporter: Reporter) -> SynthResult:
     reporter.check_stop("Nothing was written.")
     audio = load_codec(codec_file, settings.config_name, device).decode(generation.codes[None].to(device))
     write_audio(settings.out, audio[0, 0].cpu().numpy(), shape.sample_rate, audio_format)
+    remember(settings.out)
     if settings.codes_out is not None:
         write_codes(settings.codes_out, generation.codes.numpy())
+        remember(settings.codes_out)
     return SynthResult(
         out=settings.out,
         codes_out=settings.codes_out,
@@ -119,29 +125,58 @@ def _check(settings: SynthSettings) -> str:
             "--ref-text was given without a reference.",
             "Give its recording with --ref-audio, or --ref-codes.",
         )
-    if reference is not None and reference.absolute() in {
-        path.absolute() for path in (settings.out, settings.codes_out) if path is not None
-    }:
-        raise UsageError(f"{reference} is the reference and cannot be the output.", "Choose another --out.")
-    if settings.codes_out is not None and settings.codes_out.absolute() == settings.out.absolute():
+    outputs = [path for path in (settings.out, settings.codes_out) if path is not None]
+    for path in outputs:
+        if reference is not None and _same(path, reference):
+            raise UsageError(
+                f"{reference} is the reference and cannot be the output.", "Choose another --out."
+            )
+        if any(_same(path, file) for file in _read_files(settings, reference)):
+            raise UsageError(f"{path} is needed for the synthesis itself.", "Choose another output.")
+    if settings.codes_out is not None and _same(settings.codes_out, settings.out):
         raise UsageError(f"{settings.out} cannot hold both sound and codes.", "Choose another --codes-out.")
-    for path, name in ((settings.out, "speech.wav"), (settings.codes_out, "speech.npy")):
-        if path is not None and path.is_dir():
-            raise UsageError(f"{path} is a folder.", f"Give a file name, such as {name}.")
+    for target, name in ((settings.out, "speech.wav"), (settings.codes_out, "speech.npy")):
+        if target is not None and target.is_dir():
+            raise UsageError(f"{target} is a folder.", f"Give a file name, such as {name}.")
     known = soundfile.available_formats()
     audio_format = settings.out.suffix.removeprefix(".").upper()
     if audio_format not in known:
         raise UsageError(
             f"{settings.out} has no ending that names an audio format.", "Use .wav, .flac, .ogg or .mp3."
         )
-    for path in (settings.out, settings.codes_out):
-        if path is not None:
-            check_writable(path)
+    for path in outputs:
+        if os.path.lexists(path) and not settings.overwrite and not is_remembered(path):
+            raise UsageError(
+                f"{path} exists already, and synthesis did not write it.",
+                "Choose another name, or replace it with --overwrite.",
+            )
+        if path.exists():
+            check_regular(path, UsageError)
+        check_writable(path)
     return audio_format
 
 
+def _same(path: Path, other: Path) -> bool:
+    """Return whether two paths name one file, however they are spelled and through whatever links."""
+    try:
+        return path.samefile(other)
+    except OSError:
+        return path.resolve() == other.resolve()
+
+
+def _read_files(settings: SynthSettings, reference: Path | None) -> list[Path]:
+    """Return what the synthesis reads beside the reference itself."""
+    beside = [] if reference is None else [reference.with_suffix(".lab")]
+    inside = settings.checkpoint.iterdir() if settings.checkpoint.is_dir() else ()
+    return [*beside, *inside]
+
+
 def _references(
-    settings: SynthSettings, config: DualARConfig, shape: CodecConfig, device: torch.device
+    settings: SynthSettings,
+    config: DualARConfig,
+    shape: CodecConfig,
+    device: torch.device,
+    reporter: Reporter,
 ) -> list[Turn]:
     file = settings.ref_audio or settings.ref_codes
     if file is None:
@@ -149,7 +184,14 @@ def _references(
     text = settings.ref_text or _transcript_beside(file)
     if settings.ref_codes is not None:
         return [Turn(text, read_codes(settings.ref_codes, [config.codebook_size] * config.num_codebooks))]
-    samples = read_audio(file, shape.sample_rate)
+    info = read_info(file)
+    check_length(-(-info.frames * shape.sample_rate // info.sample_rate), shape, str(file))
+    samples, mixing = read_mono(file, shape.sample_rate)
+    warn_of_channels(
+        reporter,
+        [str(file)] if mixing is Mixing.ONE_SIDED else [],
+        [str(file)] if mixing is Mixing.OPPOSITE_PHASE else [],
+    )
     check_length(len(samples), shape, str(file))
     encoder = load_encoder(settings.checkpoint / CODEC_FILE, settings.config_name, device)
     codes = encoder.encode(torch.from_numpy(samples)[None, None].to(device))

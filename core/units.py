@@ -71,3 +71,8 @@ def format_amount(done: float, total: float | None, unit: str) -> str:
         return "/".join(parts)
     parts = [f"{value:,.0f}" for value in (done, total) if value is not None]
     return f"{'/'.join(parts)} {unit}".rstrip()
+
+
+def named(names: list[str]) -> str:
+    """Return the only name, or how many files there are and the first."""
+    return names[0] if len(names) == 1 else f"{len(names)} files ({names[0]}, …)"

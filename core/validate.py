@@ -7,7 +7,6 @@ is not decoded.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import math
 from collections import defaultdict
 from contextlib import closing
@@ -17,28 +16,27 @@ from statistics import median
 
 from pydantic import BaseModel
 
-from .audio import read_channels, read_info
+from .audio import read_channels
 from .dataset.findings import Code, Finding, Severity, error, warning
 from .dataset.layout import Clip, scan
+from .dataset.limits import LONGEST_SECONDS as LONGEST_SECONDS
 from .dataset.origins import inputs_digest
 from .dataset.transcripts import check_transcript
-from .errors import DataError, FishtuneError, UsageError
+from .errors import DataError, FishtuneError, StorageError, UsageError
 from .events import ProgressMeter, Reporter
 from .files import read_regular
-from .levels import NEAR_SILENCE, clipped_samples, decibels, loudness, outline, peak
+from .levels import decibels, loudness, outline, peak
+from .mixing import mix
+from .recording_checks import check_audio
 from .settings import ValidateSettings
 from .text.cleaning import packed_text, stripped_parts
 from .text.transcripts import LARGEST_TRANSCRIPT
 from .units import format_duration
 from .workers import ordered_map
 
-LONGEST_SECONDS = 190.0
-"""Whole seconds that the published codec's tables cover (formats.md section 4, `CodecConfig.max_seconds`)."""
-LOWEST_SAMPLE_RATE = 16_000
 LARGEST_SPREAD = 3.0
 """LU between the loudest and the quietest recording."""
 LEAST_SECONDS = 600.0
-_CLIPPED_SAMPLES = 10
 # A clip read at twice or half its speaker's median pace usually has another clip's transcript.
 _FASTEST, _SLOWEST = 2.0, 0.5
 _CLIPS_FOR_A_MEDIAN = 5
@@ -186,13 +184,14 @@ def inspect_clip(data: Path, key: str, text_extension: str, points: int) -> Clip
         detail.audio = clip.audio[0]
         try:
             samples, rate = read_channels(clip.audio[0])
-        except DataError:
+        except (DataError, StorageError):
             return detail  # a finding says so
-        level = loudness(samples, rate)
+        mono = mix(samples, rate).samples[:, None]
+        level = loudness(mono, rate)
         detail.seconds, detail.sample_rate, detail.channels = len(samples) / rate, rate, samples.shape[1]
         detail.loudness = level if math.isfinite(level) else None
-        detail.peak = decibels(peak(samples)) if samples.any() else None
-        detail.outline = outline(samples, points)
+        detail.peak = decibels(peak(mono)) if mono.any() else None
+        detail.outline = outline(mono, points)
     return detail
 
 
@@ -205,11 +204,13 @@ def _check(clip: Clip) -> _Checked:
         checked.letters, checked.syllables = read.letters, read.syllables
     if len(clip.audio) == 1:
         try:
-            _check_audio(clip.audio[0], checked)
-        except DataError as failure:
-            empty = clip.audio[0].is_file() and clip.audio[0].stat().st_size == 0
-            code = Code.AUDIO_EMPTY if empty else Code.AUDIO_UNREADABLE
+            audio = check_audio(clip.audio[0])
+        except (DataError, StorageError) as failure:
+            code = Code.AUDIO_EMPTY if _is_empty(clip.audio[0]) else Code.AUDIO_UNREADABLE
             checked.findings.append(error(code, clip.audio[0], failure.message, failure.hint))
+        else:
+            checked.findings += audio.findings
+            checked.seconds, checked.loudness, checked.digest = audio.seconds, audio.loudness, audio.digest
     return checked
 
 
@@ -219,57 +220,11 @@ def _is_usable(checked: _Checked) -> bool:
     return clip.text is not None and clip.text not in wrong and bool(checked.seconds or clip.codes)
 
 
-def _check_audio(path: Path, checked: _Checked) -> None:
-    info = read_info(path)
-    if info.seconds > LONGEST_SECONDS:
-        checked.findings.append(
-            error(
-                Code.AUDIO_TOO_LONG,
-                path,
-                f"{path.name} is {format_duration(info.seconds)} long; the codec takes "
-                f"{LONGEST_SECONDS:.0f} s.",
-                "Split it at pauses into clips of 3 to 15 s, each with its own transcript.",
-            )
-        )
-        return
-    samples, rate = read_channels(path)
-    checked.seconds = len(samples) / rate
-    checked.digest = hashlib.blake2b(samples.tobytes(), digest_size=16).digest()
-    level = loudness(samples, rate)
-    if rate < LOWEST_SAMPLE_RATE:
-        checked.findings.append(
-            warning(
-                Code.SAMPLE_RATE_LOW,
-                path,
-                f"{path.name} has a sample rate of {rate} Hz: what is above {rate // 2} Hz is missing.",
-                "Use a better source if there is one; 24,000 Hz or more is good.",
-            )
-        )
-    clipped = clipped_samples(samples)
-    if clipped >= _CLIPPED_SAMPLES:
-        checked.findings.append(
-            warning(
-                Code.CLIPPING,
-                path,
-                f"{path.name} is clipped: {clipped} samples are cut off at full scale.",
-                "Record it again at a lower level, or leave it out: the voice learns the distortion.",
-            )
-        )
-    if level <= NEAR_SILENCE:
-        checked.findings.append(
-            warning(
-                Code.NEAR_SILENCE,
-                path,
-                f"{path.name} is nearly silent ({_level(level)}).",
-                "Listen to it; leave it out if nothing is said.",
-            )
-        )
-    else:
-        checked.loudness = level
-
-
-def _level(value: float) -> str:
-    return f"{value:.1f} LUFS" if math.isfinite(value) else "digital silence"
+def _is_empty(path: Path) -> bool:
+    try:
+        return path.is_file() and path.stat().st_size == 0
+    except OSError:  # what cannot be looked at was found to be unreadable
+        return False
 
 
 def _same_audio(checked: list[_Checked]) -> list[Finding]:

@@ -20,6 +20,7 @@ class Table(BaseModel):
 
 
 T = TypeVar("T", bound=BaseModel)
+_LISTED = 20
 
 
 def parse(model: type[T], content: dict[str, Any], source: str) -> T:
@@ -34,10 +35,12 @@ def parse(model: type[T], content: dict[str, Any], source: str) -> T:
     try:
         return model.model_validate(content)
     except ValidationError as error:
-        lines = [_describe(model, item) for item in error.errors()]
-        noun = "problem" if len(lines) == 1 else "problems"
+        found = error.errors()
+        lines = [_describe(model, item) for item in found[:_LISTED]]
+        lines += ["…"] if len(found) > _LISTED else []
+        noun = "problem" if len(found) == 1 else "problems"
         raise SettingsError(
-            f"{source} has {len(lines)} {noun}: " + "; ".join(lines) + ".",
+            f"{source} has {len(found)} {noun}: " + "; ".join(lines) + ".",
             "Correct the named fields and try again.",
         ) from error
 

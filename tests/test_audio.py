@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import errno
+import io
 import math
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 from fishtune.core import audio
-from fishtune.core.audio import AudioInfo, read_audio, read_info, write_audio
+from fishtune.core.audio import AudioInfo, read_audio, read_channels, read_info, write_audio
 from fishtune.core.errors import DataError, StorageError
 
 
@@ -35,8 +37,9 @@ def test_headers_and_samples_of_every_format(tmp_path: Path, extension: str) -> 
 
 def test_channels_are_averaged(tmp_path: Path) -> None:
     path = tmp_path / "stereo.wav"
-    soundfile.write(path, np.stack([tone(0.1, 44_100), np.zeros(4_410, np.float32)], 1), 44_100, "FLOAT")
-    assert np.array_equal(read_audio(path, 44_100), tone(0.1, 44_100) / 2)
+    left, right = tone(0.1, 44_100), tone(0.1, 44_100, hertz=330) / 2
+    soundfile.write(path, np.stack([left, right], 1), 44_100, "FLOAT")
+    assert np.array_equal(read_audio(path, 44_100), (left + right) / 2)
 
 
 @pytest.mark.parametrize("rate", [8_000, 16_000, 22_050, 24_000, 48_000, 96_000])
@@ -148,12 +151,51 @@ def test_a_folder_a_missing_file_and_one_without_samples(tmp_path: Path) -> None
 def test_an_unreadable_file_names_the_reason(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, message: str
 ) -> None:
-    def refuse(path: Path, mode: str) -> None:
+    def refuse(path: Path, flags: int) -> int:
         raise OSError(number, os.strerror(number), str(path))
 
-    monkeypatch.setattr(Path, "open", refuse)  # root may read everything
-    with pytest.raises(DataError, match=rf"closed\.wav cannot be read: {message}\."):
+    soundfile.write(tmp_path / "closed.wav", tone(0.1, 44_100), 44_100)
+    monkeypatch.setattr(os, "open", refuse)  # root may read everything
+    with pytest.raises(StorageError, match=rf"closed\.wav cannot be read: {message}\."):
         read_info(tmp_path / "closed.wav")
+
+
+@pytest.mark.parametrize("extension", ["wav", "flac", "mp3"])
+def test_a_disk_that_fails_while_a_recording_is_read_is_not_a_short_recording(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, extension: str
+) -> None:
+    path = tmp_path / f"a.{extension}"
+    noise = np.random.default_rng(0).standard_normal(88_200).astype(np.float32) / 10
+    soundfile.write(path, noise, 44_100)
+
+    class Failing(io.BytesIO):
+        def readinto(self, buffer: bytearray) -> int:  # type: ignore[override]
+            if self.tell() + len(buffer) > len(self.getvalue()) // 2:
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
+            return super().readinto(buffer)
+
+    monkeypatch.setattr(audio, "open_regular", lambda path, *_: Failing(path.read_bytes()))
+    with pytest.raises(StorageError, match="cannot be read: Input/output error"):
+        read_audio(path, 44_100)
+
+
+@pytest.mark.parametrize("read", [read_info, lambda path: read_audio(path, 44_100)])
+def test_a_pipe_named_like_a_recording_is_not_opened(tmp_path: Path, read: Callable[[Path], object]) -> None:
+    os.mkfifo(tmp_path / "a.wav")
+    (tmp_path / "b.wav").symlink_to("/dev/zero")
+    (tmp_path / "c.wav").symlink_to("c.wav")
+    for name, what in (("a.wav", "named pipe"), ("b.wav", "device"), ("c.wav", "leads to itself")):
+        with pytest.raises(DataError, match=what) as caught:
+            read(tmp_path / name)
+        assert caught.value.hint
+
+
+@pytest.mark.parametrize("rate", [1, 3_999, 400_000, 655_350])
+def test_a_rate_that_no_recording_has_is_refused_by_all_readers(tmp_path: Path, rate: int) -> None:
+    soundfile.write(tmp_path / "a.wav", tone(1, 4_000), rate)
+    for read in (read_info, read_channels):
+        with pytest.raises(DataError, match=f"sample rate of {rate} Hz"):
+            read(tmp_path / "a.wav")
 
 
 def test_samples_that_are_no_numbers_are_refused(tmp_path: Path) -> None:
@@ -162,6 +204,23 @@ def test_samples_that_are_no_numbers_are_refused(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "nan.wav", samples, 44_100, "FLOAT")
     with pytest.raises(DataError, match="not numbers"):
         read_audio(tmp_path / "nan.wav", 44_100)
+
+
+@pytest.mark.parametrize("rates", [(48_000, 44_100), (22_050, 44_100), (96_000, 44_100), (8_000, 44_100)])
+def test_odd_rates_are_resampled_by_the_same_formula(rates: tuple[int, int]) -> None:
+    samples = np.random.default_rng(0).standard_normal(5_000).astype(np.float32)
+    made, usual = audio._interpolate(samples, *rates), audio._resample(samples, *rates)
+    assert made.shape == usual.shape
+    assert np.abs(made - usual).max() < 5e-5  # float32 kernels, of samples of up to 4
+
+
+@pytest.mark.parametrize("rate", [22_255, 9_213, 22_076])
+def test_odd_rates_keep_the_tone_and_its_length(tmp_path: Path, rate: int) -> None:
+    path = tmp_path / "tone.wav"
+    soundfile.write(path, tone(1.0, rate), rate, "FLOAT")
+    samples = read_audio(path, 44_100)
+    assert len(samples) == 44_100
+    assert np.abs(samples - tone(1.0, 44_100))[400:-400].max() < 1e-2
 
 
 def test_a_rate_whose_kernel_would_fill_the_memory_is_refused(tmp_path: Path) -> None:

@@ -232,3 +232,42 @@ def test_an_audition_sweeps_what_a_killed_one_left_and_nothing_else(checkpoint: 
     other.mkdir()
     listen(checkpoint, texts=["hi"])
     assert not own.exists() and other.exists()
+
+
+def test_what_is_not_of_the_audition_is_kept(checkpoint: Path) -> None:
+    listen(checkpoint, texts=["hi"])
+    listen(checkpoint, texts=["hi"])  # its own is replaced
+    folder = audition_folder(checkpoint)
+    (folder / "notes.txt").write_text("mine")
+    for overwrite in (False, True):
+        with pytest.raises(UsageError, match=r"notes\.txt did not come from the audition"):
+            listen(checkpoint, texts=["hi"], overwrite=overwrite)
+    (folder / "notes.txt").unlink()
+    (folder / "1.wav").write_bytes(b"mine")
+    with pytest.raises(UsageError, match=r"1\.wav did not come from the audition"):
+        listen(checkpoint, texts=["hi"])
+    assert (folder / "1.wav").read_bytes() == b"mine"
+    listen(checkpoint, texts=["hi"], overwrite=True)
+
+
+@pytest.mark.parametrize("content", ["{}", "[" * 9999, "mine"])
+def test_a_record_that_is_none_of_ours_makes_no_audition_of_a_folder(checkpoint: Path, content: str) -> None:
+    audition_folder(checkpoint).mkdir(parents=True)
+    (audition_folder(checkpoint) / "audition.json").write_text(content)
+    with pytest.raises(UsageError, match="holds no audition"):
+        listen(checkpoint)
+    assert read_audition(checkpoint) is None
+
+
+@pytest.mark.parametrize("noted", [[], "x", {"base": "a" * 5000}, {"base": "\0"}, {"base": ["x"]}])
+def test_settings_that_a_checkpoint_does_not_note_well_are_not_used(checkpoint: Path, noted: Any) -> None:
+    content = torch.load(checkpoint)
+    content["fishtune"]["settings"] = noted
+    torch.save(content, checkpoint)
+    with pytest.raises(UsageError, match="is not known or gone"):
+        listen(checkpoint)
+
+
+def test_a_file_of_a_model_directory_says_which_directory_is_meant(checkpoint: Path, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"Give the directory: .*/model$"):
+        listen(tmp_path / "model/model.pth")

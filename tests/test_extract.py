@@ -27,6 +27,7 @@ from fishtune.core.hardware.cache import MeasurementCache
 from fishtune.core.hardware.encoding import EncodingPlan
 from fishtune.core.hardware.memory import extraction_memory
 from fishtune.core.hardware.suggest import extraction_setting
+from fishtune.core.mixing import Mixing
 from fishtune.core.settings import ExtractSettings
 
 from .recorder import Recorder
@@ -386,7 +387,7 @@ def test_excluded_clips_are_left_out(data: Path) -> None:
 
 
 def test_bad_recordings_are_named_and_the_others_are_encoded(
-    data: Path, monkeypatch: pytest.MonkeyPatch, expected: dict[str, np.ndarray]
+    data: Path, expected: dict[str, np.ndarray]
 ) -> None:
     bad = data / "나쁜 파일"
     write_clip(bad / "cut.mp3", 3.0)
@@ -394,21 +395,13 @@ def test_bad_recordings_are_named_and_the_others_are_encoded(
     (bad / "text.wav").write_text("this is text", encoding="utf-8")
     (bad / "empty.flac").touch()
     (bad / "folder.wav").mkdir()
-    write_clip(bad / "closed.wav", 0.1)
     soundfile.write(bad / "long.wav", np.zeros(191 * 8_000, np.float32), 8_000, "PCM_U8")
     soundfile.write(bad / "nothing.wav", np.zeros(0, np.float32), 44_100)
     soundfile.write(bad / "nan.wav", np.full(4_410, np.nan, np.float32), 44_100, "FLOAT")
     write_clip(bad / "twice.wav", 0.1)
     write_clip(bad / "twice.mp3", 0.1)
     (bad / "memo.m4a").write_bytes(b"xx")
-    opened = Path.open
-
-    def refuse(path: Path, *arguments: Any, **keywords: Any) -> Any:
-        if path.name == "closed.wav":
-            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
-        return opened(path, *arguments, **keywords)
-
-    monkeypatch.setattr(Path, "open", refuse)  # root may read everything
+    soundfile.write(bad / "odd.wav", noise(0.1, 0, 44_101), 44_101)
     reporter = Collector()
     result = run(settings(data), reporter)
     wanted = {
@@ -416,7 +409,7 @@ def test_bad_recordings_are_named_and_the_others_are_encoded(
         "나쁜 파일/text": "text.wav cannot be read as audio",
         "나쁜 파일/empty": "empty.flac is empty (0 bytes)",
         str(bad / "folder.wav"): "folder.wav is a folder",
-        "나쁜 파일/closed": "closed.wav cannot be read: no permission",
+        "나쁜 파일/odd": "odd.wav has a sample rate, 44101 Hz, that cannot be brought to 44100 Hz",
         "나쁜 파일/long": "long.wav is 191 s long; the codec takes at most 190 s",
         "나쁜 파일/nothing": "nothing.wav contains no audio",
         "나쁜 파일/nan": "nan.wav has samples that are not numbers",
@@ -430,6 +423,37 @@ def test_bad_recordings_are_named_and_the_others_are_encoded(
     assert {failed.clip for failed in result.failed} == wanted.keys()
     assert (result.clips, result.encoded, len(result.failed)) == (16, 6, 10)
     assert same(codes_of(data), expected)
+
+
+def test_a_recording_that_the_system_refuses_ends_extraction(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = os.open
+
+    def refuse(path: Any, *arguments: Any, **keywords: Any) -> int:
+        if Path(path).name == "두 번째.flac":
+            raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
+        return opened(path, *arguments, **keywords)
+
+    monkeypatch.setattr(os, "open", refuse)
+    with pytest.raises(StorageError, match="두 번째.flac cannot be read: Input/output error"):
+        run(settings(data), Reporter())
+
+
+def test_channels_without_the_voice_are_left_out_and_said(data: Path) -> None:
+    speech = noise(0.5, 1)
+    soundfile.write(data / "민지/mono.wav", speech, 44_100)
+    soundfile.write(data / "민지/left.wav", np.stack([speech, 0 * speech], 1), 44_100)
+    soundfile.write(data / "민지/swapped.wav", np.stack([speech, -speech], 1), 44_100)
+    reporter = Collector()
+    result = run(settings(data), reporter)
+    assert (result.one_sided, result.opposite_phase) == (["민지/left"], ["민지/swapped"])
+    first, second = (event.message for event in reporter.events if isinstance(event, Warned))
+    assert first == "민지/left: only the channels that carry the voice are used."
+    assert second == "민지/swapped: the channels cancel each other, so one of them is used."
+    codes = codes_of(data)
+    assert np.array_equal(codes["민지/left.npy"], codes["민지/mono.npy"])
+    assert np.array_equal(codes["민지/swapped.npy"], codes["민지/mono.npy"])
 
 
 def test_a_batch_in_which_nothing_can_be_decoded_costs_the_others_nothing(data: Path) -> None:
@@ -636,15 +660,15 @@ def test_audio_is_decoded_beside_the_model_and_only_a_batch_ahead(
     decoded: list[str] = []
     waiting: list[int] = []
     all_ahead = threading.Event()
-    decode = clip_encoder.read_audio
+    decode = clip_encoder.read_mono
 
-    def watch_decode(path: Path, rate: int) -> np.ndarray:
+    def watch_decode(path: Path, rate: int) -> tuple[np.ndarray, Mixing]:
         decoded.append(threading.current_thread().name)
         if len(decoded) == 2 + 3:
             all_ahead.set()
         return decode(path, rate)
 
-    monkeypatch.setattr(clip_encoder, "read_audio", watch_decode)
+    monkeypatch.setattr(clip_encoder, "read_mono", watch_decode)
     encode = CodecEncoder.encode
 
     def watch_encode(codec: CodecEncoder, audio: torch.Tensor, lengths: list[int]) -> torch.Tensor:
@@ -737,7 +761,10 @@ def test_what_is_not_a_clip_is_said_and_is_in_the_result(tmp_path: Path) -> None
     collector = Collector()
     result = run(settings(tmp_path), collector)
     assert result.encoded == 1
-    left_out = [str(tmp_path / name) for name in ("S/blocked.npy", "S/pipe.wav", "S/self", "S")]
-    assert [failed.clip for failed in result.failed] == left_out
-    assert list(collector.failed) == left_out
+    unusable = [str(tmp_path / name) for name in ("S/blocked.npy", "S/pipe.wav")]
+    assert [failed.clip for failed in result.failed] == unusable
+    assert list(collector.failed) == unusable
+    assert [finding.path for finding in result.left_out] == [tmp_path / "S/self", tmp_path / "S"]
+    said = [event.message for event in collector.events if isinstance(event, Warned)]
+    assert said == [finding.what for finding in result.left_out]
     assert (tmp_path / "S/blocked.npy").is_fifo()  # what was never ours is not replaced

@@ -17,6 +17,7 @@ FLOORS = [
         "errors",
         "files",
         "owned",
+        "ownership",
         "file_names",
         "tables",
         "events",
@@ -29,11 +30,14 @@ FLOORS = [
         "terminal",
         "units",
     },
-    {"nn", "weights", "audio", "levels", "workers", "devices", "ranks", "hub"},
+    {"nn", "archives", "unpickling", "weights", "audio", "levels", "mixing", "streams", "mpeg"}
+    | {"workers", "devices", "ranks", "hub"},
     {"text", "packing", "dataset", "hardware", "codec", "model"},
     {
         "validate",
+        "recording_checks",
         "loudness",
+        "normalise",
         "download",
         "clip_encoder",
         "extract",

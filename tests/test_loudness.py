@@ -17,10 +17,12 @@ import soundfile
 from fishtune.core import loudness as module
 from fishtune.core.audio import read_channels
 from fishtune.core.cli.app import run as cli
+from fishtune.core.dataset.journal import Copied, copied
 from fishtune.core.errors import DataError, StopRequested, StorageError, UsageError
 from fishtune.core.events import ItemFailed, Reporter, Warned
 from fishtune.core.levels import decibels, loudness, peak
 from fishtune.core.loudness import JOURNAL_FILE, LoudnessResult, run
+from fishtune.core.mixing import mix
 from fishtune.core.settings import LoudnessNormSettings
 
 from .recorder import Recorder
@@ -42,7 +44,9 @@ def normalise(raw: Path, out: Path, reporter: Reporter | None = None, **options:
 
 
 def level(path: Path) -> float:
-    return loudness(*read_channels(path))
+    """Return the loudness of what the codec gets."""
+    samples, rate = read_channels(path)
+    return loudness(mix(samples, rate).samples[:, None], rate)
 
 
 def snapshot(folder: Path) -> dict[str, tuple[bytes, int]]:
@@ -115,6 +119,64 @@ def test_peaks_stay_below_the_limit_and_the_recording_quieter_instead(tmp_path: 
     assert result.quieter == [f"S/a.{extension}"]
     (warned,) = [event for event in recorder.events if isinstance(event, Warned)]
     assert "below -23 LUFS" in warned.message
+
+
+def test_the_same_voice_on_any_channels_gets_one_loudness_in_the_mix_that_is_trained(tmp_path: Path) -> None:
+    (tmp_path / "raw/S").mkdir(parents=True)
+    voice, empty = noise(2, 0.1), np.zeros((2 * RATE, 1))
+    hiss = np.random.default_rng(1).standard_normal(voice.shape) * 10 ** (-70 / 20)
+    for name, channels in {
+        "mono": [voice],
+        "dual": [voice, voice],
+        "left": [voice, empty],
+        "right": [hiss + 0.01, voice],
+        "four": [empty, empty, voice, empty],
+        "swapped": [voice, -0.97 * voice],
+    }.items():
+        soundfile.write(tmp_path / f"raw/S/{name}.wav", np.concatenate(channels, 1), RATE)
+    recorder = Recorder()
+    result = normalise(tmp_path / "raw", tmp_path / "out", recorder)
+    for path in (tmp_path / "out/S").glob("*.wav"):
+        assert level(path) == pytest.approx(-23, abs=0.1), path.name
+        assert soundfile.info(path).channels == soundfile.info(tmp_path / "raw/S" / path.name).channels
+    assert result.one_sided == ["S/four.wav", "S/left.wav", "S/right.wav"]
+    assert result.opposite_phase == ["S/swapped.wav"]
+    warned = [event.message for event in recorder.events if isinstance(event, Warned)]
+    assert warned == [
+        "3 files (S/four.wav, …): only the channels that carry the voice are used.",
+        "S/swapped.wav: the channels cancel each other, so one of them is used.",
+    ]
+
+
+@pytest.mark.parametrize("subtype", ["GSM610", "G721_32", "IMA_ADPCM", "MS_ADPCM", "ULAW", "ALAW", "PCM_U8"])
+def test_every_sample_format_that_can_be_read_is_normalised(tmp_path: Path, subtype: str) -> None:
+    (tmp_path / "raw/S").mkdir(parents=True)
+    soundfile.write(tmp_path / "raw/S/a.wav", noise(2, 0.2)[:, 0], 8_000, subtype)
+    soundfile.write(tmp_path / "raw/S/b.wav", noise(1, 0.2), RATE)
+    assert normalise(tmp_path / "raw", tmp_path / "out").written == 2
+    assert level(tmp_path / "out/S/a.wav") == pytest.approx(-23, abs=0.1)
+    assert soundfile.info(tmp_path / "out/S/a.wav").subtype == "PCM_16"
+
+
+def test_what_extraction_would_refuse_is_refused_by_name(tmp_path: Path) -> None:
+    (tmp_path / "raw/S").mkdir(parents=True)
+    soundfile.write(tmp_path / "raw/S/a.wav", noise(1, 0.2), RATE)
+    soundfile.write(tmp_path / "raw/S/long.wav", np.zeros(191 * 8_000), 8_000, "PCM_U8")
+    soundfile.write(tmp_path / "raw/S/odd.wav", noise(1, 0.2), 44_101)
+    recorder = Recorder()
+    result = normalise(tmp_path / "raw", tmp_path / "out", recorder)
+    assert (result.written, result.failed) == (1, ["S/long.wav", "S/odd.wav"])
+    first, second = (event.message for event in recorder.events if isinstance(event, ItemFailed))
+    assert "long.wav is 3 min 11 s long; the codec takes 190 s." in first
+    assert "44101 Hz" in second
+
+
+def test_copies_that_were_measured_otherwise_are_made_again(raw: Path, tmp_path: Path) -> None:
+    out = tmp_path / "data"
+    normalise(raw, out)
+    journal = out / JOURNAL_FILE
+    journal.write_text(journal.read_text().replace('"measure":1', '"measure":0'))
+    assert normalise(raw, out).written == 3
 
 
 def test_short_and_silent_recordings(tmp_path: Path) -> None:
@@ -232,6 +294,9 @@ def test_an_unreadable_recording_is_reported_and_the_others_are_made(raw: Path, 
     assert failures.keys() == {"Bob/broken.wav", "Bob/empty.mp3"}
     assert all(str(raw) in event.message and event.hint for event in failures.values())
     assert not (tmp_path / "data/Bob/broken.wav").exists()
+    assert copied(tmp_path / "data") == Copied(recordings=3, total=5, is_whole=True), "no more can be made"
+    (raw / "Bob/broken.wav").write_bytes((raw / "유나/첫 번째.wav").read_bytes())
+    assert normalise(raw, tmp_path / "data").written == 1, "what could not be read is tried again"
 
 
 def test_when_no_recording_can_be_read_that_is_an_error(tmp_path: Path) -> None:
@@ -268,8 +333,10 @@ def test_a_stop_keeps_what_is_finished(raw: Path, tmp_path: Path) -> None:
     reporter.request_stop()
     with pytest.raises(StopRequested, match="goes on"):
         normalise(raw, tmp_path / "data", reporter)
+    assert copied(tmp_path / "data") == Copied(recordings=1, total=3, is_whole=False)
     result = normalise(raw, tmp_path / "data")
     assert (result.written, result.current) == (2, 1)
+    assert copied(tmp_path / "data") == Copied(recordings=3, total=3, is_whole=True)
 
 
 KILLED = """

@@ -427,7 +427,7 @@ def test_a_damaged_adapter_is_named(tmp_path: Path, model_directory: ModelDirect
     folder = write_checkpoint(trained(base, SLOW), SLOW, base, tmp_path / "run").with_suffix("")
     file = folder / "adapter_model.safetensors"
     file.write_bytes(file.read_bytes()[:-100])
-    with pytest.raises(CheckpointError, match=r"step_000000010 cannot be read"):
+    with pytest.raises(CheckpointError, match=r"adapter_model\.safetensors is damaged"):
         merge(base, folder, tmp_path / "out")
 
 
@@ -559,3 +559,107 @@ def test_adapters_with_reference_names_and_ours_hold_the_same(
     merge(base, checkpoint, tmp_path / "ours")
     merge(base, tmp_path / "reference.ckpt", tmp_path / "theirs", lora_alpha=preset.alpha)
     assert (tmp_path / "ours/model.pth").read_bytes() == (tmp_path / "theirs/model.pth").read_bytes()
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "mine/deep.txt", "config.json", "model.pth", "link"])
+def test_overwriting_never_loses_what_is_not_of_the_merge(golden: Path, tmp_path: Path, name: str) -> None:
+    base, checkpoint, out = golden / "base", golden / "lora/step_000000010.ckpt", tmp_path / "out"
+    merge(base, checkpoint, out, lora_alpha=8)
+    merge(base, checkpoint, out, lora_alpha=4, overwrite=True)
+    merge(base, checkpoint, out, lora_alpha=8, overwrite=True, link=True)
+    (out / name).parent.mkdir(exist_ok=True)
+    if name == "link":
+        (out / name).symlink_to(tmp_path)
+    else:
+        content = (out / name).read_bytes() if (out / name).exists() else b"mine, "
+        (out / name).unlink(missing_ok=True)  # it may be linked to the base's
+        (out / name).write_bytes(content[:-2] + b"  ")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    with pytest.raises(UsageError, match=rf"out/{name} did not come from the merge"):
+        merge(base, checkpoint, out, lora_alpha=4, overwrite=True)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+def test_a_folder_in_the_place_of_a_merged_one_is_kept(golden: Path, tmp_path: Path) -> None:
+    base, checkpoint, out = golden / "base", golden / "lora/step_000000010.ckpt", tmp_path / "out"
+    merge(base, checkpoint, out, lora_alpha=8)
+    shutil.rmtree(out)
+    out.mkdir()
+    (out / "diary.txt").write_text("mine")
+    with pytest.raises(UsageError, match=r"out/diary\.txt did not come from the merge"):
+        merge(base, checkpoint, out, lora_alpha=8, overwrite=True)
+    assert (out / "diary.txt").read_text() == "mine"
+
+
+def test_a_file_that_is_no_record_of_a_merge_is_not_replaced_by_one(golden: Path, tmp_path: Path) -> None:
+    record = merge_record_path(tmp_path / "out")
+    record.write_text('{"mine": 1}')
+    with pytest.raises(UsageError, match=r"out\.fishtune\.json exists already, and fishtune did not write"):
+        merge(golden / "base", golden / "lora/step_000000010.ckpt", tmp_path / "out", lora_alpha=8)
+    assert record.read_text() == '{"mine": 1}'
+
+
+def test_a_record_of_an_earlier_version_says_enough_to_replace_what_it_is_of(
+    golden: Path, tmp_path: Path
+) -> None:
+    base, checkpoint, out = golden / "base", golden / "lora/step_000000010.ckpt", tmp_path / "out"
+    merge(base, checkpoint, out, lora_alpha=8)
+    record = json.loads(merge_record_path(out).read_text())
+    earlier = {key: value for key, value in record.items() if key not in ("files", "replaced")}
+    merge_record_path(out).write_text(json.dumps(earlier))
+    (out / "notes.txt").touch()
+    with pytest.raises(UsageError, match=r"notes\.txt did not come from the merge"):
+        merge(base, checkpoint, out, lora_alpha=4, overwrite=True)
+    (out / "notes.txt").unlink()
+    merge(base, checkpoint, out, lora_alpha=4, overwrite=True)
+
+
+def test_a_merge_killed_before_it_replaced_the_former_one_is_done_again(golden: Path, tmp_path: Path) -> None:
+    base, checkpoint, out = golden / "base", golden / "lora/step_000000010.ckpt", tmp_path / "out"
+    merge(base, checkpoint, out, lora_alpha=8)
+    shutil.copytree(out, tmp_path / "former")
+    merge(base, checkpoint, out, lora_alpha=4, overwrite=True)
+    shutil.rmtree(out)
+    (tmp_path / "former").rename(out)  # the record is the new one's already
+    merge(base, checkpoint, out, lora_alpha=4, overwrite=True)
+
+
+@pytest.mark.parametrize("where", ["base", "checkpoint"])
+def test_numbers_that_are_none_are_refused_before_anything_is_written(
+    golden: Path, tmp_path: Path, model_directory: ModelDirectory, where: str
+) -> None:
+    base = model_directory()
+    weights = {f"model.{name}": weight + 0.01 for name, weight in load_model(base).state_dict().items()}
+    torch.save({"state_dict": weights}, tmp_path / "full.ckpt")
+    file = base / "model.pth" if where == "base" else tmp_path / "full.ckpt"
+    content = torch.load(file)
+    next(iter(content.get("state_dict", content).values())).view(-1)[3] = torch.nan
+    torch.save(content, file)
+    with pytest.raises(CheckpointError, match=rf"{file.name}: \S+ holds numbers that are infinite"):
+        merge(base, tmp_path / "full.ckpt", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b'"x"', b"[" * 5000, b"[]", b"5", b'{"peft_type": "LORA", "lora_alpha": true}', b"\xff",
+     b'{"peft_type": "LORA", "lora_alpha": 1e400}', b'{"peft_type": "LORA", "lora_alpha": 8, "r": "8"}',
+     b'{"peft_type": "LORA", "lora_alpha": -1}'],
+)  # fmt: skip
+def test_a_damaged_adapter_config_is_named(
+    tmp_path: Path, model_directory: ModelDirectory, content: bytes
+) -> None:
+    base = model_directory()
+    folder = write_checkpoint(trained(base, SLOW), SLOW, base, tmp_path / "run").with_suffix("")
+    (folder / "adapter_config.json").write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"adapter_config\.json"):
+        read_adapter(folder)
+
+
+def test_a_wrong_folder_in_place_of_an_adapter_says_which_checkpoint_is_meant(
+    golden: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "me/checkpoints").mkdir(parents=True)
+    (tmp_path / "me/checkpoints/step_000000010.ckpt").touch()
+    with pytest.raises(CheckpointError, match=r"such as .*step_000000010\.ckpt"):
+        merge(golden / "base", tmp_path / "me", tmp_path / "out")

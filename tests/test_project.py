@@ -141,3 +141,102 @@ def test_saving_keeps_the_files_rights_and_a_link_a_link(tmp_path: Path) -> None
     assert (tmp_path / PROJECT_FILE).is_symlink()
     assert real.stat().st_mode & 0o777 == 0o600
     assert real.read_text() == 'name = "voice"\n\n[train]\nmax_steps = 5\n'
+
+
+# a file that somebody else changes meanwhile
+
+
+def _two(tmp_path: Path) -> tuple[Project, Project]:
+    made = Project.create(tmp_path, "v", train={"epochs": 3, "seed": 1}, dataset={"exclude": ["A/a", "A/b"]})
+    made.save()
+    return Project.load(tmp_path), Project.load(tmp_path)
+
+
+def test_saving_puts_only_what_was_changed_on_top_of_the_file(tmp_path: Path) -> None:
+    mine, yours = _two(tmp_path)
+    yours.train.max_minutes = 5
+    yours.train.seed = 9
+    yours.merge.link = True
+    yours.save()
+    mine.train.epochs = 4
+    mine.extract.batch_size = 2
+    mine.save()
+    now = Project.load(tmp_path)
+    assert (now.train.epochs, now.train.seed, now.train.max_minutes) == (4, 9, 5)
+    assert now.merge.link is True and now.extract.batch_size == 2
+    assert mine == now, "what was saved over is taken over"
+
+
+def test_a_value_taken_back_is_taken_out_of_the_file_and_nothing_else_is(tmp_path: Path) -> None:
+    mine, yours = _two(tmp_path)
+    yours.pack.num_workers = 3
+    yours.save()
+    mine.train = mine.train.model_copy()
+    mine.train.model_fields_set.discard("seed")
+    mine.save()
+    now = Project.load(tmp_path)
+    assert now.train.model_fields_set == {"epochs"} and now.pack.num_workers == 3
+
+
+def test_clips_left_out_here_and_there_are_all_left_out(tmp_path: Path) -> None:
+    mine, yours = _two(tmp_path)
+    yours.dataset.exclude = ["A/b", "A/c"]
+    yours.save()
+    mine.dataset.exclude = ["A/a", "A/b", "A/d"]
+    mine.save()
+    assert Project.load(tmp_path).dataset.exclude == ["A/b", "A/c", "A/d"]
+
+
+def test_the_file_is_not_written_where_nothing_was_changed(tmp_path: Path) -> None:
+    mine, _yours = _two(tmp_path)
+    edited = "# mine\n" + mine.file.read_text(encoding="utf-8").replace("seed = 1", "seed = 2")
+    mine.file.write_text(edited, encoding="utf-8")
+    mine.save()
+    assert mine.file.read_text(encoding="utf-8") == edited and mine.train.seed == 2
+
+
+@pytest.mark.parametrize("content", ["name = [", 'name = "v"\n[train]\nepochs = -1\n', None])
+def test_a_file_that_became_unusable_or_went_is_not_written(tmp_path: Path, content: str | None) -> None:
+    mine, _yours = _two(tmp_path)
+    mine.file.unlink()
+    if content is not None:
+        mine.file.write_text(content, encoding="utf-8")
+    mine.train.epochs = 8
+    with pytest.raises(SettingsError, match=r"fishtune\.toml"):
+        mine.save()
+    with pytest.raises(SettingsError, match=r"fishtune\.toml"):
+        mine.reread()
+    assert not mine.is_as_on_disk()
+    assert (mine.file.read_text(encoding="utf-8") if mine.file.exists() else None) == content
+    assert mine.train.epochs == 8
+
+
+def test_a_new_project_does_not_replace_one_that_came_into_being_meanwhile(tmp_path: Path) -> None:
+    new = Project.create(tmp_path, "other")
+    mine, _yours = _two(tmp_path)
+    with pytest.raises(SettingsError, match="exists already"):
+        new.save()
+    assert Project.load(tmp_path) == mine
+
+
+def test_what_the_file_could_not_be_read_with_is_not_saved(tmp_path: Path) -> None:
+    mine, _yours = _two(tmp_path)
+    before = mine.file.read_bytes()
+    for change in ({"path": Path("\udcb0\udca1")}, {"exclude": ["A/\ud800"]}):
+        mine.dataset = mine.dataset.model_copy(update=change)
+        with pytest.raises(SettingsError, match="cannot be kept"):
+            mine.save()
+        assert mine.file.read_bytes() == before
+
+
+def test_rereading_takes_over_the_disk_and_keeps_what_is_not_saved_yet(tmp_path: Path) -> None:
+    mine, yours = _two(tmp_path)
+    assert mine.is_as_on_disk() and mine.reread() is False
+    yours.train.seed = 5
+    yours.train.epochs = 6
+    yours.save()
+    mine.train.epochs = 7
+    assert not mine.is_as_on_disk() and mine.reread() is True
+    assert (mine.train.seed, mine.train.epochs) == (5, 7)
+    mine.save()
+    assert (Project.load(tmp_path).train.seed, Project.load(tmp_path).train.epochs) == (5, 7)

@@ -20,7 +20,10 @@ import pytest
 from fishtune.core.cli import app
 from fishtune.core.cli.running import default_place, places_here
 from fishtune.core.dataset.codes import codes_digest, read_codes
+from fishtune.core.dataset.findings import Code
+from fishtune.core.dataset.findings import error as finding
 from fishtune.core.dataset.headers import whole_codes_shape
+from fishtune.core.dataset.journal import JOURNAL_FILE, copied
 from fishtune.core.dataset.origins import FileState, Origin, append_origins, content_digest
 from fishtune.core.errors import (
     DataError,
@@ -38,6 +41,7 @@ from fishtune.core.events import (
     Finished,
     Reporter,
     Started,
+    Stopped,
     Validation,
     Warned,
 )
@@ -53,7 +57,7 @@ from fishtune.core.pack import run as pack
 from fishtune.core.packing.index import ShardIndex
 from fishtune.core.project import Project
 from fishtune.core.recent import recent_projects, remember_project
-from fishtune.core.settings import MergeSettings, ValidateSettings
+from fishtune.core.settings import LoudnessNormSettings, MergeSettings, ValidateSettings
 from fishtune.core.stages import STAGES, StageName, load_attribute
 from fishtune.core.training.selection import Candidate, recommend
 from fishtune.core.validate import run as validate
@@ -539,3 +543,85 @@ def test_advice_on_memory_names_only_settings_that_the_stage_has() -> None:
             named = re.findall(r"--([a-z-]+)", explained.hint)
             fields = {field.replace("_", "-") for field in stage.settings_model().model_fields}
             assert set(named) <= fields, name
+
+
+# done is what is whole and can be used
+
+
+def _copy(project: Project, done: int, total: int, **last: Any) -> None:
+    """Leave the journal of a normalisation into the data set that has made `done` of `total` recordings."""
+    lines = [{"file": f"SPK1/{number}.wav"} for number in range(total)]
+    lines += [{"file": f"SPK1/{number}.wav", "written": [1, 1]} for number in range(done)]
+    lines += [{"file": f"SPK1/{number}.wav", **last} for number in range(done, total) if last]
+    text = "".join(json.dumps(line) + "\n" for line in lines)
+    (project.data / JOURNAL_FILE).write_text(text + '{"file": "SPK1/torn', encoding="utf-8")
+
+
+def test_a_data_set_whose_normalisation_was_stopped_is_unfinished_until_it_is_whole(project: Project) -> None:
+    _copy(project, 10, 24)
+    _end_job(project, ValidateSettings(data=project.data), StageName.VALIDATE, Finished())
+    status = step_status(project, StepName.DATASET)
+    assert status.state is StepState.UNFINISHED
+    assert status.why.endswith(": 10 of 24 recordings are there.")
+    settings = LoudnessNormSettings(source=project.folder / "raw", target=project.data)
+    _end_job(project, settings, StageName.LOUDNESS_NORM, Stopped())
+    assert step_status(project, StepName.DATASET).state is StepState.UNFINISHED
+    with pytest.raises(JobError, match="10 of 24 recordings are there") as caught:
+        run(RunSettings(project=project.file), Reporter())
+    assert "fishtune loudness-norm" in caught.value.hint
+    _end_job(project, settings, StageName.LOUDNESS_NORM, Finished())
+    assert step_status(project, StepName.DATASET).state is StepState.DONE
+
+
+def test_recordings_that_no_normalisation_can_read_leave_nothing_unfinished(project: Project) -> None:
+    _copy(project, 22, 24, failed=True)
+    _end_job(project, ValidateSettings(data=project.data), StageName.VALIDATE, Finished())
+    assert step_status(project, StepName.DATASET).state is StepState.DONE
+
+
+@pytest.mark.parametrize("content", ["", "[" * 100_000, "null\n3\n{}\n", "\0\xff"])
+def test_a_damaged_journal_is_none(project: Project, content: str) -> None:
+    (project.data / JOURNAL_FILE).write_bytes(content.encode("latin-1"))
+    found = copied(project.data)
+    assert found is None or found.total == 0
+
+
+def test_recordings_of_which_none_can_be_used_are_not_done(project: Project) -> None:
+    audio = sorted(project.data.glob("*/*.wav"))
+
+    def check(bad: list[Path]) -> None:
+        findings = [finding(Code.TEXT_EMPTY, path.with_suffix(".lab"), "Empty.", "Write.") for path in bad]
+        summary = {"findings": [item.model_dump(mode="json") for item in findings]}
+        settings = ValidateSettings(data=project.data)
+        _end_job(project, settings, StageName.VALIDATE, Finished(summary=summary))
+
+    check(audio[1:])
+    assert step_status(project, StepName.DATASET).state is StepState.DONE
+    check(audio)
+    status = step_status(project, StepName.DATASET)
+    assert status.state is StepState.FAILED and "none of which can be used" in status.why
+
+
+def test_an_extraction_is_not_done_when_its_codes_were_removed(project: Project) -> None:
+    project.base.mkdir()
+    (project.base / "codec.pth").touch()
+    codes = sorted(project.data.glob("*/*.npy"))
+    failed = [{"clip": "SPK1/x", "message": "No.", "hint": ""}]
+    _end_job(project, project.extract_settings(), StageName.EXTRACT, Finished(summary={"failed": failed}))
+    codes[0].unlink()
+    assert step_status(project, StepName.EXTRACT).state is StepState.DONE
+    codes[1].unlink()
+    status = step_status(project, StepName.EXTRACT)
+    assert (status.state, status.why) == (StepState.READY, "1 of 3 clips have codes.")
+    codes[2].unlink()
+    assert step_status(project, StepName.EXTRACT).state is StepState.READY
+
+
+def test_settings_that_fit_nothing_are_said_by_their_step_and_the_others_are_judged(project: Project) -> None:
+    pack(project.pack_settings(), Reporter())
+    _model(project)
+    _checkpoint(project, 10)
+    project.train.lora_config = "nobodys"
+    states = _states(project)
+    assert states["train"] == "failed" and states["pack"] == "done"
+    assert "nobodys" in step_status(project, StepName.TRAIN).why

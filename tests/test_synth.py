@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import shutil
 from pathlib import Path
@@ -158,3 +159,76 @@ def test_what_cannot_work_is_said_and_nothing_is_written(
     with pytest.raises(error, match=message):
         synthesise(golden, tmp_path, **changes)
     assert not list(tmp_path.glob("x.*"))
+
+
+def spellings(tmp_path: Path, file: Path) -> dict[str, Path]:
+    """Return other names of one file."""
+    (tmp_path / "inside").mkdir()
+    (tmp_path / "hard.npy").hardlink_to(file)
+    (tmp_path / "soft.npy").symlink_to(file)
+    (tmp_path / "linked").symlink_to(tmp_path)
+    return {
+        "dots": tmp_path / "inside/.." / file.name,
+        "hard": tmp_path / "hard.npy",
+        "soft": tmp_path / "soft.npy",
+        "folder": tmp_path / "linked" / file.name,
+    }
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+@pytest.mark.parametrize("spelling", ["dots", "hard", "soft", "folder"])
+def test_the_reference_is_never_an_output_however_it_is_named(
+    golden: Path, tmp_path: Path, ref_codes: Path, spelling: str, overwrite: bool
+) -> None:
+    other = spellings(tmp_path, ref_codes)[spelling]
+    before = ref_codes.read_bytes()
+    with pytest.raises(UsageError, match="is the reference and cannot be the output"):
+        synthesise(golden, tmp_path, ref_codes=ref_codes, ref_text="a", codes_out=other, overwrite=overwrite)
+    assert ref_codes.read_bytes() == before
+
+
+def test_what_synthesis_did_not_write_is_only_replaced_when_asked(golden: Path, tmp_path: Path) -> None:
+    for name in ("x.wav", "x.npy"):
+        mine = tmp_path / name
+        mine.write_bytes(b"mine")
+        outputs = {"out": tmp_path / "x.wav", "codes_out": tmp_path / "x.npy"}
+        with pytest.raises(UsageError, match=rf"{name} exists already, and synthesis did not write it"):
+            synthesise(golden, tmp_path, **outputs)
+        assert mine.read_bytes() == b"mine"
+        synthesise(golden, tmp_path, **outputs, overwrite=True)
+        synthesise(golden, tmp_path, **outputs)  # its own
+        mine.write_bytes(b"mine again")
+        with pytest.raises(UsageError, match=rf"{name} exists already, and synthesis did not write it"):
+            synthesise(golden, tmp_path, **outputs)
+        mine.unlink()
+        (tmp_path / name).symlink_to(tmp_path / "nowhere")
+        with pytest.raises(UsageError, match=rf"{name} exists already, and synthesis did not write it"):
+            synthesise(golden, tmp_path, **outputs)
+        mine.unlink()
+
+
+@pytest.mark.parametrize("name", ["model.pth", "codec.pth", "config.json"])
+def test_a_file_that_the_synthesis_needs_is_never_its_output(golden: Path, tmp_path: Path, name: str) -> None:
+    base = Path(shutil.copytree(golden / "base", tmp_path / "base"))
+    before = (base / name).read_bytes()
+    with pytest.raises(UsageError, match=rf"{name} is needed for the synthesis itself"):
+        synthesise(golden, tmp_path, checkpoint=base, codes_out=base / name, overwrite=True)
+    assert (base / name).read_bytes() == before
+
+
+def test_a_pipe_is_no_output(golden: Path, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "x.npy")
+    with pytest.raises(UsageError, match=r"x\.npy is a named pipe, not a file"):
+        synthesise(golden, tmp_path, codes_out=tmp_path / "x.npy", overwrite=True)
+
+
+def test_the_command_takes_overwrite(
+    golden: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "x.wav").write_bytes(b"mine")
+    base = str(golden / "base")
+    command = ["synth", "--checkpoint", base, "--text", "a", "--out", "x.wav", "--max-new-tokens", "3"]
+    assert run_command([*command, "--device", "cpu", "--seed", "3"]) == 2
+    assert "--overwrite" in capsys.readouterr().err
+    assert run_command([*command, "--device", "cpu", "--seed", "3", "--overwrite"]) == 0

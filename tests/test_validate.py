@@ -151,6 +151,56 @@ def test_a_clip_over_190_seconds_is_refused_from_its_header(make: Maker) -> None
     assert "3 min 11 s" in found(report)[Code.AUDIO_TOO_LONG].what
 
 
+def test_the_longest_clip_is_that_of_extraction(make: Maker) -> None:
+    longest = 4096 * 2048 / 44_100
+    make("S/most.wav", samples=np.zeros(int(longest * 8000)), rate=8000)
+    make("S/more.wav", samples=np.zeros(int(longest * 8000) + 1), rate=8000)
+    findings = validate(make.root).findings
+    assert [finding.path.name for finding in findings if finding.code is Code.AUDIO_TOO_LONG] == ["more.wav"]
+
+
+def test_a_rate_that_extraction_refuses_is_an_error(make: Maker) -> None:
+    make("S/odd.wav", rate=44_101)
+    report = validate(make.root)
+    assert found(report)[Code.AUDIO_UNREADABLE].severity is Severity.ERROR
+    assert "44101 Hz" in found(report)[Code.AUDIO_UNREADABLE].what
+
+
+def test_channels_that_are_left_out_are_findings(make: Maker) -> None:
+    voice = tone(2)
+    make("S/left.wav", samples=np.stack([voice, 0 * voice], 1))
+    make("S/phase.wav", samples=np.stack([voice[::-1], -voice[::-1]], 1))
+    make("S/both.wav", samples=np.stack([voice, voice[::-1]], 1))
+    findings = found(validate(make.root))
+    assert findings.keys() >= {Code.ONE_SIDED, Code.OPPOSITE_PHASE}
+    assert findings[Code.ONE_SIDED].what == (
+        "left.wav has its voice on 1 of 2 channels; the others are left out."
+    )
+    assert findings[Code.OPPOSITE_PHASE].what == (
+        "The channels of phase.wav cancel each other (opposite phase); only channel 1 is used."
+    )
+    assert Code.NEAR_SILENCE not in findings
+    assert not inspect_clip(make.root, "S/both", ".lab", 10).findings
+
+
+def test_levels_are_those_of_the_mono_mix(make: Maker) -> None:
+    voice = tone(2)
+    make("S/a.wav", samples=voice)
+    make("S/b.wav", samples=np.stack([voice, voice], 1))
+    make("S/c.wav", samples=np.stack([voice, 0 * voice, 0 * voice, 0 * voice], 1))
+    levels = [inspect_clip(make.root, f"S/{name}", ".lab", 10).loudness for name in "abc"]
+    assert levels == pytest.approx([levels[0]] * 3, abs=0.01)
+
+
+def test_floating_point_samples_beyond_full_scale_are_not_clipped(make: Maker) -> None:
+    path = make("S/a.wav")
+    loud = 1.9 * np.sin(2 * np.pi * 110 * np.arange(RATE) / RATE)
+    soundfile.write(path, loud, RATE, "FLOAT")
+    assert Code.CLIPPING not in found(validate(make.root))
+    soundfile.write(path, loud.clip(-1, 1), RATE, "FLOAT")
+    assert Code.CLIPPING in found(validate(make.root))
+
+
 def test_doubtful_transcripts_are_shown_with_what_goes(make: Maker) -> None:
     make("S/a.wav", text="well {cough} <laugh>so</laugh> be it")
     make("S/b.wav", text="one\n\ntwo\r\n")

@@ -12,6 +12,7 @@ class Glyphs:
     done: str
     ready: str
     running: str
+    unfinished: str
     stale: str
     failed: str
     locked: str
@@ -29,6 +30,7 @@ LINES = Glyphs(
     done="✓",
     ready="▸",
     running="●",
+    unfinished="◐",
     stale="≈",
     failed="✗",
     locked="·",
@@ -45,6 +47,7 @@ ASCII = Glyphs(
     done="v",
     ready=">",
     running="*",
+    unfinished="+",
     stale="~",
     failed="x",
     locked=".",

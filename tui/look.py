@@ -26,6 +26,7 @@ WORDS = {
     StepState.DONE: mark("done"),
     StepState.READY: mark("ready"),
     StepState.RUNNING: mark("running"),
+    StepState.UNFINISHED: mark("unfinished"),
     StepState.STALE: mark("stale"),
     StepState.FAILED: mark("failed"),
     StepState.LOCKED: mark("locked"),

@@ -62,8 +62,12 @@ def _write(file: Path, text: str) -> None:
 @contextlib.contextmanager
 def caught(show: Show) -> Iterator[None]:
     """Show what goes wrong in the block instead of ending the program."""
+    from textual.css.query import NoMatches
+
     try:
         yield
+    except NoMatches:
+        return  # its widgets are gone: the program is being left
     except Exception as error:  # noqa: BLE001 - nothing ends the wizard
         show(note(error))
 

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from ..errors import FishtuneError
 from ..files import write_text
+from ..tables import read_json
 
 RECORD_FILE = "audition.json"
+_LARGEST = 16 << 20
+"""Bytes of a record."""
 
 
 class FindingKind(StrEnum):
@@ -63,6 +68,8 @@ class AuditionResult(BaseModel):
     texts: list[AuditionedText]
     healthy: bool
     """Whether most of the texts are without findings."""
+    files: dict[str, Any] = {}
+    """What the recordings were when they were written; see `ownership.describe`."""
 
     @property
     def summary(self) -> str:
@@ -93,9 +100,20 @@ def write_record(result: AuditionResult, folder: Path) -> None:
 
 def read_audition(checkpoint: Path) -> AuditionResult | None:
     """Return the audition of a checkpoint, or None if there is none or the checkpoint has changed since."""
+    result = read_record(audition_folder(checkpoint))
     try:
-        content = (audition_folder(checkpoint) / RECORD_FILE).read_text(encoding="utf-8")
-        result = AuditionResult.model_validate_json(content)
-        return result if result.checkpoint_modified == checkpoint.stat().st_mtime else None
-    except (OSError, ValidationError, UnicodeDecodeError):
+        return (
+            result
+            if result is not None and result.checkpoint_modified == checkpoint.stat().st_mtime
+            else None
+        )
+    except OSError:
+        return None
+
+
+def read_record(folder: Path) -> AuditionResult | None:
+    """Return what the record in an audition's folder says, or None if there is none that can be read."""
+    try:
+        return AuditionResult.model_validate(read_json(folder / RECORD_FILE, _LARGEST))
+    except (FishtuneError, ValidationError):
         return None

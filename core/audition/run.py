@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from ..audio import write_audio
 from ..codec.checkpoint import WEIGHTS_FILE as CODEC_FILE
 from ..codec.checkpoint import load_codec
 from ..codec.codec import Codec
-from ..codec.config import codec_config, residual_codebook_size
+from ..codec.config import check_codebooks, codec_config, residual_codebook_size
 from ..devices import give_back_memory, resolve_device
 from ..errors import CheckpointError, UsageError
 from ..events import ProgressMeter, Reporter
@@ -23,16 +24,24 @@ from ..files import atomic_folder, recover_folder, sweep_temporary
 from ..model.adapters import check_fit, read_adapter, read_training_state
 from ..model.attach import apply_checkpoint
 from ..model.checkpoint import load_model
-from ..model.config import CONFIG_FILE
+from ..model.config import CONFIG_FILE, model_directory_of
 from ..model.dual_ar import DualAR
 from ..model.generate import Sampling, generate
+from ..ownership import describe, strangers
 from ..packing.index import ShardIndex
 from ..settings import AuditionSettings
 from ..text.prompts import Turn, inference_prompt
 from ..text.tokenizer import IM_END, Tokenizer
 from ..text.transcripts import check_typed
 from .findings import BYTES_PER_SECOND, expected_seconds, find_faults
-from .record import RECORD_FILE, AuditionedText, AuditionResult, audition_folder, write_record
+from .record import (
+    RECORD_FILE,
+    AuditionedText,
+    AuditionResult,
+    audition_folder,
+    read_record,
+    write_record,
+)
 from .texts import texts_like
 
 T = TypeVar("T")
@@ -71,15 +80,18 @@ def run(settings: AuditionSettings, reporter: Reporter) -> AuditionResult:
         check_typed(text, "--text")
     recover_folder(folder)
     sweep_temporary(folder.parent, folder.name)
-    if folder.exists() and not (folder / RECORD_FILE).is_file():
-        raise UsageError(
-            f"{folder} exists and holds no audition.", "Move it away: the audition's recordings go there."
-        )
+    _check_folder(folder, settings)
     if not checkpoint.exists():
         raise CheckpointError(f"{checkpoint} does not exist.", "Name a checkpoint or a model directory.")
+    directory = model_directory_of(checkpoint)
+    if directory is not None:
+        raise CheckpointError(
+            f"{checkpoint} is a file of a model directory.", f"Give the directory: {directory}"
+        )
     modified = checkpoint.stat().st_mtime
     is_model = (checkpoint / CONFIG_FILE).is_file()
-    trained = {} if is_model else read_training_state(checkpoint).get("settings", {})
+    noted = {} if is_model else read_training_state(checkpoint).get("settings")
+    trained = noted if isinstance(noted, dict) else {}
     base = checkpoint if is_model else _known_folder(settings.base_weight, trained, "base")
     if base is None:
         raise UsageError(
@@ -97,6 +109,7 @@ def run(settings: AuditionSettings, reporter: Reporter) -> AuditionResult:
         shapes = {name: tuple(weight.shape) for name, weight in model.state_dict().items()}
         check_fit(source, shapes, model.config.tie_word_embeddings, base)
         apply_checkpoint(model, source)
+    check_codebooks(shape, model.config.num_codebooks, base)
     speaker = _Speaker(
         settings=settings,
         model=model,
@@ -118,8 +131,33 @@ def run(settings: AuditionSettings, reporter: Reporter) -> AuditionResult:
             texts=spoken,
             healthy=2 * sum(bool(text.findings) for text in spoken) < len(spoken),
         )
+        result = result.model_copy(update={"files": describe(temporary)})
         write_record(result, temporary)
+        _check_folder(folder, settings)  # minutes have passed
     return result
+
+
+def _check_folder(folder: Path, settings: AuditionSettings) -> None:
+    """Refuse a folder that holds what would be lost with it.
+
+    Raises:
+        UsageError: names it.
+    """
+    if not os.path.lexists(folder) or (folder.is_dir() and not any(folder.iterdir())):
+        return
+    record = read_record(folder) if folder.is_dir() else None
+    if record is None:
+        raise UsageError(
+            f"{folder} exists and holds no audition.", "Move it away: the audition's recordings go there."
+        )
+    own = {RECORD_FILE, *(text.audio for text in record.texts)}
+    found = [name for name in strangers(folder, record.files) if name != RECORD_FILE]
+    # Records of earlier versions do not describe the recordings.
+    added = [name for name in found if name not in own]
+    changed = [name for name in found if name in own and record.files]
+    if added or (changed and not settings.overwrite):
+        hint = "Move it away." if added else "Move it away, or replace it with --overwrite."
+        raise UsageError(f"{folder / [*added, *changed][0]} did not come from the audition.", hint)
 
 
 @dataclass(frozen=True)
@@ -204,7 +242,7 @@ def _known_folder(given: Path | None, trained: dict[str, Any], name: str) -> Pat
     if given is not None:
         return given
     noted = trained.get(name)
-    return Path(noted) if isinstance(noted, str) and Path(noted).is_dir() else None
+    return Path(noted) if isinstance(noted, str) and os.path.isdir(noted) else None  # noqa: PTH112 - never raises
 
 
 def _voice(protos: Path | None, frame_rate: float) -> _Voice:

@@ -33,6 +33,9 @@ def audition(
         list[str] | None, typer.Option(help="What it says; may be repeated.", show_default="three sentences")
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="The same seed makes checkpoints comparable.")] = 1,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace recordings that are named like its own, too.")
+    ] = False,
     config_name: Annotated[str, typer.Option(help="Codec preset.")] = "modded_dac_vq",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     json: Annotated[bool, typer.Option("--json", help="Write JSON.")] = False,
@@ -51,6 +54,7 @@ def audition(
         protos=protos,
         texts=text or [],
         seed=seed,
+        overwrite=overwrite,
         config_name=config_name,
         device=device,
     )

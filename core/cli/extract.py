@@ -10,7 +10,7 @@ import typer
 from ..project import CODEC_FILE, Project
 from ..settings import ExtractOptions, ExtractSettings, ModelOptions
 from ..units import format_duration
-from .console import out
+from .console import out, print_left_out
 from .running import project_settings, run_stage
 
 _PROJECT = "the project's, or "
@@ -96,6 +96,7 @@ def extract(
         return
     for failed in summary["failed"]:
         out.print(f"failed: {failed['clip']}: {failed['message']} {failed['hint']}".rstrip())
+    print_left_out(summary["left_out"])
     done, encoded, clips = summary["already_done"], summary["encoded"], summary["clips"]
     if encoded:
         out.print(

@@ -50,6 +50,9 @@ def synth(
     seed: Annotated[
         int | None, typer.Option(min=0, help="The same seed gives the same recording.", show_default="random")
     ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace outputs that exist, whoever wrote them.")
+    ] = False,
     config_name: Annotated[str, typer.Option(help="Codec preset.")] = "modded_dac_vq",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     json: Annotated[bool, typer.Option("--json", help="Write JSON.")] = False,
@@ -79,6 +82,7 @@ def synth(
         top_p=top_p,
         repetition_penalty=repetition_penalty,
         seed=seed,
+        overwrite=overwrite,
         config_name=config_name,
         device=device,
     )

@@ -40,6 +40,7 @@ def validate(
     """Check a data set: layout, transcripts, recordings. Writes nothing; exits with 1 if there are errors.
 
     Expected: recordings as DATA/SPEAKER/NAME.mp3 (or .wav, .flac), their words in DATA/SPEAKER/NAME.lab.
+    Folders inside a speaker's are read too, one level: DATA/SPEAKER/BOOK/NAME.mp3.
     Errors keep a clip from being used; warnings are worth a look.
 
     Example: fishtune validate data

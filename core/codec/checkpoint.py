@@ -15,11 +15,11 @@ import torch
 from torch import Tensor
 
 from ..errors import CheckpointError
-from ..weights import load_strict, read_state_dict
+from ..weights import load_strict, read_state_dict, refuse_not_finite, refuse_not_real
 from .codec import Codec, CodecEncoder
+from .config import WEIGHTS_FILE as WEIGHTS_FILE
 from .config import codec_config, config_origin
 
-WEIGHTS_FILE = "codec.pth"
 _GENERATOR = "generator."
 # Rotary angles and masks, hundreds of megabytes; both follow from the configuration.
 _TABLES = (".freqs_cis", ".causal_mask")
@@ -45,7 +45,8 @@ def load_encoder(path: Path, config_name: str, device: torch.device | str = "cpu
         config_name: preset that gives the shape where no `codec_config.json` lies beside the file.
 
     Raises:
-        CheckpointError: the file is missing or broken, or weights and shape do not fit together.
+        CheckpointError: the file is missing or broken, weights and shape do not fit together, or a weight is
+            infinite or not a number.
         SettingsError, UsageError: see `codec_config`.
     """
     return _load(CodecEncoder, path, config_name, device)
@@ -60,12 +61,15 @@ def _load(kind: type[AnyCodec], path: Path, config_name: str, device: torch.devi
     config = codec_config(path, config_name)
     with torch.device("meta"):
         codec = kind(config)
-    tensors = own_tensors(read_state_dict(path), decoding=issubclass(kind, Codec))
+    stored = {name: t for name, t in read_state_dict(path).items() if not name.endswith(_TABLES)}
+    refuse_not_real(stored, path)
+    tensors = own_tensors(stored, decoding=issubclass(kind, Codec))
     try:
         load_strict(codec, tensors, path)
     except CheckpointError as error:
         origin = config_origin(path, config_name)
         raise CheckpointError(error.message, f"The shape is that of {origin}. {error.hint}") from error
+    refuse_not_finite(codec.named_parameters(), path)
     return codec.to(device).eval().requires_grad_(False)
 
 
@@ -82,8 +86,10 @@ def own_tensors(stored: Mapping[str, Tensor], *, decoding: bool) -> dict[str, Te
         tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith("decoder.")}
     for magnitude, direction in _WEIGHT_NORM.items():
         for name in [name.removesuffix(magnitude) for name in tensors if name.endswith(magnitude)]:
-            if name + direction in tensors:
-                g, v = tensors.pop(name + magnitude), tensors.pop(name + direction)
+            g, v = tensors[name + magnitude], tensors.get(name + direction)
+            # A pair that does not fit keeps its names, for the strict load to list.
+            if v is not None and v.dim() > 0 and g.shape == (len(v), *[1] * (v.dim() - 1)):
+                del tensors[name + magnitude], tensors[name + direction]
                 tensors[f"{name}.weight"] = fold_weight_norm(g.float(), v.float())
     return {name: tensor.float() for name, tensor in tensors.items()}
 

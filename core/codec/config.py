@@ -6,74 +6,91 @@ The weights' file carries no configuration. A checkpoint directory may hold a `c
 
 from __future__ import annotations
 
-import json
 import math
+import os
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import ConfigDict, Field, NonNegativeInt, PositiveInt, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
-from ..errors import CheckpointError
+from ..errors import CheckpointError, MalformedFileError
 from ..presets import read_preset
+from ..tables import read_json
 from ..validation import Table, parse
 
+WEIGHTS_FILE = "codec.pth"
 CONFIG_FILE = "codec_config.json"
+_OTHER_FILES = ("config.json", "model.pth", "tokenizer.tiktoken", "special_tokens.json", CONFIG_FILE)
+_NAME_A_FILE = "Name the file of weights in it, such as codec.pth."
 MAX_FRAMES = 4096
 """The longest clip, in frames: what the published model's rotary tables cover."""
 
 
+# Bounds far above any real codec, below what would exhaust memory or time.
+_Layers = Annotated[int, Field(ge=0, le=256)]
+_Count = Annotated[int, Field(gt=0, le=256)]
+_Factor = Annotated[int, Field(gt=0, le=1024)]
+_Width = Annotated[int, Field(gt=0, le=1 << 16)]
+_Window = Annotated[int, Field(gt=0, le=8192)]
+_MOST_FACTORS = 12
+_LONGEST_FRAME = 1 << 15
+_LARGEST_FILE = 1 << 16
+"""Bytes of `codec_config.json`; the published one has 800."""
+
+
 class _Shape(Table):
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, strict=True)
 
 
 class QuantizerConfig(_Shape):
     """Residual vector quantizer with one semantic codebook in front."""
 
-    input_dim: PositiveInt
+    input_dim: _Width
     """Channels of the latent; the encoder's last width."""
-    n_codebooks: PositiveInt
+    n_codebooks: _Count
     """Residual codebooks, the semantic one not counted."""
-    codebook_size: PositiveInt
+    codebook_size: _Width
     """Entries of each residual codebook."""
-    semantic_codebook_size: PositiveInt
+    semantic_codebook_size: _Width
     """Entries of the semantic codebook."""
-    codebook_dim: PositiveInt
+    codebook_dim: _Width
     """Channels in which the nearest entry is sought."""
-    downsample_factor: list[PositiveInt]
+    downsample_factor: list[_Factor] = Field(max_length=_MOST_FACTORS)
     """Strides between the encoder's positions and the frames."""
 
 
 class TransformerConfig(_Shape):
     """A causal transformer over channels-first sequences that sees a limited past."""
 
-    n_layer: PositiveInt
-    n_head: PositiveInt
-    dim: PositiveInt
-    intermediate_size: PositiveInt
+    n_layer: _Count
+    n_head: _Count
+    dim: _Width
+    intermediate_size: int = Field(gt=0, le=1 << 19)
     """Hidden width of the feed-forward."""
-    head_dim: PositiveInt = 64
-    window_size: PositiveInt
+    head_dim: int = Field(default=64, ge=2, le=4096, multiple_of=2)
+    window_size: _Window
     """Positions that one position sees, itself included."""
-    rope_base: float = Field(default=10_000, gt=1)
-    norm_eps: float = Field(default=1e-5, gt=0)
+    rope_base: float = Field(default=10_000, gt=1, le=1e12)
+    norm_eps: float = Field(default=1e-5, gt=0, le=1)
 
 
 class CodecConfig(_Shape):
     """Shape of a whole codec. Rates and factors are strides; their product is one frame."""
 
-    sample_rate: PositiveInt
+    sample_rate: int = Field(ge=1000, le=1 << 20)
     """Hz."""
-    encoder_dim: PositiveInt
+    encoder_dim: _Width
     """Channels after the first convolution; they double with every rate."""
-    encoder_rates: list[PositiveInt] = Field(min_length=1)
-    encoder_transformer_layers: list[NonNegativeInt]
+    encoder_rates: list[_Factor] = Field(min_length=1, max_length=_MOST_FACTORS)
+    encoder_transformer_layers: list[_Layers] = Field(max_length=_MOST_FACTORS)
     """Transformer layers after each rate."""
-    encoder_transformer_window: PositiveInt
+    encoder_transformer_window: _Window
     """Positions that one position of the encoder's transformers sees."""
-    encoder_transformer_head_dim: PositiveInt
-    decoder_dim: PositiveInt
+    encoder_transformer_head_dim: int = Field(ge=2, le=4096, multiple_of=2)
+    decoder_dim: _Width
     """Channels before the first rate of the decoder; they halve with every rate."""
-    decoder_rates: list[PositiveInt] = Field(min_length=1)
-    decoder_transformer_layers: list[int] = []
+    decoder_rates: list[_Factor] = Field(min_length=1, max_length=_MOST_FACTORS)
+    decoder_transformer_layers: list[_Layers] = Field(default=[], max_length=_MOST_FACTORS)
     """Only zeros: no published codec has transformers there, and none is specified."""
     quantizer: QuantizerConfig
     quantizer_transformer: TransformerConfig
@@ -95,6 +112,10 @@ class CodecConfig(_Shape):
             faults.append("decoder_rates must multiply to the same as encoder_rates")
         if self.decoder_dim % halvings:
             faults.append(f"decoder_dim must be divisible by {halvings}")
+        if self.frame_length > _LONGEST_FRAME:
+            faults.append(f"rates and factors must multiply to {_LONGEST_FRAME} samples a frame at most")
+        if latent > 1 << 16:
+            faults.append(f"the encoder's last width is {latent}, more than any codec has")
         if self.quantizer.input_dim != latent:
             faults.append(f"quantizer.input_dim must be the encoder's last width, {latent}")
         if self.quantizer_transformer.dim != self.quantizer.input_dim:
@@ -141,26 +162,51 @@ def codec_config(weights: Path, preset: str) -> CodecConfig:
         preset: of `presets/codec`, where no `codec_config.json` lies beside the file.
 
     Raises:
-        CheckpointError: `codec_config.json` cannot be read.
+        CheckpointError: `codec_config.json` cannot be read; or `weights` is a folder or another file of a
+            checkpoint directory.
         SettingsError: it, or the preset, has wrong keys or values.
         UsageError: there is no such preset.
     """
+    _refuse_other_file(weights)
     beside = weights.parent / CONFIG_FILE
-    if not beside.is_file():
+    if not os.path.lexists(beside):
         return parse(CodecConfig, read_preset("codec", preset), config_origin(weights, preset))
     try:
-        content = json.loads(beside.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(
-            f"{beside} cannot be read: {error}.", "Copy it again from where the checkpoint came."
-        ) from error
+        content = read_json(beside, _LARGEST_FILE)
+    except MalformedFileError as error:
+        raise CheckpointError(error.message, "Copy it again from where the checkpoint came.") from error
     return parse(CodecConfig, content, str(beside))
+
+
+def _refuse_other_file(weights: Path) -> None:
+    """Refuse what is named in the place of `codec.pth`, and say which file is meant."""
+    if weights.is_dir():
+        inside = weights / WEIGHTS_FILE
+        meant = f"Give the codec's file in it: {inside}" if inside.is_file() else _NAME_A_FILE
+        raise CheckpointError(f"{weights} is a folder, and the codec is a file.", meant)
+    right = weights.with_name(WEIGHTS_FILE)
+    if weights.name in _OTHER_FILES and right.is_file():
+        raise CheckpointError(f"{weights} does not hold the codec.", f"Give the file beside it: {right}")
+
+
+def check_codebooks(config: CodecConfig, num_codebooks: int, directory: Path) -> None:
+    """Refuse a codec that speaks other codes than the model of its directory.
+
+    Raises:
+        CheckpointError: they have not the same number of codebooks.
+    """
+    if len(config.codebook_sizes) != num_codebooks:
+        raise CheckpointError(
+            f"Model and codec of {directory} do not fit: the model has {num_codebooks} codebooks, "
+            f"the codec {len(config.codebook_sizes)}.",
+            "Both must come from the same checkpoint: download them again.",
+        )
 
 
 def config_origin(weights: Path, preset: str) -> str:
     """Return where `codec_config` takes the shape from, in words."""
     beside = weights.parent / CONFIG_FILE
-    return str(beside) if beside.is_file() else f"the codec preset {preset}"
+    return str(beside) if os.path.lexists(beside) else f"the codec preset {preset}"
 
 
 def residual_codebook_size(preset: str) -> int:

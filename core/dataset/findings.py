@@ -46,6 +46,8 @@ class Code(StrEnum):
     AUDIO_EMPTY = "audio-empty"
     AUDIO_TOO_LONG = "audio-too-long"
     SAMPLE_RATE_LOW = "sample-rate-low"
+    ONE_SIDED = "one-sided"
+    OPPOSITE_PHASE = "opposite-phase"
     CLIPPING = "clipping"
     NEAR_SILENCE = "near-silence"
     LOUDNESS_SPREAD = "loudness-spread"

@@ -280,7 +280,7 @@ class _Scanner:
                     f"{first} lies too deep and is not used."
                     if count == 1
                     else f"{count} recordings in {folder} lie too deep and are not used, such as {first}.",
-                    "Move them up, with their transcripts: recordings lie in a speaker's folder or in a "
+                    "Move recordings up, with their transcripts: they lie in a speaker's folder or in a "
                     "folder inside it.",
                 )
             )

@@ -14,6 +14,7 @@ import shlex
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Literal
 
 from ..errors import FishtuneError
 from ..files import check_regular, read_regular
@@ -23,7 +24,7 @@ _TEXT_NAMES = ("metadata", "transcript")  # of tables that end in .txt
 _LARGEST = 64 << 20  # bytes
 _AUDIO_ENDING = re.compile(r"\.(mp3|wav|flac)$", re.IGNORECASE)
 # The quoting of `csv`: only commas need quotes; elsewhere they belong to the words.
-_SEPARATORS = {"|": csv.QUOTE_NONE, "\t": csv.QUOTE_NONE, ",": csv.QUOTE_MINIMAL}
+_SEPARATORS: dict[str, Literal[0, 3]] = {"|": csv.QUOTE_NONE, "\t": csv.QUOTE_NONE, ",": csv.QUOTE_MINIMAL}
 # For `python3 -c`, with the table as its argument.
 _PROGRAM = (
     "import csv, pathlib, re, sys; table = pathlib.Path(sys.argv[1]); "

@@ -112,7 +112,8 @@ def _done(project: Project, status: StepStatus, job: Job | None, reporter: Repor
         case StepName.DATASET:
             return done.model_copy(update=_say_findings(project, summary, reporter))
         case StepName.EXTRACT:
-            return done.model_copy(update={"errors": len(summary.get("failed", []))})
+            counts = {"errors": len(summary.get("failed", [])), "warnings": len(summary.get("left_out", []))}
+            return done.model_copy(update=counts)
         case StepName.PACK:
             losses = [loss for loss in summary.get("dropped", []) if loss["reason"] != DropReason.EXCLUDED]
             return done.model_copy(update={"errors": len(losses) + len(summary.get("left_out", []))})
@@ -197,6 +198,12 @@ def _job_for(project: Project, status: StepStatus, reporter: Reporter) -> Job:
         raise JobError(
             f"{status.step.title()} cannot begin. {status.why}",
             "Begin with an earlier step: leave out --from, or see fishtune run --dry-run.",
+        )
+    if status.state is StepState.UNFINISHED:
+        raise JobError(
+            f"The {status.step} step is unfinished. {status.why}",
+            "Continue the normalisation with the same fishtune loudness-norm command, with fishtune resume, "
+            "or in the wizard's step 1.",
         )
     job = start_job(STAGE_OF[status.step], step_settings(project, status.step), place_of(project))
     reporter.log(f"{status.step}: {status.why} Started job {job.id}.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from itertools import takewhile
 from pathlib import Path
 
 from ..audition.record import read_audition
@@ -25,8 +26,7 @@ def training_jobs(place: Place) -> list[Job]:
 def earlier_jobs(job: Job) -> list[Job]:
     """Return the jobs that a training job continues, oldest first."""
     place = Place(results=job.folder.parents[2], project=job.folder.parents[1].name)
-    key = (job.record.created, job.id)
-    return [other for other in training_jobs(place) if (other.record.created, other.id) < key]
+    return list(takewhile(lambda other: other.id != job.id, training_jobs(place)))
 
 
 def checkpoint_candidates(place: Place) -> list[Candidate]:

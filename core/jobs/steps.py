@@ -13,7 +13,9 @@ from enum import StrEnum
 from functools import lru_cache
 from pathlib import Path
 
+from ..dataset.findings import Severity
 from ..dataset.headers import whole_codes_shape
+from ..dataset.journal import Copied, copied
 from ..dataset.layout import SHARD_EXTENSION, Scan, scan
 from ..dataset.origins import inputs_digest, is_outdated
 from ..errors import FishtuneError
@@ -59,6 +61,8 @@ class StepState(StrEnum):
     DONE = "done"
     READY = "ready"
     RUNNING = "running"
+    UNFINISHED = "unfinished"
+    """Ended early; what there is must not be taken for the whole."""
     STALE = "stale"
     """Done once, but what it was made from has changed."""
     FAILED = "failed"
@@ -123,7 +127,10 @@ def step_statuses(project: Project) -> list[StepStatus]:
     look = _look(project)
     judged = []
     for step, judge in _JUDGES.items():
-        state, why = judge(look)
+        try:
+            state, why = judge(look)
+        except FishtuneError as error:  # settings that do not fit, a file that cannot be read
+            state, why = StepState.FAILED, f"{error.message} {error.hint}".rstrip()
         job = look.newest.get(STAGE_OF[step])
         judged.append(_with_job(StepStatus(step, state, why, job)))
     return judged
@@ -141,7 +148,7 @@ def _with_job(status: StepStatus) -> StepStatus:
     state, job = status.job.state(), status.job
     if state in (JobState.RUNNING, JobState.STARTING):
         return StepStatus(status.step, StepState.RUNNING, f"Job {job.id} is at work.", job)
-    if status.state is StepState.DONE or status.state is StepState.LOCKED:
+    if status.state in (StepState.DONE, StepState.UNFINISHED, StepState.LOCKED):
         return status
     if state is JobState.LOST:
         return StepStatus(status.step, StepState.FAILED, describe_loss(job)[0], job)
@@ -189,6 +196,7 @@ def _concerns(job: Job, project: Project) -> bool:
     record = job.record
     folders = {
         StageName.VALIDATE: ("data", project.data),
+        StageName.LOUDNESS_NORM: ("target", project.data),
         StageName.DOWNLOAD: ("local_dir", project.base),
         StageName.EXTRACT: ("data", project.data),
         StageName.PACK: ("output", project.protos),
@@ -214,13 +222,47 @@ def _dataset(look: _Look) -> tuple[StepState, str]:
         return StepState.READY, look.trouble
     if not look.clips or look.found is None:
         return StepState.READY, f"{look.project.data} has no speaker folder with recordings."
+    begun = _unfinished_copy(look)
+    if begun is not None:
+        return (
+            StepState.UNFINISHED,
+            f"The normalisation into {look.project.data} ended early: "
+            f"{begun.recordings} of {_count(begun.total, 'recording')} are there.",
+        )
     speakers = _count(len(look.found.speakers), "speaker")
     what = f"{_count(look.clips, 'clip')} of {speakers}"
-    if look.finished(StageName.VALIDATE) is None:
+    checked = look.finished(StageName.VALIDATE)
+    if checked is None:
         return StepState.READY, f"{what}, not checked yet."
     if not look.went_through(StageName.VALIDATE, texts=True):
         return StepState.STALE, f"{what}; some changed since the last check."
+    unusable = _unusable(checked.folder)
+    if all((clip.audio.parent, clip.audio.stem) in unusable for clip in look.found.utterances):
+        return StepState.FAILED, f"{what}, none of which can be used: see the findings."
     return StepState.DONE, f"{what}, checked."
+
+
+def _unfinished_copy(look: _Look) -> Copied | None:
+    """Return how far the normalisation that made the data set got, if it did not get to its end."""
+    if look.finished(StageName.LOUDNESS_NORM) is not None:
+        return None
+    found = copied(look.project.data)
+    return found if found is not None and not found.is_whole else None
+
+
+@lru_cache(maxsize=64)
+def _unusable(job_folder: Path) -> frozenset[tuple[Path, str]]:
+    """Return the clips that a finished check found an error with, as (folder, name)."""
+    outcome = Job.open(job_folder).outcome()
+    findings = outcome.summary.get("findings") if isinstance(outcome, Finished) else None
+    bad = [
+        Path(item["path"])
+        for item in (findings if isinstance(findings, list) else [])
+        if isinstance(item, dict)
+        and item.get("severity") == Severity.ERROR
+        and isinstance(item.get("path"), str)
+    ]
+    return frozenset((path.parent, path.stem) for path in bad)
 
 
 def _model(look: _Look) -> tuple[StepState, str]:
@@ -240,7 +282,7 @@ def _extract(look: _Look) -> tuple[StepState, str]:
     if look.stale:
         return StepState.STALE, f"{look.stale} of {_count(look.clips, 'clip')} changed after extraction."
     # What it could not do, it never will.
-    if look.went_through(StageName.EXTRACT, texts=False):
+    if look.coded and look.went_through(StageName.EXTRACT, texts=False):
         left = look.clips - look.coded
         return (
             StepState.DONE,

@@ -8,7 +8,6 @@ training (`model.<module>.lora_A.default.weight`), a PEFT adapter folder
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -16,13 +15,22 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from ..errors import CheckpointError, UsageError
+from ..errors import CheckpointError, MalformedFileError, UsageError
+from ..files import check_regular, reading
 from ..presets import LoraPreset
-from ..weights import read_archive, unwrap_state_dict
+from ..tables import read_json
+from ..weights import (
+    REAL_DTYPES,
+    read_archive,
+    refuse_not_finite,
+    refuse_not_real,
+    refuse_unusable,
+    unwrap_state_dict,
+)
+from .scaling import OTHER_PRESET, Scale, asked_scale, check_agreement, is_scale
 
 AdapterFormat = Literal["fishtune", "peft", "reference"]
 PEFT_CONFIG = "adapter_config.json"
@@ -135,14 +143,6 @@ class FullWeights:
         return {name: tuple(tensor.shape) for name, tensor in self.tensors.items()}
 
 
-@dataclass(frozen=True)
-class _Scale:
-    alpha: float
-    use_rslora: bool = False
-    use_dora: bool = False
-    rank: int | None = None
-
-
 def read_adapter(
     path: Path, preset: LoraPreset | None = None, alpha: float | None = None
 ) -> Adapter | FullWeights:
@@ -172,9 +172,11 @@ def read_adapter(
             raise UsageError(
                 f"{path} holds whole weights and no adapters.", "Leave out --lora-config and --lora-alpha."
             )
+        refuse_not_real(tensors, path)
+        refuse_not_finite(tensors.items(), path)
         return FullWeights(path, {name.removeprefix("model."): t for name, t in tensors.items()}, base)
     if not state:
-        scale = _asked_scale(path, preset, alpha)
+        scale = asked_scale(path, preset, alpha)
         return _assemble("reference", path, tensors, scale, preset)
     try:
         trained = LoraPreset.model_validate(state["preset"])
@@ -182,8 +184,8 @@ def read_adapter(
         raise CheckpointError(
             f"{path} does not say how its adapters are scaled.", "Merge the adapter folder beside it instead."
         ) from error
-    scale = _Scale(trained.alpha, trained.use_rslora, trained.use_dora, trained.rank)
-    _check_agreement(path, scale, preset, alpha)
+    scale = Scale(trained.alpha, trained.use_rslora, trained.use_dora, trained.rank)
+    check_agreement(path, scale, preset, alpha)
     return _assemble("fishtune", path, tensors, scale, preset, base)
 
 
@@ -192,15 +194,17 @@ def _read_peft(folder: Path, preset: LoraPreset | None, alpha: float | None) -> 
     for needed in (file, config_file):
         if not needed.is_file():
             raise CheckpointError(
-                f"{folder} is no adapter folder: {needed.name} is missing.",
-                "Name a checkpoint (step_….ckpt) or the adapter folder beside it.",
+                f"{folder} is no adapter folder: {needed.name} is missing.", _checkpoint_in(folder)
             )
     try:
-        config = json.loads(config_file.read_text(encoding="utf-8"))
+        config = read_json(config_file, 1 << 20)
+    except MalformedFileError as error:
+        raise CheckpointError(error.message, "Copy or save it again.") from error
+    check_regular(file, CheckpointError)
+    with reading(file, CheckpointError, "Copy or save it again."):
         tensors = load_file(file)
-    except (OSError, ValueError, SafetensorError) as error:
-        raise CheckpointError(f"{folder} cannot be read: {error}.", "Copy or save it again.") from error
-    if config.get("peft_type") != "LORA" or not isinstance(config.get("lora_alpha"), int | float):
+    refuse_unusable(tensors, file)
+    if not isinstance(config, dict) or config.get("peft_type") != "LORA" or not is_scale(config):
         raise CheckpointError(f"{config_file} does not describe a LoRA adapter.", "Name another folder.")
     unsupported = [key for key, none in _UNSUPPORTED.items() if config.get(key) not in none]
     if unsupported:
@@ -208,14 +212,22 @@ def _read_peft(folder: Path, preset: LoraPreset | None, alpha: float | None) -> 
             f"{config_file} uses {', '.join(unsupported)}, which fishtune cannot merge.",
             "Train without it, or merge with peft.",
         )
-    scale = _Scale(
+    scale = Scale(
         float(config["lora_alpha"]),
         bool(config.get("use_rslora")),
         bool(config.get("use_dora")),
         config.get("r"),
     )
-    _check_agreement(folder, scale, preset, alpha)
+    check_agreement(folder, scale, preset, alpha)
     return _assemble("peft", file, tensors, scale, preset, _base_hash(read_training_state(folder)))
+
+
+def _checkpoint_in(folder: Path) -> str:
+    """Return which checkpoint may be meant by a folder that is no adapter."""
+    inside = sorted(folder.glob("*.ckpt")) or sorted(folder.glob("checkpoints/*.ckpt"))
+    if inside:
+        return f"Name a checkpoint in it, such as {inside[-1]}"
+    return "Name a checkpoint (step_….ckpt) or the adapter folder beside it."
 
 
 def read_training_state(path: Path) -> dict[str, Any]:
@@ -237,56 +249,15 @@ def _training_state(content: Any) -> dict[str, Any]:
 
 def _base_hash(state: Mapping[str, Any]) -> str | None:
     identity = state.get("identity")
-    return identity.get("base_sha256") if isinstance(identity, dict) else None
-
-
-def _asked_scale(path: Path, preset: LoraPreset | None, alpha: float | None) -> _Scale:
-    if preset is None and alpha is None:
-        raise UsageError(
-            f"{path} does not carry its alpha.",
-            "Give the one it was trained with: --lora-config r_8_alpha_16, or --lora-alpha 16.",
-        )
-    if preset is None:
-        assert alpha is not None
-        return _Scale(alpha)
-    scale = _Scale(preset.alpha, preset.use_rslora, preset.use_dora, preset.rank)
-    if preset.method != "lora":
-        raise UsageError(f"{path} holds adapters, and the preset is for full fine-tuning.", _OTHER_PRESET)
-    _check_agreement(path, scale, None, alpha, "the preset")
-    return scale
-
-
-_OTHER_PRESET = "Choose the preset it was trained with; see them with: fishtune presets"
-
-
-def _check_agreement(
-    path: Path, scale: _Scale, preset: LoraPreset | None, alpha: float | None, whose: str = "its own"
-) -> None:
-    differences = []
-    if alpha is not None and alpha != scale.alpha:
-        differences.append(f"alpha is {scale.alpha:g} ({whose}) and not {alpha:g}")
-    if preset is not None:
-        given = (preset.rank, preset.alpha, preset.use_rslora, preset.use_dora)
-        for what, own, other in zip(
-            ("rank", "alpha", "use_rslora", "use_dora"),
-            (scale.rank, scale.alpha, scale.use_rslora, scale.use_dora),
-            given,
-            strict=True,
-        ):
-            if own != other:
-                differences.append(f"{what} is {own} ({whose}) and not {other}")
-    if differences:
-        raise UsageError(
-            f"The flags contradict {path}: {'; '.join(differences)}.",
-            "Leave out --lora-config and --lora-alpha, or name what it was trained with.",
-        )
+    found = identity.get("base_sha256") if isinstance(identity, dict) else None
+    return found if isinstance(found, str) else None
 
 
 def _assemble(
     kind: AdapterFormat,
     file: Path,
     tensors: Mapping[str, Tensor],
-    scale: _Scale,
+    scale: Scale,
     preset: LoraPreset | None,
     base_sha256: str | None = None,
 ) -> Adapter:
@@ -316,7 +287,7 @@ def _assemble(
     if not problems and scale.rank is not None and ranks != [scale.rank]:
         found = ", ".join(map(str, ranks))
         if kind == "reference" and preset is not None:
-            raise UsageError(f"The preset has rank {scale.rank}, but {file} has rank {found}.", _OTHER_PRESET)
+            raise UsageError(f"The preset has rank {scale.rank}, but {file} has rank {found}.", OTHER_PRESET)
         problems.append(f"its rank is {found} instead of {scale.rank}")
     if problems:
         raise CheckpointError(
@@ -334,16 +305,21 @@ def _assemble(
     )
 
 
-def _check_parts(parts: Mapping[str, Tensor], scale: _Scale) -> str:
+def _check_parts(parts: Mapping[str, Tensor], scale: Scale) -> str:
     """Return what is wrong with the tensors of one module's adapter, or nothing."""
     missing = {"A", "B", *(("magnitude_vector",) if scale.use_dora else ())} - parts.keys()
     if missing:
         return f"lacks lora_{' and lora_'.join(sorted(missing))}"
     if "magnitude_vector" in parts and not scale.use_dora:
         return "has a DoRA magnitude that the settings do not mention"
+    if any(part.dtype not in REAL_DTYPES for part in parts.values()):
+        return "has numbers of a kind that cannot be used"
     a, b = parts["A"], parts["B"]
     if a.dim() != 2 or b.dim() != 2 or a.shape[0] != b.shape[1] or a.shape[0] == 0:
         return f"has lora_A {tuple(a.shape)} and lora_B {tuple(b.shape)}, which do not fit together"
+    magnitude = parts.get("magnitude_vector")
+    if magnitude is not None and magnitude.shape != (b.shape[0],):
+        return f"has a DoRA magnitude of shape {tuple(magnitude.shape)}, which does not fit it"
     if not all(part.isfinite().all() for part in parts.values()):
         return "has numbers that are not finite"
     return ""

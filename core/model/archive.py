@@ -18,8 +18,9 @@ import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from ..archives import inspect_archive
 from ..errors import CheckpointError
-from ..weights import unwrap_state_dict
+from ..weights import state_dict_of, torch_reads
 
 _BLOCK = 1 << 24
 _LOCAL_HEADER, _CENTRAL_HEADER = 30, 46
@@ -45,23 +46,36 @@ def locate_tensors(path: Path) -> dict[str, Location]:
     """Return where every tensor of a `torch.save` file lies; no data is read.
 
     Raises:
-        CheckpointError: a tensor is stored with gaps or transposed, or the file holds no state dict.
+        CheckpointError: a tensor is stored with gaps or transposed, the file is laid out otherwise than
+            torch.save does it, or it holds no state dict.
     """
+    places = [storage.offset for storage in inspect_archive(path).values()]
     # With fake tensors torch.load reads no data and notes each storage's place in the file.
-    with FakeTensorMode():
-        tensors = unwrap_state_dict(torch.load(path, weights_only=True), path)
+    with torch_reads(path), FakeTensorMode():
+        tensors = state_dict_of(torch.load(path, weights_only=True), path)
     scattered = [name for name, tensor in tensors.items() if not tensor.is_contiguous()]
     if scattered:
         raise CheckpointError(
             f"{path} stores {scattered[0]} as a view with gaps, which cannot be replaced in place.",
             "Load the file with torch, make its tensors contiguous, and save it again.",
         )
+    begins = {_begin(tensor) for tensor in tensors.values()}
+    # torch reckons the places from the order in which it meets the storages; see that it reckoned well.
+    if places != sorted(places) or not begins <= set(places):
+        raise CheckpointError(
+            f"{path} does not lay its tensors out as torch.save does.",
+            "Load the file with torch and save it again.",
+        )
     return {name: Location(_offset(tensor), tensor.shape, tensor.dtype) for name, tensor in tensors.items()}
 
 
-def _offset(tensor: Tensor) -> int:
+def _begin(tensor: Tensor) -> int:
     storage: Any = tensor.untyped_storage()
-    return int(storage._checkpoint_offset + tensor.storage_offset() * tensor.dtype.itemsize)
+    return int(storage._checkpoint_offset)
+
+
+def _offset(tensor: Tensor) -> int:
+    return _begin(tensor) + int(tensor.storage_offset()) * tensor.dtype.itemsize
 
 
 def split_rows(

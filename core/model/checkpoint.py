@@ -5,8 +5,9 @@ State-dict names and layouts are known here and nowhere else (formats.md section
 
 from __future__ import annotations
 
+import functools
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,9 +15,8 @@ import torch
 from torch import Tensor
 
 from ..errors import CheckpointError
-from ..files import atomic_open
 from ..text.tokenizer import Tokenizer
-from ..weights import load_strict, read_state_dict
+from ..weights import load_strict, read_state_dict, refuse_not_finite, save_archive
 from .config import DualARConfig, read_config
 from .dual_ar import DualAR
 
@@ -57,31 +57,57 @@ def stored_tensors(names: Iterable[str]) -> dict[str, StoredTensor]:
 
 
 def normalised(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return the tensors of a file under the model's own names; only split attention layouts are copied."""
-    return {
-        own: tensors[stored.parts[0]]
-        if len(stored.parts) == 1
-        else torch.cat([tensors[part] for part in stored.parts])
-        for own, stored in stored_tensors(tensors).items()
-    }
+    """Return the tensors of a file under the model's own names; only split attention layouts are copied.
+
+    Parts that do not fit together keep their names, for the strict load to list.
+    """
+    found: dict[str, Tensor] = {}
+    for own, stored in stored_tensors(tensors).items():
+        parts = {name: tensors[name] for name in stored.parts}
+        if len(parts) == 1:
+            found[own] = parts[stored.parts[0]]
+        elif _fit_together(list(parts.values())):
+            found[own] = torch.cat(list(parts.values()))
+        else:
+            found |= {name.removeprefix("model."): part for name, part in parts.items()}
+    return found
+
+
+def _fit_together(parts: Sequence[Tensor]) -> bool:
+    first = parts[0]
+    return all(
+        part.dim() > 0 and part.shape[1:] == first.shape[1:] and part.dtype == first.dtype for part in parts
+    )
 
 
 def load_model(
-    directory: Path, dtype: torch.dtype | None = None, device: torch.device | str = "cpu"
+    directory: Path,
+    dtype: torch.dtype | None = None,
+    device: torch.device | str = "cpu",
+    *,
+    known_finite: bool = False,
 ) -> DualAR:
     """Return the model of a checkpoint directory, in evaluation mode.
 
     Args:
         dtype: of the weights; None = as stored, in which case weights on the CPU stay mapped from the file.
+            Of weights that are stored in several, the one that holds them all.
+        known_finite: the caller has seen that every weight is a number.
 
     Raises:
-        CheckpointError: a file is missing or broken, or weights, configuration and tokenizer do not fit.
+        CheckpointError: a file is missing or broken, weights, configuration and tokenizer do not fit, or a
+            weight is infinite or not a number.
     """
     config = read_config(directory)
     tokenizer = Tokenizer.from_directory(directory)
     model = build_model(config, tokenizer, directory)
     file = directory / WEIGHTS_FILE
     load_strict(model, normalised(read_state_dict(file)), file)
+    if not known_finite:
+        refuse_not_finite(model.named_parameters(), file)
+    dtypes = {weight.dtype for weight in model.parameters()}
+    if dtype is None and len(dtypes) > 1:
+        dtype = functools.reduce(torch.promote_types, dtypes)
     # Module by module, so that at most one weight exists twice.
     return model.to(device=device, dtype=dtype).eval()
 
@@ -110,6 +136,4 @@ def save_model(model: DualAR, directory: Path) -> None:
     Raises:
         StorageError: the disk is full or the folder cannot be written.
     """
-    # Into an open file: given a path, torch writes its random temporary name into the archive.
-    with atomic_open(directory / WEIGHTS_FILE) as file:
-        torch.save(model.state_dict(), file)
+    save_archive(model.state_dict(), directory / WEIGHTS_FILE)

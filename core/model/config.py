@@ -2,15 +2,37 @@
 
 from __future__ import annotations
 
-import json
+import reprlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..errors import CheckpointError
+from ..errors import CheckpointError, MalformedFileError
+from ..tables import read_json
 
 CONFIG_FILE = "config.json"
 MODEL_TYPE = "dual_ar"
+_LARGEST = {
+    "vocab_size": 1 << 22,
+    "n_layer": 512,
+    "n_fast_layer": 512,
+    "n_head": 1024,
+    "n_local_heads": 1024,
+    "dim": 1 << 16,
+    "head_dim": 4096,
+    "intermediate_size": 1 << 19,
+    "codebook_size": 1 << 16,
+    "num_codebooks": 128,
+    "max_seq_len": 1 << 20,
+    "rope_base": 1e12,
+    "norm_eps": 1.0,
+    "initializer_range": 1000.0,
+}
+"""Bounds far above any real model, below what would exhaust memory or time; `fast_…` as without."""
+_LARGEST_FILE = 1 << 20
+"""Bytes of `config.json`; the published one has 1,000."""
+_LARGEST_TABLE = 1 << 26
+"""Entries of the table of rotary angles, which is built whole: positions times channels of a head."""
 NAME_A_DIRECTORY = "Name a checkpoint directory; one is fetched with: fishtune download openaudio-s1-mini"
 
 
@@ -115,7 +137,7 @@ class DualARConfig:
         """
         if content.get("model_type", MODEL_TYPE) != MODEL_TYPE:
             raise CheckpointError(
-                f"{source} describes a model of type {content['model_type']!r}, not {MODEL_TYPE!r}.",
+                f"{source} describes a model of type {_shown(content['model_type'])}, not {MODEL_TYPE!r}.",
                 "Use a checkpoint of the S1 family, such as fishaudio/openaudio-s1-mini.",
             )
         reader = _Reader(content)
@@ -141,25 +163,35 @@ class _Reader:
         if value is None:
             return default
         if isinstance(value, bool) or not isinstance(value, int) or value < lowest:
-            self.problems.append(f"{key} is {value!r}, not a whole number of at least {lowest}")
+            self.problems.append(f"{key} is {_shown(value)}, not a whole number of at least {lowest}")
             return default
-        return value
+        return default if self._too_large(key, value) else value
+
+    def _too_large(self, key: str, value: float) -> bool:
+        largest = _LARGEST[key.removeprefix("fast_")]
+        if value > largest:
+            self.problems.append(f"{key} is {_shown(value)}, and no model has more than {largest:g}")
+        return value > largest
 
     def number(self, key: str, default: float) -> float:
         value = self._content.get(key, default)
-        if isinstance(value, bool) or not isinstance(value, int | float) or value <= 0:
-            self.problems.append(f"{key} is {value!r}, not a number above 0")
+        if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
+            self.problems.append(f"{key} is {_shown(value)}, not a number above 0")
             return default
-        return float(value)
+        return default if self._too_large(key, value) else float(value)
 
     def flag(self, key: str, default: bool) -> bool:
         value = self._content.get(key)
         if value is None:
             return default
         if not isinstance(value, bool):
-            self.problems.append(f"{key} is {value!r}, not true or false")
+            self.problems.append(f"{key} is {_shown(value)}, not true or false")
             return default
         return value
+
+
+def _shown(value: Any) -> str:
+    return reprlib.repr(value)
 
 
 def _read(reader: _Reader, content: dict[str, Any]) -> DualARConfig:
@@ -224,29 +256,59 @@ def _contradictions(config: DualARConfig) -> list[str]:
             problems.append(
                 f"{name}n_head {part.n_head} is no multiple of {name}n_local_heads {part.n_local_heads}"
             )
-        if part.head_dim % 2:
+        if part.head_dim % 2 or part.head_dim < 2:
             problems.append(f"{name}head_dim {part.head_dim} is odd, and rotary embeddings need pairs")
+    if config.max_seq_len * config.head_dim > _LARGEST_TABLE:
+        problems.append(
+            f"max_seq_len {config.max_seq_len} times head_dim {config.head_dim} is more than any model has"
+        )
     return problems
+
+
+def model_directory_of(path: Path) -> Path | None:
+    """Return the checkpoint directory that `path` is a file of, or None."""
+    inside = path.is_file() and path.suffix != ".ckpt" and (path.parent / CONFIG_FILE).is_file()
+    return path.parent if inside else None
+
+
+def _refuse_other_than_directory(path: Path) -> None:
+    """Refuse what is named in the place of a checkpoint directory, and say which one is meant."""
+    file = path / CONFIG_FILE
+    if file.exists():
+        return
+    directory = model_directory_of(path)
+    if directory is not None:
+        raise CheckpointError(f"{path} is a file of a model directory.", f"Give the directory: {directory}")
+    if path.suffix == ".ckpt" and path.is_file():
+        raise CheckpointError(f"{path} is a checkpoint of training, not a whole model.", _MERGE_FIRST)
+    if (path / "adapter_config.json").is_file():
+        raise CheckpointError(f"{path} is an adapter, not a whole model.", _MERGE_FIRST)
+    inside = [config.parent for config in path.glob(f"*/{CONFIG_FILE}")] if path.is_dir() else []
+    meant = f"Did you mean {inside[0]}?" if len(inside) == 1 else NAME_A_DIRECTORY
+    if path.is_file():
+        raise CheckpointError(f"{path} is a file, and a model is a directory.", meant)
+    raise CheckpointError(f"{file} cannot be read: there is no such file.", meant)
+
+
+_MERGE_FIRST = (
+    "Merge it into its base first, with fishtune merge; or hear it without merging: fishtune audition"
+)
 
 
 def read_config(directory: Path) -> DualARConfig:
     """Read `config.json` of a checkpoint directory.
 
     Raises:
-        CheckpointError: it is missing, not JSON, or describes no DualAR model.
+        CheckpointError: it is missing, not JSON, or describes no DualAR model; where the directory is none,
+            which one is meant.
+        StorageError: the system refused to read it.
     """
+    _refuse_other_than_directory(directory)
     file = directory / CONFIG_FILE
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise CheckpointError(
-            f"{file} cannot be read: {error.strerror}.",
-            NAME_A_DIRECTORY,
-        ) from error
-    except ValueError as error:
-        raise CheckpointError(
-            f"{file} is not valid JSON: {error}.", "Download the checkpoint again."
-        ) from error
+        content = read_json(file, _LARGEST_FILE)
+    except MalformedFileError as error:
+        raise CheckpointError(error.message, "Download the checkpoint again.") from error
     if not isinstance(content, dict):
         raise CheckpointError(f"{file} does not hold settings.", "Download the checkpoint again.")
     return DualARConfig.from_dict(content, str(file))

@@ -57,14 +57,14 @@ def verify_merge(
         meter.advance(detail=what)
         reporter.check_stop(_STOPPED)
 
-    model = load_model(base)
+    model = load_model(base, known_finite=True)
     _check_stored(model, merged / WEIGHTS_FILE, source)
     plain = compute_logits(model, tokenizer)
     advance("base")
     exact = compute_logits(model, tokenizer, changes=source.modules) if isinstance(source, Adapter) else None
     del model
     advance("base + changes")
-    adapted = _adapted_logits(load_model(base), source, tokenizer)
+    adapted = _adapted_logits(load_model(base, known_finite=True), source, tokenizer)
     advance("base + adapter")
     found = compute_logits(load_model(merged), tokenizer)
     advance("merged")
@@ -95,7 +95,14 @@ def verify_merge(
 def _check_stored(base: DualAR, merged: Path, source: Adapter | FullWeights) -> None:
     """Compare every weight in the merged file, bit for bit, with what it must be."""
     weights = dict(base.named_parameters())
-    with WeightsReader(merged) as file:
+    try:
+        reader = WeightsReader(merged)
+    except CheckpointError as error:
+        raise CheckpointError(
+            "The merged weights were not stored as computed: the file cannot be read back.",
+            "Nothing was written. Check the disk; if it is sound, please report this.",
+        ) from error
+    with reader as file:
         for name, stored in stored_tensors(file.locations).items():
             for first, rows in _expected_rows(name, weights[name], source):
                 for part, place, expected in split_rows(file.locations, stored.parts, first, rows):

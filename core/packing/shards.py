@@ -33,6 +33,7 @@ MESSAGE_SIZE = 64 << 20
 Protobuf refuses messages of 2 GiB; readers that parse whole messages need several times their size.
 """
 _SOURCE = "folder"
+_DIGEST_BLOCK = 1 << 20  # bytes
 _LENGTH = struct.Struct("<I")
 _SENTENCES_TAG = text_data_pb2.TextData.SENTENCES_FIELD_NUMBER << 3 | 2
 _NAME_TAG = text_data_pb2.TextData.NAME_FIELD_NUMBER << 3 | 2
@@ -80,6 +81,10 @@ def decode_sentence(content: bytes, where: str) -> Sentence:
     return Sentence(tuple(message.texts), np.array(rows, dtype=np.int64))
 
 
+def _new_digest() -> hashlib.blake2b:
+    return hashlib.blake2b(digest_size=16)
+
+
 def shard_digest(path: Path) -> str:
     """Return a digest of a whole shard, in hex.
 
@@ -87,12 +92,11 @@ def shard_digest(path: Path) -> str:
         ShardError: there is no such file.
         StorageError: the system refused to read it.
     """
+    digest = _new_digest()
     with open_regular(path, ShardError) as file, reading(path, ShardError):
-        return hashlib.file_digest(file, _new_digest).hexdigest()
-
-
-def _new_digest() -> hashlib._Hash:
-    return hashlib.blake2b(digest_size=16)
+        while block := file.read(_DIGEST_BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def shard_paths(folder: Path) -> list[Path]:

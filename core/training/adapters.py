@@ -12,12 +12,14 @@ from pathlib import Path
 import peft
 import torch
 from peft.utils import get_peft_model_state_dict
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import nn
 
 from ..errors import SettingsError
 from ..model.dual_ar import DualAR
 from ..presets import LoraPreset
+from ..weights import system_error
 from .randomness import seed_of
 
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
@@ -107,4 +109,7 @@ def save_adapter(model: DualAR, base: Path, folder: Path) -> None:
     config.save_pretrained(str(folder))
     tensors = get_peft_model_state_dict(model, save_embedding_layers=False)
     named = {f"{_PEFT_PREFIX}{name}": tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    save_file(named, folder / ADAPTER_WEIGHTS, metadata={"format": "pt"})
+    try:
+        save_file(named, folder / ADAPTER_WEIGHTS, metadata={"format": "pt"})
+    except SafetensorError as error:
+        raise system_error(error) or error from error

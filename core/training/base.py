@@ -34,7 +34,7 @@ def base_hash(base: Path, reporter: Reporter) -> str:
     with reading(file, CheckpointError, NAME_A_DIRECTORY):
         state = file.stat()
     try:
-        key = [state.st_size, state.st_mtime_ns, state.st_ctime_ns, content_digest(file)]
+        key: list[str | int] = [state.st_size, state.st_mtime_ns, state.st_ctime_ns, content_digest(file)]
     except DataError as error:
         raise CheckpointError(error.message, NAME_A_DIRECTORY) from error
     kept = _kept_file(file)

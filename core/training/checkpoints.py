@@ -18,10 +18,16 @@ from lightning.pytorch.plugins import CheckpointIO
 from pydantic import BaseModel, ConfigDict
 
 from ..errors import CheckpointError, TrainingError, UsageError
-from ..files import atomic_open, remove
+from ..files import remove
 from ..presets import LoraPreset
 from ..settings import TrainSettings
-from ..weights import read_archive
+from ..weights import (
+    read_archive,
+    refuse_not_finite,
+    refuse_not_real,
+    save_archive,
+    unwrap_state_dict,
+)
 from .names import adapter_folder, checkpoint_step, list_checkpoints
 
 STATE_KEY = "fishtune"
@@ -115,9 +121,8 @@ class AtomicCheckpointIO(CheckpointIO):
         path: str | Path,
         storage_options: Any | None = None,  # noqa: ARG002 - the interface's
     ) -> None:
-        """Write a checkpoint; see `files.atomic_open` for errors."""
-        with atomic_open(Path(path)) as file:
-            torch.save(checkpoint, file)
+        """Write a checkpoint; see `weights.save_archive` for errors."""
+        save_archive(checkpoint, Path(path))
 
     def load_checkpoint(
         self,
@@ -125,8 +130,11 @@ class AtomicCheckpointIO(CheckpointIO):
         map_location: Any | None = None,  # noqa: ARG002
         weights_only: bool | None = None,  # noqa: ARG002
     ) -> dict[str, Any]:
-        """Return a checkpoint with its tensors on the CPU; see `weights.read_archive` for errors."""
+        """Return a checkpoint with its tensors on the CPU; see `weights` for errors."""
         content: dict[str, Any] = read_archive(Path(path))
+        weights = unwrap_state_dict(content, Path(path))
+        refuse_not_real(weights, Path(path))
+        refuse_not_finite(weights.items(), Path(path))
         return content
 
     def remove_checkpoint(self, path: str | Path) -> None:

@@ -29,6 +29,7 @@ from fishtune.tui.run_view import RunView
 from fishtune.tui.screens.project import ProjectScreen
 from fishtune.tui.series import CAPACITY, Series
 from fishtune.tui.settings import load_settings, parse_settings, settings_file
+from fishtune.tui.steps.dataset import clip_of
 from fishtune.tui.widgets.folder_suggester import complete_folder
 
 from .wizard_helpers import GIB, READING, FakeEngine
@@ -248,3 +249,17 @@ def test_a_bound_in_seconds_makes_the_extraction_batch_of_the_table_smaller(proj
     after = estimate("extract", project, None)
     assert before is not None and after is not None
     assert after.needed is not None and before.needed is not None and after.needed < before.needed
+
+
+@pytest.mark.parametrize(
+    ("file", "clip"),
+    [
+        ("S/a.b.wav", "S/a.b"),
+        ("S/책 1/x.lab", "S/책 1/x"),
+        ("S", None),
+        ("S/1/2/x.wav", None),
+        ("/elsewhere/S/x.wav", None),
+    ],
+)
+def test_a_finding_belongs_to_the_clip_of_its_folder(file: str, clip: str | None) -> None:
+    assert clip_of(Path("data") / file, Path("data")) == clip

@@ -10,10 +10,8 @@ from pathlib import Path
 
 from textual.app import ComposeResult
 from textual.binding import Binding
-from textual.screen import Screen
 from textual.timer import Timer
 
-from ...core.errors import FishtuneError
 from ...core.hardware.readings import GpuReading
 from ...core.jobs.record import Job, JobState
 from ...core.jobs.steps import StepName, StepState
@@ -31,19 +29,20 @@ from ..messages import JobChanged, LogGrown, ProjectRead
 from ..run_view import RunView
 from ..steps import open_step
 from ..steps.base import StepPane
-from ..trouble import Show, caught, in_thread, note
+from ..trouble import caught, in_thread, note
 from ..widgets.folder_suggester import expanded
 from ..widgets.frame import FooterBar, HeaderBar
 from ..widgets.log_pane import MOST_LINES
 from ..widgets.plain import Plain, PlainHorizontal
 from ..widgets.step_list import StepList
 from ..wording import percent
+from .project_file import ProjectFileScreen
 
 _LOOK_SECONDS = 5.0
 _SHOW_SECONDS = 1.0
 
 
-class ProjectScreen(Screen[None], Plain):
+class ProjectScreen(ProjectFileScreen, Plain):
     """The frame of a project; it alone follows jobs and looks at the disk, the steps show."""
 
     BINDINGS = [
@@ -52,18 +51,15 @@ class ProjectScreen(Screen[None], Plain):
     ]
 
     def __init__(self, project: Project) -> None:
-        super().__init__()
-        self.project = project
+        super().__init__(project)
         self.state = ProjectState()
         self.current: StepName | None = None
-        self._panes: dict[StepName, StepPane] = {}
         self._watches: dict[StepName, JobWatch] = {}
         self._news: dict[StepName, JobChanged] = {}
         self._shown_at: dict[StepName, float] = {}
         self._pending: dict[StepName, Timer] = {}
         self._logs: dict[StepName, deque[str]] = {}
         self._stop_asked: set[str] = set()
-        self._file_trouble = ""
         # Keys typed ahead of the screen.
         self._run_once_ready: StepName | None = None
         self._enter_once_ready: StepName | None = None
@@ -122,10 +118,7 @@ class ProjectScreen(Screen[None], Plain):
             self.look()
 
     def on_project_read(self, message: ProjectRead) -> None:
-        if message.file_changed:
-            self.reread_project()
-        else:
-            self._file_trouble = ""
+        self.note_file(message.file_changed)
         first = not self.state.steps
         self.state = message.state
         for step, job in self.state.jobs.items():
@@ -263,44 +256,6 @@ class ProjectScreen(Screen[None], Plain):
             self, lambda: engine.stop(job.refresh(), now), pane.notice.show_error, "stop", exclusive=False
         )
 
-    # the project file
-
-    def save_project(self) -> None:
-        """Put a change into the project file; called at every one. What changed on disk meanwhile is kept."""
-        if self.reread_project(show=wizard(self).tell_error):
-            with caught(wizard(self).tell_error):
-                self.project.save()
-        self.look()
-
-    def reread_project(self, show: Show | None = None) -> bool:
-        """Take over a project file that was changed on disk, by an editor or a command.
-
-        Args:
-            show: is given why the file cannot be used, every time; None says it once.
-
-        Returns:
-            Whether the file can be used. Until it can, what was read before counts and nothing is saved.
-        """
-        before = self.project.name
-        try:
-            changed = self.project.reread()
-        except FishtuneError as error:
-            if show is not None or error.message != self._file_trouble:
-                (show or wizard(self).tell_error)(error)
-            self._file_trouble = error.message
-            return False
-        self._file_trouble = ""
-        if self.project.name != before:  # another run, with other jobs
-            self.app.call_later(wizard(self).open_project, self.project.file)
-        elif changed:
-            for pane in self._panes.values():
-                if pane.ready:
-                    with caught(pane.notice.show_error):
-                        pane.project_changed()
-            wizard(self).tell(_("fishtune.toml was changed on disk and is read again."))
-            self.look()
-        return True
-
     # moving about
 
     def show_step(self, step: StepName) -> None:
@@ -326,6 +281,7 @@ class ProjectScreen(Screen[None], Plain):
         """Tell a new pane everything that is known; panes call this once they are mounted."""
         if pane.step in self._logs:
             pane.add_log(self._watches[pane.step].job.id, list(self._logs[pane.step]))
+        self._bring_up_to_date(pane)
         self._show_status(pane)
         if self._run_once_ready is pane.step:
             self._run_once_ready = None

@@ -16,13 +16,13 @@ from ...core.dataset.findings import Finding, Severity
 from ...core.errors import FishtuneError
 from ...core.files import write_text
 from ...core.jobs.record import Job, JobState
-from ...core.jobs.steps import StepName
+from ...core.jobs.steps import StepName, StepState
 from ...core.settings import LoudnessNormSettings, ValidateSettings
 from ...core.stages import StageName
 from ..access import project_screen, wizard
 from ..catalogue import _, mark, ngettext, sentence
 from ..look import StepStatus
-from ..report import newest_report
+from ..report import newest_report, unfinished_normalisation
 from ..run_view import RunView
 from ..screens.clip import ClipScreen
 from ..screens.folders import FolderScreen
@@ -69,6 +69,8 @@ class DatasetPane(StagePane):
         super().__init__()
         self._report: dict[str, Any] | None = None
         self._report_job = ""
+        self._unfinished: LoudnessNormSettings | None = None
+        """What continues a normalisation that ended early."""
         self._shown: list[Finding] = []
 
     def compose_below_form(self) -> Iterable[Widget]:
@@ -99,11 +101,18 @@ class DatasetPane(StagePane):
         project = self.project
 
         def work() -> None:
+            unfinished = unfinished_normalisation(project)
+            if unfinished != self._unfinished:
+                self.app.call_from_thread(self._take_unfinished, unfinished)
             job, report = newest_report(project)
             if job is not None and job.id != self._report_job:
                 self.app.call_from_thread(self._take_report, job.id, report)
 
         in_thread(self, work, self.notice.show_error, "report")
+
+    def _take_unfinished(self, settings: LoudnessNormSettings | None) -> None:
+        self._unfinished = settings
+        self.show_buttons()
 
     def _take_report(self, job: str, report: dict[str, Any] | None) -> None:
         self._report_job, self._report = job, report
@@ -227,7 +236,13 @@ class DatasetPane(StagePane):
             return super().buttons()
         if self._only_raw:
             return [("choose", _("Folder…")), ("normalise", _("Normalise…"))]
-        shown = [("choose", _("Folder…")), ("normalise", _("Normalise…"))]
+        if self._is_unfinished:
+            return [("choose", _("Folder…")), ("continue", _("Continue normalising"))]
+        shown = [("choose", _("Folder…"))]
+        if self._unfinished is not None:
+            shown.append(("continue", _("Continue normalising")))
+        else:
+            shown.append(("normalise", _("Normalise…")))
         if self._report is not None:
             shown.append(("save", _("Save report…")))
         return [*shown, ("run", self.verb())]
@@ -240,6 +255,8 @@ class DatasetPane(StagePane):
                 )
             case "normalise":
                 self._ask_normalise()
+            case "continue":
+                self._continue_normalising()
             case "save":
                 suggested = str(self.project.folder / "findings.txt")
                 self.app.push_screen(PromptScreen(_("Write the report to this file:"), suggested), self._save)
@@ -269,6 +286,26 @@ class DatasetPane(StagePane):
         if raw.is_dir() and not data.exists():
             return raw, data
         return data, data.with_name(f"{data.name}-normalised")
+
+    @property
+    def _is_unfinished(self) -> bool:
+        return self.status is not None and self.status.state is StepState.UNFINISHED
+
+    def _continue_normalising(self) -> None:
+        settings = self._unfinished
+        raw = self.project.data.with_name(f"{self.project.data.name}-raw")
+        if settings is None and raw.is_dir():
+            settings = LoudnessNormSettings(source=raw, target=self.project.data)
+        if settings is None:
+            self.notice.show_warning(
+                _("It is not known where the recordings come from."),
+                _("Continue with the command that began it: fishtune loudness-norm SOURCE {target}").format(
+                    target=harmless(self.project.data)
+                ),
+            )
+            return
+        chosen = settings
+        self.start_stage(StageName.LOUDNESS_NORM, lambda: chosen)
 
     def _ask_normalise(self) -> None:
         source, suggested = self._normalise_from_to()

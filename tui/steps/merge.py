@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 from collections.abc import Iterable
 from pathlib import Path
@@ -324,16 +325,15 @@ def result_text(summary: dict[str, Any]) -> Text:
     """Return the verification of a merge and how to use what it made."""
     text = Text()
     output = Path(str(summary.get("output", "")))
-    verification = summary.get("verification") or {}
+    verification = _table(summary.get("verification"))
     text.append(_("Merged and verified") + "\n", style="bold")
-    merged = verification.get("merged") or {}
-    effect = verification.get("effect") or {}
+    merged, effect = _table(verification.get("merged")), _table(verification.get("effect"))
     rows = [
-        (_("same token as base + adapter"), percent(merged.get("same_token"))),
-        (_("same codes as base + adapter"), percent(merged.get("same_code"))),
-        (_("difference by rounding"), _share(merged.get("relative_difference"))),
-        (_("what the adapter changes"), _share(effect.get("relative_difference"))),
-        (_("of it in the merged weights"), percent(verification.get("captured"))),
+        (_("same token as base + adapter"), percent(_number(merged, "same_token"))),
+        (_("same codes as base + adapter"), percent(_number(merged, "same_code"))),
+        (_("difference by rounding"), _share(_number(merged, "relative_difference"))),
+        (_("what the adapter changes"), _share(_number(effect, "relative_difference"))),
+        (_("of it in the merged weights"), percent(_number(verification, "captured"))),
     ]
     for name, value in rows:
         text.append(f"  {value:>9}  {name}\n")
@@ -346,6 +346,15 @@ def result_text(summary: dict[str, Any]) -> Text:
         f"--decoder-checkpoint-path {harmless(shlex.quote(str(output / 'codec.pth')))}\n"
     )
     return text
+
+
+def _table(value: object) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _number(table: dict[str, Any], name: str) -> float | None:
+    value = table.get(name)
+    return value if isinstance(value, int | float) and math.isfinite(value) else None
 
 
 def _share(value: float | None) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterable
 from typing import Any
@@ -11,10 +10,12 @@ from rich.text import Text
 from textual.widget import Widget
 from textual.widgets import Static
 
+from ...core.errors import FishtuneError
 from ...core.jobs.record import JobState
 from ...core.jobs.steps import StepName
 from ...core.settings import PackSettings
 from ...core.stages import StageName
+from ...core.tables import read_json
 from ..access import wizard
 from ..catalogue import _, mark, ngettext, sentence
 from ..glyphs import Glyphs
@@ -95,13 +96,24 @@ class PackPane(StagePane):
     def _read(self) -> None:
         # A manifest names every clip: megabytes for a large set, so not in the screen's own thread.
         try:
-            result = json.loads((self.project.protos / MANIFEST).read_text(encoding="utf-8"))["result"]
-        except (OSError, ValueError, KeyError, TypeError):
+            result = read_json(self.project.protos / MANIFEST)["result"]
+        except (FishtuneError, KeyError, TypeError):
             result = None
         self.app.call_from_thread(self._show_result, result)
 
     def _show_result(self, result: dict[str, Any] | None) -> None:
-        self._result = result
+        try:
+            self._draw_result(result)
+            self._result = result
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
+            self._result = None
+            self._draw_result(None)
+            self.notice.show_warning(
+                _("{file} is damaged.").format(file=harmless(self.project.protos / MANIFEST)),
+                _("Pack again."),
+            )
+
+    def _draw_result(self, result: dict[str, Any] | None) -> None:
         speakers = self.query_one("#packed-speakers", Table)
         dropped = self.query_one(DetailedTable)
         speakers.display = dropped.display = result is not None
@@ -134,7 +146,10 @@ class PackPane(StagePane):
     def _lengths(self, result: dict[str, Any] | None) -> Text:
         if result is None or not result["columns"]["counts"]:
             return Text("")
-        limit = self.project.train_settings().max_length
+        try:
+            limit = self.project.train_settings().max_length
+        except FishtuneError:
+            return Text("")  # step 5 says what is wrong with its settings
         return histogram(
             wizard(self).glyphs,
             result["columns"]["edges"],

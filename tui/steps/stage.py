@@ -102,6 +102,7 @@ class StagePane(StepPane):
 
     def on_form_changed(self, event: Form.Changed) -> None:
         event.stop()
+        self.notice.clear()  # it was about the settings before
         project_screen(self).save_project()
         self.settings_changed()
 

@@ -61,7 +61,8 @@ class StepList(Widget, can_focus=True):
             text.append(title + " " * (width - cell_len(title)) + "\n", style=style)
             text.append(fit(f"   {step.word}", width) + "\n", style="dim" if not chosen else "")
             text.append("\n")
-        following = next((step for step in self.steps if step.state is StepState.READY), None)
+        to_do = (StepState.READY, StepState.UNFINISHED)
+        following = next((step for step in self.steps if step.state in to_do), None)
         if following is not None:
             text.append("\n" * (self.size.height - _ROWS_EACH * len(self.steps) - 2))
             text.append("─" * width + "\n")

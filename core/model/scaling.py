@@ -1,0 +1,90 @@
+"""How adapters are scaled: what a file carries, what a person gives instead, and whether the two agree."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import UsageError
+from ..presets import LoraPreset
+
+_LARGEST_ALPHA = 1e6
+
+
+@dataclass(frozen=True)
+class Scale:
+    """What a file or a preset says about the scale of its adapters."""
+
+    alpha: float
+    use_rslora: bool = False
+    use_dora: bool = False
+    rank: int | None = None
+
+
+def is_scale(config: Mapping[str, Any]) -> bool:
+    """Return whether a PEFT configuration says how adapters are scaled, in values of the right kind."""
+    alpha, rank = config.get("lora_alpha"), config.get("r")
+    return (
+        isinstance(alpha, int | float)
+        and not isinstance(alpha, bool)
+        and 0 < alpha < _LARGEST_ALPHA
+        and (rank is None or (isinstance(rank, int) and not isinstance(rank, bool) and rank > 0))
+        and all(isinstance(config.get(key, False), bool | None) for key in ("use_rslora", "use_dora"))
+    )
+
+
+def asked_scale(path: Path, preset: LoraPreset | None, alpha: float | None) -> Scale:
+    """Return the scale that a preset or a number gives a file that carries none.
+
+    Raises:
+        UsageError: there is neither, or they contradict each other.
+    """
+    if preset is None and alpha is None:
+        raise UsageError(
+            f"{path} does not carry its alpha.",
+            "Give the one it was trained with: --lora-config r_8_alpha_16, or --lora-alpha 16.",
+        )
+    if preset is None:
+        assert alpha is not None
+        return Scale(alpha)
+    scale = Scale(preset.alpha, preset.use_rslora, preset.use_dora, preset.rank)
+    if preset.method != "lora":
+        raise UsageError(f"{path} holds adapters, and the preset is for full fine-tuning.", OTHER_PRESET)
+    check_agreement(path, scale, None, alpha, "the preset")
+    return scale
+
+
+OTHER_PRESET = "Choose the preset it was trained with; see them with: fishtune presets"
+
+
+def check_agreement(
+    path: Path, scale: Scale, preset: LoraPreset | None, alpha: float | None, whose: str = "its own"
+) -> None:
+    """Refuse a preset or an alpha that contradicts a file.
+
+    Args:
+        whose: where `scale` comes from.
+
+    Raises:
+        UsageError: names all that differs.
+    """
+    differences = []
+    if alpha is not None and alpha != scale.alpha:
+        differences.append(f"alpha is {scale.alpha:g} ({whose}) and not {alpha:g}")
+    if preset is not None:
+        given = (preset.rank, preset.alpha, preset.use_rslora, preset.use_dora)
+        for what, own, other in zip(
+            ("rank", "alpha", "use_rslora", "use_dora"),
+            (scale.rank, scale.alpha, scale.use_rslora, scale.use_dora),
+            given,
+            strict=True,
+        ):
+            if own != other:
+                differences.append(f"{what} is {own} ({whose}) and not {other}")
+    if differences:
+        raise UsageError(
+            f"The flags contradict {path}: {'; '.join(differences)}.",
+            "Leave out --lora-config and --lora-alpha, or name what it was trained with.",
+        )
