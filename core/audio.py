@@ -179,23 +179,32 @@ class _Source:
         return bytes(content[: self.readinto(content)])
 
     def readinto(self, buffer: bytearray | memoryview) -> int:
-        view = memoryview(buffer)
-        if len(view) > self.unread:
-            view = view[: self.unread]
-        own = self._stream.head[self._position : self._position + len(view)]
-        view[: len(own)] = own
-        count = len(own)
-        if count < len(view):
-            at = self._stream.start + self._position + count - len(self._stream.head)
-            try:
-                if at != self._file_at:
-                    self._file.seek(at)
-                found = self._file.readinto(view[count:] if count else view)  # type: ignore[attr-defined]
-                self._file_at = at + found
-                count += found
-            except OSError as error:
-                self.failure = error
-        self._position += count
+        position, head = self._position, self._stream.head
+        count = min(len(buffer), self._size - position)
+        if count <= 0:
+            return 0
+        if position < len(head):
+            view, own = memoryview(buffer)[:count], head[position : position + count]
+            view[: len(own)] = own
+            count = len(own)
+            if count < len(view):  # libsndfile takes a short read for the end
+                count += self._from_file(view[count:], self._stream.start)
+        else:
+            if count < len(buffer):
+                buffer = memoryview(buffer)[:count]
+            count = self._from_file(buffer, self._stream.start + position - len(head))
+        self._position = position + count
+        return count
+
+    def _from_file(self, buffer: bytearray | memoryview, at: int) -> int:
+        try:
+            if at != self._file_at:
+                self._file.seek(at)
+            count: int = self._file.readinto(buffer)  # type: ignore[attr-defined]
+        except OSError as error:
+            self.failure = error
+            return 0
+        self._file_at = at + count
         return count
 
 
