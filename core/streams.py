@@ -31,9 +31,9 @@ _MPEG_IN_WAVE = 0x55
 _LETTERS = (string.ascii_letters + string.digits + " _-").encode()  # of the names of chunks
 _FLAC_HEAD = 42  # bytes: the mark, and the block STREAMINFO
 _FLAC_TOTAL = (1 << 36) - 1
-_FLAC_SLACK = 16_384  # bytes of comments and of frames' headers
 _SHORTEST_FLAC_FRAME = 10  # bytes: header, one constant subframe, checksums
 _LARGEST_FLAC_BLOCK = 65_535  # samples
+_LONGEST_FLAC_HEADER = 16  # bytes of a frame
 _SEARCHED = 1 << 16  # bytes behind the samples that are looked at
 _WAVES = (b"RIFF", b"RIFX", b"RF64", b"BW64", b"riff")
 _TAGS = (b"ID3", b"TAG", b"APETAGEX", b"LYRICSBEGIN")
@@ -284,12 +284,51 @@ def _flac(file: IO[bytes], inner: Stream, *, believe: bool) -> Stream:
     # Told that the number is unknown, the decoder goes on to the end of the file.
     head = head[:18] + (fields & ~_FLAC_TOTAL).to_bytes(8, "big") + head[26:]
     stream = replace(inner, head=head, start=inner.start + _FLAC_HEAD)
-    # More bytes than the samples would take plain: there are more samples, or pictures, which counting tells.
-    plain = total * ((fields >> 41 & 7) + 1) * ((fields >> 36 & 31) + 1) // 8
-    is_too_few = inner.end - inner.start > plain + _FLAC_SLACK
-    if believe and 0 < total <= most and not is_too_few:
+    if believe and 0 < total <= most and total > _last_frame(file, inner, largest_block):
         return replace(stream, frames=total)
     return replace(stream, is_trusted=False)
+
+
+def _last_frame(file: IO[bytes], inner: Stream, largest_block: int) -> int:
+    """Return at which sample the last frame begins, by its own header; -1 if none was found."""
+    begin = max(inner.start + _FLAC_HEAD, inner.end - _SEARCHED)
+    tail = _bytes_at(file, begin, inner.end - begin)
+    at = tail.rfind(b"\xff")
+    while at >= 0:
+        number = _frame_number(tail[at : at + _LONGEST_FLAC_HEADER])
+        if number is not None:
+            return number if tail[at + 1] & 1 else number * largest_block
+        at = tail.rfind(b"\xff", 0, at)
+    return -1
+
+
+def _frame_number(header: bytes) -> int | None:
+    """Return the number of the frame, or of its first sample, that a FLAC frame's header gives.
+
+    None if it is no such header: the bits that are always the same and the checksum (CRC-8) tell.
+    """
+    if len(header) < 6 or header[1] & 0xFE != 0xF8 or header[3] & 1 or not header[2] >> 4:
+        return None
+    first = header[4]
+    more = 0 if first < 0x80 else 7 - (first ^ 0xFF).bit_length()  # bytes that follow, coded as in UTF-8
+    if first >= 0x80 and not 1 <= more <= 6:
+        return None
+    number = first & (0x7F if not more else 0x3F >> more)
+    for byte in header[5 : 5 + more]:
+        if byte & 0xC0 != 0x80:
+            return None
+        number = number << 6 | byte & 0x3F
+    length = 5 + more + {6: 1, 7: 2}.get(header[2] >> 4, 0) + {12: 1, 13: 2, 14: 2}.get(header[2] & 15, 0)
+    return number if len(header) > length and _crc8(header[:length]) == header[length] else None
+
+
+def _crc8(content: bytes) -> int:
+    crc = 0
+    for byte in content:
+        crc ^= byte
+        for _ in range(8):
+            crc = crc << 1 & 0xFF ^ (0x07 if crc & 0x80 else 0)
+    return crc
 
 
 # MPEG audio

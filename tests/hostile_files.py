@@ -8,10 +8,11 @@ word; `judge` says what else happened. `tests/test_hostile_files.py` does this f
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
@@ -94,12 +95,12 @@ READERS: dict[str, Reader] = {
         Reader("manifest", ("protos/fishtune-pack.json",), reading.unindexed),
         Reader("shards", ("protos/*.protos",), reading.packed, same=True),
         Reader("foreign shards", ("protos/*.protos",), reading.foreign_shards),
-        Reader("tokenizer", ("base/tokenizer.tiktoken", "base/special_tokens.json"), reading.tokenizer),
-        Reader("config", ("base/config.json",), reading.config),
-        Reader("codec config", ("base/codec_config.json",), reading.codec_config),
-        Reader("model", ("base/model.pth",), reading.model),
-        Reader("codec", ("base/codec.pth",), reading.codec),
-        Reader("verify", ("base/*",), reading.verified, slow=True),
+        Reader("tokenizer", ("model/tokenizer.tiktoken", "model/special_tokens.json"), reading.tokenizer),
+        Reader("config", ("model/config.json",), reading.config),
+        Reader("codec config", ("model/codec_config.json",), reading.codec_config),
+        Reader("model", ("model/model.pth",), reading.model),
+        Reader("codec", ("model/codec.pth",), reading.codec),
+        Reader("verify", ("model/*",), reading.verified, slow=True),
         Reader("checkpoint", (f"{RUN}/checkpoints/*.ckpt", "reference.ckpt"), reading.checkpoint),
         Reader("peft", ("peft/adapter_config.json", "peft/adapter_model.safetensors"), reading.peft),
         Reader("merge", (f"{RUN}/checkpoints/*.ckpt", "peft/adapter_*"), reading.merge, slow=True),
@@ -150,14 +151,16 @@ class Arena:
     _kept: dict[Path, tuple[bytes, tuple[int, int]]] = field(default_factory=dict)
     _right: dict[str, Any] = field(default_factory=dict)
 
-    def prepare(self) -> None:
-        """Read everything once as it is: that makes the caches, and tells the right answers."""
-        for reader in READERS.values():
-            if reader.same and self.files(reader):
-                reader.read(Target(self.root, self.files(reader)[0], is_whole=True))
-        reading.base(Target(self.root, self.root, is_whole=True))
+    def prepare(self, names: Iterable[str] = READERS) -> None:
+        """Read every file once as it is: that makes the caches, and tells the right answers.
+
+        Args:
+            names: the readers that will be asked for.
+        """
+        for cache in (reading.packed, reading.base):
+            cache(Target(self.root, self.root, is_whole=True))
         self._kept = {file: (file.read_bytes(), _state(file)) for file in self._all()}
-        for reader in READERS.values():
+        for reader in (READERS[name] for name in names):
             for file in self.files(reader)[:1] if reader.slow else self.files(reader):
                 self._right[reader.name] = reader.read(Target(self.root, file, is_whole=True))
                 self.restore()
@@ -167,8 +170,10 @@ class Arena:
 
     def files(self, reader: Reader) -> list[Path]:
         """Return the files of a reader that may be damaged."""
-        found = [path for pattern in reader.files for path in sorted(self.root.glob(pattern)) if path.is_file()]
-        assert found or not self._kept, reader.name
+        found = [
+            path for pattern in reader.files for path in sorted(self.root.glob(pattern)) if path.is_file()
+        ]
+        assert found, reader.name
         return found
 
     def restore(self) -> None:
@@ -182,7 +187,7 @@ class Arena:
                     shutil.rmtree(file)
                 file.parent.mkdir(parents=True, exist_ok=True)
                 file.write_bytes(content)
-                self._kept[file] = content, _state(file)
+                os.utime(file, ns=(state[1], state[1]))  # codes older than their recording would be stale
 
     def damage(self, reader: Reader, random: Random) -> tuple[Path, bytes, bool]:
         """Return a file of the reader, a damaged content, and whether what counts in it is whole."""

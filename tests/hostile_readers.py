@@ -113,7 +113,11 @@ def codes(target: Target) -> None:
     tries.done()
     if read is not None:
         expected = np.load(target.file, allow_pickle=False)
-        if not np.array_equal(expected, read) or shape != read.shape or not all(type(n) is int for n in shape):
+        if (
+            not np.array_equal(expected, read)
+            or shape != read.shape
+            or not all(type(n) is int for n in shape)
+        ):
             raise WrongAnswerError(f"{shape} and {read.shape} instead of {expected.shape}")
     elif judged is not None and judged.state is CodesState.DONE:
         raise WrongAnswerError("codes that cannot be read are done")
@@ -122,7 +126,9 @@ def codes(target: Target) -> None:
 def origins(target: Target) -> object:
     """As extract and pack: whether codes are those of their recording."""
     found = sorted(target.file.parent.glob("*.npy"))
-    audio_of = {path.stem: path for path in target.file.parent.iterdir() if path.suffix in (".wav", ".flac", ".mp3")}
+    audio_of = {
+        path.stem: path for path in target.file.parent.iterdir() if path.suffix in (".wav", ".flac", ".mp3")
+    }
     return [judge_codes(audio_of[path.stem], path, SIZES).state for path in found]
 
 
@@ -171,7 +177,9 @@ def pack(target: Target) -> None:
     settings = PackSettings(input=target.root / "data", output=target.root / "packed", num_workers=1)
     result = _never_refused(run, settings)
     if result.sentences + len(result.dropped) != result.clips or result.sentences < 3:
-        raise WrongAnswerError(f"{result.sentences} sentences, {len(result.dropped)} dropped of {result.clips}")
+        raise WrongAnswerError(
+            f"{result.sentences} sentences, {len(result.dropped)} dropped of {result.clips}"
+        )
 
 
 def _told(make: Callable[[], Any]) -> Any:
@@ -244,7 +252,7 @@ def tokenizer(target: Target) -> None:
     """As pack, train and synth: encode a text, with and without special tokens."""
     from fishtune.core.text.tokenizer import Tokenizer
 
-    read = Tokenizer.from_directory(target.root / "base")
+    read = Tokenizer.from_directory(target.root / "model")
     for text in (TEXT, "한국어 \0\x7f\U0001f600 ", "<|im_end|><|semantic:3|>", ""):
         ids = read.encode(text)
         read.control_token(ids)
@@ -259,11 +267,11 @@ def config(target: Target) -> None:
     from fishtune.core.presets import lora_preset
 
     tries = Tries()
-    shape = tries(_config_of, target.root / "base")
+    shape = tries(_config_of, target.root / "model")
     if shape is not None:
         plan = training_plan(train_settings(target.root), lora_preset("r_8_alpha_16"))
         tries(training_memory, shape, plan)
-        tries(load_model, target.root / "base")
+        tries(load_model, target.root / "model")
     tries.done()
 
 
@@ -273,7 +281,7 @@ def codec_config(target: Target) -> None:
     from fishtune.core.codec.config import codec_config as read
 
     tries = Tries()
-    weights = target.root / "base" / "codec.pth"
+    weights = target.root / "model" / "codec.pth"
     shape = tries(read, weights, "modded_dac_vq")
     if shape is not None:
         _use_codec_shape(tries, shape)
@@ -295,7 +303,7 @@ def model(target: Target) -> None:
     from fishtune.core.model.checkpoint import load_model
 
     tries = Tries()
-    tries(load_model, target.root / "base")
+    tries(load_model, target.root / "model")
     tries(locate_tensors, target.file)
     tries.done()
 
@@ -316,7 +324,7 @@ def verified(target: Target) -> None:
     from fishtune.core.synth import run
     from fishtune.core.verify import verify
 
-    base = target.root / "base"
+    base = target.root / "model"
     verify(base, "modded_dac_vq")
     out = target.root / "spoken.wav"
     settings = SynthSettings(
@@ -471,5 +479,3 @@ def recent(target: Target) -> None:  # noqa: ARG001
     for entry in recent_projects():
         with contextlib.suppress(FishtuneError):
             list_jobs(Place(results=entry.results, project=entry.project))
-
-

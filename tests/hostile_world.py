@@ -1,14 +1,16 @@
 """A small folder that holds one valid file of every kind that fishtune reads.
 
-    base/        tiny checkpoint directory                  data/      three recordings, texts, codes
-    protos/      the same, packed and indexed               project/   fishtune.toml, results with a job, checkpoints
-    peft/        an adapter folder, as peft writes it       home/      XDG folders: presets, settings, caches
+base/        tiny checkpoint directory                  model/     its copy, to be damaged
+data/        recordings, texts, codes
+protos/      the same, packed and indexed               project/   fishtune.toml, results with a job, checkpoints
+peft/        an adapter folder, as peft writes it       home/      XDG folders: presets, settings, caches
 """
 
 from __future__ import annotations
 
 import json
 import os
+import shutil
 import time
 from pathlib import Path
 
@@ -67,6 +69,7 @@ def private_home(root: Path) -> dict[str, str]:
 def make_world(root: Path) -> None:
     """Fill the folder `root`; the environment must be `private_home(root)`."""
     write_checkpoint(root / "base")
+    shutil.copytree(root / "base", root / "model")
     _recordings(root / "data")
     pack(PackSettings(input=root / "data", output=root / "protos", num_workers=1), Reporter())
     _checkpoints(root)
@@ -81,7 +84,9 @@ def _recordings(data: Path) -> None:
     moments = np.arange(int(SECONDS * RATE)) / RATE
     origins = []
     for number, name in enumerate(("a.wav", "b.flac", "c.mp3", "good.wav")):
-        voice = np.sin(2 * np.pi * (150 + 40 * number) * moments) * (0.1 + 0.1 * np.sin(2 * np.pi * 4 * moments) ** 2)
+        voice = np.sin(2 * np.pi * (150 + 40 * number) * moments) * (
+            0.1 + 0.1 * np.sin(2 * np.pi * 4 * moments) ** 2
+        )
         audio = speaker / name
         soundfile.write(audio, voice + generator.normal(0, 0.002, len(moments)), RATE)
         audio.with_suffix(".lab").write_text(f"{TEXT} {number}\n", encoding="utf-8")
@@ -121,7 +126,9 @@ def _checkpoints(root: Path) -> None:
     weights = {name: weight.detach() for name, weight in model.named_parameters() if "lora_" in name}
     state = {
         "version": 1,
-        "identity": Identity.of(settings, SLOW, base_hash(root / "base", Reporter()), "1" * 64).model_dump(mode="json"),
+        "identity": Identity.of(settings, SLOW, base_hash(root / "base", Reporter()), "1" * 64).model_dump(
+            mode="json"
+        ),
         "settings": settings.model_dump(mode="json"),
         "preset": SLOW.model_dump(mode="json"),
         "step": STEP,
@@ -160,7 +167,10 @@ def _project(root: Path) -> None:
     }
     (root / "project" / "fishtune.toml").write_text(tomli_w.dumps(project), encoding="utf-8")
     _made(root / "project" / "merged")
-    write_json(root / "project" / "merged.fishtune.json", {"checkpoint": f"step_{STEP:09d}.ckpt", "format": "fishtune"})
+    write_json(
+        root / "project" / "merged.fishtune.json",
+        {"checkpoint": f"step_{STEP:09d}.ckpt", "format": "fishtune"},
+    )
     settings = train_settings(root)
     job = create_job(
         Place(results=settings.results, project="demo"),
@@ -201,7 +211,12 @@ def _home() -> None:
     for kind, content in own.items():
         folder = _made(user_presets_folder() / kind)
         (folder / "own.toml").write_text(tomli_w.dumps(content), encoding="utf-8")
-    wizard = {"theme": "ansi-dark", "language": "ko", "ascii": True, "keys": {"stop_job": "ctrl+x", "show_help": "f1"}}
+    wizard = {
+        "theme": "ansi-dark",
+        "language": "ko",
+        "ascii": True,
+        "keys": {"stop_job": "ctrl+x", "show_help": "f1"},
+    }
     (user_presets_folder().parent / "wizard.toml").write_text(tomli_w.dumps(wizard), encoding="utf-8")
     assert lora_preset("own").rank == SLOW.rank
     measured = {

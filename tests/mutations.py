@@ -142,7 +142,17 @@ def changed_json(content: bytes, random: Random) -> bytes:
 
 def raw_json(content: bytes, random: Random) -> bytes:
     """Put text of JSON that no writer of tables makes in the place of a value."""
-    hostile = (b"[" * 5000, b'{"x":' * 5000, b"NaN", b"-Infinity", b"9" * 5000, b"1e999", b'"\\ud800"', b"]", b"")
+    hostile = (
+        b"[" * 5000,
+        b'{"x":' * 5000,
+        b"NaN",
+        b"-Infinity",
+        b"9" * 5000,
+        b"1e999",
+        b'"\\ud800"',
+        b"]",
+        b"",
+    )
     colons = [at for at, byte in enumerate(content) if byte in b":[,"]
     at = random.choice(colons) + 1 if colons else 0
     end = at + random.choice((0, 1, 3))
@@ -227,10 +237,31 @@ def changed_npy(content: bytes, random: Random) -> bytes:
     begin = 10 if content[6:7] == b"\x01" else 12
     end = begin + int.from_bytes(content[8:begin], "little")
     values = content[end:]
-    descr = random.choice(("<i8", "<i8", "<i4", "|u1", "<f8", "<i2", ">i8", "|O", "<U3", "|b1", "<i16", "i8", "<c16"))
-    shapes = ("(10, 20)", "(10,)", "()", "(0, 0)", "(-1, 20)", "(10.0, 20)", "(10, 1e1)", "(20, 10)", "(1, 200)",
-              "(9223372036854775807, 2)", "(4294967296, 4294967296)", "(10, 99999999999999999999999)", "(10, 20",
-              "((10, 20))", "(10, 0)", "(True, 200)", "(2, 5, 20)", "[10, 20]", "(" * 900, "(" + "1," * 40 + "200)")
+    descr = random.choice(
+        ("<i8", "<i8", "<i4", "|u1", "<f8", "<i2", ">i8", "|O", "<U3", "|b1", "<i16", "i8", "<c16")
+    )
+    shapes = (
+        "(10, 20)",
+        "(10,)",
+        "()",
+        "(0, 0)",
+        "(-1, 20)",
+        "(10.0, 20)",
+        "(10, 1e1)",
+        "(20, 10)",
+        "(1, 200)",
+        "(9223372036854775807, 2)",
+        "(4294967296, 4294967296)",
+        "(10, 99999999999999999999999)",
+        "(10, 20",
+        "((10, 20))",
+        "(10, 0)",
+        "(True, 200)",
+        "(2, 5, 20)",
+        "[10, 20]",
+        "(" * 900,
+        "(" + "1," * 40 + "200)",
+    )
     order = random.choice(("False", "False", "True", "None", "0"))
     shape = random.choice(shapes) if random.random() < 0.7 else f"({random.choice(INTEGERS)}, 20)"
     header = f"{{'descr': '{descr}', 'fortran_order': {order}, 'shape': {shape}, }}"
@@ -258,16 +289,22 @@ def changed_safetensors(content: bytes, random: Random) -> bytes:
     entry = header[random.choice(names)]
     match random.randrange(7):
         case 0:
-            entry["dtype"] = random.choice(("F16", "BF16", "F64", "I64", "F8_E4M3", "F8_E5M2", "BOOL", "C64", "U8", "x"))
+            entry["dtype"] = random.choice(
+                ("F16", "BF16", "F64", "I64", "F8_E4M3", "F8_E5M2", "BOOL", "C64", "U8", "x")
+            )
         case 1:
             entry["shape"] = random.choice(([], [0], [2**62, 4], entry["shape"][::-1], [*entry["shape"], 1]))
         case 2:
             entry["data_offsets"] = random.choice(([0, 0], [0, 2**63], [8, 4], entry["data_offsets"][::-1]))
         case 3:
-            header[random.choice(("x", "__metadata__", "a.lora_A.weight", "\0"))] = header.pop(random.choice(names))
+            header[random.choice(("x", "__metadata__", "a.lora_A.weight", "\0"))] = header.pop(
+                random.choice(names)
+            )
         case 4:
             size = entry["data_offsets"][1] - entry["data_offsets"][0]
-            special = random.choice((b"\0\0\xc0\x7f", b"\0\0\x80\x7f", b"\xff\xff\x7f\x7f"))  # NaN, infinite, largest
+            special = random.choice(
+                (b"\0\0\xc0\x7f", b"\0\0\x80\x7f", b"\xff\xff\x7f\x7f")
+            )  # NaN, infinite, largest
             at = entry["data_offsets"][0]
             values = values[:at] + (special * (size // 4 + 1))[:size] + values[at + size :]
         case _:

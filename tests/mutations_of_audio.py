@@ -30,7 +30,9 @@ def damaged_wav(content: bytes, random: Random) -> bytes:
     form, data = _chunk(content, b"fmt ") + 8, _chunk(content, b"data")
     match random.randrange(8):
         case 0:
-            struct.pack_into("<H", lie, form, random.choice((0, 1, 2, 3, 6, 7, 0x11, 0x31, 0x55, 0xFFFE, 0xFFFF)))
+            struct.pack_into(
+                "<H", lie, form, random.choice((0, 1, 2, 3, 6, 7, 0x11, 0x31, 0x55, 0xFFFE, 0xFFFF))
+            )
         case 1:
             struct.pack_into("<H", lie, form + 2, random.choice((0, 1, 2, 3, 255, 1024, 65_535)))
         case 2:
@@ -123,7 +125,12 @@ def damaged_mp3(content: bytes, random: Random) -> bytes:
             return content[at:] + content[:at]
         case 2:
             size = random.choice((_syncsafe(0), _syncsafe(5), _syncsafe(2**28 - 1), b"\xff\xff\xff\xff"))
-            return b"ID3" + bytes((random.choice((2, 3, 4, 255)), 0, random.choice((0, 0x10, 0xFF)))) + size + content
+            return (
+                b"ID3"
+                + bytes((random.choice((2, 3, 4, 255)), 0, random.choice((0, 0x10, 0xFF))))
+                + size
+                + content
+            )
         case 3:
             return content + content[random.randrange(len(content)) :]
         case 4:

@@ -96,7 +96,12 @@ def _saved(content: Any) -> bytes:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             torch.save(content, file)
-    except (RuntimeError, RecursionError, NotImplementedError, OverflowError):  # what torch itself does not save
+    except (
+        RuntimeError,
+        RecursionError,
+        NotImplementedError,
+        OverflowError,
+    ):  # what torch itself does not save
         return pickle.dumps(str(content)[:1000])
     return file.getvalue()
 
@@ -145,7 +150,9 @@ def _renumbered(script: bytes, random: Random) -> bytes:
 
 
 _NESTED = b"\x80\x02" + b"(" * 200 + b"K\x01" + b"t" * 200 + b"."
-_DOUBLED = b"\x80\x02K\x01" + b"\x86".join(b"q" + bytes((i,)) + b"h" + bytes((i,)) for i in range(200)) + b"\x86."
+_DOUBLED = (
+    b"\x80\x02K\x01" + b"\x86".join(b"q" + bytes((i,)) + b"h" + bytes((i,)) for i in range(200)) + b"\x86."
+)
 _SCRIPTS = (
     b"",
     b".",
