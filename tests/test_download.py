@@ -12,11 +12,11 @@ from typing import Any
 import huggingface_hub
 import huggingface_hub.constants
 import pytest
-from fishtune.core import download
+from fishtune.core.config.presets import ModelPreset
+from fishtune.core.config.settings import DownloadSettings
 from fishtune.core.errors import DownloadError, StopRequested, StorageError, UsageError
 from fishtune.core.events import Event, Progress, Reporter
-from fishtune.core.presets import ModelPreset
-from fishtune.core.settings import DownloadSettings
+from fishtune.core.stages.download import run as download
 from pydantic import ValidationError
 
 from .hub_server import COMMIT, Hub, running_hub

@@ -15,20 +15,21 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from fishtune.core import clip_encoder, extract
+from fishtune.core.audio.mixing import Mixing
 from fishtune.core.codec.codec import CodecEncoder
 from fishtune.core.codec.config import codec_config
+from fishtune.core.config.settings import ExtractSettings
 from fishtune.core.dataset.codes import read_codes
 from fishtune.core.errors import CheckpointError, DataError, DeviceError, StopRequested, StorageError
 from fishtune.core.events import Event, ItemFailed, Progress, Reporter, Warned
-from fishtune.core.extract import ExtractResult, run
 from fishtune.core.files import TEMPORARY_PREFIX
-from fishtune.core.hardware.cache import MeasurementCache
-from fishtune.core.hardware.encoding import EncodingPlan
-from fishtune.core.hardware.memory import extraction_memory
-from fishtune.core.hardware.suggest import extraction_setting
-from fishtune.core.mixing import Mixing
-from fishtune.core.settings import ExtractSettings
+from fishtune.core.hardware.memory.encoding import EncodingPlan
+from fishtune.core.hardware.memory.estimate import extraction_memory
+from fishtune.core.hardware.memory.measured import MeasurementCache
+from fishtune.core.hardware.memory.suggest import extraction_setting
+from fishtune.core.stages.extract import clip_encoder
+from fishtune.core.stages.extract import run as extract
+from fishtune.core.stages.extract.run import ExtractResult, run
 
 from .recorder import Recorder
 

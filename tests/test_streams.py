@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from fishtune.core.audio import read_audio, read_channels, read_info
+from fishtune.core.audio.recordings import read_audio, read_channels, read_info
 from fishtune.core.errors import DataError, FishtuneError
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -302,7 +302,7 @@ def test_a_header_that_lies_takes_no_memory(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(content)
     program = (
         "import sys; from pathlib import Path\n"
-        "from fishtune.core.audio import read_audio, read_info\n"
+        "from fishtune.core.audio.recordings import read_audio, read_info\n"
         "for path in sys.argv[1:]: read_audio(Path(path), 44100); read_info(Path(path))\n"
         "print(Path('/proc/self/status').read_text().split('VmHWM:')[1].split()[0])"
     )

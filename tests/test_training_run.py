@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from fishtune.core.config.run_files import list_checkpoints
 from fishtune.core.errors import (
     CheckpointError,
     DataError,
@@ -22,11 +23,11 @@ from fishtune.core.errors import (
     UsageError,
 )
 from fishtune.core.events import CheckpointSaved, ItemFailed, Log, Step, Validation, Warned
-from fishtune.core.training import adapters, checkpoints, module
-from fishtune.core.training.checkpoints import read_run_state
-from fishtune.core.training.loss import LossSums
-from fishtune.core.training.names import list_checkpoints
-from fishtune.core.training.run import TrainResult, run
+from fishtune.core.lora import injection as adapters
+from fishtune.core.stages.train import checkpoints, module
+from fishtune.core.stages.train.checkpoints import read_run_state
+from fishtune.core.stages.train.loss import LossSums
+from fishtune.core.stages.train.run import TrainResult, run
 from safetensors import SafetensorError
 
 from .recorder import Recorder

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..config.presets import LoraPreset
 from ..errors import UsageError
-from ..presets import LoraPreset
 
 _LARGEST_ALPHA = 1e6
 

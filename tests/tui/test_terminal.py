@@ -11,10 +11,10 @@ import time
 from pathlib import Path
 
 import pytest
+from fishtune.core.config.project import Project
 from fishtune.core.jobs.record import Job, JobState, Place, list_jobs
 from fishtune.core.jobs.start import stop_job
-from fishtune.core.project import Project
-from fishtune.core.stages import StageName
+from fishtune.core.stages.registry import StageName
 from pty_terminal import Terminal, wizard_command
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "openpty"), reason="needs pseudo-terminals")

@@ -12,13 +12,13 @@ from textual.containers import Horizontal
 from textual.widget import Widget
 from textual.widgets import DataTable, Label, Static
 
+from ...core.config.settings import LoudnessNormSettings, ValidateSettings
 from ...core.dataset.findings import Finding, Severity
 from ...core.errors import FishtuneError
 from ...core.files import write_text
 from ...core.jobs.record import Job, JobState
-from ...core.jobs.steps import StepName, StepState
-from ...core.settings import LoudnessNormSettings, ValidateSettings
-from ...core.stages import StageName
+from ...core.pipeline.steps import StepName, StepState
+from ...core.stages.registry import StageName
 from ..access import project_screen, wizard
 from ..catalogue import _, mark, ngettext, sentence
 from ..look import StepStatus
