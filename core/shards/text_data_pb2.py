@@ -24,17 +24,17 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%fishtune/core/shards/text_data.proto\x12\x12\x66ishtune.text_data\"\x1b\n\tSemantics\x12\x0e\n\x06values\x18\x01 \x03(\r\"K\n\x08Sentence\x12\r\n\x05texts\x18\x01 \x03(\t\x12\x30\n\tsemantics\x18\x03 \x03(\x0b\x32\x1d.fishtune.text_data.Semantics\"Y\n\x08TextData\x12\x0e\n\x06source\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12/\n\tsentences\x18\x04 \x03(\x0b\x32\x1c.fishtune.text_data.Sentenceb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$fishtune/core/shards/text_data.proto\x12\x12\x66ishtune.text_data\"\x1b\n\tSemantics\x12\x0e\n\x06values\x18\x01 \x03(\r\"K\n\x08Sentence\x12\r\n\x05texts\x18\x01 \x03(\t\x12\x30\n\tsemantics\x18\x03 \x03(\x0b\x32\x1d.fishtune.text_data.Semantics\"Y\n\x08TextData\x12\x0e\n\x06source\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12/\n\tsentences\x18\x04 \x03(\x0b\x32\x1c.fishtune.text_data.Sentenceb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'fishtune.core.shards.text_data_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_SEMANTICS']._serialized_start=61
-  _globals['_SEMANTICS']._serialized_end=88
-  _globals['_SENTENCE']._serialized_start=90
-  _globals['_SENTENCE']._serialized_end=165
-  _globals['_TEXTDATA']._serialized_start=167
-  _globals['_TEXTDATA']._serialized_end=256
+  _globals['_SEMANTICS']._serialized_start=60
+  _globals['_SEMANTICS']._serialized_end=87
+  _globals['_SENTENCE']._serialized_start=89
+  _globals['_SENTENCE']._serialized_end=164
+  _globals['_TEXTDATA']._serialized_start=166
+  _globals['_TEXTDATA']._serialized_end=255
 # @@protoc_insertion_point(module_scope)
