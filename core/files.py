@@ -319,7 +319,11 @@ def read_regular(path: Path, limit: int, kind: type[FishtuneError] = DataError) 
         StorageError: the system refused to read it.
     """
     with open_regular(path, kind) as file, reading(path, kind):
-        content = file.read(limit + 1)
+        # Never asked for the limit itself: the room for it is taken before a byte is read.
+        size = min(os.fstat(file.fileno()).st_size, limit)
+        content = file.read(size + 1)
+        if len(content) > size:  # it grows, or does not tell its size
+            content += file.read(limit - size)
     if len(content) > limit:
         raise kind(
             f"{path} is larger than such a file can be ({limit:,} bytes).", "It may be damaged: replace it."

@@ -770,3 +770,21 @@ def test_what_is_not_a_clip_is_said_and_is_in_the_result(tmp_path: Path) -> None
     said = [event.message for event in collector.events if isinstance(event, Warned)]
     assert said == [finding.what for finding in result.left_out]
     assert (tmp_path / "S/blocked.npy").is_fifo()  # what was never ours is not replaced
+
+
+def test_a_folder_that_cannot_be_written_is_told_before_the_codec_is_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_clip(tmp_path / "A/a.wav", 0.2)
+    write_clip(tmp_path / "B/b.wav", 0.2)
+    touch = Path.touch
+
+    def refuse(path: Path, *values: Any, **named: Any) -> None:
+        if path.parent == tmp_path / "B":
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
+        touch(path, *values, **named)
+
+    monkeypatch.setattr(Path, "touch", refuse)
+    monkeypatch.setattr(extract, "load_encoder", lambda *_: pytest.fail("the codec was loaded"))
+    with pytest.raises(StorageError, match=r"b\.npy could not be written: no permission"):
+        run(settings(tmp_path), Reporter())

@@ -8,6 +8,7 @@ token matrix) or seconds as the field says, learning rates per optimizer step.
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -72,6 +73,17 @@ def _encoded(text: str) -> bytes:
         raise ValueError("it has bytes that are not UTF-8") from error
 
 
+_HUB_PART = r"[A-Za-z0-9][\w.-]*"
+
+
+def _check_model_name(name: str) -> str:
+    if not re.fullmatch(rf"({_HUB_PART}/)?{_HUB_PART}", name, re.ASCII):
+        raise ValueError("it is neither a model preset nor a hub repository, owner/name")
+    return name
+
+
+ModelName = Annotated[str, AfterValidator(_check_model_name)]
+"""A preset of `presets/models`, or a hub repository `owner/name`."""
 RunName = Annotated[str, AfterValidator(_check_run_name)]
 UserPath = Annotated[Path, AfterValidator(_check_path)]
 """A path as a user writes it; `~` is allowed."""
@@ -132,7 +144,7 @@ class LoudnessNormSettings(Table):
 class ModelOptions(Table):
     """Which base model, and where it lies."""
 
-    name: str = "openaudio-s1-mini"
+    name: ModelName = "openaudio-s1-mini"
     """A preset of `presets/models`, or a hub repository `owner/name`."""
     path: UserPath = Path("checkpoints/openaudio-s1-mini")
     """Checkpoint directory."""
@@ -143,7 +155,7 @@ class ModelOptions(Table):
 class DownloadSettings(Table):
     """`fishtune download`."""
 
-    name: str
+    name: ModelName
     local_dir: Path
     revision: str | None = None
     endpoint: Annotated[str, AfterValidator(_check_address)] | None = None

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ValidationError
 
 from ..config.settings import PackSettings
 from ..dataset.findings import Finding
-from ..dataset.layout import Clip, scan
+from ..dataset.layout import SHARD_EXTENSION, Clip, scan
 from ..errors import MalformedFileError, StorageError, UsageError
 from ..files import write_text
 from ..tables import read_json
@@ -26,6 +26,7 @@ INDEX_FILE = "fishtune-index.bin"
 LENGTHS_FILE = "fishtune-lengths.npy"
 CACHE_FILES = (INDEX_FILE, LENGTHS_FILE)
 """What is computed from shards and kept beside them; it may go with them."""
+_FORMAT_1 = {"format", "shards", "clips", "source", "result"}
 _LARGEST = 1 << 30  # bytes; a clip has about 100
 
 
@@ -91,11 +92,12 @@ class PackResult(BaseModel):
 class Manifest(BaseModel):
     """`fishtune-pack.json`: marks the folder as ours, names the clips, and says what they were made from."""
 
-    format: Literal[2] = 2
+    format: Literal[1, 2] = 2
+    """1 = of the version before, which kept neither digests nor a checksum."""
     shards: dict[str, int]
     """Bytes of every shard."""
     digests: dict[str, str]
-    """`shard_digest` of every shard."""
+    """`shard_digest` of every shard; empty in format 1."""
     clips: list[str]
     """`SPEAKER/NAME` of every sentence, in order."""
     source: str
@@ -119,11 +121,34 @@ def read_manifest(folder: Path) -> Manifest | None:
     """
     try:
         content = read_json(folder / MANIFEST_FILE, _LARGEST)
-        if not isinstance(content, dict) or content.pop("checksum", None) != _checksum(content):
+        if not isinstance(content, dict):
+            return None
+        if content.get("format") == 1:
+            return _of_format_1(content)
+        if content.pop("checksum", None) != _checksum(content):
             return None
         return Manifest.model_validate(content)
     except (MalformedFileError, StorageError, ValidationError):
         return None
+
+
+def _of_format_1(content: dict[str, Any]) -> Manifest | None:
+    """Return a record of the version before, or None if it is damaged. Raises ValidationError.
+
+    It has no checksum, but says the same things twice.
+    """
+    manifest = Manifest.model_validate({**content, "digests": {}})
+    result = manifest.result
+    sentences = [sum(speaker.sentences for speaker in result.speakers), result.sentences]
+    sizes = manifest.shards.values()
+    is_sound = (
+        set(content) == _FORMAT_1
+        and sentences == [len(manifest.clips)] * 2
+        and (len(sizes), sum(sizes)) == (result.shards, result.bytes)
+        and min(sizes, default=0) > 0
+        and all(name == f"{number:08d}{SHARD_EXTENSION}" for number, name in enumerate(manifest.shards))
+    )
+    return manifest if is_sound else None
 
 
 def _checksum(content: dict[str, Any]) -> str:

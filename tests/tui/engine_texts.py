@@ -54,7 +54,7 @@ _COUNTED = (
         for text in (f"1 {noun}", f"{{}} {noun}s")
     ),
 )
-"""What has no place of its own in the code: `core.jobs.steps` counts with nouns that are arguments."""
+"""What has no place of its own in the code: `core.pipeline.steps` counts with nouns that are arguments."""
 _SYSTEM_ERRORS = (
     *(errno.EACCES, errno.EPERM, errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENOSPC, errno.EDQUOT),
     *(errno.EROFS, errno.EIO, errno.EMFILE, errno.ENAMETOOLONG, errno.ESTALE, errno.EBUSY, errno.ELOOP),

@@ -31,7 +31,7 @@ from ...dataset.layout import Scan, Utterance, scan
 from ...dataset.origins import FileState, Origin, append_origins, content_digest, inputs_digest, tidy_origins
 from ...errors import DataError, StorageError
 from ...events import ItemFailed, Progress, ProgressMeter, Reporter
-from ...files import sweep_temporary
+from ...files import check_writable, sweep_temporary
 from ...hardware.memory.estimate import extraction_memory
 from ...hardware.memory.measured import MeasurementCache
 from ...hardware.memory.suggest import extraction_setting
@@ -186,6 +186,9 @@ class _Share:
             self._fail(_clip_of(problem.path, self._settings.data), problem.what, problem.what_to_do)
         _sweep(utterances, alone=Ranks.from_environment().count == 1)
         clips = self._inspect(utterances)
+        # A folder that cannot be written is told now, not after the first batch is done.
+        for first in {clip.utterance.codes_path.parent: clip for clip in clips}.values():
+            check_writable(first.utterance.codes_path)
         if clips:
             self._encode(clips)
         return ExtractResult(

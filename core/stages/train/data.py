@@ -132,7 +132,7 @@ def load_data(
     everything = SampleSource(
         index, settings.base, tokenizer, settings.prompt, config.num_codebooks, np.arange(len(index))
     )
-    lengths = _lengths(everything, reporter)
+    lengths = clip_lengths(everything, reporter)
     limit = min(settings.max_length, settings.batch_tokens, config.max_seq_len)
     _report_refused(index, lengths, limit, settings, reporter)
     content = np.ascontiguousarray(index.content_hashes, dtype=np.uint64)
@@ -193,8 +193,12 @@ def _report_refused(
         )
 
 
-def _lengths(source: SampleSource, reporter: Reporter) -> npt.NDArray[np.int32]:
-    """Return the columns of every clip's own sequence, from the file kept of them if it fits."""
+def clip_lengths(source: SampleSource, reporter: Reporter) -> npt.NDArray[np.int32]:
+    """Return the columns of every clip's own sequence, from the file kept of them if it fits.
+
+    Args:
+        source: of all clips of its index.
+    """
     key = _lengths_key(source)
     places = (source.index.folder / LENGTHS_FILE, _cache_file(source.index.folder))
     for file in places:

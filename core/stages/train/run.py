@@ -45,6 +45,7 @@ from .loading import load_steps
 from .logs import make_loggers, quiet_libraries
 from .memory_probe import measure_peak
 from .module import TrainingModule
+from .older import carried_over
 from .out_of_memory import Pieces
 from .preflight import check_gate
 from .resume import Horizon, Standing, describe_changes
@@ -114,7 +115,8 @@ class _Run:
         self.checkpoint = choose_checkpoint(settings, self.folder)
         self.state: RunState | None = None
         if self.checkpoint is not None:
-            self.state = read_run_state(self.checkpoint)
+            stored = read_run_state(self.checkpoint)
+            self.state = carried_over(stored, self.data, config, self.checkpoint, reporter)
             check_identity(self.identity, settings.batch_tokens, self.state, self.checkpoint)
         self.standing = Standing.of(self.state, settings)
         self.per_step = settings.accumulation * world.size
