@@ -38,7 +38,10 @@ _NAMES = re.compile(
     | (?:fishtune|hf\ auth|ffmpeg|convmv|pip\ install)(?:[ ]-?[\w\-./\[\]':=]+)* | \bpython3\ -c\ .*""",
     re.VERBOSE | re.DOTALL,
 )
-_QUOTED = ("Invalid value (at end of document)", "EOF: reading magic string, expected 8 bytes got 6")
+_QUOTED = (
+    *("Invalid value (at end of document)", "EOF: reading magic string, expected 8 bytes got 6"),
+    "Expecting value",
+)
 """What libraries say."""
 _TERMS = {
     *(
@@ -102,6 +105,15 @@ def codes(path: Path, content: np.ndarray) -> Path:
     return path
 
 
+def codes_of_ten(at: Path) -> bytes:
+    return codes(at / "ten.npy", np.zeros((2, 10), np.int64)).read_bytes()
+
+
+def loop(at: Path) -> Path:
+    (at / "loop").symlink_to("loop")
+    return at / "loop"
+
+
 MISTAKES: dict[str, Callable[[Path], object]] = {
     "no project": lambda at: Project.load(at / "none"),
     "project is no TOML": lambda at: Project.load(written(at / "fishtune.toml", "name =")),
@@ -131,6 +143,26 @@ MISTAKES: dict[str, Callable[[Path], object]] = {
         written(at / "config.json", json.dumps({"model_type": "dual_ar", "dim": -1, "n_head": 3})).parent
     ),
     "another model": lambda at: read_config(written(at / "config.json", '{"model_type": "bert"}').parent),
+    "a config that is a folder": lambda at: read_config((at / "config.json" / "x").mkdir(parents=True) or at),
+    "a config that is no JSON": lambda at: read_config(written(at / "config.json", '{"dim": ').parent),
+    "a config of deep lists": lambda at: read_config(written(at / "config.json", "[" * 9999).parent),
+    "a config that is not text": lambda at: read_config(written(at / "config.json", b"\xff\xfe{").parent),
+    "a number that is none": lambda at: read_config(written(at / "config.json", '{"dim": NaN}').parent),
+    "a file for a model": lambda at: read_config(written(at / "model.pth", "")),
+    "a checkpoint of training for a model": lambda at: read_config(written(at / "step_000001.ckpt", "")),
+    "codes of another shape": lambda at: read_codes(codes(at / "a.npy", np.zeros((2, 3, 4), np.int64))),
+    "cut codes": lambda at: read_codes(written(at / "a.npy", codes_of_ten(at)[:-9])),
+    "codes that end in the header": lambda at: read_codes(written(at / "a.npy", codes_of_ten(at)[:40])),
+    "codes of objects": lambda at: read_codes(codes(at / "a.npy", np.array([[None]]))),
+    "a data set that is a file": lambda at: validate(
+        ValidateSettings(data=written(at / "a", "")), Reporter()
+    ),
+    "a data set behind a loop": lambda at: validate(ValidateSettings(data=loop(at)), Reporter()),
+    "a name that is too long": lambda at: read_codes(at / ("a" * 300)),
+    "a recording below a file": lambda at: read_info(written(at / "a", "") / "b.wav"),
+    "packing over the data set": lambda at: pack(
+        PackSettings(input=recording(at / "유나/a.wav").parents[1], output=at), Reporter()
+    ),
     "the hub is away": lambda at: hub("[Errno 111] Connection refused"),
     "a file in the place of a folder": lambda at: write_text(written(at / "a", "") / "b", ""),
     "no recordings": lambda at: pack(PackSettings(input=at, output=at / "out"), Reporter()),
