@@ -10,7 +10,6 @@ import shlex
 import time
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BaseModel
@@ -22,7 +21,7 @@ from ..errors import DataError, FishtuneError, JobError, StopRequested
 from ..events import Event, Failed, Finished, Reporter, Started, Stopped
 from ..packing.manifest import DropReason
 from ..project import Project
-from ..settings import FirstRunOnly
+from ..settings import FirstRunOnly, UserPath
 from ..training.selection import Recommendation, recommend
 from ..validation import Table
 from .follow import EventFollower
@@ -41,7 +40,7 @@ _EXIT_SECONDS = 20.0
 class RunSettings(Table):
     """`fishtune run`."""
 
-    project: Path
+    project: UserPath
     """The project file."""
     start: StepName | None = None
     """Begin with this step; earlier ones are not looked at."""
