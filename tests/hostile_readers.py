@@ -1,7 +1,7 @@
 """What the commands call to read a file, for `hostile_files`.
 
 Each function reads one file of the world, in every way that commands do. Several ways are tried even if the
-first refuses; `Refused` comes back if all did.
+first refuses.
 """
 
 from __future__ import annotations
@@ -38,10 +38,6 @@ TOLERATED = 0.1  # seconds that a recording may lose at its end
 
 class WrongAnswerError(Exception):
     """A reader accepted a file and said of it what is not so."""
-
-
-class Refused:
-    """Nothing could be read."""
 
 
 @dataclass(frozen=True)
@@ -142,7 +138,7 @@ def validate(target: Target) -> None:
     from fishtune.core.settings import ValidateSettings
     from fishtune.core.validate import inspect_clip, run
 
-    run(_told(lambda: ValidateSettings(data=target.root / "data", num_workers=1)), Reporter())
+    _never_refused(run, ValidateSettings(data=target.root / "data", num_workers=1))
     inspect_clip(target.root / "data", f"spk/{target.file.stem}", ".lab", 50)
 
 
@@ -180,10 +176,6 @@ def pack(target: Target) -> None:
         raise WrongAnswerError(
             f"{result.sentences} sentences, {len(result.dropped)} dropped of {result.clips}"
         )
-
-
-def _told(make: Callable[[], Any]) -> Any:
-    return make()
 
 
 def _never_refused(run: Callable[[Any, Reporter], Any], settings: Any) -> Any:
@@ -449,8 +441,8 @@ def _look_at(target: Target) -> None:
     checkpoint_candidates(Place(results=read.results, project=read.name))
 
 
-def wizard(target: Target) -> None:  # noqa: ARG001 - it is found in the environment
-    """As the wizard's start."""
+def wizard(target: Target) -> None:
+    """As the wizard's start; the file is found in the environment, as those of the next two."""
     from fishtune.tui.settings import load_settings
 
     load_settings()
@@ -463,7 +455,7 @@ def base(target: Target) -> object:
     return base_hash(target.root / "base", Reporter())
 
 
-def measured(target: Target) -> None:  # noqa: ARG001
+def measured(target: Target) -> None:
     """As estimate, train and extract: what was measured before."""
     from fishtune.core.hardware.cache import MeasurementCache, Setting
 
@@ -472,7 +464,7 @@ def measured(target: Target) -> None:  # noqa: ARG001
         raise WrongAnswerError(f"a factor of {factor}")
 
 
-def recent(target: Target) -> None:  # noqa: ARG001
+def recent(target: Target) -> None:
     """As jobs --all and the wizard's first page."""
     from fishtune.core.recent import recent_projects
 
