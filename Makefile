@@ -45,10 +45,10 @@ clean:
 catalogue: install
 	$(BIN)/python tests/tui/catalogue_update.py
 
-# After a change of core/packing/text_data.proto. The path inside build/typed becomes the file's registered
+# After a change of core/shards/text_data.proto. The path inside build/typed becomes the file's registered
 # name, so that it cannot clash with an installed fish-speech.
 proto: install
 	mkdir -p build/typed/fishtune
 	ln -sfn ../../../core build/typed/fishtune/core
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m grpc_tools.protoc -I build/typed \
-		--python_out=build/typed --mypy_out=build/typed fishtune/core/packing/text_data.proto
+		--python_out=build/typed --mypy_out=build/typed fishtune/core/shards/text_data.proto

@@ -52,9 +52,9 @@ def main() -> None:
 def measure(options: argparse.Namespace, batch_size: int) -> dict[str, object]:
     """Extract all codes of a fresh copy of the recordings."""
     import torch
+    from fishtune.core.config.settings import ExtractSettings
     from fishtune.core.events import Reporter
-    from fishtune.core.extract import run
-    from fishtune.core.settings import ExtractSettings
+    from fishtune.core.stages.extract.run import run
 
     data = options.folder / "data"
     shutil.rmtree(data, ignore_errors=True)

@@ -21,14 +21,14 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from fishtune.core.config.project import merge_record_path
+from fishtune.core.config.settings import ExtractSettings, MergeSettings, PackSettings, TrainSettings
+from fishtune.core.config.strict import Table
 from fishtune.core.files import TEMPORARY_PREFIX
 from fishtune.core.jobs.process import end_process
 from fishtune.core.jobs.record import Job, JobState, Place
 from fishtune.core.jobs.start import start_job
-from fishtune.core.project import merge_record_path
-from fishtune.core.settings import ExtractSettings, MergeSettings, PackSettings, TrainSettings
-from fishtune.core.stages import StageName
-from fishtune.core.validation import Table
+from fishtune.core.stages.registry import StageName
 
 RUN = "run"
 STEPS = 8

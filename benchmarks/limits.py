@@ -20,18 +20,18 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
+from fishtune.core.config.presets import lora_preset, model_preset
+from fishtune.core.config.settings import TrainOptions, ValidateSettings
 from fishtune.core.events import Step, encode_event
-from fishtune.core.hardware.memory import training_memory, training_plan
-from fishtune.core.hardware.suggest import Available, TrainingNeeds, suggest_training
+from fishtune.core.hardware.memory.estimate import training_memory, training_plan
+from fishtune.core.hardware.memory.suggest import Available, TrainingNeeds, suggest_training
 from fishtune.core.jobs.follow import EventFollower, read_events
 from fishtune.core.jobs.record import Place
 from fishtune.core.jobs.start import start_job, stop_job
 from fishtune.core.model.config import DualARConfig
-from fishtune.core.packing.index import ShardIndex
-from fishtune.core.packing.manifest import MANIFEST_FILE
-from fishtune.core.packing.shards import Sentence, ShardWriter, encode_sentence
-from fishtune.core.presets import lora_preset, model_preset
-from fishtune.core.settings import TrainOptions, ValidateSettings
+from fishtune.core.shards.index import ShardIndex
+from fishtune.core.shards.manifest import MANIFEST_FILE
+from fishtune.core.shards.wire import Sentence, ShardWriter, encode_sentence
 from fishtune.core.units import GIB
 from fishtune.tui.catalogue import sentence, use_language
 

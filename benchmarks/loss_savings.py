@@ -20,12 +20,12 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from fishtune.core.config.presets import lora_preset, model_preset
+from fishtune.core.lora.injection import add_adapters, trainable_parameters
 from fishtune.core.model.config import DualARConfig
 from fishtune.core.model.dual_ar import DualAR
-from fishtune.core.presets import lora_preset, model_preset
+from fishtune.core.stages.train.loss import loss_sums
 from fishtune.core.text.prompts import IGNORED
-from fishtune.core.training.adapters import add_adapters, trainable_parameters
-from fishtune.core.training.loss import loss_sums
 from torch import Tensor
 from torch.nn import functional as F
 

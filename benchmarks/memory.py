@@ -10,8 +10,10 @@ import sys
 from pathlib import Path
 
 from fishtune.core.codec.config import CodecConfig
-from fishtune.core.hardware.memory import CONTEXT_BYTES, RESERVED_SHARE
-from fishtune.core.hardware.suggest import (
+from fishtune.core.config.presets import lora_preset, model_preset, read_preset
+from fishtune.core.config.settings import TrainOptions
+from fishtune.core.hardware.memory.estimate import CONTEXT_BYTES, RESERVED_SHARE
+from fishtune.core.hardware.memory.suggest import (
     CARD_SIZES,
     MARGIN_BYTES,
     Available,
@@ -20,8 +22,6 @@ from fishtune.core.hardware.suggest import (
     suggest_training,
 )
 from fishtune.core.model.config import DualARConfig
-from fishtune.core.presets import lora_preset, model_preset, read_preset
-from fishtune.core.settings import TrainOptions
 from fishtune.core.units import format_bytes
 
 PAGE = Path(__file__).parent.parent / "docs" / "memory.md"

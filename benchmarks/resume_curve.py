@@ -19,10 +19,10 @@ import time
 from pathlib import Path
 
 import torch
+from fishtune.core.config.run_files import checkpoint_path
 from fishtune.core.demo.checkpoint import write_checkpoint
 from fishtune.core.events import Step, Validation
 from fishtune.core.jobs.follow import last_events
-from fishtune.core.training.names import checkpoint_path
 
 FISHTUNE = [sys.executable, "-P", "-m", "fishtune.core.cli"]
 Curve = dict[tuple[str, int], tuple[float, float, float | None]]

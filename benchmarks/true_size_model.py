@@ -118,9 +118,9 @@ def step_generate(options: argparse.Namespace) -> dict[str, object]:
 def step_adapter(options: argparse.Namespace) -> dict[str, object]:
     """Write an adapter folder of the preset with random weights."""
     import torch
+    from fishtune.core.config.presets import lora_preset
+    from fishtune.core.lora.injection import add_adapters, save_adapter
     from fishtune.core.model.checkpoint import load_model
-    from fishtune.core.presets import lora_preset
-    from fishtune.core.training.adapters import add_adapters, save_adapter
 
     model = load_model(options.folder / "base")
     names = add_adapters(model, lora_preset(options.preset), seed=1)
@@ -137,9 +137,9 @@ def step_adapter(options: argparse.Namespace) -> dict[str, object]:
 
 def step_merge(options: argparse.Namespace) -> dict[str, object]:
     """Merge the adapter into a directory whose unchanged files are linked."""
+    from fishtune.core.config.settings import MergeSettings
     from fishtune.core.events import Event, Progress, Reporter
-    from fishtune.core.merge import run
-    from fishtune.core.settings import MergeSettings
+    from fishtune.core.stages.merge.run import run
 
     class Clock(Reporter):
         def __init__(self) -> None:

@@ -21,11 +21,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "tui"))
+from fishtune.core.config.project import Project
 from fishtune.core.events import Step, encode_event
 from fishtune.core.jobs.process import ProcessIdentity
 from fishtune.core.jobs.record import Job, Place, create_job
-from fishtune.core.project import Project
-from fishtune.core.stages import StageName
+from fishtune.core.stages.registry import StageName
 from pty_terminal import Terminal, wizard_command
 
 HELLO = (

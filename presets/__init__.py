@@ -1,1 +1,1 @@
-"""Preset data (TOML); read by `fishtune.core.presets`."""
+"""Preset data (TOML); read by `fishtune.core.config.presets`."""

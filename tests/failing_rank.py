@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 from fishtune.core.errors import ShardError
-from fishtune.core.training import module
-from fishtune.core.training.__main__ import main
+from fishtune.core.stages.train import module
+from fishtune.core.stages.train.__main__ import main
 
 _ERRORS: dict[str, BaseException] = {
     "shard": ShardError("ANN.protos is damaged at byte 12.", "Pack the recordings again."),
@@ -27,7 +27,7 @@ def _fail(*_: Any) -> Any:
 
 if __name__ == "__main__":
     if os.environ["FAILING_RANK"] == "at start":
-        from fishtune.core.training import data
+        from fishtune.core.stages.train import data
 
         os.environ["FAILING_RANK"] = "shard"
         data.ShardIndex.open = classmethod(_fail)  # type: ignore[method-assign, assignment]

@@ -14,20 +14,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from fishtune.core import audio as recordings
+from fishtune.core.audio import recordings as recordings
+from fishtune.core.config.project import Project
 from fishtune.core.dataset.codes import CodesState, judge_codes, read_codes
 from fishtune.core.dataset.headers import whole_codes_shape
 from fishtune.core.errors import FishtuneError
 from fishtune.core.events import Reporter
 from fishtune.core.jobs.follow import EventFollower, last_events, read_events
-from fishtune.core.jobs.history import checkpoint_candidates
 from fishtune.core.jobs.lines import event_line
-from fishtune.core.jobs.loss import describe_loss
+from fishtune.core.jobs.post_mortem import describe_loss
 from fishtune.core.jobs.record import Job, Place, list_jobs
-from fishtune.core.jobs.steps import step_statuses
-from fishtune.core.packing.index import ShardIndex
-from fishtune.core.packing.manifest import INDEX_FILE, MANIFEST_FILE
-from fishtune.core.project import Project
+from fishtune.core.pipeline.history import checkpoint_candidates
+from fishtune.core.pipeline.steps import step_statuses
+from fishtune.core.shards.index import ShardIndex
+from fishtune.core.shards.manifest import INDEX_FILE, MANIFEST_FILE
 from fishtune.core.text.transcripts import read_transcript
 from fishtune.tui.run_view import RunView
 
@@ -135,8 +135,8 @@ def transcript(target: Target) -> None:
 
 def validate(target: Target) -> None:
     """The stage; one file never ends it."""
-    from fishtune.core.settings import ValidateSettings
-    from fishtune.core.validate import inspect_clip, run
+    from fishtune.core.config.settings import ValidateSettings
+    from fishtune.core.stages.validate.run import inspect_clip, run
 
     _never_refused(run, ValidateSettings(data=target.root / "data", num_workers=1))
     inspect_clip(target.root / "data", f"spk/{target.file.stem}", ".lab", 50)
@@ -144,8 +144,8 @@ def validate(target: Target) -> None:
 
 def loudness_norm(target: Target) -> None:
     """The stage; one file never ends it."""
-    from fishtune.core.loudness import run
-    from fishtune.core.settings import LoudnessNormSettings
+    from fishtune.core.config.settings import LoudnessNormSettings
+    from fishtune.core.stages.loudness_norm.run import run
 
     settings = LoudnessNormSettings(source=target.root / "data", target=target.root / "louder", num_workers=1)
     result = _never_refused(run, settings)
@@ -155,8 +155,8 @@ def loudness_norm(target: Target) -> None:
 
 def extract(target: Target) -> None:
     """The stage; one file never ends it."""
-    from fishtune.core.extract import run
-    from fishtune.core.settings import ExtractSettings
+    from fishtune.core.config.settings import ExtractSettings
+    from fishtune.core.stages.extract.run import run
 
     codec = target.root / "base" / "codec.pth"
     settings = ExtractSettings(data=target.root / "data", checkpoint_path=codec, device="cpu", batch_size=1)
@@ -167,8 +167,8 @@ def extract(target: Target) -> None:
 
 def pack(target: Target) -> None:
     """The stage; one file never ends it."""
-    from fishtune.core.pack import run
-    from fishtune.core.settings import PackSettings
+    from fishtune.core.config.settings import PackSettings
+    from fishtune.core.stages.pack.run import run
 
     settings = PackSettings(input=target.root / "data", output=target.root / "packed", num_workers=1)
     result = _never_refused(run, settings)
@@ -189,8 +189,8 @@ def _never_refused(run: Callable[[Any, Reporter], Any], settings: Any) -> Any:
 
 def packed(target: Target) -> object:
     """As train: names, lengths and hashes of everything that is trained on, and what it says."""
+    from fishtune.core.stages.train.data import load_data
     from fishtune.core.text.tokenizer import Tokenizer
-    from fishtune.core.training.data import load_data
 
     base = target.root / "base"
     config_of = _config_of(base)
@@ -216,8 +216,8 @@ def _config_of(base: Path) -> Any:
 
 def unindexed(target: Target) -> None:
     """As train, before there is an index: the clips have the names that packing gave them, or none."""
-    from fishtune.core.packing.manifest import is_current
-    from fishtune.core.settings import PackSettings
+    from fishtune.core.config.settings import PackSettings
+    from fishtune.core.shards.manifest import is_current
 
     (target.root / "protos" / INDEX_FILE).unlink(missing_ok=True)
     tries = Tries()
@@ -254,9 +254,9 @@ def tokenizer(target: Target) -> None:
 
 def config(target: Target) -> None:
     """As estimate, train, merge and synth: the shape, its memory, the model."""
-    from fishtune.core.hardware.memory import training_memory, training_plan
+    from fishtune.core.config.presets import lora_preset
+    from fishtune.core.hardware.memory.estimate import training_memory, training_plan
     from fishtune.core.model.checkpoint import load_model
-    from fishtune.core.presets import lora_preset
 
     tries = Tries()
     shape = tries(_config_of, target.root / "model")
@@ -282,8 +282,8 @@ def codec_config(target: Target) -> None:
 
 
 def _use_codec_shape(tries: Tries, shape: Any) -> None:
-    from fishtune.core.hardware.encoding import EncodingPlan
-    from fishtune.core.hardware.memory import extraction_memory
+    from fishtune.core.hardware.memory.encoding import EncodingPlan
+    from fishtune.core.hardware.memory.estimate import extraction_memory
 
     tries(lambda: (shape.codebook_sizes, shape.max_seconds, shape.frames(10_000)))
     tries(lambda: extraction_memory(shape, EncodingPlan.of(shape, 4, 10.0)))
@@ -312,9 +312,9 @@ def codec(target: Target) -> None:
 
 def verified(target: Target) -> None:
     """What `fishtune verify` calls sound must speak."""
-    from fishtune.core.settings import SynthSettings
-    from fishtune.core.synth import run
-    from fishtune.core.verify import verify
+    from fishtune.core.config.settings import SynthSettings
+    from fishtune.core.stages.synth.run import run
+    from fishtune.core.stages.verify.run import verify
 
     base = target.root / "model"
     verify(base, "modded_dac_vq")
@@ -333,8 +333,8 @@ def verified(target: Target) -> None:
 
 def checkpoint(target: Target) -> None:
     """As merge, audition and train --resume."""
-    from fishtune.core.model.adapters import read_adapter, read_training_state
-    from fishtune.core.training.checkpoints import read_run_state
+    from fishtune.core.lora.files import read_adapter, read_training_state
+    from fishtune.core.stages.train.checkpoints import read_run_state
 
     tries = Tries()
     reference = target.file.name == "reference.ckpt"
@@ -346,16 +346,16 @@ def checkpoint(target: Target) -> None:
 
 def peft(target: Target) -> None:
     """As merge and audition."""
-    from fishtune.core.model.adapters import read_adapter
+    from fishtune.core.lora.files import read_adapter
 
     read_adapter(target.root / "peft")
 
 
 def merge(target: Target) -> None:
     """The stage; what it merges must speak."""
-    from fishtune.core.merge import run
-    from fishtune.core.settings import MergeSettings
-    from fishtune.core.verify import verify
+    from fishtune.core.config.settings import MergeSettings
+    from fishtune.core.stages.merge.run import run
+    from fishtune.core.stages.verify.run import verify
 
     weights = target.root / "peft" if target.file.parent.name == "peft" else target.file
     out = target.root / "out"
@@ -384,9 +384,9 @@ def presets(target: Target) -> None:
     """As presets, estimate, train, extract and download."""
     from fishtune.core.codec.config import codec_config as read_codec
     from fishtune.core.codec.config import residual_codebook_size
-    from fishtune.core.hardware.memory import training_memory, training_plan
+    from fishtune.core.config.presets import lora_preset, model_preset
+    from fishtune.core.hardware.memory.estimate import training_memory, training_plan
     from fishtune.core.model.config import DualARConfig
-    from fishtune.core.presets import lora_preset, model_preset
 
     tries = Tries()
     match target.file.parent.name:
@@ -450,14 +450,14 @@ def wizard(target: Target) -> None:
 
 def base(target: Target) -> object:
     """As train: the hash of the base's weights."""
-    from fishtune.core.training.base import base_hash
+    from fishtune.core.model.base_hash import base_hash
 
     return base_hash(target.root / "base", Reporter())
 
 
 def measured(target: Target) -> None:
     """As estimate, train and extract: what was measured before."""
-    from fishtune.core.hardware.cache import MeasurementCache, Setting
+    from fishtune.core.hardware.memory.measured import MeasurementCache, Setting
 
     factor = MeasurementCache().factor(Setting(gpu="a", stage="train", what="b", torch="c"))
     if not 0.5 <= factor <= 3:
@@ -466,7 +466,7 @@ def measured(target: Target) -> None:
 
 def recent(target: Target) -> None:
     """As jobs --all and the wizard's first page."""
-    from fishtune.core.recent import recent_projects
+    from fishtune.core.config.recent import recent_projects
 
     for entry in recent_projects():
         with contextlib.suppress(FishtuneError):

@@ -1,9 +1,9 @@
 """A small folder that holds one valid file of every kind that fishtune reads.
 
-base/        tiny checkpoint directory                  model/     its copy, to be damaged
-data/        recordings, texts, codes
-protos/      the same, packed and indexed               project/   fishtune.toml, results with a job, checkpoints
-peft/        an adapter folder, as peft writes it       home/      XDG folders: presets, settings, caches
+base/       tiny checkpoint directory       model/      its copy, to be damaged
+data/       recordings, texts, codes        protos/     the same, packed and indexed
+peft/       an adapter folder               project/    fishtune.toml; results with a job and checkpoints
+home/       XDG folders: presets, settings, caches
 """
 
 from __future__ import annotations
@@ -18,7 +18,15 @@ import numpy as np
 import soundfile
 import tomli_w
 import torch
-from fishtune.core.audition.record import AuditionResult, audition_folder, write_record
+from fishtune.core.config.presets import (
+    LoraPreset,
+    lora_preset,
+    model_preset,
+    read_preset,
+    user_presets_folder,
+)
+from fishtune.core.config.recent import remember_project
+from fishtune.core.config.settings import PackSettings, TrainSettings
 from fishtune.core.dataset.codes import codes_digest, write_codes
 from fishtune.core.dataset.origins import FileState, Origin, append_origins, content_digest
 from fishtune.core.demo.checkpoint import write_checkpoint
@@ -41,14 +49,12 @@ from fishtune.core.events import (
 from fishtune.core.files import write_json
 from fishtune.core.jobs.process import ProcessIdentity
 from fishtune.core.jobs.record import Place, create_job
+from fishtune.core.judge.record import AuditionResult, audition_folder, write_record
+from fishtune.core.lora.injection import add_adapters, save_adapter
+from fishtune.core.model.base_hash import base_hash
 from fishtune.core.model.checkpoint import load_model
-from fishtune.core.pack import run as pack
-from fishtune.core.presets import LoraPreset, lora_preset, model_preset, read_preset, user_presets_folder
-from fishtune.core.recent import remember_project
-from fishtune.core.settings import PackSettings, TrainSettings
-from fishtune.core.training.adapters import add_adapters, save_adapter
-from fishtune.core.training.base import base_hash
-from fishtune.core.training.checkpoints import Identity
+from fishtune.core.stages.pack.run import run as pack
+from fishtune.core.stages.train.checkpoints import Identity
 
 RATE = 24_000  # Hz, of the recordings
 SECONDS = 0.6

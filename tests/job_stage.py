@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
+from fishtune.core.config.strict import Table
 from fishtune.core.errors import DataError
 from fishtune.core.events import ProgressMeter, Reporter
 from fishtune.core.files import sweep_temporary, write_text
 from fishtune.core.jobs import start, worker
-from fishtune.core.stages import STAGES, Stage, StageName
-from fishtune.core.validation import Table
+from fishtune.core.stages.registry import STAGES, Stage, StageName
 from pydantic import BaseModel
 
 Way = Literal[

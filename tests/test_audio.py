@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from fishtune.core import audio
-from fishtune.core.audio import AudioInfo, read_audio, read_channels, read_info, write_audio
+from fishtune.core.audio import recordings as audio
+from fishtune.core.audio.recordings import AudioInfo, read_audio, read_channels, read_info, write_audio
 from fishtune.core.errors import DataError, StorageError
 
 
@@ -66,7 +66,8 @@ def test_torch_is_not_loaded_unless_something_is_resampled(tmp_path: Path) -> No
     path = tmp_path / "tone.wav"
     soundfile.write(path, tone(0.1, 44_100), 44_100)
     program = (
-        "import sys; from pathlib import Path; from fishtune.core.audio import read_audio, read_info; "
+        "import sys; from pathlib import Path; "
+        "from fishtune.core.audio.recordings import read_audio, read_info; "
         "read_info(Path(sys.argv[1])); read_audio(Path(sys.argv[1]), 44100); print('torch' in sys.modules)"
     )
     shown = subprocess.run(

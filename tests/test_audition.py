@@ -12,19 +12,19 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from fishtune.core.audition import run as audition
-from fishtune.core.audition.findings import FindingKind, expected_seconds, find_faults
-from fishtune.core.audition.record import AuditionResult, audition_folder, read_audition
-from fishtune.core.audition.run import run
-from fishtune.core.audition.texts import texts_like
 from fishtune.core.cli.app import run as run_command
+from fishtune.core.config.presets import LoraPreset
+from fishtune.core.config.settings import AuditionSettings
 from fishtune.core.errors import CheckpointError, StopRequested, UsageError
 from fishtune.core.events import Reporter, Warned
 from fishtune.core.files import temporary_path
+from fishtune.core.judge.record import AuditionResult, audition_folder, read_audition
+from fishtune.core.judge.rules import FindingKind, expected_seconds, find_faults
+from fishtune.core.lora.injection import add_adapters, save_adapter
 from fishtune.core.model.checkpoint import load_model
-from fishtune.core.presets import LoraPreset
-from fishtune.core.settings import AuditionSettings
-from fishtune.core.training.adapters import add_adapters, save_adapter
+from fishtune.core.stages.audition import run as audition
+from fishtune.core.stages.audition.run import run
+from fishtune.core.stages.audition.texts import texts_like
 
 from .recorder import Recorder
 

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 from fishtune.core.cli.app import run
-from fishtune.core.hardware.cache import FILE_NAME, MeasurementCache
-from fishtune.core.hardware.suggest import TrainingNeeds
+from fishtune.core.config.presets import lora_preset, model_preset
+from fishtune.core.config.settings import TrainOptions
+from fishtune.core.hardware.memory.measured import FILE_NAME, MeasurementCache
+from fishtune.core.hardware.memory.suggest import TrainingNeeds
 from fishtune.core.model.config import DualARConfig
-from fishtune.core.presets import lora_preset, model_preset
-from fishtune.core.settings import TrainOptions
 
 from .fake_nvml import GIB, FakeNvml
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from fishtune.core.cli import download, extract, merge, pack, running, synth, validate
 from fishtune.core.cli.app import run
-from fishtune.core.project import Project
+from fishtune.core.config.project import Project
 
 CASES = Path(__file__).parents[2] / "shared" / "cases"
 MODULES = (download, extract, merge, pack, synth, validate)

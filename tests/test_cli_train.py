@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from fishtune.core.cli import app
 from fishtune.core.cli import train as command
-from fishtune.core.settings import TrainOptions, TrainSettings
+from fishtune.core.config.settings import TrainOptions, TrainSettings
 
 from .training_kit import shards, small_base  # noqa: F401 - fixtures
 

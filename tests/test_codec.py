@@ -19,9 +19,9 @@ from fishtune.core.codec.codec import Codec, CodecEncoder
 from fishtune.core.codec.config import MAX_FRAMES, CodecConfig
 from fishtune.core.codec.layers import CausalConv1d, CausalTransposedConv1d, ResidualUnit
 from fishtune.core.codec.transformer import windowed_attention
+from fishtune.core.config.strict import parse
 from fishtune.core.errors import DataError, SettingsError
-from fishtune.core.validate import LONGEST_SECONDS
-from fishtune.core.validation import parse
+from fishtune.core.stages.validate.run import LONGEST_SECONDS
 from torch import nn
 from torch.nn import functional as F
 from torch.nn.utils.rnn import pad_sequence

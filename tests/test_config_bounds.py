@@ -11,11 +11,11 @@ import pytest
 import torch
 from fishtune.core.codec.codec import Codec
 from fishtune.core.codec.config import CodecConfig, codec_config
+from fishtune.core.config.presets import model_preset, preset_names, read_preset
+from fishtune.core.config.strict import parse
 from fishtune.core.errors import CheckpointError, FishtuneError, SettingsError
 from fishtune.core.model.config import DualARConfig, read_config
 from fishtune.core.model.dual_ar import DualAR
-from fishtune.core.presets import model_preset, preset_names, read_preset
-from fishtune.core.validation import parse
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 

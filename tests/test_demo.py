@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 import soundfile
 from fishtune.core.cli.app import run as cli
+from fishtune.core.config.settings import ValidateSettings
 from fishtune.core.dataset.findings import Code, Severity
 from fishtune.core.demo.project import MARKER, RECORDINGS, make_demo
 from fishtune.core.errors import UsageError
 from fishtune.core.events import Reporter
-from fishtune.core.packing.index import ShardIndex
-from fishtune.core.settings import ValidateSettings
-from fishtune.core.validate import run as validate
+from fishtune.core.shards.index import ShardIndex
+from fishtune.core.stages.validate.run import run as validate
 
 
 @pytest.fixture

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 from fishtune.core.codec.checkpoint import load_codec
+from fishtune.core.compute.weights import read_state_dict
+from fishtune.core.config.presets import model_preset
 from fishtune.core.demo.checkpoint import write_checkpoint
 from fishtune.core.errors import UsageError
 from fishtune.core.model.checkpoint import load_model
-from fishtune.core.presets import model_preset
-from fishtune.core.weights import read_state_dict
 
 
 def test_a_tiny_checkpoint_has_the_published_files_and_names(tiny_checkpoint: Path, golden: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from fishtune.core.devices import resolve_device
+from fishtune.core.compute.devices import resolve_device
 from fishtune.core.errors import DeviceError, UsageError
 
 

@@ -12,9 +12,9 @@ from pathlib import Path
 import pynvml
 import pytest
 import soundfile
-from fishtune.core import doctor
 from fishtune.core.cli.app import run
-from fishtune.core.doctor import Check, Status, TorchProbe
+from fishtune.core.hardware import doctor
+from fishtune.core.hardware.doctor import Check, Status, TorchProbe
 from fishtune.core.hardware.nvml import read_gpus
 
 from .fake_nvml import GIB, FakeNvml

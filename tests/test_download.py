@@ -12,11 +12,12 @@ from typing import Any
 import huggingface_hub
 import huggingface_hub.constants
 import pytest
-from fishtune.core import download
+from fishtune.core.cli.app import run as cli
+from fishtune.core.config.presets import ModelPreset
+from fishtune.core.config.settings import DownloadSettings
 from fishtune.core.errors import DownloadError, StopRequested, StorageError, UsageError
 from fishtune.core.events import Event, Progress, Reporter
-from fishtune.core.presets import ModelPreset
-from fishtune.core.settings import DownloadSettings
+from fishtune.core.stages.download import run as download
 from pydantic import ValidationError
 
 from .hub_server import COMMIT, Hub, running_hub
@@ -315,3 +316,15 @@ def test_an_unsupported_model_is_told_what_is_supported() -> None:
     with pytest.raises(UsageError, match="There is no model preset 's2-pro'") as caught:
         download.resolve_model("s2-pro")
     assert "openaudio-s1-mini" in caught.value.hint and "S1 family" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    "name", ["x/..", "../x", "..", "a/b/c", "~nobody/x", "x/", "/x", "a b", "-x", "x/-y"]
+)
+def test_a_name_that_leads_elsewhere_is_neither_preset_nor_repository(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert cli(["download", "--", name]) == 2
+    assert "is neither a model preset nor a hub repository, owner/name" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []

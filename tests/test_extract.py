@@ -15,20 +15,21 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from fishtune.core import clip_encoder, extract
+from fishtune.core.audio.mixing import Mixing
 from fishtune.core.codec.codec import CodecEncoder
 from fishtune.core.codec.config import codec_config
+from fishtune.core.config.settings import ExtractSettings
 from fishtune.core.dataset.codes import read_codes
 from fishtune.core.errors import CheckpointError, DataError, DeviceError, StopRequested, StorageError
 from fishtune.core.events import Event, ItemFailed, Progress, Reporter, Warned
-from fishtune.core.extract import ExtractResult, run
 from fishtune.core.files import TEMPORARY_PREFIX
-from fishtune.core.hardware.cache import MeasurementCache
-from fishtune.core.hardware.encoding import EncodingPlan
-from fishtune.core.hardware.memory import extraction_memory
-from fishtune.core.hardware.suggest import extraction_setting
-from fishtune.core.mixing import Mixing
-from fishtune.core.settings import ExtractSettings
+from fishtune.core.hardware.memory.encoding import EncodingPlan
+from fishtune.core.hardware.memory.estimate import extraction_memory
+from fishtune.core.hardware.memory.measured import MeasurementCache
+from fishtune.core.hardware.memory.suggest import extraction_setting
+from fishtune.core.stages.extract import clip_encoder
+from fishtune.core.stages.extract import run as extract
+from fishtune.core.stages.extract.run import ExtractResult, run
 
 from .recorder import Recorder
 
@@ -222,7 +223,8 @@ def test_a_file_that_extraction_did_not_write_is_not_replaced(data: Path, kind: 
     before = path.read_bytes() if path.is_file() else None
     result = run(settings(data, overwrite=overwrite), Reporter())
     assert (result.encoded, [failed.clip for failed in result.failed]) == (5, ["민지/첫 번째"])
-    assert str(path) in result.failed[0].message and "does not replace it" in result.failed[0].message
+    refusal = "is a folder, though it is named like" if kind == "a folder" else "does not replace it"
+    assert str(path) in result.failed[0].message and refusal in result.failed[0].message
     assert "Move it away" in result.failed[0].hint
     assert (path.read_bytes() if path.is_file() else None) == before
 
@@ -761,10 +763,28 @@ def test_what_is_not_a_clip_is_said_and_is_in_the_result(tmp_path: Path) -> None
     collector = Collector()
     result = run(settings(tmp_path), collector)
     assert result.encoded == 1
-    unusable = [str(tmp_path / name) for name in ("S/blocked.npy", "S/pipe.wav")]
+    unusable = ["S/blocked", "S/pipe"]
     assert [failed.clip for failed in result.failed] == unusable
     assert list(collector.failed) == unusable
     assert [finding.path for finding in result.left_out] == [tmp_path / "S/self", tmp_path / "S"]
     said = [event.message for event in collector.events if isinstance(event, Warned)]
     assert said == [finding.what for finding in result.left_out]
     assert (tmp_path / "S/blocked.npy").is_fifo()  # what was never ours is not replaced
+
+
+def test_a_folder_that_cannot_be_written_is_told_before_the_codec_is_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_clip(tmp_path / "A/a.wav", 0.2)
+    write_clip(tmp_path / "B/b.wav", 0.2)
+    touch = Path.touch
+
+    def refuse(path: Path, *values: Any, **named: Any) -> None:
+        if path.parent == tmp_path / "B":
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
+        touch(path, *values, **named)
+
+    monkeypatch.setattr(Path, "touch", refuse)
+    monkeypatch.setattr(extract, "load_encoder", lambda *_: pytest.fail("the codec was loaded"))
+    with pytest.raises(StorageError, match=r"b\.npy could not be written: no permission"):
+        run(settings(tmp_path), Reporter())

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fishtune.core.config.settings import ExtractSettings
 from fishtune.core.dataset.codes import read_codes
 from fishtune.core.dataset.origins import RECORD_FILE, origin_of
 from fishtune.core.events import Reporter
-from fishtune.core.extract import run
 from fishtune.core.files import TEMPORARY_PREFIX
-from fishtune.core.settings import ExtractSettings
+from fishtune.core.stages.extract.run import run
 
 from .test_extract import CODEC, SIZES, write_clip
 

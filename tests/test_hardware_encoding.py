@@ -7,11 +7,11 @@ import torch
 from fishtune.core.codec import encoder, layers, quantizer
 from fishtune.core.codec.codec import CodecEncoder
 from fishtune.core.codec.config import CodecConfig
-from fishtune.core.hardware import encoding
-from fishtune.core.hardware.encoding import EncodingPlan
-from fishtune.core.hardware.ledger import Part
-from fishtune.core.hardware.memory import extraction_memory
-from fishtune.core.presets import read_preset
+from fishtune.core.config.presets import read_preset
+from fishtune.core.hardware.memory import encoding
+from fishtune.core.hardware.memory.encoding import EncodingPlan
+from fishtune.core.hardware.memory.estimate import extraction_memory
+from fishtune.core.hardware.memory.ledger import Part
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from .memory_meter import LiveStorages, gpu_kernels, make_fake

@@ -7,16 +7,16 @@ from dataclasses import replace
 
 import pytest
 import torch
-from fishtune.core.hardware.ledger import Part
-from fishtune.core.hardware.memory import training_memory, training_plan
-from fishtune.core.hardware.shapes import adapted, modules
-from fishtune.core.hardware.step import LOGITS_PER_CHUNK, TrainingPlan
+from fishtune.core.config.presets import LoraPreset, lora_preset, model_preset
+from fishtune.core.config.settings import TrainOptions
+from fishtune.core.hardware.memory.estimate import training_memory, training_plan
+from fishtune.core.hardware.memory.ledger import Part
+from fishtune.core.hardware.memory.shapes import adapted, modules
+from fishtune.core.hardware.memory.step import LOGITS_PER_CHUNK, TrainingPlan
+from fishtune.core.lora.injection import add_adapters, train_everything, trainable_parameters
 from fishtune.core.model.config import DualARConfig
 from fishtune.core.model.dual_ar import DualAR
-from fishtune.core.presets import LoraPreset, lora_preset, model_preset
-from fishtune.core.settings import TrainOptions
-from fishtune.core.training import loss
-from fishtune.core.training.adapters import add_adapters, train_everything, trainable_parameters
+from fishtune.core.stages.train import loss
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from .memory_meter import LiveStorages, gpu_kernels, make_fake

@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 from fishtune.core.codec.config import CodecConfig
-from fishtune.core.hardware.cache import MeasurementCache, Setting
-from fishtune.core.hardware.encoding import EncodingPlan
-from fishtune.core.hardware.memory import MemoryEstimate, extraction_memory
-from fishtune.core.hardware.suggest import (
+from fishtune.core.config.presets import lora_preset, model_preset, read_preset
+from fishtune.core.config.settings import TrainOptions
+from fishtune.core.hardware.memory.encoding import EncodingPlan
+from fishtune.core.hardware.memory.estimate import MemoryEstimate, extraction_memory
+from fishtune.core.hardware.memory.measured import MeasurementCache, Setting
+from fishtune.core.hardware.memory.suggest import (
     Available,
     TrainingNeeds,
     extraction_setting,
@@ -18,8 +20,6 @@ from fishtune.core.hardware.suggest import (
     suggest_training,
 )
 from fishtune.core.model.config import DualARConfig
-from fishtune.core.presets import lora_preset, model_preset, read_preset
-from fishtune.core.settings import TrainOptions
 from fishtune.core.units import parse_bytes
 
 GIB = 1024**3

@@ -19,6 +19,7 @@ from .hostile_world import STEP, make_world, private_home
 
 MUTATED = Path(__file__).parent / "mutated"
 CONFIG = "home/config/fishtune"
+KINDS = ("lora", "codec", "models")
 RECORDED = ("audio", "validate", "loudness-norm", "extract")
 PLACES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "audio-wav": (RECORDED, RECORDINGS[:1]),
@@ -36,7 +37,7 @@ PLACES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "lora-ckpt": (("checkpoint", "merge"), (f"project/results/demo/checkpoints/step_{STEP:09d}.ckpt",)),
     "peft": (("peft", "merge"), ("peft/adapter_config.json",)),
     "fishtune-toml": (("project",), ("project/fishtune.toml",)),
-    "presets": (("presets",), tuple(f"{CONFIG}/presets/{kind}/own.toml" for kind in ("lora", "codec", "models"))),
+    "presets": (("presets",), tuple(f"{CONFIG}/presets/{kind}/own.toml" for kind in KINDS)),
     "jobs": (("events",), ("project/results/demo/jobs/*/events.jsonl",)),
     "xdg-state.json": (("base hash",), ("home/cache/fishtune/hashes/*.json",)),
     "xdg-state.toml": (("wizard",), (f"{CONFIG}/wizard.toml",)),

@@ -13,11 +13,8 @@ from typing import IO, Any
 
 import pytest
 import torch
-from fishtune.core import weights
-from fishtune.core.errors import CheckpointError, FishtuneError, StorageError
-from fishtune.core.model.adapters import read_adapter, read_training_state
-from fishtune.core.model.archive import locate_tensors
-from fishtune.core.weights import (
+from fishtune.core.compute import weights
+from fishtune.core.compute.weights import (
     load_strict,
     read_archive,
     read_state_dict,
@@ -25,6 +22,9 @@ from fishtune.core.weights import (
     save_archive,
     system_error,
 )
+from fishtune.core.errors import CheckpointError, FishtuneError, StorageError
+from fishtune.core.lora.files import read_adapter, read_training_state
+from fishtune.core.model.archive import locate_tensors
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import nn

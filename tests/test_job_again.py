@@ -9,25 +9,25 @@ from typing import Any
 
 import pytest
 from fishtune.core.cli import app
-from fishtune.core.errors import JobError, MalformedFileError
-from fishtune.core.events import CheckpointSaved, Event, Log, Progress, Stopped
-from fishtune.core.jobs import start
-from fishtune.core.jobs.again import settings_again
-from fishtune.core.jobs.chain import RunSettings
-from fishtune.core.jobs.execute import run_job
-from fishtune.core.jobs.process import ProcessIdentity
-from fishtune.core.jobs.record import Job, Place, list_jobs
-from fishtune.core.jobs.start import new_job, start_job
-from fishtune.core.jobs.writer import EventWriter
-from fishtune.core.settings import (
+from fishtune.core.config.settings import (
     DownloadSettings,
     ExtractSettings,
     LoudnessNormSettings,
     MergeSettings,
     TrainSettings,
 )
-from fishtune.core.stages import STAGES, StageName
-from fishtune.core.validation import Table
+from fishtune.core.config.strict import Table
+from fishtune.core.errors import JobError, MalformedFileError
+from fishtune.core.events import CheckpointSaved, Event, Log, Progress, Stopped
+from fishtune.core.jobs import start
+from fishtune.core.jobs.again import settings_again
+from fishtune.core.jobs.execute import run_job
+from fishtune.core.jobs.process import ProcessIdentity
+from fishtune.core.jobs.record import Job, Place, list_jobs
+from fishtune.core.jobs.start import new_job, start_job
+from fishtune.core.jobs.writer import EventWriter
+from fishtune.core.pipeline.chain import RunSettings
+from fishtune.core.stages.registry import STAGES, StageName
 from pydantic import BaseModel
 
 from . import job_stage
@@ -128,7 +128,7 @@ def _watched(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         reporter.warn(f"{settings.endpoint} answered: hf_abcdefghijklmnopqrstuvwxyz is not valid")
         raise MalformedFileError(f"{settings.endpoint} is away")
 
-    monkeypatch.setattr("fishtune.core.download.run", run)
+    monkeypatch.setattr("fishtune.core.stages.download.run.run", run)
     return seen
 
 

@@ -19,12 +19,12 @@ from fishtune.core.cli import app, display
 from fishtune.core.errors import StorageError
 from fishtune.core.events import CheckpointSaved, Event, Finished, ItemFailed, Progress, Started, Step, Warned
 from fishtune.core.jobs import start
-from fishtune.core.jobs.chain import RunSettings
 from fishtune.core.jobs.execute import run_job
 from fishtune.core.jobs.record import Job, JobState, Place, list_jobs
 from fishtune.core.jobs.start import start_job, stop_job
 from fishtune.core.jobs.writer import EventWriter
-from fishtune.core.stages import STAGES, StageName
+from fishtune.core.pipeline.chain import RunSettings
+from fishtune.core.stages.registry import STAGES, StageName
 from rich.console import Console
 
 from . import job_stage

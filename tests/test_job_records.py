@@ -12,7 +12,7 @@ from fishtune.core.files import write_json
 from fishtune.core.jobs import execute, start
 from fishtune.core.jobs.record import Job, JobState, Place, list_jobs
 from fishtune.core.jobs.start import new_job, start_job
-from fishtune.core.stages import STAGES
+from fishtune.core.stages.registry import STAGES
 
 from . import job_stage
 from .job_stage import STAGE

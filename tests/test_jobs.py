@@ -25,12 +25,12 @@ from fishtune.core.jobs import execute, start
 from fishtune.core.jobs.find import job_named, jobs_of, newest_job
 from fishtune.core.jobs.follow import read_events
 from fishtune.core.jobs.locks import Lock
-from fishtune.core.jobs.loss import describe_loss
+from fishtune.core.jobs.post_mortem import describe_loss
 from fishtune.core.jobs.process import ProcessIdentity
 from fishtune.core.jobs.record import Job, JobState, Place, list_jobs
 from fishtune.core.jobs.start import new_job, start_job, stop_job
 from fishtune.core.jobs.writer import EventWriter
-from fishtune.core.stages import STAGES
+from fishtune.core.stages.registry import STAGES
 
 from . import job_stage
 from .job_stage import STAGE, CountSettings, Way
@@ -356,9 +356,9 @@ def test_kills_for_want_of_memory_are_named(
     with new_job(STAGE, _settings(tmp_path), place) as (job, _):
         job.write(process=ProcessIdentity.of(os.getpid()), memory_kills=2)
     gone = _with_process(job, start="1")
-    monkeypatch.setattr("fishtune.core.jobs.loss.memory_kills", lambda: 2)
+    monkeypatch.setattr("fishtune.core.jobs.post_mortem.memory_kills", lambda: 2)
     assert "for want of memory" not in describe_loss(gone)[0]
-    monkeypatch.setattr("fishtune.core.jobs.loss.memory_kills", lambda: 3)
+    monkeypatch.setattr("fishtune.core.jobs.post_mortem.memory_kills", lambda: 3)
     what, hint = describe_loss(gone)
     assert "ended a process here for want of memory" in what
     assert hint.startswith("End other programs"), "synth has no setting that needs less"

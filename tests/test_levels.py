@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from fishtune.core.levels import clipped_samples, decibels, loudness, outline, peak
+from fishtune.core.audio.levels import clipped_samples, decibels, loudness, outline, peak
 
 
 def sine(seconds: float, amplitude: float, rate: int = 48_000, frequency: float = 997.0) -> np.ndarray:

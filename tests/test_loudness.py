@@ -14,16 +14,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from fishtune.core import loudness as module
-from fishtune.core.audio import read_channels
+from fishtune.core.audio.levels import decibels, loudness, peak
+from fishtune.core.audio.mixing import mix
+from fishtune.core.audio.recordings import read_channels
 from fishtune.core.cli.app import run as cli
+from fishtune.core.config.settings import LoudnessNormSettings
 from fishtune.core.dataset.journal import Copied, copied
 from fishtune.core.errors import DataError, StopRequested, StorageError, UsageError
 from fishtune.core.events import ItemFailed, Reporter, Warned
-from fishtune.core.levels import decibels, loudness, peak
-from fishtune.core.loudness import JOURNAL_FILE, LoudnessResult, run
-from fishtune.core.mixing import mix
-from fishtune.core.settings import LoudnessNormSettings
+from fishtune.core.stages.loudness_norm import run as module
+from fishtune.core.stages.loudness_norm.run import JOURNAL_FILE, LoudnessResult, run
 
 from .recorder import Recorder
 

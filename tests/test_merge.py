@@ -18,19 +18,19 @@ import numpy as np
 import peft
 import pytest
 import torch
-from fishtune.core import merge as merge_module
 from fishtune.core.cli.app import run as run_command
+from fishtune.core.config.presets import LoraPreset
+from fishtune.core.config.project import merge_record_path
+from fishtune.core.config.settings import MergeSettings
 from fishtune.core.errors import CheckpointError, StopRequested, StorageError, UsageError
 from fishtune.core.events import Event, Progress, Reporter, Warned
-from fishtune.core.merge import MergeResult, run
-from fishtune.core.model.adapters import read_adapter
+from fishtune.core.lora.files import read_adapter
+from fishtune.core.lora.injection import add_adapters, save_adapter
 from fishtune.core.model.checkpoint import load_model
 from fishtune.core.model.dual_ar import DualAR
 from fishtune.core.model.generate import Sampling, generate
-from fishtune.core.presets import LoraPreset
-from fishtune.core.project import merge_record_path
-from fishtune.core.settings import MergeSettings
-from fishtune.core.training.adapters import add_adapters, save_adapter
+from fishtune.core.stages.merge import run as merge_module
+from fishtune.core.stages.merge.run import MergeResult, run
 from safetensors.torch import load_file
 
 from .recorder import Recorder
@@ -295,7 +295,7 @@ def test_flags_that_contradict_the_references_file_are_refused(
 @pytest.fixture
 def own_preset() -> None:
     """A preset `mine` of rank 4 and alpha 8 in the person's configuration folder."""
-    from fishtune.core.presets import user_presets_folder
+    from fishtune.core.config.presets import user_presets_folder
 
     file = user_presets_folder() / "lora/mine.toml"
     file.parent.mkdir(parents=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from fishtune.core.mixing import Mixing, mix
+from fishtune.core.audio.mixing import Mixing, mix
 
 RATE = 44_100
 

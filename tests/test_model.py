@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from fishtune.core.compute.layers import rotary_table
 from fishtune.core.errors import CheckpointError
 from fishtune.core.model.checkpoint import load_model, save_model
 from fishtune.core.model.config import DualARConfig, read_config
 from fishtune.core.model.dual_ar import DualAR
-from fishtune.core.nn import rotary_table
 from torch.nn import functional as F
 
 ModelDirectory = Callable[..., Path]

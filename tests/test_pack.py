@@ -16,17 +16,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fishtune.core.cli.app import run as cli
+from fishtune.core.config.settings import PackSettings
 from fishtune.core.dataset import origins as origins_module
 from fishtune.core.dataset.codes import codes_digest
 from fishtune.core.dataset.layout import scan
 from fishtune.core.dataset.origins import FileState, Origin, append_origins, content_digest
 from fishtune.core.errors import DataError, StopRequested, StorageError, UsageError
 from fishtune.core.events import ItemFailed, Reporter, Warned
-from fishtune.core.pack import run
-from fishtune.core.packing.index import ShardIndex
-from fishtune.core.packing.manifest import DropReason, PackResult, is_current, read_manifest
-from fishtune.core.packing.text_data_pb2 import TextData
-from fishtune.core.settings import PackSettings
+from fishtune.core.shards.index import ShardIndex
+from fishtune.core.shards.manifest import DropReason, PackResult, is_current, read_manifest
+from fishtune.core.shards.text_data_pb2 import TextData
+from fishtune.core.stages.pack.run import run
 
 from .recorder import Recorder
 
@@ -94,7 +94,7 @@ def test_sentences_are_sorted_and_named(data: Path) -> None:
 def test_the_bytes_do_not_depend_on_workers_runs_or_the_folders_order(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from fishtune.core import pack as module
+    from fishtune.core.stages.pack import run as module
 
     monkeypatch.setattr(module, "_CHUNK", 3)
     names = [f"S{i % 3}/clip {i}" for i in range(20)]

@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fishtune.core.errors import ShardError, StorageError
-from fishtune.core.packing import index as index_module
-from fishtune.core.packing.index import INDEX_FILE, ShardIndex
-from fishtune.core.packing.manifest import (
+from fishtune.core.shards import index as index_module
+from fishtune.core.shards.index import INDEX_FILE, ShardIndex
+from fishtune.core.shards.manifest import (
     MANIFEST_FILE,
     Histogram,
     Manifest,
@@ -23,7 +23,9 @@ from fishtune.core.packing.manifest import (
     read_manifest,
     write_manifest,
 )
-from fishtune.core.packing.shards import (
+from fishtune.core.shards.text_data_pb2 import Semantics, TextData
+from fishtune.core.shards.text_data_pb2 import Sentence as SentenceMessage
+from fishtune.core.shards.wire import (
     Sentence,
     ShardWriter,
     encode_sentence,
@@ -31,8 +33,6 @@ from fishtune.core.packing.shards import (
     shard_paths,
     walk_shard,
 )
-from fishtune.core.packing.text_data_pb2 import Semantics, TextData
-from fishtune.core.packing.text_data_pb2 import Sentence as SentenceMessage
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -372,7 +372,7 @@ def test_a_folder_without_shards_says_what_to_do(tmp_path: Path) -> None:
 def test_the_generated_module_can_live_beside_the_reference_one() -> None:
     descriptor = TextData.DESCRIPTOR
     assert descriptor.full_name == "fishtune.text_data.TextData"
-    assert descriptor.file.name == "fishtune/core/packing/text_data.proto"
+    assert descriptor.file.name == "fishtune/core/shards/text_data.proto"
 
 
 MEMORY_PROBE = """

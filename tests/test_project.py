@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from fishtune.core.config.presets import lora_preset, model_preset, preset_names
+from fishtune.core.config.project import PROJECT_FILE, Project
 from fishtune.core.errors import SettingsError, UsageError
-from fishtune.core.presets import lora_preset, model_preset, preset_names
-from fishtune.core.project import PROJECT_FILE, Project
 
 
 def test_what_was_chosen_survives_the_disk_and_nothing_else_is_written(tmp_path: Path) -> None:

@@ -19,9 +19,11 @@ import numpy as np
 import pytest
 from fishtune.core.cli import app
 from fishtune.core.cli.running import default_place, places_here
+from fishtune.core.config.project import Project
+from fishtune.core.config.recent import recent_projects, remember_project
+from fishtune.core.config.settings import LoudnessNormSettings, MergeSettings, ValidateSettings
+from fishtune.core.config.strict import Table
 from fishtune.core.dataset.codes import codes_digest, read_codes
-from fishtune.core.dataset.findings import Code
-from fishtune.core.dataset.findings import error as finding
 from fishtune.core.dataset.headers import whole_codes_shape
 from fishtune.core.dataset.journal import JOURNAL_FILE, copied
 from fishtune.core.dataset.origins import FileState, Origin, append_origins, content_digest
@@ -45,23 +47,19 @@ from fishtune.core.events import (
     Validation,
     Warned,
 )
-from fishtune.core.jobs import chain
-from fishtune.core.jobs.chain import RunSettings, place_of, run, step_settings
 from fishtune.core.jobs.failures import explain
-from fishtune.core.jobs.history import checkpoint_candidates
 from fishtune.core.jobs.record import Place, list_jobs
 from fishtune.core.jobs.start import new_job
-from fishtune.core.jobs.steps import StepName, StepState, step_status, step_statuses
 from fishtune.core.jobs.writer import EventWriter, JobReporter
-from fishtune.core.pack import run as pack
-from fishtune.core.packing.index import ShardIndex
-from fishtune.core.project import Project
-from fishtune.core.recent import recent_projects, remember_project
-from fishtune.core.settings import LoudnessNormSettings, MergeSettings, ValidateSettings
-from fishtune.core.stages import STAGES, StageName, load_attribute
-from fishtune.core.training.selection import Candidate, recommend
-from fishtune.core.validate import run as validate
-from fishtune.core.validation import Table
+from fishtune.core.judge.selection import Candidate, recommend
+from fishtune.core.pipeline import chain
+from fishtune.core.pipeline.chain import RunSettings, place_of, run, step_settings
+from fishtune.core.pipeline.history import checkpoint_candidates
+from fishtune.core.pipeline.steps import StepName, StepState, step_status, step_statuses
+from fishtune.core.shards.index import ShardIndex
+from fishtune.core.stages.pack.run import run as pack
+from fishtune.core.stages.registry import STAGES, StageName, load_attribute
+from fishtune.core.stages.validate.run import run as validate
 
 COMMAND = [sys.executable, "-P", "-m", "fishtune.core.cli"]
 
@@ -397,8 +395,7 @@ def test_the_chain_stops_where_no_clip_can_be_used(project: Project) -> None:
         with pytest.raises(DataError, match=r"No clip in .* can be used \(errors: 6\)\.") as caught:
             run(RunSettings(project=project.file), Reporter())
         assert "--text-extension .txt (text_extension in [pack] of fishtune.toml)" in caught.value.hint
-    stages = [job.record.stage for job in list_jobs(place_of(project))]
-    assert stages == ["validate"]
+    assert {job.record.stage for job in list_jobs(place_of(project))} == {"validate"}
 
 
 def test_init_writes_only_what_was_chosen(
@@ -520,7 +517,8 @@ def test_torch_is_mapped_in_vain_by_a_stage_and_the_job_says_why(tmp_path: Path)
     program = (
         "import resource, sys; from pathlib import Path\n"
         "from fishtune.core.jobs.start import new_job; from fishtune.core.jobs.execute import run_job\n"
-        "from fishtune.core.jobs.record import Place; from fishtune.core.settings import MergeSettings\n"
+        "from fishtune.core.jobs.record import Place\n"
+        "from fishtune.core.config.settings import MergeSettings\n"
         "from fishtune.core.errors import FishtuneError\n"
         f"here = Path({str(tmp_path)!r})\n"
         "settings = MergeSettings(base_weight=here, lora_weight=here, output=here / 'out')\n"
@@ -590,8 +588,9 @@ def test_recordings_of_which_none_can_be_used_are_not_done(project: Project) -> 
     audio = sorted(project.data.glob("*/*.wav"))
 
     def check(bad: list[Path]) -> None:
-        findings = [finding(Code.TEXT_EMPTY, path.with_suffix(".lab"), "Empty.", "Write.") for path in bad]
-        summary = {"findings": [item.model_dump(mode="json") for item in findings]}
+        for path in audio:
+            path.with_suffix(".lab").write_text("" if path in bad else "Words.", encoding="utf-8")
+        summary = validate(ValidateSettings(data=project.data), Reporter()).model_dump(mode="json")
         settings = ValidateSettings(data=project.data)
         _end_job(project, settings, StageName.VALIDATE, Finished(summary=summary))
 

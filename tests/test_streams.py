@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from fishtune.core.audio import read_audio, read_channels, read_info
+from fishtune.core.audio.recordings import read_audio, read_channels, read_info
 from fishtune.core.errors import DataError, FishtuneError
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -187,7 +187,8 @@ def test_a_flac_is_as_long_as_its_frames(tmp_path: Path, total: int, channels: i
 
 
 def test_a_flac_that_states_too_little_is_decoded_to_its_end(tmp_path: Path) -> None:
-    assert lengths(tmp_path / "a.flac", with_total(encoded("FLAC"), 20_000))[1] == 66_150
+    assert lengths(tmp_path / "a.flac", with_total(encoded("FLAC"), 50_000))[1] == 66_150
+    assert lengths(tmp_path / "a.flac", with_total(encoded("FLAC"), 20_000)) == (66_150, 66_150)
 
 
 def test_a_flac_with_tags_around_it_is_read(tmp_path: Path) -> None:
@@ -301,7 +302,7 @@ def test_a_header_that_lies_takes_no_memory(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(content)
     program = (
         "import sys; from pathlib import Path\n"
-        "from fishtune.core.audio import read_audio, read_info\n"
+        "from fishtune.core.audio.recordings import read_audio, read_info\n"
         "for path in sys.argv[1:]: read_audio(Path(path), 44100); read_info(Path(path))\n"
         "print(Path('/proc/self/status').read_text().split('VmHWM:')[1].split()[0])"
     )

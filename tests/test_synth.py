@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import soundfile
 from fishtune.core.cli.app import run as run_command
+from fishtune.core.config.settings import SynthSettings
 from fishtune.core.errors import (
     CheckpointError,
     DataError,
@@ -22,8 +23,7 @@ from fishtune.core.errors import (
     UsageError,
 )
 from fishtune.core.events import Progress, Reporter, Warned
-from fishtune.core.settings import SynthSettings
-from fishtune.core.synth import SynthResult, run
+from fishtune.core.stages.synth.run import SynthResult, run
 
 from .recorder import Recorder
 

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 from fishtune.core.cli import app, ending
+from fishtune.core.config.settings import ValidateSettings
 from fishtune.core.errors import StopRequested
 from fishtune.core.events import Failed, ItemFailed, Log, Progress, Stopped, Warned
 from fishtune.core.files import write_json
@@ -23,8 +24,7 @@ from fishtune.core.jobs import start
 from fishtune.core.jobs.process import ProcessIdentity
 from fishtune.core.jobs.record import Job, Place
 from fishtune.core.jobs.writer import EventWriter
-from fishtune.core.settings import ValidateSettings
-from fishtune.core.stages import StageName
+from fishtune.core.stages.registry import StageName
 from fishtune.core.terminal import json_text, shell_quoted, visible, visible_line, visible_output
 
 from .test_jobs import _on_a_terminal

@@ -9,17 +9,17 @@ from pathlib import Path
 import peft
 import pytest
 import torch
+from fishtune.core.config.presets import LoraPreset, lora_preset, preset_names
 from fishtune.core.errors import SettingsError
-from fishtune.core.model.checkpoint import load_model
-from fishtune.core.presets import LoraPreset, lora_preset, preset_names
-from fishtune.core.training.adapters import (
+from fishtune.core.lora.injection import (
     add_adapters,
     matching_modules,
     save_adapter,
     train_everything,
     trainable_parameters,
 )
-from fishtune.core.training.loss import loss_sums
+from fishtune.core.model.checkpoint import load_model
+from fishtune.core.stages.train.loss import loss_sums
 
 from .test_training_loss import make_batch
 

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 import torch
 from fishtune.core.events import MemoryMeasured, Step, Warned
-from fishtune.core.hardware.cache import MeasurementCache
-from fishtune.core.training import confirm
-from fishtune.core.training import run as run_module
-from fishtune.core.training.run import run
+from fishtune.core.hardware.memory.measured import MeasurementCache
+from fishtune.core.stages.train import memory_probe as confirm
+from fishtune.core.stages.train import run as run_module
+from fishtune.core.stages.train.run import run
 
 from .recorder import Recorder
 from .training_kit import shards, small_base, train_settings  # noqa: F401 - fixtures

@@ -14,15 +14,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fishtune.core.events import Progress
+from fishtune.core.model import base_hash as base
+from fishtune.core.model.base_hash import base_hash
 from fishtune.core.model.config import read_config
-from fishtune.core.packing.manifest import LENGTHS_FILE
-from fishtune.core.packing.shards import Sentence, ShardWriter, encode_sentence
+from fishtune.core.shards.manifest import LENGTHS_FILE
+from fishtune.core.shards.wire import Sentence, ShardWriter, encode_sentence
+from fishtune.core.stages.train.data import PlannedSteps, SampleSource, TrainingData, load_data, step_loader
+from fishtune.core.stages.train.sampler import NO_REFERENCE, Position
 from fishtune.core.text.prompts import IGNORED
 from fishtune.core.text.tokenizer import Tokenizer
-from fishtune.core.training import base
-from fishtune.core.training.base import base_hash
-from fishtune.core.training.data import PlannedSteps, SampleSource, TrainingData, load_data, step_loader
-from fishtune.core.training.sampler import NO_REFERENCE, Position
 
 from .recorder import Recorder
 from .training_kit import shards, small_base, train_settings  # noqa: F401 - fixtures

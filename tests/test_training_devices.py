@@ -11,14 +11,14 @@ from typing import Any
 import psutil
 import pytest
 import torch
+from fishtune.core.config.run_files import checkpoint_path
+from fishtune.core.config.settings import TrainSettings
 from fishtune.core.errors import DeviceMemoryError, ShardError, TrainingError, UsageError
 from fishtune.core.events import Step, Validation
 from fishtune.core.jobs.follow import last_events
-from fishtune.core.settings import TrainSettings
-from fishtune.core.training.checkpoints import read_run_state
-from fishtune.core.training.launch import World, find_world, others
-from fishtune.core.training.names import checkpoint_path
-from fishtune.core.training.run import run
+from fishtune.core.stages.train.checkpoints import read_run_state
+from fishtune.core.stages.train.launch import World, find_world, others
+from fishtune.core.stages.train.run import run
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 
 from .recorder import Recorder
@@ -98,7 +98,7 @@ def test_a_process_that_fails_ends_the_run_with_its_number(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("fishtune.core.training.launch._MODULE", "fishtune.no_such_module")
+    monkeypatch.setattr("fishtune.core.stages.train.launch._MODULE", "fishtune.no_such_module")
     settings = train_settings(tmp_path, small_base, shards, devices=2)
     with pytest.raises(TrainingError, match="The training process of device 1 ended with code 1"):
         run(settings, Recorder())
@@ -157,7 +157,7 @@ def test_the_error_of_a_further_process_is_told_as_the_runs(
     kind: type[BaseException],
     message: str,
 ) -> None:
-    monkeypatch.setattr("fishtune.core.training.launch._MODULE", "tests.failing_rank")
+    monkeypatch.setattr("fishtune.core.stages.train.launch._MODULE", "tests.failing_rank")
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent.parent))
     monkeypatch.setenv("FAILING_RANK", how)
     with pytest.raises(kind) as caught:

@@ -8,16 +8,16 @@ from pathlib import Path
 
 import pytest
 import torch
+from fishtune.core.config.presets import lora_preset
 from fishtune.core.errors import GateError
 from fishtune.core.events import Log, Warned
+from fishtune.core.lora.injection import add_adapters, trainable_parameters
 from fishtune.core.model.checkpoint import load_model
 from fishtune.core.model.dual_ar import DualAR
-from fishtune.core.presets import lora_preset
+from fishtune.core.stages.train.data import TrainingData, load_data
+from fishtune.core.stages.train.loss import Losses
+from fishtune.core.stages.train.preflight import check_gate, check_losses
 from fishtune.core.text.tokenizer import Tokenizer
-from fishtune.core.training.adapters import add_adapters, trainable_parameters
-from fishtune.core.training.data import TrainingData, load_data
-from fishtune.core.training.gate import check_gate, check_losses
-from fishtune.core.training.loss import Losses
 
 from .recorder import Recorder
 from .training_kit import shards, train_settings  # noqa: F401 - a fixture

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from fishtune.core.settings import TrainOptions
-from fishtune.core.training.guards import HeldOutGuard, PlateauGuard
-from fishtune.core.training.schedule import learning_rate
+from fishtune.core.config.settings import TrainOptions
+from fishtune.core.stages.train.guards import HeldOutGuard, PlateauGuard
+from fishtune.core.stages.train.schedule import learning_rate
 
 
 def test_overfitting_is_reported_once_each_time_the_held_out_loss_rises_for_three_checks() -> None:

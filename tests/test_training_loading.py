@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 from fishtune.core.errors import ShardError, StorageError, TrainingError
-from fishtune.core.training import data
-from fishtune.core.training.loading import load_steps
-from fishtune.core.training.run import run
+from fishtune.core.stages.train import data
+from fishtune.core.stages.train.loading import load_steps
+from fishtune.core.stages.train.run import run
 
 from .recorder import Recorder
 from .training_kit import (
@@ -82,7 +82,7 @@ def test_too_many_open_files_for_loading_processes_are_told_as_that(monkeypatch:
             raise RuntimeError("Too many open files. Communication with the workers is no longer possible.")
             yield
 
-    monkeypatch.setattr("fishtune.core.training.loading.step_loader", Full)
+    monkeypatch.setattr("fishtune.core.stages.train.loading.step_loader", Full)
     source: Any = None
     with pytest.raises(StorageError, match="Too many files are open"):
         next(iter(load_steps(source, source, 2)))

@@ -11,11 +11,11 @@ import pytest
 import torch
 from fishtune.core.model.checkpoint import load_model
 from fishtune.core.model.dual_ar import DualAR
+from fishtune.core.stages.train import loss as loss_module
+from fishtune.core.stages.train.batches import Batch, collate
+from fishtune.core.stages.train.loss import Losses, chunked_cross_entropy, loss_sums
 from fishtune.core.text.prompts import IGNORED, Turn, training_sequence
 from fishtune.core.text.tokenizer import Tokenizer
-from fishtune.core.training import loss as loss_module
-from fishtune.core.training.batches import Batch, collate
-from fishtune.core.training.loss import Losses, chunked_cross_entropy, loss_sums
 from torch import Tensor
 from torch.nn import functional as F
 

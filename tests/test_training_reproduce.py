@@ -11,17 +11,17 @@ from pathlib import Path
 import peft
 import pytest
 import torch
+from fishtune.core.config.presets import preset_names
+from fishtune.core.config.settings import MergeSettings
 from fishtune.core.events import Step
-from fishtune.core.merge import run as merge
 from fishtune.core.model.checkpoint import load_model
 from fishtune.core.model.dual_ar import DualAR
 from fishtune.core.model.generate import Sampling, generate
-from fishtune.core.packing.index import ShardIndex
-from fishtune.core.presets import preset_names
-from fishtune.core.settings import MergeSettings
+from fishtune.core.shards.index import ShardIndex
+from fishtune.core.stages.merge.run import run as merge
+from fishtune.core.stages.train.run import TrainResult, run
 from fishtune.core.text.prompts import inference_prompt
 from fishtune.core.text.tokenizer import IM_END, Tokenizer
-from fishtune.core.training.run import TrainResult, run
 
 from .recorder import Recorder
 from .training_kit import small_base, train_settings, write_shards  # noqa: F401 - a fixture

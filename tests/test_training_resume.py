@@ -9,18 +9,18 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from fishtune.core.config.run_files import adapter_folder, checkpoint_step, list_checkpoints
+from fishtune.core.config.settings import TrainSettings
 from fishtune.core.errors import StopRequested, TrainingError
 from fishtune.core.events import CheckpointSaved, Step, Validation, Warned, encode_event
-from fishtune.core.jobs.history import checkpoint_candidates
 from fishtune.core.jobs.record import Place, list_jobs
-from fishtune.core.settings import TrainSettings
-from fishtune.core.training import module
-from fishtune.core.training.checkpoints import read_run_state
-from fishtune.core.training.names import adapter_folder, checkpoint_step, list_checkpoints
-from fishtune.core.training.resume import Horizon, Standing
-from fishtune.core.training.run import TrainResult, run
-from fishtune.core.training.sampler import Coverage, Position, Recut, Sampler
-from fishtune.core.training.schedule import learning_rate
+from fishtune.core.pipeline.history import checkpoint_candidates
+from fishtune.core.stages.train import module
+from fishtune.core.stages.train.checkpoints import read_run_state
+from fishtune.core.stages.train.resume import Horizon, Standing
+from fishtune.core.stages.train.run import TrainResult, run
+from fishtune.core.stages.train.sampler import Coverage, Position, Recut, Sampler
+from fishtune.core.stages.train.schedule import learning_rate
 
 from .recorder import Recorder
 from .test_training_sampler import make_table
@@ -167,7 +167,7 @@ def test_a_checkpoint_has_only_the_held_out_loss_of_its_own_step(start: Start, r
 
 def test_the_history_of_a_run_forgets_what_was_abandoned(tmp_path: Path) -> None:
     from fishtune.core.jobs.start import new_job
-    from fishtune.core.stages import StageName
+    from fishtune.core.stages.registry import StageName
 
     def step(number: int) -> Step:
         return Step(step=number, loss=1, base_loss=1, semantic_loss=0, learning_rate=1)
@@ -271,7 +271,7 @@ def test_a_checkpoint_from_before_batches_could_change_is_gone_on_from(start: St
 
 
 def make(clips: int, per_step: int, tokens: int = 1024, recut: Recut | None = None) -> Sampler:
-    from fishtune.core.training.sampler import References
+    from fishtune.core.stages.train.sampler import References
 
     table, training = make_table(clips), np.arange(clips)
     return Sampler(table, training, References(table, training, 0.8, 512, 1), tokens, per_step, 1, recut)

@@ -4,26 +4,31 @@ from __future__ import annotations
 
 import csv
 import math
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from fishtune.core.config.run_files import list_checkpoints
 from fishtune.core.errors import (
+    CheckpointError,
     DataError,
     DeviceMemoryError,
     FishtuneError,
     StopRequested,
+    StorageError,
     TrainingError,
     UsageError,
 )
 from fishtune.core.events import CheckpointSaved, ItemFailed, Log, Step, Validation, Warned
-from fishtune.core.training import checkpoints, module
-from fishtune.core.training.checkpoints import read_run_state
-from fishtune.core.training.loss import LossSums
-from fishtune.core.training.names import list_checkpoints
-from fishtune.core.training.run import TrainResult, run
+from fishtune.core.lora import injection as adapters
+from fishtune.core.stages.train import checkpoints, module
+from fishtune.core.stages.train.checkpoints import read_run_state
+from fishtune.core.stages.train.loss import LossSums
+from fishtune.core.stages.train.run import TrainResult, run
+from safetensors import SafetensorError
 
 from .recorder import Recorder
 from .training_kit import (
@@ -515,3 +520,35 @@ def test_a_full_disk_while_saving_is_one_sentence_and_keeps_the_older_checkpoint
     monkeypatch.undo()
     assert len(list_checkpoints(tmp_path / "results" / "run")) == 1
     assert start(max_steps=12)[0].step == 12
+
+
+def test_a_base_or_a_checkpoint_with_numbers_that_are_none_is_refused_at_once(
+    start: Start,
+    tmp_path: Path,
+    small_base: Path,  # noqa: F811
+) -> None:
+    checkpoint = start(max_steps=4, checkpoint_every=4)[0].checkpoint
+    content = torch.load(checkpoint)
+    name = next(iter(content["state_dict"]))
+    content["state_dict"][name].view(-1)[0] = torch.inf
+    torch.save(content, checkpoint)
+    with pytest.raises(CheckpointError, match=r"\.ckpt: \S+ holds numbers that are infinite"):
+        start(max_steps=8, checkpoint_every=4)
+    broken = Path(shutil.copytree(small_base, tmp_path / "broken"))
+    weights = torch.load(broken / "model.pth")
+    weights["norm.weight"][1] = torch.nan
+    torch.save(weights, broken / "model.pth")
+    with pytest.raises(CheckpointError, match=r"model\.pth: norm\.weight holds numbers that are infinite"):
+        start(base=broken, project="other", max_steps=4)
+
+
+def test_a_full_disk_in_the_adapters_own_writer_is_one_sentence(
+    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full_disk(*_: Any, **__: Any) -> None:
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr(adapters, "save_file", full_disk)
+    with pytest.raises(StorageError, match=r"The disk is full: .*step_000000004 could not be written"):
+        start(max_steps=4, checkpoint_every=4)
+    assert list_checkpoints(tmp_path / "results" / "run") == []

@@ -7,8 +7,8 @@ import itertools
 import numpy as np
 import numpy.typing as npt
 import pytest
-from fishtune.core.training.randomness import hashed, uniform
-from fishtune.core.training.sampler import (
+from fishtune.core.randomness import hashed, uniform
+from fishtune.core.stages.train.sampler import (
     NO_REFERENCE,
     ClipTable,
     Coverage,
@@ -19,7 +19,7 @@ from fishtune.core.training.sampler import (
     StepPlan,
     validation_batches,
 )
-from fishtune.core.training.split import split
+from fishtune.core.stages.train.split import split
 
 LIMIT = 512
 

@@ -12,19 +12,19 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
-from fishtune.core.audition.run import run as run_audition
+from fishtune.core.config.settings import AuditionSettings, PackSettings, SynthSettings, ValidateSettings
 from fishtune.core.dataset.findings import Code, Finding, Severity
 from fishtune.core.errors import DataError, StorageError, UsageError
 from fishtune.core.events import Reporter
-from fishtune.core.pack import run as run_pack
-from fishtune.core.packing.index import ShardIndex
-from fishtune.core.packing.manifest import DropReason
-from fishtune.core.settings import AuditionSettings, PackSettings, SynthSettings, ValidateSettings
-from fishtune.core.synth import run as run_synth
+from fishtune.core.shards.index import ShardIndex
+from fishtune.core.shards.manifest import DropReason
+from fishtune.core.stages.audition.run import run as run_audition
+from fishtune.core.stages.pack.run import run as run_pack
+from fishtune.core.stages.synth.run import run as run_synth
+from fishtune.core.stages.validate.run import inspect_clip, run
 from fishtune.core.text.encodings import likely_encoding
 from fishtune.core.text.mojibake import find_mojibake
 from fishtune.core.text.transcripts import LARGEST_TRANSCRIPT, check_typed, read_transcript
-from fishtune.core.validate import inspect_clip, run
 from hypothesis import given
 from hypothesis import strategies as st
 

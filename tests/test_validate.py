@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 import soundfile
 from fishtune.core.cli.app import run as cli
+from fishtune.core.config.settings import ValidateSettings
 from fishtune.core.dataset.findings import Code, Finding, Severity
 from fishtune.core.errors import DataError, StopRequested, UsageError
 from fishtune.core.events import Event, Progress, Reporter
-from fishtune.core.settings import ValidateSettings
-from fishtune.core.validate import ValidationReport, inspect_clip, run
+from fishtune.core.stages.validate.run import ValidationReport, inspect_clip, run
 
 RATE = 16_000
 

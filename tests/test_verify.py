@@ -13,12 +13,12 @@ import torch
 from fishtune.core.cli.app import run
 from fishtune.core.codec.checkpoint import load_codec
 from fishtune.core.codec.config import codec_config
+from fishtune.core.config.settings import SynthSettings
 from fishtune.core.errors import CheckpointError
 from fishtune.core.events import Reporter
 from fishtune.core.model.checkpoint import load_model
-from fishtune.core.settings import SynthSettings
-from fishtune.core.synth import run as synth
-from fishtune.core.verify import verify
+from fishtune.core.stages.synth.run import run as synth
+from fishtune.core.stages.verify.run import verify
 
 
 @pytest.fixture

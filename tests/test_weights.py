@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from fishtune.core.compute.weights import load_strict, read_state_dict
 from fishtune.core.errors import CheckpointError
-from fishtune.core.weights import load_strict, read_state_dict
 from torch import nn
 
 

@@ -16,16 +16,16 @@ import numpy as np
 import pytest
 import tomli_w
 import torch
+from fishtune.core.config.presets import user_presets_folder
+from fishtune.core.config.settings import TrainSettings
 from fishtune.core.events import Event, Step, Validation
 from fishtune.core.files import write_text
 from fishtune.core.model.checkpoint import build_model, save_model
 from fishtune.core.model.config import DualARConfig
-from fishtune.core.packing.shards import Sentence, ShardWriter, encode_sentence
-from fishtune.core.presets import user_presets_folder
-from fishtune.core.settings import TrainSettings
+from fishtune.core.shards.wire import Sentence, ShardWriter, encode_sentence
+from fishtune.core.stages.train import run_callback as keeper
+from fishtune.core.stages.train.run import run
 from fishtune.core.text.tokenizer import Tokenizer
-from fishtune.core.training import keeper
-from fishtune.core.training.run import run
 
 from .conftest import GOLDEN
 from .recorder import Recorder
@@ -121,7 +121,7 @@ def run_until_killed(settings: TrainSettings, death: Death) -> None:
     this one.
     """
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["fishtune.core.training.run"])
+    context.set_forkserver_preload(["fishtune.core.stages.train.run"])
     process = context.Process(target=_train_and_die, args=(settings, death))
     process.start()
     process.join()

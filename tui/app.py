@@ -29,9 +29,9 @@ from .trouble import note
 from .wording import harmless
 
 if TYPE_CHECKING:
+    from ..core.config.project import Project
     from ..core.hardware.readings import GpuReading
     from ..core.jobs.record import Job
-    from ..core.project import Project
     from .engine import Engine
     from .follow import GpuWatch
     from .screens.start import StartScreen
@@ -175,7 +175,7 @@ class Wizard(App[None]):
 
     def open_project(self, path: Path) -> None:
         """Open a project's screen, or say why it cannot be opened."""
-        from ..core.project import Project
+        from ..core.config.project import Project
         from .screens.project import ProjectScreen
 
         try:

@@ -11,12 +11,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ..core.config.project import Project
+from ..core.config.strict import Table
 from ..core.errors import FishtuneError
 from ..core.jobs.record import Job, Place
-from ..core.project import Project
-from ..core.stages import StageName
+from ..core.stages.registry import StageName
 from ..core.tables import parse_json
-from ..core.validation import Table
 from .catalogue import _
 from .follow import GpuSource
 from .look import ProjectState, look
@@ -70,7 +70,8 @@ class Engine:
             FishtuneError: the clip or its folder cannot be read.
         """
         program = (
-            "import sys; from pathlib import Path; from fishtune.core.validate import inspect_clip; "
+            "import sys; from pathlib import Path; "
+            "from fishtune.core.stages.validate.run import inspect_clip; "
             "data, clip, extension, points = sys.argv[1:]; "
             "print(inspect_clip(Path(data), clip, extension, int(points)).model_dump_json())"
         )

@@ -7,18 +7,18 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from ..core.codec.config import codec_config
+from ..core.config.presets import lora_preset, model_preset
+from ..core.config.project import Project
 from ..core.errors import FishtuneError
-from ..core.hardware.cache import MeasurementCache
 from ..core.hardware.device import available_on, find_device, precision_on
-from ..core.hardware.encoding import EncodingPlan
-from ..core.hardware.ledger import Part
-from ..core.hardware.memory import MemoryEstimate, extraction_memory, training_memory, training_plan
+from ..core.hardware.memory.encoding import EncodingPlan
+from ..core.hardware.memory.estimate import MemoryEstimate, extraction_memory, training_memory, training_plan
+from ..core.hardware.memory.ledger import Part
+from ..core.hardware.memory.measured import MeasurementCache
+from ..core.hardware.memory.suggest import TrainingNeeds, suggest_extraction, suggest_training
 from ..core.hardware.readings import GpuReading
-from ..core.hardware.suggest import TrainingNeeds, suggest_extraction, suggest_training
 from ..core.hardware.visibility import CudaDevice
 from ..core.model.config import DualARConfig, read_config
-from ..core.presets import lora_preset, model_preset
-from ..core.project import Project
 from .catalogue import _
 from .catalogue import sentence as tell
 from .report import newest_report

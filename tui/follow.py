@@ -13,11 +13,11 @@ from textual.message import Message
 from ..core.errors import FishtuneError, JobError
 from ..core.hardware.readings import GpuReading
 from ..core.jobs.follow import EventFollower
-from ..core.jobs.history import earlier_jobs
-from ..core.jobs.loss import describe_loss
+from ..core.jobs.post_mortem import describe_loss
 from ..core.jobs.record import Job, JobState
-from ..core.jobs.steps import StepName
-from ..core.stages import StageName
+from ..core.pipeline.history import earlier_jobs
+from ..core.pipeline.steps import StepName
+from ..core.stages.registry import StageName
 from .messages import GpusRead, JobChanged, LogGrown
 from .run_view import RunView
 from .trouble import note

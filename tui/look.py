@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ..core.config.project import Project
+from ..core.config.run_files import list_checkpoints
 from ..core.errors import FishtuneError
 from ..core.jobs.record import Job, JobState, Place, list_jobs
-from ..core.jobs.steps import StepName, StepState, step_statuses
-from ..core.jobs.steps import StepStatus as EngineStatus
-from ..core.project import Project
-from ..core.stages import StageName
-from ..core.training.names import list_checkpoints
+from ..core.pipeline.steps import StepName, StepState, step_statuses
+from ..core.pipeline.steps import StepStatus as EngineStatus
+from ..core.stages.registry import StageName
 from .catalogue import _, mark, sentence
 
 TITLES = {

@@ -12,7 +12,7 @@ from textual.message import Message
 if TYPE_CHECKING:
     from ..core.hardware.readings import GpuReading
     from ..core.jobs.record import Job, JobState
-    from ..core.jobs.steps import StepName
+    from ..core.pipeline.steps import StepName
     from .look import ProjectState
     from .run_view import RunView
 

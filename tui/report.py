@@ -8,14 +8,14 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from ..core.config.project import Project
+from ..core.config.settings import LoudnessNormSettings
+from ..core.config.strict import parse
 from ..core.dataset.findings import Finding
 from ..core.errors import FishtuneError
 from ..core.events import Finished
 from ..core.jobs.record import Job, JobState, Place, list_jobs
-from ..core.project import Project
-from ..core.settings import LoudnessNormSettings
-from ..core.stages import StageName
-from ..core.validation import parse
+from ..core.stages.registry import StageName
 
 _NUMBERS = ("clips", "seconds", "median_seconds", "longest_seconds")
 

@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from ..audition.record import AuditionResult, audition_folder
-from ..settings import AuditionSettings
-from ..validation import parse_flags
+from ..config.settings import AuditionSettings
+from ..config.strict import parse_flags
+from ..judge.record import AuditionResult, audition_folder
 from .console import out
 from .running import run_stage
 

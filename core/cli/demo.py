@@ -10,9 +10,9 @@ from typing import Annotated
 
 import typer
 
-from ..jobs.chain import RunSettings, place_of
-from ..settings import LoudnessNormSettings, SynthSettings, ValidateSettings
-from ..stages import StageName
+from ..config.settings import LoudnessNormSettings, SynthSettings, ValidateSettings
+from ..pipeline.chain import RunSettings, place_of
+from ..stages.registry import StageName
 from ..terminal import shell_quoted
 from ..units import format_duration
 from .console import out

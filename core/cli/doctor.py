@@ -20,7 +20,7 @@ def doctor(json: Annotated[bool, typer.Option("--json", help="Write JSON.")] = F
 
     Example: fishtune doctor
     """
-    from ..doctor import Status, examine
+    from ..hardware.doctor import Status, examine
 
     checks = []
     for check in examine(Path.cwd()):

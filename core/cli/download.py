@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from ..settings import DownloadSettings, ModelOptions
-from ..validation import parse_flags
+from ..config.settings import DownloadSettings, ModelOptions
+from ..config.strict import parse_flags
 from .console import out
 from .running import find_project, run_stage
 

@@ -9,10 +9,10 @@ import traceback
 
 import typer
 
+from ..config.recent import state_folder
 from ..errors import FishtuneError, StopRequested
 from ..jobs.failures import explain
 from ..owned import open_own
-from ..recent import state_folder
 from ..redact import redacted
 from .console import err, print_error
 

@@ -10,12 +10,14 @@ import typer
 from rich.table import Table
 
 from ..codec.config import codec_config
-from ..hardware.cache import MeasurementCache
+from ..config.presets import lora_preset, model_preset
+from ..config.project import Project
+from ..config.settings import ModelOptions, TrainOptions
 from ..hardware.device import available_on, find_device, precision_on
-from ..hardware.encoding import EncodingPlan
-from ..hardware.memory import MemoryEstimate, extraction_memory
-from ..hardware.nvml import read_gpus
-from ..hardware.suggest import (
+from ..hardware.memory.encoding import EncodingPlan
+from ..hardware.memory.estimate import MemoryEstimate, extraction_memory
+from ..hardware.memory.measured import MeasurementCache
+from ..hardware.memory.suggest import (
     Available,
     ExtractionSuggestion,
     TrainingNeeds,
@@ -24,11 +26,9 @@ from ..hardware.suggest import (
     suggest_extraction,
     suggest_training,
 )
+from ..hardware.nvml import read_gpus
 from ..hardware.visibility import CudaDevice
 from ..model.config import CONFIG_FILE, DualARConfig, read_config
-from ..presets import lora_preset, model_preset
-from ..project import Project
-from ..settings import ModelOptions, TrainOptions
 from ..units import format_bytes, parse_bytes
 from .console import out, print_json
 from .running import find_project

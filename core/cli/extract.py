@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from ..project import CODEC_FILE, Project
-from ..settings import ExtractOptions, ExtractSettings, ModelOptions
+from ..config.project import CODEC_FILE, Project
+from ..config.settings import ExtractOptions, ExtractSettings, ModelOptions
 from ..units import format_duration
 from .console import out, print_left_out
 from .running import project_settings, run_stage

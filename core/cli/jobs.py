@@ -17,10 +17,10 @@ from ..events import Failed, Finished, Progress, Step, Stopped
 from ..jobs.again import settings_again
 from ..jobs.find import job_named, jobs_of, newest_job, places_in, recent_places
 from ..jobs.follow import EventFollower, LineFollower, last_events
-from ..jobs.loss import describe_loss
+from ..jobs.post_mortem import describe_loss
 from ..jobs.record import Job, JobState, Place
 from ..jobs.start import declare_lost, start_job, stop_job
-from ..stages import StageName
+from ..stages.registry import StageName
 from ..terminal import visible_output
 from ..units import format_duration
 from .console import err, out, print_json

@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
+from ..config.settings import LoudnessNormSettings
+from ..config.strict import parse_flags
 from ..dataset.layout import TEXT_EXTENSION, list_root
-from ..settings import LoudnessNormSettings
-from ..validation import parse_flags
 from .console import out, print_left_out
 from .running import run_stage
 

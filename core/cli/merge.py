@@ -8,9 +8,9 @@ from typing import Annotated
 
 import typer
 
-from ..jobs.chain import with_checkpoint
-from ..project import Project
-from ..settings import MergeSettings
+from ..config.project import Project
+from ..config.settings import MergeSettings
+from ..pipeline.chain import with_checkpoint
 from ..terminal import shell_quoted
 from .console import out
 from .running import project_settings, run_stage

@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 
+from ..config.project import PROTOS, Project
+from ..config.settings import PackOptions, PackSettings
 from ..dataset.layout import TEXT_EXTENSION, list_root
-from ..packing.manifest import check_place
-from ..project import PROTOS, Project
-from ..settings import PackOptions, PackSettings
+from ..shards.manifest import check_place
 from ..units import format_bytes
 from .console import out, print_left_out
 from .running import project_settings, run_stage

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from ..presets import lora_preset, preset_names, user_presets_folder
+from ..config.presets import lora_preset, preset_names, user_presets_folder
 from .console import out, print_json
 
 

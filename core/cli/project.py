@@ -9,13 +9,13 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
+from ..config.presets import read_preset
+from ..config.project import PROJECT_FILE, Project
 from ..errors import UsageError
 from ..files import absolute
-from ..jobs.chain import RunSettings, place_of, steps_from
-from ..jobs.steps import StepName, StepState, step_statuses
-from ..presets import read_preset
-from ..project import PROJECT_FILE, Project
-from ..stages import StageName
+from ..pipeline.chain import RunSettings, place_of, steps_from
+from ..pipeline.steps import StepName, StepState, step_statuses
+from ..stages.registry import StageName
 from ..terminal import shell_quoted
 from .console import out, print_json
 from .running import detached, run_stage

@@ -10,6 +10,10 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, TypeVar
 
+from ..config.project import PROJECT_FILE, Project
+from ..config.recent import state_folder
+from ..config.settings import TrainSettings
+from ..config.strict import Table, parse_flags
 from ..errors import FishtuneError, SettingsError
 from ..events import Event, Failed, Stopped
 from ..file_names import short_name
@@ -19,11 +23,7 @@ from ..jobs.find import places_in
 from ..jobs.record import Place
 from ..jobs.start import new_job, start_job
 from ..jobs.writer import Listener
-from ..project import PROJECT_FILE, Project
-from ..recent import state_folder
-from ..settings import TrainSettings
-from ..stages import STAGES, StageName
-from ..validation import Table, parse_flags
+from ..stages.registry import STAGES, StageName
 from .console import err, out, print_json
 from .display import display_events
 

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from ..settings import SynthSettings
-from ..validation import parse_flags
+from ..config.settings import SynthSettings
+from ..config.strict import parse_flags
 from .console import out as output
 from .running import find_project, run_stage
 

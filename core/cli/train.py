@@ -8,12 +8,12 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from ..config.project import Project
+from ..config.settings import RunName, TrainOptions, TrainSettings
+from ..config.strict import Table, parse, parse_flags
 from ..errors import UsageError
 from ..files import absolute
-from ..project import Project
-from ..settings import RunName, TrainOptions, TrainSettings
 from ..units import format_duration
-from ..validation import Table, parse, parse_flags
 from .console import out
 from .running import find_project, run_stage
 

@@ -10,10 +10,10 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
+from ..config.project import Project
+from ..config.settings import ValidateSettings
 from ..dataset.findings import Severity
 from ..dataset.layout import TEXT_EXTENSION, list_root
-from ..project import Project
-from ..settings import ValidateSettings
 from ..units import format_duration
 from .console import out
 from .running import project_settings, run_stage

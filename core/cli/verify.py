@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ..settings import ModelOptions
+from ..config.settings import ModelOptions
 from .console import err, out, print_json
 from .running import find_project
 
@@ -26,7 +26,7 @@ def verify(
 
     Example: fishtune verify checkpoints/openaudio-s1-mini
     """
-    from ..verify import verify as check
+    from ..stages.verify.run import verify as check
 
     if directory is None:
         project = find_project()

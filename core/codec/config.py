@@ -13,10 +13,10 @@ from typing import Annotated
 
 from pydantic import ConfigDict, Field, model_validator
 
+from ..config.presets import read_preset
+from ..config.strict import Table, parse
 from ..errors import CheckpointError, MalformedFileError
-from ..presets import read_preset
 from ..tables import read_json
-from ..validation import Table, parse
 
 WEIGHTS_FILE = "codec.pth"
 CONFIG_FILE = "codec_config.json"

@@ -10,14 +10,7 @@ from torch import Tensor, nn
 from .chunks import in_chunks, input_context
 from .config import CodecConfig
 from .encoder import CHUNK_SAMPLES
-from .layers import (
-    DILATIONS,
-    CausalConv1d,
-    CausalTransposedConv1d,
-    ConvNeXtBlock,
-    ResidualUnit,
-    Snake,
-)
+from .layers import DILATIONS, CausalConv1d, CausalTransposedConv1d, ConvNeXtBlock, ResidualUnit, Snake
 from .transformer import WindowedTransformer
 
 

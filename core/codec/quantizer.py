@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..nn import uninitialised_embedding
+from ..compute.layers import uninitialised_embedding
 from .config import CodecConfig
 from .layers import CausalConv1d, ConvNeXtBlock
 from .transformer import WindowedTransformer

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..nn import FeedForward, RMSNorm, apply_rotary, rotary_table
+from ..compute.layers import FeedForward, RMSNorm, apply_rotary, rotary_table
 from .config import TransformerConfig
 
 

@@ -16,15 +16,7 @@ from pathlib import Path
 
 from ..errors import DataError
 from ..files import unreadable
-from .clips import (
-    AUDIO_EXTENSIONS,
-    CODES_EXTENSION,
-    SHARD_EXTENSION,
-    TEXT_EXTENSION,
-    Clip,
-    Scan,
-    Utterance,
-)
+from .clips import AUDIO_EXTENSIONS, CODES_EXTENSION, SHARD_EXTENSION, TEXT_EXTENSION, Clip, Scan, Utterance
 from .entries import Entry, Listing, link_back, list_folder, sort_entries, walk_files
 from .findings import Code, Finding, error, warning
 from .transcript_tables import TranscriptTable, is_table_name, read_table

@@ -20,13 +20,13 @@ from ..codec.codec import Codec
 from ..codec.config import CONFIG_FILE as CODEC_CONFIG_FILE
 from ..codec.config import MAX_FRAMES, CodecConfig
 from ..codec.layers import ResidualUnit
+from ..config.presets import model_preset, read_preset
+from ..config.strict import parse
 from ..errors import UsageError
 from ..files import atomic_folder
 from ..model.checkpoint import build_model, save_model
 from ..model.config import CONFIG_FILE, DualARConfig
-from ..presets import model_preset, read_preset
 from ..text.tokenizer import DEFAULT_SPECIAL_TOKENS, RANKS_FILE, SPECIAL_TOKENS_FILE, Tokenizer
-from ..validation import parse
 
 Shape = Literal["tiny", "s1-mini"]
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from importlib import resources
 from pathlib import Path
 
+from ..config.project import PROJECT_FILE, Project
 from ..errors import UsageError
 from ..files import recover_folder, sweep_temporary, write_bytes, write_text
-from ..project import PROJECT_FILE, Project
 
 MARKER = ".fishtune-demo"
 RECORDINGS = "data-raw"
@@ -49,7 +49,7 @@ def _make_base(directory: Path) -> None:
     recover_folder(directory)
     sweep_temporary(directory.parent, directory.name)
     if not directory.exists():
-        from .checkpoint import write_checkpoint  # loads torch
+        from .checkpoint import write_checkpoint
 
         write_checkpoint(directory)
 

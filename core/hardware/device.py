@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from .memory.suggest import Available, Precision
 from .readings import GpuReading
-from .suggest import Available, Precision
 from .visibility import CudaDevice, cuda_view, torch_device_uuids
 
 _FIRST_WITH_BF16: Final = (8, 0)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from ..config.settings import for_another_run
+from ..config.strict import Table, parse
 from ..errors import JobError
 from ..redact import HIDDEN
-from ..settings import for_another_run
-from ..stages import STAGES, StageName
-from ..validation import Table, parse
+from ..stages.registry import STAGES, StageName
 from .follow import read_lines
 from .record import JOB_FILE, Job
 

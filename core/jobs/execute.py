@@ -11,13 +11,13 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..config.strict import Table, parse
 from ..errors import FishtuneError, StopRequested, StorageError
 from ..events import Failed, Finished, Reporter, Started, Stopped
 from ..file_names import short_name
 from ..owned import open_own
 from ..redact import redacted, restored
-from ..stages import STAGES, Stage, StageName
-from ..validation import Table, parse
+from ..stages.registry import STAGES, Stage, StageName
 from .failures import explain
 from .lines import PRIVATE, LogFile, append_log
 from .locks import Lock

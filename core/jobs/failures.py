@@ -7,7 +7,7 @@ import re
 import sys
 
 from ..errors import DeviceError, DeviceMemoryError, FishtuneError, StorageError
-from ..stages import StageName
+from ..stages.registry import StageName
 
 _OTHERS_ON_DEVICE = "End what else uses the device; fishtune gpus shows it."
 _DEVICE_MEMORY_ADVICE: dict[str, str] = {

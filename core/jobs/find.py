@@ -6,10 +6,10 @@ import heapq
 from collections.abc import Iterable
 from pathlib import Path
 
+from ..config.recent import recent_projects
 from ..errors import JobError
 from ..file_names import is_usable_name
-from ..recent import recent_projects
-from ..stages import StageName
+from ..stages.registry import StageName
 from .record import Job, JobState, Place, list_jobs
 
 

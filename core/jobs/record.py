@@ -23,10 +23,10 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from ..config.settings import RunName, UserPath
 from ..errors import FishtuneError, JobError, MalformedFileError, StorageError, UsageError
 from ..events import LAST_EVENTS, Event, Failed, Finished, Instant, Stopped
 from ..files import storage_errors, write_json
-from ..settings import RunName, UserPath
 from ..tables import read_json
 from .follow import last_events
 from .process import Liveness, ProcessIdentity, memory_kills

@@ -13,14 +13,14 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
+from ..config.recent import remember_project
+from ..config.strict import Table
 from ..errors import JobError, JobRunningError, StorageError
 from ..events import Failed, Stopped
 from ..files import write_json
 from ..owned import open_own
-from ..recent import remember_project
 from ..redact import redacted, redacted_content
-from ..stages import STAGES, StageName
-from ..validation import Table
+from ..stages.registry import STAGES, StageName
 from .execute import lock_paths
 from .lines import PRIVATE
 from .locks import Lock, acquire_all

@@ -10,10 +10,10 @@ import os
 import sys
 from pathlib import Path
 
+from ..config.strict import parse
 from ..errors import FishtuneError, StopRequested
 from ..redact import restored
-from ..stages import STAGES, StageName
-from ..validation import parse
+from ..stages.registry import STAGES, StageName
 from .execute import is_first_rank, lock_paths, run_job, run_rank
 from .locks import Lock
 from .record import SECRETS_VARIABLE, Job

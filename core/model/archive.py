@@ -18,9 +18,9 @@ import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from ..archives import inspect_archive
+from ..compute.archives import inspect_archive
+from ..compute.weights import state_dict_of, torch_reads
 from ..errors import CheckpointError
-from ..weights import state_dict_of, torch_reads
 
 _BLOCK = 1 << 24
 _LOCAL_HEADER, _CENTRAL_HEADER = 30, 46

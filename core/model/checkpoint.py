@@ -14,9 +14,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from ..compute.weights import load_strict, read_state_dict, refuse_not_finite, save_archive
 from ..errors import CheckpointError
 from ..text.tokenizer import Tokenizer
-from ..weights import load_strict, read_state_dict, refuse_not_finite, save_archive
 from .config import DualARConfig, read_config
 from .dual_ar import DualAR
 

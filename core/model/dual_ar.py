@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from ..nn import (
+from ..compute.layers import (
     Attention,
     FeedForward,
     KeyValueCache,

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..compute.layers import KeyValueCache
 from ..errors import UsageError
-from ..nn import KeyValueCache
 from .config import TransformerConfig
 from .dual_ar import DualAR
 

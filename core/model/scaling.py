@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..config.presets import LARGEST_ALPHA, LoraPreset
 from ..errors import UsageError
-from ..presets import LARGEST_ALPHA, LoraPreset
 
 
 @dataclass(frozen=True)

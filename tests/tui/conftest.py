@@ -11,7 +11,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))  # for the helpers beside this file
 
-from fishtune.core.project import Project
+from fishtune.core.config.project import Project
 from fishtune.tui.app import Wizard
 from fishtune.tui.catalogue import use_language
 from fishtune.tui.settings import WizardSettings

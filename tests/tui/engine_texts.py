@@ -25,11 +25,11 @@ ROOT = Path(__file__).parents[2]
 PLACE = "{}"
 NOT_SHOWN = (
     "core/cli/",  # the command line is in English
-    "core/doctor.py",  # fishtune doctor, likewise
+    "core/hardware/doctor.py",  # fishtune doctor, likewise
     "core/jobs/lines.py",  # lines of logs
     "core/jobs/worker.py",
     "core/demo/checkpoint.py",  # makes test models
-    "core/audition/texts.py",  # spoken by models
+    "core/stages/audition/texts.py",  # spoken by models
 )
 """What the wizard never shows as text: whole files."""
 _MOST_BRANCHES = 12
@@ -86,7 +86,7 @@ def engine_texts() -> dict[str, str]:
             for text in texts_of(ast.parse(path.read_text(encoding="utf-8"))):
                 found.setdefault(text, name)
     for text in _COUNTED:
-        found.setdefault(text, "core/jobs/steps.py")
+        found.setdefault(text, "core/pipeline/steps.py")
     for number in _SYSTEM_ERRORS:
         found.setdefault(os.strerror(number), "the operating system")
     for text in _complaints_of_pydantic():

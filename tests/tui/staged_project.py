@@ -9,20 +9,12 @@ from datetime import datetime, tzinfo
 from pathlib import Path
 from typing import Any
 
+from fishtune.core.config.project import Project
 from fishtune.core.dataset.findings import Code, error, warning
-from fishtune.core.events import (
-    CheckpointSaved,
-    Finished,
-    ItemFailed,
-    Progress,
-    Started,
-    Step,
-    Validation,
-)
+from fishtune.core.events import CheckpointSaved, Finished, ItemFailed, Progress, Started, Step, Validation
 from fishtune.core.jobs.record import Job, Place, list_jobs
-from fishtune.core.jobs.steps import StepName, StepState
-from fishtune.core.project import Project
-from fishtune.core.stages import StageName
+from fishtune.core.pipeline.steps import StepName, StepState
+from fishtune.core.stages.registry import StageName
 from fishtune.tui.catalogue import _
 from fishtune.tui.look import WORDS, ProjectState, StepStatus
 from wizard_helpers import FakeEngine

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from fishtune.core.errors import FishtuneError
 from fishtune.core.events import Step
-from fishtune.core.stages import StageName
+from fishtune.core.stages.registry import StageName
 from fishtune.tui.app import Wizard
 from fishtune.tui.ascii_only import plain
 from fishtune.tui.catalogue import use_language

@@ -8,11 +8,11 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from fishtune.core.config.project import Project
 from fishtune.core.errors import FishtuneError
 from fishtune.core.events import CheckpointSaved, Finished, Progress, Started, Step, Validation
-from fishtune.core.jobs.steps import StepName
-from fishtune.core.project import Project
-from fishtune.core.stages import StageName
+from fishtune.core.pipeline.steps import StepName
+from fishtune.core.stages.registry import StageName
 from fishtune.tui import wording
 from fishtune.tui.app import Wizard
 from fishtune.tui.chart import Axis

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+from fishtune.core.config.project import Project
 from fishtune.core.events import Event, Failed, Finished, Progress, Started, Stopped
 from fishtune.core.jobs.record import Job
-from fishtune.core.jobs.steps import StepName
-from fishtune.core.project import Project
-from fishtune.core.stages import StageName
+from fishtune.core.pipeline.steps import StepName
+from fishtune.core.stages.registry import StageName
 from fishtune.tui.app import Wizard
 from fishtune.tui.follow import JobWatch
 from fishtune.tui.messages import JobChanged

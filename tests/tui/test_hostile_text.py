@@ -7,12 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from fishtune.core.config.project import Project
 from fishtune.core.dataset.findings import Code, error
 from fishtune.core.events import Failed, Finished, ItemFailed, Log, Progress, Step, Warned
 from fishtune.core.hardware.readings import DriverState, GpuProcess
-from fishtune.core.jobs.steps import StepName, StepState
-from fishtune.core.project import Project
-from fishtune.core.stages import StageName
+from fishtune.core.pipeline.steps import StepName, StepState
+from fishtune.core.stages.registry import StageName
 from fishtune.tui.app import Wizard
 from fishtune.tui.look import StepStatus
 from fishtune.tui.screens.clip import ClipScreen, detail_text

@@ -13,24 +13,24 @@ import httpx2
 import numpy as np
 import pytest
 import soundfile
-from fishtune.core.audio import read_audio, read_info
+from fishtune.core.audio.recordings import read_audio, read_info
+from fishtune.core.compute.devices import resolve_device
+from fishtune.core.config.presets import lora_preset
+from fishtune.core.config.project import Project
+from fishtune.core.config.settings import LoudnessNormSettings, PackSettings, ValidateSettings
 from fishtune.core.dataset.codes import read_codes
 from fishtune.core.dataset.findings import Code
-from fishtune.core.devices import resolve_device
 from fishtune.core.errors import FishtuneError
 from fishtune.core.events import Reporter
 from fishtune.core.files import write_text
-from fishtune.core.hub import hub_errors
 from fishtune.core.jobs.failures import explain
-from fishtune.core.loudness import run as normalise
 from fishtune.core.model.config import read_config
-from fishtune.core.pack import run as pack
-from fishtune.core.packing.index import ShardIndex
-from fishtune.core.presets import lora_preset
-from fishtune.core.project import Project
-from fishtune.core.settings import LoudnessNormSettings, PackSettings, ValidateSettings
-from fishtune.core.validate import LONGEST_SECONDS, inspect_clip
-from fishtune.core.validate import run as validate
+from fishtune.core.shards.index import ShardIndex
+from fishtune.core.stages.download.hub import hub_errors
+from fishtune.core.stages.loudness_norm.run import run as normalise
+from fishtune.core.stages.pack.run import run as pack
+from fishtune.core.stages.validate.run import LONGEST_SECONDS, inspect_clip
+from fishtune.core.stages.validate.run import run as validate
 from fishtune.tui.catalogue import sentence, use_language
 
 _NAMES = re.compile(
@@ -193,6 +193,10 @@ def test_all_findings_of_a_bad_data_set_are_in_the_persons_language(tmp_path: Pa
         path = recording(data / f"유나/{name}.wav", **{"seed": seed, **options})  # type: ignore[arg-type]
         if text is not None:
             written(path.with_suffix(".lab"), text)
+    for seed, (name, gain) in enumerate({"one-sided": 0, "opposite": -1}.items(), 60):
+        mono, rate = soundfile.read(recording(data / f"유나/{name}.wav", seed=seed))
+        soundfile.write(data / f"유나/{name}.wav", np.stack([mono, gain * mono], 1), rate)
+        written(data / f"유나/{name}.lab", "x")
     recording(data / "유나/two.flac")
     recording(data / "root.wav")
     recording(data / "미나/b.wav", level=0.5)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from fishtune.core.config.project import Project
 from fishtune.core.errors import SettingsError
 from fishtune.core.events import (
     CheckpointSaved,
@@ -18,8 +19,7 @@ from fishtune.core.events import (
     Validation,
 )
 from fishtune.core.hardware.readings import DriverState, Gpu, GpuReading, Memory
-from fishtune.core.project import Project
-from fishtune.core.stages import StageName
+from fishtune.core.stages.registry import StageName
 from fishtune.tui import wording
 from fishtune.tui.actions import ACTIONS, key_label
 from fishtune.tui.app import Wizard

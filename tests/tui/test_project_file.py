@@ -7,9 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from fishtune.core.jobs.steps import StepName
-from fishtune.core.project import Project
-from fishtune.core.stages import StageName
+from fishtune.core.config.project import Project
+from fishtune.core.pipeline.steps import StepName
+from fishtune.core.stages.registry import StageName
 from fishtune.tui.app import Wizard
 from fishtune.tui.screens.project import ProjectScreen
 from textual import events

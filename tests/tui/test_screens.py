@@ -8,13 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from fishtune.core.config.project import Project
+from fishtune.core.config.settings import TrainSettings
 from fishtune.core.dataset.findings import Code, error, warning
 from fishtune.core.events import CheckpointSaved, Failed, Finished, ItemFailed, Progress, Step, Validation
 from fishtune.core.hardware.readings import DriverState, Gpu, GpuReading, GpuState
-from fishtune.core.jobs.steps import StepName
-from fishtune.core.project import Project
-from fishtune.core.settings import TrainSettings
-from fishtune.core.stages import StageName
+from fishtune.core.pipeline.steps import StepName
+from fishtune.core.stages.registry import StageName
 from fishtune.tui.app import Wizard
 from fishtune.tui.screens.clip import ClipScreen
 from fishtune.tui.screens.folders import FolderScreen

@@ -16,11 +16,11 @@ from types import SimpleNamespace
 
 import psutil
 import pytest
-from fishtune.core import recent
+from fishtune.core.config import recent
+from fishtune.core.config.project import PROJECT_FILE, Project
 from fishtune.core.events import Started
 from fishtune.core.jobs import record
-from fishtune.core.project import PROJECT_FILE, Project
-from fishtune.core.stages import StageName
+from fishtune.core.stages.registry import StageName
 from fishtune.tui.app import Wizard
 from fishtune.tui.catalogue import use_language
 from fishtune.tui.screens.project import ProjectScreen

@@ -11,10 +11,10 @@ import time
 from pathlib import Path
 
 import pytest
+from fishtune.core.config.project import Project
 from fishtune.core.jobs.record import Job, JobState, Place, list_jobs
 from fishtune.core.jobs.start import stop_job
-from fishtune.core.project import Project
-from fishtune.core.stages import StageName
+from fishtune.core.stages.registry import StageName
 from pty_terminal import Terminal, wizard_command
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "openpty"), reason="needs pseudo-terminals")
@@ -151,6 +151,8 @@ def test_the_demo_from_the_start_page_to_a_merged_model_with_the_wizard_killed_w
             while shown_step(terminal) < max(before + 1, 41) and time.monotonic() < deadline:
                 terminal.pump(0.2)
             assert shown_step(terminal) > before
+            terminal.press("s")
+            terminal.wait_for("Stop the training")
             terminal.press("s")
             terminal.wait_for(r"Stopped\.", 60)
             terminal.press("6")

@@ -6,10 +6,10 @@ import subprocess
 import sys
 from collections.abc import Callable
 
+from fishtune.core.config.project import Project
 from fishtune.core.events import CheckpointSaved, Finished, Step
-from fishtune.core.jobs.steps import StepName
-from fishtune.core.project import Project
-from fishtune.core.stages import StageName
+from fishtune.core.pipeline.steps import StepName
+from fishtune.core.stages.registry import StageName
 from fishtune.tui.app import Wizard
 from fishtune.tui.follow import JobWatch
 from fishtune.tui.messages import JobChanged

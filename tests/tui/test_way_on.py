@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fishtune.core.config.project import Project
+from fishtune.core.config.settings import LoudnessNormSettings
 from fishtune.core.dataset.journal import JOURNAL_FILE
 from fishtune.core.events import Failed, Finished, Started, Stopped
-from fishtune.core.jobs.steps import StepName, StepState
-from fishtune.core.project import Project
-from fishtune.core.settings import LoudnessNormSettings
-from fishtune.core.stages import StageName
+from fishtune.core.pipeline.steps import StepName, StepState
+from fishtune.core.stages.registry import StageName
 from fishtune.tui.app import Wizard
 from fishtune.tui.engine import Engine
 from fishtune.tui.look import ProjectState, StepStatus

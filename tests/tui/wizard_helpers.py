@@ -7,14 +7,14 @@ import os
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from fishtune.core.config.project import Project
+from fishtune.core.config.strict import Table
 from fishtune.core.events import Event
 from fishtune.core.hardware.readings import DriverState, Gpu, GpuProcess, GpuReading, Memory
 from fishtune.core.jobs.process import ProcessIdentity
 from fishtune.core.jobs.record import Job, Place, create_job
 from fishtune.core.jobs.writer import EventWriter
-from fishtune.core.project import Project
-from fishtune.core.stages import StageName
-from fishtune.core.validation import Table
+from fishtune.core.stages.registry import StageName
 from fishtune.tui.app import Wizard
 from fishtune.tui.engine import Engine
 

@@ -13,9 +13,9 @@ from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
+from ...core.config.project import Project
 from ...core.dataset.findings import Finding
 from ...core.errors import FishtuneError
-from ...core.project import Project
 from ..access import wizard
 from ..catalogue import _, sentence
 from ..glyphs import sparkline

@@ -12,13 +12,13 @@ from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.timer import Timer
 
+from ...core.config.project import Project
+from ...core.config.recent import remember_project
+from ...core.config.strict import Table
 from ...core.hardware.readings import GpuReading
 from ...core.jobs.record import Job, JobState
-from ...core.jobs.steps import StepName, StepState
-from ...core.project import Project
-from ...core.recent import remember_project
-from ...core.stages import StageName
-from ...core.validation import Table
+from ...core.pipeline.steps import StepName, StepState
+from ...core.stages.registry import StageName
 from ..access import wizard
 from ..actions import Command, bindings
 from ..catalogue import _

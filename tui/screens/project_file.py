@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from textual.screen import Screen
 
+from ...core.config.project import Project
 from ...core.errors import FishtuneError
-from ...core.jobs.steps import StepName
-from ...core.project import Project
+from ...core.pipeline.steps import StepName
 from ..access import wizard
 from ..catalogue import _
 from ..steps.base import StepPane

@@ -29,8 +29,8 @@ from .gpus import driver_sentence
 from .prompt import PromptScreen
 
 if TYPE_CHECKING:
+    from ...core.config.project import Project
     from ...core.hardware.readings import GpuReading
-    from ...core.project import Project
 
 _MOST_RECENT = 12
 
@@ -92,7 +92,7 @@ class StartScreen(Screen[None], Plain):
         self.show_gpus(wizard(self).gpus)
 
     def _show_recent(self) -> None:
-        from ...core.recent import recent_projects
+        from ...core.config.recent import recent_projects
 
         options = self.query_one("#recent", OptionList)
         entries = [(entry.file.parent, entry.used) for entry in recent_projects() if entry.file is not None][
@@ -140,7 +140,7 @@ class StartScreen(Screen[None], Plain):
         self.app.push_screen(FolderScreen(question, Path.cwd()), chosen)
 
     def _open(self, folder: Path) -> None:
-        from ...core.project import PROJECT_FILE
+        from ...core.config.project import PROJECT_FILE
 
         notice = self.query_one("#notice", Notice)
         notice.clear()
@@ -203,7 +203,7 @@ def create_project(folder: Path) -> Project:
         SettingsError: `folder` is a file, or its name cannot name a run.
         StorageError: it cannot be written.
     """
-    from ...core.project import Project
+    from ...core.config.project import Project
 
     if folder.is_file():
         raise SettingsError(f"{folder} is a file.", "Choose a folder.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, cast
 
-from ...core.jobs.steps import StepName
+from ...core.pipeline.steps import StepName
 
 if TYPE_CHECKING:
     from .base import StepPane

@@ -12,12 +12,12 @@ from textual.containers import Horizontal, VerticalScroll
 from textual.widget import Widget
 from textual.widgets import Static
 
+from ...core.config.project import Project
+from ...core.config.strict import Table as SettingsTable
 from ...core.errors import FishtuneError
 from ...core.jobs.record import Job, JobState
-from ...core.jobs.steps import STAGE_OF, StepName, StepState
-from ...core.project import Project
-from ...core.stages import StageName
-from ...core.validation import Table as SettingsTable
+from ...core.pipeline.steps import STAGE_OF, StepName, StepState
+from ...core.stages.registry import StageName
 from ..access import project_screen, wizard
 from ..catalogue import _
 from ..look import ProjectState, StepStatus

@@ -12,13 +12,13 @@ from textual.containers import Horizontal
 from textual.widget import Widget
 from textual.widgets import DataTable, Label, Static
 
+from ...core.config.settings import LoudnessNormSettings, ValidateSettings
 from ...core.dataset.findings import Finding, Severity
 from ...core.errors import FishtuneError
 from ...core.files import write_text
 from ...core.jobs.record import Job, JobState
-from ...core.jobs.steps import StepName, StepState
-from ...core.settings import LoudnessNormSettings, ValidateSettings
-from ...core.stages import StageName
+from ...core.pipeline.steps import StepName, StepState
+from ...core.stages.registry import StageName
 from ..access import project_screen, wizard
 from ..catalogue import _, mark, ngettext, sentence
 from ..look import StepStatus
@@ -105,8 +105,9 @@ class DatasetPane(StagePane):
             if unfinished != self._unfinished:
                 self.app.call_from_thread(self._take_unfinished, unfinished)
             job, report = newest_report(project)
-            if job is not None and job.id != self._report_job:
-                self.app.call_from_thread(self._take_report, job.id, report)
+            known = job.id if job is not None else ""  # "" also where the folder is another one now
+            if known != self._report_job:
+                self.app.call_from_thread(self._take_report, known, report)
 
         in_thread(self, work, self.notice.show_error, "report")
 

@@ -6,9 +6,9 @@ from collections.abc import Iterable
 
 from textual.widget import Widget
 
-from ...core.jobs.steps import StepName
-from ...core.settings import ExtractSettings
-from ...core.stages import StageName
+from ...core.config.settings import ExtractSettings
+from ...core.pipeline.steps import StepName
+from ...core.stages.registry import StageName
 from ..access import wizard
 from ..catalogue import _, mark
 from ..widgets.form import Field

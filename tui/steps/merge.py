@@ -13,17 +13,17 @@ from textual import events
 from textual.widget import Widget
 from textual.widgets import DataTable, Static
 
-from ...core.audition.record import read_audition
+from ...core.config.presets import preset_names
+from ...core.config.project import Project
+from ...core.config.settings import AuditionSettings, MergeSettings
 from ...core.errors import FishtuneError
 from ...core.events import Finished
-from ...core.jobs.history import checkpoint_candidates
 from ...core.jobs.record import Job, JobState, Place
-from ...core.jobs.steps import StepName
-from ...core.presets import preset_names
-from ...core.project import Project
-from ...core.settings import AuditionSettings, MergeSettings
-from ...core.stages import StageName
-from ...core.training.selection import Candidate, Recommendation, recommend
+from ...core.judge.record import read_audition
+from ...core.judge.selection import Candidate, Recommendation, recommend
+from ...core.pipeline.history import checkpoint_candidates
+from ...core.pipeline.steps import StepName
+from ...core.stages.registry import StageName
 from ..access import project_screen, wizard
 from ..catalogue import _, mark, sentence
 from ..look import StepStatus

@@ -12,13 +12,13 @@ from rich.text import Text
 from textual.widget import Widget
 from textual.widgets import DataTable, Static
 
-from ...core.download import PARTIAL_FOLDER, DownloadRecord, read_record
+from ...core.config.presets import model_preset
+from ...core.config.project import Project
+from ...core.config.settings import DownloadSettings
 from ...core.errors import FishtuneError
-from ...core.jobs.steps import StepName
-from ...core.presets import model_preset
-from ...core.project import Project
-from ...core.settings import DownloadSettings
-from ...core.stages import StageName
+from ...core.pipeline.steps import StepName
+from ...core.stages.download.run import PARTIAL_FOLDER, DownloadRecord, read_record
+from ...core.stages.registry import StageName
 from ...core.tables import parse_json, read_json
 from ..access import project_screen
 from ..catalogue import _, mark, sentence

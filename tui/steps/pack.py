@@ -10,11 +10,11 @@ from rich.text import Text
 from textual.widget import Widget
 from textual.widgets import Static
 
+from ...core.config.settings import PackSettings
 from ...core.errors import FishtuneError
 from ...core.jobs.record import JobState
-from ...core.jobs.steps import StepName
-from ...core.settings import PackSettings
-from ...core.stages import StageName
+from ...core.pipeline.steps import StepName
+from ...core.stages.registry import StageName
 from ...core.tables import read_json
 from ..access import wizard
 from ..catalogue import _, mark, ngettext, sentence

@@ -8,10 +8,10 @@ from typing import Any, ClassVar
 from pydantic import BaseModel
 from textual.widget import Widget
 
+from ...core.config.strict import Table as SettingsTable
 from ...core.jobs.record import JobState
-from ...core.jobs.steps import StepState
-from ...core.stages import StageName
-from ...core.validation import Table as SettingsTable
+from ...core.pipeline.steps import StepState
+from ...core.stages.registry import StageName
 from ..access import project_screen, wizard
 from ..catalogue import _
 from ..widgets.form import Field, Form, assign

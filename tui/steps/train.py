@@ -11,12 +11,12 @@ from textual.containers import Container
 from textual.widget import Widget
 from textual.widgets import DataTable, Static
 
+from ...core.config.presets import LoraPreset, lora_preset, preset_names
+from ...core.config.settings import TrainSettings
 from ...core.errors import FishtuneError
 from ...core.jobs.record import Job, JobState
-from ...core.jobs.steps import StepName
-from ...core.presets import LoraPreset, lora_preset, preset_names
-from ...core.settings import TrainSettings
-from ...core.stages import StageName
+from ...core.pipeline.steps import StepName
+from ...core.stages.registry import StageName
 from ..access import project_screen, wizard
 from ..actions import keys_of
 from ..catalogue import _, mark

@@ -12,7 +12,7 @@ from textual.message import Message
 from textual.reactive import reactive
 from textual.widget import Widget
 
-from ...core.jobs.steps import StepState
+from ...core.pipeline.steps import StepState
 from ..access import project_screen
 from ..catalogue import _
 from ..glyphs import LINES, Glyphs

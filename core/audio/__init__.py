@@ -1,0 +1,1 @@
+"""Sound as samples: recordings and their levels."""

@@ -1,0 +1,1 @@
+"""What both networks share: layers, weights, devices, ranks."""

@@ -1,0 +1,281 @@
+"""Weights are read safely (nothing in a file is executed) and strictly (every name and shape must fit).
+
+One gate for tensors: `unwrap_state_dict` lets dense tensors on the CPU pass, `load_strict` those of the
+names, shapes and kinds of number that a module has, and `refuse_not_finite` those that are numbers.
+
+Tensors are mapped from the file, not copied: pages are read when they are first used, and a model
+loaded without change of dtype or device shares them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import pickle
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import IO, Any
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import CheckpointError, StorageError
+from ..files import atomic_open, reading, unreadable
+from .archives import inspect_archive
+from .unpickling import damaged
+
+_LISTED = 8
+_GLOBAL = re.compile(r"GLOBAL (\S+)")
+_SYSTEM = (re.compile(r": [^:(]+ \((\d+)\)"), re.compile(r"\(os error (\d+)\)|\bcode: (\d+),"))
+"""How libraries word an error of the system: "…: Cannot allocate memory (12)" torch's own code,
+"No space left on device (os error 28)" or "Os { code: 28, …" those in Rust."""
+REAL_DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
+"""What a weight may be stored as."""
+
+
+def read_archive(path: Path) -> Any:
+    """Return what `torch.save` wrote to `path`, its tensors mapped from the file.
+
+    Only tensors and plain containers are accepted, and no more of them than a file of weights has.
+
+    Raises:
+        CheckpointError: the file is missing, cut short, no `torch.save` file, or holds code or what would
+            exhaust memory or time.
+        StorageError: the system refused to read it.
+    """
+    if path.is_dir():
+        raise CheckpointError(f"{path} is a folder.", "Name the file of weights in it, such as codec.pth.")
+    if not path.exists() and not path.is_symlink():
+        raise CheckpointError(
+            f"{path} does not exist.", "Check the path; a base model is fetched with: fishtune download"
+        )
+    inspect_archive(path)
+    with torch_reads(path):
+        return torch.load(path, map_location="cpu", mmap=True, weights_only=True)
+
+
+@contextlib.contextmanager
+def torch_reads(path: Path) -> Iterator[None]:
+    """Turn whatever torch raises while it reads `path` into errors that can be met; see `read_archive`."""
+    try:
+        with reading(path, CheckpointError):
+            yield
+    except CheckpointError as error:
+        cause = error.__cause__
+        if isinstance(cause, pickle.UnpicklingError):
+            wanted = _GLOBAL.search(str(cause))
+            raise CheckpointError(
+                f"{path} holds more than weights; nothing in it was executed"
+                + (f" (it asks for {wanted[1]})." if wanted else "."),
+                "Do not trust this file: get the weights from where they were published.",
+            ) from cause
+        system = system_error(cause) if isinstance(cause, RuntimeError) else None
+        if system is not None:
+            raise unreadable(path, system) from cause
+        # torch reports a file that is cut short or not its own as RuntimeError, in several wordings.
+        raise damaged(path) from cause
+    except StorageError as error:
+        if isinstance(error.__cause__, OSError) and error.__cause__.errno == errno.EINVAL:
+            raise damaged(path) from error  # torch sought before the start of a file that is cut short
+        raise
+
+
+def system_error(error: Exception) -> OSError | None:
+    """Return the error of the system that a library's own error tells of, if it does."""
+    for wording in _SYSTEM:
+        if (found := wording.search(str(error))) is not None:
+            number = int(next(group for group in found.groups() if group))
+            return OSError(number, os.strerror(number))
+    return None
+
+
+def unwrap_state_dict(content: Any, source: Path) -> dict[str, Tensor]:
+    """Return the tensors by name of what a weights file holds, out of `{"state_dict": …}` if wrapped.
+
+    Raises:
+        CheckpointError: it is not a state dict, or a tensor in it is none that a weight can be: sparse,
+            quantised, nested, without memory of its own.
+    """
+    tensors = state_dict_of(content, source)
+    refuse_unusable(tensors, source)
+    return tensors
+
+
+def state_dict_of(content: Any, source: Path) -> dict[str, Tensor]:
+    """Return the tensors as `unwrap_state_dict`, whatever they are like."""
+    tensors = content.get("state_dict", content) if isinstance(content, dict) else None
+    if not isinstance(tensors, dict) or not tensors:
+        raise CheckpointError(f"{source} holds no state dict.", "Name a file of model weights.")
+    wrong = [
+        shown(name)
+        for name, value in tensors.items()
+        if not isinstance(name, str) or not isinstance(value, Tensor)
+    ]
+    if wrong:
+        raise CheckpointError(
+            f"{source} holds things that are no tensors: {_list(wrong)}.", "Name a file of model weights."
+        )
+    return dict(tensors)
+
+
+def refuse_unusable(tensors: Mapping[str, Tensor], source: Path) -> None:
+    """Refuse tensors that are not dense numbers in memory of their own, on the CPU.
+
+    Raises:
+        CheckpointError: names all of them.
+    """
+    wrong = [f"{shown(name)} ({what})" for name, tensor in tensors.items() if (what := _unusable(tensor))]
+    if wrong:
+        raise CheckpointError(
+            f"{source} holds tensors that cannot be used: {_list(wrong)}.",
+            "Weights are dense tensors: load the file with torch, convert them, and save it again.",
+        )
+
+
+def _unusable(tensor: Tensor) -> str:
+    """Return what is wrong with how a tensor is stored, or nothing."""
+    if type(tensor) not in (Tensor, nn.Parameter):
+        return f"a {type(tensor).__name__}"
+    if tensor.is_nested:
+        return "nested"
+    if tensor.layout is not torch.strided:
+        return "sparse"
+    if tensor.is_quantized:
+        return "quantised"
+    if tensor.device.type != "cpu":
+        return f"on the device {tensor.device}"
+    if tensor.is_conj() or tensor.is_neg():
+        return "conjugated or negated"
+    reach = 1
+    for stride, count in sorted(zip(tensor.stride(), tensor.shape, strict=True)):
+        if count > 1:
+            if stride < reach:
+                return "its entries share memory"
+            reach += stride * (count - 1)
+    return ""
+
+
+def refuse_not_real(tensors: Mapping[str, Tensor], source: Path) -> None:
+    """Refuse tensors that are not stored as ordinary floating-point numbers.
+
+    Raises:
+        CheckpointError: names all of them.
+    """
+    wrong = [
+        f"{shown(name)} ({str(tensor.dtype).removeprefix('torch.')})"
+        for name, tensor in tensors.items()
+        if tensor.dtype not in REAL_DTYPES
+    ]
+    if wrong:
+        raise CheckpointError(
+            f"{source} holds numbers of a kind that cannot be used: {_list(wrong)}.",
+            "Get the weights in bfloat16, float16 or float32.",
+        )
+
+
+def refuse_not_finite(tensors: Iterable[tuple[str, Tensor]], source: Path) -> None:
+    """Refuse weights among which are infinite numbers or NaN; under a second for the 860 million of a base.
+
+    Raises:
+        CheckpointError: names the first.
+    """
+    for name, tensor in tensors:
+        values = tensor.detach()
+        # The sum is infinite or NaN if any number is, and needs no second copy of the weight. It may also be
+        # infinite because there are many numbers; only then the slower look decides.
+        if not bool(values.sum().isfinite()) and not all(value.isfinite() for value in values.aminmax()):
+            raise CheckpointError(
+                f"{source}: {shown(name)} holds numbers that are infinite or not a number.",
+                "The file is damaged or was trained to pieces: download or merge it again.",
+            )
+
+
+def save_archive(content: Any, target: Path) -> None:
+    """Write `content` to `target` with `torch.save`, atomically.
+
+    Raises:
+        StorageError: the disk is full or failing, or the folder cannot be written.
+    """
+    # Into an open file: given a path, torch writes its random temporary name into the archive.
+    with atomic_open(target) as file:
+        watched = _Watched(file)
+        try:
+            torch.save(content, watched)  # of a file it only needs `write`
+        except RuntimeError as error:
+            # torch's writer reports what the file raised as a failed check of its own.
+            if watched.error is not None:
+                raise watched.error from error
+            raise
+
+
+class _Watched:
+    """A file for torch to write to, which remembers why it could not."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self.error: OSError | None = None
+
+    def write(self, content: bytes) -> int:
+        """Write; see `IO.write`."""
+        try:
+            return self._file.write(content)
+        except OSError as error:
+            self.error = error
+            raise
+
+    def __getattr__(self, name: str) -> Any:
+        """Return what else the file has."""
+        return getattr(self._file, name)
+
+
+def shown(value: Any) -> str:
+    """Return a name of a file's own, short enough for a message."""
+    text = str(value) if isinstance(value, str | int | float | None) else f"a {type(value).__name__}"
+    return text if len(text) <= 120 else f"{text[:119]}…"
+
+
+def read_state_dict(path: Path) -> dict[str, Tensor]:
+    """Return the tensors by name of a weights file; see `read_archive` and `unwrap_state_dict`."""
+    return unwrap_state_dict(read_archive(path), path)
+
+
+def load_strict(module: nn.Module, tensors: Mapping[str, Tensor], source: Path) -> None:
+    """Make `tensors` the parameters of `module` (no copy; the module may be on the meta device).
+
+    Raises:
+        CheckpointError: names all missing, unexpected and mis-shaped tensors at once.
+    """
+    expected = module.state_dict()
+    missing = sorted(expected.keys() - tensors.keys())
+    unexpected = sorted(tensors.keys() - expected.keys())
+    shapes = [
+        f"{name} is {tuple(tensors[name].shape)} instead of {tuple(expected[name].shape)}"
+        for name in sorted(expected.keys() & tensors.keys())
+        if tensors[name].shape != expected[name].shape
+    ]
+    not_floating = sorted(
+        name for name in expected.keys() & tensors.keys() if tensors[name].dtype not in REAL_DTYPES
+    )
+    problems = [
+        f"{len(names)} {what}: {_list(names)}"
+        for what, names in (
+            ("missing", missing),
+            ("unexpected", unexpected),
+            ("of another shape", shapes),
+            ("of another kind of number", not_floating),
+        )
+        if names
+    ]
+    if problems:
+        raise CheckpointError(
+            f"The weights in {source} do not fit the configuration: {'; '.join(problems)}.",
+            "Weights and configuration must come from the same model: download both again.",
+        )
+    module.load_state_dict(dict(tensors), strict=True, assign=True)
+
+
+def _list(names: list[str]) -> str:
+    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
+    return ", ".join(shown(name) for name in names[:_LISTED]) + more

@@ -1,0 +1,142 @@
+"""Presets: named settings in TOML, ours in `presets/`, a person's own in the configuration folder.
+
+    presets/lora/NAME.toml      what is trained: rank, alpha, targets; may bring training settings
+    presets/codec/NAME.toml     shape of a codec (the keys of `codec_config.json`)
+    presets/models/NAME.toml    where a base model comes from, its files, its shape
+
+A person's own lie in `$XDG_CONFIG_HOME/fishtune/presets/KIND/NAME.toml` and win over ours of that name.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import platformdirs
+from pydantic import AfterValidator, Field, model_validator
+
+from ... import presets as ours
+from ..errors import MalformedFileError, SettingsError, UsageError
+from ..tables import read_toml
+from .settings import TrainOptions
+from .strict import Table, parse
+
+LARGEST_RANK = 1 << 14
+"""No matrix of a model has more rows or columns worth adapting."""
+LARGEST_ALPHA = 1e6
+Kind = Literal["lora", "codec", "models"]
+
+_OURS = Path(ours.__path__[0])
+
+
+class LoraPreset(Table):
+    """What is trained.
+
+    A target is a regular expression that must match a module's whole name in the model, for example
+    `layers\\.\\d+\\.attention\\.(wqkv|wo)`.
+    """
+
+    description: str
+    """One line: when to use it."""
+    method: Literal["lora", "full"] = "lora"
+    rank: int = Field(default=0, ge=0, le=LARGEST_RANK)
+    alpha: float = Field(default=0, ge=0, le=LARGEST_ALPHA)
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    targets: list[str] = []
+    use_rslora: bool = False
+    """Scale by alpha / √rank instead of alpha / rank."""
+    use_dora: bool = False
+    """Train magnitude and direction apart (DoRA)."""
+    train: TrainOptions = Field(default_factory=TrainOptions)
+    """Training settings that this preset brings."""
+
+    @model_validator(mode="after")
+    def _rank_fits(self) -> LoraPreset:
+        if self.method == "lora" and not self.rank:
+            raise ValueError("rank must be at least 1 where method is lora")
+        return self
+
+    @property
+    def scaling(self) -> float:
+        """Factor of B·A: alpha / rank, or alpha / √rank with rsLoRA."""
+        return self.alpha / (self.rank**0.5 if self.use_rslora else self.rank)
+
+
+def _check_file_name(name: str) -> str:
+    parts = name.split("/")
+    if (
+        "\\" in name
+        or "\0" in name
+        or any(part in ("", ".", "..") or part.startswith(".fishtune") for part in parts)
+    ):
+        raise ValueError("it must be a path inside the model's folder")
+    return name
+
+
+class ModelPreset(Table):
+    """Where a base model comes from."""
+
+    description: str
+    repository: Annotated[str, Field(pattern=r"^[\w.-]+/[\w.-]+$")]
+    """`owner/name` on the hub."""
+    licence: str
+    files: list[Annotated[str, AfterValidator(_check_file_name)]]
+    """Files that are needed; nothing else is downloaded."""
+    config: dict[str, Any] = {}
+    """Keys of `config.json`, for estimates before the download and for benchmarks."""
+    codec: str = "modded_dac_vq"
+    """Codec preset."""
+
+
+def user_presets_folder() -> Path:
+    """Return the folder of a person's own presets."""
+    return Path(platformdirs.user_config_dir("fishtune")) / "presets"
+
+
+def preset_names(kind: Kind) -> list[str]:
+    """Return the names of all presets of a kind, ours and the person's own, in natural order."""
+    names = {path.stem for path in (user_presets_folder() / kind).glob("*.toml")}
+    names |= {path.stem for path in (_OURS / kind).glob("*.toml")}
+    return sorted(names, key=_natural)
+
+
+def _natural(name: str) -> list[tuple[bool, int, str]]:
+    # r_8 before r_16: runs of digits compare as numbers, and sort before letters.
+    parts = re.split(r"(\d+)", name)
+    return [(not part.isdigit(), int(part) if part.isdigit() else 0, part) for part in parts]
+
+
+def read_preset(kind: Kind, name: str) -> dict[str, Any]:
+    """Return the raw content of a preset.
+
+    Raises:
+        UsageError: there is no such preset; the message names the near ones and lists all.
+        SettingsError: it is not TOML.
+    """
+    names = preset_names(kind)
+    own = user_presets_folder() / kind / f"{name}.toml"
+    # Only names that a listing gave are opened, so no name leads out of the two folders.
+    source = own if name in names and own.is_file() else _OURS / kind / f"{name}.toml"
+    if name not in names:
+        near = difflib.get_close_matches(name, names, n=1)
+        meant = f" Did you mean {near[0]}?" if near else ""
+        hint = f"Choose one of: {', '.join(names)}."
+        if kind == "lora":
+            hint = f"Choose one of: {', '.join(names)}. See them with: fishtune presets"
+        raise UsageError(f"There is no {kind.removesuffix('s')} preset {name!r}.{meant}", hint)
+    try:
+        return read_toml(source)
+    except MalformedFileError as error:
+        raise SettingsError(error.message, error.hint) from error
+
+
+def lora_preset(name: str) -> LoraPreset:
+    """Return the LoRA preset `name`; see `read_preset` for errors."""
+    return parse(LoraPreset, read_preset("lora", name), f"preset {name}")
+
+
+def model_preset(name: str) -> ModelPreset:
+    """Return the model preset `name`; see `read_preset` for errors."""
+    return parse(ModelPreset, read_preset("models", name), f"preset {name}")

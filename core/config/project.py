@@ -1,0 +1,302 @@
+"""The project file `fishtune.toml`: every choice of a person, in one place.
+
+Paths in the file are relative to its folder; the `…_settings` methods resolve them for the engine.
+
+People edit the file while something else, such as the wizard, has it open: the file on disk wins. Saving
+only puts on top of it what was changed here since it was read.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+from pydantic import Field, PrivateAttr
+
+from ..errors import FishtuneError, MalformedFileError, SettingsError
+from ..files import absolute, update_text
+from ..tables import parse_toml, read_toml, with_changes
+from .presets import lora_preset
+from .settings import (
+    DownloadSettings,
+    ExtractOptions,
+    ExtractSettings,
+    MergeOptions,
+    MergeSettings,
+    ModelOptions,
+    PackOptions,
+    PackSettings,
+    RunName,
+    TrainOptions,
+    TrainSettings,
+    UserPath,
+    ValidateSettings,
+)
+from .strict import Table, parse
+
+PROJECT_FILE = "fishtune.toml"
+CODEC_FILE = "codec.pth"
+PROTOS = "protos"
+"""Folder of the shards inside the data set."""
+_TABLES = ("dataset", "model", "extract", "pack", "train", "merge")
+_LIMITS = {"epochs", "max_steps", "max_minutes"}
+
+
+def _decimal_comma(file: Path) -> str:
+    """Return the hint for a number written with a comma, the likeliest mistake outside of English, or ""."""
+    found = re.search(
+        r"^\s*([\w.-]+)\s*=\s*(-?\d+),(\d+)\s*$", file.read_text(errors="replace"), re.MULTILINE
+    )
+    return f"Numbers take a decimal point: {found[1]} = {found[2]}.{found[3]}" if found else ""
+
+
+def merge_record_path(output: Path) -> Path:
+    """Return where the record of a merged directory lies: beside it, as the directory is a drop-in."""
+    return output.with_name(f"{output.name}.fishtune.json")
+
+
+class DatasetOptions(Table):
+    """Which recordings are used."""
+
+    path: UserPath = Path("data")
+    """Folder of speakers: `SPEAKER/NAME.{mp3,wav,flac}` with `NAME.lab`."""
+    protos: UserPath | None = None
+    """Packed data set; None = `protos` inside `path`."""
+    exclude: list[str] = []
+    """Utterances left out, as `SPEAKER/NAME`."""
+
+
+class Project(Table):
+    """A fine-tuning project."""
+
+    name: RunName
+    """Names the run: files go to `results/NAME`."""
+    dataset: DatasetOptions = Field(default_factory=DatasetOptions)
+    model: ModelOptions = Field(default_factory=ModelOptions)
+    extract: ExtractOptions = Field(default_factory=ExtractOptions)
+    pack: PackOptions = Field(default_factory=PackOptions)
+    train: TrainOptions = Field(default_factory=TrainOptions)
+    merge: MergeOptions = Field(default_factory=MergeOptions)
+
+    _folder: Path = PrivateAttr(default=Path())
+    _on_disk: dict[str, Any] | None = PrivateAttr(default=None)
+    """What the file chose when it was last read or written; None where there was no file."""
+
+    @property
+    def folder(self) -> Path:
+        """Folder of the project file, absolute."""
+        return self._folder
+
+    @property
+    def file(self) -> Path:
+        """Path of the project file."""
+        return self._folder / PROJECT_FILE
+
+    @classmethod
+    def create(cls, folder: Path, name: str, **tables: Any) -> Project:
+        """Return a new project in `folder`; nothing is written until `save`."""
+        project = parse(cls, {"name": name, **tables}, PROJECT_FILE)
+        project._folder = absolute(folder)
+        return project
+
+    @classmethod
+    def load(cls, path: Path) -> Project:
+        """Read a project file, or the one inside the folder `path`.
+
+        Raises:
+            SettingsError: there is no such file, it is not TOML, or it has wrong keys or values.
+        """
+        file = path / PROJECT_FILE if path.is_dir() else path
+        if not file.exists():
+            raise SettingsError(
+                f"{file} does not exist.",
+                "Make a project with the wizard (fishtune-tui) or with: fishtune init",
+            )
+        try:
+            content = read_toml(file)
+        except MalformedFileError as error:
+            raise SettingsError(error.message, _decimal_comma(file) or error.hint) from error
+        project = parse(cls, content, str(file))
+        project._folder = absolute(file.parent)
+        project._on_disk = project._chosen()
+        return project
+
+    def save(self) -> None:
+        """Put what was changed here since the file was read into it, atomically, and take over the rest.
+
+        Other values stay as they are on disk, also those that somebody else changed meanwhile. Values that
+        nobody set are left out, so that presets and later defaults apply to them. Nothing is written where
+        nothing was changed.
+
+        Raises:
+            SettingsError: the file is gone, came into being meanwhile, or holds what cannot be used; it is
+                left as it is.
+            StorageError: the disk is full or the file cannot be written.
+        """
+        chosen = self._chosen()
+        if self._on_disk is None:
+            if self.file.exists():
+                raise SettingsError(
+                    f"{self.file} exists already.", "Open that project, or choose another folder."
+                )
+            content = chosen
+        else:
+            there = self._read_again()
+            if chosen == self._on_disk:
+                self._take_over(there)
+                return
+            content = with_changes(there._chosen(), self._on_disk, chosen)
+        text = tomli_w.dumps(content)
+        try:
+            merged = parse(type(self), parse_toml(text, str(self.file)), str(self.file))
+        except MalformedFileError as error:
+            raise SettingsError(
+                f"What was chosen cannot be kept in {self.file}.",
+                "A name in it is not UTF-8, or a number is too large: choose another one.",
+            ) from error
+        update_text(self.file, text)
+        self._take_over(merged)
+
+    def reread(self) -> bool:
+        """Take over what was changed on disk since the file was read; return whether anything was.
+
+        What was changed here and is not saved yet is kept.
+
+        Raises:
+            SettingsError: the file is gone or holds what cannot be used; nothing is taken over.
+        """
+        there = self._read_again()
+        if there._chosen() == self._on_disk:
+            return False
+        content = with_changes(there._chosen(), self._on_disk or {}, self._chosen())
+        self._take_over(parse(type(self), content, str(self.file)))
+        self._on_disk = there._chosen()
+        return True
+
+    def is_as_on_disk(self) -> bool:
+        """Return whether the file says what it said when it was read; False if it cannot be read."""
+        try:
+            return self._read_again()._chosen() == self._on_disk
+        except FishtuneError:
+            return False
+
+    def _read_again(self) -> Project:
+        if not os.path.exists(self.file):  # noqa: PTH110 - unlike Path.exists it never raises
+            raise SettingsError(
+                f"{self.file} is gone.",
+                "Put it back, or open the project where it is now; nothing is saved meanwhile.",
+            )
+        return type(self).load(self.file)
+
+    def _chosen(self) -> dict[str, Any]:
+        """Return every value that was set, as the file has it."""
+        chosen: dict[str, Any] = {"name": self.name}
+        for table in _TABLES:
+            values = getattr(self, table).model_dump(mode="json", exclude_unset=True, exclude_none=True)
+            if values:
+                chosen[table] = values
+        return chosen
+
+    def _take_over(self, other: Project) -> None:
+        self.name = other.name
+        for table in _TABLES:
+            setattr(self, table, getattr(other, table))
+        self._on_disk = self._chosen()
+
+    def resolve(self, path: Path) -> Path:
+        """Return `path` as an absolute path, relative ones being inside the project folder."""
+        return absolute(self._folder / path.expanduser())
+
+    @property
+    def data(self) -> Path:
+        """Folder of recordings."""
+        return self.resolve(self.dataset.path)
+
+    @property
+    def protos(self) -> Path:
+        """Folder of the packed data set."""
+        return self.resolve(self.dataset.protos) if self.dataset.protos else self.data / PROTOS
+
+    @property
+    def base(self) -> Path:
+        """Checkpoint directory of the base model."""
+        return self.resolve(self.model.path)
+
+    @property
+    def results(self) -> Path:
+        """Folder of all runs."""
+        return self._folder / "results"
+
+    @property
+    def run_folder(self) -> Path:
+        """Folder of this project's checkpoints, logs and jobs: `results/NAME`."""
+        return self.results / self.name
+
+    @property
+    def merged(self) -> Path:
+        """Directory that merging makes."""
+        return self.resolve(self.merge.output or Path("checkpoints") / f"{self.name}-merged")
+
+    def download_settings(self) -> DownloadSettings:
+        """Return what `fishtune download` needs."""
+        return DownloadSettings(name=self.model.name, local_dir=self.base, revision=self.model.revision)
+
+    def validate_settings(self) -> ValidateSettings:
+        """Return what `fishtune validate` needs."""
+        return ValidateSettings(
+            data=self.data, text_extension=self.pack.text_extension, exclude=self.dataset.exclude
+        )
+
+    def extract_settings(self) -> ExtractSettings:
+        """Return what `fishtune extract` needs."""
+        return ExtractSettings(
+            **self.extract.model_dump(),
+            data=self.data,
+            checkpoint_path=self.base / CODEC_FILE,
+            exclude=self.dataset.exclude,
+        )
+
+    def pack_settings(self) -> PackSettings:
+        """Return what `fishtune pack` needs."""
+        return PackSettings(
+            **self.pack.model_dump(), input=self.data, output=self.protos, exclude=self.dataset.exclude
+        )
+
+    def train_settings(self) -> TrainSettings:
+        """Return what `fishtune train` needs: the preset's values under the ones the file sets.
+
+        Where the file limits the length of training in any way, the preset's own limits do not count.
+        """
+        chosen = self.train.model_dump(exclude_unset=True)
+        preset = lora_preset(self.train.lora_config).train.model_dump(exclude_unset=True)
+        if _LIMITS & chosen.keys():
+            preset = {name: value for name, value in preset.items() if name not in _LIMITS}
+        return TrainSettings(
+            **{**preset, **chosen},
+            project=self.name,
+            results=self.results,
+            base=self.base,
+            protos=self.protos,
+        )
+
+    def merge_settings(self) -> MergeSettings:
+        """Return what `fishtune merge` needs.
+
+        Raises:
+            SettingsError: no checkpoint has been chosen.
+        """
+        if self.merge.checkpoint is None:
+            raise SettingsError(
+                f"{self.file} names no checkpoint to merge.",
+                "Set checkpoint in [merge], or pick one in the wizard's step 6.",
+            )
+        return MergeSettings(
+            base_weight=self.base,
+            lora_weight=self.resolve(Path(self.merge.checkpoint)),
+            output=self.merged,
+            lora_config=self.merge.lora_config,
+            link=self.merge.link,
+        )

@@ -1,0 +1,1 @@
+"""What is wrong with generated speech, and which checkpoint is the best."""

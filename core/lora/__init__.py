@@ -1,0 +1,1 @@
+"""Adapters: what they target, how they are injected, and the files that hold them."""

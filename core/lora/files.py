@@ -1,0 +1,366 @@
+"""LoRA adapters in files: what they hold, and what they make of a weight.
+
+Three formats hold the same numbers under different names (formats.md section 7): a checkpoint of fishtune's
+training (`model.<module>.lora_A.default.weight`), a PEFT adapter folder
+(`base_model.model.<module>.lora_A.weight`) and the reference's checkpoint (`model.<module>.lora_A`).
+`r` rank of an adapter.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from ..compute.weights import (
+    REAL_DTYPES,
+    read_archive,
+    refuse_not_finite,
+    refuse_not_real,
+    refuse_unusable,
+    unwrap_state_dict,
+)
+from ..config.presets import LoraPreset
+from ..errors import CheckpointError, MalformedFileError, UsageError
+from ..files import check_regular, reading
+from ..model.scaling import OTHER_PRESET, Scale, asked_scale, check_agreement, is_scale
+from ..tables import read_json
+
+AdapterFormat = Literal["fishtune", "peft", "reference"]
+PEFT_CONFIG = "adapter_config.json"
+PEFT_WEIGHTS = "adapter_model.safetensors"
+TRAINING_STATE = "fishtune"
+"""Entry of a checkpoint of fishtune's training that says how it was trained."""
+_NAME = re.compile(
+    r"(?:base_model\.model\.|model\.)?(?P<module>.+?)\.lora_"
+    r"(?P<part>A|B|embedding_A|embedding_B|magnitude_vector)(?:\.default)?(?:\.weight)?"
+)
+# Settings of PEFT that change the arithmetic and are not computed here; each with the value that means none.
+_UNSUPPORTED: dict[str, tuple[Any, ...]] = {
+    "bias": ("none", None),
+    "modules_to_save": (None, []),
+    "rank_pattern": ({}, None),
+    "alpha_pattern": ({}, None),
+    "lora_bias": (False, None),
+    "fan_in_fan_out": (False, None),
+    "layer_replication": (None, []),
+    "trainable_token_indices": (None, []),
+    "target_parameters": (None, []),
+}
+_ROWS_BYTES = 1 << 23
+"""Weights are adapted in pieces of about this many float32 bytes."""
+
+
+@dataclass(frozen=True)
+class ModuleAdapter:
+    """The adapter of one module. Linear: `a` (r, in), `b` (out, r); embedding: `a` (r, num), `b` (dim, r)."""
+
+    a: Tensor
+    b: Tensor
+    scaling: float
+    is_embedding: bool
+    magnitude: Tensor | None = None
+    """DoRA's learned magnitude: one number a row (linear) or a column (embedding)."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Shape of the weight it belongs to."""
+        out, inputs = self.b.shape[0], self.a.shape[1]
+        return (inputs, out) if self.is_embedding else (out, inputs)
+
+    def adapted(self, weight: Tensor) -> Iterator[tuple[int, Tensor]]:
+        """Yield the adapted weight in pieces: first row and rows, float32.
+
+        Linear: `W + s·B·A`; embedding: `W + s·(B·A)ᵀ`. With DoRA, each row (embedding: column) of that is
+        brought to its learned magnitude.
+        """
+        step = max(1, _ROWS_BYTES // (4 * weight.shape[1]))
+        factor = (
+            self._column_factor(weight, step) if self.magnitude is not None and self.is_embedding else None
+        )
+        for first in range(0, weight.shape[0], step):
+            rows = self._added(weight, first, step)
+            if factor is not None:
+                rows = rows * factor
+            elif self.magnitude is not None:
+                magnitude = self.magnitude[first : first + step].float()
+                rows = rows * (magnitude / torch.linalg.vector_norm(rows, dim=1))[:, None]
+            yield first, rows
+
+    def _added(self, weight: Tensor, first: int, step: int) -> Tensor:
+        a, b = self.a.float(), self.b.float()
+        part = slice(first, first + step)
+        product = a[:, part].T @ b.T if self.is_embedding else b[part] @ a
+        return weight[part].float() + self.scaling * product
+
+    def _column_factor(self, weight: Tensor, step: int) -> Tensor:
+        assert self.magnitude is not None
+        squares = sum(
+            self._added(weight, first, step).square().sum(0) for first in range(0, weight.shape[0], step)
+        )
+        return self.magnitude.float() / torch.as_tensor(squares).sqrt()
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """All adapters of a checkpoint, by module name."""
+
+    format: AdapterFormat
+    file: Path
+    """File that holds the numbers."""
+    modules: Mapping[str, ModuleAdapter]
+    rank: int
+    """The largest of its modules."""
+    alpha: float
+    use_rslora: bool
+    use_dora: bool
+    base_sha256: str | None = None
+    """Hash of the weights it was trained on, where known."""
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shapes of the tensors it changes, by name."""
+        return {f"{name}.weight": part.shape for name, part in self.modules.items()}
+
+
+@dataclass(frozen=True)
+class FullWeights:
+    """A checkpoint of full fine-tuning: tensors by the model's names."""
+
+    file: Path
+    tensors: Mapping[str, Tensor]
+    base_sha256: str | None = None
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shapes of the tensors it changes, by name."""
+        return {name: tuple(tensor.shape) for name, tensor in self.tensors.items()}
+
+
+def read_adapter(
+    path: Path, preset: LoraPreset | None = None, alpha: float | None = None
+) -> Adapter | FullWeights:
+    """Return what a checkpoint or adapter folder adds to its base, without looking at the base.
+
+    Args:
+        preset: gives alpha for the reference format; the others carry it, and must agree.
+        alpha: the same as a number.
+
+    Raises:
+        CheckpointError: the file cannot be read, is incomplete, or uses what is not supported.
+        UsageError: alpha is not known, or preset and alpha contradict the file or each other.
+    """
+    if path.is_dir():
+        return _read_peft(path, preset, alpha)
+    if not path.exists():
+        raise CheckpointError(
+            f"The checkpoint {path} does not exist.",
+            "Training writes them to results/NAME/checkpoints; the adapter folder beside one will do too.",
+        )
+    content = read_archive(path)
+    tensors = unwrap_state_dict(content, path)
+    state = _training_state(content)
+    base = _base_hash(state)
+    if not any(".lora_" in name for name in tensors):
+        if preset is not None or alpha is not None:
+            raise UsageError(
+                f"{path} holds whole weights and no adapters.", "Leave out --lora-config and --lora-alpha."
+            )
+        refuse_not_real(tensors, path)
+        refuse_not_finite(tensors.items(), path)
+        return FullWeights(path, {name.removeprefix("model."): t for name, t in tensors.items()}, base)
+    if not state:
+        scale = asked_scale(path, preset, alpha)
+        return _assemble("reference", path, tensors, scale, preset)
+    try:
+        trained = LoraPreset.model_validate(state["preset"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(
+            f"{path} does not say how its adapters are scaled.", "Merge the adapter folder beside it instead."
+        ) from error
+    scale = Scale(trained.alpha, trained.use_rslora, trained.use_dora, trained.rank)
+    check_agreement(path, scale, preset, alpha)
+    return _assemble("fishtune", path, tensors, scale, preset, base)
+
+
+def _read_peft(folder: Path, preset: LoraPreset | None, alpha: float | None) -> Adapter:
+    file, config_file = folder / PEFT_WEIGHTS, folder / PEFT_CONFIG
+    for needed in (file, config_file):
+        if not needed.is_file():
+            raise CheckpointError(
+                f"{folder} is no adapter folder: {needed.name} is missing.", _checkpoint_in(folder)
+            )
+    try:
+        config = read_json(config_file, 1 << 20)
+    except MalformedFileError as error:
+        raise CheckpointError(error.message, "Copy or save it again.") from error
+    check_regular(file, CheckpointError)
+    with reading(file, CheckpointError, "Copy or save it again."):
+        tensors = load_file(file)
+    refuse_unusable(tensors, file)
+    if not isinstance(config, dict) or config.get("peft_type") != "LORA" or not is_scale(config):
+        raise CheckpointError(f"{config_file} does not describe a LoRA adapter.", "Name another folder.")
+    unsupported = [key for key, none in _UNSUPPORTED.items() if config.get(key) not in none]
+    if unsupported:
+        raise CheckpointError(
+            f"{config_file} uses {', '.join(unsupported)}, which fishtune cannot merge.",
+            "Train without it, or merge with peft.",
+        )
+    scale = Scale(
+        float(config["lora_alpha"]),
+        bool(config.get("use_rslora")),
+        bool(config.get("use_dora")),
+        config.get("r"),
+    )
+    check_agreement(folder, scale, preset, alpha)
+    return _assemble("peft", file, tensors, scale, preset, _base_hash(read_training_state(folder)))
+
+
+def _checkpoint_in(folder: Path) -> str:
+    """Return which checkpoint may be meant by a folder that is no adapter."""
+    inside = sorted(folder.glob("*.ckpt")) or sorted(folder.glob("checkpoints/*.ckpt"))
+    if inside:
+        return f"Name a checkpoint in it, such as {inside[-1]}"
+    return "Name a checkpoint (step_….ckpt) or the adapter folder beside it."
+
+
+def read_training_state(path: Path) -> dict[str, Any]:
+    """Return what fishtune's training noted in a checkpoint, or in the one beside an adapter folder.
+
+    Empty where training here did not make it. Its entries are those of `training.checkpoints.RunState`.
+
+    Raises:
+        CheckpointError: the checkpoint cannot be read.
+    """
+    checkpoint = path.with_name(f"{path.name}.ckpt") if path.is_dir() else path
+    return _training_state(read_archive(checkpoint)) if checkpoint.is_file() else {}
+
+
+def _training_state(content: Any) -> dict[str, Any]:
+    state = content.get(TRAINING_STATE) if isinstance(content, dict) else None
+    return state if isinstance(state, dict) else {}
+
+
+def _base_hash(state: Mapping[str, Any]) -> str | None:
+    identity = state.get("identity")
+    found = identity.get("base_sha256") if isinstance(identity, dict) else None
+    return found if isinstance(found, str) else None
+
+
+def _assemble(
+    kind: AdapterFormat,
+    file: Path,
+    tensors: Mapping[str, Tensor],
+    scale: Scale,
+    preset: LoraPreset | None,
+    base_sha256: str | None = None,
+) -> Adapter:
+    grouped: dict[str, dict[str, Tensor]] = {}
+    problems = []
+    for name, tensor in tensors.items():
+        match = _NAME.fullmatch(name)
+        if match is None:
+            problems.append(f"{name} belongs to no adapter")
+        else:
+            grouped.setdefault(match["module"], {})[match["part"].removeprefix("embedding_")] = tensor
+    modules = {}
+    for module, parts in grouped.items():
+        problem = _check_parts(parts, scale)
+        if problem:
+            problems.append(f"{module} {problem}")
+            continue
+        rank = parts["A"].shape[0]
+        modules[module] = ModuleAdapter(
+            a=parts["A"],
+            b=parts["B"],
+            scaling=scale.alpha / (rank**0.5 if scale.use_rslora else rank),
+            is_embedding=module.rpartition(".")[2].endswith("embeddings"),
+            magnitude=parts.get("magnitude_vector"),
+        )
+    ranks = sorted({part.a.shape[0] for part in modules.values()})
+    if not problems and scale.rank is not None and ranks != [scale.rank]:
+        found = ", ".join(map(str, ranks))
+        if kind == "reference" and preset is not None:
+            raise UsageError(f"The preset has rank {scale.rank}, but {file} has rank {found}.", OTHER_PRESET)
+        problems.append(f"its rank is {found} instead of {scale.rank}")
+    if problems:
+        raise CheckpointError(
+            f"{file} cannot be merged: {_listed(problems)}.", "Copy it again, or name another one."
+        )
+    return Adapter(
+        format=kind,
+        file=file,
+        modules=modules,
+        rank=max(ranks),
+        alpha=scale.alpha,
+        use_rslora=scale.use_rslora,
+        use_dora=scale.use_dora,
+        base_sha256=base_sha256,
+    )
+
+
+def _check_parts(parts: Mapping[str, Tensor], scale: Scale) -> str:
+    """Return what is wrong with the tensors of one module's adapter, or nothing."""
+    missing = {"A", "B", *(("magnitude_vector",) if scale.use_dora else ())} - parts.keys()
+    if missing:
+        return f"lacks lora_{' and lora_'.join(sorted(missing))}"
+    if "magnitude_vector" in parts and not scale.use_dora:
+        return "has a DoRA magnitude that the settings do not mention"
+    if any(part.dtype not in REAL_DTYPES for part in parts.values()):
+        return "has numbers of a kind that cannot be used"
+    a, b = parts["A"], parts["B"]
+    if a.dim() != 2 or b.dim() != 2 or a.shape[0] != b.shape[1] or a.shape[0] == 0:
+        return f"has lora_A {tuple(a.shape)} and lora_B {tuple(b.shape)}, which do not fit together"
+    magnitude = parts.get("magnitude_vector")
+    if magnitude is not None and magnitude.shape != (b.shape[0],):
+        return f"has a DoRA magnitude of shape {tuple(magnitude.shape)}, which does not fit it"
+    if not all(part.isfinite().all() for part in parts.values()):
+        return "has numbers that are not finite"
+    return ""
+
+
+def check_fit(
+    source: Adapter | FullWeights, shapes: Mapping[str, tuple[int, ...]], tied: bool, base: Path
+) -> None:
+    """Refuse a checkpoint that was made for another base.
+
+    Args:
+        shapes: of the base's tensors, by the model's names.
+        tied: whether the base's word embedding is its output head too.
+
+    Raises:
+        CheckpointError: names all tensors that are absent or of another shape; or an adapter of a tied
+            embedding, unless it is of the reference's format, which knew no better.
+    """
+    problems = [
+        f"{name} is made for {shape}, the base has {shapes[name]}"
+        if name in shapes
+        else f"{name} is not in the base"
+        for name, shape in source.shapes.items()
+        if shapes.get(name) != shape
+    ]
+    if problems:
+        raise CheckpointError(
+            f"{source.file} does not fit {base}: {_listed(problems)}.",
+            "Give the base it was trained on with --base-weight.",
+        )
+    if isinstance(source, FullWeights) or not tied or "embeddings" not in source.modules:
+        return
+    if source.format != "reference":
+        raise CheckpointError(
+            f"{source.file} adapts the word embedding, which in this base is the output head too "
+            "(tie_word_embeddings): the adapter changed only one of the two in training, the merged weight "
+            "would change both.",
+            "Train with a preset that leaves the embedding alone, such as r_16_alpha_16.",
+        )
+
+
+def _listed(problems: list[str]) -> str:
+    more = f" and {len(problems) - 8} more" if len(problems) > 8 else ""
+    return "; ".join(problems[:8]) + more

@@ -1,0 +1,115 @@
+"""What is trained: LoRA adapters injected by `peft`, or all weights.
+
+Targets are regular expressions that must match a module's whole name, so `layers\\.…` never catches
+`fast_layers\\.…`. Adapters are float32 whatever the frozen base is, and are never merged into it.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import peft
+import torch
+from peft.utils import get_peft_model_state_dict
+from safetensors import SafetensorError
+from safetensors.torch import save_file
+from torch import nn
+
+from ..compute.weights import system_error
+from ..config.presets import LoraPreset
+from ..errors import SettingsError
+from ..model.dual_ar import DualAR
+from ..randomness import seed_of
+
+ADAPTER_WEIGHTS = "adapter_model.safetensors"
+_PEFT_PREFIX = "base_model.model."  # what `PeftModel` puts before the names of the model it wraps
+_ADAPTABLE = (nn.Linear, nn.Embedding)
+_INITIALISATION = 4  # purpose of the draw
+
+
+def matching_modules(model: nn.Module, preset: LoraPreset) -> list[str]:
+    """Return the names of the modules that get an adapter, in the model's order.
+
+    Raises:
+        SettingsError: a target matches nothing that can carry an adapter, is no regular expression, or is
+            a tied embedding.
+    """
+    adaptable = [name for name, module in model.named_modules() if isinstance(module, _ADAPTABLE)]
+    chosen: set[str] = set()
+    for target in preset.targets:
+        try:
+            found = {name for name in adaptable if re.fullmatch(target, name)}
+        except re.error as error:
+            raise SettingsError(
+                f"The target {target!r} is not a regular expression: {error}.", "Correct the preset."
+            ) from error
+        if not found:
+            raise SettingsError(
+                f"The target {target!r} matches no linear or embedding layer of the model.",
+                f"A target must match a whole name, for example {adaptable[len(adaptable) // 2]!r}.",
+            )
+        chosen |= found
+    if not chosen:
+        raise SettingsError("The preset names no targets.", "Add targets, or choose another preset.")
+    return [name for name in adaptable if name in chosen]
+
+
+def add_adapters(model: DualAR, preset: LoraPreset, seed: int) -> list[str]:
+    """Inject the preset's adapters in place, freeze everything else, and return the adapted modules.
+
+    The first weights of the adapters follow from `seed`.
+
+    Raises:
+        SettingsError: see `matching_modules`; or the preset adapts a tied embedding.
+    """
+    names = matching_modules(model, preset)
+    if model.config.tie_word_embeddings and "embeddings" in names:
+        raise SettingsError(
+            "This preset puts an adapter on the word embedding, which in this base is the output head too "
+            "(tie_word_embeddings): it would change what the model reads but not what it predicts, and the "
+            "merged weights would change both.",
+            "Choose a preset that leaves the embedding alone, such as r_16_alpha_16.",
+        )
+    config = peft.LoraConfig(
+        r=preset.rank,
+        lora_alpha=preset.alpha,  # type: ignore[arg-type]  # peft only multiplies with it
+        lora_dropout=preset.dropout,
+        target_modules="|".join(f"(?:{target})" for target in preset.targets),
+        use_rslora=preset.use_rslora,
+        use_dora=preset.use_dora,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed_of(_INITIALISATION, seed))
+        peft.inject_adapter_in_model(config, model)
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            parameter.data = parameter.data.float()
+    return names
+
+
+def train_everything(model: DualAR) -> None:
+    """Make all weights trainable, in float32."""
+    model.float()
+    for name, parameter in list(model.named_parameters()):
+        # Weights mapped from a checkpoint become memory of their own before an optimizer writes to them.
+        owner = model.get_submodule(name.rpartition(".")[0])
+        setattr(owner, name.rpartition(".")[2], nn.Parameter(parameter.detach().clone()))
+
+
+def trainable_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
+    """Return the parameters that are trained, by name."""
+    return {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+
+
+def save_adapter(model: DualAR, base: Path, folder: Path) -> None:
+    """Write the adapters into an existing folder so that `peft.PeftModel.from_pretrained` loads them."""
+    config: peft.LoraConfig = model.peft_config["default"]  # type: ignore[index, assignment]
+    config.base_model_name_or_path = str(base)
+    config.save_pretrained(str(folder))
+    tensors = get_peft_model_state_dict(model, save_embedding_layers=False)
+    named = {f"{_PEFT_PREFIX}{name}": tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    try:
+        save_file(named, folder / ADAPTER_WEIGHTS, metadata={"format": "pt"})
+    except SafetensorError as error:
+        raise system_error(error) or error from error

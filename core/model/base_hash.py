@@ -1,0 +1,78 @@
+"""Which base a run builds on: the hash of its weights, computed once a file."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import platformdirs
+
+from ..dataset.origins import content_digest
+from ..errors import CheckpointError, DataError, MalformedFileError, StorageError
+from ..events import ProgressMeter, Reporter
+from ..files import open_regular, reading, write_json
+from ..tables import read_json
+from .checkpoint import WEIGHTS_FILE
+from .config import NAME_A_DIRECTORY
+
+_BLOCK = 1 << 24
+_LARGEST_RECORD = 1 << 16  # bytes
+
+
+def base_hash(base: Path, reporter: Reporter) -> str:
+    """Return the SHA-256 of the base's weights file, in hex.
+
+    It is kept in the person's cache folder by path, since reading gigabytes takes seconds, with the size, the
+    times and a digest of a part of the content. Nothing is written into the base directory.
+
+    Raises:
+        CheckpointError: there are no weights.
+        StorageError: the system refused to read them.
+    """
+    file = (base / WEIGHTS_FILE).absolute()
+    with reading(file, CheckpointError, NAME_A_DIRECTORY):
+        state = file.stat()
+    try:
+        key: list[str | int] = [state.st_size, state.st_mtime_ns, state.st_ctime_ns, content_digest(file)]
+    except DataError as error:
+        raise CheckpointError(error.message, NAME_A_DIRECTORY) from error
+    kept = _kept_file(file)
+    stored = _stored_hash(kept, key)
+    if stored is not None:
+        return stored
+    digest = hashlib.sha256()
+    meter = ProgressMeter(reporter, "checking the base", state.st_size, "bytes")
+    with open_regular(file, CheckpointError) as content, reading(file, CheckpointError, NAME_A_DIRECTORY):
+        while block := content.read(_BLOCK):
+            digest.update(block)
+            meter.advance(len(block), WEIGHTS_FILE)
+    found = digest.hexdigest()
+    try:
+        write_json(kept, {"key": key, "sha256": found, "checksum": _checksum(key, found)})
+    except StorageError as error:
+        reporter.log(f"The base's hash could not be kept: {error.message}")
+    return found
+
+
+def _stored_hash(kept: Path, key: list[str | int]) -> str | None:
+    """Return the hash that is kept for `key`, or None where there is none or the file is damaged."""
+    try:
+        stored = read_json(kept, _LARGEST_RECORD)
+    except (MalformedFileError, StorageError):
+        return None
+    if not isinstance(stored, dict) or stored.get("key") != key:
+        return None
+    found = stored.get("sha256")
+    if not isinstance(found, str) or stored.get("checksum") != _checksum(key, found):
+        return None
+    return found
+
+
+def _checksum(key: list[str | int], sha256: str) -> str:
+    return hashlib.blake2b(json.dumps([key, sha256]).encode(), digest_size=12).hexdigest()
+
+
+def _kept_file(file: Path) -> Path:
+    name = hashlib.blake2b(bytes(file), digest_size=12).hexdigest()
+    return Path(platformdirs.user_cache_dir("fishtune")) / "hashes" / f"{name}.json"

@@ -1,0 +1,1 @@
+"""A project's steps, their chain, and the history of a run."""

@@ -1,0 +1,379 @@
+"""The six steps of a project: what each needs and makes, and whether that is there and up to date.
+
+Everything follows from what lies on the disk and from the jobs; nothing is remembered apart. Names, sizes,
+times and headers are looked at, no recording and no weights, so a wizard can ask every second.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from ..config.presets import model_preset, preset_names
+from ..config.project import Project, merge_record_path
+from ..config.run_files import checkpoint_step, list_checkpoints
+from ..dataset.headers import whole_codes_shape
+from ..dataset.journal import Copied, copied
+from ..dataset.layout import SHARD_EXTENSION, Scan, scan
+from ..dataset.origins import inputs_digest, is_outdated
+from ..errors import FishtuneError
+from ..events import Finished
+from ..jobs.post_mortem import describe_loss
+from ..jobs.record import Job, JobState, Place, list_jobs
+from ..shards.manifest import is_current
+from ..stages.download.hub import OPTIONAL_FILES
+from ..stages.registry import StageName
+from ..tables import read_json
+
+_MODEL_FILES = ("config.json", "model.pth", "codec.pth", "tokenizer.tiktoken")
+
+
+class StepName(StrEnum):
+    """The steps, in their order."""
+
+    DATASET = "dataset"
+    MODEL = "model"
+    EXTRACT = "extract"
+    PACK = "pack"
+    TRAIN = "train"
+    MERGE = "merge"
+
+
+STAGE_OF = {
+    StepName.DATASET: StageName.VALIDATE,
+    StepName.MODEL: StageName.DOWNLOAD,
+    StepName.EXTRACT: StageName.EXTRACT,
+    StepName.PACK: StageName.PACK,
+    StepName.TRAIN: StageName.TRAIN,
+    StepName.MERGE: StageName.MERGE,
+}
+"""The stage that does a step."""
+
+
+class StepState(StrEnum):
+    """How a step stands."""
+
+    DONE = "done"
+    READY = "ready"
+    RUNNING = "running"
+    UNFINISHED = "unfinished"
+    """Ended early; what there is must not be taken for the whole."""
+    STALE = "stale"
+    """Done once, but what it was made from has changed."""
+    FAILED = "failed"
+    """Its last job failed or was lost, and it is not done."""
+    LOCKED = "locked"
+    """It waits for an earlier step."""
+
+
+@dataclass(frozen=True)
+class StepStatus:
+    """How a step stands, and why, in a sentence."""
+
+    step: StepName
+    state: StepState
+    why: str
+    job: Job | None = None
+    """The step's newest job."""
+
+
+@dataclass(frozen=True)
+class _Look:
+    """What was seen, for the steps that depend on it."""
+
+    project: Project
+    found: Scan | None
+    trouble: str
+    missing_model: tuple[str, ...]
+    coded: int
+    stale: int
+    checkpoints: tuple[Path, ...]
+    newest: dict[StageName, Job]
+
+    @property
+    def clips(self) -> int:
+        return len(self.found.utterances) if self.found else 0
+
+    def went_through(self, stage: StageName, *, texts: bool) -> bool:
+        """Whether a stage's newest job finished on the present recordings, and transcripts if `texts`.
+
+        Names, sizes and times are compared with what they were, whatever the clock said. Where a job kept no
+        record of them, its own time must do.
+        """
+        job = self.finished(stage)
+        if job is None or self.found is None:
+            return False
+        outcome = job.outcome()
+        source = outcome.summary.get("source") if isinstance(outcome, Finished) else None
+        if source:
+            extension = self.project.pack.text_extension if texts else None
+            return bool(source == inputs_digest(self.found, self.project.dataset.exclude, extension))
+        files = [path for clip in self.found.clips for path in (*clip.audio, clip.text) if path]
+        return job.record.created >= max(map(_modified, files), default=0.0)
+
+    def finished(self, stage: StageName) -> Job | None:
+        """Return the newest job of a stage if it finished."""
+        job = self.newest.get(stage)
+        return job if job is not None and job.state() is JobState.FINISHED else None
+
+
+def step_statuses(project: Project) -> list[StepStatus]:
+    """Return how every step of a project stands, in their order."""
+    look = _look(project)
+    judged = []
+    for step, judge in _JUDGES.items():
+        try:
+            state, why = judge(look)
+        except FishtuneError as error:  # settings that do not fit, a file that cannot be read
+            state, why = StepState.FAILED, f"{error.message} {error.hint}".rstrip()
+        job = look.newest.get(STAGE_OF[step])
+        judged.append(_with_job(StepStatus(step, state, why, job)))
+    return judged
+
+
+def step_status(project: Project, step: StepName) -> StepStatus:
+    """Return how one step of a project stands."""
+    return next(status for status in step_statuses(project) if status.step is step)
+
+
+def _with_job(status: StepStatus) -> StepStatus:
+    """Let a running job, or one that ended badly, speak before what lies on the disk."""
+    if status.job is None:
+        return status
+    state, job = status.job.state(), status.job
+    if state in (JobState.RUNNING, JobState.STARTING):
+        return StepStatus(status.step, StepState.RUNNING, f"Job {job.id} is at work.", job)
+    if status.state in (StepState.DONE, StepState.UNFINISHED, StepState.LOCKED):
+        return status
+    if state is JobState.LOST:
+        return StepStatus(status.step, StepState.FAILED, describe_loss(job)[0], job)
+    outcome = job.outcome()
+    if state is JobState.FAILED and outcome is not None and outcome.kind == "failed":
+        return StepStatus(status.step, StepState.FAILED, outcome.message, job)
+    return status
+
+
+def _look(project: Project) -> _Look:
+    trouble, found = "", None
+    try:
+        found = scan(project.data, project.pack.text_extension, project.dataset.exclude)
+    except FishtuneError as error:
+        trouble = error.message
+    coded = stale = 0
+    for utterance in found.utterances if found else ():
+        codes = utterance.codes_path
+        if not _is_whole(codes):
+            continue
+        try:
+            is_stale = is_outdated(codes, utterance.audio)
+        except FishtuneError:
+            continue
+        stale += is_stale
+        coded += not is_stale
+    newest: dict[StageName, Job] = {}
+    for job in list_jobs(Place(results=project.results, project=project.name)):
+        if job.record.stage in set(StageName) and _concerns(job, project):
+            newest[StageName(job.record.stage)] = job
+    return _Look(
+        project=project,
+        found=found,
+        trouble=trouble,
+        missing_model=missing_model_files(project),
+        coded=coded,
+        stale=stale,
+        checkpoints=tuple(list_checkpoints(project.run_folder)),
+        newest=newest,
+    )
+
+
+def _concerns(job: Job, project: Project) -> bool:
+    """Whether a job worked on what the project names: people also check and pack other folders."""
+    record = job.record
+    folders = {
+        StageName.VALIDATE: ("data", project.data),
+        StageName.LOUDNESS_NORM: ("target", project.data),
+        StageName.DOWNLOAD: ("local_dir", project.base),
+        StageName.EXTRACT: ("data", project.data),
+        StageName.PACK: ("output", project.protos),
+    }
+    if record.stage not in folders:
+        return True
+    field, folder = folders[StageName(record.stage)]
+    used = os.path.normpath(record.folder / str(record.settings.get(field, "")))
+    return used == os.path.normpath(folder)
+
+
+def missing_model_files(project: Project) -> tuple[str, ...]:
+    """Return which files the base model's directory lacks."""
+    known = project.model.name in preset_names("models")
+    wanted = model_preset(project.model.name).files if known else _MODEL_FILES
+    return tuple(
+        name for name in wanted if name not in OPTIONAL_FILES and not (project.base / name).is_file()
+    )
+
+
+def _dataset(look: _Look) -> tuple[StepState, str]:
+    if look.trouble:
+        return StepState.READY, look.trouble
+    if not look.clips or look.found is None:
+        return StepState.READY, f"{look.project.data} has no speaker folder with recordings."
+    begun = _unfinished_copy(look)
+    if begun is not None:
+        return (
+            StepState.UNFINISHED,
+            f"The normalisation into {look.project.data} ended early: "
+            f"{begun.recordings} of {_count(begun.total, 'recording')} are there.",
+        )
+    speakers = _count(len(look.found.speakers), "speaker")
+    what = f"{_count(look.clips, 'clip')} of {speakers}"
+    checked = look.finished(StageName.VALIDATE)
+    if checked is None:
+        return StepState.READY, f"{what}, not checked yet."
+    if not look.went_through(StageName.VALIDATE, texts=True):
+        return StepState.STALE, f"{what}; some changed since the last check."
+    if _summary(checked).get("usable") == 0:
+        return StepState.FAILED, f"{what}, none of which can be used: see the findings."
+    return StepState.DONE, f"{what}, checked."
+
+
+def _unfinished_copy(look: _Look) -> Copied | None:
+    """Return how far the normalisation that made the data set got, if it did not get to its end."""
+    if look.finished(StageName.LOUDNESS_NORM) is not None:
+        return None
+    found = copied(look.project.data)
+    return found if found is not None and not found.is_whole else None
+
+
+def _summary(job: Job) -> dict[str, Any]:
+    """Return what a finished job's last event says of its result."""
+    outcome = job.outcome()
+    return outcome.summary if isinstance(outcome, Finished) else {}
+
+
+def _model(look: _Look) -> tuple[StepState, str]:
+    model = look.project.model
+    if look.missing_model:
+        return StepState.READY, f"{look.project.base} lacks {', '.join(look.missing_model)}."
+    return StepState.DONE, f"The base model {model.name} is in {look.project.base}."
+
+
+def _extract(look: _Look) -> tuple[StepState, str]:
+    if not look.clips:
+        return StepState.LOCKED, "It waits for recordings (Dataset)."
+    if look.coded == look.clips:
+        return StepState.DONE, f"All {_count(look.clips, 'clip')} have codes."
+    if "codec.pth" in look.missing_model:
+        return StepState.LOCKED, "It waits for codec.pth (Model)."
+    if look.stale:
+        return StepState.STALE, f"{look.stale} of {_count(look.clips, 'clip')} changed after extraction."
+    left = look.clips - look.coded
+    job = look.finished(StageName.EXTRACT)
+    failed = _summary(job).get("failed") if job is not None else None
+    could_not = len(failed) if isinstance(failed, list) else 0
+    # What it could not do, it never will; codes that went since are another matter.
+    if look.coded and left <= could_not and look.went_through(StageName.EXTRACT, texts=False):
+        return (
+            StepState.DONE,
+            f"{look.coded} of {_count(look.clips, 'clip')} have codes; {left} cannot be used.",
+        )
+    return StepState.READY, f"{look.coded} of {_count(look.clips, 'clip')} have codes."
+
+
+def _pack(look: _Look) -> tuple[StepState, str]:
+    project = look.project
+    shards = sorted(project.protos.glob(f"*{SHARD_EXTENSION}")) if project.protos.is_dir() else []
+    if shards and look.found is not None and is_current(project.pack_settings()):
+        return StepState.DONE, f"Packed: {_count(len(shards), 'shard')} in {project.protos}."
+    if not look.coded:
+        return StepState.LOCKED, "It waits for codes (Extract)."
+    if shards:
+        return StepState.STALE, "Codes, transcripts or settings changed after packing."
+    return StepState.READY, f"{_count(look.coded, 'clip')} can be packed."
+
+
+def _train(look: _Look) -> tuple[StepState, str]:
+    project = look.project
+    shards = [_modified(path) for path in project.protos.glob(f"*{SHARD_EXTENSION}")]
+    if not shards:
+        return StepState.LOCKED, "It waits for packed data (Pack)."
+    if look.missing_model:
+        return StepState.LOCKED, "It waits for the base model (Model)."
+    if not look.checkpoints:
+        return StepState.READY, "Nothing is trained yet."
+    last = look.checkpoints[-1]
+    step = checkpoint_step(last)
+    if min(shards) > _modified(last):
+        return StepState.STALE, f"The data were packed again after step {step}."
+    wanted = project.train_settings()
+    if wanted.max_steps is not None and step >= wanted.max_steps:
+        return StepState.DONE, f"Trained {step} steps."
+    job = look.finished(StageName.TRAIN)
+    limits = ("max_steps", "epochs", "max_minutes")
+    if job is not None and all(job.record.settings.get(name) == getattr(wanted, name) for name in limits):
+        return StepState.DONE, f"Trained {step} steps."
+    total = f" of {wanted.max_steps}" if wanted.max_steps else ""
+    return StepState.READY, f"Trained {step}{total} steps; it goes on from there."
+
+
+def _merge(look: _Look) -> tuple[StepState, str]:
+    project = look.project
+    if not look.checkpoints:
+        return StepState.LOCKED, "It waits for a checkpoint (Train)."
+    record = merge_record_path(project.merged)
+    merged = _merged_checkpoint(record) if project.merged.is_dir() else None
+    if merged is None:
+        return StepState.READY, f"{_count(len(look.checkpoints), 'checkpoint')} to choose from."
+    chosen = project.merge.checkpoint
+    if chosen is not None and Path(chosen).name != merged.name:
+        return StepState.STALE, f"{project.merged} was merged from {merged.name}, not from {chosen}."
+    used = look.checkpoints[-1].with_name(merged.name) if chosen else look.checkpoints[-1]
+    if _modified(used) > _modified(record):
+        return StepState.STALE, f"{used.name} is newer than {project.merged}."
+    return StepState.DONE, f"{project.merged} was merged from {merged.name}."
+
+
+def _merged_checkpoint(record: Path) -> Path | None:
+    """Return which checkpoint the record of a merged directory names, or None if there is no record."""
+    try:
+        return Path(read_json(record)["adapter"]["path"])
+    except (FishtuneError, KeyError, TypeError):
+        return None
+
+
+_JUDGES: dict[StepName, Callable[[_Look], tuple[StepState, str]]] = {
+    StepName.DATASET: _dataset,
+    StepName.MODEL: _model,
+    StepName.EXTRACT: _extract,
+    StepName.PACK: _pack,
+    StepName.TRAIN: _train,
+    StepName.MERGE: _merge,
+}
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def _modified(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return 0.0
+
+
+def _is_whole(path: Path) -> bool:
+    try:
+        status = path.stat()
+    except OSError:
+        return False
+    return _has_whole_codes(path, status.st_mtime_ns, status.st_size)
+
+
+@lru_cache(maxsize=1 << 18)
+def _has_whole_codes(path: Path, modified_ns: int, size: int) -> bool:  # noqa: ARG001 - part of the key
+    return whole_codes_shape(path) is not None

@@ -1,0 +1,190 @@
+"""What `fishtune pack` says about the shards it wrote, beside them in `fishtune-pack.json`.
+
+Opens no array library: the wizard asks here whether a packed data set is up to date.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ValidationError
+
+from ..config.settings import PackSettings
+from ..dataset.findings import Finding
+from ..dataset.layout import Clip, scan
+from ..errors import MalformedFileError, StorageError, UsageError
+from ..files import write_text
+from ..tables import read_json
+
+MANIFEST_FILE = "fishtune-pack.json"
+INDEX_FILE = "fishtune-index.bin"
+LENGTHS_FILE = "fishtune-lengths.npy"
+CACHE_FILES = (INDEX_FILE, LENGTHS_FILE)
+"""What is computed from shards and kept beside them; it may go with them."""
+_LARGEST = 1 << 30  # bytes; a clip has about 100
+
+
+class DropReason(StrEnum):
+    """Why a clip is not packed."""
+
+    EXCLUDED = "left out by choice"
+    NO_CODES = "no codes"
+    STALE_CODES = "codes of another recording"
+    DAMAGED_CODES = "codes damaged"
+    OTHER_CODEC = "another number of codebooks"
+    SEVERAL_RECORDINGS = "several recordings of one name"
+    NO_TEXT = "no transcript"
+    UNREADABLE_TEXT = "transcript unreadable"
+    EMPTY_TEXT = "transcript empty"
+    TOKENS_IN_TEXT = "transcript with control tokens"
+
+
+class Dropped(BaseModel):
+    """A clip that is not in the shards."""
+
+    clip: str
+    """`SPEAKER/NAME`."""
+    reason: DropReason
+    what: str
+    what_to_do: str = ""
+
+
+class SpeakerTotals(BaseModel):
+    """What of a speaker is in the shards."""
+
+    speaker: str
+    sentences: int
+    dropped: int
+    frames: int
+
+
+class Histogram(BaseModel):
+    """Counts between edges: `counts[i]` values lie in `edges[i]` (included) to `edges[i + 1]`."""
+
+    edges: list[int]
+    counts: list[int]
+
+
+class PackResult(BaseModel):
+    """Result of `fishtune pack`. `sentences` and the dropped clips add up to `clips`."""
+
+    output: Path
+    clips: int
+    sentences: int
+    dropped: list[Dropped]
+    left_out: list[Finding] = []
+    """What lies in the data set and is not a clip, such as recordings that lie too deep."""
+    speakers: list[SpeakerTotals]
+    shards: int
+    bytes: int
+    codebooks: int
+    frames: int
+    columns: Histogram
+    """Columns of the token matrix a clip, at most: frames, a token for each byte of text, and markers."""
+
+
+class Manifest(BaseModel):
+    """`fishtune-pack.json`: marks the folder as ours, names the clips, and says what they were made from."""
+
+    format: Literal[2] = 2
+    shards: dict[str, int]
+    """Bytes of every shard."""
+    digests: dict[str, str]
+    """`shard_digest` of every shard."""
+    clips: list[str]
+    """`SPEAKER/NAME` of every sentence, in order."""
+    source: str
+    result: PackResult
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Write `fishtune-pack.json`, with a checksum of what it says.
+
+    Raises:
+        StorageError: the disk is full or the folder cannot be written.
+    """
+    content = manifest.model_dump(mode="json")
+    write_text(folder / MANIFEST_FILE, json.dumps({**content, "checksum": _checksum(content)}))
+
+
+def read_manifest(folder: Path) -> Manifest | None:
+    """Return what is said about the shards in `folder`.
+
+    None if `fishtune pack` did not write them, or what it said was changed since.
+    """
+    try:
+        content = read_json(folder / MANIFEST_FILE, _LARGEST)
+        if not isinstance(content, dict) or content.pop("checksum", None) != _checksum(content):
+            return None
+        return Manifest.model_validate(content)
+    except (MalformedFileError, StorageError, ValidationError):
+        return None
+
+
+def _checksum(content: dict[str, Any]) -> str:
+    # Without the folder's own place: the same shards have the same checksum wherever they lie.
+    result = content.get("result")
+    if isinstance(result, dict):
+        content = {**content, "result": {**result, "output": ""}}
+    text = json.dumps(content, ensure_ascii=True, sort_keys=True)
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def is_current(settings: PackSettings) -> bool:
+    """Return whether the output was packed from the present files of the input with these settings.
+
+    Raises:
+        DataError: the input cannot be listed.
+    """
+    manifest = read_manifest(settings.output)
+    if manifest is None:
+        return False
+    present = {name: _size(settings.output / name) for name in manifest.shards}
+    clips = scan(settings.input, settings.text_extension).clips
+    return present == manifest.shards and manifest.source == source_of(settings, clips)
+
+
+def check_place(settings: PackSettings) -> None:
+    """Refuse an output whose replacement would replace the data set or the working folder.
+
+    Raises:
+        UsageError: the output is one of them or holds it.
+    """
+    output = settings.output.resolve()
+    for folder, what in ((settings.input.resolve(), "the data set"), (Path.cwd(), "the working folder")):
+        if output == folder or output in folder.parents:
+            raise UsageError(
+                f"{settings.output} is or holds {what}, and the output is replaced as a whole.",
+                "Name a folder of its own with --output, for example: --output protos",
+            )
+
+
+def source_of(settings: PackSettings, clips: Sequence[Clip]) -> str:
+    """Return a hash of everything that decides what is packed: settings, names, sizes and times of files."""
+    digest = hashlib.blake2b(digest_size=16)
+    choice = (settings.text_extension, settings.shard_size, sorted(settings.exclude))
+    digest.update(repr(choice).encode())
+    for clip in clips:
+        states = [_state(path) for path in (clip.text, clip.codes, *clip.audio)]
+        digest.update(repr((clip.key, states)).encode())
+    return digest.hexdigest()
+
+
+def _state(path: Path | None) -> tuple[int, int] | None:
+    if path is None:
+        return None
+    try:
+        state = path.stat()
+    except OSError:
+        return None
+    return state.st_size, state.st_mtime_ns
+
+
+def _size(path: Path) -> int:
+    state = _state(path)
+    return state[0] if state else -1

@@ -1,0 +1,1 @@
+"""Downloads a base model."""

@@ -1,0 +1,374 @@
+"""Brings all recordings to one loudness, into a new folder; the source is only read.
+
+File names and containers stay, so that transcripts and layout still fit (an mp3 is encoded again, at the
+best quality). Gain is one factor a recording: dynamics stay. Where the factor would push a peak past the
+limit, the recording stays quieter rather than being squeezed.
+Loudness is that of the mono mix; the channels are kept.
+
+A journal in the target lists every file before it is written and again once it is. So this command knows its
+own files after a crash too, goes on where it was, and never replaces or removes anybody else's.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from pydantic import BaseModel, ValidationError
+
+from ...audio.mixing import Mixing, warn_of_channels
+from ...config.settings import LoudnessNormSettings
+from ...dataset.findings import Finding
+from ...dataset.journal import JOURNAL_FILE
+from ...dataset.layout import Scan, scan
+from ...errors import DataError, UsageError
+from ...events import ItemFailed, ProgressMeter, Reporter
+from ...files import storage_errors, sweep_temporary, write_bytes
+from ...terminal import shell_quoted
+from ...units import named
+from ...workers import ordered_map
+from .normalise import Made, normalised, read_content
+
+_CHUNK = 4  # clips
+# Of what is measured: 1 = the mono mix. Copies made by another measure are made again.
+_MEASURE = 1
+
+
+class LoudnessResult(BaseModel):
+    """Result of `run`. Names are relative to the target."""
+
+    target: Path
+    written: int
+    """Recordings normalised now."""
+    current: int
+    """Recordings that were done already."""
+    transcripts: int
+    """Transcripts copied now."""
+    quieter: list[str]
+    """Recordings whose peaks kept them below the loudness asked for."""
+    silent: list[str]
+    """Recordings copied as they are, because amplifying them would only bring up noise."""
+    failed: list[str]
+    left_out: list[Finding] = []
+    """What lies in the source and is not a clip, such as recordings that lie too deep."""
+    orphans: list[str]
+    """Files of earlier runs whose source is gone; `--clean` removes them."""
+    one_sided: list[str] = []
+    """Recordings written now with the voice on some channels only, which alone were measured."""
+    opposite_phase: list[str] = []
+    """Recordings written now whose channels cancel each other; one of them was measured."""
+
+
+class _Entry(BaseModel):
+    """A line of the journal: a file of ours. Without `written`, its writing was about to begin."""
+
+    file: str
+    """Relative to the target, with `/`."""
+    source: tuple[int, int] = (0, 0)
+    """Size and modification time (ns) of what it was made from."""
+    loudness: float = 0.0
+    peak: float = 0.0
+    measure: int = 0
+    written: tuple[int, int] | None = None
+    """Size and modification time (ns) of the file itself."""
+    failed: bool = False
+    """Whether the source could not be read."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """One file to make."""
+
+    source: Path
+    target: Path
+    file: str
+    is_text: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Done:
+    """What became of a job."""
+
+    job: _Job
+    entry: _Entry | None = None
+    failure: DataError | None = None
+    is_quieter: bool = False
+    is_silent: bool = False
+    mixing: Mixing = Mixing.MEAN
+
+
+def run(settings: LoudnessNormSettings, reporter: Reporter) -> LoudnessResult:
+    """Write normalised copies of all recordings, and their transcripts, into `settings.target`.
+
+    Recordings that cannot be read are reported and left out; what is up to date is not made again.
+
+    Raises:
+        UsageError: target and source overlap, or the target has files that would be replaced or removed
+            and are not this command's own.
+        DataError: no recordings, or none of them can be read.
+        StorageError: the disk is full or the target cannot be written.
+        StopRequested: asked to stop; what is finished is kept.
+    """
+    _refuse_target(settings.source, settings.target)
+    found = scan(settings.source, settings.text_extension)
+    for finding in found.left_out:
+        reporter.warn(finding.what, finding.what_to_do)
+    jobs = _jobs(found, settings.target)
+    if not any(not job.is_text for job in jobs):
+        raise DataError(
+            f"{settings.source} has no speaker folder with recordings.",
+            f"Check it first with: fishtune validate {shell_quoted(settings.source)}",
+        )
+    entries = _read_journal(settings.target)
+    _sweep(jobs)
+    if settings.clean:
+        _clean(settings.target, entries)
+        entries = {}
+    _refuse_foreign(jobs, entries)
+    pending = [job for job in jobs if not _is_current(job, entries, settings)]
+    result = LoudnessResult(
+        target=settings.target,
+        written=0,
+        current=sum(not job.is_text for job in jobs) - sum(not job.is_text for job in pending),
+        transcripts=0,
+        quieter=[],
+        silent=[],
+        failed=[],
+        left_out=found.left_out,
+        orphans=sorted(entries.keys() - {job.file for job in jobs}),
+    )
+    _work(pending, entries, settings, reporter, result)
+    if result.failed and not result.written and not result.current:
+        raise DataError(
+            f"None of the {len(result.failed)} recordings in {settings.source} can be read.",
+            f"See why with: fishtune validate {shell_quoted(settings.source)}",
+        )
+    _warn(result, settings, reporter)
+    _warn_of_texts(found, reporter)
+    return result
+
+
+def _work(
+    pending: list[_Job],
+    entries: dict[str, _Entry],
+    settings: LoudnessNormSettings,
+    reporter: Reporter,
+    result: LoudnessResult,
+) -> None:
+    journal = settings.target / JOURNAL_FILE
+    known = {**entries, **{job.file: _Entry(file=job.file) for job in pending}}
+    write_bytes(journal, b"".join(_line(entry) for entry in known.values()))
+    meter = ProgressMeter(reporter, "normalising", len(pending), "files")
+    make = partial(_make, loudness_target=settings.loudness, peak_limit=settings.peak)
+    with (
+        storage_errors(journal),
+        journal.open("ab", buffering=0) as log,
+        closing(ordered_map(make, pending, settings.num_workers, _CHUNK)) as results,
+    ):
+        for done in results:
+            meter.advance()
+            if done.entry is not None:
+                log.write(_line(done.entry))
+            if done.failure is not None:
+                log.write(_line(_Entry(file=done.job.file, failed=True)))
+                result.failed.append(done.job.file)
+                reporter.emit(
+                    ItemFailed(item=done.job.file, message=done.failure.message, hint=done.failure.hint)
+                )
+            elif done.job.is_text:
+                result.transcripts += 1
+            else:
+                result.written += 1
+            if done.is_quieter:
+                result.quieter.append(done.job.file)
+            if done.is_silent:
+                result.silent.append(done.job.file)
+            if done.mixing is Mixing.ONE_SIDED:
+                result.one_sided.append(done.job.file)
+            if done.mixing is Mixing.OPPOSITE_PHASE:
+                result.opposite_phase.append(done.job.file)
+            reporter.check_stop("What is finished is kept; the same command (without --clean) goes on.")
+
+
+def _warn(result: LoudnessResult, settings: LoudnessNormSettings, reporter: Reporter) -> None:
+    if result.quieter:
+        reporter.warn(
+            f"{named(result.quieter)}: left below {settings.loudness:g} LUFS, as peaks would pass "
+            f"{settings.peak:g} dBFS.",
+            "Choose a lower --loudness if all must be equal.",
+        )
+    if result.silent:
+        reporter.warn(f"{named(result.silent)}: nearly silent and not amplified.", "Listen to them.")
+    warn_of_channels(reporter, result.one_sided, result.opposite_phase)
+    if result.orphans:
+        reporter.warn(
+            f"{named(result.orphans)}: still in {settings.target} though the source is gone.",
+            "Remove what you do not want; --clean begins anew.",
+        )
+
+
+def _warn_of_texts(found: Scan, reporter: Reporter) -> None:
+    left = [clip for clip in found.clips if clip.audio and clip.other_text is not None]
+    if left:
+        reporter.warn(
+            f"{named([clip.key for clip in left])}: what may be the transcript is not copied.",
+            left[0].text_advice,
+        )
+
+
+def _refuse_target(source: Path, target: Path) -> None:
+    if target.exists() and not target.is_dir():
+        raise UsageError(f"{target} is a file.", "Name a folder for the normalised copies.")
+    from_, to = source.resolve(), target.resolve()
+    if from_ == to or to in from_.parents:
+        raise UsageError(
+            f"{target} {'is' if from_ == to else 'contains'} the source, which is never written.",
+            "Name another folder, for example: fishtune loudness-norm data-raw data",
+        )
+    if from_ in to.parents:
+        raise UsageError(
+            f"{target} lies inside the source, where it would be taken for a speaker.",
+            "Name a folder beside it, for example: fishtune loudness-norm data-raw data",
+        )
+
+
+def _jobs(found: Scan, target: Path) -> list[_Job]:
+    """Return the files to make: every recording, and the transcripts of those."""
+    jobs = []
+    for clip in found.clips:
+        jobs += [_job(clip.folder, path, target, is_text=False) for path in clip.audio]
+        if clip.audio and clip.text is not None:
+            jobs.append(_job(clip.folder, clip.text, target, is_text=True))
+    return jobs
+
+
+def _job(folder: str, source: Path, target: Path, *, is_text: bool) -> _Job:
+    return _Job(source, target / folder / source.name, f"{folder}/{source.name}", is_text)
+
+
+def _read_journal(target: Path) -> dict[str, _Entry]:
+    """Return this command's files in the target, by name."""
+    entries = {}
+    try:
+        lines = (target / JOURNAL_FILE).read_bytes().splitlines()
+    except FileNotFoundError:
+        return {}
+    for line in lines:
+        try:
+            entry = _Entry.model_validate_json(line)
+        except ValidationError:
+            continue  # torn by a crash; the line before it says that the file is ours
+        entries[entry.file] = entry
+    return entries
+
+
+def _line(entry: _Entry) -> bytes:
+    return entry.model_dump_json().encode("utf-8") + b"\n"
+
+
+def _state(path: Path) -> tuple[int, int] | None:
+    try:
+        state = path.stat()
+    except OSError:
+        return None
+    return state.st_size, state.st_mtime_ns
+
+
+def _is_current(job: _Job, entries: dict[str, _Entry], settings: LoudnessNormSettings) -> bool:
+    entry = entries.get(job.file)
+    if entry is None or entry.written is None:
+        return False
+    wanted = (settings.loudness, settings.peak, _MEASURE)
+    same = job.is_text or (entry.loudness, entry.peak, entry.measure) == wanted
+    return same and entry.source == _state(job.source) and entry.written == _state(job.target)
+
+
+def _refuse_foreign(jobs: list[_Job], entries: dict[str, _Entry]) -> None:
+    """Raise `UsageError` if a file that is to be written exists and is not ours as we left it."""
+    present = [job for job in jobs if job.target.exists()]
+    foreign = [job.target for job in present if not _is_ours(job.target, entries.get(job.file))]
+    if foreign:
+        raise UsageError(
+            f"{_foreign(foreign)} and would be replaced.",
+            "Name an empty folder, or move those files away.",
+        )
+
+
+def _is_ours(path: Path, entry: _Entry | None) -> bool:
+    return entry is not None and entry.written in (None, _state(path))
+
+
+def _foreign(paths: list[Path]) -> str:
+    more = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
+    return f"{paths[0]}{more} {'were' if more else 'was'} not written by fishtune loudness-norm"
+
+
+def _clean(target: Path, entries: dict[str, _Entry]) -> None:
+    """Empty the target.
+
+    Raises:
+        UsageError: it holds something that this command did not write, or that was changed since.
+    """
+    files = {path.relative_to(target).as_posix(): path for path in _files(target)}
+    foreign = [path for name, path in files.items() if not _is_ours(path, entries.get(name))]
+    if foreign:
+        raise UsageError(
+            f"{_foreign(foreign)} (or was changed since); --clean would remove it.",
+            "Run it without --clean, which only makes what is new or changed, or move such files away.",
+        )
+    with storage_errors(target):
+        for path in files.values():
+            path.unlink()
+        folders = {folder for path in files.values() for folder in path.parents if target in folder.parents}
+        for folder in sorted(folders, reverse=True):  # inner ones first
+            if not any(folder.iterdir()):
+                folder.rmdir()
+        (target / JOURNAL_FILE).unlink(missing_ok=True)
+
+
+def _files(target: Path) -> Iterator[Path]:
+    """Yield all files in the target but our own book-keeping."""
+    for folder, _, names in os.walk(target):
+        for name in sorted(names):
+            if not name.startswith(".fishtune"):
+                yield Path(folder) / name
+
+
+def _sweep(jobs: list[_Job]) -> None:
+    """Remove what a killed run of this command left under temporary names."""
+    names: dict[Path, list[str]] = defaultdict(list)
+    for job in jobs:
+        names[job.target.parent].append(job.target.name)
+    for folder, targets in names.items():
+        sweep_temporary(folder, *targets)
+
+
+def _make(job: _Job, loudness_target: float, peak_limit: float) -> _Done:
+    """Make one file."""
+    source = _state(job.source)
+    made = Made(b"")
+    try:
+        if source is None:
+            raise DataError(f"{job.source} does not exist.", "It was there a moment ago; try again.")
+        made = (
+            Made(read_content(job.source))
+            if job.is_text
+            else normalised(job.source, loudness_target, peak_limit)
+        )
+    except DataError as failure:
+        return _Done(job, failure=failure)
+    write_bytes(job.target, made.content)
+    entry = _Entry(
+        file=job.file,
+        source=source,
+        loudness=loudness_target,
+        peak=peak_limit,
+        measure=_MEASURE,
+        written=_state(job.target),
+    )
+    return _Done(job, entry, is_quieter=made.is_quieter, is_silent=made.is_silent, mixing=made.mixing)

@@ -1,0 +1,317 @@
+"""Merging: a base and a checkpoint to a directory that takes the base's place.
+
+The base's weights file is copied and the adapted tensors in it are replaced, piece by piece, computed in
+float32 and cast to the base's dtype; memory never holds more than the base's pages and one piece. The
+result is compared with base + adapter before it gets its name.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import time
+from collections.abc import Iterator
+from importlib.metadata import version
+from pathlib import Path
+from typing import IO, Any
+
+import torch
+from pydantic import BaseModel
+from torch import Tensor
+
+from ...compute.weights import load_strict, read_state_dict, refuse_not_finite
+from ...config.presets import lora_preset
+from ...config.project import merge_record_path
+from ...config.settings import MergeSettings
+from ...errors import CheckpointError, FishtuneError, UsageError
+from ...events import ProgressMeter, Reporter
+from ...files import (
+    atomic_folder,
+    open_regular,
+    reading,
+    recover_folder,
+    sha256,
+    storage_errors,
+    sweep_temporary,
+    write_json,
+)
+from ...lora.files import Adapter, FullWeights, ModuleAdapter, check_fit, read_adapter
+from ...model.archive import WeightsEditor, split_rows
+from ...model.base_hash import base_hash
+from ...model.checkpoint import WEIGHTS_FILE, StoredTensor, build_model, normalised, stored_tensors
+from ...model.config import read_config
+from ...ownership import describe, strangers
+from ...tables import read_json
+from ...text.tokenizer import Tokenizer
+from .proof import Verification, verify_merge
+
+_BLOCK = 1 << 24
+_STOPPED = "Nothing was written."
+_OWN_FILES = ".fishtune"
+"""What fishtune itself keeps in a checkpoint directory (records of a download) begins with this."""
+_MADE_BY = "fishtune merge"
+_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
+
+
+class MergeResult(BaseModel):
+    """Result of `run`."""
+
+    output: Path
+    record: Path
+    """`NAME.fishtune.json`, beside the directory."""
+    changed_tensors: int
+    linked: bool
+    verification: Verification
+
+
+def run(settings: MergeSettings, reporter: Reporter) -> MergeResult:
+    """Merge a checkpoint into its base and return what was made; see `MergeSettings`.
+
+    Raises:
+        UsageError: settings that contradict the files or each other, or an output that must not be replaced.
+        CheckpointError: a file cannot be read, checkpoint and base do not belong together, or the merged
+            weights do not compute what base + adapter compute.
+        StorageError: the disk is full or the output cannot be written.
+        StopRequested: asked to stop; nothing was written.
+    """
+    output = settings.output
+    former = _check_output(settings)
+    preset = lora_preset(settings.lora_config) if settings.lora_config is not None else None
+    source = read_adapter(settings.lora_weight, preset, settings.lora_alpha)
+    config = read_config(settings.base_weight)
+    tokenizer = Tokenizer.from_directory(settings.base_weight)
+    weights = settings.base_weight / WEIGHTS_FILE
+    tensors = read_state_dict(weights)
+    stored = stored_tensors(tensors)
+    # Whether the base itself is complete; its weights stay on disk.
+    load_strict(build_model(config, tokenizer, settings.base_weight), normalised(tensors), weights)
+    refuse_not_finite(tensors.items(), weights)
+    _check_fit(source, tensors, stored, config.tie_word_embeddings, weights, reporter)
+    base_sha256 = base_hash(settings.base_weight, reporter)
+    if source.base_sha256 not in (None, base_sha256):
+        raise CheckpointError(
+            f"{settings.lora_weight} was trained on another base: its weights have the hash "
+            f"{str(source.base_sha256)[:12]}, those of {settings.base_weight} {base_sha256[:12]}.",
+            "Give the base it was trained on with --base-weight.",
+        )
+
+    with storage_errors(output):
+        output.parent.mkdir(parents=True, exist_ok=True)
+    recover_folder(output)
+    sweep_temporary(output.parent, output.name)
+    with atomic_folder(output) as folder:
+        linked = _copy_files(settings, folder, reporter)
+        changed = _merge_weights(folder / WEIGHTS_FILE, source, tensors, stored, reporter)
+        del tensors
+        verification = verify_merge(settings.base_weight, folder, source, tokenizer, reporter)
+        merged_sha256 = sha256(folder / WEIGHTS_FILE)
+        reporter.check_stop(_STOPPED)
+        # Before the folder gets its name: a merge killed between the two must find its own output again.
+        record = _record(settings, source, base_sha256, merged_sha256, verification)
+        record["files"] = describe(folder, {WEIGHTS_FILE: merged_sha256})
+        # The folder that is replaced, for a merge killed before it was.
+        record["replaced"] = former
+        # Minutes have passed since the first look.
+        _refuse_strangers(output, former)
+        write_json(merge_record_path(output), record)
+    return MergeResult(
+        output=output,
+        record=merge_record_path(output),
+        changed_tensors=changed,
+        linked=linked,
+        verification=verification,
+    )
+
+
+def _check_output(settings: MergeSettings) -> list[Any]:
+    """Return how records of earlier merges describe the output, if there is one to replace."""
+    output, base = settings.output.absolute().resolve(), settings.base_weight.absolute().resolve()
+    checkpoint = settings.lora_weight.absolute().resolve()
+    for path, what in ((base, "the base"), (checkpoint, "the checkpoint")):
+        if output == path or output in path.parents or path in output.parents:
+            raise UsageError(
+                f"The output {settings.output} and {what} {path} overlap.", "Choose another --output."
+            )
+    file = merge_record_path(settings.output)
+    record = _former_record(file)
+    if record is None and os.path.lexists(file):
+        raise UsageError(
+            f"{file} exists already, and fishtune did not write it.",
+            "The merge writes its record there: choose another --output.",
+        )
+    if not output.exists() or (output.is_dir() and not any(output.iterdir())):
+        return []
+    if not output.is_dir() or record is None:
+        raise UsageError(
+            f"{settings.output} exists already, and fishtune did not write it.", "Choose another --output."
+        )
+    if not settings.overwrite:
+        raise UsageError(
+            f"{settings.output} exists already.", "Choose another --output, or replace it with --overwrite."
+        )
+    former = _described(record)
+    _refuse_strangers(output, former)
+    return former
+
+
+def _former_record(file: Path) -> dict[str, Any] | None:
+    try:
+        record = read_json(file)
+    except FishtuneError:
+        return None
+    return record if isinstance(record, dict) and record.get("made_by") == _MADE_BY else None
+
+
+def _described(record: dict[str, Any]) -> list[Any]:
+    if "files" in record:
+        replaced = record.get("replaced")
+        return [record["files"], *(replaced if isinstance(replaced, list) else [])][:2]
+    # Records of earlier versions tell the weights and the base, whose other files were copied.
+    merged, base = record.get("merged"), record.get("base")
+    path = Path(str(base.get("path"))) if isinstance(base, dict) else None
+    described = describe(path, {WEIGHTS_FILE: "-"}) if path is not None and path.is_dir() else {}
+    if isinstance(merged, dict) and WEIGHTS_FILE in described:
+        described[WEIGHTS_FILE]["sha256"] = str(merged.get("sha256"))
+    return [described]
+
+
+def _refuse_strangers(output: Path, former: list[Any]) -> None:
+    found = strangers(output, *former) if output.is_dir() else []
+    if found:
+        more = f" and {len(found) - 1} more" if len(found) > 1 else ""
+        raise UsageError(
+            f"{output / found[0]}{more} did not come from the merge, and replacing {output} would lose it.",
+            "Move it away, or choose another --output.",
+        )
+
+
+def _check_fit(
+    source: Adapter | FullWeights,
+    tensors: dict[str, Tensor],
+    stored: dict[str, StoredTensor],
+    tied: bool,
+    weights: Path,
+    reporter: Reporter,
+) -> None:
+    shapes = {}
+    for name, where in stored.items():
+        parts = [tensors[part] for part in where.parts]
+        shapes[name] = (sum(len(part) for part in parts), *parts[0].shape[1:])
+    check_fit(source, shapes, tied, weights)
+    dtypes = {name: tensors[stored[name].parts[0]].dtype for name in source.shapes}
+    odd = [name for name, dtype in dtypes.items() if dtype not in _DTYPES]
+    if odd:
+        raise CheckpointError(
+            f"{weights} stores {odd[0]} as {dtypes[odd[0]]}, which cannot be adapted.",
+            "Use the base as it was published, in bfloat16 or float32.",
+        )
+    if tied and isinstance(source, Adapter) and "embeddings" in source.modules:
+        reporter.warn(
+            f"{source.file} adapts the word embedding, which in this base is the output head too "
+            "(tie_word_embeddings): merging changes both.",
+            "Compare with the base by ear; adapters made by fishtune train never do this.",
+        )
+
+
+def _copy_files(settings: MergeSettings, folder: Path, reporter: Reporter) -> bool:
+    """Copy the base's files, the weights always, the others as links where asked; return whether linked."""
+    base = settings.base_weight
+    files = sorted(
+        path.relative_to(base)
+        for path in base.rglob("*")
+        if path.is_file() and not path.relative_to(base).parts[0].startswith(_OWN_FILES)
+    )
+    meter = ProgressMeter(reporter, "copying", sum((base / name).stat().st_size for name in files), "bytes")
+    linked = settings.link
+    for name in files:
+        source, target = (base / name).resolve(), folder / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if settings.link and name != Path(WEIGHTS_FILE):
+            try:
+                os.link(source, target)
+                meter.advance(source.stat().st_size, str(name))
+                continue
+            except OSError as error:
+                linked = False
+                reporter.warn(
+                    f"{name} could not be linked ({error.strerror}) and was copied.",
+                    "Links need base and output on one file system that knows them.",
+                )
+        with open_regular(source, CheckpointError) as read, target.open("wb") as write:
+            while block := _read_block(read, source):
+                reporter.check_stop(_STOPPED)
+                write.write(block)
+                meter.advance(len(block), str(name))
+        shutil.copystat(source, target)
+    return linked
+
+
+def _read_block(file: IO[bytes], source: Path) -> bytes:
+    with reading(source, CheckpointError):
+        return file.read(_BLOCK)
+
+
+def _merge_weights(
+    file: Path,
+    source: Adapter | FullWeights,
+    tensors: dict[str, Tensor],
+    stored: dict[str, StoredTensor],
+    reporter: Reporter,
+) -> int:
+    """Replace the changed tensors in `file`; return how many."""
+    changes: dict[str, ModuleAdapter | Tensor] = {}
+    if isinstance(source, FullWeights):
+        changes.update(source.tensors)
+    else:
+        changes.update({f"{name}.weight": part for name, part in source.modules.items()})
+    meter = ProgressMeter(reporter, "merging", len(changes), "tensors")
+    file.chmod(file.stat().st_mode | 0o200)  # a base kept read-only is still merged into a copy
+    with WeightsEditor(file) as editor:
+        for name, change in changes.items():
+            reporter.check_stop(_STOPPED)
+            names = stored[name].parts
+            for first, rows in _merged_rows(change, [tensors[part] for part in names]):
+                for part, place, its_rows in split_rows(editor.locations, names, first, rows):
+                    editor.write_rows(part, place, its_rows)
+            meter.advance(detail=name)
+    return len(changes)
+
+
+def _merged_rows(change: ModuleAdapter | Tensor, parts: list[Tensor]) -> Iterator[tuple[int, Tensor]]:
+    if isinstance(change, Tensor):
+        yield 0, change
+    else:
+        yield from change.adapted(parts[0] if len(parts) == 1 else torch.cat(parts))
+
+
+def _record(
+    settings: MergeSettings,
+    source: Adapter | FullWeights,
+    base_sha256: str,
+    merged_sha256: str,
+    verification: Verification,
+) -> dict[str, Any]:
+    kind: dict[str, Any] = {"format": "full fine-tuning"}
+    if isinstance(source, Adapter):
+        kind = {
+            "format": source.format,
+            "rank": source.rank,
+            "alpha": source.alpha,
+            "use_rslora": source.use_rslora,
+            "use_dora": source.use_dora,
+            "modules": sorted(source.modules),
+        }
+    return {
+        "made_by": _MADE_BY,
+        "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "base": {"path": str(settings.base_weight), "sha256": base_sha256},
+        "adapter": {"path": str(settings.lora_weight), "sha256": sha256(source.file), **kind},
+        "merged": {"path": str(settings.output), "sha256": merged_sha256},
+        "settings": settings.model_dump(mode="json"),
+        "verification": verification.model_dump(),
+        "versions": {
+            **{name: version(name) for name in ("fishtune", "torch", "peft")},
+            "python": platform.python_version(),
+        },
+    }

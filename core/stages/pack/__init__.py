@@ -1,0 +1,1 @@
+"""Packs codes and transcripts into shards."""

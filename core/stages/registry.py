@@ -1,0 +1,84 @@
+"""The stages: what each is called, takes and writes, and which engine call does it.
+
+Nothing heavy is imported here: engines are named and loaded when a stage runs.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, cast
+
+from pydantic import BaseModel
+
+from ..config.strict import Table
+from ..events import Reporter
+
+
+class StageName(StrEnum):
+    """Names of the stages, as commands and job folders have them."""
+
+    VALIDATE = "validate"
+    LOUDNESS_NORM = "loudness-norm"
+    DOWNLOAD = "download"
+    EXTRACT = "extract"
+    PACK = "pack"
+    TRAIN = "train"
+    MERGE = "merge"
+    SYNTH = "synth"
+    AUDITION = "audition"
+    RUN = "run"
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage.
+
+    `settings` and `engine` are `module:name` inside this package; the engine is a function
+    `run(settings, reporter) -> result` (docs/architecture.md).
+    """
+
+    name: StageName
+    settings: str
+    engine: str
+    writes: str = ""
+    """Field of the settings with the folder that a run writes and other projects might write too."""
+
+    def settings_model(self) -> type[Table]:
+        """Return the model of the stage's settings."""
+        return cast("type[Table]", load_attribute(self.settings))
+
+    def written_folder(self, settings: Table) -> Path | None:
+        """Return the folder that a run writes and that other projects might write too, if any."""
+        return cast("Path", getattr(settings, self.writes)) if self.writes else None
+
+    def run(self, settings: Table, reporter: Reporter) -> BaseModel:
+        """Run the stage in this process and return its result."""
+        engine = cast("Callable[[Table, Reporter], BaseModel]", load_attribute(self.engine))
+        return engine(settings, reporter)
+
+
+def load_attribute(name: str) -> Any:
+    """Return what `module:name` names inside this package."""
+    module, _, attribute = name.partition(":")
+    return getattr(importlib.import_module(f".{module}", __package__), attribute)
+
+
+STAGES: dict[StageName, Stage] = {
+    stage.name: stage
+    for stage in (
+        Stage(StageName.VALIDATE, "settings:ValidateSettings", "validate:run"),
+        Stage(StageName.LOUDNESS_NORM, "settings:LoudnessNormSettings", "loudness:run", "target"),
+        Stage(StageName.DOWNLOAD, "settings:DownloadSettings", "download:run", "local_dir"),
+        Stage(StageName.EXTRACT, "settings:ExtractSettings", "extract:run", "data"),
+        Stage(StageName.PACK, "settings:PackSettings", "pack:run", "output"),
+        Stage(StageName.TRAIN, "settings:TrainSettings", "training.run:run"),
+        Stage(StageName.MERGE, "settings:MergeSettings", "merge:run", "output"),
+        Stage(StageName.SYNTH, "settings:SynthSettings", "synth:run"),
+        Stage(StageName.AUDITION, "settings:AuditionSettings", "audition.run:run"),
+        Stage(StageName.RUN, "jobs.chain:RunSettings", "jobs.chain:run"),
+    )
+}

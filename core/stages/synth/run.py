@@ -1,0 +1,246 @@
+"""Synthesis: a text and a voice to codes, codes to a recording."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import time
+from pathlib import Path
+
+import soundfile
+import torch
+from pydantic import BaseModel
+
+from ...audio.mixing import Mixing, warn_of_channels
+from ...audio.recordings import read_info, read_mono, write_audio
+from ...codec.checkpoint import WEIGHTS_FILE as CODEC_FILE
+from ...codec.checkpoint import load_codec, load_encoder
+from ...codec.codec import check_length
+from ...codec.config import CodecConfig, check_codebooks, codec_config, residual_codebook_size
+from ...compute.devices import resolve_device
+from ...config.settings import SynthSettings
+from ...dataset.codes import read_codes, write_codes
+from ...errors import CheckpointError, DataError, UsageError
+from ...events import ProgressMeter, Reporter
+from ...files import check_regular, check_writable, reading
+from ...model.checkpoint import load_model
+from ...model.config import DualARConfig, read_config
+from ...model.generate import Generation, Sampling, generate
+from ...ownership import is_remembered, remember
+from ...text.prompts import Turn, inference_prompt
+from ...text.tokenizer import IM_END, Tokenizer
+from ...text.transcripts import check_typed, read_transcript
+
+_REFERENCE_HINT = "Give what is said in the reference with --ref-text, or put it into a .lab file beside it."
+
+
+class SynthResult(BaseModel):
+    """Result of `run`."""
+
+    out: Path
+    codes_out: Path | None
+    frames: int
+    seconds: float
+    """Length of the recording."""
+    ended: bool
+    """Whether the model ended by itself, before the limit."""
+    frames_per_second: float
+    """Speed of generation."""
+    seed: int | None
+    """The `--seed` that repeats this recording; None where nothing was drawn."""
+    device: str
+
+
+def run(settings: SynthSettings, reporter: Reporter) -> SynthResult:
+    """Speak `settings.text` and write the recording (and the codes, where asked); return what was made.
+
+    Raises:
+        UsageError: settings that contradict each other, or a prompt longer than the model's sequences.
+        DataError: the reference cannot be used, or the model ended before the first frame.
+        CheckpointError: model or codec cannot be loaded.
+        StorageError: an output cannot be written; found out before the model is loaded, if it can be.
+        StopRequested: asked to stop; nothing was written.
+    """
+    audio_format = _check(settings)
+    device = resolve_device(settings.device)
+    codec_file = settings.checkpoint / CODEC_FILE
+    config = read_config(settings.checkpoint)
+    shape = codec_config(codec_file, settings.config_name)
+    check_codebooks(shape, config.num_codebooks, settings.checkpoint)
+    if not codec_file.is_file():
+        raise CheckpointError(
+            f"{codec_file} does not exist.",
+            "A checkpoint directory holds model and codec: download it again.",
+        )
+    tokenizer = Tokenizer.from_directory(settings.checkpoint)
+    references = _references(settings, config, shape, device, reporter)
+    prompt = torch.from_numpy(inference_prompt(tokenizer, references, settings.text, config.num_codebooks))
+
+    seed = secrets.randbelow(1 << 31) if settings.seed is None else settings.seed
+    generation, speed = _generate(settings, seed, prompt, tokenizer, device, shape, reporter)
+    frames = generation.codes.shape[1]
+    seconds = frames / shape.frame_rate
+    if frames == 0:
+        raise DataError(
+            "The model ended before the first frame; there is nothing to hear.",
+            "Try another --seed, a longer text or another reference.",
+        )
+    if not generation.ended:
+        reporter.warn(
+            f"The model did not end by itself: the recording was cut at {frames} frames ({seconds:.1f} s).",
+            "Raise --max-new-tokens for a long text; otherwise split the text, or try an earlier checkpoint.",
+        )
+
+    reporter.check_stop("Nothing was written.")
+    audio = load_codec(codec_file, settings.config_name, device).decode(generation.codes[None].to(device))
+    write_audio(settings.out, audio[0, 0].cpu().numpy(), shape.sample_rate, audio_format)
+    remember(settings.out)
+    if settings.codes_out is not None:
+        write_codes(settings.codes_out, generation.codes.numpy())
+        remember(settings.codes_out)
+    return SynthResult(
+        out=settings.out,
+        codes_out=settings.codes_out,
+        frames=frames,
+        seconds=seconds,
+        ended=generation.ended,
+        frames_per_second=speed,
+        seed=None if settings.greedy else seed,
+        device=str(device),
+    )
+
+
+def _check(settings: SynthSettings) -> str:
+    """Return the format that the name of the output asks for; refuse settings that contradict each other."""
+    if not settings.text.strip():
+        raise UsageError("There is no text to speak.", "Give one with --text.")
+    check_typed(settings.text, "--text")
+    if settings.ref_text:
+        check_typed(settings.ref_text, "--ref-text")
+    if settings.ref_audio is not None and settings.ref_codes is not None:
+        raise UsageError("--ref-audio and --ref-codes were both given.", "Give one of the two.")
+    reference = settings.ref_audio or settings.ref_codes
+    if settings.ref_text and reference is None:
+        raise UsageError(
+            "--ref-text was given without a reference.",
+            "Give its recording with --ref-audio, or --ref-codes.",
+        )
+    outputs = [path for path in (settings.out, settings.codes_out) if path is not None]
+    for path in outputs:
+        if reference is not None and _same(path, reference):
+            raise UsageError(
+                f"{reference} is the reference and cannot be the output.", "Choose another --out."
+            )
+        if any(_same(path, file) for file in _read_files(settings, reference)):
+            raise UsageError(f"{path} is needed for the synthesis itself.", "Choose another output.")
+    if settings.codes_out is not None and _same(settings.codes_out, settings.out):
+        raise UsageError(f"{settings.out} cannot hold both sound and codes.", "Choose another --codes-out.")
+    for output, name in ((settings.out, "speech.wav"), (settings.codes_out, "speech.npy")):
+        if output is not None and output.is_dir():
+            raise UsageError(f"{output} is a folder.", f"Give a file name, such as {name}.")
+    known = soundfile.available_formats()
+    audio_format = settings.out.suffix.removeprefix(".").upper()
+    if audio_format not in known:
+        raise UsageError(
+            f"{settings.out} has no ending that names an audio format.", "Use .wav, .flac, .ogg or .mp3."
+        )
+    for path in outputs:
+        if os.path.lexists(path) and not settings.overwrite and not is_remembered(path):
+            raise UsageError(
+                f"{path} exists already, and synthesis did not write it.",
+                "Choose another name, or replace it with --overwrite.",
+            )
+        if path.exists():
+            check_regular(path, UsageError)
+        check_writable(path)
+    return audio_format
+
+
+def _same(path: Path, other: Path) -> bool:
+    """Return whether two paths name one file, however they are spelled and through whatever links."""
+    try:
+        return path.samefile(other)
+    except OSError:
+        return path.resolve() == other.resolve()
+
+
+def _read_files(settings: SynthSettings, reference: Path | None) -> list[Path]:
+    """Return what the synthesis reads beside the reference itself."""
+    beside = [] if reference is None else [reference.with_suffix(".lab")]
+    inside = settings.checkpoint.iterdir() if settings.checkpoint.is_dir() else ()
+    return [*beside, *inside]
+
+
+def _references(
+    settings: SynthSettings,
+    config: DualARConfig,
+    shape: CodecConfig,
+    device: torch.device,
+    reporter: Reporter,
+) -> list[Turn]:
+    file = settings.ref_audio or settings.ref_codes
+    if file is None:
+        return []
+    text = settings.ref_text or _transcript_beside(file)
+    if settings.ref_codes is not None:
+        return [Turn(text, read_codes(settings.ref_codes, [config.codebook_size] * config.num_codebooks))]
+    info = read_info(file)
+    check_length(-(-info.frames * shape.sample_rate // info.sample_rate), shape, str(file))
+    samples, mixing = read_mono(file, shape.sample_rate)
+    warn_of_channels(
+        reporter,
+        [str(file)] if mixing is Mixing.ONE_SIDED else [],
+        [str(file)] if mixing is Mixing.OPPOSITE_PHASE else [],
+    )
+    check_length(len(samples), shape, str(file))
+    encoder = load_encoder(settings.checkpoint / CODEC_FILE, settings.config_name, device)
+    codes = encoder.encode(torch.from_numpy(samples)[None, None].to(device))
+    return [Turn(text, codes[0].cpu().numpy())]
+
+
+def _transcript_beside(file: Path) -> str:
+    transcript = file.with_suffix(".lab")
+    with reading(transcript):
+        missing = not transcript.exists()
+    if missing:
+        raise UsageError(f"What is said in {file} is not known.", _REFERENCE_HINT)
+    return read_transcript(transcript).packed  # as training saw it
+
+
+def _generate(
+    settings: SynthSettings,
+    seed: int,
+    prompt: torch.Tensor,
+    tokenizer: Tokenizer,
+    device: torch.device,
+    shape: CodecConfig,
+    reporter: Reporter,
+) -> tuple[Generation, float]:
+    """Return what the model says, and how many frames it made a second."""
+    reporter.log(f"Loading the model of {settings.checkpoint} on {device}")
+    model = load_model(settings.checkpoint, device=device)
+    limit = min(settings.max_new_tokens, model.config.max_seq_len - prompt.shape[1])
+    meter = ProgressMeter(reporter, f"generating, {limit} frames at most", limit, "frames")
+
+    def count(frames: int) -> None:
+        reporter.check_stop("Nothing was written.")
+        meter.advance(detail=f"{frames / shape.frame_rate:.1f} s of speech")
+
+    sampling = Sampling(
+        greedy=settings.greedy,
+        temperature=settings.temperature,
+        top_p=settings.top_p,
+        repetition_penalty=settings.repetition_penalty,
+        seed=seed,
+    )
+    began = time.monotonic()
+    generation = generate(
+        model,
+        prompt,
+        sampling,
+        end_id=tokenizer.token_id(IM_END),
+        max_new_tokens=settings.max_new_tokens,
+        residual_codebook_size=residual_codebook_size(settings.config_name),
+        on_frame=count,
+    )
+    return generation, generation.codes.shape[1] / (time.monotonic() - began)

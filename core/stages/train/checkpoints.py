@@ -1,0 +1,214 @@
+"""Checkpoints of a run: what they hold and must agree with; what they are called is in `names`.
+
+The adapter folder is written first and the `.ckpt` last, both atomically, so where there is a `.ckpt` the
+checkpoint is complete. The Lightning checkpoint's `state_dict` has the trained parameters only, as
+`model.<name>`; its entry `fishtune` is a `RunState`. No random generator is stored: every draw is a function
+of the seed, the epoch and the micro-batch (`randomness`), hence of the position that is stored. The learning
+rate is a function of the step and the settings likewise.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from lightning.pytorch.plugins import CheckpointIO
+from pydantic import BaseModel, ConfigDict
+
+from ...compute.weights import (
+    read_archive,
+    refuse_not_finite,
+    refuse_not_real,
+    save_archive,
+    unwrap_state_dict,
+)
+from ...config.presets import LoraPreset
+from ...config.run_files import adapter_folder, checkpoint_step, list_checkpoints
+from ...config.settings import TrainSettings
+from ...errors import CheckpointError, TrainingError, UsageError
+from ...files import remove
+
+STATE_KEY = "fishtune"
+
+
+class Identity(BaseModel):
+    """What a checkpoint and a run that goes on from it must have in common."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)  # batch_tokens was part of it once
+
+    method: Literal["lora", "full"]
+    rank: int
+    alpha: float
+    dropout: float
+    targets: list[str]
+    use_rslora: bool
+    use_dora: bool
+    base_sha256: str
+    data_sha256: str
+    prompt: str
+    reference_probability: float
+    held_out: float
+    max_length: int
+    seed: int
+
+    @classmethod
+    def of(cls, settings: TrainSettings, preset: LoraPreset, base_sha256: str, data_sha256: str) -> Identity:
+        """Return the identity of a run."""
+        return cls(
+            **preset.model_dump(include=set(_OF_PRESET)),
+            **settings.model_dump(include=set(_OF_SETTINGS)),
+            base_sha256=base_sha256,
+            data_sha256=data_sha256,
+        )
+
+    def differences(self, stored: Identity) -> list[str]:
+        """Return what differs from a checkpoint's identity, one phrase each."""
+        return [
+            f"{_WORDS.get(name, name)}: {_short(there)} there, {_short(now)} now"
+            for name, there, now in zip(Identity.model_fields, *_values(stored, self), strict=True)
+            if there != now
+        ]
+
+
+_OF_PRESET = ("method", "rank", "alpha", "dropout", "targets", "use_rslora", "use_dora")
+_OF_SETTINGS = ("prompt", "reference_probability", "held_out", "max_length", "seed")
+_WORDS = {"base_sha256": "the base's weights", "data_sha256": "the data set"}
+
+
+def _values(*identities: Identity) -> list[list[Any]]:
+    return [[getattr(identity, name) for name in Identity.model_fields] for identity in identities]
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text[:12] if re.fullmatch(r"[0-9a-f]{64}", text) else text
+
+
+class RunState(BaseModel):
+    """What Lightning does not know about a run. Plain values; `coverage` is an int64 tensor."""
+
+    model_config = ConfigDict(extra="ignore", arbitrary_types_allowed=True)
+
+    version: Literal[1] = 1
+    identity: Identity
+    settings: dict[str, Any]
+    preset: dict[str, Any]
+    step: int
+    epoch: int
+    micro_batch: int
+    """`epoch` and `micro_batch` are the sampler's position."""
+    coverage: torch.Tensor
+    """Passes of every training clip."""
+    clip_passes: float
+    held_out_guard: dict[str, Any]
+    plateau_guard: dict[str, Any]
+    validation_loss: float | None
+    """Held-out loss of this step; None where none was measured at it."""
+    per_step: int | None = None
+    """Micro-batches an optimizer step, over all processes; None = not noted."""
+    left: torch.Tensor | None = None
+    """`sampler.Recut.left` of `epoch`, bool; None where the epoch is planned whole."""
+
+
+class AtomicCheckpointIO(CheckpointIO):
+    """Writes Lightning checkpoints whole or not at all, and reads them without executing anything."""
+
+    def save_checkpoint(
+        self,
+        checkpoint: dict[str, Any],
+        path: str | Path,
+        storage_options: Any | None = None,  # noqa: ARG002 - the interface's
+    ) -> None:
+        """Write a checkpoint; see `weights.save_archive` for errors."""
+        save_archive(checkpoint, Path(path))
+
+    def load_checkpoint(
+        self,
+        path: str | Path,
+        map_location: Any | None = None,  # noqa: ARG002
+        weights_only: bool | None = None,  # noqa: ARG002
+    ) -> dict[str, Any]:
+        """Return a checkpoint with its tensors on the CPU; see `weights` for errors."""
+        content: dict[str, Any] = read_archive(Path(path))
+        weights = unwrap_state_dict(content, Path(path))
+        refuse_not_real(weights, Path(path))
+        refuse_not_finite(weights.items(), Path(path))
+        return content
+
+    def remove_checkpoint(self, path: str | Path) -> None:
+        """Remove a checkpoint and its adapter folder."""
+        remove_checkpoint(Path(path))
+
+
+def remove_checkpoint(checkpoint: Path) -> None:
+    """Remove a checkpoint; the `.ckpt` goes first, so that no incomplete one is ever listed."""
+    remove(checkpoint)
+    remove(adapter_folder(checkpoint))
+
+
+def read_run_state(checkpoint: Path) -> RunState:
+    """Return what a checkpoint says about its run.
+
+    Raises:
+        CheckpointError: it cannot be read, or training here did not write it.
+    """
+    content = read_archive(checkpoint)
+    try:
+        return RunState.model_validate(content[STATE_KEY])
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(
+            f"{checkpoint} is not a checkpoint that fishtune train can go on from.",
+            "Name one of results/NAME/checkpoints, written by this version.",
+        ) from error
+
+
+def choose_checkpoint(settings: TrainSettings, run_folder: Path) -> Path | None:
+    """Return the checkpoint that a run goes on from, or None to begin at step 0.
+
+    Raises:
+        UsageError: the named checkpoint does not exist.
+        TrainingError: `never`, and the run has checkpoints.
+    """
+    existing = list_checkpoints(run_folder)
+    if settings.resume == "auto":
+        return existing[-1] if existing else None
+    if settings.resume == "never":
+        if existing:
+            raise TrainingError(
+                f"{existing[-1].parent} already has checkpoints up to step {checkpoint_step(existing[-1])}.",
+                "Choose another --project, or leave out --resume never to go on from the last one.",
+            )
+        return None
+    checkpoint = Path(settings.resume)
+    if not checkpoint.is_file():
+        near = f" The newest there is {existing[-1]}." if existing else ""
+        raise UsageError(
+            f"The checkpoint {checkpoint} does not exist.", f"Correct the path given to --resume.{near}"
+        )
+    return checkpoint
+
+
+def check_identity(now: Identity, batch_tokens: int, state: RunState, checkpoint: Path) -> None:
+    """Refuse to go on from a checkpoint of another kind of run.
+
+    Args:
+        batch_tokens: today's; it may differ as long as the same clips fit.
+
+    Raises:
+        TrainingError: names everything that differs.
+    """
+    differences = now.differences(state.identity)
+    if not differences:
+        return
+    hint = "Use the former settings and files, or begin anew under another --project."
+    before = state.settings.get("batch_tokens")
+    if now.data_sha256 != state.identity.data_sha256 and batch_tokens != before:
+        hint = (
+            f"If the shards are the same, it is for --batch-tokens: other clips fit into {batch_tokens} than "
+            f"into the former {before}. Choose it so that the same clips fit. {hint}"
+        )
+    raise TrainingError(
+        f"This run cannot go on from {checkpoint}; it differs in {'; '.join(differences)}.", hint
+    )

@@ -1,0 +1,259 @@
+"""What a run trains on: packed utterances, which of them are held out, and samples made of them on demand.
+
+Sentences stay in their shards until a batch needs them. What is kept of each is its length: tokenising all
+transcripts takes seconds for a large data set, so the lengths are kept in a file beside the shards (in the
+person's cache folder where that cannot be written).
+
+Clips have numbers, by which orders and references are drawn. They follow from the contents of the clips that
+can be used and from nothing else, so renamed files, or a further clip that is too long, change no draw.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import platformdirs
+from torch.utils.data import DataLoader, Dataset
+
+from ...config.settings import TrainSettings
+from ...dataset.headers import HeaderError, parse_header
+from ...errors import DataError, StorageError
+from ...events import ItemFailed, ProgressMeter, Reporter
+from ...files import atomic_open, read_regular
+from ...model.config import DualARConfig
+from ...shards.index import ShardIndex
+from ...shards.manifest import LENGTHS_FILE
+from ...text.cleaning import TEXT_FORM
+from ...text.prompts import PromptFormat, TrainingSequence, Turn, training_sequence
+from ...text.tokenizer import Tokenizer
+from .batches import Batch, StepBatch, collate
+from .sampler import NO_REFERENCE, ClipTable, MicroBatch, References, Sampler, StepPlan
+from .split import IntArray, Split, split
+
+_ORDER = b"numbered by content\n"
+_LENGTHS_ROOM = 4096  # bytes of a header and two entries, at most
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """The packed utterances of a run."""
+
+    source: SampleSource
+    table: ClipTable
+    split: Split
+    references: References
+    fingerprint: str
+    """Hash of what is trained on and held out, in the order of the clips' numbers: where it is the same, so
+    is every draw. The same clips give the same one, however they are named and packed."""
+
+    def sampler(self, batch_tokens: int, per_step: int, seed: int) -> Sampler:
+        """Return the sampler of the training clips."""
+        return Sampler(self.table, self.split.training, self.references, batch_tokens, per_step, seed)
+
+
+@dataclass(frozen=True)
+class SampleSource(Dataset[StepBatch]):
+    """Makes batches of planned clips. It may be sent to data-loading processes."""
+
+    index: ShardIndex
+    tokenizer_folder: Path
+    tokenizer: Tokenizer
+    prompt: PromptFormat
+    num_codebooks: int
+    places: IntArray
+    """Where in the index every clip is, by its number."""
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # A tokenizer cannot be pickled, and reading it again is quick.
+        return _open_source, (self.index, self.tokenizer_folder, self.prompt, self.num_codebooks, self.places)
+
+    def turn(self, clip: int) -> Turn:
+        """Return an utterance; of several variants of its transcript, the first."""
+        sentence = self.index.read(int(self.places[clip]))
+        return Turn(sentence.texts[0], sentence.codes)
+
+    def sequence(self, clip: int, reference: int) -> TrainingSequence:
+        """Return the sample of a clip after its reference, or alone with `NO_REFERENCE`."""
+        references = [] if reference == NO_REFERENCE else [self.turn(reference)]
+        return training_sequence(self.tokenizer, self.prompt, references, self.turn(clip), self.num_codebooks)
+
+    def batch(self, plan: MicroBatch) -> Batch:
+        """Return a micro-batch."""
+        pairs = zip(plan.clips.tolist(), plan.references.tolist(), strict=True)
+        return collate([self.sequence(clip, reference) for clip, reference in pairs])
+
+    def __getitem__(self, plan: StepPlan) -> StepBatch:
+        return StepBatch(plan, tuple(self.batch(part) for part in plan.micro_batches))
+
+
+def _open_source(
+    index: ShardIndex, tokenizer_folder: Path, prompt: PromptFormat, num_codebooks: int, places: IntArray
+) -> SampleSource:
+    tokenizer = Tokenizer.from_directory(tokenizer_folder)
+    return SampleSource(index, tokenizer_folder, tokenizer, prompt, num_codebooks, places)
+
+
+class PlannedSteps:
+    """Hands the plans of one process to its loader, in order."""
+
+    def __init__(self, plans: Iterator[StepPlan], rank: int, world_size: int) -> None:
+        self._plans = plans
+        self._rank = rank
+        self._world_size = world_size
+
+    def __iter__(self) -> Iterator[StepPlan]:
+        return (plan.of_rank(self._rank, self._world_size) for plan in self._plans)
+
+
+def step_loader(source: SampleSource, plans: PlannedSteps, num_workers: int) -> DataLoader[StepBatch]:
+    """Return a loader that makes the planned batches in order, in `num_workers` processes."""
+    return DataLoader(source, sampler=plans, batch_size=None, num_workers=num_workers)
+
+
+def load_data(
+    settings: TrainSettings, config: DualARConfig, tokenizer: Tokenizer, reporter: Reporter
+) -> TrainingData:
+    """Open the packed data set of a run and split it.
+
+    Clips too long for one sequence are left out, each named by an `ItemFailed` event; none is ever cut.
+
+    Raises:
+        ShardError: the shards are missing or damaged.
+        DataError: the codes do not fit the model, or no clip can be trained on.
+    """
+    index = ShardIndex.open(settings.protos)
+    _check_codes(index, config)
+    everything = SampleSource(
+        index, settings.base, tokenizer, settings.prompt, config.num_codebooks, np.arange(len(index))
+    )
+    lengths = _lengths(everything, reporter)
+    limit = min(settings.max_length, settings.batch_tokens, config.max_seq_len)
+    _report_refused(index, lengths, limit, settings, reporter)
+    content = np.ascontiguousarray(index.content_hashes, dtype=np.uint64)
+    usable = np.flatnonzero(lengths <= limit)
+    usable = usable[np.argsort(content[usable], kind="stable")]
+    table = ClipTable(
+        speakers=index.speaker_ids[usable].astype(np.int32),
+        turns=lengths[usable],
+        frames=index.frames[usable].astype(np.int32),
+    )
+    sides = split(table.speakers, content[usable], settings.held_out)
+    if len(sides.training) == 0:
+        raise DataError(
+            f"No clip of {settings.protos} can be trained on: all {len(index)} exceed {limit} columns.",
+            "Raise --batch-tokens and --max-length, or cut the recordings into shorter ones.",
+        )
+    # The reference of the legacy format would have no place in its prompt.
+    probability = settings.reference_probability if settings.prompt == "inference" else 0.0
+    return TrainingData(
+        source=replace(everything, places=usable),
+        table=table,
+        split=sides,
+        references=References(table, sides.training, probability, limit, settings.seed),
+        fingerprint=hashlib.sha256(_ORDER + content[usable].tobytes()).hexdigest(),
+    )
+
+
+def _check_codes(index: ShardIndex, config: DualARConfig) -> None:
+    largest = max(index.largest_codes)
+    if index.num_codebooks != config.num_codebooks or largest >= config.codebook_size:
+        raise DataError(
+            f"The packed codes of {index.folder} do not fit the model: they have {index.num_codebooks} "
+            f"codebooks with codes up to {largest}, the model {config.num_codebooks} codebooks of "
+            f"{config.codebook_size}.",
+            "Extract the recordings with the codec of this model, and pack them again.",
+        )
+
+
+def _report_refused(
+    index: ShardIndex,
+    lengths: npt.NDArray[np.int32],
+    limit: int,
+    settings: TrainSettings,
+    reporter: Reporter,
+) -> None:
+    hint = "Cut the recording into shorter ones."
+    if limit == settings.batch_tokens:
+        hint += " Or raise --batch-tokens, if the memory allows it."
+    elif limit == settings.max_length:
+        hint += " Or raise --max-length."
+    for clip in np.flatnonzero(lengths > limit).tolist():
+        reporter.emit(
+            ItemFailed(
+                item=index.name(clip),
+                message=f"Left out: {lengths[clip]} columns, more than the {limit} allowed.",
+                hint=hint,
+            )
+        )
+
+
+def _lengths(source: SampleSource, reporter: Reporter) -> npt.NDArray[np.int32]:
+    """Return the columns of every clip's own sequence, from the file kept of them if it fits."""
+    key = _lengths_key(source)
+    places = (source.index.folder / LENGTHS_FILE, _cache_file(source.index.folder))
+    for file in places:
+        stored = _stored_lengths(file, len(source.index), key)
+        if stored is not None:
+            return stored
+    meter = ProgressMeter(reporter, "measuring transcripts", len(source.index), "clips")
+    one_frame = np.zeros((source.num_codebooks, 1), dtype=np.int64)
+    lengths = np.zeros(len(source.index), dtype=np.int64)
+    for clip in range(len(source.index)):
+        reporter.check_stop("Nothing was trained yet.")
+        # A frame is one column whatever its codes are.
+        text = source.turn(clip).text
+        alone = training_sequence(
+            source.tokenizer, source.prompt, [], Turn(text, one_frame), source.num_codebooks
+        )
+        lengths[clip] = alone.tokens.shape[1] - 1 + source.index.frames[clip]
+        meter.advance()
+    content = np.concatenate([[_lengths_checksum(key, lengths), key], lengths])
+    for file in places:
+        with contextlib.suppress(StorageError), atomic_open(file) as target:
+            np.save(target, content)
+            break
+    return lengths.astype(np.int32)
+
+
+def _stored_lengths(file: Path, count: int, key: int) -> npt.NDArray[np.int32] | None:
+    """Return the lengths kept in `file`, or None where it is absent, damaged or of other clips.
+
+    It is an int64 array: a checksum of the others, the key, the length of every clip.
+    """
+    try:
+        content = read_regular(file, 8 * count + _LENGTHS_ROOM)
+        header = parse_header(content)
+    except (DataError, StorageError, HeaderError):
+        return None
+    if (header.descr, header.shape, header.size) != ("<i8", (count + 2,), len(content)):
+        return None
+    values = np.frombuffer(content, dtype="<i8", offset=header.offset)
+    if values[1] != key or values[0] != _lengths_checksum(key, values[2:]):
+        return None
+    return values[2:].astype(np.int32)
+
+
+def _lengths_checksum(key: int, lengths: IntArray) -> int:
+    content = np.concatenate([[key], lengths]).astype("<i8").tobytes()
+    return int.from_bytes(hashlib.blake2b(content, digest_size=7).digest(), "little")  # fits an int64
+
+
+def _lengths_key(source: SampleSource) -> int:
+    digest = hashlib.blake2b(digest_size=7)  # fits an int64
+    digest.update(f"{source.prompt} {TEXT_FORM}".encode())
+    for name in ("tokenizer.tiktoken", "special_tokens.json"):
+        file = source.tokenizer_folder / name
+        digest.update(file.read_bytes() if file.exists() else b"")
+    digest.update(np.ascontiguousarray(source.index.content_hashes).tobytes())
+    return int.from_bytes(digest.digest(), "little")
+
+
+def _cache_file(folder: Path) -> Path:
+    digest = hashlib.blake2b(bytes(folder.resolve()), digest_size=12).hexdigest()
+    return Path(platformdirs.user_cache_dir("fishtune")) / "lengths" / f"{digest}.npy"

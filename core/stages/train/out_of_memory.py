@@ -1,0 +1,111 @@
+"""Out of memory: the same work in smaller pieces, nothing lost and nothing repeated.
+
+A micro-batch is computed in `pieces` pieces, 1 to begin with. When the device's memory does not suffice,
+the number doubles, the gradients of the step so far are dropped, and the same step is computed again: half
+the micro-batch, twice the accumulation, the same effective batch.
+
+The update itself has no pieces. Where the optimizer ran out of memory before it changed anything (its state
+comes into being in the first update), it is tried once more with all unused memory given back; where weights
+may be half updated, the run ends: its last checkpoint is the only state that is known to be good.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from ...compute.devices import give_back_memory
+from ...errors import DeviceMemoryError
+from ...events import Reporter
+
+T = TypeVar("T")
+
+_HINT = (
+    "This run can go on with --checkpointing blocks, on a card with more memory, or with less beside it "
+    "(fishtune gpus shows what uses this one). A preset of lower rank or shorter clips (--max-length) need "
+    "a run of their own: another --project."
+)
+
+
+class Pieces:
+    """Into how many pieces each micro-batch is cut at present."""
+
+    def __init__(self, reporter: Reporter) -> None:
+        self._reporter = reporter
+        self.count = 1
+
+    def attempt(self, work: Callable[[int], T], largest: int, what: str) -> T:
+        """Return `work(pieces)`, with twice the pieces after each out of memory.
+
+        Args:
+            work: may raise `torch.OutOfMemoryError`; called again, it begins anew.
+            largest: clips of the largest micro-batch; more pieces than that change nothing.
+            what: what is computed, for messages ("step 12").
+
+        Raises:
+            DeviceMemoryError: the memory does not suffice for a single clip.
+        """
+        while True:
+            try:
+                return work(self.count)
+            except torch.OutOfMemoryError as error:
+                reason = str(error).strip().splitlines()[0]
+            # Outside of the handler, whose traceback still holds the tensors of the failed attempt.
+            if self.count >= largest:
+                raise DeviceMemoryError(
+                    f"The device's memory does not suffice for one clip in {what}: {reason}",
+                    _HINT,
+                )
+            self.count *= 2
+            give_back_memory()
+            self._reporter.warn(
+                f"Out of memory in {what}: micro-batches are computed in {self.count} pieces from now on. "
+                "The effective batch stays the same and no data is lost or repeated.",
+                "Started again with a smaller --batch-tokens and more --accumulation, the run goes on "
+                "without the failed attempts.",
+            )
+
+
+def update(optimizer: Optimizer, step: Callable[[], object], what: str, kept: str) -> None:
+    """Apply an optimizer's update by calling `step`; once more if memory was short before anything changed.
+
+    Args:
+        what: which update, for messages ("step 12").
+        kept: sentence on the last good checkpoint.
+
+    Raises:
+        DeviceMemoryError: the memory does not suffice. Weights may be half updated: they must not be saved.
+    """
+    for _ in range(2):
+        known = set(optimizer.state)
+        before = _versions(optimizer, known)
+        try:
+            step()
+            return
+        except torch.OutOfMemoryError as error:
+            reason = str(error).strip().splitlines()[0]
+        if _versions(optimizer, known) != before:
+            break
+        for parameter in set(optimizer.state) - known:  # perhaps only half of it came into being
+            del optimizer.state[parameter]
+        give_back_memory()
+    raise DeviceMemoryError(
+        f"The device's memory does not suffice for the update of {what}: {reason}. {kept}", _HINT
+    )
+
+
+def _versions(optimizer: Optimizer, known: set[Tensor]) -> list[int]:
+    """Return how often the weights, and the state of those in `known`, were written in place until now."""
+    weights = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    state = [
+        entry
+        for parameter in weights
+        if parameter in known
+        for entry in optimizer.state[parameter].values()
+        if isinstance(entry, Tensor)
+    ]
+    return [tensor._version for tensor in (*weights, *state)]

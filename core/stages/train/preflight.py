@@ -1,0 +1,221 @@
+"""The step-0 gate: would this set-up train the right thing?
+
+Before the first step it is checked that the losses are those of a pretrained model, that training and
+generation compute the same, and that every adapter gets gradient. (That every target matches something is
+checked where adapters are injected.) Each failure names the number or layer and the likely cause.
+"""
+
+from __future__ import annotations
+
+import math
+from contextlib import AbstractContextManager
+
+import numpy as np
+import torch
+
+from ...errors import GateError
+from ...events import Reporter
+from ...lora.injection import trainable_parameters
+from ...model.dual_ar import DualAR
+from ...model.generate import Sampling, generate
+from ...text.prompts import IGNORED, inference_prompt
+from ...text.tokenizer import IM_END
+from .batches import Batch
+from .data import SampleSource
+from .loss import Losses, loss_sums
+from .sampler import NO_REFERENCE, MicroBatch
+
+CLIPS = 8
+"""Clips that the gate looks at."""
+FRAMES = 16
+"""Frames that are generated and compared."""
+LARGEST_SHARE_OF_UNTRAINED = 0.6
+"""Of ln V + ln S, the loss of untrained weights (20.3 for S1-mini, which itself has about 8).
+
+Runs that were known to be broken had 13.7 and 22.
+"""
+LOWEST_TOP_5_ACCURACY = 0.05
+"""A run known to be broken had 0.02; guessing gives 5 / S."""
+_TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 0.05}
+"""By how much of a position's range of logits the generated code may miss the largest."""
+
+
+def check_gate(
+    model: DualAR,
+    source: SampleSource,
+    plan: MicroBatch,
+    semantic_weight: float,
+    arithmetic: AbstractContextManager[object],
+    precision: torch.dtype,
+    reporter: Reporter,
+    strict: bool,
+) -> None:
+    """Run all checks on the first clips of `plan`; weights, gradients and random states stay as they were.
+
+    Args:
+        arithmetic: entered around the model's computations (autocast, or nothing); can be entered again.
+        precision: in which matrices are multiplied.
+        strict: False is for bases with random weights: losses are only told, and the other checks warn.
+
+    Raises:
+        GateError: a check failed; the message has all that failed.
+    """
+    plan = MicroBatch(0, 0, plan.clips[:CLIPS], plan.references[:CLIPS], plan.columns)
+    device = model.norm.weight.device
+    batch = source.batch(plan).to(device)
+    was_training = model.training
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        try:
+            losses = _losses(model, batch, arithmetic)
+            structural = _compare_paths(model, source, plan, arithmetic, precision)
+            structural += _check_gradients(model, batch, semantic_weight, arithmetic)
+        finally:
+            model.train(was_training)
+            model.zero_grad()
+    implausible = check_losses(losses, model.config.vocab_size, model.config.codebook_size)
+    failures = structural + (implausible if strict else [])
+    if failures and strict:
+        raise GateError(
+            f"The step-0 gate stopped the run: {' '.join(failures)}",
+            "Correct the cause. Where the base has random weights on purpose, --no-gate (gate = false under "
+            "[train] in the project file) goes on.",
+        )
+    for failure in structural:
+        reporter.warn(f"Step-0 gate: {failure}")
+    reporter.log(
+        f"Step 0: base loss {losses.base:.2f}, semantic loss {losses.semantic:.2f}, top-5 accuracy "
+        f"{losses.top_5_accuracy:.2f} before any training."
+        + ("" if failures else " Generation agrees with training, and all that is trained gets gradient.")
+    )
+
+
+def _losses(model: DualAR, batch: Batch, arithmetic: AbstractContextManager[object]) -> Losses:
+    model.eval()
+    with torch.no_grad(), arithmetic:
+        return Losses.of(loss_sums(model, batch.tokens, batch.labels).detached())
+
+
+def check_losses(losses: Losses, vocab_size: int, codebook_size: int) -> list[str]:
+    """Return what is implausible about the first losses of a pretrained model, one sentence each."""
+    failures = []
+    untrained = math.log(vocab_size) + math.log(codebook_size)
+    total = losses.base + losses.semantic
+    if not math.isfinite(total) or total > LARGEST_SHARE_OF_UNTRAINED * untrained:
+        wiped = not math.isfinite(total) or losses.base > 0.8 * math.log(vocab_size)
+        cause = (
+            "the base's weights are random or wiped, or belong to another tokenizer"
+            if wiped
+            else "the codes come from another codec than the one this base was trained with"
+        )
+        failures.append(
+            f"The first loss is {total:.1f} (base {losses.base:.1f}, semantic {losses.semantic:.1f}); "
+            f"untrained weights give {untrained:.1f}, a pretrained model under half of it. Likely {cause}."
+        )
+    if losses.top_5_accuracy < LOWEST_TOP_5_ACCURACY:
+        failures.append(
+            f"The top-5 accuracy is {losses.top_5_accuracy:.3f}, hardly better than guessing "
+            f"({5 / codebook_size:.3f}). Likely the codes are another codec's, or the fast stack is random."
+        )
+    return failures
+
+
+def _compare_paths(
+    model: DualAR,
+    source: SampleSource,
+    plan: MicroBatch,
+    arithmetic: AbstractContextManager[object],
+    precision: torch.dtype,
+) -> list[str]:
+    """Generate greedily with cached keys, then look whether the training forward picks the same codes."""
+    clip, reference = int(plan.clips[0]), int(plan.references[0])
+    sequence = source.sequence(clip, reference)
+    first = int((sequence.labels[0] != IGNORED).argmax())
+    prompt = sequence.tokens[:, : first + 1]
+    if source.prompt == "inference":
+        turns = [] if reference == NO_REFERENCE else [source.turn(reference)]
+        built = inference_prompt(source.tokenizer, turns, source.turn(clip).text, source.num_codebooks)
+        if not np.array_equal(built, prompt):
+            return ["The training sample does not begin with the prompt that inference builds."]
+    with arithmetic:
+        generation = generate(
+            model,
+            torch.from_numpy(prompt),
+            Sampling(greedy=True),
+            end_id=source.tokenizer.token_id(IM_END),
+            max_new_tokens=FRAMES,
+            residual_codebook_size=model.config.codebook_size,
+        )
+    tokens = generation.tokens
+    if generation.ended:
+        end = torch.zeros(len(tokens), 1, dtype=torch.int64)
+        end[0] = source.tokenizer.token_id(IM_END)
+        tokens = torch.cat([tokens, end], dim=1)
+    device = model.norm.weight.device
+    columns = torch.cat([torch.from_numpy(prompt), tokens], dim=1).to(device)
+    model.eval()
+    with torch.no_grad(), arithmetic:
+        hidden = model.slow(columns[None])[0, first:-1]
+        misses = _miss(model.token_logits(hidden), columns[0, first + 1 :])
+        frames = generation.codes.shape[1]
+        codes = columns[1:, first + 1 : first + 1 + frames].T
+        logits = model.fast_logits(model.fast_input(hidden[:frames]), codes)
+        # Code 0 is the token's; the fast logits of position 0 are not used in generation.
+        residual = _miss(logits[:, 1:].flatten(0, 1), codes[:, 1:].flatten())
+    worst = max(float(part.max()) for part in (misses, residual) if part.numel())
+    if worst > _TOLERANCE[precision]:
+        where = "the slow stack" if misses.max() == worst else "the fast stack"
+        return [
+            f"Generation and training disagree in {where}: what generation chose misses training's choice by "
+            f"{worst:.0%} of the range of its logits. This is a bug in fishtune; please report it."
+        ]
+    return []
+
+
+def _miss(logits: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
+    """Return by how much of the range of its logits `(n, V)` each chosen class misses the largest."""
+    logits = logits.float()
+    largest, smallest = logits.max(dim=1).values, logits.min(dim=1).values
+    own = logits.gather(1, chosen[:, None])[:, 0]
+    return (largest - own) / (largest - smallest).clamp_min(1e-12)
+
+
+def _check_gradients(
+    model: DualAR, batch: Batch, semantic_weight: float, arithmetic: AbstractContextManager[object]
+) -> list[str]:
+    """Return a sentence if something that is trained gets no gradient, or one that is not finite."""
+    model.train()
+    model.zero_grad()
+    with arithmetic:
+        sums = loss_sums(model, batch.tokens, batch.labels)
+        loss = sums.base / sums.supervised + semantic_weight * sums.semantic / sums.codes
+    loss.backward()  # type: ignore[no-untyped-call]
+    reached: dict[str, bool] = {}
+    broken: list[str] = []
+    for name, parameter in trainable_parameters(model).items():
+        # One half of an adapter is 0 at first, and so is the gradient of the other half; the magnitudes of
+        # DoRA get gradient even where the adapter gets none.
+        owner = name.partition(".lora_")[0]
+        reached.setdefault(owner, False)
+        if parameter.grad is None:
+            continue
+        if not bool(parameter.grad.isfinite().all()):
+            broken.append(name)
+        if ".lora_magnitude" not in name and bool(parameter.grad.any()):
+            reached[owner] = True
+    unreached = [owner for owner, got in reached.items() if not got]
+    failures = []
+    if unreached:
+        failures.append(
+            f"No gradient reaches {_listed(unreached)}. Likely it has no part in the loss (the fast stack "
+            "has none with a semantic loss weight of 0)."
+        )
+    if broken:
+        failures.append(
+            f"The gradient of {_listed(broken)} is not finite. Likely the base's weights are damaged."
+        )
+    return failures
+
+
+def _listed(names: list[str]) -> str:
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return ", ".join(names[:3]) + more

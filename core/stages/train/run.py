@@ -1,0 +1,396 @@
+"""The training stage: `run(settings, reporter)`."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import time
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from lightning.pytorch import Trainer
+from lightning.pytorch.strategies import DDPStrategy
+from pydantic import BaseModel
+
+from ...compute.devices import PeakMeter, peak_meter, resolve_device
+from ...config.presets import lora_preset
+from ...config.run_files import adapter_folder, checkpoint_folder, checkpoint_path
+from ...config.settings import TrainSettings
+from ...errors import StopRequested, UsageError
+from ...events import MemoryMeasured, Reporter
+from ...files import sweep_temporary
+from ...hardware.memory.ledger import Part
+from ...hardware.memory.measured import MeasurementCache
+from ...hardware.memory.suggest import TrainingNeeds
+from ...lora.injection import add_adapters, train_everything, trainable_parameters
+from ...model.base_hash import base_hash
+from ...model.checkpoint import load_model
+from ...model.config import read_config
+from ...model.dual_ar import DualAR
+from ...text.tokenizer import Tokenizer
+from .branches import take_course
+from .checkpoints import (
+    AtomicCheckpointIO,
+    Identity,
+    RunState,
+    check_identity,
+    choose_checkpoint,
+    read_run_state,
+)
+from .data import PlannedSteps, load_data
+from .launch import World, enter_group, find_world, others
+from .loading import load_steps
+from .logs import make_loggers, quiet_libraries
+from .memory_probe import measure_peak
+from .module import TrainingModule
+from .out_of_memory import Pieces
+from .preflight import check_gate
+from .resume import Horizon, Standing, describe_changes
+from .run_callback import Ending, Keeper
+from .sampler import Coverage, MicroBatch, Sampler, validation_batches
+
+DEFAULT_PASSES = 250
+"""Passes of a clip where no limit is set: the low end of what is ordinary for small sets."""
+DEFAULT_HOURS = 250.0
+"""Hours of speech seen in all, where no limit is set: larger sets need fewer passes."""
+_FEWEST_PASSES = 5
+_NOTHING_DONE = "Nothing new was trained."
+_FRAMES_PER_HOUR = 3600 * 44100 / 2048
+
+
+class TrainResult(BaseModel):
+    """What a run came to."""
+
+    project: str
+    step: int
+    clip_passes: float
+    checkpoint: Path
+    adapter: Path | None
+    """PEFT folder; None in full fine-tuning."""
+    training_loss: float | None
+    validation_loss: float | None
+    best_step: int | None
+    """Step of the lowest held-out loss; None without validation."""
+    ended_by: Literal["max_steps", "epochs", "max_minutes", "early_stopping"]
+    minutes: float
+
+
+def run(settings: TrainSettings, reporter: Reporter) -> TrainResult:
+    """Train, from the beginning or from the last checkpoint, until a limit is reached.
+
+    Raises:
+        StopRequested: it was asked to stop; the step was finished and saved.
+        GateError: the set-up would train the wrong thing.
+        TrainingError: a checkpoint of another kind of run, or a loss that is not finite.
+        FishtuneError: data, base, preset or device cannot be used.
+    """
+    quiet_libraries()
+    world = find_world(settings)
+    return _Run(settings, world, reporter).train()
+
+
+class _Run:
+    """A run being put together; the parts are made in the order of `__init__`."""
+
+    def __init__(self, settings: TrainSettings, world: World, reporter: Reporter) -> None:
+        self.settings, self.world, self.reporter = settings, world, reporter
+        self.folder = settings.results / settings.project
+        self.first = world.rank == 0
+        self.device = _device(settings, world)
+        self.preset = lora_preset(settings.lora_config)
+        self.precision = _precision(settings, self.device)
+        config = read_config(settings.base)
+        self.data = load_data(settings, config, Tokenizer.from_directory(settings.base), reporter)
+        self.held_out = validation_batches(
+            self.data.split.held_out, self.data.references, settings.batch_tokens
+        )
+        self.identity = Identity.of(
+            settings, self.preset, base_hash(settings.base, reporter), self.data.fingerprint
+        )
+        if self.first:
+            sweep_temporary(checkpoint_folder(self.folder))
+        self.checkpoint = choose_checkpoint(settings, self.folder)
+        self.state: RunState | None = None
+        if self.checkpoint is not None:
+            self.state = read_run_state(self.checkpoint)
+            check_identity(self.identity, settings.batch_tokens, self.state, self.checkpoint)
+        self.standing = Standing.of(self.state, settings)
+        self.per_step = settings.accumulation * world.size
+        whole = self.data.sampler(settings.batch_tokens, self.per_step, settings.seed)
+        self.sampler = whole if self.standing.recut is None else self._rest()
+        self.horizon = Horizon.of(self._epochs(), settings.max_steps, self.standing, self.sampler, whole)
+        self.model = self._model()
+        self.pieces = Pieces(reporter)
+        self.module = TrainingModule(
+            self.model, settings, self.horizon.total_steps, self.pieces, self.horizon.schedule_shift
+        )
+        self.keeper = self._keeper()
+
+    def _rest(self) -> Sampler:
+        data, settings = self.data, self.settings
+        return Sampler(
+            data.table,
+            data.split.training,
+            data.references,
+            settings.batch_tokens,
+            self.per_step,
+            settings.seed,
+            self.standing.recut,
+        )
+
+    def _epochs(self) -> float | None:
+        """Return after how many epochs the run ends; None where another limit is set alone."""
+        settings = self.settings
+        epochs = settings.epochs
+        if epochs is None and settings.max_steps is None and settings.max_minutes is None:
+            frames = int(self.data.table.frames[self.data.split.training].sum())
+            hours = frames / _FRAMES_PER_HOUR
+            epochs = float(max(_FEWEST_PASSES, min(DEFAULT_PASSES, math.floor(DEFAULT_HOURS / hours))))
+            self.reporter.log(
+                f"No limit was set: training ends after {epochs:g} passes over the clips "
+                f"(--epochs, --max-steps or --max-minutes choose otherwise)."
+            )
+        return epochs
+
+    def _model(self) -> DualAR:
+        full = self.preset.method == "full"
+        dtype = torch.float32 if full else self.precision
+        model = load_model(self.settings.base, dtype, self.device)
+        model.checkpointing = self.settings.checkpointing
+        if full:
+            train_everything(model)
+        else:
+            add_adapters(model, self.preset, self.settings.seed)
+        return model.train()
+
+    def _keeper(self) -> Keeper:
+        data, world = self.data, self.world
+        keeper = Keeper(
+            self.settings,
+            self.preset,
+            self.identity,
+            Coverage(data.split.training, None if self.state is None else self.state.coverage.numpy().copy()),
+            self.horizon.end,
+            self.horizon.total_steps,
+            self.held_out[world.rank :: world.size],
+            data.source,
+            bool(self.held_out),
+            self.reporter,
+            self.first,
+            self.per_step,
+        )
+        if self.state is not None:
+            keeper.restore(self.state, self.standing)
+        return keeper
+
+    def train(self) -> TrainResult:
+        self._describe()
+        began = time.monotonic()
+        done = self._already_done()
+        if done is not None:
+            return self._result(done, began)
+        self.reporter.check_stop(_NOTHING_DONE)
+        if self.first and self.state is None:
+            self._gate()
+        meter = peak_meter(self.device) if self.first else None
+        if meter is not None:
+            self._confirm(meter)
+        self.reporter.check_stop(_NOTHING_DONE)
+        steps = self.sampler.steps(self.standing.position, self.horizon.end)
+        plans = PlannedSteps(steps, self.world.rank, self.world.size)
+        loader = load_steps(self.data.source, plans, self.settings.num_workers)
+        trainer = self._trainer()
+        with others(self.world, self.settings, self.reporter):
+            if self.first and self.state is not None and self.checkpoint is not None:
+                self.checkpoint = take_course(self.folder, self.checkpoint, self.state.step, self.reporter)
+            self.module.last_checkpoint = self.checkpoint
+            enter_group(self.world, self._backend())
+            trainer.fit(self.module, loader, ckpt_path=self.checkpoint)
+        ending = self.keeper.ending
+        assert ending is not None
+        if ending == "stop_requested":
+            path = checkpoint_path(self.folder, trainer.global_step)
+            raise StopRequested(
+                f"Step {trainer.global_step} is saved in {path}; starting again goes on from there."
+            )
+        return self._result(ending, began, trainer.global_step)
+
+    def _already_done(self) -> Ending | None:
+        if self.state is None:
+            return None
+        if self.settings.max_steps is not None and self.state.step >= self.settings.max_steps:
+            return "max_steps"
+        if self.horizon.end is not None and self.standing.position >= self.horizon.end:
+            return "epochs"
+        if self.held_out and self.keeper.guard.exhausted(self.settings.early_stopping):
+            return "early_stopping"
+        return None
+
+    def _result(self, ending: Ending, began: float, step: int | None = None) -> TrainResult:
+        assert ending != "stop_requested"
+        keeper = self.keeper
+        if step is None:
+            assert self.state is not None and self.checkpoint is not None
+            step, path = self.state.step, self.checkpoint
+            self.reporter.log(f"{path} already is at the end of this run; nothing is left to train.")
+            if ending == "early_stopping":
+                self.reporter.warn(
+                    f"Nothing was trained: this run stopped early at step {step}, as its held-out loss "
+                    f"has not improved since step {keeper.guard.best_step}.",
+                    "To train on nevertheless, raise --early-stopping or leave it out.",
+                )
+        else:
+            path = checkpoint_path(self.folder, step)
+        return TrainResult(
+            project=self.settings.project,
+            step=step,
+            clip_passes=keeper.coverage.passes,
+            checkpoint=path,
+            adapter=adapter_folder(path) if self.preset.method == "lora" else None,
+            training_loss=keeper.training_loss,
+            validation_loss=keeper.validation_loss,
+            best_step=keeper.guard.best_step or None,
+            ended_by=ending,
+            minutes=(time.monotonic() - began) / 60,
+        )
+
+    def _describe(self) -> None:
+        split, settings = self.data.split, self.settings
+        trained = sum(parameter.numel() for parameter in trainable_parameters(self.model).values())
+        held_out = (
+            f"{len(split.held_out)} held out"
+            if len(split.held_out)
+            else "none held out: overfitting cannot be seen"
+        )
+        self.reporter.log(
+            f"{len(split.training)} clips to train on, {held_out}. {settings.lora_config} trains "
+            f"{trained:,} weights on {self.device}, in {_NAMES[self.precision]}."
+        )
+        if self.state is not None:
+            self.reporter.log(f"Going on from {self.checkpoint} at {self.state.clip_passes:.1f} clip passes.")
+            changes = describe_changes(self.state, settings, self.per_step)
+            if changes is not None:
+                self.reporter.warn(*changes)
+
+    def _arithmetic(self) -> AbstractContextManager[object]:
+        """Return what training computes in outside of Lightning; may be entered again and again."""
+        if self.preset.method == "full" and self.precision == torch.bfloat16:
+            return torch.autocast(self.device.type, torch.bfloat16)
+        return contextlib.nullcontext()
+
+    def _gate(self) -> None:
+        check_gate(
+            self.model,
+            self.data.source,
+            self.sampler.epoch(0)[0],
+            self.settings.semantic_loss_weight,
+            self._arithmetic(),
+            self.precision,
+            self.reporter,
+            strict=self.settings.gate,
+        )
+
+    def _confirm(self, meter: PeakMeter) -> None:
+        """Measure two steps on the largest micro-batch, and hold them against what was predicted."""
+        largest = max(self.sampler.epoch(0), key=_size)
+        measured = measure_peak(
+            self.model,
+            self.module.configure_optimizers(),
+            self.data.source.batch(largest),
+            self.data.source.batch(max(self.held_out, key=_size)) if self.held_out else None,
+            self.settings.semantic_loss_weight,
+            self.settings.accumulation,
+            self._arithmetic(),
+            self.pieces,
+            meter,
+        )
+        needs = TrainingNeeds(
+            self.model.config,
+            self.settings.model_copy(update={"devices": 1, "num_nodes": 1}),  # not joined with others yet
+            self.preset,
+            meter.device_name,
+            precision="bf16" if self.precision == torch.bfloat16 else "float32",
+            longest=largest.columns,
+        )
+        frames = int(self.data.table.frames[largest.clips].sum())
+        predicted = needs.predicted(largest.tokens, frames)
+        self.reporter.emit(
+            MemoryMeasured(
+                predicted_bytes=predicted.reserved,
+                measured_bytes=measured,
+                device=meter.device_name,
+                parts={part: size for part, size in predicted.parts.items() if part != Part.CONTEXT},
+            )
+        )
+        if self.pieces.count == 1:  # what was cut into pieces is not what was predicted
+            MeasurementCache().record(needs.setting, predicted, measured)
+
+    def _backend(self) -> str:
+        """Return what processes talk by."""
+        on_gpu = self.device.type == "cuda"
+        return "nccl" if on_gpu and torch.distributed.is_nccl_available() else "gloo"
+
+    def _trainer(self) -> Trainer:
+        settings, world = self.settings, self.world
+        strategy: Any = "auto"
+        if world.environment is not None:
+            strategy = DDPStrategy(
+                cluster_environment=world.environment,
+                process_group_backend=self._backend(),
+                broadcast_buffers=False,
+            )
+        on_gpu = self.device.type == "cuda"
+        single_gpu = [self.device.index or 0] if on_gpu and world.size == 1 else world.devices
+        autocast = self.preset.method == "full" and self.precision == torch.bfloat16
+        return Trainer(
+            accelerator="gpu" if on_gpu else "cpu",
+            devices=single_gpu,
+            num_nodes=world.num_nodes,
+            strategy=strategy,
+            precision="bf16-mixed" if autocast else "32-true",
+            max_epochs=-1,
+            max_steps=-1 if settings.max_steps is None else settings.max_steps,
+            logger=make_loggers(settings, self.folder, self.state.step if self.state else 0)
+            if self.first
+            else False,
+            callbacks=[self.keeper],
+            plugins=[AtomicCheckpointIO()],
+            default_root_dir=self.folder,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            use_distributed_sampler=False,
+            num_sanity_val_steps=0,
+        )
+
+
+def _size(part: MicroBatch) -> tuple[int, int]:
+    """Return what decides a micro-batch's memory: its columns, padding included, and its longest sample."""
+    return part.tokens, part.columns
+
+
+_NAMES = {torch.bfloat16: "bf16", torch.float32: "float32"}
+
+
+def _device(settings: TrainSettings, world: World) -> torch.device:
+    device = resolve_device(settings.device, world.local_rank)
+    if world.size > 1 and ":" in settings.device:
+        raise UsageError(
+            f"--device {settings.device} names one device, but the run has {world.size}.",
+            "Choose --device cuda, and which GPUs with CUDA_VISIBLE_DEVICES.",
+        )
+    return device
+
+
+def _precision(settings: TrainSettings, device: torch.device) -> torch.dtype:
+    if settings.precision == "float32":
+        return torch.float32
+    # Imitated on older cards, bfloat16 is slower than float32 and has no fused attention.
+    has_bf16 = device.type == "cpu" or torch.cuda.is_bf16_supported(including_emulation=False)
+    if settings.precision == "bf16":
+        if not has_bf16:
+            raise UsageError(f"{device} does not compute in bf16.", "Choose --precision float32.")
+        return torch.bfloat16
+    return torch.bfloat16 if device.type == "cuda" and has_bf16 else torch.float32

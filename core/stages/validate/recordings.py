@@ -1,0 +1,125 @@
+"""Checks one recording for what the codec will get of it."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ...audio.levels import NEAR_SILENCE, clipped_samples, loudness
+from ...audio.mixing import Mixing, Mono, mix
+from ...audio.recordings import check_rate, read_channels, read_info
+from ...codec.limits import CODEC_RATE, LONGEST_SECONDS, is_too_long
+from ...dataset.findings import Code, Finding, error, warning
+from ...units import format_duration
+
+LOWEST_SAMPLE_RATE = 16_000
+_CLIPPED_SAMPLES = 10
+
+
+@dataclass(slots=True)
+class CheckedAudio:
+    """What checking a recording gave."""
+
+    findings: list[Finding] = field(default_factory=list)
+    seconds: float = 0.0
+    loudness: float | None = None
+    """LUFS of the mono mix; None for silence."""
+    digest: bytes = b""
+    """Of the samples."""
+
+
+def check_audio(path: Path) -> CheckedAudio:
+    """Return what there is of a recording, and what is doubtful about it.
+
+    Raises:
+        DataError: it cannot be used.
+        StorageError: the system refused to read it.
+    """
+    checked = CheckedAudio()
+    info = read_info(path)
+    check_rate(path, info.sample_rate, CODEC_RATE)
+    if is_too_long(info.frames, info.sample_rate):
+        checked.findings.append(_too_long(path, info.seconds))
+        return checked
+    samples, rate = read_channels(path)
+    if is_too_long(len(samples), rate):
+        checked.findings.append(_too_long(path, len(samples) / rate))
+        return checked
+    checked.seconds = len(samples) / rate
+    checked.digest = hashlib.blake2b(samples.tobytes(), digest_size=16).digest()
+    mono = mix(samples, rate)
+    level = loudness(mono.samples[:, None], rate)
+    if rate < LOWEST_SAMPLE_RATE:
+        checked.findings.append(
+            warning(
+                Code.SAMPLE_RATE_LOW,
+                path,
+                f"{path.name} has a sample rate of {rate} Hz: what is above {rate // 2} Hz is missing.",
+                "Use a better source if there is one; 24,000 Hz or more is good.",
+            )
+        )
+    clipped = clipped_samples(
+        samples[:, list(mono.channels)], beyond_full_scale=info.encoding in ("FLOAT", "DOUBLE")
+    )
+    if clipped >= _CLIPPED_SAMPLES:
+        checked.findings.append(
+            warning(
+                Code.CLIPPING,
+                path,
+                f"{path.name} is clipped: {clipped} samples are cut off at full scale.",
+                "Record it again at a lower level, or leave it out: the voice learns the distortion.",
+            )
+        )
+    if level <= NEAR_SILENCE:
+        checked.findings.append(
+            warning(
+                Code.NEAR_SILENCE,
+                path,
+                f"{path.name} is nearly silent ({_level(level)}).",
+                "Listen to it; leave it out if nothing is said.",
+            )
+        )
+    else:
+        checked.loudness = level
+        checked.findings += _channels(path, mono, samples.shape[1])
+    return checked
+
+
+def _too_long(path: Path, seconds: float) -> Finding:
+    return error(
+        Code.AUDIO_TOO_LONG,
+        path,
+        f"{path.name} is {format_duration(seconds)} long; the codec takes {LONGEST_SECONDS:.0f} s.",
+        "Split it at pauses into clips of 3 to 15 s, each with its own transcript.",
+    )
+
+
+def _channels(path: Path, mono: Mono, channels: int) -> list[Finding]:
+    match mono.mixing:
+        case Mixing.ONE_SIDED:
+            return [
+                warning(
+                    Code.ONE_SIDED,
+                    path,
+                    f"{path.name} has its voice on {len(mono.channels)} of {channels} channels; the others "
+                    "are left out.",
+                    "Nothing, if it sounds well; otherwise export it as mono.",
+                )
+            ]
+        case Mixing.OPPOSITE_PHASE:
+            return [
+                warning(
+                    Code.OPPOSITE_PHASE,
+                    path,
+                    f"The channels of {path.name} cancel each other (opposite phase); only channel "
+                    f"{mono.channels[0] + 1} is used.",
+                    "Nothing, if it sounds well; otherwise export the better channel as mono.",
+                )
+            ]
+    return []
+
+
+def _level(value: float) -> str:
+    return f"{value:.1f} LUFS" if math.isfinite(value) else "digital silence"
