@@ -66,7 +66,7 @@ def step_checkpoint(options: argparse.Namespace) -> dict[str, object]:
 
 def step_nothing(_: argparse.Namespace) -> dict[str, object]:
     """Measure what the libraries alone take."""
-    import fishtune.core.merge  # noqa: F401
+    import fishtune.core.stages.merge.run  # noqa: F401
 
     return {}
 

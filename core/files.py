@@ -188,11 +188,11 @@ _NEARLY_FULL = 1 << 20  # bytes
 
 
 _ABOUT_THE_NAME = {
-    errno.ENOENT: "does not exist",
-    errno.ENOTDIR: "does not exist: a file is in the place of its folder",
-    errno.EISDIR: "is a folder, not a file",
-    errno.ELOOP: "is a link that leads to itself",
-    errno.ENAMETOOLONG: "has a name that is too long for this file system",
+    errno.ENOENT: "{} does not exist.",
+    errno.ENOTDIR: "{} does not exist: a file is in the place of its folder.",
+    errno.EISDIR: "{} is a folder, not a file.",
+    errno.ELOOP: "{} is a link that leads to itself.",
+    errno.ENAMETOOLONG: "{} has a name that is too long for this file system.",
 }
 _KINDS_OF_ENTRY = (
     (stat.S_ISDIR, "a folder"),
@@ -223,7 +223,7 @@ def reading(path: Path, kind: type[FishtuneError] = DataError, hint: str = "") -
         raise
     except OSError as error:
         if (what := _ABOUT_THE_NAME.get(error.errno or 0)) is not None:
-            raise kind(f"{path} {what}.", hint) from error
+            raise kind(what.format(path), hint) from error
         raise unreadable(path, error) from error
     except MemoryError as error:
         raise StorageError(

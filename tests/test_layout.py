@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tomllib
 import zipfile
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import pytest
@@ -48,29 +49,46 @@ VOCABULARY = {
     "workers",
 }
 """Modules at the root of core/: everything may use them, they use only one another."""
+WIZARD = ["widgets", "dialogs", "steps", "screens", "app", "start_up"]
+"""Rooms of tui/ over the modules at its root, bottom first; what is at the root uses only one another."""
 
 
-def _floors() -> dict[str, int]:
+def _wizard_root(known: Mapping[str, Path]) -> set[str]:
+    """Return the modules at the root of tui/ that are no floors of their own."""
+    found = {name for name, path in known.items() if name.startswith("tui.") and path.parent.name == "tui"}
+    return found - {f"tui.{room}" for room in WIZARD}
+
+
+def _floors(known: Mapping[str, Path]) -> dict[str, int]:
+    """Return every room and its floor; the package `tui` itself only starts the wizard, from the roof."""
     floors = {"presets": 0}
     floors |= {f"core.{name}": 1 for name in VOCABULARY}
     floors |= {f"core.{name}": number for number, name in enumerate(ENGINE, 2)}
-    return floors
+    floors |= dict.fromkeys(_wizard_root(known), 100)
+    floors |= {f"tui.{name}": number for number, name in enumerate(WIZARD, 101)}
+    return {**floors, "tui": 200}
 
 
-def _engine_faults(found: list[Arrow]) -> list[Arrow]:
-    vocabulary = {f"core.{name}" for name in VOCABULARY}
-    return [
-        arrow
-        for arrow in upward(found, _floors())
-        if not {room_of(arrow.importer, vocabulary), room_of(arrow.imported, vocabulary)} <= vocabulary
-    ]
+def _faults(known: Mapping[str, Path], found: Iterable[Arrow]) -> list[Arrow]:
+    """Return the arrows that do not lead downward, less those among modules at one root."""
+    floors = _floors(known)
+    roots = ({f"core.{name}" for name in VOCABULARY}, _wizard_root(known))
+
+    def at_one_root(arrow: Arrow) -> bool:
+        return any(
+            {room_of(arrow.importer, floors), room_of(arrow.imported, floors)} <= root for root in roots
+        )
+
+    return [arrow for arrow in upward(found, floors) if not at_one_root(arrow)]
 
 
-def test_every_module_of_the_engine_has_a_room_and_imports_only_downward() -> None:
-    floors = _floors()
-    homeless = [name for name in modules(ROOT) if name.startswith("core.") and room_of(name, floors) is None]
-    assert not homeless, "name it in ENGINE or VOCABULARY, and in docs/architecture.md"
-    assert not _engine_faults(arrows(ROOT))
+def test_every_module_has_a_room_and_imports_only_downward() -> None:
+    known = modules(ROOT)
+    rooms = _floors(known).keys() - {"tui"}
+    homeless = [name for name in known if name not in ("core", "tui") and room_of(name, rooms) is None]
+    assert not homeless, "name it in ENGINE, VOCABULARY or WIZARD, and in docs/architecture.md"
+    assert {"tui.access", "tui.look"} <= _wizard_root(known)
+    assert not _faults(known, arrows(ROOT))
 
 
 def test_stages_do_not_lean_on_one_another() -> None:
@@ -95,8 +113,8 @@ def test_the_engine_never_imports_the_wizard() -> None:
     assert not [arrow for arrow in found if arrow.imported.startswith("tui")]
 
 
-def test_no_modules_of_the_engine_import_one_another_in_a_circle() -> None:
-    assert not circles(arrow for arrow in arrows(ROOT) if arrow.importer.startswith("core"))
+def test_no_modules_import_one_another_in_a_circle() -> None:
+    assert not circles(arrows(ROOT))
 
 
 @pytest.mark.parametrize(
@@ -116,6 +134,22 @@ def test_no_modules_of_the_engine_import_one_another_in_a_circle() -> None:
             "if TYPE_CHECKING:\n    from ..stages.pack.run import run",
             "core.codec.codec imports core.stages.pack.run",
         ),
+        ("tui/look.py", "from .widgets.plain import Plain", "tui.look imports tui.widgets.plain"),
+        ("tui/access.py", "if TYPE_CHECKING:\n    from .app import Wizard", "tui.access imports tui.app"),
+        (
+            "tui/widgets/plain.py",
+            "def lazy():\n    from ..dialogs.prompt import PromptScreen",
+            "tui.widgets.plain imports tui.dialogs.prompt",
+        ),
+        ("tui/dialogs/clip.py", "from .. import steps", "tui.dialogs.clip imports tui.steps"),
+        (
+            "tui/steps/base.py",
+            "if TYPE_CHECKING:\n    from ..screens.project import ProjectScreen",
+            "tui.steps.base imports tui.screens.project",
+        ),
+        ("tui/screens/start.py", "import fishtune.tui.app", "tui.screens.start imports tui.app"),
+        ("tui/app.py", "def lazy():\n    from . import start_up", "tui.app imports tui.start_up"),
+        ("tui/messages.py", "from fishtune.tui import main", "tui.messages imports tui"),
     ],
 )
 def test_a_planted_violation_is_found(tmp_path: Path, place: str, line: str, what: str) -> None:
@@ -124,20 +158,30 @@ def test_a_planted_violation_is_found(tmp_path: Path, place: str, line: str, wha
         target.parent.mkdir(parents=True, exist_ok=True)
         planted = f"\n{line}\n" if path == ROOT / place else ""
         target.write_text(path.read_text(encoding="utf-8") + planted, encoding="utf-8")
-    assert what in {str(arrow) for arrow in upward(arrows(tmp_path), {**_floors(), "tui": 99})}
+    assert [str(arrow) for arrow in _faults(modules(tmp_path), arrows(tmp_path))] == [what]
 
 
-def test_a_planted_circle_is_found(tmp_path: Path) -> None:
+def test_a_planted_room_without_a_floor_is_found(tmp_path: Path) -> None:
+    (tmp_path / "tui" / "cellar").mkdir(parents=True)
+    for name in ("cellar/__init__.py", "cellar/box.py", "look.py", "__init__.py"):
+        (tmp_path / "tui" / name).touch()
+    known = modules(tmp_path)
+    rooms = _floors(known).keys() - {"tui"}
+    assert [name for name in known if room_of(name, rooms) is None] == ["tui", "tui.cellar", "tui.cellar.box"]
+
+
+@pytest.mark.parametrize("part", ["core", "tui"])
+def test_a_planted_circle_is_found(tmp_path: Path, part: str) -> None:
     for name, text in {
         "a": "from . import b",
         "b": "def lazy():\n    from .c import x",
-        "c": "import fishtune.core.a",
+        "c": f"import fishtune.{part}.a",
         "d": "from . import a",
     }.items():
-        path = tmp_path / "core" / f"{name}.py"
+        path = tmp_path / part / f"{name}.py"
         path.parent.mkdir(exist_ok=True)
         path.write_text(text + "\n", encoding="utf-8")
-    assert circles(arrows(tmp_path)) == [["core.a", "core.b", "core.c"]]
+    assert circles(arrows(tmp_path)) == [[f"{part}.{name}" for name in "abc"]]
 
 
 HEAVY = ["torch", "torchaudio", "lightning", "peft", "transformers", "numpy", "scipy"]

@@ -342,9 +342,10 @@ def test_a_stop_keeps_what_is_finished(raw: Path, tmp_path: Path) -> None:
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from fishtune.core import files, loudness
+from fishtune.core import files
+from fishtune.core.stages.loudness_norm import run as loudness
 from fishtune.core.events import Reporter
-from fishtune.core.settings import LoudnessNormSettings
+from fishtune.core.config.settings import LoudnessNormSettings
 genuine, count = os.replace, 0
 def dying(source, target):
     global count

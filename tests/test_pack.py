@@ -430,9 +430,10 @@ def test_a_full_disk_leaves_the_old_shards(data: Path, monkeypatch: pytest.Monke
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from fishtune.core import files, pack
+from fishtune.core import files
+from fishtune.core.stages.pack import run as pack
 from fishtune.core.events import Reporter
-from fishtune.core.settings import PackSettings
+from fishtune.core.config.settings import PackSettings
 root, moment = Path(sys.argv[1]), sys.argv[2]
 def die(*_):
     os.kill(os.getpid(), signal.SIGKILL)

@@ -378,7 +378,7 @@ def test_the_generated_module_can_live_beside_the_reference_one() -> None:
 MEMORY_PROBE = """
 import sys, numpy as np, psutil
 from pathlib import Path
-from fishtune.core.packing.index import ShardIndex
+from fishtune.core.shards.index import ShardIndex
 process = psutil.Process()
 small = ShardIndex.open(Path(sys.argv[1])); small.read(0)
 before = process.memory_info().rss

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,12 +13,12 @@ from textual import events
 from textual.app import App, SystemCommand
 from textual.command import CommandPalette
 from textual.filter import LineFilter
-from textual.message import Message
 from textual.screen import Screen
 
 from ..core.errors import FishtuneError
 from . import clipboard
-from .actions import ACTIONS, Command, bindings
+from .actions import ACTIONS, bindings
+from .base_screen import WizardScreen
 from .catalogue import _, sentence
 from .glyphs import ASCII, LINES
 from .messages import GpusRead
@@ -208,13 +208,8 @@ class Wizard(App[None]):
     def on_gpus_read(self, message: GpusRead) -> None:
         self.gpus = message.reading
         for screen in self.screen_stack:
-            show: Callable[[GpuReading], None] | None = getattr(screen, "show_gpus", None)
-            if show is not None:
-                show(message.reading)
-
-    def post_from_thread(self, message: Message) -> bool:
-        """Post a message to the screen on top of the start page; may be called from any thread."""
-        return self.post_message(message)
+            if isinstance(screen, WizardScreen):
+                screen.show_gpus(message.reading)
 
     # actions
 
@@ -222,8 +217,8 @@ class Wizard(App[None]):
         from .screens.help import HelpScreen
 
         if not isinstance(self.screen, HelpScreen):
-            topic: Callable[[], str] | None = getattr(self.screen, "help_text", None)
-            self.push_screen(HelpScreen(topic() if topic is not None else ""))
+            topic = self.screen.help_text() if isinstance(self.screen, WizardScreen) else ""
+            self.push_screen(HelpScreen(topic))
 
     def action_show_gpus(self) -> None:
         from .screens.gpus import GpuScreen
@@ -239,11 +234,8 @@ class Wizard(App[None]):
         )
 
     def action_copy(self) -> None:
-        source: Callable[[], str] | None = getattr(self.screen, "text_to_copy", None)
-        text = source() if source is not None else ""
-        if not text:
-            text = self.screen.get_selected_text() or ""
-        if text:
+        text = self.screen.text_to_copy() if isinstance(self.screen, WizardScreen) else ""
+        if text := text or self.screen.get_selected_text() or "":
             self.copy(text)
 
     def copy(self, text: str) -> None:
@@ -252,11 +244,8 @@ class Wizard(App[None]):
         self.tell(_("Copied.") if done else _("tmux did not take the text."))
 
     async def action_back(self) -> None:
-        go_back: Callable[[], None] | None = getattr(self.screen, "go_back", None)
-        if go_back is not None:
-            go_back()
-        elif len(self.screen_stack) > 2:
-            self.pop_screen()
+        if isinstance(self.screen, WizardScreen):
+            self.screen.go_back()
 
     def action_command_palette(self) -> None:
         if not isinstance(self.screen, CommandPalette):
@@ -264,8 +253,7 @@ class Wizard(App[None]):
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
         """Return every action of the registry that `screen` can do, and what stands on its buttons."""
-        more: Callable[[], list[Command]] | None = getattr(screen, "commands", None)
-        for label, help_text, callback in more() if more is not None else []:
+        for label, help_text, callback in screen.commands() if isinstance(screen, WizardScreen) else ():
             yield SystemCommand(label, help_text, callback)
         for action in ACTIONS:
             owner = screen if hasattr(screen, f"action_{action.name}") else self
@@ -292,3 +280,10 @@ def _quoted(path: Path) -> str:
     import shlex
 
     return shlex.quote(str(path))
+
+
+if TYPE_CHECKING:
+    from .access import WizardAccess
+
+    def _keeps_its_promise(app: Wizard) -> WizardAccess:
+        return app

@@ -14,10 +14,10 @@ from ..core.jobs.record import Job
 from .catalogue import _, sentence
 
 if TYPE_CHECKING:
-    from .app import Wizard
+    from .access import WizardAccess
 
 
-def copy_log(app: Wizard, job: Job, target: Path) -> None:
+def copy_log(app: WizardAccess, job: Job, target: Path) -> None:
     """Write the log to `target` and say so, or why it could not be written."""
     try:
         write_bytes(target, job.log_path.read_bytes())
@@ -31,7 +31,7 @@ def copy_log(app: Wizard, job: Job, target: Path) -> None:
         app.tell(_("The log was written."))
 
 
-def page_log(app: Wizard, job: Job) -> None:
+def page_log(app: WizardAccess, job: Job) -> None:
     """Open the log in $PAGER; the wizard comes back when that ends."""
     if not job.log_path.exists():
         return

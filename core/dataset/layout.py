@@ -100,16 +100,14 @@ def list_root(root: Path) -> list[Entry]:
         return list_folder(root)
     except OSError as failure:
         what = {
-            errno.ENOENT: "does not exist",
-            errno.ENOTDIR: "is not a folder",
-            errno.ELOOP: "is a link that leads to itself",
-            errno.ENAMETOOLONG: "has a name that is too long for this file system",
+            errno.ENOENT: f"{root} does not exist.",
+            errno.ENOTDIR: f"{root} is not a folder.",
+            errno.ELOOP: f"{root} is a link that leads to itself.",
+            errno.ENAMETOOLONG: f"{root} has a name that is too long for this file system.",
         }
         if failure.errno not in what:
             raise unreadable(root, failure) from failure
-        raise DataError(
-            f"{root} {what[failure.errno]}.", "Give the folder that holds one folder a speaker."
-        ) from failure
+        raise DataError(what[failure.errno], "Give the folder that holds one folder a speaker.") from failure
 
 
 def _extension(name: str) -> str:

@@ -37,7 +37,7 @@ class StageName(StrEnum):
 class Stage:
     """One stage.
 
-    `settings` and `engine` are `module:name` inside this package; the engine is a function
+    `settings` and `engine` are `module:name` inside `core/`; the engine is a function
     `run(settings, reporter) -> result` (docs/architecture.md).
     """
 
@@ -62,23 +62,28 @@ class Stage:
 
 
 def load_attribute(name: str) -> Any:
-    """Return what `module:name` names inside this package."""
+    """Return what `module:name` names inside `core/`."""
     module, _, attribute = name.partition(":")
-    return getattr(importlib.import_module(f".{module}", __package__), attribute)
+    return getattr(importlib.import_module(f"..{module}", __package__), attribute)
 
 
 STAGES: dict[StageName, Stage] = {
     stage.name: stage
     for stage in (
-        Stage(StageName.VALIDATE, "settings:ValidateSettings", "validate:run"),
-        Stage(StageName.LOUDNESS_NORM, "settings:LoudnessNormSettings", "loudness:run", "target"),
-        Stage(StageName.DOWNLOAD, "settings:DownloadSettings", "download:run", "local_dir"),
-        Stage(StageName.EXTRACT, "settings:ExtractSettings", "extract:run", "data"),
-        Stage(StageName.PACK, "settings:PackSettings", "pack:run", "output"),
-        Stage(StageName.TRAIN, "settings:TrainSettings", "training.run:run"),
-        Stage(StageName.MERGE, "settings:MergeSettings", "merge:run", "output"),
-        Stage(StageName.SYNTH, "settings:SynthSettings", "synth:run"),
-        Stage(StageName.AUDITION, "settings:AuditionSettings", "audition.run:run"),
-        Stage(StageName.RUN, "jobs.chain:RunSettings", "jobs.chain:run"),
+        Stage(StageName.VALIDATE, "config.settings:ValidateSettings", "stages.validate.run:run"),
+        Stage(
+            StageName.LOUDNESS_NORM,
+            "config.settings:LoudnessNormSettings",
+            "stages.loudness_norm.run:run",
+            "target",
+        ),
+        Stage(StageName.DOWNLOAD, "config.settings:DownloadSettings", "stages.download.run:run", "local_dir"),
+        Stage(StageName.EXTRACT, "config.settings:ExtractSettings", "stages.extract.run:run", "data"),
+        Stage(StageName.PACK, "config.settings:PackSettings", "stages.pack.run:run", "output"),
+        Stage(StageName.TRAIN, "config.settings:TrainSettings", "stages.train.run:run"),
+        Stage(StageName.MERGE, "config.settings:MergeSettings", "stages.merge.run:run", "output"),
+        Stage(StageName.SYNTH, "config.settings:SynthSettings", "stages.synth.run:run"),
+        Stage(StageName.AUDITION, "config.settings:AuditionSettings", "stages.audition.run:run"),
+        Stage(StageName.RUN, "pipeline.chain:RunSettings", "pipeline.chain:run"),
     )
 }

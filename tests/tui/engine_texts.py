@@ -48,9 +48,13 @@ _PROGRAMMING_ERRORS = {"RuntimeError", "AssertionError", "NotImplementedError", 
 _COUNTED = (
     *("{} s", "sound"),
     *("1 clip of 1 speaker", "{} clips of 1 speaker", "{} clips of {} speakers"),
-    *(text for noun in ("clip", "speaker", "checkpoint", "shard") for text in (f"1 {noun}", f"{{}} {noun}s")),
+    *(
+        text
+        for noun in ("clip", "recording", "speaker", "checkpoint", "shard")
+        for text in (f"1 {noun}", f"{{}} {noun}s")
+    ),
 )
-"""What has no place of its own in the code: `core.jobs.steps` counts with nouns that are arguments."""
+"""What has no place of its own in the code: `core.pipeline.steps` counts with nouns that are arguments."""
 _SYSTEM_ERRORS = (
     *(errno.EACCES, errno.EPERM, errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENOSPC, errno.EDQUOT),
     *(errno.EROFS, errno.EIO, errno.EMFILE, errno.ENAMETOOLONG, errno.ESTALE, errno.EBUSY, errno.ELOOP),
@@ -121,6 +125,8 @@ def is_text(text: str) -> bool:
     """Return whether a template has words that can be translated: more than a name, a flag or a unit."""
     fixed = text.replace(PLACE, "")
     words = re.findall(r"(?<![\w\-./<|'=])[A-Za-z][a-z]+(?![\w(=/|])", fixed)
+    if text.startswith("import "):
+        return False  # a program that a hint gives to be run
     return " " in text and bool(words) and "\n" not in text and text not in _SPOKEN_BY_MODELS
 
 

@@ -12,10 +12,10 @@ from fishtune.core.stages.registry import StageName
 from fishtune.tui.app import Wizard
 from fishtune.tui.ascii_only import plain
 from fishtune.tui.catalogue import use_language
-from fishtune.tui.screens.clip import ClipScreen
-from fishtune.tui.screens.folders import FolderScreen
+from fishtune.tui.dialogs.clip import ClipScreen
+from fishtune.tui.dialogs.folders import FolderScreen
+from fishtune.tui.dialogs.prompt import PromptScreen
 from fishtune.tui.screens.project import ProjectScreen
-from fishtune.tui.screens.prompt import PromptScreen
 from fishtune.tui.screens.start import StartScreen
 from fishtune.tui.settings import WizardSettings
 from fishtune.tui.widgets.log_pane import LogPane

@@ -14,13 +14,13 @@ from fishtune.core.hardware.readings import DriverState, GpuProcess
 from fishtune.core.pipeline.steps import StepName, StepState
 from fishtune.core.stages.registry import StageName
 from fishtune.tui.app import Wizard
+from fishtune.tui.dialogs.clip import ClipScreen, detail_text
+from fishtune.tui.dialogs.folders import FolderScreen
+from fishtune.tui.dialogs.prompt import PromptScreen
 from fishtune.tui.look import StepStatus
-from fishtune.tui.screens.clip import ClipScreen, detail_text
-from fishtune.tui.screens.folders import FolderScreen
 from fishtune.tui.screens.gpus import GpuScreen
 from fishtune.tui.screens.help import HelpScreen
 from fishtune.tui.screens.project import ProjectScreen
-from fishtune.tui.screens.prompt import PromptScreen
 from fishtune.tui.themes import DEFAULTS
 from fishtune.tui.widgets.choice import Choice
 from fishtune.tui.widgets.curve import Curve, Line
@@ -87,6 +87,12 @@ def curve(widget: Widget, text: str) -> None:
     widget.show([Line(text, [1, 2, 3], [3.0, 2.0, 1.0])], text)
 
 
+def choice(widget: Widget, text: str) -> None:
+    assert isinstance(widget, Choice)
+    widget.options = [("b", text)]
+    widget.value = "b"
+
+
 def footer(widget: Widget, text: str) -> None:
     assert isinstance(widget, FooterBar)
     widget.items = ((text, text),) * 6
@@ -99,7 +105,7 @@ WIDGETS: list[tuple[str, Callable[[], Widget], Callable[[Widget, str], None]]] =
     ("notice", Notice, lambda widget, text: widget.show_failure(text, text)),  # type: ignore[attr-defined]
     ("log", LogPane, lambda widget, text: widget.add([text] * 50)),  # type: ignore[attr-defined]
     ("table", lambda: Table([("a", 20, "left"), ("b", None, "right")]), table),
-    ("choice", lambda: Choice([("a", "x")], "a"), lambda w, text: w.set_options([("b", text)], "b")),  # type: ignore[attr-defined]
+    ("choice", lambda: Choice([("a", "x")], "a"), choice),
     ("curve", Curve, curve),
 ]
 

@@ -213,7 +213,7 @@ async def test_the_wizard_writes_nothing_while_nothing_is_changed(wizard: Make, 
 
 
 def test_folders_of_nobody_are_no_error(tmp_path: Path) -> None:
-    from fishtune.tui.screens.folders import subfolders
+    from fishtune.tui.dialogs.folders import subfolders
     from fishtune.tui.widgets.folder_suggester import complete_folder, expanded
 
     assert expanded("~nobody-here/x") == Path("~nobody-here/x")

@@ -16,12 +16,12 @@ from fishtune.core.hardware.readings import DriverState, Gpu, GpuReading, GpuSta
 from fishtune.core.pipeline.steps import StepName
 from fishtune.core.stages.registry import StageName
 from fishtune.tui.app import Wizard
-from fishtune.tui.screens.clip import ClipScreen
-from fishtune.tui.screens.folders import FolderScreen
+from fishtune.tui.dialogs.clip import ClipScreen
+from fishtune.tui.dialogs.folders import FolderScreen
+from fishtune.tui.dialogs.prompt import PromptScreen
 from fishtune.tui.screens.gpus import GpuScreen
 from fishtune.tui.screens.help import HelpScreen
 from fishtune.tui.screens.project import ProjectScreen
-from fishtune.tui.screens.prompt import PromptScreen
 from fishtune.tui.screens.start import StartScreen
 from fishtune.tui.screens.too_small import TooSmallScreen
 from fishtune.tui.widgets.button import Button

@@ -17,9 +17,9 @@ from fishtune.core.events import Failed, Finished, Started, Stopped
 from fishtune.core.pipeline.steps import StepName, StepState
 from fishtune.core.stages.registry import StageName
 from fishtune.tui.app import Wizard
+from fishtune.tui.dialogs.confirm import ConfirmScreen
 from fishtune.tui.engine import Engine
 from fishtune.tui.look import ProjectState, StepStatus
-from fishtune.tui.screens.confirm import ConfirmScreen
 from fishtune.tui.screens.project import ProjectScreen
 from fishtune.tui.trouble import trouble_file
 from fishtune.tui.widgets.button import Button

@@ -8,11 +8,11 @@ from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import Vertical
-from textual.screen import ModalScreen
 from textual.widgets import Static
 
 from ...core.units import format_usage
 from ..access import wizard
+from ..base_screen import Dialog
 from ..catalogue import _, sentence
 from ..widgets.table import Table
 from ..wording import harmless, plain, right, size
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ...core.hardware.readings import Gpu, GpuReading
 
 
-class GpuScreen(ModalScreen[None]):
+class GpuScreen(Dialog[None]):
     """Follows the readings once a second."""
 
     BINDINGS = [

@@ -8,17 +8,17 @@ from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import VerticalScroll
-from textual.screen import ModalScreen
 from textual.widgets import Static
 
 from ..access import wizard
 from ..actions import ACTIONS, key_label, keys_of
+from ..base_screen import Dialog
 from ..catalogue import _
 from ..settings import settings_file
 from ..wording import harmless
 
 
-class HelpScreen(ModalScreen[None]):
+class HelpScreen(Dialog[None]):
     """Scrolls; Esc or the help key closes it."""
 
     BINDINGS = [Binding("escape,question_mark,f1,q", "close", show=False)]

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from textual.app import ComposeResult
 from textual.binding import Binding
@@ -26,7 +27,6 @@ from ..follow import JobWatch
 from ..log_export import copy_log, page_log
 from ..look import TITLES, ProjectState, StepStatus, not_seen
 from ..messages import JobChanged, LogGrown, ProjectRead
-from ..run_view import RunView
 from ..steps import open_step
 from ..steps.base import StepPane
 from ..trouble import caught, in_thread, note
@@ -212,23 +212,18 @@ class ProjectScreen(ProjectFileScreen, Plain):
         others = {key: value for key, value in wizard(self).running.items() if value[1] is not self.project}
         wizard(self).running = {**others, **running}
 
-    def view_of(self, step: StepName) -> RunView | None:
-        """Return what is known of a step's newest job, None where it is not followed."""
-        news = self._news.get(step)
-        return news.view if news is not None else None
-
     def start_job(
-        self, pane: StepPane, stage: StageName, settings: Table, secrets: Mapping[str, str] | None
+        self, step: StepName, stage: StageName, settings: Table, secrets: Mapping[str, str] | None
     ) -> None:
         """Start a job of a step in a thread; an error is shown in its pane."""
-        engine, project = wizard(self).engine, self.project
+        engine, project, notice = wizard(self).engine, self.project, self._panes[step].notice
 
         def work() -> None:
             job = engine.start(project, stage, settings, secrets)
-            self.app.call_from_thread(self._started, pane.step, job)
+            self.app.call_from_thread(self._started, step, job)
 
-        pane.notice.show_plain(_("Starting…"))
-        in_thread(self, work, pane.notice.show_error, "start", exclusive=False)
+        notice.show_plain(_("Starting…"))
+        in_thread(self, work, notice.show_error, "start", exclusive=False)
 
     def _started(self, step: StepName, job: Job) -> None:
         self._panes[step].notice.clear()
@@ -240,8 +235,9 @@ class ProjectScreen(ProjectFileScreen, Plain):
         """Whether a job was asked to stop here."""
         return job.id in self._stop_asked
 
-    def stop_job(self, pane: StepPane) -> None:
+    def stop_job(self, step: StepName) -> None:
         """Ask a step's job to stop; asked again, end it at once."""
+        pane = self._panes[step]
         job = pane.job
         if job is None:
             return
@@ -277,16 +273,17 @@ class ProjectScreen(ProjectFileScreen, Plain):
         if pane.ready:
             self._show_status(pane)
 
-    def fill(self, pane: StepPane) -> None:
-        """Tell a new pane everything that is known; panes call this once they are mounted."""
-        if pane.step in self._logs:
-            pane.add_log(self._watches[pane.step].job.id, list(self._logs[pane.step]))
+    def fill(self, step: StepName) -> None:
+        """Tell a step's new pane everything that is known; panes call this once they are mounted."""
+        pane = self._panes[step]
+        if step in self._logs:
+            pane.add_log(self._watches[step].job.id, list(self._logs[step]))
         self._bring_up_to_date(pane)
         self._show_status(pane)
-        if self._run_once_ready is pane.step:
+        if self._run_once_ready is step:
             self._run_once_ready = None
             pane.main()
-        if self._enter_once_ready is pane.step:
+        if self._enter_once_ready is step:
             self._enter_once_ready = None
             self.enter_step()
 
@@ -359,7 +356,7 @@ class ProjectScreen(ProjectFileScreen, Plain):
         job = self.pane.job if self.pane is not None else None
         if job is None:
             return
-        from .prompt import PromptScreen
+        from ..dialogs.prompt import PromptScreen
 
         suggested = Path.cwd() / f"{job.id}.log"
 
@@ -396,3 +393,10 @@ class ProjectScreen(ProjectFileScreen, Plain):
     def text_to_copy(self) -> str:
         """Return what the copy key takes."""
         return self.pane.text_to_copy() if self.pane is not None else ""
+
+
+if TYPE_CHECKING:
+    from ..access import ProjectAccess
+
+    def _keeps_its_promise(screen: ProjectScreen) -> ProjectAccess:
+        return screen

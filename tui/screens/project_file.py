@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from textual.screen import Screen
-
 from ...core.config.project import Project
 from ...core.errors import FishtuneError
 from ...core.pipeline.steps import StepName
 from ..access import wizard
+from ..base_screen import WizardScreen
 from ..catalogue import _
 from ..steps.base import StepPane
 from ..trouble import Show, caught
 
 
-class ProjectFileScreen(Screen[None]):
+class ProjectFileScreen(WizardScreen[None]):
     """A screen of a project. The file on disk wins over what is in memory."""
 
     def __init__(self, project: Project) -> None:

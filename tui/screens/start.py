@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from rich.text import Text
 from textual.app import ComposeResult
 from textual.containers import Horizontal
-from textual.screen import Screen
 from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
@@ -17,16 +16,17 @@ from ...core.errors import FishtuneError, SettingsError
 from ...core.units import format_usage
 from ..access import wizard
 from ..actions import Command
+from ..base_screen import WizardScreen
 from ..catalogue import _
+from ..dialogs.folders import FolderScreen
+from ..dialogs.prompt import PromptScreen
 from ..widgets.button import Button
 from ..widgets.folder_suggester import expanded
 from ..widgets.frame import FooterBar, HeaderBar
 from ..widgets.notice import Notice
 from ..widgets.plain import Plain, PlainVertical
 from ..wording import clock, fit_path, harmless, size
-from .folders import FolderScreen
 from .gpus import driver_sentence
-from .prompt import PromptScreen
 
 if TYPE_CHECKING:
     from ...core.config.project import Project
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 _MOST_RECENT = 12
 
 
-class StartScreen(Screen[None], Plain):
+class StartScreen(WizardScreen[None], Plain):
     """What a person sees first."""
 
     DEFAULT_CSS = """

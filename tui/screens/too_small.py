@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from rich.text import Text
 from textual.app import ComposeResult
-from textual.screen import ModalScreen
 from textual.widgets import Static
 
+from ..base_screen import Dialog
 
-class TooSmallScreen(ModalScreen[None]):
+
+class TooSmallScreen(Dialog[None]):
     """One sentence that names the size that is needed."""
 
     def __init__(self, sentence: str) -> None:

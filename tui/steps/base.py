@@ -79,7 +79,7 @@ class StepPane(PlainVertical):
 
     def on_mount(self) -> None:
         self.ready = True
-        project_screen(self).fill(self)
+        project_screen(self).fill(self.step)
 
     def compose_before(self) -> Iterable[Widget]:
         """Yield the form."""
@@ -291,11 +291,11 @@ class StepPane(PlainVertical):
         if self.status is not None and self.status.state is StepState.LOCKED:
             self.notice.show_warning(self.status.sentence)
             return
-        project_screen(self).start_job(self, stage, chosen, secrets)
+        project_screen(self).start_job(self.step, stage, chosen, secrets)
 
     def stop(self) -> None:
         """Ask the step's job to save and stop; asked again, it is ended at once."""
         if self.job is not None and self.running:
-            project_screen(self).stop_job(self)
+            project_screen(self).stop_job(self.step)
         else:
             self.notice.show_plain(_("Nothing runs here."))

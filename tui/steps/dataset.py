@@ -21,12 +21,12 @@ from ...core.pipeline.steps import StepName, StepState
 from ...core.stages.registry import StageName
 from ..access import project_screen, wizard
 from ..catalogue import _, mark, ngettext, sentence
+from ..dialogs.clip import ClipScreen
+from ..dialogs.folders import FolderScreen
+from ..dialogs.prompt import PromptScreen
 from ..look import StepStatus
 from ..report import newest_report, unfinished_normalisation
 from ..run_view import RunView
-from ..screens.clip import ClipScreen
-from ..screens.folders import FolderScreen
-from ..screens.prompt import PromptScreen
 from ..trouble import in_thread
 from ..widgets.choice import Choice
 from ..widgets.detailed_table import DetailedTable

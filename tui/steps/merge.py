@@ -26,9 +26,9 @@ from ...core.pipeline.steps import StepName
 from ...core.stages.registry import StageName
 from ..access import project_screen, wizard
 from ..catalogue import _, mark, sentence
+from ..dialogs.prompt import PromptScreen
 from ..look import StepStatus
 from ..run_view import RunView
-from ..screens.prompt import PromptScreen
 from ..trouble import in_thread
 from ..widgets.detailed_table import DetailedTable
 from ..widgets.form import Field

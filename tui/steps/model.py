@@ -22,8 +22,8 @@ from ...core.stages.registry import StageName
 from ...core.tables import parse_json, read_json
 from ..access import project_screen
 from ..catalogue import _, mark, sentence
+from ..dialogs.prompt import PromptScreen
 from ..look import StepStatus
-from ..screens.prompt import PromptScreen
 from ..trouble import in_thread
 from ..widgets.form import Field, Form
 from ..widgets.table import Table

@@ -20,8 +20,8 @@ from ...core.stages.registry import StageName
 from ..access import project_screen, wizard
 from ..actions import keys_of
 from ..catalogue import _, mark
+from ..dialogs.confirm import ConfirmScreen
 from ..run_view import RunView
-from ..screens.confirm import ConfirmScreen
 from ..trouble import in_thread
 from ..widgets.form import Field, Form
 from ..widgets.suggestion import Suggestion
@@ -313,7 +313,7 @@ class TrainPane(StagePane):
 
         def answered(yes: bool | None) -> None:
             if yes and self.job is not None and self.job.id == job.id and self.running:
-                project_screen(self).stop_job(self)
+                project_screen(self).stop_job(self.step)
 
         self.app.push_screen(
             ConfirmScreen(

@@ -59,12 +59,6 @@ class Choice(Widget, can_focus=True):
         label = dict(self.options).get(self.value, self.value)
         return Text(f"{self._glyphs.left} {harmless(label, 60)} {self._glyphs.right}", no_wrap=True)
 
-    def set_options(self, options: Sequence[tuple[str, str]], value: str) -> None:
-        """Replace options and value without telling anybody."""
-        self.options = list(options)
-        self.value = value
-        self.refresh(layout=True)
-
     def action_turn(self, by: int) -> None:
         values = [value for value, _label in self.options]
         if not values:

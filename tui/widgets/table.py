@@ -10,7 +10,7 @@ from textual.coordinate import Coordinate
 from textual.widgets import DataTable
 from textual.widgets.data_table import CursorType
 
-from ..wording import harmless, plain, right
+from ..wording import plain, right
 
 Align = Literal["left", "right"]
 
@@ -108,8 +108,3 @@ class Table(DataTable[Text]):
         """Put the cursor on the row `key`, if there is one."""
         if key in self._shown:
             self.move_cursor(row=self._keys.index(key))
-
-
-def heading(text: str) -> Text:
-    """Return a small heading inside a pane."""
-    return Text(harmless(text), style="bold")

@@ -10,13 +10,13 @@ from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import Horizontal, Vertical, VerticalScroll
-from textual.screen import ModalScreen
 from textual.widgets import Static
 
 from ...core.config.project import Project
 from ...core.dataset.findings import Finding
 from ...core.errors import FishtuneError
 from ..access import wizard
+from ..base_screen import Dialog
 from ..catalogue import _, sentence
 from ..glyphs import sparkline
 from ..widgets.button import Button
@@ -25,7 +25,7 @@ from ..wording import decimal, harmless
 _LONGEST_TRANSCRIPT = 2000
 
 
-class ClipScreen(ModalScreen[bool | None]):
+class ClipScreen(Dialog[bool | None]):
     """Gives True if the clip was left out, False if it was taken in again, None if nothing was decided.
 
     Args:

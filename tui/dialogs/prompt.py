@@ -6,16 +6,16 @@ from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import Horizontal, Vertical
-from textual.screen import ModalScreen
 from textual.widgets import Input, Static
 
+from ..base_screen import Dialog
 from ..catalogue import _
 from ..widgets.button import Button
 from ..widgets.folder_suggester import FolderSuggester
 from ..wording import harmless
 
 
-class PromptScreen(ModalScreen[str | None]):
+class PromptScreen(Dialog[str | None]):
     """Gives the answer, None where the person went back.
 
     Args:

@@ -6,15 +6,15 @@ from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import Horizontal, Vertical
-from textual.screen import ModalScreen
 from textual.widgets import Static
 
+from ..base_screen import Dialog
 from ..catalogue import _
 from ..widgets.button import Button
 from ..wording import harmless
 
 
-class ConfirmScreen(ModalScreen[bool]):
+class ConfirmScreen(Dialog[bool]):
     """Gives True if the person wants it. The focus lies on the answer that changes nothing.
 
     Args:

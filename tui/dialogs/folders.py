@@ -10,10 +10,10 @@ from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import Horizontal, Vertical
-from textual.screen import ModalScreen
 from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
+from ..base_screen import Dialog
 from ..catalogue import _
 from ..widgets.button import Button
 from ..widgets.folder_suggester import FolderSuggester, expanded
@@ -22,7 +22,7 @@ from ..wording import harmless, plain
 _MOST = 500
 
 
-class FolderScreen(ModalScreen[Path | None]):
+class FolderScreen(Dialog[Path | None]):
     """Gives the chosen folder, None where the person went back."""
 
     BINDINGS = [
