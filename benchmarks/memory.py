@@ -69,8 +69,8 @@ def training() -> list[str]:
     lines = [
         "## Training",
         "",
-        f"S1-mini in bf16, samples of up to {LONGEST} columns ({LONGEST / 21.53:.0f} s, the reference "
-        f"included), {EFFECTIVE} columns a step. In a cell: `--batch-tokens` × `--accumulation`, and the "
+        f"S1-mini in bf16, samples of up to {LONGEST} tokens ({LONGEST / 21.53:.0f} s, the reference "
+        f"included), {EFFECTIVE} tokens per optimizer step. In a cell: `--batch-tokens` × `--accumulation`, and the "
         "memory needed. The first of two lines recomputes activations (`--checkpointing blocks`, the "
         "default), the second keeps them (`none`, faster).",
         "",
@@ -102,7 +102,7 @@ def extraction() -> list[str]:
         "## Extraction",
         "",
         f"Clips of up to {CLIP_SECONDS:.0f} s, typically {TYPICAL_SECONDS:.0f} s. At most 10 minutes of "
-        "audio a batch are suggested: larger ones only delay progress and a stop.",
+        "audio per batch are suggested: larger ones only delay progress and a stop.",
         "",
         "| | " + " | ".join(f"{size} GB" for size in (4, *CARD_SIZES)) + " |",
         "| --- |" + " --- |" * (len(CARD_SIZES) + 1),

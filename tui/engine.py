@@ -62,7 +62,7 @@ class Engine:
         stop_job(job, now)
 
     async def inspect_clip(self, project: Project, clip: str, points: int) -> dict[str, Any]:
-        """Return `core.validate.ClipDetail` of a clip as JSON; cancelling ends the work.
+        """Return `core.stages.validate.run.ClipDetail` of a clip as JSON; cancelling ends the work.
 
         Decoding needs array libraries, which do not belong into this process.
 

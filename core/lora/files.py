@@ -233,7 +233,7 @@ def _checkpoint_in(folder: Path) -> str:
 def read_training_state(path: Path) -> dict[str, Any]:
     """Return what fishtune's training noted in a checkpoint, or in the one beside an adapter folder.
 
-    Empty where training here did not make it. Its entries are those of `training.checkpoints.RunState`.
+    Empty where training here did not make it. Its entries are those of `stages.train.checkpoints.RunState`.
 
     Raises:
         CheckpointError: the checkpoint cannot be read.

@@ -50,7 +50,7 @@ _COUNTED = (
     *("1 clip of 1 speaker", "{} clips of 1 speaker", "{} clips of {} speakers"),
     *(text for noun in ("clip", "speaker", "checkpoint", "shard") for text in (f"1 {noun}", f"{{}} {noun}s")),
 )
-"""What has no place of its own in the code: `core.jobs.steps` counts with nouns that are arguments."""
+"""What has no place of its own in the code: `core.pipeline.steps` counts with nouns that are arguments."""
 _SYSTEM_ERRORS = (
     *(errno.EACCES, errno.EPERM, errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENOSPC, errno.EDQUOT),
     *(errno.EROFS, errno.EIO, errno.EMFILE, errno.ENAMETOOLONG, errno.ESTALE, errno.EBUSY, errno.ELOOP),

@@ -1,7 +1,8 @@
-"""A training step of `core/training`, replayed on a ledger.
+"""A training step of `core/stages/train`, replayed on a ledger.
 
-The order is that of `training.loss.loss_sums` and of the engine's backward pass. Blocks of one stack differ
-only in their adapters, so one of each kind is replayed, and what the others keep is counted in one piece.
+The order is that of `stages.train.loss.loss_sums` and of the engine's backward pass. Blocks of one stack
+differ only in their adapters, so one of each kind is replayed, and what the others keep is counted in one
+piece.
 From block to block of the backward pass, kept memory shrinks and gradients grow by the same amounts; so it
 is at its most in the first block that it reaches or in the last.
 
@@ -299,7 +300,7 @@ def _picked(hidden: Tensor, rows: int, dim: int) -> Tensor:
 def _chunked_cross_entropy(
     head: Callable[[Tensor], Tensor], hidden: Tensor, dim: int, classes: int
 ) -> Tensor:
-    """`training.loss.chunked_cross_entropy`: one chunk stands for all."""
+    """`stages.train.loss.chunked_cross_entropy`: one chunk stands for all."""
     ledger, passes = hidden.ledger, hidden.source is not None
     rows = min(hidden.elements // dim, max(1, LOGITS_PER_CHUNK // classes))
     chunk = leaf(ledger, rows * dim, hidden.itemsize, hidden.storage, needs_gradient=passes)
