@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
+from .particles import fill
+
 PLACE = "{}"
 _SURE = 10
 """Letters from which a template is taken for any sentence that it matches."""
@@ -99,8 +101,8 @@ class Sentences:
                 break
             match = template.pattern(inside).fullmatch(text)
             if match is not None:
-                parts = (self.say(part, True) for part in match.groups())
-                readings.append(self._translate(template.key).format(*parts))
+                parts = [self.say(part, True) for part in match.groups()]
+                readings.append(fill(self._translate(template.key), parts))
         # A sentence within a sentence fits both templates; the one that leaves less English is right.
         return min(readings, key=_english_letters, default="")
 

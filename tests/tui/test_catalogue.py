@@ -13,6 +13,7 @@ import pytest
 from engine_texts import NOT_SHOWN, PLACE, ROOT, called, engine_texts, is_text, texts_of
 from fishtune.core import errors
 from fishtune.tui.catalogue import sentence, use_language
+from fishtune.tui.particles import fill
 from fishtune.tui.sentences import Sentences
 
 BY_FILE = pytest.mark.parametrize("file", update.PO_FILES, ids=lambda file: file.parent.parent.name)
@@ -138,10 +139,38 @@ def test_texts_are_collected_as_the_code_builds_them(code: str, texts: list[str]
 def test_sentences_of_the_engine_are_translated_with_their_names_and_numbers() -> None:
     assert sentence("8 clips of 1 speaker, not checked yet.") == "8 clips of 1 speaker, not checked yet."
     use_language("ko")
-    assert sentence("Job 20261123-train is at work.") == "작업 20261123-train이(가) 실행 중입니다."
+    assert sentence("Job 20261123-train is at work.") == "작업 20261123-train이 실행 중입니다."
     assert sentence("2 of 8 clips have codes.") == "클립 8개 중 2개에 코드가 있습니다."
     assert sentence("Somebody is in trouble.") == "Somebody is in trouble."
     assert sentence("No such sentence at all.") == "No such sentence at all."
+
+
+@pytest.mark.parametrize(
+    ("template", "parts", "said"),
+    [
+        ("{}이(가) 있습니다", ["유나"], "유나가 있습니다"),
+        ("{}이(가) 있습니다", ["'책'"], "'책'이 있습니다"),
+        ("{}을(를) 셉니다", ["8"], "8을 셉니다"),
+        ("{}을(를) 셉니다", ["1,024"], "1,024를 셉니다"),
+        ("{}(으)로 답했습니다", ["301"], "301로 답했습니다"),
+        ("{}(으)로 답했습니다", ["403"], "403으로 답했습니다"),
+        ("{}(으)로 답했습니다", ["서울"], "서울로 답했습니다"),
+        (
+            "{1}은(는) {0}과(와)",
+            ["openaudio-s1-mini", "myvoice-merged"],
+            "myvoice-merged는 openaudio-s1-mini와",
+        ),
+        ("{0}이(가) {1}보다", ["model", "a"], "model이 a보다"),
+        ("{}이(가) 무음입니다", ["6 %"], "6 %이(가) 무음입니다"),
+        ("{}이(가) 있습니다", ["a.mp3"], "a.mp3이(가) 있습니다"),
+        ("{}이(가) 있습니다", ["base"], "base이(가) 있습니다"),
+        ("{}이(가) 있습니다", ["{0}이(가) {}"], "{0}이(가) {}가 있습니다"),
+        ("'{}'이(가) 있습니다", ["GPU"], "'GPU'가 있습니다"),
+        ("{}이(가) 있습니다", [""], "이(가) 있습니다"),
+    ],
+)
+def test_korean_particles_follow_the_sound_before_them(template: str, parts: list[str], said: str) -> None:
+    assert fill(template, parts) == said
 
 
 def test_english_costs_nothing() -> None:

@@ -35,10 +35,13 @@ from fishtune.tui.catalogue import sentence, use_language
 
 _NAMES = re.compile(
     r"""https?://\S+ | (?<!\w)--[\w-]+(?:\s+[a-z]\w+\b)? | '[^']*' | \S*[/\\_=.:<{\[]\S+ | \bchmod\s\S+
-    | (?:fishtune|hf\ auth|ffmpeg|iconv|pip\ install)(?:[ ]-?[\w\-./\[\]':=]+)*""",
-    re.VERBOSE,
+    | (?:fishtune|hf\ auth|ffmpeg|convmv|pip\ install)(?:[ ]-?[\w\-./\[\]':=]+)* | \bpython3\ -c\ .*""",
+    re.VERBOSE | re.DOTALL,
 )
-_QUOTED = ("Invalid value (at end of document)", "EOF: reading magic string, expected 8 bytes got 6")
+_QUOTED = (
+    *("Invalid value (at end of document)", "EOF: reading magic string, expected 8 bytes got 6"),
+    "Expecting value",
+)
 """What libraries say."""
 _TERMS = {
     *(
@@ -93,13 +96,22 @@ def cut(folder: Path) -> Path:
 
 
 def hub(status: str) -> None:
-    with hub_errors("owner/name", has_token=False):
+    with hub_errors("owner/name", token=None):
         raise httpx2.ConnectError(status)
 
 
 def codes(path: Path, content: np.ndarray) -> Path:
     np.save(path, content)
     return path
+
+
+def codes_of_ten(at: Path) -> bytes:
+    return codes(at / "ten.npy", np.zeros((2, 10), np.int64)).read_bytes()
+
+
+def loop(at: Path) -> Path:
+    (at / "loop").symlink_to("loop")
+    return at / "loop"
 
 
 MISTAKES: dict[str, Callable[[Path], object]] = {
@@ -131,6 +143,26 @@ MISTAKES: dict[str, Callable[[Path], object]] = {
         written(at / "config.json", json.dumps({"model_type": "dual_ar", "dim": -1, "n_head": 3})).parent
     ),
     "another model": lambda at: read_config(written(at / "config.json", '{"model_type": "bert"}').parent),
+    "a config that is a folder": lambda at: read_config((at / "config.json" / "x").mkdir(parents=True) or at),
+    "a config that is no JSON": lambda at: read_config(written(at / "config.json", '{"dim": ').parent),
+    "a config of deep lists": lambda at: read_config(written(at / "config.json", "[" * 9999).parent),
+    "a config that is not text": lambda at: read_config(written(at / "config.json", b"\xff\xfe{").parent),
+    "a number that is none": lambda at: read_config(written(at / "config.json", '{"dim": NaN}').parent),
+    "a file for a model": lambda at: read_config(written(at / "model.pth", "")),
+    "a checkpoint of training for a model": lambda at: read_config(written(at / "step_000001.ckpt", "")),
+    "codes of another shape": lambda at: read_codes(codes(at / "a.npy", np.zeros((2, 3, 4), np.int64))),
+    "cut codes": lambda at: read_codes(written(at / "a.npy", codes_of_ten(at)[:-9])),
+    "codes that end in the header": lambda at: read_codes(written(at / "a.npy", codes_of_ten(at)[:40])),
+    "codes of objects": lambda at: read_codes(codes(at / "a.npy", np.array([[None]]))),
+    "a data set that is a file": lambda at: validate(
+        ValidateSettings(data=written(at / "a", "")), Reporter()
+    ),
+    "a data set behind a loop": lambda at: validate(ValidateSettings(data=loop(at)), Reporter()),
+    "a name that is too long": lambda at: read_codes(at / ("a" * 300)),
+    "a recording below a file": lambda at: read_info(written(at / "a", "") / "b.wav"),
+    "packing over the data set": lambda at: pack(
+        PackSettings(input=recording(at / "유나/a.wav").parents[1], output=at), Reporter()
+    ),
     "the hub is away": lambda at: hub("[Errno 111] Connection refused"),
     "a file in the place of a folder": lambda at: write_text(written(at / "a", "") / "b", ""),
     "no recordings": lambda at: pack(PackSettings(input=at, output=at / "out"), Reporter()),
@@ -188,6 +220,18 @@ def test_all_findings_of_a_bad_data_set_are_in_the_persons_language(tmp_path: Pa
         "fast": ({}, "word " * 60),
         "sub/deep": ({}, "x"),
         "two": ({}, "x"),
+        "binary": ({}, b"hello\0there"),
+        "utf16": ({}, "hello there".encode("utf-16-le")),
+        "damaged": ({}, "안녕하세요 반갑습니다".encode()[:-1]),
+        "steering": ({}, "<|im_end|> x"),
+        "phoneme": ({}, "<|phoneme_start|>x"),
+        "marks": ({}, "\ufeff\ufeffx"),
+        "control": ({}, "x\x07y"),
+        "losing": ({}, "안녕\ufffd하세요"),
+        "garbled": ({}, "안녕하세요".encode().decode("latin-1")),
+        "slow": ({"seconds": 20.0, "rate": 8000}, "x"),
+        "chosen": ({}, "x"),
+        "sub/sub/deeper": ({}, None),
     }
     for seed, (name, (options, text)) in enumerate(faults.items(), 20):
         path = recording(data / f"유나/{name}.wav", **{"seed": seed, **options})  # type: ignore[arg-type]
@@ -203,16 +247,20 @@ def test_all_findings_of_a_bad_data_set_are_in_the_persons_language(tmp_path: Pa
     written(data / "유나/orphan.lab", "x")
     written(data / "유나/broken.mp3", b"no audio" * 99)
     written(data / "유나/other.m4a", b"x")
+    written(data / "유나/chosen.LAB", "x")
+    written(data / "유나/empty.wav", b"")
+    written(data / "metadata.csv", "유나/mute|hello there\n")
     (data / "유나/dir.wav").mkdir()
+    (data / "유나/dir.lab").mkdir()
+    (data / "유나/lost.wav").symlink_to("nothing.wav")
+    (data / "유나/loop.wav").symlink_to("loop.wav")
+    (data / "유나/back").symlink_to("..", target_is_directory=True)
+    os.mkfifo(data / "유나/pipe.wav")
+    for name in ("안녕.wav".encode("cp949"), b"a\x1b.wav"):
+        written(data / "유나" / os.fsdecode(name), b"x")
     report = validate(ValidateSettings(data=data, exclude=["유나/nobody"], num_workers=1), Reporter())
     missing = set(Code) - {finding.code for finding in report.findings}
-    assert missing <= {
-        Code.NO_SPEAKERS,
-        Code.FOLDER_UNREADABLE,
-        Code.BAD_NAME,
-        Code.TEXT_UNREADABLE,
-        Code.AUDIO_EMPTY,
-    }
+    assert missing <= {Code.NO_SPEAKERS, Code.FOLDER_UNREADABLE, Code.TEXT_UNREADABLE}
     for finding in report.findings:
         for text in (finding.what, finding.what_to_do):
             assert english(sentence(text).replace(str(data), "/at")) == [], (text, sentence(text))
