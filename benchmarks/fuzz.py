@@ -2,11 +2,11 @@
 
     python benchmarks/fuzz.py --count 2000 --seed 1
 
-Files, ways to damage them and what the commands call to read them are those of `tests/hostile_files.py`, whose
-tests do a few of each. Every input is read in a child process with a limit of 20 s and of the addresses that
-it may take beyond those of an idle one. Prints what was neither a result nor a refusal in a sentence, one line
-a kind, with how often, where, and the number of the first input (`--first N --count 1` repeats it alone), and
-exits with 1 if there is any.
+Files, ways to damage them and what the commands call to read them are those of `tests/hostile_files.py`,
+whose tests do a few of each. Every input is read in a child process with a limit of 20 s and of the
+addresses that it may take beyond those of an idle one. Prints what was neither a result nor a refusal in a
+sentence, one line a kind, with how often, where, and the number of the first input (`--first N --count 1`
+repeats it alone), and exits with 1 if there is any.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import multiprocessing
 import os
-import resource
 import shutil
 import sys
 import tempfile
@@ -28,12 +27,10 @@ from random import Random
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from tests.hostile_files import READERS, Arena, Outcome, Reader
+from tests.hostile_files import ADDRESSES, READERS, Arena, Outcome, Reader, limited
 from tests.hostile_world import make_world, private_home
 
 SECONDS = 20.0
-ADDRESSES = 1536 << 20
-"""Bytes that one input may take, beyond what the process has before."""
 _CONTEXT = multiprocessing.get_context("spawn")
 
 
@@ -76,15 +73,15 @@ def serve(connection: Connection, root: Path, names: list[str], seed: int, save:
     make_world(root)
     arena = Arena(root)
     arena.prepare(names)
-    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-    resource.setrlimit(resource.RLIMIT_AS, (used + ADDRESSES, used + ADDRESSES))
     connection.send(None)
     while (number := connection.recv()) is not None:
         reader, random = chosen(names, seed, number)
         file, content, is_whole = arena.damage(reader, random)
         if save is not None:
             (save / f"{reader.name.replace(' ', '-')}-{number}{file.suffix or '.bin'}").write_bytes(content)
-        connection.send(arena.judge(reader, file, content, is_whole=is_whole))
+        with limited(ADDRESSES):
+            outcome = arena.judge(reader, file, content, is_whole=is_whole)
+        connection.send(outcome)
 
 
 def _be_silent() -> None:

@@ -8,11 +8,13 @@ word; `judge` says what else happened. `tests/test_hostile_files.py` does this f
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+import resource
 import shutil
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
@@ -21,7 +23,7 @@ from typing import Any, Literal
 from fishtune.core.errors import FishtuneError
 
 from . import hostile_readers as reading
-from .hostile_readers import Refused, Target, WrongAnswerError
+from .hostile_readers import Target, WrongAnswerError
 from .mutations import (
     Mutation,
     changed_json,
@@ -38,6 +40,8 @@ from .mutations import (
 )
 from .mutations_of_audio import DAMAGE, LIES
 
+ADDRESSES = 1536 << 20
+"""Bytes that reading one of these small files may take, beyond what the process has before."""
 Kind = Literal["result", "refused", "wrong", "unforeseen", "memory"]
 
 
@@ -76,6 +80,7 @@ class Reader:
 
 
 RECORDINGS = ("data/spk/a.wav", "data/spk/b.flac", "data/spk/c.mp3")
+ORIGINS = "data/spk/.fishtune-codes"
 JOBS = "project/results/demo/jobs/*"
 RUN = "project/results/demo"
 
@@ -84,12 +89,12 @@ READERS: dict[str, Reader] = {
     for reader in (
         Reader("audio", RECORDINGS, reading.audio),
         Reader("codes", ("data/spk/a.npy",), reading.codes),
-        Reader("origins", ("data/spk/.fishtune-codes",), reading.origins, same=True),
+        Reader("origins", (ORIGINS,), reading.origins, same=True),
         Reader("transcript", ("data/spk/a.lab",), reading.transcript),
         Reader("validate", (*RECORDINGS, "data/spk/a.lab", "data/spk/a.npy"), reading.validate, slow=True),
         Reader("loudness-norm", RECORDINGS, reading.loudness_norm, slow=True),
-        Reader("extract", (*RECORDINGS, "data/spk/a.npy", "data/spk/.fishtune-codes"), reading.extract, slow=True),
-        Reader("pack", ("data/spk/a.npy", "data/spk/a.lab", "data/spk/.fishtune-codes"), reading.pack),
+        Reader("extract", (*RECORDINGS, "data/spk/a.npy", ORIGINS), reading.extract, slow=True),
+        Reader("pack", ("data/spk/a.npy", "data/spk/a.lab", ORIGINS), reading.pack),
         Reader("lengths", ("protos/fishtune-lengths.npy",), reading.packed, same=True),
         Reader("index", ("protos/fishtune-index.bin",), reading.packed, same=True),
         Reader("manifest", ("protos/fishtune-pack.json",), reading.unindexed),
@@ -108,7 +113,7 @@ READERS: dict[str, Reader] = {
         Reader("presets", ("home/config/fishtune/presets/*/own.toml",), reading.presets),
         Reader("events", (f"{JOBS}/events.jsonl", f"{JOBS}/log.txt"), reading.job),
         Reader("job", (f"{JOBS}/job.json",), reading.job),
-        Reader("records", (f"{RUN}/audition/*/audition.json", "project/merged.fishtune.json"), reading.records),
+        Reader("records", (f"{RUN}/audition/*/*.json", "project/merged.fishtune.json"), reading.records),
         Reader("wizard", ("home/config/fishtune/wizard.toml",), reading.wizard),
         Reader("base hash", ("home/cache/fishtune/hashes/*.json",), reading.base, same=True),
         Reader("measured", ("home/cache/fishtune/memory.json",), reading.measured),
@@ -213,11 +218,27 @@ class Arena:
                 if isinstance(error, KeyboardInterrupt | SystemExit):
                     raise
                 return Outcome("unforeseen", _place(error), f"{type(error).__name__}: {error}")
-            if reader.same and not isinstance(answer, Refused) and answer != self._right[reader.name]:
+            if reader.same and answer != self._right[reader.name]:
                 return Outcome("wrong", what="another answer than without damage")
             return Outcome("result")
         finally:
             self.restore()
+
+
+@contextlib.contextmanager
+def limited(addresses: int) -> Iterator[None]:
+    """Let this process take at most so many bytes of addresses beyond those that it has (on Linux)."""
+    statm = Path("/proc/self/statm")
+    if not statm.exists():
+        yield
+        return
+    used = int(statm.read_text().split()[0]) * resource.getpagesize()
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (used + addresses, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
 
 
 def _state(file: Path) -> tuple[int, int]:

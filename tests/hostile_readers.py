@@ -1,7 +1,7 @@
 """What the commands call to read a file, for `hostile_files`.
 
 Each function reads one file of the world, in every way that commands do. Several ways are tried even if the
-first refuses; `Refused` comes back if all did.
+first refuses.
 """
 
 from __future__ import annotations
@@ -38,10 +38,6 @@ TOLERATED = 0.1  # seconds that a recording may lose at its end
 
 class WrongAnswerError(Exception):
     """A reader accepted a file and said of it what is not so."""
-
-
-class Refused:
-    """Nothing could be read."""
 
 
 @dataclass(frozen=True)
@@ -142,7 +138,7 @@ def validate(target: Target) -> None:
     from fishtune.core.config.settings import ValidateSettings
     from fishtune.core.stages.validate.run import inspect_clip, run
 
-    run(_told(lambda: ValidateSettings(data=target.root / "data", num_workers=1)), Reporter())
+    _never_refused(run, ValidateSettings(data=target.root / "data", num_workers=1))
     inspect_clip(target.root / "data", f"spk/{target.file.stem}", ".lab", 50)
 
 
@@ -180,10 +176,6 @@ def pack(target: Target) -> None:
         raise WrongAnswerError(
             f"{result.sentences} sentences, {len(result.dropped)} dropped of {result.clips}"
         )
-
-
-def _told(make: Callable[[], Any]) -> Any:
-    return make()
 
 
 def _never_refused(run: Callable[[Any, Reporter], Any], settings: Any) -> Any:
@@ -450,7 +442,7 @@ def _look_at(target: Target) -> None:
 
 
 def wizard(target: Target) -> None:
-    """As the wizard's start."""
+    """As the wizard's start; the file is found in the environment, as those of the next two."""
     from fishtune.tui.settings import load_settings
 
     load_settings()

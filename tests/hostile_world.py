@@ -1,9 +1,9 @@
 """A small folder that holds one valid file of every kind that fishtune reads.
 
-base/        tiny checkpoint directory                  model/     its copy, to be damaged
-data/        recordings, texts, codes
-protos/      the same, packed and indexed               project/   fishtune.toml, results with a job, checkpoints
-peft/        an adapter folder, as peft writes it       home/      XDG folders: presets, settings, caches
+base/       tiny checkpoint directory       model/      its copy, to be damaged
+data/       recordings, texts, codes        protos/     the same, packed and indexed
+peft/       an adapter folder               project/    fishtune.toml; results with a job and checkpoints
+home/       XDG folders: presets, settings, caches
 """
 
 from __future__ import annotations

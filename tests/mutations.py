@@ -266,8 +266,8 @@ def changed_npy(content: bytes, random: Random) -> bytes:
     shape = random.choice(shapes) if random.random() < 0.7 else f"({random.choice(INTEGERS)}, 20)"
     header = f"{{'descr': '{descr}', 'fortran_order': {order}, 'shape': {shape}, }}"
     if random.random() < 0.1:
-        header = random.choice(("{", header * 2, "", "9" * 5000, "{'descr': [('x', '<i8')], 'fortran_order': False, "
-                                "'shape': (10, 20), }", header.replace("shape", "s")))  # fmt: skip
+        named = "{'descr': [('x', '<i8')], 'fortran_order': False, 'shape': (10, 20), }"
+        header = random.choice(("{", header * 2, "", "9" * 5000, named, header.replace("shape", "s")))
     version = random.choice((1, 1, 1, 2, 3, 4))
     text = header.encode().ljust(118) + b"\n"
     length = len(text) if random.random() < 0.9 else random.choice(INTEGERS) % 65_536
@@ -318,8 +318,13 @@ def changed_ranks(content: bytes, random: Random) -> bytes:
     """Change, remove, repeat or add tokens of a file of ranks."""
     lines = content.splitlines(keepends=True)
     at = random.randrange(len(lines)) if lines else 0
-    hostile = (b"= 7\n", b"QQ==\n", b"QQ== -1\n", b"QQ== 4294967296\n", b"QQ== 1_0\n", b"QQ== x\n", b"Q 1\n",
-               b"QQ== 99999999999999999999\n", b"//// 271\n", b"\xff 3\n", b"QQ== 65\n", b"QQ==  65\n", b" 5\n")  # fmt: skip
+    hostile = (
+        *(
+            b"QQ== " + rank + b"\n"
+            for rank in (b"-1", b"4294967296", b"1_0", b"x", b"9" * 20, b"65", b" 65", b"")
+        ),
+        *(b"= 7\n", b"Q 1\n", b"//// 271\n", b"\xff 3\n", b" 5\n", b"QQ==\n"),
+    )
     match random.randrange(5):
         case 0:
             del lines[at : at + random.choice((1, 1, 20))]

@@ -171,7 +171,7 @@ def test_a_broken_configuration_is_named(write: Callable[[object], Path], stored
     path = write(stored)
     config = path.with_name("codec_config.json")
     config.write_text("{", encoding="utf-8")
-    with pytest.raises(CheckpointError, match=r"codec_config\.json cannot be read"):
+    with pytest.raises(CheckpointError, match=r"codec_config\.json is not valid JSON"):
         load_encoder(path, "modded_dac_vq")
     config.write_text('{"sample_rate": 44100}', encoding="utf-8")
     with pytest.raises(SettingsError, match=r"codec_config\.json has \d+ problems: encoder_dim is missing"):

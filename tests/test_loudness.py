@@ -176,7 +176,11 @@ def test_copies_that_were_measured_otherwise_are_made_again(raw: Path, tmp_path:
     normalise(raw, out)
     journal = out / JOURNAL_FILE
     journal.write_text(journal.read_text().replace('"measure":1', '"measure":0'))
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("*.*") if path != journal}
     assert normalise(raw, out).written == 3
+    # What comes out as it is stays untouched: codes of the version before are judged by the times.
+    assert {path: path.stat().st_mtime_ns for path in out.rglob("*.*") if path != journal} == before
+    assert normalise(raw, out).written == 0
 
 
 def test_short_and_silent_recordings(tmp_path: Path) -> None:

@@ -284,7 +284,7 @@ def test_all_wrong_values_of_a_config_are_in_one_error() -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("{", "cannot be read as JSON"),
+        ("{", "is not valid JSON"),
         ("[]", "does not hold settings"),
         ('{"model_type": "llama"}', "'llama'"),
         (None, "cannot be read"),

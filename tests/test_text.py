@@ -62,7 +62,7 @@ def test_without_special_tokens_file_the_default_list_counts(golden: Path, tmp_p
     [
         ("tokenizer.tiktoken", b"AA== 0\n!! 1\n", "Line 2 of .*tokenizer.tiktoken is not a token"),
         ("tokenizer.tiktoken", b"", "holds no tokens"),
-        ("special_tokens.json", b"{", "special_tokens.json cannot be read as JSON"),
+        ("special_tokens.json", b"{", "special_tokens.json is not valid JSON"),
         ("special_tokens.json", b'{"<|pad|>": 0}', r"has no token <\|semantic:0\|>"),
         ("special_tokens.json", b'{"<|semantic:0|>": 0, "<|semantic:2|>": 1}', "not in one row"),
     ],

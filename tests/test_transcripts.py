@@ -259,7 +259,8 @@ def test_what_is_not_a_file_of_reasonable_size_is_refused_at_once(tmp_path: Path
     (data / "S/gone.lab").symlink_to("nowhere")
     clip(data, "good", "Good morning.")
     found = {finding.path.stem: finding for finding in findings(data) if finding.severity is Severity.ERROR}
-    assert {found[name].code for name in ("pipe", "device", "huge", "gone")} == {Code.TEXT_UNREADABLE}
+    assert {found[name].code for name in ("pipe", "device")} == {Code.NOT_A_FILE}
+    assert {found[name].code for name in ("huge", "gone")} == {Code.TEXT_UNREADABLE}
     dropped = {loss.clip: loss.reason for loss in pack(data, tmp_path).dropped}
     assert dropped.keys() == {f"S/{name}" for name in ("pipe", "device", "huge", "folder", "gone")}
     assert inspect_clip(data, "S/pipe", ".lab", points=4).transcript == ""

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import platformdirs
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
 from ... import presets as ours
 from ..errors import MalformedFileError, SettingsError, UsageError
@@ -23,6 +23,9 @@ from ..tables import read_toml
 from .settings import TrainOptions
 from .strict import Table, parse
 
+LARGEST_RANK = 1 << 14
+"""No matrix of a model has more rows or columns worth adapting."""
+LARGEST_ALPHA = 1e6
 Kind = Literal["lora", "codec", "models"]
 
 _OURS = Path(ours.__path__[0])
@@ -38,8 +41,8 @@ class LoraPreset(Table):
     description: str
     """One line: when to use it."""
     method: Literal["lora", "full"] = "lora"
-    rank: int = Field(default=0, ge=0)
-    alpha: float = Field(default=0, ge=0)
+    rank: int = Field(default=0, ge=0, le=LARGEST_RANK)
+    alpha: float = Field(default=0, ge=0, le=LARGEST_ALPHA)
     dropout: float = Field(default=0.0, ge=0, lt=1)
     targets: list[str] = []
     use_rslora: bool = False
@@ -48,6 +51,12 @@ class LoraPreset(Table):
     """Train magnitude and direction apart (DoRA)."""
     train: TrainOptions = Field(default_factory=TrainOptions)
     """Training settings that this preset brings."""
+
+    @model_validator(mode="after")
+    def _rank_fits(self) -> LoraPreset:
+        if self.method == "lora" and not self.rank:
+            raise ValueError("rank must be at least 1 where method is lora")
+        return self
 
     @property
     def scaling(self) -> float:

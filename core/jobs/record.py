@@ -23,7 +23,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from ..config.settings import RunName
+from ..config.settings import RunName, UserPath
 from ..errors import FishtuneError, JobError, MalformedFileError, StorageError, UsageError
 from ..events import LAST_EVENTS, Event, Failed, Finished, Instant, Stopped
 from ..files import storage_errors, write_json
@@ -73,7 +73,7 @@ class JobRecord(BaseModel):
     """Counts the jobs of a project: their order where a clock was wrong. Jobs of older versions have 0."""
     created: Instant = Field(default_factory=time.time)
     settings: dict[str, Any]
-    folder: Path
+    folder: UserPath
     """Working directory: relative paths in the settings start there."""
     command: list[str]
     """Command line of the process."""

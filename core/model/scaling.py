@@ -7,10 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..config.presets import LoraPreset
+from ..config.presets import LARGEST_ALPHA, LoraPreset
 from ..errors import UsageError
-
-_LARGEST_ALPHA = 1e6
 
 
 @dataclass(frozen=True)
@@ -29,7 +27,7 @@ def is_scale(config: Mapping[str, Any]) -> bool:
     return (
         isinstance(alpha, int | float)
         and not isinstance(alpha, bool)
-        and 0 < alpha < _LARGEST_ALPHA
+        and 0 < alpha < LARGEST_ALPHA
         and (rank is None or (isinstance(rank, int) and not isinstance(rank, bool) and rank > 0))
         and all(isinstance(config.get(key, False), bool | None) for key in ("use_rslora", "use_dora"))
     )

@@ -10,14 +10,13 @@ import shlex
 import time
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BaseModel
 
 from .. import errors
 from ..config.project import Project
-from ..config.settings import FirstRunOnly
+from ..config.settings import FirstRunOnly, UserPath
 from ..config.strict import Table
 from ..dataset.findings import Finding, Severity
 from ..dataset.layout import TEXT_EXTENSION
@@ -41,7 +40,7 @@ _EXIT_SECONDS = 20.0
 class RunSettings(Table):
     """`fishtune run`."""
 
-    project: Path
+    project: UserPath
     """The project file."""
     start: StepName | None = None
     """Begin with this step; earlier ones are not looked at."""

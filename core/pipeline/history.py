@@ -62,7 +62,6 @@ def _candidate(path: Path, saved: CheckpointSaved | None, validation: Validation
     except OSError:
         size, modified = 0, 0.0
     passes = saved or validation
-    loss = saved.validation_loss if saved else None
     audition = read_audition(path)
     return Candidate(
         step=checkpoint_step(path),
@@ -70,7 +69,8 @@ def _candidate(path: Path, saved: CheckpointSaved | None, validation: Validation
         bytes=saved.bytes if saved and saved.bytes else size,
         modified=modified,
         clip_passes=passes.clip_passes if passes else None,
-        validation_loss=validation.loss if validation else loss,
+        # Not what the event of the saving says: that of the version before may be of an earlier step.
+        validation_loss=validation.loss if validation else None,
         top_5_accuracy=validation.top_5_accuracy if validation else None,
         healthy=audition.healthy if audition else None,
     )

@@ -71,20 +71,23 @@ def load(file: Path) -> Catalog:
 
 
 def translations(catalog: Catalog) -> dict[Key, str]:
-    """Return what a catalogue has for each key, "" where it has nothing."""
+    """Return what a catalogue has for each key (the first form of a plural), "" where it lacks any of it."""
     found: dict[Key, str] = {}
     for message in catalog:
-        key = tuple(message.id) if isinstance(message.id, list | tuple) else message.id
-        if key:
+        if key := _key(message.id):
             said = message.string
-            found[key] = said if isinstance(said, str) else (said[0] if said else "")
+            found[key] = said if isinstance(said, str) else (said[0] if said and all(said) else "")
     return found
+
+
+def _key(name: object) -> Key:
+    return (str(name[0]), str(name[1])) if isinstance(name, list | tuple) else str(name)
 
 
 def update(file: Path, keys: dict[Key, str]) -> list[Key]:
     """Write a .po file with exactly `keys` and compile it; return the keys without translation."""
     old = load(file)
-    known = translations(old)
+    known = {key: message.string for message in old if (key := _key(message.id))}
     new = Catalog(
         locale=old.locale,
         project="fishtune",
@@ -99,13 +102,13 @@ def update(file: Path, keys: dict[Key, str]) -> list[Key]:
         revision_date=old.creation_date,
     )
     for key, name in keys.items():
-        said = known.get(key, "")
-        new.add(key, (said,) if isinstance(key, tuple) else said, locations=[(name, 0)])
+        new.add(key, known.get(key, ("",) if isinstance(key, tuple) else ""), locations=[(name, 0)])
     with file.open("wb") as content:
         write_po(content, new, width=100, include_lineno=False)
     with file.with_suffix(".mo").open("wb") as content:
         write_mo(content, new)
-    return [key for key in keys if not known.get(key)]
+    said = translations(new)
+    return [key for key in keys if not said.get(key)]
 
 
 def main() -> int:

@@ -57,6 +57,26 @@ def test_translations_fill_in_what_their_keys_fill_in(file: Path) -> None:
             assert places(one) == places(said), key
 
 
+def test_every_plural_form_of_a_new_language_is_kept(tmp_path: Path) -> None:
+    file = tmp_path / "de" / "LC_MESSAGES" / "fishtune.po"
+    file.parent.mkdir(parents=True)
+    file.touch()
+    key = ("{number} clip", "{number} clips")
+    assert update.update(file, {key: "x.py"}) == [key]
+    text = file.read_text(encoding="utf-8").replace('msgstr[0] ""', 'msgstr[0] "{number} Aufnahme"')
+    file.write_text(text, encoding="utf-8")
+    assert update.update(file, {key: "x.py"}) == [key], "half of it is translated"
+    text = file.read_text(encoding="utf-8").replace('msgstr[1] ""', 'msgstr[1] "{number} Aufnahmen"')
+    file.write_text(text, encoding="utf-8")
+    assert update.update(file, {key: "x.py"}) == []
+    with file.with_suffix(".mo").open("rb") as content:
+        compiled = gettext.GNUTranslations(content)
+    assert [compiled.ngettext(*key, number) for number in (1, 2)] == [
+        "{number} Aufnahme",
+        "{number} Aufnahmen",
+    ]
+
+
 SAYING = {
     "warn",
     "check_stop",

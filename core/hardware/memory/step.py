@@ -1,7 +1,8 @@
 """A training step of `core/stages/train`, replayed on a ledger.
 
 The order is that of `stages.train.loss.loss_sums` and of the engine's backward pass. Blocks of one stack
-differ only in their adapters, so one of each kind is replayed, and what the others keep is counted in one piece.
+differ only in their adapters, so one of each kind is replayed, and what the others keep is counted in one
+piece.
 From block to block of the backward pass, kept memory shrinks and gradients grow by the same amounts; so it
 is at its most in the first block that it reaches or in the last.
 

@@ -27,7 +27,7 @@ from ...compute.ranks import Ranks
 from ...config.settings import ExtractSettings
 from ...dataset.codes import CodesState, Verdict, judge_codes
 from ...dataset.findings import LEAVES_OUT, Code, Finding, Severity
-from ...dataset.layout import Scan, Utterance, scan
+from ...dataset.layout import CODES_EXTENSION, Scan, Utterance, scan
 from ...dataset.origins import FileState, Origin, append_origins, content_digest, inputs_digest, tidy_origins
 from ...errors import DataError, StorageError
 from ...events import ItemFailed, Progress, ProgressMeter, Reporter
@@ -141,8 +141,8 @@ def _find(settings: ExtractSettings) -> tuple[Scan, list[Finding], list[Finding]
 
 
 def _clip_of(path: Path, data: Path) -> str:
-    """Return the clip that a finding about one of its files is about, as `SPEAKER/NAME`."""
-    return str(path.with_suffix("").relative_to(data)) if path.is_relative_to(data) else str(path)
+    """Return the clip whose codes a finding is about, as `SPEAKER/NAME`; any other file as it is."""
+    return str(path.with_suffix("").relative_to(data)) if path.suffix == CODES_EXTENSION else str(path)
 
 
 def _joined(results: Sequence[ExtractResult]) -> ExtractResult:

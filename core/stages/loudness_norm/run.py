@@ -348,6 +348,14 @@ def _sweep(jobs: list[_Job]) -> None:
         sweep_temporary(folder, *targets)
 
 
+def _holds(path: Path, content: bytes) -> bool:
+    """Return whether a file has this content; written again, it would look changed to what was made of it."""
+    try:
+        return path.stat().st_size == len(content) and read_content(path) == content
+    except (OSError, DataError):
+        return False
+
+
 def _make(job: _Job, loudness_target: float, peak_limit: float) -> _Done:
     """Make one file."""
     source = _state(job.source)
@@ -362,7 +370,8 @@ def _make(job: _Job, loudness_target: float, peak_limit: float) -> _Done:
         )
     except DataError as failure:
         return _Done(job, failure=failure)
-    write_bytes(job.target, made.content)
+    if not _holds(job.target, made.content):
+        write_bytes(job.target, made.content)
     entry = _Entry(
         file=job.file,
         source=source,

@@ -150,7 +150,7 @@ def _check_output(settings: MergeSettings) -> list[Any]:
         raise UsageError(
             f"{settings.output} exists already.", "Choose another --output, or replace it with --overwrite."
         )
-    former = _described(record)
+    former = _described(record, settings.base_weight)
     _refuse_strangers(output, former)
     return former
 
@@ -163,17 +163,19 @@ def _former_record(file: Path) -> dict[str, Any] | None:
     return record if isinstance(record, dict) and record.get("made_by") == _MADE_BY else None
 
 
-def _described(record: dict[str, Any]) -> list[Any]:
+def _described(record: dict[str, Any], base_weight: Path) -> list[Any]:
     if "files" in record:
         replaced = record.get("replaced")
         return [record["files"], *(replaced if isinstance(replaced, list) else [])][:2]
-    # Records of earlier versions tell the weights and the base, whose other files were copied.
+    # Records of earlier versions tell the weights and the base, whose other files were copied. The project
+    # may have moved since; what is as in today's base is not lost either.
     merged, base = record.get("merged"), record.get("base")
-    path = Path(str(base.get("path"))) if isinstance(base, dict) else None
-    described = describe(path, {WEIGHTS_FILE: "-"}) if path is not None and path.is_dir() else {}
-    if isinstance(merged, dict) and WEIGHTS_FILE in described:
-        described[WEIGHTS_FILE]["sha256"] = str(merged.get("sha256"))
-    return [described]
+    places = [Path(str(base.get("path")))] if isinstance(base, dict) else []
+    former = [describe(path, {WEIGHTS_FILE: "-"}) for path in (*places, base_weight) if path.is_dir()]
+    for described in former:
+        if isinstance(merged, dict) and WEIGHTS_FILE in described:
+            described[WEIGHTS_FILE]["sha256"] = str(merged.get("sha256"))
+    return former
 
 
 def _refuse_strangers(output: Path, former: list[Any]) -> None:

@@ -18,7 +18,7 @@ import numpy as np
 from ...config.settings import PackSettings
 from ...dataset.codes import Codes, codes_digest, is_stale, known_origin, read_codes
 from ...dataset.findings import Code
-from ...dataset.layout import Clip, Scan, scan
+from ...dataset.layout import CODES_EXTENSION, Clip, Scan, scan
 from ...errors import DataError, ShardError, StorageError, UsageError
 from ...events import ItemFailed, ProgressMeter, Reporter
 from ...files import atomic_folder, is_temporary, reading, recover_folder, sweep_temporary
@@ -220,6 +220,9 @@ def _read_codes(clip: Clip) -> Codes:
     extract = "Run fishtune extract first."
     if clip.codes is None:
         what = clip.audio[0] if clip.audio else clip.text
+        if clip.is_blocked and what is not None:
+            there = what.with_suffix(CODES_EXTENSION)
+            raise _DropError(DropReason.NO_CODES, f"{there} is not a file.", "Rename or remove it.")
         raise _DropError(DropReason.NO_CODES, f"{what} has no codes beside it.", extract)
     try:
         codes = read_codes(clip.codes)

@@ -108,7 +108,7 @@ def keep_newest(run_folder: Path, count: int, written: Path) -> None:
 def _candidate(checkpoint: Path) -> Candidate:
     audition, loss = read_audition(checkpoint), None
     with contextlib.suppress(FishtuneError):  # a damaged one is no reason to end a run
-        loss = read_run_state(checkpoint).validation_loss
+        loss = read_run_state(checkpoint).own_validation_loss
     return Candidate(
         step=checkpoint_step(checkpoint),
         path=checkpoint,

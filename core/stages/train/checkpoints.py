@@ -111,6 +111,15 @@ class RunState(BaseModel):
     left: torch.Tensor | None = None
     """`sampler.Recut.left` of `epoch`, bool; None where the epoch is planned whole."""
 
+    @property
+    def own_validation_loss(self) -> float | None:
+        """Held-out loss of exactly this step. The version before noted the last one, of whatever step."""
+        guard = self.held_out_guard
+        is_of_best = self.validation_loss == guard.get("best_loss")
+        if self.per_step is None and is_of_best and guard.get("best_step") != self.step:
+            return None
+        return self.validation_loss
+
 
 class AtomicCheckpointIO(CheckpointIO):
     """Writes Lightning checkpoints whole or not at all, and reads them without executing anything."""
