@@ -71,8 +71,8 @@ def training() -> list[str]:
         "",
         f"S1-mini in bf16, samples of up to {LONGEST} tokens ({LONGEST / 21.53:.0f} s, the reference "
         f"included), {EFFECTIVE} tokens per optimizer step. In a cell: `--batch-tokens` × "
-        "`--accumulation`, and the memory needed. The first of two lines recomputes activations (`--checkpointing blocks`, the "
-        "default), the second keeps them (`none`, faster).",
+        "`--accumulation`, and the memory needed. The first of two lines recomputes activations "
+        "(`--checkpointing blocks`, the default), the second keeps them (`none`, faster).",
         "",
         "| preset | " + " | ".join(f"{size} GB" for size in CARD_SIZES) + " |",
         "| --- |" + " --- |" * len(CARD_SIZES),

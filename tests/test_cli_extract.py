@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from fishtune.core.cli.app import run
 
-from .test_extract import CODEC, write_clip
+from .extract_kit import CODEC, write_clip
 
 FLAGS = ["--checkpoint-path", str(CODEC), "--device", "cpu"]
 

@@ -31,10 +31,8 @@ from fishtune.core.stages.extract import clip_encoder
 from fishtune.core.stages.extract import run as extract
 from fishtune.core.stages.extract.run import ExtractResult, run
 
+from .extract_kit import CODEC, SIZES, noise, write_clip
 from .recorder import Recorder
-
-CODEC = Path(__file__).parent / "golden/base/codec.pth"
-SIZES = [64] + 9 * [32]
 
 
 class Collector(Recorder):
@@ -44,20 +42,6 @@ class Collector(Recorder):
     def failed(self) -> dict[str, str]:
         """What failed, and why."""
         return {event.item: event.message for event in self.events if isinstance(event, ItemFailed)}
-
-
-def noise(seconds: float, seed: int, rate: int = 44_100) -> np.ndarray:
-    """Return noise of changing loudness: random weights answer it with varied codes."""
-    generator = np.random.default_rng(seed)
-    samples = generator.normal(size=round(seconds * rate)) * np.linspace(0.02, 0.3, round(seconds * rate))
-    return samples.clip(-1, 1).astype(np.float32)
-
-
-def write_clip(path: Path, seconds: float, seed: int = 0, rate: int = 44_100) -> Path:
-    """Write a recording."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    soundfile.write(path, noise(seconds, seed, rate), rate)
-    return path
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from fishtune.core.events import Reporter
 from fishtune.core.files import TEMPORARY_PREFIX
 from fishtune.core.stages.extract.run import run
 
-from .test_extract import CODEC, SIZES, write_clip
+from .extract_kit import CODEC, SIZES, write_clip
 
 CLIPS = 24
 EXTRACT = ("fishtune.core.cli", "extract", "--checkpoint-path", str(CODEC), "--device", "cpu")

@@ -24,19 +24,16 @@ from fishtune.core.jobs.record import Job, JobState, Place, list_jobs
 from fishtune.core.jobs.start import start_job, stop_job
 from fishtune.core.jobs.writer import EventWriter
 from fishtune.core.pipeline.chain import RunSettings
-from fishtune.core.stages.registry import STAGES, StageName
+from fishtune.core.stages.registry import StageName
 from rich.console import Console
 
-from . import job_stage
+from .job_kit import COMMAND, end_of, register_for_a_test, run_on_a_terminal, shown_on, wait_until
 from .job_stage import STAGE, CountSettings
-from .test_jobs import COMMAND, _on_a_terminal, _over, _shown, _until
 
 
 @pytest.fixture(autouse=True)
 def _test_stage(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
-    monkeypatch.setitem(STAGES, STAGE, STAGES[STAGE])
-    monkeypatch.setattr(start, "WORKER_COMMAND", list(start.WORKER_COMMAND))
-    job_stage.register()
+    register_for_a_test(monkeypatch)
     (tmp_path / "fishtune.toml").write_text('name = "yoona"\n', encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     yield
@@ -63,20 +60,20 @@ def _interrupted(process: subprocess.Popen[bytes], terminal: int, code: int) -> 
 
     def shows_progress() -> bool:
         nonlocal seen
-        seen += _shown(terminal)
+        seen += shown_on(terminal)
         return b"counting" in seen and b"/2,000 clips" in seen
 
-    _until(shows_progress, "the progress to be shown")
+    wait_until(shows_progress, "the progress to be shown")
     os.write(terminal, b"\x03")
     assert process.wait(60) == code
-    seen += _shown(terminal)
+    seen += shown_on(terminal)
     os.close(terminal)
     return seen
 
 
 def test_attaching_shows_the_job_and_leaving_does_not_touch_it(tmp_path: Path) -> None:
     job = start_job(STAGE, CountSettings(folder=tmp_path / "out", items=2000, pause=0.02), _place(tmp_path))
-    process, terminal = _on_a_terminal([*COMMAND, "attach"], tmp_path)
+    process, terminal = run_on_a_terminal([*COMMAND, "attach"], tmp_path)
     seen = _interrupted(process, terminal, code=0)
     assert f"goes on. Come back with: fishtune attach {job.id}".encode() in seen
     assert job.state() is JobState.RUNNING
@@ -84,10 +81,10 @@ def test_attaching_shows_the_job_and_leaving_does_not_touch_it(tmp_path: Path) -
 
 def test_attaching_returns_how_the_job_ended(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     good = start_job(STAGE, CountSettings(folder=tmp_path / "out", items=5), _place(tmp_path))
-    _over(good)
+    end_of(good)
     assert app.run(["attach"]) == 0
     bad = start_job(STAGE, CountSettings(folder=tmp_path / "out", way="fail"), _place(tmp_path))
-    _over(bad)
+    end_of(bad)
     assert app.run(["attach", bad.id]) == 1
     shown = capsys.readouterr().err
     assert "failed: The clip x.wav is silent. Record it again." in shown
@@ -99,9 +96,9 @@ def test_the_list_tells_states_as_a_table_and_as_json(
 ) -> None:
     assert app.run(["jobs"]) == 0
     assert "No jobs here." in capsys.readouterr().out
-    _over(start_job(STAGE, CountSettings(folder=tmp_path / "out", items=4), _place(tmp_path)))
+    end_of(start_job(STAGE, CountSettings(folder=tmp_path / "out", items=4), _place(tmp_path)))
     bad = start_job(STAGE, CountSettings(folder=tmp_path / "out", items=4, way="fail"), _place(tmp_path))
-    _over(bad)
+    end_of(bad)
     assert app.run(["jobs", "--json"]) == 0
     listed = json.loads(capsys.readouterr().out)
     assert [(entry["state"], entry["progress"], entry["stage"]) for entry in listed] == [
@@ -142,10 +139,10 @@ def test_a_lost_job_is_explained_until_its_stage_went_on(
     lost = start_job(STAGE, settings, _place(tmp_path))
     assert lost.record.process is not None
     os.kill(lost.record.process.pid, signal.SIGKILL)
-    _until(lambda: lost.state() is JobState.LOST, "the job to be lost")
+    wait_until(lambda: lost.state() is JobState.LOST, "the job to be lost")
     app.run(["jobs"])
     assert f"fishtune resume {lost.id}" in capsys.readouterr().out
-    _over(start_job(STAGE, CountSettings(folder=tmp_path / "out", items=2), _place(tmp_path)))
+    end_of(start_job(STAGE, CountSettings(folder=tmp_path / "out", items=2), _place(tmp_path)))
     app.run(["jobs"])
     shown = capsys.readouterr().out
     assert "lost" in shown and "resume" not in shown
@@ -194,7 +191,7 @@ def test_a_log_is_followed_until_its_job_is_over(tmp_path: Path) -> None:
 
 def test_a_finished_job_is_not_resumed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     job = start_job(STAGE, CountSettings(folder=tmp_path / "out", items=2), _place(tmp_path))
-    _over(job)
+    end_of(job)
     assert app.run(["resume"]) == 1
     assert f"Job {job.id} is finished" in capsys.readouterr().err
     assert len(list_jobs(_place(tmp_path))) == 1
@@ -219,7 +216,7 @@ def test_a_started_stage_says_how_to_come_back_and_takes_the_same_flags(tmp_path
     )
     (job,) = list_jobs(_place(tmp_path))
     assert json.loads(started.stdout) == {"job": job.id, "folder": str(job.folder)}
-    _over(job)
+    end_of(job)
     assert len(list((tmp_path / "out").glob("*.txt"))) == 3
 
 
@@ -261,7 +258,7 @@ HOSTILE: list[Event] = [
 def test_a_foreground_run_says_once_why_it_ended(tmp_path: Path) -> None:
     failed = _run("synth", "out", "--way", "fail", code=1)
     assert failed.stderr.count("The clip x.wav is silent.") == 1
-    process, terminal = _on_a_terminal(
+    process, terminal = run_on_a_terminal(
         [*COMMAND, "synth", "out", "--items", "2000", "--pause", "0.02"], tmp_path
     )
     seen = _interrupted(process, terminal, code=1)

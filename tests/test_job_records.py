@@ -9,21 +9,17 @@ from typing import Any
 import pytest
 from fishtune.core.errors import JobError, StorageError
 from fishtune.core.files import write_json
-from fishtune.core.jobs import execute, start
+from fishtune.core.jobs import execute
 from fishtune.core.jobs.record import Job, JobState, Place, list_jobs
 from fishtune.core.jobs.start import new_job, start_job
-from fishtune.core.stages.registry import STAGES
 
-from . import job_stage
+from .job_kit import count_settings, end_of, register_for_a_test
 from .job_stage import STAGE
-from .test_jobs import _over, _settings
 
 
 @pytest.fixture(autouse=True)
 def _test_stage(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(STAGES, STAGE, STAGES[STAGE])
-    monkeypatch.setattr(start, "WORKER_COMMAND", list(start.WORKER_COMMAND))
-    job_stage.register()
+    register_for_a_test(monkeypatch)
 
 
 @pytest.fixture
@@ -48,7 +44,7 @@ def place(tmp_path: Path) -> Place:
 def test_a_record_with_names_or_numbers_that_lead_elsewhere_is_refused(
     tmp_path: Path, place: Place, changes: dict[str, Any]
 ) -> None:
-    with new_job(STAGE, _settings(tmp_path), place) as (job, _):
+    with new_job(STAGE, count_settings(tmp_path), place) as (job, _):
         content = job.record.model_dump(mode="json")
     write_json(job.folder / "job.json", content | changes)
     with pytest.raises(JobError, match=r"job\.json (cannot be read|is not valid JSON)"):
@@ -57,14 +53,14 @@ def test_a_record_with_names_or_numbers_that_lead_elsewhere_is_refused(
 
 
 def test_a_job_lies_where_its_folder_does_whatever_its_record_says(tmp_path: Path, place: Place) -> None:
-    with new_job(STAGE, _settings(tmp_path), place) as (job, _):
+    with new_job(STAGE, count_settings(tmp_path), place) as (job, _):
         job.write(project="another")
     assert job.refresh().place == place
 
 
 @pytest.mark.parametrize("name", ["job.json", "events.jsonl", "worker.json"])
 def test_a_pipe_in_a_jobs_folder_holds_nobody_up(tmp_path: Path, place: Place, name: str) -> None:
-    with new_job(STAGE, _settings(tmp_path), place) as (job, _):
+    with new_job(STAGE, count_settings(tmp_path), place) as (job, _):
         (job.folder / name).unlink(missing_ok=True)
         os.mkfifo(job.folder / name)
         assert [found.state() for found in list_jobs(place)] == ([] if name == "job.json" else ["starting"])
@@ -77,9 +73,9 @@ def test_locks_and_job_files_are_not_written_through_links(tmp_path: Path, place
     lock.parent.mkdir(parents=True)
     lock.symlink_to(victim)
     with pytest.raises(StorageError, match=r"synth\.lock is a link"):
-        new_job(STAGE, _settings(tmp_path), place).__enter__()
+        new_job(STAGE, count_settings(tmp_path), place).__enter__()
     lock.unlink()
-    with new_job(STAGE, _settings(tmp_path), place) as (job, locks):
+    with new_job(STAGE, count_settings(tmp_path), place) as (job, locks):
         job.log_path.symlink_to(victim)
         (job.folder / ".reserve").symlink_to(victim)
         with pytest.raises(StorageError, match=r"log\.txt is a link"):
@@ -94,6 +90,6 @@ def test_locks_and_job_files_are_not_written_through_links(tmp_path: Path, place
 
 
 def test_only_its_owner_reads_a_log(tmp_path: Path, place: Place) -> None:
-    job = start_job(STAGE, _settings(tmp_path, items=1), place)
-    _over(job)
+    job = start_job(STAGE, count_settings(tmp_path, items=1), place)
+    end_of(job)
     assert job.log_path.stat().st_mode & 0o077 == 0

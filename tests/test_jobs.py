@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import errno
-import fcntl
-import json
 import os
-import pty
 import signal
 import subprocess
 import sys
-import termios
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 from fishtune.core.errors import DataError, JobError, JobRunningError, StopRequested, StorageError
 from fishtune.core.events import Failed, Finished, Progress, Started, Stopped
@@ -30,20 +25,26 @@ from fishtune.core.jobs.process import ProcessIdentity
 from fishtune.core.jobs.record import Job, JobState, Place, list_jobs
 from fishtune.core.jobs.start import new_job, start_job, stop_job
 from fishtune.core.jobs.writer import EventWriter
-from fishtune.core.stages.registry import STAGES
 
-from . import job_stage
+from .job_kit import (
+    COMMAND,
+    SECONDS,
+    count_settings,
+    end_of,
+    is_running,
+    jobs_of_command,
+    register_for_a_test,
+    run_on_a_terminal,
+    shown_on,
+    wait_until,
+    written_in,
+)
 from .job_stage import STAGE, CountSettings, Way
-
-COMMAND = [sys.executable, "-P", str(Path(job_stage.__file__)), "fishtune"]
-SECONDS = 60.0
 
 
 @pytest.fixture(autouse=True)
 def _test_stage(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(STAGES, STAGE, STAGES[STAGE])
-    monkeypatch.setattr(start, "WORKER_COMMAND", list(start.WORKER_COMMAND))
-    job_stage.register()
+    register_for_a_test(monkeypatch)
 
 
 @pytest.fixture
@@ -55,34 +56,14 @@ def place(tmp_path: Path) -> Iterator[Place]:
             os.kill(job.record.process.pid, signal.SIGKILL)
 
 
-def _settings(tmp_path: Path, items: int = 20, pause: float = 0.0, way: Way = "work") -> CountSettings:
-    return CountSettings(folder=tmp_path / "out", items=items, pause=pause, way=way)
-
-
-def _until(condition: Callable[[], Any], what: str) -> None:
-    deadline = time.monotonic() + SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, f"waited {SECONDS} s for {what}"
-        time.sleep(0.01)
-
-
-def _over(job: Job) -> JobState:
-    _until(lambda: job.refresh().state().is_over, f"{job.id} to end")
-    return job.refresh().state()
-
-
-def _written(tmp_path: Path) -> list[str]:
-    return sorted(path.name for path in (tmp_path / "out").glob("[0-9]*.txt"))
-
-
 def test_a_started_stage_runs_in_its_own_session_and_finishes(tmp_path: Path, place: Place) -> None:
-    job = start_job(STAGE, _settings(tmp_path), place)
+    job = start_job(STAGE, count_settings(tmp_path), place)
     assert job.record.process is not None
     assert os.getsid(job.record.process.pid) == job.record.process.pid != os.getsid(0)
-    assert _over(job) is JobState.FINISHED
+    assert end_of(job) is JobState.FINISHED
     events = list(read_events(job.events_path))
     assert isinstance(events[0], Started)
-    assert events[0].settings == _settings(tmp_path).model_dump(mode="json")
+    assert events[0].settings == count_settings(tmp_path).model_dump(mode="json")
     assert isinstance(events[-1], Finished)
     assert events[-1].summary == {"written": 20}
     assert sum(isinstance(event, Started | Finished | Failed | Stopped) for event in events) == 2
@@ -95,153 +76,110 @@ def test_a_started_stage_runs_in_its_own_session_and_finishes(tmp_path: Path, pl
 def test_a_job_outlives_its_closed_terminal_and_its_killed_parent_and_is_found(
     tmp_path: Path, place: Place
 ) -> None:
-    parent, terminal = _on_a_terminal(
+    parent, terminal = run_on_a_terminal(
         [*COMMAND, "start", "synth", str(tmp_path / "out"), "--items", "60", "--pause", "0.05"],
         tmp_path,
         stay=True,
     )
-    _until(lambda: list_jobs(place) and _written(tmp_path), "the job to begin")
+    wait_until(lambda: list_jobs(place) and written_in(tmp_path), "the job to begin")
     parent.kill()
     os.close(terminal)
     parent.wait()
-    before = len(_written(tmp_path))
-    (found,) = _jobs_of_command(tmp_path)
+    before = len(written_in(tmp_path))
+    (found,) = jobs_of_command(tmp_path)
     assert found["state"] == "running"
-    _until(lambda: len(_written(tmp_path)) > before + 5, "the job to go on")
+    wait_until(lambda: len(written_in(tmp_path)) > before + 5, "the job to go on")
     (job,) = list_jobs(place)
-    assert _over(job) is JobState.FINISHED
-    assert len(_written(tmp_path)) == 60
+    assert end_of(job) is JobState.FINISHED
+    assert len(written_in(tmp_path)) == 60
 
 
 def test_a_foreground_run_outlives_its_closed_terminal(tmp_path: Path) -> None:
-    process, terminal = _on_a_terminal(
+    process, terminal = run_on_a_terminal(
         [*COMMAND, "synth", str(tmp_path / "out"), "--items", "40", "--pause", "0.02"], tmp_path
     )
-    _until(lambda: len(_written(tmp_path)) > 3, "the run to begin")
+    wait_until(lambda: len(written_in(tmp_path)) > 3, "the run to begin")
     os.close(terminal)
     process.wait(SECONDS)
-    (found,) = _jobs_of_command(tmp_path)
+    (found,) = jobs_of_command(tmp_path)
     assert found["state"] == "finished"
-    assert len(_written(tmp_path)) == 40
+    assert len(written_in(tmp_path)) == 40
 
 
 def test_a_terminal_that_takes_nothing_does_not_hold_up_a_foreground_run(
     tmp_path: Path, place: Place
 ) -> None:
-    process, terminal = _on_a_terminal(
+    process, terminal = run_on_a_terminal(
         [*COMMAND, "synth", str(tmp_path / "out"), "--items", "400", "--way", "talk"], tmp_path
     )
-    _until(lambda: list_jobs(place), "the run to begin")
+    wait_until(lambda: list_jobs(place), "the run to begin")
     (job,) = list_jobs(place)
-    assert _over(job) is JobState.FINISHED  # 100 kB of lines, of which a pseudo-terminal holds 4
+    assert end_of(job) is JobState.FINISHED  # 100 kB of lines, of which a pseudo-terminal holds 4
     os.close(terminal)
     process.wait(SECONDS)
 
 
-def _on_a_terminal(
-    command: list[str], folder: Path, stay: bool = False
-) -> tuple[subprocess.Popen[bytes], int]:
-    """Run a command with a pseudo-terminal as its controlling one; `stay`: under a shell that remains."""
-    (folder / "fishtune.toml").write_text('name = "yoona"\n', encoding="utf-8")
-    if stay:
-        command = ["sh", "-c", '"$@"; sleep 600', "sh", *command]
-    master, slave = pty.openpty()
-
-    def take_terminal() -> None:
-        fcntl.ioctl(0, termios.TIOCSCTTY, 0)
-
-    process = subprocess.Popen(
-        command,
-        stdin=slave,
-        stdout=slave,
-        stderr=slave,
-        start_new_session=True,
-        preexec_fn=take_terminal,
-        cwd=folder,
-    )
-    os.close(slave)
-    os.set_blocking(master, False)
-    return process, master
-
-
-def _shown(terminal: int) -> bytes:
-    """Return what has come to a pseudo-terminal since the last call."""
-    try:
-        return os.read(terminal, 1 << 16)
-    except BlockingIOError:
-        return b""
-
-
-def _jobs_of_command(folder: Path) -> list[dict[str, Any]]:
-    listed = subprocess.run([*COMMAND, "jobs", "--json"], cwd=folder, capture_output=True, check=True)
-    found: list[dict[str, Any]] = json.loads(listed.stdout)
-    return found
-
-
 def test_stopping_lets_the_stage_save_and_say_so(tmp_path: Path, place: Place) -> None:
-    job = start_job(STAGE, _settings(tmp_path, items=1000, pause=0.02), place)
-    _until(lambda: len(_written(tmp_path)) > 3, "some files")
+    job = start_job(STAGE, count_settings(tmp_path, items=1000, pause=0.02), place)
+    wait_until(lambda: len(written_in(tmp_path)) > 3, "some files")
     stop_job(job)
-    assert _over(job) is JobState.STOPPED
+    assert end_of(job) is JobState.STOPPED
     outcome = job.outcome()
     assert isinstance(outcome, Stopped)
-    assert outcome.saved == f"{len(_written(tmp_path))} files are kept."
+    assert outcome.saved == f"{len(written_in(tmp_path))} files are kept."
     with pytest.raises(JobError, match=r"does not run: it is stopped"):
         stop_job(job)
 
 
 def test_a_job_that_has_just_begun_can_be_stopped(tmp_path: Path, place: Place) -> None:
     for _ in range(3):
-        job = start_job(STAGE, _settings(tmp_path, items=1000, pause=0.02), place)
+        job = start_job(STAGE, count_settings(tmp_path, items=1000, pause=0.02), place)
         stop_job(job)
-        assert _over(job) is JobState.STOPPED
+        assert end_of(job) is JobState.STOPPED
 
 
 @pytest.mark.parametrize("way", ["deaf", "deaf-native"])
 def test_now_ends_a_stage_that_does_not_listen(tmp_path: Path, place: Place, way: Way) -> None:
-    job = start_job(STAGE, _settings(tmp_path, way=way), place)
+    job = start_job(STAGE, count_settings(tmp_path, way=way), place)
     child = tmp_path / "out" / "child"
-    _until(child.exists, "the stage to become deaf")
+    wait_until(child.exists, "the stage to become deaf")
     stop_job(job)
     assert job.state() is JobState.RUNNING
     stop_job(job, now=True)  # benchmarks/limits.py measures that this takes under two seconds
     assert job.refresh().state() is JobState.STOPPED
-    assert not _runs(int(child.read_text(encoding="utf-8")))
+    assert not is_running(int(child.read_text(encoding="utf-8")))
     events = list(read_events(job.events_path))
     assert sum(isinstance(event, Finished | Failed | Stopped) for event in events) == 1
 
 
-def _runs(pid: int) -> bool:
-    try:
-        return pid != 0 and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
-
-
 def test_a_second_interrupt_ends_a_foreground_run_at_once(tmp_path: Path) -> None:
-    process, terminal = _on_a_terminal([*COMMAND, "synth", str(tmp_path / "out"), "--way", "deaf"], tmp_path)
+    process, terminal = run_on_a_terminal(
+        [*COMMAND, "synth", str(tmp_path / "out"), "--way", "deaf"], tmp_path
+    )
     child = tmp_path / "out" / "child"
-    _until(child.exists, "the stage to become deaf")
+    wait_until(child.exists, "the stage to become deaf")
     os.write(terminal, b"\x03")
-    _until(lambda: b"Asking again ends it at once." in _shown(terminal), "the first interrupt to be heard")
+    wait_until(
+        lambda: b"Asking again ends it at once." in shown_on(terminal), "the first interrupt to be heard"
+    )
     assert process.poll() is None
     os.write(terminal, b"\x03")
-    assert process.wait(2.0) == 1
-    assert _jobs_of_command(tmp_path)[0]["state"] == "stopped"
+    assert process.wait(SECONDS) == 1
+    assert jobs_of_command(tmp_path)[0]["state"] == "stopped"
     os.close(terminal)
 
 
 def test_a_hang_up_is_ignored(tmp_path: Path, place: Place) -> None:
-    job = start_job(STAGE, _settings(tmp_path, items=30, pause=0.02), place)
+    job = start_job(STAGE, count_settings(tmp_path, items=30, pause=0.02), place)
     assert job.record.process is not None
-    _until(lambda: _written(tmp_path), "the first file")
+    wait_until(lambda: written_in(tmp_path), "the first file")
     os.kill(job.record.process.pid, signal.SIGHUP)
-    assert _over(job) is JobState.FINISHED
+    assert end_of(job) is JobState.FINISHED
 
 
 def test_a_failure_has_message_and_hint_and_the_log_has_the_traceback(tmp_path: Path, place: Place) -> None:
-    job = start_job(STAGE, _settings(tmp_path, way="fail"), place)
-    assert _over(job) is JobState.FAILED
+    job = start_job(STAGE, count_settings(tmp_path, way="fail"), place)
+    assert end_of(job) is JobState.FAILED
     outcome = job.outcome()
     assert isinstance(outcome, Failed)
     assert (outcome.error, outcome.message, outcome.hint) == (
@@ -268,8 +206,8 @@ def test_a_failure_has_message_and_hint_and_the_log_has_the_traceback(tmp_path: 
 def test_trouble_with_the_machine_ends_in_one_typed_failure(
     tmp_path: Path, place: Place, way: Way, error: str, message: str, hint: str
 ) -> None:
-    job = start_job(STAGE, _settings(tmp_path, way=way), place)
-    assert _over(job) is JobState.FAILED
+    job = start_job(STAGE, count_settings(tmp_path, way=way), place)
+    assert end_of(job) is JobState.FAILED
     *others, outcome = read_events(job.events_path)
     assert isinstance(outcome, Failed)
     assert not any(isinstance(event, Failed | Finished | Stopped) for event in others)
@@ -280,8 +218,8 @@ def test_trouble_with_the_machine_ends_in_one_typed_failure(
 
 
 def test_an_unforeseen_exception_asks_for_a_report(tmp_path: Path, place: Place) -> None:
-    job = start_job(STAGE, _settings(tmp_path, way="bug"), place)
-    assert _over(job) is JobState.FAILED
+    job = start_job(STAGE, count_settings(tmp_path, way="bug"), place)
+    assert end_of(job) is JobState.FAILED
     outcome = job.outcome()
     assert isinstance(outcome, Failed)
     assert outcome.error == "ZeroDivisionError"
@@ -290,11 +228,11 @@ def test_an_unforeseen_exception_asks_for_a_report(tmp_path: Path, place: Place)
 
 
 def test_a_killed_job_is_lost_and_resuming_makes_the_same_files(tmp_path: Path, place: Place) -> None:
-    job = start_job(STAGE, _settings(tmp_path, items=40, pause=0.02), place)
+    job = start_job(STAGE, count_settings(tmp_path, items=40, pause=0.02), place)
     assert job.record.process is not None
-    _until(lambda: len(_written(tmp_path)) > 5, "some files")
+    wait_until(lambda: len(written_in(tmp_path)) > 5, "some files")
     os.kill(job.record.process.pid, signal.SIGKILL)
-    assert _over(job) is JobState.LOST
+    assert end_of(job) is JobState.LOST
     what, hint = describe_loss(job)
     assert what.startswith("Its process was ended by SIGKILL. Last heard of at ")
     assert "counting: " in what
@@ -308,13 +246,13 @@ def test_a_killed_job_is_lost_and_resuming_makes_the_same_files(tmp_path: Path, 
     assert f"going on from {job.id}" in resumed.stdout
     again = newest_job(list_jobs(place))
     assert again.record.resumed_from == job.id
-    assert _over(again) is JobState.FINISHED
-    assert len(_written(tmp_path)) == 40
+    assert end_of(again) is JobState.FINISHED
+    assert len(written_in(tmp_path)) == 40
 
 
 def test_a_crash_in_native_code_is_named(tmp_path: Path, place: Place) -> None:
-    job = start_job(STAGE, _settings(tmp_path, way="crash"), place)
-    assert _over(job) is JobState.LOST
+    job = start_job(STAGE, count_settings(tmp_path, way="crash"), place)
+    assert end_of(job) is JobState.LOST
     assert describe_loss(job)[0].startswith("Its process crashed in native code (Segmentation fault)")
 
 
@@ -326,7 +264,7 @@ def _with_process(job: Job, **changes: str | int) -> Job:
 
 
 def test_a_pid_that_was_given_to_another_process_does_not_count(tmp_path: Path, place: Place) -> None:
-    job = start_job(STAGE, _settings(tmp_path, items=1000, pause=0.05), place)
+    job = start_job(STAGE, count_settings(tmp_path, items=1000, pause=0.05), place)
     assert job.state() is JobState.RUNNING
     reused = _with_process(job, start="1")
     assert reused.state() is JobState.LOST
@@ -338,7 +276,7 @@ def test_a_pid_that_was_given_to_another_process_does_not_count(tmp_path: Path, 
 
 
 def test_a_job_of_another_machine_or_boot_is_said_to_be_so(tmp_path: Path, place: Place) -> None:
-    with new_job(STAGE, _settings(tmp_path), place) as (job, _):
+    with new_job(STAGE, count_settings(tmp_path), place) as (job, _):
         job.write(process=ProcessIdentity.of(os.getpid()))
         assert job.state() is JobState.RUNNING
         assert _with_process(job, host="elsewhere").state() is JobState.ELSEWHERE
@@ -353,7 +291,7 @@ def test_a_job_of_another_machine_or_boot_is_said_to_be_so(tmp_path: Path, place
 def test_kills_for_want_of_memory_are_named(
     tmp_path: Path, place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with new_job(STAGE, _settings(tmp_path), place) as (job, _):
+    with new_job(STAGE, count_settings(tmp_path), place) as (job, _):
         job.write(process=ProcessIdentity.of(os.getpid()), memory_kills=2)
     gone = _with_process(job, start="1")
     monkeypatch.setattr("fishtune.core.jobs.post_mortem.memory_kills", lambda: 2)
@@ -365,17 +303,17 @@ def test_kills_for_want_of_memory_are_named(
 
 
 def test_a_second_start_is_refused_with_the_running_jobs_id(tmp_path: Path, place: Place) -> None:
-    job = start_job(STAGE, _settings(tmp_path, items=1000, pause=0.05), place)
+    job = start_job(STAGE, count_settings(tmp_path, items=1000, pause=0.05), place)
     with pytest.raises(JobRunningError, match=f"Job {job.id} is already at work there"):
         start_job(STAGE, CountSettings(folder=tmp_path / "other"), place)
     other_project = Place(results=place.results, project="mina")
     with pytest.raises(JobRunningError, match=f"Job {job.id} is already at work there"):
-        start_job(STAGE, _settings(tmp_path), other_project)
+        start_job(STAGE, count_settings(tmp_path), other_project)
     assert [entry.id for entry in list_jobs(place)] == [job.id]
     assert list_jobs(other_project) == []
     stop_job(job, now=True)
-    free = start_job(STAGE, _settings(tmp_path, items=1), other_project)
-    assert _over(free) is JobState.FINISHED
+    free = start_job(STAGE, count_settings(tmp_path, items=1), other_project)
+    assert end_of(free) is JobState.FINISHED
 
 
 def test_of_two_starters_at_once_exactly_one_wins(tmp_path: Path) -> None:
@@ -415,7 +353,7 @@ def test_a_lock_dies_with_its_process_and_is_not_kept_by_forked_workers(tmp_path
         Lock.acquire(path)
     holder.kill()
     holder.wait()
-    assert _runs(worker)
+    assert is_running(worker)
     Lock.acquire(path).release()
     os.kill(worker, signal.SIGKILL)
     assert not path.exists()
@@ -426,37 +364,43 @@ def test_a_worker_that_cannot_begin_says_why(
 ) -> None:
     monkeypatch.setattr(start, "WORKER_COMMAND", [sys.executable, "-c", "raise SystemExit('no such module')"])
     with pytest.raises(JobError, match=r"ended before it began \(exit code 1\): no such module"):
-        start_job(STAGE, _settings(tmp_path), place)
+        start_job(STAGE, count_settings(tmp_path), place)
     monkeypatch.setattr(start, "WORKER_COMMAND", [str(tmp_path / "no-python")])
     with pytest.raises(JobError, match="could not be started"):
-        start_job(STAGE, _settings(tmp_path), place)
+        start_job(STAGE, count_settings(tmp_path), place)
 
 
 def test_running_in_this_process_raises_what_the_stage_raised(tmp_path: Path, place: Place) -> None:
-    with new_job(STAGE, _settings(tmp_path, way="fail"), place) as (job, locks), pytest.raises(DataError):
+    with (
+        new_job(STAGE, count_settings(tmp_path, way="fail"), place) as (job, locks),
+        pytest.raises(DataError),
+    ):
         execute.run_job(job, locks, redirect=True)
     assert isinstance(job.outcome(), Failed)
     seen: list[Any] = []
-    with new_job(STAGE, _settings(tmp_path, items=5), place) as (job, locks):
+    with new_job(STAGE, count_settings(tmp_path, items=5), place) as (job, locks):
         assert execute.run_job(job, locks, [seen.append], redirect=True) == {"written": 4}
     assert (type(seen[0]), type(seen[-1])) == (Started, Finished)
     assert {type(event) for event in seen[1:-1]} == {Progress}
 
-    def stop_at_once(event: Any) -> None:
-        if isinstance(event, Progress):
+    asked: list[Any] = []
+
+    def stop_once(event: Any) -> None:
+        if isinstance(event, Progress) and not asked:  # a second signal would end this very process
+            asked.append(event)
             os.kill(os.getpid(), signal.SIGTERM)
-            time.sleep(0.05)
 
     before = signal.getsignal(signal.SIGTERM)
-    with new_job(STAGE, _settings(tmp_path, items=500), place) as (job, locks), pytest.raises(StopRequested):
-        execute.run_job(job, locks, [stop_at_once], redirect=True)
+    endless = count_settings(tmp_path, items=100_000, pause=0.01)
+    with new_job(STAGE, endless, place) as (job, locks), pytest.raises(StopRequested):
+        execute.run_job(job, locks, [stop_once], redirect=True)
     assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_jobs_are_named_by_enough_of_their_id(tmp_path: Path, place: Place) -> None:
     ids = []
     for _ in range(2):
-        with new_job(STAGE, _settings(tmp_path), place) as (job, _):
+        with new_job(STAGE, count_settings(tmp_path), place) as (job, _):
             ids.append(job.id)
     jobs = list_jobs(place)
     assert [job.id for job in jobs] == ids == sorted(ids)
@@ -470,7 +414,7 @@ def test_jobs_are_named_by_enough_of_their_id(tmp_path: Path, place: Place) -> N
 
 
 def test_a_job_that_never_began_is_starting_first_and_then_lost(place: Place, tmp_path: Path) -> None:
-    with new_job(STAGE, _settings(tmp_path), place) as (job, _):
+    with new_job(STAGE, count_settings(tmp_path), place) as (job, _):
         assert job.state() is JobState.STARTING
         assert job.last_event() is None
         job.events_path.write_bytes(b"")
@@ -492,7 +436,7 @@ def test_a_worker_that_died_at_its_start_has_failed_at_once(
 ) -> None:
     monkeypatch.setattr(start, "WORKER_COMMAND", [sys.executable, "-c", "raise SystemExit('no such module')"])
     with pytest.raises(JobError, match="ended before it began"):
-        start_job(STAGE, _settings(tmp_path), place)
+        start_job(STAGE, count_settings(tmp_path), place)
     (job,) = list_jobs(place)
     assert job.state() is JobState.FAILED
     assert "no such module" in str(job.outcome())
@@ -503,12 +447,12 @@ def test_a_worker_that_died_while_nobody_waited_is_lost_at_once(
 ) -> None:
     monkeypatch.setattr(start, "WORKER_COMMAND", [sys.executable, "-c", "import time; time.sleep(600)"])
     monkeypatch.setattr(start, "_START_SECONDS", 0.0)
-    job = start_job(STAGE, _settings(tmp_path), place)
+    job = start_job(STAGE, count_settings(tmp_path), place)
     worker = job.worker()
     assert worker is not None
     assert job.state() is JobState.STARTING
     os.kill(worker.pid, signal.SIGKILL)
-    _until(lambda: job.state() is JobState.LOST, "the job to be lost")  # its starter, this process, lives
+    wait_until(lambda: job.state() is JobState.LOST, "the job to be lost")  # its starter, this process, lives
 
 
 def test_a_job_that_is_still_starting_can_be_ended(
@@ -516,18 +460,18 @@ def test_a_job_that_is_still_starting_can_be_ended(
 ) -> None:
     monkeypatch.setattr(start, "WORKER_COMMAND", [sys.executable, "-c", "import time; time.sleep(600)"])
     monkeypatch.setattr(start, "_START_SECONDS", 0.0)
-    job = start_job(STAGE, _settings(tmp_path), place)
+    job = start_job(STAGE, count_settings(tmp_path), place)
     worker = job.worker()
     assert worker is not None
     stop_job(job, now=True)
     assert job.state() is JobState.STOPPED
-    assert not _runs(worker.pid)
+    assert not is_running(worker.pid)
 
 
 def test_jobs_keep_their_order_when_the_clock_was_wrong(tmp_path: Path, place: Place) -> None:
     ids = []
     for ahead in (0.0, 1e9, -1e9, 0.0):
-        with new_job(STAGE, _settings(tmp_path), place) as (job, _):
+        with new_job(STAGE, count_settings(tmp_path), place) as (job, _):
             job.write(created=time.time() + ahead)
             ids.append(job.id)
     assert [job.id for job in list_jobs(place)] == ids
@@ -538,7 +482,7 @@ def test_a_job_of_a_machine_that_is_gone_can_be_declared_lost(
     tmp_path: Path, place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(start, "_GROWTH_SECONDS", 0.0)
-    with new_job(STAGE, _settings(tmp_path), place) as (job, _):
+    with new_job(STAGE, count_settings(tmp_path), place) as (job, _):
         job.write(process=ProcessIdentity.of(os.getpid()))
         with pytest.raises(JobError, match="is running: that is known without being told"):
             start.declare_lost(job)
@@ -548,13 +492,13 @@ def test_a_job_of_a_machine_that_is_gone_can_be_declared_lost(
     start.declare_lost(gone)
     assert gone.state() is JobState.FAILED
     assert "c0ffee, which is gone" in str(gone.outcome())
-    start.stop_job(start_job(STAGE, _settings(tmp_path, items=1000, pause=0.02), place), now=True)
+    start.stop_job(start_job(STAGE, count_settings(tmp_path, items=1000, pause=0.02), place), now=True)
 
 
 def test_a_job_that_still_writes_is_not_declared_lost(
     tmp_path: Path, place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with new_job(STAGE, _settings(tmp_path), place) as (job, _):
+    with new_job(STAGE, count_settings(tmp_path), place) as (job, _):
         job.write(process=ProcessIdentity.of(os.getpid()))
     gone = _with_process(job, host="elsewhere")
     writer = EventWriter(gone.events_path)

@@ -27,7 +27,7 @@ from fishtune.core.jobs.writer import EventWriter
 from fishtune.core.stages.registry import StageName
 from fishtune.core.terminal import json_text, shell_quoted, visible, visible_line, visible_output
 
-from .test_jobs import _on_a_terminal
+from .job_kit import run_on_a_terminal
 
 COMMAND = [sys.executable, "-P", "-m", "fishtune.core.cli"]
 PLAIN = "한국어 👩‍🚀"
@@ -83,7 +83,7 @@ def nasty_job(tmp_path: Path) -> Job:
 def test_nothing_of_a_job_is_obeyed_by_the_terminal(
     tmp_path: Path, nasty_job: Job, arguments: list[str]
 ) -> None:
-    shown = _all_shown(*_on_a_terminal([*COMMAND, *arguments], tmp_path))
+    shown = _all_shown(*run_on_a_terminal([*COMMAND, *arguments], tmp_path))
     assert _is_harmless(shown)
     if arguments[0] in ("attach", "logs"):
         assert r"a\x1b]52;c;ZXZpbA==\x07b\x1b[2Jc\x1b]8" in shown
@@ -102,7 +102,7 @@ def _with_host(job: Job, **changes: Any) -> None:
 def test_nothing_of_a_job_of_another_machine_is_obeyed(tmp_path: Path, nasty_job: Job) -> None:
     _with_host(nasty_job, host=NASTY)
     for command in ("jobs", "attach", "stop"):
-        shown = _all_shown(*_on_a_terminal([*COMMAND, command], tmp_path))
+        shown = _all_shown(*run_on_a_terminal([*COMMAND, command], tmp_path))
         assert r"a\x1b]52" in shown
         assert _is_harmless(shown)
 
@@ -152,7 +152,7 @@ def test_no_name_or_text_is_obeyed_by_the_terminal(
 ) -> None:
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     monkeypatch.setenv("COLUMNS", "200")
-    shown = _all_shown(*_on_a_terminal([*COMMAND, *make(tmp_path)], tmp_path))
+    shown = _all_shown(*run_on_a_terminal([*COMMAND, *make(tmp_path)], tmp_path))
     assert shown.strip()
     assert "Traceback" not in shown and "bug in fishtune" not in shown
     assert _is_harmless(shown)

@@ -21,7 +21,7 @@ from fishtune.core.lora.injection import (
 from fishtune.core.model.checkpoint import load_model
 from fishtune.core.stages.train.loss import loss_sums
 
-from .test_training_loss import make_batch
+from .training_kit import make_batch
 
 SLOW = ["layers.0.attention.wqkv", "layers.0.attention.wo"]
 

@@ -12,24 +12,12 @@ import torch
 from fishtune.core.model.checkpoint import load_model
 from fishtune.core.model.dual_ar import DualAR
 from fishtune.core.stages.train import loss as loss_module
-from fishtune.core.stages.train.batches import Batch, collate
 from fishtune.core.stages.train.loss import Losses, chunked_cross_entropy, loss_sums
-from fishtune.core.text.prompts import IGNORED, Turn, training_sequence
-from fishtune.core.text.tokenizer import Tokenizer
+from fishtune.core.text.prompts import IGNORED
 from torch import Tensor
 from torch.nn import functional as F
 
-
-def make_batch(base: Path, lengths: tuple[int, ...] = (9, 4, 17), prompt: str = "inference") -> Batch:
-    tokenizer = Tokenizer.from_directory(base)
-    generator = np.random.default_rng(3)
-    turns = [Turn(f"text {length}", generator.integers(0, 60, (10, length))) for length in lengths]
-    return collate(
-        [
-            training_sequence(tokenizer, prompt, [turns[0]] if prompt == "inference" else [], turn, 10)  # type: ignore[arg-type]
-            for turn in turns
-        ]
-    )
+from .training_kit import make_batch
 
 
 def plain_losses(model: DualAR, tokens: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -23,8 +23,8 @@ from fishtune.core.stages.train.sampler import Coverage, Position, Recut, Sample
 from fishtune.core.stages.train.schedule import learning_rate
 
 from .recorder import Recorder
-from .test_training_sampler import make_table
 from .training_kit import (
+    make_table,
     shards,  # noqa: F401 - a fixture
     small_base,  # noqa: F401 - a fixture
     train_settings,

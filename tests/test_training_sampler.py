@@ -21,17 +21,7 @@ from fishtune.core.stages.train.sampler import (
 )
 from fishtune.core.stages.train.split import split
 
-LIMIT = 512
-
-
-def make_table(clips: int, speakers: int = 3) -> ClipTable:
-    generator = np.random.default_rng(clips)
-    frames = generator.integers(1, LIMIT - 20, clips).astype(np.int32)
-    return ClipTable(
-        speakers=np.sort(generator.integers(0, speakers, clips)).astype(np.int32),
-        turns=frames + 12,
-        frames=frames,
-    )
+from .training_kit import LIMIT, make_table
 
 
 def make_sampler(

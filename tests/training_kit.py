@@ -24,11 +24,41 @@ from fishtune.core.model.checkpoint import build_model, save_model
 from fishtune.core.model.config import DualARConfig
 from fishtune.core.shards.wire import Sentence, ShardWriter, encode_sentence
 from fishtune.core.stages.train import run_callback as keeper
+from fishtune.core.stages.train.batches import Batch, collate
 from fishtune.core.stages.train.run import run
+from fishtune.core.stages.train.sampler import ClipTable
+from fishtune.core.text.prompts import Turn, training_sequence
 from fishtune.core.text.tokenizer import Tokenizer
 
 from .conftest import GOLDEN
 from .recorder import Recorder
+
+LIMIT = 512
+"""Tokens of a sequence at most, where a test makes a table of clips."""
+
+
+def make_batch(base: Path, lengths: tuple[int, ...] = (9, 4, 17), prompt: str = "inference") -> Batch:
+    """Return a batch of clips of random codes, of the given frames."""
+    tokenizer = Tokenizer.from_directory(base)
+    generator = np.random.default_rng(3)
+    turns = [Turn(f"text {length}", generator.integers(0, 60, (10, length))) for length in lengths]
+    return collate(
+        [
+            training_sequence(tokenizer, prompt, [turns[0]] if prompt == "inference" else [], turn, 10)  # type: ignore[arg-type]
+            for turn in turns
+        ]
+    )
+
+
+def make_table(clips: int, speakers: int = 3) -> ClipTable:
+    """Return a table of clips of random lengths below `LIMIT`."""
+    generator = np.random.default_rng(clips)
+    frames = generator.integers(1, LIMIT - 20, clips).astype(np.int32)
+    return ClipTable(
+        speakers=np.sort(generator.integers(0, speakers, clips)).astype(np.int32),
+        turns=frames + 12,
+        frames=frames,
+    )
 
 
 def write_shards(

@@ -9,12 +9,16 @@ from __future__ import annotations
 import math
 import unicodedata
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from rich.cells import cell_len, set_cell_size
 from rich.text import Text
 
 from ..core.units import format_bytes
-from .catalogue import _
+from .catalogue import _, sentence
+
+if TYPE_CHECKING:
+    from ..core.hardware.readings import GpuReading
 
 LONGEST_LINE = 500
 _LONGEST_TIME = 10 * 365 * 86_400.0
@@ -118,3 +122,15 @@ def clock(seconds: float) -> str:
         return datetime.fromtimestamp(seconds).astimezone().strftime("%Y-%m-%d %H:%M")
     except (ValueError, OverflowError, OSError):
         return "–"
+
+
+def driver_sentence(reading: GpuReading) -> str:
+    """Return what is known about the driver, one sentence."""
+    from ..core.hardware.readings import DriverState
+
+    if reading.state is not DriverState.READY:
+        return harmless(sentence(reading.message))
+    cuda = ".".join(map(str, reading.cuda_version)) if reading.cuda_version else "–"
+    return _("NVIDIA driver {driver}, supports CUDA up to {cuda}.").format(
+        driver=harmless(reading.driver_version), cuda=cuda
+    )

@@ -199,7 +199,7 @@ def test_a_clip_in_detail_shows_its_words_as_they_are() -> None:
 
 def test_drivers_in_trouble_are_told_in_a_sentence() -> None:
     from fishtune.core.hardware.readings import GpuReading
-    from fishtune.tui.screens.gpus import driver_sentence
+    from fishtune.tui.wording import driver_sentence
 
     reading = GpuReading(state=DriverState.FAILED, message=HOSTILE)
     assert driver_sentence(reading).startswith(GOOD)

@@ -15,7 +15,7 @@ from ..access import wizard
 from ..base_screen import Dialog
 from ..catalogue import _, sentence
 from ..widgets.table import Table
-from ..wording import harmless, plain, right, size
+from ..wording import driver_sentence, harmless, plain, right, size
 
 if TYPE_CHECKING:
     from ...core.hardware.readings import Gpu, GpuReading
@@ -98,18 +98,6 @@ class GpuScreen(Dialog[None]):
 
     def action_close(self) -> None:
         self.dismiss(None)
-
-
-def driver_sentence(reading: GpuReading) -> str:
-    """Return what is known about the driver, one sentence."""
-    from ...core.hardware.readings import DriverState
-
-    if reading.state is not DriverState.READY:
-        return harmless(sentence(reading.message))
-    cuda = ".".join(map(str, reading.cuda_version)) if reading.cuda_version else "–"
-    return _("NVIDIA driver {driver}, supports CUDA up to {cuda}.").format(
-        driver=harmless(reading.driver_version), cuda=cuda
-    )
 
 
 def _row(gpu: Gpu) -> tuple[object, ...]:

@@ -18,15 +18,12 @@ from ..access import wizard
 from ..actions import Command
 from ..base_screen import WizardScreen
 from ..catalogue import _
-from ..dialogs.folders import FolderScreen
-from ..dialogs.prompt import PromptScreen
 from ..widgets.button import Button
 from ..widgets.folder_suggester import expanded
 from ..widgets.frame import FooterBar, HeaderBar
 from ..widgets.notice import Notice
 from ..widgets.plain import Plain, PlainVertical
-from ..wording import clock, fit_path, harmless, size
-from .gpus import driver_sentence
+from ..wording import clock, driver_sentence, fit_path, harmless, size
 
 if TYPE_CHECKING:
     from ...core.config.project import Project
@@ -131,6 +128,7 @@ class StartScreen(WizardScreen[None], Plain):
 
     def action_open(self) -> None:
         """Ask for a folder; open the project in it or make one."""
+        from ..dialogs.folders import FolderScreen
 
         def chosen(folder: Path | None) -> None:
             if folder is not None:
@@ -153,6 +151,7 @@ class StartScreen(WizardScreen[None], Plain):
 
     def action_demo(self) -> None:
         """Ask for a folder, set up the demo project there and open it."""
+        from ..dialogs.prompt import PromptScreen
 
         def chosen(answer: str | None) -> None:
             if answer:
