@@ -41,6 +41,8 @@ PROJECT_FILE = "fishtune.toml"
 CODEC_FILE = "codec.pth"
 PROTOS = "protos"
 """Folder of the shards inside the data set."""
+RESULTS = "results"
+"""Folder of all runs inside the project."""
 _TABLES = ("dataset", "model", "extract", "pack", "train", "merge")
 _LIMITS = {"epochs", "max_steps", "max_minutes"}
 
@@ -228,7 +230,7 @@ class Project(Table):
     @property
     def results(self) -> Path:
         """Folder of all runs."""
-        return self._folder / "results"
+        return self._folder / RESULTS
 
     @property
     def run_folder(self) -> Path:
