@@ -7,7 +7,7 @@ help as the docstring below it, and the rest as an `Option` in its annotation:
     \"""Maximum clips per batch.\"""
 
 `describe` reads all of it. The command line (`core/cli/options.py`), the wizard's forms
-(`tui/widgets/form.py`) and `docs/settings.md` (`benchmarks/settings_page.py`) are made from that.
+(`tui/widgets/form.py`) and `docs/settings.md` (`benchmarks/settings.py`) are made from that.
 """
 
 from __future__ import annotations
@@ -169,7 +169,10 @@ def _number(limit: Any) -> str:
 
 def _description(name: str, field: FieldInfo) -> Description:
     inner = list(_leaves(field.annotation))
-    marks = [*field.metadata, *(mark for _, found in inner for mark in found)]
+    marks = [*field.metadata]
+    for _, found in inner:
+        for mark in found:
+            marks += mark.metadata if isinstance(mark, FieldInfo) else [mark]
     parts = [part for part, _ in inner if part is not type(None)]
     return Description(
         name,
