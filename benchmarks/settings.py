@@ -29,9 +29,9 @@ VALUES = {
 INTRODUCTION = """\
 # Settings
 
-Made by `benchmarks/settings.py` from `core/config/settings/`, where the command line's flags come from too; a
-test compares. What no flag gives comes from the project file `fishtune.toml`, then, for training, from the LoRA
-preset, then from the default.
+Made by `benchmarks/settings.py` from `core/config/settings/`, where the command line's flags come from too;
+a test compares. What no flag gives comes from the project file `fishtune.toml`, then, for training, from the
+LoRA preset, then from the default.
 
 **Basic** options are those that the wizard's forms offer. An option of the **first run** is not repeated when
 a run continues (`fishtune resume`): it would undo what that run has done.
