@@ -3,36 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
-
-import typer
 
 from ..config.settings import DownloadSettings, ModelOptions
 from ..config.strict import parse_flags
 from .console import out
+from .options import Given, Json, takes
 from .running import find_project, run_stage
 
 
-def download(
-    name: Annotated[
-        str | None,
-        typer.Argument(
-            help="A model preset (openaudio-s1-mini) or a hub repository, owner/name.",
-            show_default=f"the project's, or {ModelOptions().name}",
-        ),
-    ] = None,
-    local_dir: Annotated[
-        Path | None,
-        typer.Option(help="Where the files go.", show_default="the project's, or checkpoints/NAME"),
-    ] = None,
-    revision: Annotated[
-        str | None, typer.Option(help="Branch, tag or commit.", show_default="newest")
-    ] = None,
-    endpoint: Annotated[
-        str | None, typer.Option(help="Address of a mirror of the hub.", show_default="HF_ENDPOINT")
-    ] = None,
-    json: Annotated[bool, typer.Option("--json", help="Write JSON.")] = False,
-) -> None:
+@takes(
+    DownloadSettings,
+    arguments=["name"],
+    of_project=["name", "local_dir"],
+    elsewhere={"name": ModelOptions().name},
+)
+def download(given: Given, json: Json = False) -> None:
     """Download a base model: only the needed files, each checked; run again to continue a broken download.
 
     The S1-mini repository is gated: accept its licence (CC BY-NC-SA 4.0) on its page with your account,
@@ -41,16 +26,12 @@ def download(
     Example: fishtune download openaudio-s1-mini --local-dir checkpoints/openaudio-s1-mini
     """
     project = find_project()
-    chosen = project.download_settings() if project and name in (None, project.model.name) else None
-    name = name or (chosen.name if chosen else ModelOptions().name)
-    place = chosen.local_dir if chosen else Path("checkpoints") / name.rsplit("/", 1)[-1]
-    settings = parse_flags(
-        DownloadSettings,
-        name=name,
-        local_dir=local_dir or place,
-        revision=revision or (chosen.revision if chosen else None),
-        endpoint=endpoint,
-    )
+    if project and given.get("name") in (None, project.model.name):
+        chosen = project.download_settings().model_dump()
+    else:
+        name = given.get("name", ModelOptions().name)
+        chosen = {"name": name, "local_dir": Path("checkpoints") / name.rsplit("/", 1)[-1]}
+    settings = parse_flags(DownloadSettings, **chosen | given)
     summary = run_stage("download", settings, json=json)
     if summary is None or json:
         return

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 from rich.table import Table
@@ -12,7 +12,8 @@ from rich.table import Table
 from ..codec.config import codec_config
 from ..config.presets import lora_preset, model_preset
 from ..config.project import Project
-from ..config.settings import ModelOptions, TrainOptions
+from ..config.settings import ExtractOptions, ModelOptions, TrainOptions
+from ..config.strict import parse_flags
 from ..hardware.device import available_on, find_device, precision_on
 from ..hardware.memory.encoding import EncodingPlan
 from ..hardware.memory.estimate import MemoryEstimate, extraction_memory
@@ -31,9 +32,10 @@ from ..hardware.visibility import CudaDevice
 from ..model.config import CONFIG_FILE, DualARConfig, read_config
 from ..units import format_bytes, parse_bytes
 from .console import out, print_json
+from .options import Given, Json, takes
 from .running import find_project
 
-_TRAINING, _EXTRACTION = "Training", "Extraction"
+_EXTRACTION = "Extraction"
 
 
 class EstimatedStage(StrEnum):
@@ -43,7 +45,16 @@ class EstimatedStage(StrEnum):
     EXTRACT = "extract"
 
 
+@takes(
+    TrainOptions,
+    into="training",
+    only=["lora_config", "batch_tokens", "accumulation", "max_length", "precision", "checkpointing"],
+    panel="Training",
+)
+@takes(ExtractOptions, into="extraction", only=["config_name", "batch_size"], panel=_EXTRACTION)
 def estimate(
+    training: Given,
+    extraction: Given,
     stage: Annotated[EstimatedStage, typer.Option(help="Which stage.")] = EstimatedStage.TRAIN,
     gpu_memory: Annotated[
         str | None,
@@ -58,42 +69,10 @@ def estimate(
             help="Checkpoint directory.", show_default="the project's; before the download: its preset"
         ),
     ] = None,
-    lora_config: Annotated[
-        str | None,
-        typer.Option(
-            rich_help_panel=_TRAINING, help="Preset: what is trained.", show_default="r_16_alpha_16"
-        ),
-    ] = None,
-    batch_tokens: Annotated[
-        int | None,
-        typer.Option(min=16, rich_help_panel=_TRAINING, help="Columns a micro-batch.", show_default="8192"),
-    ] = None,
-    accumulation: Annotated[
-        int | None,
-        typer.Option(min=1, rich_help_panel=_TRAINING, help="Micro-batches a step.", show_default="1"),
-    ] = None,
-    max_length: Annotated[
-        int | None,
-        typer.Option(min=16, rich_help_panel=_TRAINING, help="Longest sample, columns.", show_default="4096"),
-    ] = None,
-    precision: Annotated[
-        Literal["auto", "bf16", "float32"] | None,
-        typer.Option(rich_help_panel=_TRAINING, help="Of base and arithmetic.", show_default="auto"),
-    ] = None,
-    checkpointing: Annotated[
-        Literal["none", "blocks"] | None,
-        typer.Option(
-            rich_help_panel=_TRAINING, help="Recompute activations or keep them.", show_default="blocks"
-        ),
-    ] = None,
-    config_name: Annotated[
-        str, typer.Option(rich_help_panel=_EXTRACTION, help="Codec preset.")
-    ] = "modded_dac_vq",
-    batch_size: Annotated[int, typer.Option(min=1, rich_help_panel=_EXTRACTION, help="Clips a batch.")] = 16,
     clip_seconds: Annotated[
         float, typer.Option(min=0.1, max=190, rich_help_panel=_EXTRACTION, help="Of the longest clip.")
     ] = 20.0,
-    json: Annotated[bool, typer.Option("--json", help="Write JSON.")] = False,
+    json: Json = False,
 ) -> None:
     """Tell what training or extraction needs of the GPU's memory, and which batch fits.
 
@@ -114,18 +93,11 @@ def estimate(
     folder = base or (project.base if project else ModelOptions().path)
     answer: _Answer
     if stage is EstimatedStage.EXTRACT:
-        answer = _extraction(folder, config_name, batch_size, clip_seconds, available)
+        options = parse_flags(ExtractOptions, **extraction)
+        answer = _extraction(folder, options, clip_seconds, available)
     else:
-        given = {
-            "lora_config": lora_config,
-            "batch_tokens": batch_tokens,
-            "accumulation": accumulation,
-            "max_length": max_length,
-            "precision": precision,
-            "checkpointing": checkpointing,
-        }
-        flags = {name: value for name, value in given.items() if value is not None}
-        answer = _training(_options(project, flags), _shape(folder, project), available, found)
+        parse_flags(TrainOptions, **training)  # wrong ones are told as flags, not as keys of the project file
+        answer = _training(_options(project, training), _shape(folder, project), available, found)
     if json:
         print_json(answer.content(stage, available))
     else:
@@ -237,9 +209,9 @@ def _training(
 
 
 def _extraction(
-    folder: Path, config_name: str, clips: int, seconds: float, available: Available | None
+    folder: Path, options: ExtractOptions, seconds: float, available: Available | None
 ) -> _Answer:
-    config = codec_config(folder / "codec.pth", config_name)
+    config, clips = codec_config(folder / "codec.pth", options.config_name), options.batch_size
     cache = MeasurementCache()
     factor = cache.factor(extraction_setting(config, available.gpu)) if available else 1.0
     need = extraction_memory(config, EncodingPlan.of(config, clips, seconds)).corrected(factor)

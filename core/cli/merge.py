@@ -4,46 +4,18 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import Annotated
-
-import typer
 
 from ..config.project import Project
 from ..config.settings import MergeSettings
 from ..pipeline.chain import with_checkpoint
 from ..terminal import shell_quoted
 from .console import out
+from .options import Given, Json, takes
 from .running import project_settings, run_stage
 
 
-def merge(
-    base_weight: Annotated[
-        Path | None,
-        typer.Option(help="Checkpoint directory of the base model.", show_default="the project's"),
-    ] = None,
-    lora_weight: Annotated[
-        Path | None,
-        typer.Option(
-            help="A checkpoint (step_….ckpt), ours or of the reference's format, or a PEFT folder.",
-            show_default="the project's, or the recommended one",
-        ),
-    ] = None,
-    output: Annotated[
-        Path | None,
-        typer.Option(help="The directory that is made.", show_default="the project's"),
-    ] = None,
-    lora_config: Annotated[
-        str | None, typer.Option(help="Preset of the training; the reference's format needs it for alpha.")
-    ] = None,
-    lora_alpha: Annotated[float | None, typer.Option(help="Alpha as a number, instead of a preset.")] = None,
-    link: Annotated[
-        bool, typer.Option("--link", help="Hard-link files that do not change (saves 1.9 GB).")
-    ] = False,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace an output that fishtune merge wrote.")
-    ] = False,
-    json: Annotated[bool, typer.Option("--json", help="Write JSON.")] = False,
-) -> None:
+@takes(MergeSettings, of_project=["base_weight", "lora_weight", "output"])
+def merge(given: Given, json: Json = False) -> None:
     """Merge a checkpoint into its base: a directory that any fish-speech S1 installation loads.
 
     The merged weights are compared with base + adapter before they get their name; the numbers, hashes and
@@ -52,18 +24,8 @@ def merge(
     Example: fishtune merge --base-weight checkpoints/openaudio-s1-mini --lora-weight
     results/my-voice/checkpoints/step_000000100.ckpt --output checkpoints/my-voice-merged
     """
-    settings = project_settings(
-        MergeSettings,
-        partial(_of_project, lora_weight),
-        {},
-        base_weight=base_weight,
-        lora_weight=lora_weight,
-        output=output,
-        lora_config=lora_config,
-        lora_alpha=lora_alpha,
-        link=link or None,
-        overwrite=overwrite or None,
-    )
+    of_project = partial(_of_project, given.get("lora_weight"))
+    settings = project_settings(MergeSettings, of_project, {}, **given)
     summary = run_stage("merge", settings, json=json)
     if summary is None or json:
         return

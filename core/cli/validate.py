@@ -3,40 +3,27 @@
 from __future__ import annotations
 
 from collections import Counter
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 from rich.table import Table
 from rich.text import Text
 
-from ..config.project import Project
+from ..config.project import DatasetOptions, Project
 from ..config.settings import ValidateSettings
 from ..dataset.findings import Severity
-from ..dataset.layout import TEXT_EXTENSION, list_root
+from ..dataset.layout import list_root
 from ..units import format_duration
 from .console import out
+from .options import Given, Json, takes
 from .running import project_settings, run_stage
 
-_PROJECT = "the project's, or "
+_ELSEWHERE = {"data": DatasetOptions().path}
 _SHOWN_OF_A_KIND = 10
 
 
-def validate(
-    data: Annotated[
-        Path | None,
-        typer.Argument(help="Folder with one folder per speaker.", show_default=f"{_PROJECT}data"),
-    ] = None,
-    text_extension: Annotated[
-        str | None,
-        typer.Option(help="Extension of the transcripts.", show_default=f"{_PROJECT}{TEXT_EXTENSION}"),
-    ] = None,
-    num_workers: Annotated[int, typer.Option(min=0, help="Processes; 0 = one per core.")] = 0,
-    exclude: Annotated[
-        list[str] | None, typer.Option(help="Leave out a clip, as SPEAKER/NAME; may be repeated.")
-    ] = None,
-    json: Annotated[bool, typer.Option("--json", help="Write JSON.")] = False,
-) -> None:
+@takes(ValidateSettings, arguments=["data"], of_project=["data", "text_extension"], elsewhere=_ELSEWHERE)
+def validate(given: Given, json: Json = False) -> None:
     """Check a data set: layout, transcripts, recordings. Writes nothing; exits with 1 if there are errors.
 
     Expected: recordings as DATA/SPEAKER/NAME.mp3 (or .wav, .flac), their words in DATA/SPEAKER/NAME.lab.
@@ -45,16 +32,7 @@ def validate(
 
     Example: fishtune validate data
     """
-    settings = project_settings(
-        ValidateSettings,
-        Project.validate_settings,
-        {"data": Path("data")},
-        "data",
-        data=data,
-        text_extension=text_extension,
-        num_workers=num_workers,
-        exclude=exclude,
-    )
+    settings = project_settings(ValidateSettings, Project.validate_settings, _ELSEWHERE, "data", **given)
     list_root(settings.data)
     report = run_stage("validate", settings, json=json)
     if report is None:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ..config.settings import ModelOptions
+from ..config.settings import CODEC_PRESET, ModelOptions
 from .console import err, out, print_json
 from .running import find_project
 
@@ -19,7 +19,7 @@ def verify(
     ] = None,
     config_name: Annotated[
         str, typer.Option(help="Codec preset, where the directory has no codec_config.json.")
-    ] = "modded_dac_vq",
+    ] = CODEC_PRESET,
     json: Annotated[bool, typer.Option("--json", help="Write JSON.")] = False,
 ) -> None:
     """Check that a model directory is whole: all weights there, of the right shape, every number finite.

@@ -20,7 +20,7 @@ from pydantic import AfterValidator, Field, model_validator
 from ... import presets as ours
 from ..errors import MalformedFileError, SettingsError, UsageError
 from ..tables import read_toml
-from .settings import TrainOptions
+from .settings import CODEC_PRESET, TrainOptions
 from .strict import Table, parse
 
 LARGEST_RANK = 1 << 14
@@ -86,7 +86,7 @@ class ModelPreset(Table):
     """Files that are needed; nothing else is downloaded."""
     config: dict[str, Any] = {}
     """Keys of `config.json`, for estimates before the download and for benchmarks."""
-    codec: str = "modded_dac_vq"
+    codec: str = CODEC_PRESET
     """Codec preset."""
 
 

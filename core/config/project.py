@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import tomli_w
 from pydantic import Field, PrivateAttr
@@ -19,6 +19,7 @@ from pydantic import Field, PrivateAttr
 from ..errors import FishtuneError, MalformedFileError, SettingsError
 from ..files import absolute, update_text
 from ..tables import parse_toml, read_toml, with_changes
+from .options import BASIC, Option
 from .presets import lora_preset
 from .settings import (
     DownloadSettings,
@@ -41,6 +42,8 @@ PROJECT_FILE = "fishtune.toml"
 CODEC_FILE = "codec.pth"
 PROTOS = "protos"
 """Folder of the shards inside the data set."""
+RESULTS = "results"
+"""Folder of all runs inside the project."""
 _TABLES = ("dataset", "model", "extract", "pack", "train", "merge")
 _LIMITS = {"epochs", "max_steps", "max_minutes"}
 
@@ -61,12 +64,12 @@ def merge_record_path(output: Path) -> Path:
 class DatasetOptions(Table):
     """Which recordings are used."""
 
-    path: UserPath = Path("data")
-    """Folder of speakers: `SPEAKER/NAME.{mp3,wav,flac}` with `NAME.lab`."""
-    protos: UserPath | None = None
-    """Packed data set; None = `protos` inside `path`."""
+    path: Annotated[UserPath, Option("Folder", group=BASIC)] = Path("data")
+    """Folder of speakers: SPEAKER/NAME.mp3 (or .wav, .flac) with NAME.lab."""
+    protos: Annotated[UserPath | None, Option(unset="protos inside the data set")] = None
+    """Packed data set."""
     exclude: list[str] = []
-    """Utterances left out, as `SPEAKER/NAME`."""
+    """Clips left out, as SPEAKER/NAME."""
 
 
 class Project(Table):
@@ -228,7 +231,7 @@ class Project(Table):
     @property
     def results(self) -> Path:
         """Folder of all runs."""
-        return self._folder / "results"
+        return self._folder / RESULTS
 
     @property
     def run_folder(self) -> Path:

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ..errors import SettingsError, UsageError
+from .options import flag_of
 
 
 class Table(BaseModel):
@@ -54,12 +55,10 @@ def parse_flags(model: type[T], /, **flags: Any) -> T:
     try:
         return model.model_validate(flags)
     except ValidationError as error:
-        lines = []
-        for item in error.errors():
-            field, *place = item["loc"]
-            # A list is given by repeating a flag, which is named for one of its entries.
-            name = str(field).removesuffix("s") if place else str(field)
-            lines.append(_describe(model, item | {"loc": (f"--{name.replace('_', '-')}",)}))
+        lines = [
+            _describe(model, item | {"loc": (flag_of(model, str(item["loc"][0])),)})
+            for item in error.errors()
+        ]
         raise UsageError("; ".join(lines) + ".", "See what the command takes with --help.") from error
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ..config.settings.types import TEXT_EXTENSION
 from .findings import LEAVES_OUT, Finding
 
 AUDIO_EXTENSIONS = (".mp3", ".wav", ".flac")
-TEXT_EXTENSION = ".lab"
 CODES_EXTENSION = ".npy"
 SHARD_EXTENSION = ".protos"
 

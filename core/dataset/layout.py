@@ -14,9 +14,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from ..config.settings.types import TEXT_EXTENSION
 from ..errors import DataError
 from ..files import unreadable
-from .clips import AUDIO_EXTENSIONS, CODES_EXTENSION, SHARD_EXTENSION, TEXT_EXTENSION, Clip, Scan, Utterance
+from .clips import AUDIO_EXTENSIONS, CODES_EXTENSION, SHARD_EXTENSION, Clip, Scan, Utterance
 from .entries import Entry, Listing, link_back, list_folder, sort_entries, walk_files
 from .findings import Code, Finding, error, warning
 from .transcript_tables import TranscriptTable, is_table_name, read_table

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..config.options import flag_of
 from ..config.settings import for_another_run
 from ..config.strict import Table, parse
 from ..errors import JobError
@@ -41,7 +42,7 @@ def settings_again(job: Job) -> tuple[Table, list[str]]:
         return settings, []
     changed = for_another_run(settings)
     flags = [
-        f"--{name.replace('_', '-')}"
+        flag_of(type(settings), name)
         for name in type(settings).model_fields
         if getattr(settings, name) != getattr(changed, name)
     ]

@@ -15,8 +15,9 @@ from typing import Annotated, Any
 from pydantic import BaseModel
 
 from .. import errors
+from ..config.options import FirstRunOnly
 from ..config.project import Project
-from ..config.settings import FirstRunOnly, UserPath
+from ..config.settings import UserPath
 from ..config.strict import Table
 from ..dataset.findings import Finding, Severity
 from ..dataset.layout import TEXT_EXTENSION

@@ -18,6 +18,9 @@ from babel.messages import Catalog
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po, write_po
 from engine_texts import PLACE, ROOT, called, engine_texts
+from fishtune.core.config.options import describe
+from fishtune.core.config.project import Project
+from pydantic import BaseModel
 
 LOCALE = ROOT / "tui" / "locale"
 ENGINE_KEYS = LOCALE / "engine.txt"
@@ -39,6 +42,11 @@ def collect() -> dict[Key, str]:
     for file in sorted((ROOT / "presets" / "lora").glob("*.toml")):
         description = tomllib.loads(file.read_text(encoding="utf-8"))["description"]
         keys.setdefault(description, str(file.relative_to(ROOT)))
+    for table in Project.model_fields.values():
+        if isinstance(table.annotation, type) and issubclass(table.annotation, BaseModel):
+            for field in describe(table.annotation).values():
+                if field.option.title:
+                    keys.setdefault(field.title, "core/config/settings")
     for word in COUNTED:
         keys.setdefault(word, "core/events.py")
     for text, name in engine_texts().items():

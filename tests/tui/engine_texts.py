@@ -25,6 +25,7 @@ ROOT = Path(__file__).parents[2]
 PLACE = "{}"
 NOT_SHOWN = (
     "core/cli/",  # the command line is in English
+    "core/config/settings/train.py",  # panels of the command's help
     "core/hardware/doctor.py",  # fishtune doctor, likewise
     "core/jobs/lines.py",  # lines of logs
     "core/jobs/worker.py",

@@ -53,9 +53,7 @@ class DatasetPane(StagePane):
         Field(
             "dataset",
             "path",
-            mark("Folder"),
             mark("One folder a speaker: SPEAKER/NAME.mp3 (wav, flac) with its words in NAME.lab."),
-            "path",
         ),
     )
     DEFAULT_CSS = """

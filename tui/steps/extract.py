@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from textual.widget import Widget
 
@@ -30,37 +31,24 @@ class ExtractPane(StagePane):
     stage = StageName.EXTRACT
     fields = (
         Field(
-            "extract",
-            "device",
-            mark("Device"),
-            mark("Where the codec runs. Automatic takes the first GPU, else the CPU."),
-            "choice",
+            "extract", "device", mark("Where the codec runs. Automatic takes the first GPU, else the CPU.")
         ),
         Field(
             "extract",
             "batch_size",
-            mark("Clips a batch"),
             mark("At most so many clips at once. More is faster as long as the GPU's memory suffices."),
-            "whole",
         ),
         Field(
             "extract",
             "batch_seconds",
-            mark("Seconds a batch"),
             mark("At most so many seconds of audio at once, padding included; empty: no such bound."),
-            "number",
         ),
         Field(
-            "extract",
-            "num_workers",
-            mark("Workers"),
-            mark("How many clips are decoded at the same time beside the model."),
-            "whole",
+            "extract", "num_workers", mark("How many clips are decoded at the same time beside the model.")
         ),
         Field(
             "extract",
             "config_name",
-            mark("Codec"),
             mark("Codec preset, used where the checkpoint has no codec_config.json."),
         ),
     )
@@ -68,7 +56,7 @@ class ExtractPane(StagePane):
     def all_fields(self) -> tuple[Field, ...]:
         device, *others = self.fields
         options = device_options(self)
-        return (Field(device.table, device.name, device.label, device.help, "choice", options), *others)
+        return (replace(device, options=options), *others)
 
     def compose_below_form(self) -> Iterable[Widget]:
         yield Suggestion("extract", id="suggestion")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import shlex
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -49,23 +50,17 @@ class MergePane(StagePane):
         Field(
             "merge",
             "output",
-            mark("Merged directory"),
             mark("Is made; takes the place of the base wherever fish-speech S1 is installed."),
-            "path",
         ),
         Field(
             "merge",
             "lora_config",
-            mark("Preset of training"),
             mark("Only for checkpoints of fish-speech's own format, which do not carry alpha."),
-            "choice",
         ),
         Field(
             "merge",
             "link",
-            mark("Link what is equal"),
             mark("Hard-links the files that do not change (saves 1.9 GB) instead of copying them."),
-            "choice",
             (("", mark("no")), ("true", mark("yes"))),
         ),
     )
@@ -84,7 +79,7 @@ class MergePane(StagePane):
     def all_fields(self) -> tuple[Field, ...]:
         output, preset, link = self.fields
         options = (("", mark("not needed")), *((name, name) for name in preset_names("lora")))
-        return (output, Field(preset.table, preset.name, preset.label, preset.help, "choice", options), link)
+        return (output, replace(preset, options=options), link)
 
     def compose_before(self) -> Iterable[Widget]:
         yield DetailedTable(self._columns(), id="candidates")

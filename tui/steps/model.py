@@ -40,14 +40,9 @@ class ModelPane(StagePane):
     step = StepName.MODEL
     stage = StageName.DOWNLOAD
     fields = (
-        Field(
-            "model",
-            "name",
-            mark("Model"),
-            mark("A preset (openaudio-s1-mini) or a repository of the hub, owner/name."),
-        ),
-        Field("model", "path", mark("Directory"), mark("Where its files are, or go to."), "path"),
-        Field("model", "revision", mark("Revision"), mark("Of the repository; empty: the newest.")),
+        Field("model", "name", mark("A preset (openaudio-s1-mini) or a repository of the hub, owner/name.")),
+        Field("model", "path", mark("Where its files are, or go to.")),
+        Field("model", "revision", mark("Of the repository; empty: the newest.")),
     )
     DEFAULT_CSS = """
     ModelPane #where { height: auto; color: $text-muted; }

@@ -37,20 +37,11 @@ class PackPane(StagePane):
     step = StepName.PACK
     stage = StageName.PACK
     fields = (
+        Field("pack", "text_extension", mark("Extension of the transcripts, with its dot.")),
         Field(
-            "pack",
-            "text_extension",
-            mark("Transcripts end in"),
-            mark("Extension of the transcripts, with its dot."),
+            "pack", "shard_size", mark("A new file is begun once the current one exceeds this many bytes.")
         ),
-        Field(
-            "pack",
-            "shard_size",
-            mark("Bytes a file"),
-            mark("A new file is begun once the current one exceeds this many bytes."),
-            "whole",
-        ),
-        Field("pack", "num_workers", mark("Workers"), mark("Processes; 0 means one a core."), "whole"),
+        Field("pack", "num_workers", mark("Processes; 0 means one a core.")),
     )
     DEFAULT_CSS = """
     PackPane #packed-speakers { max-height: 8; margin: 1 0 0 0; }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
@@ -44,97 +45,57 @@ class TrainPane(StagePane):
     stage = StageName.TRAIN
     monitor_first = True
     fields = (
-        Field(
-            "train",
-            "max_steps",
-            mark("Steps"),
-            mark("Optimizer steps at most; empty: no bound of this kind."),
-            "whole",
-        ),
+        Field("train", "max_steps", mark("Optimizer steps at most; empty: no bound of this kind.")),
         Field(
             "train",
             "epochs",
-            mark("Epochs"),
             mark(
                 "Passes over the training clips at most. 250 to 400 passes of a clip are ordinary for small "
                 "sets, above 600 they harm."
             ),
-            "number",
         ),
         Field(
             "train",
             "batch_tokens",
-            mark("Tokens a micro-batch"),
             mark("Columns of the token matrix at once, padding included: what memory depends on most."),
-            "whole",
         ),
         Field(
             "train",
             "accumulation",
-            mark("Micro-batches a step"),
             mark("Gradients of so many micro-batches are summed before each optimizer step."),
-            "whole",
         ),
         Field(
             "train",
             "learning_rate",
-            mark("Learning rate"),
             mark(
                 "S1-mini was tuned by reinforcement learning and drifts easily: rather too low than too high."
             ),
-            "number",
         ),
         Field(
             "train",
             "precision",
-            mark("Precision"),
             mark("Of the frozen base and the arithmetic; adapters are always float32."),
-            "choice",
             (("", mark("automatic")), ("bf16", "bf16"), ("float32", "float32")),
         ),
         Field(
             "train",
             "checkpointing",
-            mark("Recompute blocks"),
             mark("Saves memory and costs about a third more time."),
-            "choice",
             (("", mark("automatic")), ("blocks", mark("yes")), ("none", mark("no"))),
         ),
-        Field(
-            "train",
-            "device",
-            mark("Device"),
-            mark("Automatic takes the first GPU, else the CPU."),
-            "choice",
-        ),
-        Field("train", "devices", mark("Devices"), mark("How many GPUs work together."), "whole"),
-        Field(
-            "train",
-            "max_length",
-            mark("Longest sequence"),
-            mark("In tokens; longer clips are refused by name."),
-            "whole",
-        ),
+        Field("train", "device", mark("Automatic takes the first GPU, else the CPU.")),
+        Field("train", "devices", mark("How many GPUs work together.")),
+        Field("train", "max_length", mark("In tokens; longer clips are refused by name.")),
         Field(
             "train",
             "checkpoint_every",
-            mark("Checkpoint every"),
             mark("Optimizer steps between checkpoints. The earliest that satisfies is usually the best one."),
-            "whole",
         ),
-        Field(
-            "train",
-            "validate_every",
-            mark("Check held-out every"),
-            mark("Optimizer steps between two looks at the held-out clips."),
-            "whole",
-        ),
+        Field("train", "validate_every", mark("Optimizer steps between two looks at the held-out clips.")),
         Field(
             "train",
             "gate",
-            mark("Gate at step 0"),
             mark("Stops at once if the set-up would train the wrong thing; random weights need: no."),
-            "choice",
             (("", mark("automatic")), ("true", mark("yes")), ("false", mark("no"))),
         ),
     )
@@ -162,10 +123,7 @@ class TrainPane(StagePane):
     def all_fields(self) -> tuple[Field, ...]:
         options = device_options(self)
         return tuple(
-            Field(field.table, field.name, field.label, field.help, "choice", options)
-            if field.name == "device"
-            else field
-            for field in self.fields
+            replace(field, options=options) if field.name == "device" else field for field in self.fields
         )
 
     def compose_below_form(self) -> Iterable[Widget]:

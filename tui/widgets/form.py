@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import BaseModel, ValidationError
 from rich.text import Text
@@ -19,13 +20,14 @@ from textual.containers import Horizontal, Vertical
 from textual.message import Message
 from textual.widgets import Input, Label
 
+from ...core.config.options import Description, Kind, describe
+from ...core.config.project import Project
 from ..catalogue import _, sentence
 from ..glyphs import LINES, Glyphs
 from ..wording import harmless
 from .choice import Choice
 from .folder_suggester import FolderSuggester
 
-Kind = Literal["text", "whole", "number", "choice", "path"]
 _DEFAULT = ""
 _LARGEST = 2**63 - 1
 """The largest whole number that TOML is sure to hold."""
@@ -37,22 +39,36 @@ class Field:
 
     Args:
         table: the table of the project, `train`.
-        name: the field of it, `max_steps`.
-        label, help: keys of the catalogue; the help is shown while the field has the focus.
-        options: (value, label) pairs of a choice; the value "" stands for "not set".
+        name: the field of it, `max_steps`. What it is called, what it takes and its bounds are the settings'.
+        help: key of the catalogue; shown while the field has the focus.
+        options: (value, label) pairs to choose from; the value "" stands for "not set".
     """
 
     table: str
     name: str
-    label: str
     help: str
-    kind: Kind = "text"
     options: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def label(self) -> str:
+        """Key of the catalogue for what it is called."""
+        return _described(self.table)[self.name].title
+
+    @property
+    def kind(self) -> Kind:
+        """What is typed or chosen."""
+        return Kind.CHOICE if self.options else _described(self.table)[self.name].kind
 
     @property
     def id(self) -> str:
         """Id of the widget that edits it."""
         return f"field-{self.table}-{self.name}".replace("_", "-")
+
+
+@cache
+def _described(table: str) -> dict[str, Description]:
+    """Return what the settings say of the fields of a table of the project."""
+    return describe(Project.model_fields[table].annotation)  # type: ignore[arg-type]
 
 
 class Form(Vertical):
@@ -114,7 +130,7 @@ class Form(Vertical):
         for field in self._fields.values():
             with Horizontal(classes="row"):
                 yield Label(Text(_(field.label)))
-                if field.kind == "choice":
+                if field.kind is Kind.CHOICE:
                     options = [(value, _(label)) for value, label in field.options]
                     yield Choice(options, self._written(field), self._glyphs, id=field.id)
                 else:
@@ -123,7 +139,7 @@ class Form(Vertical):
                         placeholder=self._placeholder(field),
                         compact=True,
                         select_on_focus=False,
-                        suggester=FolderSuggester() if field.kind == "path" else None,
+                        suggester=FolderSuggester() if field.kind is Kind.PATH else None,
                         id=field.id,
                     )
 
@@ -253,14 +269,14 @@ def assign(table: BaseModel, name: str, value: Any) -> None:
 def _parsed(field: Field, written: str) -> object | None:
     if written == _DEFAULT:
         return None
-    if field.kind == "whole":
+    if field.kind is Kind.WHOLE:
         number = float(written)
         if abs(number) > _LARGEST:
             raise ValueError
         return int(number) if number.is_integer() else number
-    if field.kind == "number":
+    if field.kind is Kind.NUMBER:
         return float(written)
-    if field.kind == "path":
+    if field.kind is Kind.PATH:
         return Path(written)
     return written
 

@@ -1,0 +1,90 @@
+"""Kinds of values that several stages take, and the checks that only they need."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Annotated
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, Field
+
+from ...file_names import is_text
+
+Device = str  # "auto", "cpu", "cuda", "cuda:1"
+TEXT_EXTENSION = ".lab"
+"""Of transcripts."""
+CODEC_PRESET = "modded_dac_vq"
+
+_LONGEST_NAME = 200
+"""Bytes. File systems take 255; names of records and temporary files are longer than the run's."""
+
+
+def _check_run_name(name: str) -> str:
+    if not name or name in (".", "..") or any(mark in "/\\" or ord(mark) < 32 for mark in name):
+        raise ValueError("it names a folder, and may not be empty or hold / or \\")
+    if not is_text(name):
+        raise ValueError("it names a folder, and is not UTF-8")
+    if len(name.encode("utf-8")) > _LONGEST_NAME:
+        raise ValueError(f"it names a folder, and is longer than {_LONGEST_NAME} bytes")
+    return name
+
+
+def _check_path(path: Path) -> Path:
+    text = str(path)
+    _encoded(text)
+    if "\0" in text:
+        raise ValueError("a path cannot hold a NUL character")
+    if any(len(os.fsencode(part)) > 255 for part in path.parts):
+        raise ValueError("a part of the path is longer than file systems allow (255 bytes)")
+    try:
+        path.expanduser()
+    except RuntimeError as error:
+        raise ValueError(f"there is no home folder for {path.parts[0]}") from error
+    return path
+
+
+def check_path_text(text: str) -> str:
+    """Return a path that is kept as text.
+
+    Raises:
+        ValueError: no path can be so.
+    """
+    return str(_check_path(Path(text)))
+
+
+def check_address(address: str) -> str:
+    """Return the address of a hub.
+
+    Raises:
+        ValueError: it is not one.
+    """
+    parts = urlsplit(address)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("write it as https://mirror.example")
+    return address
+
+
+def _encoded(text: str) -> bytes:
+    try:
+        return text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise ValueError("it has bytes that are not UTF-8") from error
+
+
+_HUB_PART = r"[A-Za-z0-9][\w.-]*"
+
+
+def _check_model_name(name: str) -> str:
+    if not re.fullmatch(rf"({_HUB_PART}/)?{_HUB_PART}", name, re.ASCII):
+        raise ValueError("it is neither a model preset nor a hub repository, owner/name")
+    return name
+
+
+ModelName = Annotated[str, AfterValidator(_check_model_name)]
+"""A preset of `presets/models`, or a hub repository `owner/name`."""
+RunName = Annotated[str, AfterValidator(_check_run_name)]
+UserPath = Annotated[Path, AfterValidator(_check_path)]
+"""A path as a user writes it; `~` is allowed."""
+Seed = Annotated[int, Field(ge=0, lt=1 << 63)]  # what generators take

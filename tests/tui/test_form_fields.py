@@ -1,0 +1,52 @@
+"""The wizard's forms take from the settings models what a field is."""
+
+from __future__ import annotations
+
+from fishtune.core.config.options import Description, Group, Kind, describe
+from fishtune.core.config.project import Project
+from fishtune.tui.steps.dataset import DatasetPane
+from fishtune.tui.steps.extract import ExtractPane
+from fishtune.tui.steps.merge import MergePane
+from fishtune.tui.steps.model import ModelPane
+from fishtune.tui.steps.pack import PackPane
+from fishtune.tui.steps.train import TrainPane
+from fishtune.tui.widgets.form import Field
+from pydantic import BaseModel
+
+FIELDS = [
+    field
+    for pane in (DatasetPane, ModelPane, ExtractPane, PackPane, TrainPane, MergePane)
+    for field in pane.fields
+]
+ELSEWHERE = {("train", "lora_config")}
+"""Chosen from a table of presets instead of a form."""
+
+
+def options() -> dict[tuple[str, str], Description]:
+    """Return every option of the project file by table and name."""
+    tables = {name: field.annotation for name, field in Project.model_fields.items()}
+    return {
+        (table, field.name): field
+        for table, model in tables.items()
+        if isinstance(model, type) and issubclass(model, BaseModel)
+        for field in describe(model).values()
+    }
+
+
+def test_the_forms_offer_the_basic_options_and_no_others() -> None:
+    basic = {place for place, field in options().items() if field.option.group is Group.BASIC}
+    assert {(field.table, field.name) for field in FIELDS} | ELSEWHERE == basic
+
+
+def test_a_field_has_the_title_and_the_kind_that_the_settings_give_it() -> None:
+    field = Field("extract", "batch_seconds", "")
+    assert (field.label, field.kind) == ("Seconds a batch", Kind.NUMBER)
+    assert Field("pack", "shard_size", "").kind is Kind.WHOLE
+    assert Field("model", "path", "").kind is Kind.PATH
+    assert Field("extract", "device", "", (("", "automatic"),)).kind is Kind.CHOICE
+
+
+def test_the_forms_offer_only_values_that_the_settings_take() -> None:
+    for field in FIELDS:
+        choices = options()[field.table, field.name].choices
+        assert {value for value, _ in field.options if choices and value} <= set(choices)
