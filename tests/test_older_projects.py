@@ -10,26 +10,27 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fishtune.core import merge, pack
-from fishtune.core.audition import run as audition
-from fishtune.core.audition.record import read_audition
 from fishtune.core.cli.app import run as run_command
+from fishtune.core.config.presets import user_presets_folder
+from fishtune.core.config.project import Project, merge_record_path
+from fishtune.core.config.run_files import list_checkpoints
+from fishtune.core.config.settings import AuditionSettings, MergeSettings, PackSettings, TrainSettings
 from fishtune.core.dataset.journal import copied
 from fishtune.core.errors import TrainingError, UsageError
 from fishtune.core.events import Step, Warned
 from fishtune.core.jobs.again import settings_again
-from fishtune.core.jobs.history import checkpoint_candidates
 from fishtune.core.jobs.record import JobState, Place, list_jobs
-from fishtune.core.jobs.steps import StepName, StepState, step_statuses
-from fishtune.core.packing.index import ShardIndex
-from fishtune.core.packing.manifest import MANIFEST_FILE, is_current, read_manifest
-from fishtune.core.packing.shards import ShardWriter
-from fishtune.core.presets import user_presets_folder
-from fishtune.core.project import Project, merge_record_path
-from fishtune.core.settings import AuditionSettings, MergeSettings, PackSettings, TrainSettings
-from fishtune.core.training import run as training
-from fishtune.core.training.checkpoints import read_run_state
-from fishtune.core.training.names import list_checkpoints
+from fishtune.core.judge.record import read_audition
+from fishtune.core.pipeline.history import checkpoint_candidates
+from fishtune.core.pipeline.steps import StepName, StepState, step_statuses
+from fishtune.core.shards.index import ShardIndex
+from fishtune.core.shards.manifest import MANIFEST_FILE, is_current, read_manifest
+from fishtune.core.shards.wire import ShardWriter
+from fishtune.core.stages.audition import run as audition
+from fishtune.core.stages.merge import run as merge
+from fishtune.core.stages.pack import run as pack
+from fishtune.core.stages.train import run as training
+from fishtune.core.stages.train.checkpoints import read_run_state
 
 from .recorder import Recorder
 from .training_kit import small_base  # noqa: F401 - a fixture

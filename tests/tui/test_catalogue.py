@@ -139,7 +139,8 @@ def test_texts_are_collected_as_the_code_builds_them(code: str, texts: list[str]
 def test_sentences_of_the_engine_are_translated_with_their_names_and_numbers() -> None:
     assert sentence("8 clips of 1 speaker, not checked yet.") == "8 clips of 1 speaker, not checked yet."
     use_language("ko")
-    assert sentence("Job 20261123-train is at work.") == "작업 20261123-train이 실행 중입니다."
+    assert sentence("Job 20261123-train is at work.") == "작업 20261123-train: 실행 중입니다."
+    assert sentence("The checkpoint 8 does not exist.") == "체크포인트 8이 없습니다."
     assert sentence("2 of 8 clips have codes.") == "클립 8개 중 2개에 코드가 있습니다."
     assert sentence("Somebody is in trouble.") == "Somebody is in trouble."
     assert sentence("No such sentence at all.") == "No such sentence at all."

@@ -103,8 +103,7 @@ def _former_lengths(source: SampleSource, lengths: npt.NDArray[np.int32]) -> npt
 
 def _passes(state: RunState, former: _Former, data: TrainingData) -> npt.NDArray[np.int64] | None:
     """Return the passes of today's training clips; None if they cannot be told from the checkpoint's."""
-    passes = state.coverage.numpy()
-    drawn = _drawn(state, former)
+    passes, drawn = state.coverage.numpy(), _drawn(state, former)
     if drawn is None or not np.array_equal(passes, drawn):
         return None
     # A clip that did not fit then and does now has yet to come, as in every epoch from now on.
