@@ -31,6 +31,9 @@ from tests.hostile_files import ADDRESSES, READERS, Arena, Outcome, Reader, limi
 from tests.hostile_world import make_world, private_home
 
 SECONDS = 20.0
+"""Of the processor's time, so that a busy machine makes nothing hang."""
+LONGEST_WAIT = 10 * SECONDS
+"""Seconds by the clock: what sleeps, hangs too."""
 _CONTEXT = multiprocessing.get_context("spawn")
 
 
@@ -101,11 +104,13 @@ class Child:
         """Return what came of an input."""
         if self._process is None:
             self._start()
+        begun, used = time.monotonic(), self._processor_seconds()
         self._connection.send(number)
         try:
-            if self._connection.poll(SECONDS):
-                outcome: Outcome = self._connection.recv()
-                return outcome
+            while self._processor_seconds() - used < SECONDS and time.monotonic() - begun < LONGEST_WAIT:
+                if self._connection.poll(1.0):
+                    outcome: Outcome = self._connection.recv()
+                    return outcome
             what = Outcome("unforeseen", what=f"hangs: more than {SECONDS:.0f} s")
         except (EOFError, OSError):
             assert self._process is not None
@@ -113,6 +118,14 @@ class Child:
             what = Outcome("unforeseen", what=f"the process died: {self._process.exitcode}")
         self.close()
         return what
+
+    def _processor_seconds(self) -> float:
+        assert self._process is not None
+        try:
+            fields = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
+        except OSError:  # it died, or this is not Linux
+            return time.monotonic()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def _start(self) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix="fuzz-"))

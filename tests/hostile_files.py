@@ -80,6 +80,7 @@ class Reader:
 
 
 RECORDINGS = ("data/spk/a.wav", "data/spk/b.flac", "data/spk/c.mp3")
+NOTES = "home/cache/fishtune/written/*.json"
 ORIGINS = "data/spk/.fishtune-codes"
 JOBS = "project/results/demo/jobs/*"
 RUN = "project/results/demo"
@@ -93,6 +94,8 @@ READERS: dict[str, Reader] = {
         Reader("transcript", ("data/spk/a.lab",), reading.transcript),
         Reader("validate", (*RECORDINGS, "data/spk/a.lab", "data/spk/a.npy"), reading.validate, slow=True),
         Reader("loudness-norm", RECORDINGS, reading.loudness_norm, slow=True),
+        Reader("journal", ("louder/.fishtune-loudness.jsonl",), reading.journal),
+        Reader("table", ("data/metadata.csv",), reading.table),
         Reader("extract", (*RECORDINGS, "data/spk/a.npy", ORIGINS), reading.extract, slow=True),
         Reader("pack", ("data/spk/a.npy", "data/spk/a.lab", ORIGINS), reading.pack),
         Reader("lengths", ("protos/fishtune-lengths.npy",), reading.packed, same=True),
@@ -112,7 +115,8 @@ READERS: dict[str, Reader] = {
         Reader("project", ("project/fishtune.toml",), reading.project),
         Reader("presets", ("home/config/fishtune/presets/*/own.toml",), reading.presets),
         Reader("events", (f"{JOBS}/events.jsonl", f"{JOBS}/log.txt"), reading.job),
-        Reader("job", (f"{JOBS}/job.json",), reading.job),
+        Reader("job", (f"{JOBS}/job.json", f"{JOBS}/worker.json"), reading.job),
+        Reader("notes", (NOTES, "model/.fishtune-download.json"), reading.notes),
         Reader("records", (f"{RUN}/audition/*/*.json", "project/merged.fishtune.json"), reading.records),
         Reader("wizard", ("home/config/fishtune/wizard.toml",), reading.wizard),
         Reader("base hash", ("home/cache/fishtune/hashes/*.json",), reading.base, same=True),
@@ -135,7 +139,7 @@ def mutations_of(file: Path) -> tuple[Mutation, ...]:
             return (changed_lines, changed_lines, damaged_bytes)
         case ".npy":
             return (changed_npy, damaged_bytes)
-        case ".lab":
+        case ".lab" | ".csv":
             return (changed_text, damaged_bytes)
         case ".pth" | ".ckpt":
             return (changed_weights, changed_weights, changed_archive, damaged_bytes)

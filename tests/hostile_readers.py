@@ -142,14 +142,36 @@ def validate(target: Target) -> None:
     inspect_clip(target.root / "data", f"spk/{target.file.stem}", ".lab", 50)
 
 
+def journal(target: Target) -> None:
+    """As loudness-norm once more, and the wizard."""
+    from fishtune.core.config.settings import LoudnessNormSettings
+    from fishtune.core.dataset.journal import copied
+    from fishtune.core.stages.loudness_norm.run import run
+
+    copied(target.root / "louder")
+    before = {path.name for path in (target.root / "louder" / "spk").iterdir()}
+    settings = LoudnessNormSettings(source=target.root / "data", target=target.root / "louder", num_workers=1)
+    Tries()(run, settings, Reporter())
+    if not before <= {path.name for path in (target.root / "louder" / "spk").iterdir()}:
+        raise WrongAnswerError("files are gone")
+
+
+def table(target: Target) -> None:
+    """As every stage that lists a data set."""
+    from fishtune.core.dataset.layout import scan
+
+    if len(scan(target.root / "data").clips) != 4:
+        raise WrongAnswerError("other clips")
+
+
 def loudness_norm(target: Target) -> None:
     """The stage; one file never ends it."""
     from fishtune.core.config.settings import LoudnessNormSettings
     from fishtune.core.stages.loudness_norm.run import run
 
-    settings = LoudnessNormSettings(source=target.root / "data", target=target.root / "louder", num_workers=1)
+    settings = LoudnessNormSettings(source=target.root / "data", target=target.root / "norm", num_workers=1)
     result = _never_refused(run, settings)
-    if not (target.root / "louder" / "spk" / "good.wav").is_file():
+    if not (target.root / "norm" / "spk" / "good.wav").is_file():
         raise WrongAnswerError(f"the good recording was not copied: {result}")
 
 
@@ -462,6 +484,15 @@ def measured(target: Target) -> None:
     factor = MeasurementCache().factor(Setting(gpu="a", stage="train", what="b", torch="c"))
     if not 0.5 <= factor <= 3:
         raise WrongAnswerError(f"a factor of {factor}")
+
+
+def notes(target: Target) -> None:
+    """As download, merge and synth: what they wrote before."""
+    from fishtune.core.ownership import is_remembered
+    from fishtune.core.stages.download.run import read_record
+
+    is_remembered(target.root / "written.wav")
+    read_record(target.root / "model")
 
 
 def recent(target: Target) -> None:

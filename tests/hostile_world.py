@@ -26,7 +26,7 @@ from fishtune.core.config.presets import (
     user_presets_folder,
 )
 from fishtune.core.config.recent import remember_project
-from fishtune.core.config.settings import PackSettings, TrainSettings
+from fishtune.core.config.settings import LoudnessNormSettings, PackSettings, TrainSettings
 from fishtune.core.dataset.codes import codes_digest, write_codes
 from fishtune.core.dataset.origins import FileState, Origin, append_origins, content_digest
 from fishtune.core.demo.checkpoint import write_checkpoint
@@ -48,11 +48,14 @@ from fishtune.core.events import (
 )
 from fishtune.core.files import write_json
 from fishtune.core.jobs.process import ProcessIdentity
-from fishtune.core.jobs.record import Place, create_job
+from fishtune.core.jobs.record import WORKER_FILE, Place, create_job
 from fishtune.core.judge.record import AuditionResult, audition_folder, write_record
 from fishtune.core.lora.injection import add_adapters, save_adapter
 from fishtune.core.model.base_hash import base_hash
 from fishtune.core.model.checkpoint import load_model
+from fishtune.core.ownership import remember
+from fishtune.core.stages.download.run import RECORD_FILE, DownloadedFile, DownloadRecord
+from fishtune.core.stages.loudness_norm.run import run as loudness_norm
 from fishtune.core.stages.pack.run import run as pack
 from fishtune.core.stages.train.checkpoints import Identity
 
@@ -78,8 +81,11 @@ def make_world(root: Path) -> None:
     shutil.copytree(root / "base", root / "model")
     _recordings(root / "data")
     pack(PackSettings(input=root / "data", output=root / "protos", num_workers=1), Reporter())
+    louder = LoudnessNormSettings(source=root / "data", target=root / "louder", num_workers=1)
+    loudness_norm(louder, Reporter())
     _checkpoints(root)
     _project(root)
+    _notes(root)
     _home()
 
 
@@ -203,8 +209,19 @@ def _project(root: Path) -> None:
         Finished.model_construct(time=now, summary={"steps": STEP}),
     )
     job.events_path.write_bytes(b"".join(map(encode_event, events[:-2])))
+    write_json(job.folder / WORKER_FILE, ProcessIdentity.of(os.getpid()).model_dump(mode="json"))
     job.log_path.write_text("a line\n", encoding="utf-8")
     remember_project(settings.results, "demo")
+
+
+def _notes(root: Path) -> None:
+    """What fishtune notes for itself beside what it wrote."""
+    (root / "data" / "metadata.csv").write_text("spk/none|Nothing|nothing\n", encoding="utf-8")
+    (root / "written.wav").write_bytes(b"x")
+    remember(root / "written.wav")
+    known = DownloadedFile(etag="0" * 40, bytes=1, modified_ns=1)
+    record = DownloadRecord(repository="a/b", revision="main", licence="l", files={"model.pth": known})
+    write_json(root / "model" / RECORD_FILE, record.model_dump(mode="json"))
 
 
 def _home() -> None:

@@ -9,10 +9,10 @@ import pytest
 import torch
 from fishtune.core.config.presets import LoraPreset, lora_preset, model_preset
 from fishtune.core.config.settings import TrainOptions
-from fishtune.core.hardware.memory.estimate import training_memory, training_plan
+from fishtune.core.hardware.memory.estimate import CONTEXT_BYTES, training_memory, training_plan
 from fishtune.core.hardware.memory.ledger import Part
 from fishtune.core.hardware.memory.shapes import adapted, modules
-from fishtune.core.hardware.memory.step import LOGITS_PER_CHUNK, TrainingPlan
+from fishtune.core.hardware.memory.step import LOGITS_PER_CHUNK, TrainingPlan, replay_training
 from fishtune.core.lora.injection import add_adapters, train_everything, trainable_parameters
 from fishtune.core.model.config import DualARConfig
 from fishtune.core.model.dual_ar import DualAR
@@ -199,7 +199,9 @@ def test_the_size_of_a_chunk_of_logits_is_the_loss_functions_own() -> None:
 
 def test_parts_add_up_and_nothing_is_left_over() -> None:
     estimate = training_memory(shape(), plan_of(SLOW))
-    assert estimate.total == sum(estimate.parts.values())
+    peak = replay_training(shape(), plan_of(SLOW)).peak
+    assert estimate.tensors == peak, "the parts are those of the moment of the peak"
+    assert estimate.total == peak + CONTEXT_BYTES + estimate.parts[Part.RESERVE]
     assert estimate.parts[Part.WEIGHTS] == pytest.approx(2 * 860e6, rel=0.01)
     assert all(size >= 0 for size in estimate.parts.values())
 

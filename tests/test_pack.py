@@ -535,6 +535,20 @@ def test_a_clip_whose_words_are_in_a_table_has_the_command_as_its_next_step(data
     assert "python3 -c " in loss.what_to_do
 
 
+def test_what_to_do_about_many_clips_is_said_once(data: Path) -> None:
+    (data / "metadata.csv").write_text("w1|One.\nw2|Two.\nw3|Three.\n", encoding="utf-8")
+    for name in ("w1", "w2", "w3"):
+        clip(data, f"wavs/{name}")
+        (data / f"wavs/{name}.lab").unlink()
+    recorder = Recorder()
+    result = pack(data, recorder)
+    hints = [event.hint for event in recorder.events if isinstance(event, ItemFailed)]
+    assert len(hints) == 3
+    assert "metadata.csv" in hints[0]
+    assert hints[1:] == ["", ""]
+    assert {loss.what_to_do for loss in result.dropped} == {hints[0]}
+
+
 @pytest.mark.parametrize("output", [".", "..", "/", "data", "data/..", "link"])
 def test_an_output_that_is_or_holds_what_must_stay_is_refused(
     data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], output: str

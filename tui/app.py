@@ -110,7 +110,11 @@ class Wizard(App[None]):
         self.set_interval(_TIDY_SECONDS, self.tidy)
 
     def tidy(self) -> None:
-        """Collect cycles of objects; what the first time finds, modules above all, is passed over later."""
+        """Collect cycles of objects; what the first time finds, modules above all, is passed over later.
+
+        Python would do it while much is allocated, which is when a key is answered, and look at everything
+        each time: 40 ms instead of 2.
+        """
         gc.collect()
         if not gc.get_freeze_count():
             gc.freeze()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import gc
 import importlib
 import os
 import sys
@@ -117,9 +116,6 @@ def _show(options: argparse.Namespace) -> int:
         from .app import Wizard
 
         app = Wizard(settings, project=options.project, no_color=no_color)
-        # Collections of everything come while much is allocated, which is when a key is answered, and take
-        # as long as that: `Wizard.tidy` does them at its own time.
-        gc.set_threshold(700, 10, 1_000_000)
         threading.excepthook = lambda raised: None if raised.exc_value is None else note(raised.exc_value)
         with terminal.leave_on_hang_up(app.leave_from_outside):
             app.run()

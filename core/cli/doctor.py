@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
 
 import typer
 from rich.text import Text
 
 from .console import out, print_json
+from .options import Json
 
 _MARKS = {"ok": ("✓", "green"), "warn": ("!", "yellow"), "fail": ("✗", "bold red")}
 
 
-def doctor(json: Annotated[bool, typer.Option("--json", help="Write JSON.")] = False) -> None:
+def doctor(json: Json = False) -> None:
     """Check what this machine has: versions, GPU and driver, torch, disk, memory, hub token, audio, terminal.
 
     Each check is ok, a warning or a failure with what to do. The exit code is 1 if any failed.

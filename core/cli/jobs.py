@@ -25,6 +25,7 @@ from ..terminal import visible_output
 from ..units import format_duration
 from .console import err, out, print_json
 from .display import display_events
+from .options import Json
 from .running import places_here, without_ends
 
 _POLL_SECONDS = 0.2
@@ -48,7 +49,7 @@ def jobs(
     project: Project = None,
     results: Results = None,
     everywhere: Annotated[bool, typer.Option("--all", help="Jobs of all projects used lately.")] = False,
-    json: Annotated[bool, typer.Option("--json", help="Write JSON.")] = False,
+    json: Json = False,
 ) -> None:
     """List the jobs of this project: what runs, how far it is, how it ended.
 

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-import typer
 from rich.table import Table
 
 from ..config.presets import lora_preset, preset_names, user_presets_folder
 from .console import out, print_json
+from .options import Json
 
 
-def presets(json: Annotated[bool, typer.Option("--json", help="Write JSON.")] = False) -> None:
+def presets(json: Json = False) -> None:
     """Show the LoRA presets: what each trains and when to use it.
 
     Example: fishtune presets

@@ -18,6 +18,7 @@ from ..pipeline.steps import StepName, StepState, step_statuses
 from ..stages.registry import StageName
 from ..terminal import shell_quoted
 from .console import out, print_json
+from .options import Json
 from .running import detached, run_stage
 
 
@@ -81,7 +82,7 @@ def run(
     ] = None,
     detach: Annotated[bool, typer.Option("--detach", help="Start it as a job and return.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be done.")] = False,
-    json: Annotated[bool, typer.Option("--json", help="Write JSON.")] = False,
+    json: Json = False,
 ) -> None:
     """Do the whole chain from a project file: every step that is not up to date, in order.
 

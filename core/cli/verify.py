@@ -9,6 +9,7 @@ import typer
 
 from ..config.settings import CODEC_PRESET, ModelOptions
 from .console import err, out, print_json
+from .options import Json
 from .running import find_project
 
 
@@ -20,7 +21,7 @@ def verify(
     config_name: Annotated[
         str, typer.Option(help="Codec preset, where the directory has no codec_config.json.")
     ] = CODEC_PRESET,
-    json: Annotated[bool, typer.Option("--json", help="Write JSON.")] = False,
+    json: Json = False,
 ) -> None:
     """Check that a model directory is whole: all weights there, of the right shape, every number finite.
 

@@ -16,7 +16,7 @@ from ..tables import parse_json
 from .layout import AUDIO_EXTENSIONS
 
 JOURNAL_FILE = ".fishtune-loudness.jsonl"
-_LARGEST = 1 << 28
+LARGEST_JOURNAL = 1 << 28
 """Bytes; a million files take so much."""
 
 
@@ -49,7 +49,7 @@ def copied(target: Path) -> Copied | None:
 @lru_cache(maxsize=8)
 def _read(journal: Path, modified_ns: int, size: int) -> Copied | None:  # noqa: ARG001 - part of the key
     try:
-        lines = read_regular(journal, _LARGEST, MalformedFileError).splitlines()
+        lines = read_regular(journal, LARGEST_JOURNAL, MalformedFileError).splitlines()
     except MalformedFileError:
         return None
     settled: dict[str, tuple[bool, bool]] = {}

@@ -96,7 +96,7 @@ async def test_no_screen_has_other_signs(
             await app.push_screen(other)
             if isinstance(other, PromptScreen):
                 other.query_one(Input).value += "secret"
-            await pilot.pause(0.1)
+            await pilot.pause()
             await look("윤아" if isinstance(other, ClipScreen) else "")
             app.pop_screen()
         screen.query_one(LogPane).focus()

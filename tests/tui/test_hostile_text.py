@@ -168,9 +168,10 @@ async def test_every_screen_of_a_project_survives_hostile_text(
     app = Wizard(WizardSettings(), project=project.folder, engine=engine)
     async with app.run_test(size=(100, 30), notifications=True) as pilot:
         await until(lambda: isinstance(app.screen, ProjectScreen) and app.screen.pane is not None, app)
-        for key in "123456":
+        for key, step in zip("123456", StepName, strict=True):
             await pilot.press(key)
-            await pilot.pause(0.25)
+            await until(lambda step=step: app.screen.current is step and app.screen.pane.ready, app)
+            await pilot.pause()
         await pilot.press("1")
         await until(lambda: GOOD in shown(app), app)
         overlays = [
@@ -181,9 +182,8 @@ async def test_every_screen_of_a_project_survives_hostile_text(
             GpuScreen(),
         ]
         for overlay in overlays:
-            app.push_screen(overlay)
-            await pilot.pause(0.2)
-            assert "[laugh]" in shown(app), overlay
+            await app.push_screen(overlay)
+            await until(lambda: "[laugh]" in shown(app), app)
             app.pop_screen()
         app.notify(HOSTILE, markup=False)
         await pilot.pause()

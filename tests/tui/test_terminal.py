@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from fishtune.core.config.project import Project
+from fishtune.core.config.run_files import list_checkpoints
 from fishtune.core.jobs.record import Job, JobState, Place, list_jobs
 from fishtune.core.jobs.start import stop_job
 from fishtune.core.stages.registry import StageName
@@ -171,7 +172,8 @@ def test_the_demo_from_the_start_page_to_a_merged_model_with_the_wizard_killed_w
     merged = {path.name for path in project.merged.iterdir() if not path.name.startswith(".")}
     assert merged == base
     record = json.loads(project.merged.with_name(f"{project.merged.name}.fishtune.json").read_text())
-    assert record
+    assert Path(record["adapter"]["path"]) in list_checkpoints(project.run_folder)
+    assert record["base"]["path"] == str(project.base)
 
 
 def shown_step(terminal: Terminal) -> int:

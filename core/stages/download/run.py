@@ -22,7 +22,7 @@ from pydantic import BaseModel, ValidationError
 
 from ...config.presets import ModelPreset, model_preset, preset_names
 from ...config.settings import DownloadSettings
-from ...errors import DownloadError, StorageError, UsageError
+from ...errors import DownloadError, FishtuneError, StorageError, UsageError
 from ...events import ProgressMeter, Reporter
 from ...files import fsync_folder, storage_errors, write_text
 from ...tables import read_json
@@ -166,8 +166,8 @@ def _check_family(directory: Path, name: str) -> None:
 def read_record(directory: Path) -> DownloadRecord | None:
     """Return what an earlier download wrote down, or None if there is nothing readable."""
     try:
-        return DownloadRecord.model_validate_json((directory / RECORD_FILE).read_bytes())
-    except (OSError, ValidationError):
+        return DownloadRecord.model_validate(read_json(directory / RECORD_FILE))
+    except (FishtuneError, ValidationError):
         return None
 
 

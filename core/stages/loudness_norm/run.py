@@ -24,11 +24,11 @@ from pydantic import BaseModel, ValidationError
 from ...audio.mixing import Mixing, warn_of_channels
 from ...config.settings import LoudnessNormSettings
 from ...dataset.findings import Finding
-from ...dataset.journal import JOURNAL_FILE
+from ...dataset.journal import JOURNAL_FILE, LARGEST_JOURNAL
 from ...dataset.layout import Scan, scan
-from ...errors import DataError, UsageError
+from ...errors import DataError, MalformedFileError, UsageError
 from ...events import ItemFailed, ProgressMeter, Reporter
-from ...files import storage_errors, sweep_temporary, write_bytes
+from ...files import read_regular, storage_errors, sweep_temporary, write_bytes
 from ...terminal import shell_quoted
 from ...units import named
 from ...workers import ordered_map
@@ -255,8 +255,8 @@ def _read_journal(target: Path) -> dict[str, _Entry]:
     """Return this command's files in the target, by name."""
     entries = {}
     try:
-        lines = (target / JOURNAL_FILE).read_bytes().splitlines()
-    except FileNotFoundError:
+        lines = read_regular(target / JOURNAL_FILE, LARGEST_JOURNAL, MalformedFileError).splitlines()
+    except MalformedFileError:  # none, or nothing of ours: then no file there is
         return {}
     for line in lines:
         try:

@@ -134,6 +134,7 @@ def _write(
     read = partial(_read_clip, excluded=frozenset(settings.exclude))
     packed: list[_Packed] = []
     dropped: list[Dropped] = []
+    said: set[str] = set()  # about transcripts: one command that makes all is not said for each
     with closing(ordered_map(read, clips, settings.num_workers, _CHUNK)) as results:
         for item in results:
             reporter.check_stop(_NOTHING_CHANGED)
@@ -147,7 +148,10 @@ def _write(
                 continue
             dropped.append(loss)
             if loss.reason is not DropReason.EXCLUDED:
-                reporter.emit(ItemFailed(item=loss.clip, message=loss.what, hint=loss.what_to_do))
+                hint = "" if loss.what_to_do in said else loss.what_to_do
+                if loss.reason is DropReason.NO_TEXT:
+                    said.add(hint)
+                reporter.emit(ItemFailed(item=loss.clip, message=loss.what, hint=hint))
     _refuse_unusable(settings, packed, dropped)
     return packed, dropped
 
