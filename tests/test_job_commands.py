@@ -266,6 +266,7 @@ def test_a_foreground_run_says_once_why_it_ended(tmp_path: Path) -> None:
 
 
 def test_foreign_text_on_a_terminal_is_shown_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm-256color")  # on a dumb one, nothing moves
     stream = io.StringIO()
     console = Console(file=stream, force_terminal=True, width=100, markup=False, highlight=False)
     screen = display._TerminalDisplay(console)
