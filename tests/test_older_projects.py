@@ -208,7 +208,7 @@ def test_training_resumes_with_the_clips_that_its_epoch_had_not_come_to(
 
 def test_passes_are_those_of_the_same_clips_under_todays_numbers(older: Path, train: TrainSettings) -> None:
     stored = read_run_state(checkpoint_of(older))
-    started = training._Run(train, training.find_world(train), Recorder())
+    started = training._Run(train, training.find_ranks(train), Recorder())
     index = started.data.source.index
     hashes = index.content_hashes
     places = started.data.source.places[started.data.split.training]

@@ -17,7 +17,7 @@ from fishtune.core.errors import DeviceMemoryError, ShardError, TrainingError, U
 from fishtune.core.events import Step, Validation
 from fishtune.core.jobs.follow import last_events
 from fishtune.core.stages.train.checkpoints import read_run_state
-from fishtune.core.stages.train.launch import World, find_world, others
+from fishtune.core.stages.train.launch import Ranks, find_ranks, other_ranks
 from fishtune.core.stages.train.run import run
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 
@@ -109,8 +109,8 @@ def test_one_device_starts_no_process_group(
     shards: Path,  # noqa: F811
     tmp_path: Path,
 ) -> None:
-    world = find_world(train_settings(tmp_path, small_base, shards))
-    assert (world.size, world.rank, world.environment, world.starts_others) == (1, 0, None, False)
+    ranks = find_ranks(train_settings(tmp_path, small_base, shards))
+    assert (ranks.size, ranks.rank, ranks.environment, ranks.starts_others) == (1, 0, None, False)
 
 
 def test_several_machines_without_a_meeting_point_are_refused(
@@ -119,7 +119,7 @@ def test_several_machines_without_a_meeting_point_are_refused(
     tmp_path: Path,
 ) -> None:
     with pytest.raises(UsageError, match="MASTER_ADDR, MASTER_PORT, NODE_RANK are not set"):
-        find_world(train_settings(tmp_path, small_base, shards, devices=2, num_nodes=2))
+        find_ranks(train_settings(tmp_path, small_base, shards, devices=2, num_nodes=2))
 
 
 def test_flags_that_contradict_torchrun_are_refused(
@@ -132,10 +132,10 @@ def test_flags_that_contradict_torchrun_are_refused(
     started |= {"TORCHELASTIC_RUN_ID": "x", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1"}
     for name, value in started.items():
         monkeypatch.setenv(name, value)
-    world = find_world(train_settings(tmp_path, small_base, shards))
-    assert (world.devices, world.num_nodes, world.rank, world.starts_others) == (2, 2, 3, False)
+    ranks = find_ranks(train_settings(tmp_path, small_base, shards))
+    assert (ranks.devices, ranks.num_nodes, ranks.rank, ranks.starts_others) == (2, 2, 3, False)
     with pytest.raises(UsageError, match="--devices is 3, but torchrun started 2"):
-        find_world(train_settings(tmp_path, small_base, shards, devices=3))
+        find_ranks(train_settings(tmp_path, small_base, shards, devices=3))
 
 
 @pytest.mark.parametrize(
@@ -169,16 +169,16 @@ def test_the_error_of_a_further_process_is_told_as_the_runs(
 
 
 def test_a_connection_that_breaks_without_a_known_cause_is_no_bug_of_ours() -> None:
-    alone = World(1, 2, 0, 0, LightningEnvironment(), False)
+    alone = Ranks(1, 2, 0, 0, LightningEnvironment(), False)
     settings = TrainSettings(project="x", results=Path(), base=Path(), protos=Path())
     text = "[../third_party/gloo/gloo/transport/tcp/pair.cc:534] Connection closed by peer [10.0.0.2]:2321"
     for error in (RuntimeError(text), torch.distributed.DistBackendError("NCCL error in: x")):
         with (
             pytest.raises(TrainingError, match="The connection to another process of the run broke"),
-            others(alone, settings, Recorder()),
+            other_ranks(alone, settings, Recorder()),
         ):
             raise error
-    with pytest.raises(RuntimeError, match="ours"), others(alone, settings, Recorder()):
+    with pytest.raises(RuntimeError, match="ours"), other_ranks(alone, settings, Recorder()):
         raise RuntimeError("ours")
 
 

@@ -23,7 +23,7 @@ from fishtune.core.files import write_text
 from fishtune.core.model.checkpoint import build_model, save_model
 from fishtune.core.model.config import DualARConfig
 from fishtune.core.shards.wire import Sentence, ShardWriter, encode_sentence
-from fishtune.core.stages.train import run_callback as keeper
+from fishtune.core.stages.train import run_callback
 from fishtune.core.stages.train.batches import Batch, collate
 from fishtune.core.stages.train.run import run
 from fishtune.core.stages.train.sampler import ClipTable
@@ -160,7 +160,7 @@ def run_until_killed(settings: TrainSettings, death: Death) -> None:
 
 def _train_and_die(settings: TrainSettings, death: Death) -> None:
     torch.set_num_threads(1)
-    save, save_adapter = torch.save, keeper.save_adapter
+    save, save_adapter = torch.save, run_callback.save_adapter
 
     def at(event: Event) -> None:
         kind = {"step": Step, "validation": Validation}.get(death.at)
@@ -179,7 +179,7 @@ def _train_and_die(settings: TrainSettings, death: Death) -> None:
         if death.at == "adapter" and f"step_{2 * settings.checkpoint_every:09d}" in folder.name:
             _kill_self()
 
-    torch.save, keeper.save_adapter = save_in_part, save_adapter_and_die
+    torch.save, run_callback.save_adapter = save_in_part, save_adapter_and_die
     run(settings, Recorder(at))
 
 

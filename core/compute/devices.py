@@ -54,7 +54,7 @@ def resolve_device(name: str, local_rank: int = 0) -> torch.device:
     return torch.device("cuda", number)
 
 
-def give_back_memory() -> None:
+def empty_cache() -> None:
     """Let go of GPU memory that torch keeps for later, so that larger pieces can be had."""
     import torch
 

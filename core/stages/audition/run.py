@@ -17,7 +17,7 @@ from ...codec.checkpoint import WEIGHTS_FILE as CODEC_FILE
 from ...codec.checkpoint import load_codec
 from ...codec.codec import Codec
 from ...codec.config import check_codebooks, codec_config, residual_codebook_size
-from ...compute.devices import give_back_memory, resolve_device
+from ...compute.devices import empty_cache, resolve_device
 from ...config.settings import AuditionSettings
 from ...errors import CheckpointError, UsageError
 from ...events import ProgressMeter, Reporter
@@ -182,7 +182,7 @@ class _Speaker:
             reason = str(error).strip().splitlines()[0]
         # Outside of the handler, whose traceback still holds the tensors of the failed attempt.
         self.move(torch.device("cpu"))
-        give_back_memory()
+        empty_cache()
         self.reporter.warn(
             f"The device's memory does not suffice for the audition, which continues on the CPU: {reason}",
             "It is slower there. fishtune gpus shows what else uses the device.",

@@ -18,7 +18,7 @@ from ...audio.mixing import Mixing, Waveform
 from ...audio.recordings import read_mono
 from ...codec.codec import CodecEncoder, check_length
 from ...codec.config import CodecConfig
-from ...compute.devices import give_back_memory
+from ...compute.devices import empty_cache
 from ...dataset.codes import Codes, codes_digest, write_codes
 from ...dataset.layout import Utterance
 from ...dataset.origins import FileState, Origin, append_origins, content_digest
@@ -179,7 +179,7 @@ class ClipEncoder:
             pass
         self.ran_short = True
         # Only here is the exception gone, and with it the tensors that its traceback held.
-        give_back_memory()
+        empty_cache()
         return None
 
     def _note(self, clips: int, samples: int) -> None:

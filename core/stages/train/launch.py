@@ -45,7 +45,7 @@ class ConnectionBrokenError(TrainingError):
 
 
 @dataclass(frozen=True)
-class World:
+class Ranks:
     """The processes of a run, seen from this one."""
 
     devices: int
@@ -93,7 +93,7 @@ class _KnownPort(LightningEnvironment):
         return self._ranks[1]
 
 
-def find_world(settings: TrainSettings) -> World:
+def find_ranks(settings: TrainSettings) -> Ranks:
     """Return the processes of this run, from torchrun's environment or from the settings.
 
     Raises:
@@ -113,9 +113,9 @@ def find_world(settings: TrainSettings) -> World:
                 )
         elastic = TorchElasticEnvironment()
         environment = elastic if devices * nodes > 1 else None
-        return World(devices, nodes, elastic.local_rank(), elastic.node_rank(), environment, False)
+        return Ranks(devices, nodes, elastic.local_rank(), elastic.node_rank(), environment, False)
     if settings.devices * settings.num_nodes == 1:
-        return World(1, 1, 0, 0, None, False)
+        return Ranks(1, 1, 0, 0, None, False)
     if settings.num_nodes > 1 and not {"MASTER_ADDR", "MASTER_PORT", "NODE_RANK"} <= os.environ.keys():
         raise UsageError(
             "Several machines must know where to meet: MASTER_ADDR, MASTER_PORT, NODE_RANK are not set.",
@@ -130,7 +130,7 @@ def find_world(settings: TrainSettings) -> World:
         port = listener.getsockname()[1]
     else:
         port = int(os.environ["MASTER_PORT"])
-    return World(
+    return Ranks(
         settings.devices,
         settings.num_nodes,
         local_rank,
@@ -156,13 +156,13 @@ def _listen(wanted: str | None) -> socket.socket:
     return listener
 
 
-def enter_group(world: World, backend: str) -> None:
+def enter_group(ranks: Ranks, backend: str) -> None:
     """Let the processes of a single machine meet; Lightning takes the group as it is.
 
     Torch's own way would listen on all addresses of the machine. Where torchrun started the processes, or
     there are several machines, Lightning lets them meet as these say.
     """
-    if world.num_nodes > 1 or not isinstance(world.environment, _KnownPort):
+    if ranks.num_nodes > 1 or not isinstance(ranks.environment, _KnownPort):
         return
     loopback = next(
         (
@@ -177,16 +177,16 @@ def enter_group(world: World, backend: str) -> None:
             os.environ.setdefault(variable, loopback)
     store = torch.distributed.TCPStore(  # type: ignore[attr-defined]  # documented, only not listed
         _LOOPBACK,
-        world.environment.main_port,
-        world.size,
-        is_master=world.rank == 0,
-        master_listen_fd=world.listener.detach() if world.listener is not None else None,
+        ranks.environment.main_port,
+        ranks.size,
+        is_master=ranks.rank == 0,
+        master_listen_fd=ranks.listener.detach() if ranks.listener is not None else None,
     )
-    torch.distributed.init_process_group(backend, store=store, rank=world.rank, world_size=world.size)
+    torch.distributed.init_process_group(backend, store=store, rank=ranks.rank, world_size=ranks.size)
 
 
 @contextlib.contextmanager
-def others(world: World, settings: TrainSettings, reporter: Reporter) -> Iterator[None]:
+def other_ranks(ranks: Ranks, settings: TrainSettings, reporter: Reporter) -> Iterator[None]:
     """Start the other processes of this machine, if that is this one's task, and end them in the end.
 
     The block is entered once all of them are ready to train, so that one that cannot even load its part
@@ -198,33 +198,33 @@ def others(world: World, settings: TrainSettings, reporter: Reporter) -> Iterato
     """
     if READY in os.environ:
         Path(os.environ[READY]).touch()
-    if not world.starts_others or world.environment is None:
+    if not ranks.starts_others or ranks.environment is None:
         with _broken_connections():
             yield
         return
     meeting = {name: os.environ.get(name) for name in ("MASTER_ADDR", "MASTER_PORT", *_INTERFACES)}
-    ranks: list[_Rank] = []
+    started: list[_Rank] = []
     with tempfile.TemporaryDirectory(prefix="fishtune-") as folder:
         try:
-            ranks += (
-                _start(world, world.environment, local_rank, Path(folder), settings)
-                for local_rank in range(1, world.devices)
+            started += (
+                _start(ranks, ranks.environment, local_rank, Path(folder), settings)
+                for local_rank in range(1, ranks.devices)
             )
-            _wait_until_ready(ranks, reporter)
-            threading.Thread(target=_watch, args=(ranks, reporter), name="ranks", daemon=True).start()
+            _wait_until_ready(started, reporter)
+            threading.Thread(target=_watch, args=(started, reporter), name="ranks", daemon=True).start()
             with _broken_connections():
                 yield
-            for rank in ranks:
+            for rank in started:
                 with contextlib.suppress(subprocess.TimeoutExpired):  # everything is saved: it is ended
                     rank.process.wait(_PATIENCE)
         except ConnectionBrokenError as error:
             # A process that ended first is the cause; this one only saw its connection break.
-            cause = _cause(ranks, _LAST_WORDS)
+            cause = _cause(started, _LAST_WORDS)
             if cause is None:
                 raise
             raise cause from error
         finally:
-            for rank in ranks:
+            for rank in started:
                 if rank.process.poll() is None:
                     rank.process.kill()
                 rank.process.wait()
@@ -309,13 +309,13 @@ def _leave_group(meeting: dict[str, str | None]) -> None:
 
 
 def _start(
-    world: World, environment: ClusterEnvironment, local_rank: int, folder: Path, settings: TrainSettings
+    ranks: Ranks, environment: ClusterEnvironment, local_rank: int, folder: Path, settings: TrainSettings
 ) -> _Rank:
     ready = folder / str(local_rank)
     variables = os.environ | {
-        "MASTER_ADDR": _LOOPBACK if world.num_nodes == 1 else environment.main_address,
+        "MASTER_ADDR": _LOOPBACK if ranks.num_nodes == 1 else environment.main_address,
         "MASTER_PORT": str(environment.main_port),
-        "NODE_RANK": str(world.node_rank),
+        "NODE_RANK": str(ranks.node_rank),
         "LOCAL_RANK": str(local_rank),
         READY: str(ready),
     }

@@ -15,7 +15,7 @@ from ...lora.injection import trainable_parameters
 from ...model.dual_ar import DualAR
 from .batches import Batch
 from .loss import loss_sums
-from .out_of_memory import Pieces
+from .out_of_memory import MicroBatchSplit
 
 STEPS = 2
 """In the first the optimizer's state comes into being; the second runs beside it."""
@@ -29,7 +29,7 @@ def measure_peak(
     semantic_weight: float,
     accumulation: int,
     arithmetic: AbstractContextManager[object],
-    pieces: Pieces,
+    micro_batch_split: MicroBatchSplit,
     meter: PeakMeter,
 ) -> int:
     """Return the peak in bytes of training on `longest` and validating on `validation`.
@@ -38,7 +38,7 @@ def measure_peak(
         accumulation: micro-batches a step; two show what any number needs.
         optimizer: a fresh one over the trainable parameters; it is not to be used afterwards.
         arithmetic: entered around the model's computations; can be entered again.
-        pieces: is told of an out of memory, so that training begins with what fits.
+        micro_batch_split: is told of an out of memory, so that training begins with what fits.
 
     Raises:
         DeviceMemoryError: the memory does not suffice even for single clips.
@@ -71,7 +71,7 @@ def measure_peak(
 
     try:
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-            return pieces.attempt(work, len(longest), "the trial of the longest batch")
+            return micro_batch_split.attempt(work, len(longest), "the trial of the longest batch")
     finally:
         optimizer.zero_grad()
         optimizer.state.clear()

@@ -31,7 +31,7 @@ from ...randomness import seed_of
 from .batches import StepBatch
 from .data import SampleSource
 from .loss import Losses, loss_sums
-from .out_of_memory import Pieces, update
+from .out_of_memory import MicroBatchSplit, update
 from .sampler import MicroBatch
 from .schedule import learning_rate
 
@@ -63,13 +63,13 @@ class TrainingModule(LightningModule):
         model: DualAR,
         settings: TrainSettings,
         total_steps: int | None,
-        pieces: Pieces,
+        micro_batch_split: MicroBatchSplit,
         schedule_shift: int = 0,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
         self.model = model
-        self.pieces = pieces
+        self.micro_batch_split = micro_batch_split
         self.outcome: StepOutcome | None = None
         self.last_checkpoint: Path | None = None
         self._settings = settings
@@ -109,7 +109,7 @@ class TrainingModule(LightningModule):
         for group in optimizer.param_groups:
             group["lr"] = rate
         largest = max((len(part) for part in batch.batches), default=1)
-        sums = self.pieces.attempt(
+        sums = self.micro_batch_split.attempt(
             lambda pieces: self._accumulate(batch, pieces), largest, f"step {step + 1}"
         )
         self._synchronise()
@@ -178,7 +178,7 @@ class TrainingModule(LightningModule):
         try:
             with torch.no_grad(), self.trainer.precision_plugin.val_step_context():
                 largest = max((len(plan.clips) for plan in plans), default=1)
-                return self.pieces.attempt(
+                return self.micro_batch_split.attempt(
                     lambda pieces: self._evaluate(plans, source, pieces), largest, "the validation"
                 )
         finally:

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from ...compute.devices import give_back_memory
+from ...compute.devices import empty_cache
 from ...errors import DeviceMemoryError
 from ...events import Reporter
 
@@ -31,7 +31,7 @@ _HINT = (
 )
 
 
-class Pieces:
+class MicroBatchSplit:
     """Into how many pieces each micro-batch is cut at present."""
 
     def __init__(self, reporter: Reporter) -> None:
@@ -61,7 +61,7 @@ class Pieces:
                     _HINT,
                 )
             self.count *= 2
-            give_back_memory()
+            empty_cache()
             self._reporter.warn(
                 f"Out of memory in {what}: micro-batches are computed in {self.count} pieces from now on. "
                 "The effective batch stays the same and no data is lost or repeated.",
@@ -92,7 +92,7 @@ def update(optimizer: Optimizer, step: Callable[[], object], what: str, kept: st
             break
         for parameter in set(optimizer.state) - known:  # perhaps only half of it came into being
             del optimizer.state[parameter]
-        give_back_memory()
+        empty_cache()
     raise DeviceMemoryError(
         f"The device's memory does not suffice for the update of {what}: {reason}. {kept}", _HINT
     )

@@ -40,16 +40,16 @@ from .checkpoints import (
     read_run_state,
 )
 from .data import PlannedSteps, load_data
-from .launch import World, enter_group, find_world, others
+from .launch import Ranks, enter_group, find_ranks, other_ranks
 from .loading import load_steps
 from .logs import make_loggers, quiet_libraries
 from .memory_probe import measure_peak
 from .module import TrainingModule
 from .older import carried_over
-from .out_of_memory import Pieces
+from .out_of_memory import MicroBatchSplit
 from .preflight import check_gate
 from .resume import Horizon, Standing, describe_changes
-from .run_callback import Ending, Keeper
+from .run_callback import Ending, RunCallback
 from .sampler import Coverage, MicroBatch, Sampler, validation_batches
 
 DEFAULT_PASSES = 250
@@ -88,18 +88,17 @@ def run(settings: TrainSettings, reporter: Reporter) -> TrainResult:
         FishtuneError: data, base, preset or device cannot be used.
     """
     quiet_libraries()
-    world = find_world(settings)
-    return _Run(settings, world, reporter).train()
+    return _Run(settings, find_ranks(settings), reporter).train()
 
 
 class _Run:
     """A run being put together; the parts are made in the order of `__init__`."""
 
-    def __init__(self, settings: TrainSettings, world: World, reporter: Reporter) -> None:
-        self.settings, self.world, self.reporter = settings, world, reporter
+    def __init__(self, settings: TrainSettings, ranks: Ranks, reporter: Reporter) -> None:
+        self.settings, self.ranks, self.reporter = settings, ranks, reporter
         self.folder = settings.results / settings.project
-        self.first = world.rank == 0
-        self.device = _device(settings, world)
+        self.first = ranks.rank == 0
+        self.device = _device(settings, ranks)
         self.preset = lora_preset(settings.lora_config)
         self.precision = _precision(settings, self.device)
         config = read_config(settings.base)
@@ -119,16 +118,20 @@ class _Run:
             self.state = carried_over(stored, self.data, config, self.checkpoint, reporter)
             check_identity(self.identity, settings.batch_tokens, self.state, self.checkpoint)
         self.standing = Standing.of(self.state, settings)
-        self.per_step = settings.accumulation * world.size
+        self.per_step = settings.accumulation * ranks.size
         whole = self.data.sampler(settings.batch_tokens, self.per_step, settings.seed)
         self.sampler = whole if self.standing.recut is None else self._rest()
         self.horizon = Horizon.of(self._epochs(), settings.max_steps, self.standing, self.sampler, whole)
         self.model = self._model()
-        self.pieces = Pieces(reporter)
+        self.batch_split = MicroBatchSplit(reporter)
         self.module = TrainingModule(
-            self.model, settings, self.horizon.total_steps, self.pieces, self.horizon.schedule_shift
+            self.model,
+            settings,
+            self.horizon.total_steps,
+            self.batch_split,
+            self.horizon.schedule_shift,
         )
-        self.keeper = self._keeper()
+        self.callback = self._callback()
 
     def _rest(self) -> Sampler:
         data, settings = self.data, self.settings
@@ -167,25 +170,25 @@ class _Run:
             add_adapters(model, self.preset, self.settings.seed)
         return model.train()
 
-    def _keeper(self) -> Keeper:
-        data, world = self.data, self.world
-        keeper = Keeper(
-            self.settings,
-            self.preset,
-            self.identity,
-            Coverage(data.split.training, None if self.state is None else self.state.coverage.numpy().copy()),
-            self.horizon.end,
-            self.horizon.total_steps,
-            self.held_out[world.rank :: world.size],
-            data.source,
-            bool(self.held_out),
-            self.reporter,
-            self.first,
-            self.per_step,
+    def _callback(self) -> RunCallback:
+        seen = None if self.state is None else self.state.coverage.numpy().copy()
+        callback = RunCallback(
+            settings=self.settings,
+            preset=self.preset,
+            identity=self.identity,
+            coverage=Coverage(self.data.split.training, seen),
+            end=self.horizon.end,
+            total_steps=self.horizon.total_steps,
+            held_out=self.held_out[self.ranks.rank :: self.ranks.size],
+            has_held_out=bool(self.held_out),
+            source=self.data.source,
+            reporter=self.reporter,
+            first_rank=self.first,
+            per_step=self.per_step,
         )
         if self.state is not None:
-            keeper.restore(self.state, self.standing)
-        return keeper
+            callback.restore(self.state, self.standing)
+        return callback
 
     def train(self) -> TrainResult:
         self._describe()
@@ -198,19 +201,19 @@ class _Run:
             self._gate()
         meter = peak_meter(self.device) if self.first else None
         if meter is not None:
-            self._confirm(meter)
+            self._probe_memory(meter)
         self.reporter.check_stop(_NOTHING_DONE)
         steps = self.sampler.steps(self.standing.position, self.horizon.end)
-        plans = PlannedSteps(steps, self.world.rank, self.world.size)
+        plans = PlannedSteps(steps, self.ranks.rank, self.ranks.size)
         loader = load_steps(self.data.source, plans, self.settings.num_workers)
         trainer = self._trainer()
-        with others(self.world, self.settings, self.reporter):
+        with other_ranks(self.ranks, self.settings, self.reporter):
             if self.first and self.state is not None and self.checkpoint is not None:
                 self.checkpoint = take_course(self.folder, self.checkpoint, self.state.step, self.reporter)
             self.module.last_checkpoint = self.checkpoint
-            enter_group(self.world, self._backend())
+            enter_group(self.ranks, self._backend())
             trainer.fit(self.module, loader, ckpt_path=self.checkpoint)
-        ending = self.keeper.ending
+        ending = self.callback.ending
         assert ending is not None
         if ending == "stop_requested":
             path = checkpoint_path(self.folder, trainer.global_step)
@@ -226,13 +229,13 @@ class _Run:
             return "max_steps"
         if self.horizon.end is not None and self.standing.position >= self.horizon.end:
             return "epochs"
-        if self.held_out and self.keeper.guard.exhausted(self.settings.early_stopping):
+        if self.held_out and self.callback.guard.exhausted(self.settings.early_stopping):
             return "early_stopping"
         return None
 
     def _result(self, ending: Ending, began: float, step: int | None = None) -> TrainResult:
         assert ending != "stop_requested"
-        keeper = self.keeper
+        callback = self.callback
         if step is None:
             assert self.state is not None and self.checkpoint is not None
             step, path = self.state.step, self.checkpoint
@@ -240,7 +243,7 @@ class _Run:
             if ending == "early_stopping":
                 self.reporter.warn(
                     f"Nothing was trained: this run stopped early at step {step}, as its held-out loss "
-                    f"has not improved since step {keeper.guard.best_step}.",
+                    f"has not improved since step {callback.guard.best_step}.",
                     "To train on nevertheless, raise --early-stopping or leave it out.",
                 )
         else:
@@ -248,12 +251,12 @@ class _Run:
         return TrainResult(
             project=self.settings.project,
             step=step,
-            clip_passes=keeper.coverage.passes,
+            clip_passes=callback.coverage.passes,
             checkpoint=path,
             adapter=adapter_folder(path) if self.preset.method == "lora" else None,
-            training_loss=keeper.training_loss,
-            validation_loss=keeper.validation_loss,
-            best_step=keeper.guard.best_step or None,
+            training_loss=callback.training_loss,
+            validation_loss=callback.validation_loss,
+            best_step=callback.guard.best_step or None,
             ended_by=ending,
             minutes=(time.monotonic() - began) / 60,
         )
@@ -294,7 +297,7 @@ class _Run:
             strict=self.settings.gate,
         )
 
-    def _confirm(self, meter: PeakMeter) -> None:
+    def _probe_memory(self, meter: PeakMeter) -> None:
         """Measure two steps on the largest micro-batch, and hold them against what was predicted."""
         largest = max(self.sampler.epoch(0), key=_size)
         measured = measure_peak(
@@ -305,7 +308,7 @@ class _Run:
             self.settings.semantic_loss_weight,
             self.settings.accumulation,
             self._arithmetic(),
-            self.pieces,
+            self.batch_split,
             meter,
         )
         needs = TrainingNeeds(
@@ -326,7 +329,7 @@ class _Run:
                 parts={part: size for part, size in predicted.parts.items() if part != Part.CONTEXT},
             )
         )
-        if self.pieces.count == 1:  # what was cut into pieces is not what was predicted
+        if self.batch_split.count == 1:  # what was cut into pieces is not what was predicted
             MeasurementCache().record(needs.setting, predicted, measured)
 
     def _backend(self) -> str:
@@ -335,21 +338,21 @@ class _Run:
         return "nccl" if on_gpu and torch.distributed.is_nccl_available() else "gloo"
 
     def _trainer(self) -> Trainer:
-        settings, world = self.settings, self.world
+        settings, ranks = self.settings, self.ranks
         strategy: Any = "auto"
-        if world.environment is not None:
+        if ranks.environment is not None:
             strategy = DDPStrategy(
-                cluster_environment=world.environment,
+                cluster_environment=ranks.environment,
                 process_group_backend=self._backend(),
                 broadcast_buffers=False,
             )
         on_gpu = self.device.type == "cuda"
-        single_gpu = [self.device.index or 0] if on_gpu and world.size == 1 else world.devices
+        single_gpu = [self.device.index or 0] if on_gpu and ranks.size == 1 else ranks.devices
         autocast = self.preset.method == "full" and self.precision == torch.bfloat16
         return Trainer(
             accelerator="gpu" if on_gpu else "cpu",
             devices=single_gpu,
-            num_nodes=world.num_nodes,
+            num_nodes=ranks.num_nodes,
             strategy=strategy,
             precision="bf16-mixed" if autocast else "32-true",
             max_epochs=-1,
@@ -357,7 +360,7 @@ class _Run:
             logger=make_loggers(settings, self.folder, self.state.step if self.state else 0)
             if self.first
             else False,
-            callbacks=[self.keeper],
+            callbacks=[self.callback],
             plugins=[AtomicCheckpointIO()],
             default_root_dir=self.folder,
             enable_checkpointing=False,
@@ -376,11 +379,11 @@ def _size(part: MicroBatch) -> tuple[int, int]:
 _NAMES = {torch.bfloat16: "bf16", torch.float32: "float32"}
 
 
-def _device(settings: TrainSettings, world: World) -> torch.device:
-    device = resolve_device(settings.device, world.local_rank)
-    if world.size > 1 and ":" in settings.device:
+def _device(settings: TrainSettings, ranks: Ranks) -> torch.device:
+    device = resolve_device(settings.device, ranks.local_rank)
+    if ranks.size > 1 and ":" in settings.device:
         raise UsageError(
-            f"--device {settings.device} names one device, but the run has {world.size}.",
+            f"--device {settings.device} names one device, but the run has {ranks.size}.",
             "Choose --device cuda, and which GPUs with CUDA_VISIBLE_DEVICES.",
         )
     return device

@@ -35,16 +35,19 @@ Ending = Literal["max_steps", "epochs", "max_minutes", "early_stopping", "stop_r
 _RECENT_STEPS = 20  # over which speed is averaged
 
 
-class Keeper(Callback):
-    """Keeps the books of a run.
+class RunCallback(Callback):
+    """Lightning's callback of a run: reports, validates, guards and saves after every optimizer step.
 
     Args:
-        end: position of the last step's end; None = no limit of this kind.
+        identity: what a resumed run must share with this one.
+        coverage: how often each training clip has been seen; counted on here.
+        end: position of the last step's end; None = no such limit.
         total_steps: optimizer steps of the whole run; None = not known.
         held_out: micro-batches of the held-out clips that this process computes.
+        has_held_out: whether any process has some.
         source: makes batches of them.
         first_rank: whether this process speaks and writes for all.
-        per_step: micro-batches an optimizer step, over all processes.
+        per_step: micro-batches per optimizer step, over all processes.
 
     Attributes:
         ending: why the run ended; None while it runs.
@@ -52,6 +55,7 @@ class Keeper(Callback):
 
     def __init__(
         self,
+        *,
         settings: TrainSettings,
         preset: LoraPreset,
         identity: Identity,
@@ -59,8 +63,8 @@ class Keeper(Callback):
         end: Position | None,
         total_steps: int | None,
         held_out: Sequence[MicroBatch],
-        source: SampleSource,
         has_held_out: bool,
+        source: SampleSource,
         reporter: Reporter,
         first_rank: bool,
         per_step: int,
@@ -92,7 +96,7 @@ class Keeper(Callback):
         self.ending: Ending | None = None
 
     def restore(self, state: RunState, standing: Standing) -> None:
-        """Take over the books of a checkpoint, and where the run stands by it."""
+        """Continue with the state of a checkpoint, and where the run stands by it."""
         self._standing, self._position = standing, standing.position
         self._saved_step = state.step
         self.guard = HeldOutGuard(**state.held_out_guard)
