@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import traceback
 from collections.abc import Iterator
@@ -75,6 +76,15 @@ def test_a_second_run_transfers_nothing(hub: Hub, tmp_path: Path) -> None:
     result = download.run(settings(hub, tmp_path), Reporter())
     assert result.downloaded == []
     assert {method for method, _, _ in hub.requests} == {"HEAD"}
+
+
+def test_a_record_that_cannot_be_read_counts_for_nothing(tmp_path: Path) -> None:
+    for content in (b"", b"{", b"[" * 9999, b'{"repository": 5}', b"\xff"):
+        (tmp_path / download.RECORD_FILE).write_bytes(content)
+        assert download.read_record(tmp_path) is None
+    (tmp_path / download.RECORD_FILE).unlink()
+    os.mkfifo(tmp_path / download.RECORD_FILE)
+    assert download.read_record(tmp_path) is None
 
 
 def test_a_stopped_transfer_goes_on_where_it_was(hub: Hub, tmp_path: Path) -> None:

@@ -380,6 +380,15 @@ def test_killed_in_the_middle_it_knows_its_files_and_goes_on(raw: Path, tmp_path
     assert normalise(raw, out, clean=True).written == 3
 
 
+def test_a_pipe_in_place_of_the_journal_is_not_waited_for(raw: Path, tmp_path: Path) -> None:
+    out = tmp_path / "data"
+    normalise(raw, out)
+    (out / JOURNAL_FILE).unlink()
+    os.mkfifo(out / JOURNAL_FILE)
+    with pytest.raises(UsageError, match="were not written by fishtune loudness-norm"):
+        normalise(raw, out)
+
+
 def test_the_command(
     raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

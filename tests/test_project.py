@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import tomllib
 from pathlib import Path
 
 import pytest
-from fishtune.core.config.presets import lora_preset, model_preset, preset_names
+from fishtune.core.config.presets import LoraPreset, lora_preset, model_preset, preset_names, target_patterns
 from fishtune.core.config.project import PROJECT_FILE, Project
+from fishtune.core.config.recent import recent_projects, remember_project
+from fishtune.core.config.strict import parse
 from fishtune.core.errors import SettingsError, UsageError
 
 
@@ -119,6 +123,37 @@ def test_a_persons_own_preset_joins_the_list_and_wins(
     (folder / "mine.toml").write_text('description = "mine"\nrang = 4\n')
     with pytest.raises(SettingsError, match="preset mine has 1 problem: rang is not a known key"):
         lora_preset("mine")
+
+
+@pytest.mark.parametrize(
+    ("changed", "wrong"),
+    [
+        ("rank = 0", "rank must be at least 1 where method is lora"),
+        ("rank = 1000000000000", "rank: input should be less than or equal to"),
+        ("alpha = 1e300", "alpha: input should be less than or equal to"),
+    ],
+)
+def test_a_preset_that_gives_no_adapter_is_refused(changed: str, wrong: str) -> None:
+    with pytest.raises(SettingsError, match=wrong):
+        parse(LoraPreset, {"description": "d", "rank": 4, "alpha": 4} | tomllib.loads(changed), "preset mine")
+
+
+@pytest.mark.parametrize("target", ["layers(", "[wqkv", "a{999999999999}", "(" * 3000])
+def test_a_target_that_is_not_a_regular_expression_is_named_before_a_model_is_built(target: str) -> None:
+    with pytest.raises(SettingsError, match="is not a regular expression"):
+        target_patterns(["output", target])
+
+
+@pytest.mark.parametrize(
+    "content", ["{", '{"results": "/a\\u0000b", "project": "x"}', '{"results": 5}', "[" * 9999]
+)
+def test_a_damaged_note_of_a_project_hides_no_other(tmp_path: Path, content: str) -> None:
+    (tmp_path / "results" / "one").mkdir(parents=True)
+    remember_project(tmp_path / "results", "one")
+    (user_notes,) = (Path(os.environ["XDG_STATE_HOME"]) / "fishtune" / "recent").iterdir()
+    user_notes.with_name("0.json").write_text(content, encoding="utf-8")
+    os.mkfifo(user_notes.with_name("1.json"))
+    assert [entry.project for entry in recent_projects()] == ["one"]
 
 
 def test_an_unknown_preset_names_the_near_one() -> None:

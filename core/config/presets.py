@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -62,6 +63,23 @@ class LoraPreset(Table):
     def scaling(self) -> float:
         """Factor of B·A: alpha / rank, or alpha / √rank with rsLoRA."""
         return self.alpha / (self.rank**0.5 if self.use_rslora else self.rank)
+
+
+def target_patterns(targets: Iterable[str]) -> list[re.Pattern[str]]:
+    """Return the targets of a LoRA preset, compiled; each must match a module's whole name.
+
+    Raises:
+        SettingsError: one is not a regular expression.
+    """
+    patterns = []
+    for target in targets:
+        try:
+            patterns.append(re.compile(target))
+        except (re.error, OverflowError, RecursionError) as error:
+            raise SettingsError(
+                f"The target {target!r} is not a regular expression: {error}.", "Correct the preset."
+            ) from error
+    return patterns
 
 
 def _check_file_name(name: str) -> str:

@@ -6,7 +6,6 @@ Targets are regular expressions that must match a module's whole name, so `layer
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import peft
@@ -17,7 +16,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from ..compute.weights import system_error
-from ..config.presets import LoraPreset
+from ..config.presets import LoraPreset, target_patterns
 from ..errors import SettingsError
 from ..model.dual_ar import DualAR
 from ..randomness import seed_of
@@ -37,13 +36,8 @@ def matching_modules(model: nn.Module, preset: LoraPreset) -> list[str]:
     """
     adaptable = [name for name, module in model.named_modules() if isinstance(module, _ADAPTABLE)]
     chosen: set[str] = set()
-    for target in preset.targets:
-        try:
-            found = {name for name in adaptable if re.fullmatch(target, name)}
-        except re.error as error:
-            raise SettingsError(
-                f"The target {target!r} is not a regular expression: {error}.", "Correct the preset."
-            ) from error
+    for target, pattern in zip(preset.targets, target_patterns(preset.targets), strict=True):
+        found = {name for name in adaptable if pattern.fullmatch(name)}
         if not found:
             raise SettingsError(
                 f"The target {target!r} matches no linear or embedding layer of the model.",

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+from ...config.presets import target_patterns
 from ...model.config import DualARConfig, TransformerConfig
 
 
@@ -71,8 +71,12 @@ def _stack(prefix: str, shape: TransformerConfig) -> Iterator[Module]:
 
 
 def adapted(config: DualARConfig, targets: tuple[str, ...]) -> list[Module]:
-    """Return the modules that get an adapter: those whose whole name a target matches."""
-    patterns = [re.compile(target) for target in targets]
+    """Return the modules that get an adapter: those whose whole name a target matches.
+
+    Raises:
+        SettingsError: a target is not a regular expression.
+    """
+    patterns = target_patterns(targets)
     return [
         module
         for module in modules(config)
