@@ -47,13 +47,17 @@ def absolute(path: Path) -> Path:
 
 def temporary_path(target: Path) -> Path:
     """Return a fresh temporary name beside `target` (same folder, hence same file system)."""
-    target = _with_a_name(target)
+    target = with_a_name(target)
     random = uuid.uuid4().hex[:_RANDOM_LENGTH]
     return target.with_name(f"{TEMPORARY_PREFIX}{random}-{short_name(target.name)}")
 
 
-def _with_a_name(path: Path) -> Path:
-    """Return `path` so that it ends in a name, beside which another can lie: `.` and `..` do not."""
+def with_a_name(path: Path) -> Path:
+    """Return `path` so that it ends in a name, beside which another can lie: `.` and `..` do not.
+
+    Raises:
+        StorageError: it is the root of a disk.
+    """
     if path.name in ("", ".."):
         path = path.resolve()
     if not path.name:
@@ -337,7 +341,7 @@ def check_writable(target: Path) -> None:
     Raises:
         StorageError: no rights, a file in the place of a folder, a full disk.
     """
-    folder = next(parent for parent in _with_a_name(target).absolute().parents if parent.exists())
+    folder = next(parent for parent in with_a_name(target).absolute().parents if parent.exists())
     probe = temporary_path(folder / target.name)
     with storage_errors(target):
         try:
@@ -439,7 +443,7 @@ def atomic_folder(target: Path) -> Iterator[Path]:
     or the new one. (Between the two renames `target` is absent for an instant; `recover_folder` puts the
     old one back if the process died exactly there.)
     """
-    target = _with_a_name(target)
+    target = with_a_name(target)
     with storage_errors(target), _library_errors(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         temporary = temporary_path(target)
@@ -468,7 +472,7 @@ def atomic_folder(target: Path) -> Iterator[Path]:
 
 
 def _aside(target: Path) -> Path:
-    target = _with_a_name(target)
+    target = with_a_name(target)
     return target.with_name(f"{TEMPORARY_PREFIX}{_ASIDE}{short_name(target.name)}")
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import json
 import math
+import re
 import tomllib
 from pathlib import Path
 from typing import Any, Final, NoReturn
@@ -24,6 +25,7 @@ LARGEST_TOML: Final = 1 << 20
 DEEPEST: Final = 64
 """Tables and lists inside one another."""
 LARGEST_INTEGER: Final = 2**63 - 1
+_TOML_TOKEN = re.compile(r"""[\w-]+|"[^"\n]*"?|'[^'\n]*'?|[ \t]+|[\s\S]""")
 
 
 class _OutOfBoundsError(ValueError):
@@ -75,11 +77,28 @@ def read_toml(path: Path, limit: int = LARGEST_TOML) -> dict[str, Any]:
 def parse_toml(content: bytes | str, name: str) -> dict[str, Any]:
     """Return what a TOML text holds; see `parse_json`."""
     try:
-        found = tomllib.loads(_text(content), parse_float=_finite)
+        text = _text(content)
+        _check_dotted_keys(text)
+        found = tomllib.loads(text, parse_float=_finite)
         _check(found)
     except (ValueError, RecursionError) as error:
         raise _malformed(name, "TOML", error) from error
     return found
+
+
+def _check_dotted_keys(text: str) -> None:
+    """Refuse a key of very many parts, `a.a.a…`: the parser's time grows with their square."""
+    parts, is_part = 0, False
+    for token in _TOML_TOKEN.finditer(text):
+        first = token[0][0]
+        if first == "." and is_part:
+            parts, is_part = parts + 1, False
+            if parts > DEEPEST:
+                raise _OutOfBoundsError(f"tables and lists lie more than {DEEPEST} deep in one another")
+        elif first in "\"'" or first in "_-" or first.isalnum():
+            parts, is_part = 0 if is_part else parts, True
+        elif first not in " \t":
+            parts, is_part = 0, False
 
 
 def _text(content: bytes | str) -> str:

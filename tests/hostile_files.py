@@ -13,6 +13,7 @@ import os
 import re
 import resource
 import shutil
+import socket
 import traceback
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -208,25 +209,52 @@ class Arena:
 
     def judge(self, reader: Reader, file: Path, content: bytes, *, is_whole: bool = False) -> Outcome:
         """Return what came of reading `content` in place of `file`; the world is as before afterwards."""
+        file.write_bytes(content)
+        return self._read(reader, file, is_whole=is_whole)
+
+    def judge_entry(self, reader: Reader, file: Path, make: Callable[[Path], object]) -> Outcome:
+        """Return what came of reading where `make` has put something in the place of `file`."""
+        file.unlink()
+        make(file)
+        return self._read(reader, file)
+
+    def _read(self, reader: Reader, file: Path, *, is_whole: bool = False) -> Outcome:
         try:
-            file.write_bytes(content)
-            try:
-                answer = reader.read(Target(self.root, file, is_whole=is_whole))
-            except WrongAnswerError as error:
-                return Outcome("wrong", what=str(error))
-            except FishtuneError as error:
-                return _allocation(error) or Outcome("refused")
-            except MemoryError as error:
-                return Outcome("memory", _place(error), str(error))
-            except BaseException as error:  # native libraries panic past Exception
-                if isinstance(error, KeyboardInterrupt | SystemExit):
-                    raise
-                return Outcome("unforeseen", _place(error), f"{type(error).__name__}: {error}")
-            if reader.same and answer != self._right[reader.name]:
-                return Outcome("wrong", what="another answer than without damage")
-            return Outcome("result")
+            answer = reader.read(Target(self.root, file, is_whole=is_whole))
+        except WrongAnswerError as error:
+            return Outcome("wrong", what=str(error))
+        except FishtuneError as error:
+            return _allocation(error) or Outcome("refused")
+        except MemoryError as error:
+            return Outcome("memory", _place(error), str(error))
+        except BaseException as error:  # native libraries panic past Exception
+            if isinstance(error, KeyboardInterrupt | SystemExit):
+                raise
+            return Outcome("unforeseen", _place(error), f"{type(error).__name__}: {error}")
         finally:
+            if not file.is_file() and not file.is_dir():
+                file.unlink(missing_ok=True)
             self.restore()
+        if reader.same and answer != self._right[reader.name]:
+            return Outcome("wrong", what="another answer than without damage")
+        return Outcome("result")
+
+
+def _socket(file: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as listener, contextlib.chdir(file.parent):
+        listener.bind(file.name)  # by its name alone: the whole path may be too long for an address
+
+
+ODD_ENTRIES: dict[str, Callable[[Path], object]] = {
+    "nothing": lambda _file: None,
+    "folder": Path.mkdir,
+    "pipe": os.mkfifo,
+    "socket": _socket,
+    "device": lambda file: file.symlink_to("/dev/zero"),
+    "link to itself": lambda file: file.symlink_to(file.name),
+    "link to nowhere": lambda file: file.symlink_to("nowhere"),
+}
+"""What else may lie in the place of a file."""
 
 
 @contextlib.contextmanager

@@ -182,6 +182,9 @@ def raw_toml(content: bytes, random: Random) -> bytes:
         b"[" + b"a." * 5000 + b"a]",
         b"a" + b".a" * 5000 + b" = 1",
         b"name = 'twice'",
+        b"\n" * 200_000 + b"x = 1,5",
+        b"x = " + b" " * 200_000 + b"1,5",
+        b"x" + b".x" * 300_000 + b" = 1",
         b"\xff",
     )
     line = random.choice(hostile)

@@ -11,7 +11,6 @@ from fishtune.core.cli import download, extract, merge, pack, running, synth, va
 from fishtune.core.cli.app import run
 from fishtune.core.config.project import Project
 
-CASES = Path(__file__).parents[2] / "shared" / "cases"
 MODULES = (download, extract, merge, pack, synth, validate)
 
 
@@ -129,10 +128,12 @@ def test_jobs_are_seen_even_where_the_project_file_cannot_be_read(
 
 
 def test_a_project_file_saved_by_notepad_is_read(tmp_path: Path) -> None:
-    content = (CASES / "project-file-with-mark" / "fishtune.toml").read_bytes()
-    assert content.startswith(b"\xef\xbb\xbf")
-    (tmp_path / "fishtune.toml").write_bytes(content)
-    assert Project.load(tmp_path).name
+    text = (
+        'name = "one"\n\n[train]\nlora_config = "r_8_alpha_16"\nlearning_rate = 0.005\nbatch_tokens = 512\n'
+    )
+    (tmp_path / "fishtune.toml").write_bytes(b"\xef\xbb\xbf" + text.encode())
+    project = Project.load(tmp_path)
+    assert (project.name, project.train.learning_rate) == ("one", 0.005)
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="files of another user need root")

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from .hostile_files import ADDRESSES, READERS, RECORDINGS, Arena, limited
+from .hostile_files import ADDRESSES, ODD_ENTRIES, READERS, RECORDINGS, Arena, limited
 from .hostile_world import STEP, make_world, private_home
 
 MUTATED = Path(__file__).parent / "mutated"
@@ -71,7 +71,7 @@ def test_a_damaged_file_is_read_or_refused(arena: Arena, name: str) -> None:
     reader = READERS[name]
 
     @settings(
-        max_examples=12,
+        max_examples=9,
         derandomize=True,
         database=None,
         deadline=10_000,
@@ -85,6 +85,16 @@ def test_a_damaged_file_is_read_or_refused(arena: Arena, name: str) -> None:
         assert outcome.is_right, f"{outcome} of {content[:300]!r} in place of {file.name}"
 
     holds()
+
+
+@pytest.mark.parametrize("entry", ODD_ENTRIES)
+@pytest.mark.parametrize("name", [name for name, reader in READERS.items() if not reader.slow])
+def test_what_is_not_a_file_is_not_waited_for(arena: Arena, name: str, entry: str) -> None:
+    reader = READERS[name]
+    for file in arena.files(reader):
+        with limited(ADDRESSES):
+            outcome = arena.judge_entry(reader, file, ODD_ENTRIES[entry])
+        assert outcome.is_right, f"{outcome} of a {entry} in place of {file.name}"
 
 
 def once_not_handled() -> dict[str, bytes]:

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 from fishtune.core.config.presets import LoraPreset, lora_preset, model_preset, preset_names, target_patterns
-from fishtune.core.config.project import PROJECT_FILE, Project
+from fishtune.core.config.project import PROJECT_FILE, Project, merge_record_path
 from fishtune.core.config.recent import recent_projects, remember_project
 from fishtune.core.config.strict import parse
-from fishtune.core.errors import SettingsError, UsageError
+from fishtune.core.errors import SettingsError, StorageError, UsageError
 
 
 def test_what_was_chosen_survives_the_disk_and_nothing_else_is_written(tmp_path: Path) -> None:
@@ -154,6 +154,25 @@ def test_a_damaged_note_of_a_project_hides_no_other(tmp_path: Path, content: str
     user_notes.with_name("0.json").write_text(content, encoding="utf-8")
     os.mkfifo(user_notes.with_name("1.json"))
     assert [entry.project for entry in recent_projects()] == ["one"]
+
+
+@pytest.mark.parametrize("content", [b"\n" * 900_000 + b"x = 1,5", b"x = " + b" " * 900_000 + b"1,5"])
+def test_the_hint_about_a_decimal_comma_takes_no_time(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / PROJECT_FILE).write_bytes(content)
+    with pytest.raises(SettingsError, match=r"x = 1\.5"):
+        Project.load(tmp_path)
+
+
+def test_a_pipe_in_place_of_the_project_file_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / PROJECT_FILE)
+    with pytest.raises(SettingsError, match="is a named pipe"):
+        Project.load(tmp_path)
+
+
+def test_a_merged_model_in_place_of_the_root_of_a_disk_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match="is the root of a disk"):
+        merge_record_path(Path("/"))
+    assert merge_record_path(tmp_path / "a" / "..") == tmp_path.with_name(f"{tmp_path.name}.fishtune.json")
 
 
 def test_an_unknown_preset_names_the_near_one() -> None:

@@ -82,3 +82,17 @@ def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(MalformedFileError, match=r"f\.json does not exist\."):
         read_json(tmp_path / "f.json")
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["x" + ".x" * 400_000 + " = 1", "[" + '"x" . ' * 400_000 + "x]", "x = {" + "a.'b'." * 99 + "a = 1}"],
+)
+def test_a_key_of_very_many_parts_is_refused_before_it_is_parsed(content: str) -> None:
+    with pytest.raises(MalformedFileError, match="lie more than 64 deep"):
+        parse_toml(content, "x.toml")
+
+
+def test_dots_that_make_no_key_are_no_depth() -> None:
+    content = f"# {'. ' * 200}{'.' * 200}\na = '{'x.' * 200}'\nb = [{'0.5, ' * 200}]\nc.d.e = 1\n"
+    assert parse_toml(content, "x.toml")["c"] == {"d": {"e": 1}}

@@ -17,8 +17,8 @@ import tomli_w
 from pydantic import Field, PrivateAttr
 
 from ..errors import FishtuneError, MalformedFileError, SettingsError
-from ..files import absolute, update_text
-from ..tables import parse_toml, read_toml, with_changes
+from ..files import absolute, read_regular, update_text, with_a_name
+from ..tables import LARGEST_TOML, parse_toml, read_toml, with_changes
 from .options import BASIC, Option
 from .presets import lora_preset
 from .settings import (
@@ -50,14 +50,21 @@ _LIMITS = {"epochs", "max_steps", "max_minutes"}
 
 def _decimal_comma(file: Path) -> str:
     """Return the hint for a number written with a comma, the likeliest mistake outside of English, or ""."""
-    found = re.search(
-        r"^\s*([\w.-]+)\s*=\s*(-?\d+),(\d+)\s*$", file.read_text(errors="replace"), re.MULTILINE
-    )
+    try:
+        text = read_regular(file, LARGEST_TOML).decode("utf-8-sig", "replace")
+    except FishtuneError:  # the first error said what is the matter
+        return ""
+    found = re.search(r"^[ \t]*([\w.-]+)[ \t]*=[ \t]*(-?\d+),(\d+)[ \t\r]*$", text, re.MULTILINE)
     return f"Numbers take a decimal point: {found[1]} = {found[2]}.{found[3]}" if found else ""
 
 
 def merge_record_path(output: Path) -> Path:
-    """Return where the record of a merged directory lies: beside it, as the directory is a drop-in."""
+    """Return where the record of a merged directory lies: beside it, as the directory is a drop-in.
+
+    Raises:
+        StorageError: the output is the root of a disk.
+    """
+    output = with_a_name(output)
     return output.with_name(f"{output.name}.fishtune.json")
 
 

@@ -177,6 +177,8 @@ def _lines_of(folder: Path) -> Mapping[bytes, bytes]:
     except (FileNotFoundError, NotADirectoryError):
         return {}
     except OSError as error:
+        if error.errno == errno.ELOOP:  # a link to itself: nothing that could say anything
+            return {}
         raise unreadable(file, error) from error
     return _read(file, state)
 
