@@ -1,12 +1,8 @@
-"""Files that are written whole or not at all, and files that are read with care.
+"""Files that are written whole or not at all. How files are read is in `reading`.
 
 A write goes to a temporary name in the same folder, is flushed and fsynced, and then renamed over the
 target. A process killed at any instant leaves either the old file or the new one, never a torn one;
 what it leaves under a temporary name is recognised by `is_temporary` and swept by `sweep_temporary`.
-
-Reading tells two things apart. What is wrong with a file's *content* (missing, damaged, not a regular file)
-is an error of the caller's kind, by which a stage may leave one clip out. What the *system* refuses (an
-input/output error, no rights, too many open files, no memory) is a `StorageError`, which ends the stage.
 """
 
 from __future__ import annotations
@@ -16,7 +12,6 @@ import errno
 import hashlib
 import json
 import os
-import re
 import shutil
 import stat
 import uuid
@@ -24,13 +19,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from .errors import DataError, FishtuneError, StorageError
+from .errors import StorageError
 from .file_names import short_name
+from .reading import system_error
 
 TEMPORARY_PREFIX = ".fishtune-tmp-"
 _FULL_DISK = {errno.ENOSPC, errno.EDQUOT}
 _RANDOM_LENGTH = 12
 _ASIDE = "old-"
+_NEARLY_FULL = 1 << 20  # bytes
 
 
 def absolute(path: Path) -> Path:
@@ -172,167 +169,21 @@ def _library_errors(path: Path) -> Iterator[None]:
 
 def _refusal_in(error: Exception, path: Path) -> int | None:
     """Return the system's error number behind an error of safetensors or torch; None if there is none."""
-    if type(error).__name__ == "SafetensorError":
-        told = re.search(r"\(os error (\d+)\)", str(error))
-        return int(told[1]) if told else None
-    if not isinstance(error, RuntimeError) or "inline_container" not in str(error):
+    is_torchs = isinstance(error, RuntimeError) and "inline_container" in str(error)
+    if not is_torchs and type(error).__name__ != "SafetensorError":
         return None
     cause: BaseException | None = error
-    while cause is not None:
+    while cause is not None:  # torch's writer reports what the file raised as a failed check of its own
         if isinstance(cause, OSError) and cause.errno is not None:
             return cause.errno
         cause = cause.__cause__ or cause.__context__
+    if not is_torchs:
+        told = system_error(error)
+        return told.errno if told is not None else None
     with contextlib.suppress(OSError):
         if shutil.disk_usage(path.parent).free < _NEARLY_FULL:
             return errno.ENOSPC
     return errno.EIO
-
-
-_NEARLY_FULL = 1 << 20  # bytes
-
-
-_ABOUT_THE_NAME = {
-    errno.ENOENT: "{} does not exist.",
-    errno.ENOTDIR: "{} does not exist: a file is in the place of its folder.",
-    errno.EISDIR: "{} is a folder, not a file.",
-    errno.ELOOP: "{} is a link that leads to itself.",
-    errno.ENAMETOOLONG: "{} has a name that is too long for this file system.",
-}
-_KINDS_OF_ENTRY = (
-    (stat.S_ISDIR, "a folder"),
-    (stat.S_ISFIFO, "a named pipe"),
-    (stat.S_ISSOCK, "a socket"),
-    (stat.S_ISCHR, "a device"),
-    (stat.S_ISBLK, "a device"),
-)
-
-
-@contextlib.contextmanager
-def reading(path: Path, kind: type[FishtuneError] = DataError, hint: str = "") -> Iterator[None]:
-    """Turn whatever a library raises while it reads the user's file `path` into an error that can be met.
-
-    Our own errors pass unchanged. Wrap only what reads the file, never our own logic: a fault there is a bug
-    and must stay one.
-
-    Args:
-        kind: what is raised where the file's content or name is at fault.
-        hint: what to do about damaged content.
-
-    Raises:
-        StorageError: the system refused to read; it says nothing about the content.
-    """
-    try:
-        yield
-    except FishtuneError:
-        raise
-    except OSError as error:
-        if (what := _ABOUT_THE_NAME.get(error.errno or 0)) is not None:
-            raise kind(what.format(path), hint) from error
-        raise unreadable(path, error) from error
-    except MemoryError as error:
-        raise StorageError(
-            f"There is not enough memory to read {path}.", "Close other programs and run the command again."
-        ) from error
-    except Exception as error:
-        raise _damaged(path, kind, hint) from error
-    except BaseException as error:
-        if type(error).__name__ == "PanicException":  # libraries written in Rust
-            raise _damaged(path, kind, hint) from error
-        raise
-
-
-def _damaged(path: Path, kind: type[FishtuneError], hint: str) -> FishtuneError:
-    return kind(
-        f"{path} is damaged or not what it should be.",
-        hint or "Copy it again from where it came, or remove it.",
-    )
-
-
-def unreadable(path: Path, error: OSError) -> StorageError:
-    """Return the error for a file that the system refuses to read, whatever its content is."""
-    match error.errno:
-        case errno.EACCES | errno.EPERM:
-            return StorageError(
-                f"{path} cannot be read: no permission.", f"Change its permissions: chmod u+r '{path}'"
-            )
-        case errno.EMFILE | errno.ENFILE:
-            return StorageError(
-                f"{path} cannot be read: too many files are open.", "Raise the limit: ulimit -n 4096"
-            )
-        case errno.ENOMEM:
-            return StorageError(
-                f"{path} cannot be read: there is not enough memory.",
-                "Close other programs and run the command again.",
-            )
-    return StorageError(
-        f"{path} cannot be read: {error.strerror or error}.",
-        "Check the disk or the network share it lies on, and run the command again.",
-    )
-
-
-def open_regular(path: Path, kind: type[FishtuneError] = DataError, hint: str = "") -> IO[bytes]:
-    """Open a regular file for reading; a pipe, socket, device or folder is refused before it is opened.
-
-    Opening a pipe would wait for ever, and a device may do anything.
-
-    Args:
-        hint: what to do where there is no such file.
-
-    Raises:
-        kind: there is no such file, or it is not a regular one.
-        StorageError: the system refused to open it.
-    """
-    with reading(path, kind, hint):
-        check_regular(path, kind, hint)
-        # Without O_NONBLOCK, a pipe that took the file's place since would be waited for.
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
-        file = os.fdopen(descriptor, "rb")
-        try:
-            _check_mode(path, os.fstat(descriptor).st_mode, kind)
-        except BaseException:
-            file.close()
-            raise
-        return file
-
-
-def check_regular(path: Path, kind: type[FishtuneError] = DataError, hint: str = "") -> os.stat_result:
-    """Return the file's `stat`; refuse what is not a regular file (links are followed).
-
-    Raises:
-        kind: there is no such file, or it is not a regular one.
-        StorageError: the system refused to look.
-    """
-    with reading(path, kind, hint):
-        found = path.stat()
-        _check_mode(path, found.st_mode, kind)
-        return found
-
-
-def _check_mode(path: Path, mode: int, kind: type[FishtuneError]) -> None:
-    if stat.S_ISREG(mode):
-        return
-    what = next((name for test, name in _KINDS_OF_ENTRY if test(mode)), "something else")
-    raise kind(f"{path} is {what}, not a file.", "Rename or remove it.")
-
-
-def read_regular(path: Path, limit: int, kind: type[FishtuneError] = DataError) -> bytes:
-    """Return the content of a regular file of at most `limit` bytes.
-
-    Raises:
-        kind: there is no such file, it is not a regular one, or it is larger.
-        StorageError: the system refused to read it.
-    """
-    with open_regular(path, kind) as file, reading(path, kind):
-        # Never asked for the limit itself: the room for it is taken before a byte is read.
-        size = min(os.fstat(file.fileno()).st_size, limit)
-        content = file.read(size + 1)
-        if len(content) > size:  # it grows, or does not tell its size
-            content += file.read(limit - size)
-    if len(content) > limit:
-        raise kind(
-            f"{path} is larger than such a file can be ({limit:,} bytes).", "It may be damaged: replace it."
-        )
-    return content
 
 
 def check_writable(target: Path) -> None:

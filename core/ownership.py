@@ -17,7 +17,8 @@ from typing import Any, Final
 import platformdirs
 
 from .errors import FishtuneError, StorageError
-from .files import reading, sha256, unreadable, write_json
+from .files import sha256, write_json
+from .reading import reading, unreadable
 from .tables import read_json
 
 _HASHED: Final = 64 << 20

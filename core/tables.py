@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Final, NoReturn
 
 from .errors import MalformedFileError
-from .files import read_regular
+from .reading import read_regular
 
 LARGEST_JSON: Final = 64 << 20
 """Bytes. The largest that is ordinary, a published `tokenizer.json`, has 12 MiB."""

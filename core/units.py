@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence
 from typing import Final
 
 from .errors import UsageError
@@ -71,6 +72,12 @@ def format_amount(done: float, total: float | None, unit: str) -> str:
         return "/".join(parts)
     parts = [f"{value:,.0f}" for value in (done, total) if value is not None]
     return f"{'/'.join(parts)} {unit}".rstrip()
+
+
+def first_of(names: Sequence[object], most: int, separator: str = ", ") -> str:
+    """Return the first `most` of many names, and how many more there are: `a, b and 4 more`."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return separator.join(map(str, names[:most])) + more
 
 
 def named(names: list[str]) -> str:

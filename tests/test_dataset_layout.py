@@ -8,8 +8,9 @@ import unicodedata
 from pathlib import Path
 
 import pytest
+from fishtune.core.dataset.clips import Utterance
 from fishtune.core.dataset.findings import Code, Severity
-from fishtune.core.dataset.layout import Utterance, scan
+from fishtune.core.dataset.layout import scan
 from fishtune.core.errors import DataError, StorageError
 
 

@@ -14,6 +14,7 @@ import pytest
 from fishtune.core import files
 from fishtune.core.errors import DataError, StorageError
 from fishtune.core.owned import open_own
+from fishtune.core.reading import open_regular, reading
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_rest(tmp_path: Path) -> None:
@@ -100,6 +101,7 @@ _KILLED = """
 import os, signal
 from pathlib import Path
 from fishtune.core import files
+from fishtune.core.reading import open_regular, reading
 target = Path({target!r})
 renames = 0
 rename = Path.rename
@@ -139,20 +141,20 @@ def test_sweeping_touches_only_our_own_temporary_names(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.EACCES, errno.EMFILE, errno.ENOMEM])
 def test_what_the_system_refuses_to_read_is_not_held_against_the_content(tmp_path: Path, number: int) -> None:
-    with pytest.raises(StorageError, match=r"x\.npy cannot be read: "), files.reading(tmp_path / "x.npy"):
+    with pytest.raises(StorageError, match=r"x\.npy cannot be read: "), reading(tmp_path / "x.npy"):
         raise OSError(number, os.strerror(number))
 
 
 @pytest.mark.parametrize("number", [errno.ENOENT, errno.ELOOP, errno.ENAMETOOLONG, errno.EISDIR])
 def test_what_is_wrong_with_a_name_is_an_error_of_the_callers_kind(tmp_path: Path, number: int) -> None:
     what = r"x\.npy (does not exist|is a link|has a name|is a folder)"
-    with pytest.raises(DataError, match=what), files.reading(tmp_path / "x.npy"):
+    with pytest.raises(DataError, match=what), reading(tmp_path / "x.npy"):
         raise OSError(number, os.strerror(number))
 
 
 def test_what_a_library_raises_over_content_is_a_damaged_file(tmp_path: Path) -> None:
     what = r"x\.npy is damaged or not what it should be\."
-    with pytest.raises(DataError, match=what), files.reading(tmp_path / "x.npy"):
+    with pytest.raises(DataError, match=what), reading(tmp_path / "x.npy"):
         raise OverflowError("memory mapped length must be positive")
 
 
@@ -168,7 +170,7 @@ def test_only_regular_files_are_opened(tmp_path: Path) -> None:
         ".": "is a folder, not a file",
     }.items():
         with pytest.raises(DataError, match=what):
-            files.open_regular(tmp_path / name)
+            open_regular(tmp_path / name)
 
 
 @pytest.mark.parametrize(

@@ -42,6 +42,7 @@ VOCABULARY = {
     "owned",
     "ownership",
     "randomness",
+    "reading",
     "redact",
     "tables",
     "terminal",

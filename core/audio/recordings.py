@@ -20,7 +20,8 @@ import numpy as np
 import soundfile
 
 from ..errors import DataError
-from ..files import open_regular, reading, unreadable, write_bytes
+from ..files import write_bytes
+from ..reading import open_regular, reading, unreadable
 from .mixing import Mixing, Waveform, mix
 from .streams import TOLERATED_LOSS_SECONDS, UNKNOWN_LENGTH, Stream, find_stream, no_audio, truncated
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO, Final
 
 from ..errors import CheckpointError
-from ..files import open_regular, reading
+from ..reading import open_regular, reading
 from .unpickling import AGAIN, Instructions, damaged, hostile
 
 _LARGEST_PICKLE: Final = 16 << 20

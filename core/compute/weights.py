@@ -11,26 +11,24 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import os
 import pickle
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ..errors import CheckpointError, StorageError
-from ..files import atomic_open, reading, unreadable
+from ..files import atomic_open
+from ..reading import reading, system_error, unreadable
+from ..units import first_of
 from .archives import inspect_archive
 from .unpickling import damaged
 
 _LISTED = 8
 _GLOBAL = re.compile(r"GLOBAL (\S+)")
-_SYSTEM = (re.compile(r": [^:(]+ \((\d+)\)"), re.compile(r"\(os error (\d+)\)|\bcode: (\d+),"))
-"""How libraries word an error of the system: "…: Cannot allocate memory (12)" torch's own code,
-"No space left on device (os error 28)" or "Os { code: 28, …" those in Rust."""
 REAL_DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 """What a weight may be stored as."""
 
@@ -80,15 +78,6 @@ def torch_reads(path: Path) -> Iterator[None]:
         if isinstance(error.__cause__, OSError) and error.__cause__.errno == errno.EINVAL:
             raise damaged(path) from error  # torch sought before the start of a file that is cut short
         raise
-
-
-def system_error(error: Exception) -> OSError | None:
-    """Return the error of the system that a library's own error tells of, if it does."""
-    for wording in _SYSTEM:
-        if (found := wording.search(str(error))) is not None:
-            number = int(next(group for group in found.groups() if group))
-            return OSError(number, os.strerror(number))
-    return None
 
 
 def unwrap_state_dict(content: Any, source: Path) -> dict[str, Tensor]:
@@ -200,34 +189,7 @@ def save_archive(content: Any, target: Path) -> None:
     """
     # Into an open file: given a path, torch writes its random temporary name into the archive.
     with atomic_open(target) as file:
-        watched = _Watched(file)
-        try:
-            torch.save(content, watched)  # of a file it only needs `write`
-        except RuntimeError as error:
-            # torch's writer reports what the file raised as a failed check of its own.
-            if watched.error is not None:
-                raise watched.error from error
-            raise
-
-
-class _Watched:
-    """A file for torch to write to, which remembers why it could not."""
-
-    def __init__(self, file: IO[bytes]) -> None:
-        self._file = file
-        self.error: OSError | None = None
-
-    def write(self, content: bytes) -> int:
-        """Write; see `IO.write`."""
-        try:
-            return self._file.write(content)
-        except OSError as error:
-            self.error = error
-            raise
-
-    def __getattr__(self, name: str) -> Any:
-        """Return what else the file has."""
-        return getattr(self._file, name)
+        torch.save(content, file)
 
 
 def shown(value: Any) -> str:
@@ -277,5 +239,4 @@ def load_strict(module: nn.Module, tensors: Mapping[str, Tensor], source: Path) 
 
 
 def _list(names: list[str]) -> str:
-    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
-    return ", ".join(shown(name) for name in names[:_LISTED]) + more
+    return first_of([shown(name) for name in names], _LISTED)

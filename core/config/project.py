@@ -17,7 +17,8 @@ import tomli_w
 from pydantic import Field, PrivateAttr
 
 from ..errors import FishtuneError, MalformedFileError, SettingsError
-from ..files import absolute, read_regular, update_text, with_a_name
+from ..files import absolute, update_text, with_a_name
+from ..reading import read_regular
 from ..tables import LARGEST_TOML, parse_toml, read_toml, with_changes
 from .options import BASIC, Option
 from .presets import lora_preset

@@ -14,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import DataError
-from ..files import atomic_open, open_regular, reading
+from ..files import atomic_open
+from ..reading import open_regular, reading
 from .headers import ArrayHeader, HeaderError, parse_header
 from .origins import Origin, is_made_from, is_older, origin_of
 

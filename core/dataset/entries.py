@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..file_names import is_text, is_usable_name, visible_name
-from ..files import TEMPORARY_PREFIX, unreadable
+from ..files import TEMPORARY_PREFIX
+from ..reading import unreadable
 from .findings import Code, Finding, error, warning
 
 Entry = os.DirEntry[str]

@@ -11,9 +11,9 @@ from functools import lru_cache
 from pathlib import Path
 
 from ..errors import MalformedFileError
-from ..files import read_regular
+from ..reading import read_regular
 from ..tables import parse_json
-from .layout import AUDIO_EXTENSIONS
+from .clips import AUDIO_EXTENSIONS
 
 JOURNAL_FILE = ".fishtune-loudness.jsonl"
 LARGEST_JOURNAL = 1 << 28

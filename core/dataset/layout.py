@@ -16,23 +16,12 @@ from pathlib import Path
 
 from ..config.settings.types import TEXT_EXTENSION
 from ..errors import DataError
-from ..files import unreadable
-from .clips import AUDIO_EXTENSIONS, CODES_EXTENSION, SHARD_EXTENSION, Clip, Scan, Utterance
+from ..reading import unreadable
+from .clips import AUDIO_EXTENSIONS, CODES_EXTENSION, SHARD_EXTENSION, Clip, Scan
 from .entries import Entry, Listing, link_back, list_folder, sort_entries, walk_files
 from .findings import Code, Finding, error, warning
 from .transcript_tables import TranscriptTable, is_table_name, read_table
 
-__all__ = [
-    "AUDIO_EXTENSIONS",
-    "CODES_EXTENSION",
-    "SHARD_EXTENSION",
-    "TEXT_EXTENSION",
-    "Clip",
-    "Scan",
-    "Utterance",
-    "list_root",
-    "scan",
-]
 _OTHER_TEXT = (".txt", TEXT_EXTENSION)
 # Recordings that people have and that must be converted first.
 _FOREIGN_AUDIO = (".m4a", ".aac", ".ogg", ".opus", ".wma", ".aif", ".aiff", ".mp4", ".webm")

@@ -24,10 +24,13 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
+from ..config.settings.types import TEXT_EXTENSION
 from ..errors import DataError, MalformedFileError, StorageError
-from ..files import open_regular, read_regular, reading, storage_errors, unreadable, write_bytes
+from ..files import storage_errors, write_bytes
+from ..reading import open_regular, read_regular, reading, unreadable
 from ..tables import parse_json
-from .layout import TEXT_EXTENSION, Scan, scan
+from .clips import Scan
+from .layout import scan
 
 RECORD_FILE: Final = ".fishtune-codes"
 _LARGEST: Final = 256 << 20  # bytes: a million clips

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Literal
 
 from ..errors import FishtuneError
-from ..files import check_regular, read_regular
+from ..reading import check_regular, read_regular
 
 _EXTENSIONS = (".csv", ".tsv", ".list")
 _TEXT_NAMES = ("metadata", "transcript")  # of tables that end in .txt

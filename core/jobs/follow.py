@@ -13,7 +13,7 @@ from typing import IO
 
 from ..errors import JobError
 from ..events import Event, decode_event
-from ..files import open_regular
+from ..reading import open_regular
 
 _BLOCK = 1 << 16
 _MOST = 64 << 20

@@ -18,8 +18,9 @@ from pathlib import Path
 from types import TracebackType
 
 from ..errors import FishtuneError, JobError, JobRunningError, MalformedFileError
-from ..files import read_regular, storage_errors
+from ..files import storage_errors
 from ..owned import open_own
+from ..reading import read_regular
 from ..tables import parse_json
 
 if sys.platform == "win32":

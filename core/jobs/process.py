@@ -22,7 +22,7 @@ from typing import Annotated
 import psutil
 from pydantic import BaseModel, Field
 
-from ..files import unreadable
+from ..reading import unreadable
 
 _PROC = Path("/proc")
 _END_GRACE = 1.0

@@ -28,15 +28,17 @@ from ..compute.weights import (
 )
 from ..config.presets import LoraPreset
 from ..errors import CheckpointError, MalformedFileError, UsageError
-from ..files import check_regular, reading
 from ..model.scaling import OTHER_PRESET, Scale, asked_scale, check_agreement, is_scale
+from ..reading import check_regular, reading
 from ..tables import read_json
+from ..units import first_of
 
 AdapterFormat = Literal["fishtune", "peft", "reference"]
 PEFT_CONFIG = "adapter_config.json"
 PEFT_WEIGHTS = "adapter_model.safetensors"
 TRAINING_STATE = "fishtune"
 """Entry of a checkpoint of fishtune's training that says how it was trained."""
+_LISTED = 8
 _NAME = re.compile(
     r"(?:base_model\.model\.|model\.)?(?P<module>.+?)\.lora_"
     r"(?P<part>A|B|embedding_A|embedding_B|magnitude_vector)(?:\.default)?(?:\.weight)?"
@@ -291,7 +293,8 @@ def _assemble(
         problems.append(f"its rank is {found} instead of {scale.rank}")
     if problems:
         raise CheckpointError(
-            f"{file} cannot be merged: {_listed(problems)}.", "Copy it again, or name another one."
+            f"{file} cannot be merged: {first_of(problems, _LISTED, '; ')}.",
+            "Copy it again, or name another one.",
         )
     return Adapter(
         format=kind,
@@ -347,7 +350,7 @@ def check_fit(
     ]
     if problems:
         raise CheckpointError(
-            f"{source.file} does not fit {base}: {_listed(problems)}.",
+            f"{source.file} does not fit {base}: {first_of(problems, _LISTED, '; ')}.",
             "Give the base it was trained on with --base-weight.",
         )
     if isinstance(source, FullWeights) or not tied or "embeddings" not in source.modules:
@@ -359,8 +362,3 @@ def check_fit(
             "would change both.",
             "Train with a preset that leaves the embedding alone, such as r_16_alpha_16.",
         )
-
-
-def _listed(problems: list[str]) -> str:
-    more = f" and {len(problems) - 8} more" if len(problems) > 8 else ""
-    return "; ".join(problems[:8]) + more

@@ -11,11 +11,9 @@ from pathlib import Path
 import peft
 import torch
 from peft.utils import get_peft_model_state_dict
-from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import nn
 
-from ..compute.weights import system_error
 from ..config.presets import LoraPreset, target_patterns
 from ..errors import SettingsError
 from ..model.dual_ar import DualAR
@@ -103,7 +101,4 @@ def save_adapter(model: DualAR, base: Path, folder: Path) -> None:
     config.save_pretrained(str(folder))
     tensors = get_peft_model_state_dict(model, save_embedding_layers=False)
     named = {f"{_PEFT_PREFIX}{name}": tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    try:
-        save_file(named, folder / ADAPTER_WEIGHTS, metadata={"format": "pt"})
-    except SafetensorError as error:
-        raise system_error(error) or error from error
+    save_file(named, folder / ADAPTER_WEIGHTS, metadata={"format": "pt"})

@@ -11,7 +11,8 @@ import platformdirs
 from ..dataset.origins import content_digest
 from ..errors import CheckpointError, DataError, MalformedFileError, StorageError
 from ..events import ProgressMeter, Reporter
-from ..files import open_regular, reading, write_json
+from ..files import write_json
+from ..reading import open_regular, reading
 from ..tables import read_json
 from .checkpoint import WEIGHTS_FILE
 from .config import NAME_A_DIRECTORY

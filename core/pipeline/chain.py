@@ -18,9 +18,9 @@ from .. import errors
 from ..config.options import FirstRunOnly
 from ..config.project import Project
 from ..config.settings import UserPath
+from ..config.settings.types import TEXT_EXTENSION
 from ..config.strict import Table
 from ..dataset.findings import Finding, Severity
-from ..dataset.layout import TEXT_EXTENSION
 from ..errors import DataError, FishtuneError, JobError, StopRequested
 from ..events import Event, Failed, Finished, Reporter, Started, Stopped
 from ..jobs.follow import EventFollower

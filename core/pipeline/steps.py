@@ -17,9 +17,10 @@ from typing import Any
 from ..config.presets import model_preset, preset_names
 from ..config.project import Project, merge_record_path
 from ..config.run_files import checkpoint_step, list_checkpoints
+from ..dataset.clips import SHARD_EXTENSION, Scan
 from ..dataset.headers import whole_codes_shape
 from ..dataset.journal import Copied, copied
-from ..dataset.layout import SHARD_EXTENSION, Scan, scan
+from ..dataset.layout import scan
 from ..dataset.origins import inputs_digest, is_outdated
 from ..errors import FishtuneError
 from ..events import Finished

@@ -26,7 +26,8 @@ from pydantic import BaseModel, Field, ValidationError
 
 from ..dataset.origins import content_digest
 from ..errors import DataError, FishtuneError, MalformedFileError, ShardError, StorageError
-from ..files import atomic_open, open_regular, reading
+from ..files import atomic_open
+from ..reading import open_regular, reading
 from ..tables import parse_json
 from .manifest import INDEX_FILE, MANIFEST_FILE, read_manifest
 from .wire import Sentence, decode_sentence, shard_digest, shard_paths, walk_shard

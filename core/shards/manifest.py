@@ -15,8 +15,9 @@ from typing import Any, Literal
 from pydantic import BaseModel, ValidationError
 
 from ..config.settings import PackSettings
+from ..dataset.clips import SHARD_EXTENSION, Clip
 from ..dataset.findings import Finding
-from ..dataset.layout import SHARD_EXTENSION, Clip, scan
+from ..dataset.layout import scan
 from ..errors import MalformedFileError, StorageError, UsageError
 from ..files import write_text
 from ..tables import read_json

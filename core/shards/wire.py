@@ -20,10 +20,11 @@ from typing import IO
 import numpy as np
 from google.protobuf.message import DecodeError
 
+from ..dataset.clips import SHARD_EXTENSION
 from ..dataset.codes import Codes
-from ..dataset.layout import SHARD_EXTENSION
 from ..errors import ShardError
-from ..files import open_regular, reading, storage_errors, unreadable
+from ..files import storage_errors
+from ..reading import open_regular, reading, unreadable
 from . import text_data_pb2
 
 SHARD_SIZE = 10_000_000

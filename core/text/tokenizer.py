@@ -9,7 +9,7 @@ from pathlib import Path
 import tiktoken
 
 from ..errors import CheckpointError, MalformedFileError
-from ..files import read_regular, reading
+from ..reading import read_regular, reading
 from ..tables import read_json
 from .markers import DEFAULT_SPECIAL_TOKENS as DEFAULT_SPECIAL_TOKENS
 from .markers import IM_END as IM_END

@@ -8,7 +8,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from ..errors import DataError, UsageError
-from ..files import read_regular
+from ..reading import read_regular
 from .cleaning import has_words, packed_text, spoken_text
 from .encodings import likely_encoding
 from .markers import control_tokens, has_lone_phoneme_mark

@@ -19,8 +19,8 @@ from ...audio.recordings import read_mono
 from ...codec.codec import CodecEncoder, check_length
 from ...codec.config import CodecConfig
 from ...compute.devices import empty_cache
+from ...dataset.clips import Utterance
 from ...dataset.codes import Codes, codes_digest, write_codes
-from ...dataset.layout import Utterance
 from ...dataset.origins import FileState, Origin, append_origins, content_digest
 from ...errors import DataError
 from ...events import Reporter

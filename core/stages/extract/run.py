@@ -25,9 +25,10 @@ from ...codec.config import CodecConfig, codec_config
 from ...compute.devices import peak_meter, resolve_device
 from ...compute.ranks import Ranks
 from ...config.settings import ExtractSettings
+from ...dataset.clips import CODES_EXTENSION, Scan, Utterance
 from ...dataset.codes import CodesState, Verdict, judge_codes
 from ...dataset.findings import LEAVES_OUT, Code, Finding, Severity
-from ...dataset.layout import CODES_EXTENSION, Scan, Utterance, scan
+from ...dataset.layout import scan
 from ...dataset.origins import FileState, Origin, append_origins, content_digest, inputs_digest, tidy_origins
 from ...errors import DataError, StorageError
 from ...events import ItemFailed, Progress, ProgressMeter, Reporter

@@ -18,7 +18,7 @@ from ...audio.mixing import Mixing, Waveform, mix
 from ...audio.recordings import AudioInfo, read_channels, read_info
 from ...codec.limits import check_recording
 from ...errors import DataError
-from ...files import open_regular, reading
+from ...reading import open_regular, reading
 
 # What libsndfile keeps of a sample; anything coarser would add noise of its own.
 _FINE_SUBTYPES = {"PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "MPEG_LAYER_III"}

@@ -23,12 +23,14 @@ from pydantic import BaseModel, ValidationError
 
 from ...audio.mixing import Mixing, warn_of_channels
 from ...config.settings import LoudnessNormSettings
+from ...dataset.clips import Scan
 from ...dataset.findings import Finding
 from ...dataset.journal import JOURNAL_FILE, LARGEST_JOURNAL
-from ...dataset.layout import Scan, scan
+from ...dataset.layout import scan
 from ...errors import DataError, MalformedFileError, UsageError
 from ...events import ItemFailed, ProgressMeter, Reporter
-from ...files import read_regular, storage_errors, sweep_temporary, write_bytes
+from ...files import storage_errors, sweep_temporary, write_bytes
+from ...reading import read_regular
 from ...terminal import shell_quoted
 from ...units import named
 from ...workers import ordered_map

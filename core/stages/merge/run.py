@@ -26,22 +26,14 @@ from ...config.project import merge_record_path
 from ...config.settings import MergeSettings
 from ...errors import CheckpointError, FishtuneError, UsageError
 from ...events import ProgressMeter, Reporter
-from ...files import (
-    atomic_folder,
-    open_regular,
-    reading,
-    recover_folder,
-    sha256,
-    storage_errors,
-    sweep_temporary,
-    write_json,
-)
+from ...files import atomic_folder, recover_folder, sha256, storage_errors, sweep_temporary, write_json
 from ...lora.files import Adapter, FullWeights, ModuleAdapter, check_fit, read_adapter
 from ...model.archive import WeightsEditor, split_rows
 from ...model.base_hash import base_hash
 from ...model.checkpoint import WEIGHTS_FILE, StoredTensor, build_model, normalised, stored_tensors
 from ...model.config import read_config
 from ...ownership import describe, strangers
+from ...reading import open_regular, reading
 from ...tables import read_json
 from ...text.tokenizer import Tokenizer
 from .proof import Verification, verify_merge

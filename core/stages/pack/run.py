@@ -16,12 +16,14 @@ from pathlib import Path
 import numpy as np
 
 from ...config.settings import PackSettings
+from ...dataset.clips import CODES_EXTENSION, Clip, Scan
 from ...dataset.codes import Codes, codes_digest, is_stale, known_origin, read_codes
 from ...dataset.findings import Code
-from ...dataset.layout import CODES_EXTENSION, Clip, Scan, scan
+from ...dataset.layout import scan
 from ...errors import DataError, ShardError, StorageError, UsageError
 from ...events import ItemFailed, ProgressMeter, Reporter
-from ...files import atomic_folder, is_temporary, reading, recover_folder, sweep_temporary
+from ...files import atomic_folder, is_temporary, recover_folder, sweep_temporary
+from ...reading import reading
 from ...shards.index import ShardIndex
 from ...shards.manifest import (
     CACHE_FILES,

@@ -22,11 +22,12 @@ from ...config.settings import SynthSettings
 from ...dataset.codes import read_codes, write_codes
 from ...errors import CheckpointError, DataError, UsageError
 from ...events import ProgressMeter, Reporter
-from ...files import check_regular, check_writable, reading
+from ...files import check_writable
 from ...model.checkpoint import load_model
 from ...model.config import DualARConfig, read_config
 from ...model.generate import Generation, Sampling, generate
 from ...ownership import is_remembered, remember
+from ...reading import check_regular, reading
 from ...text.prompts import Turn, inference_prompt
 from ...text.tokenizer import IM_END, Tokenizer
 from ...text.transcripts import check_typed, read_transcript

@@ -25,8 +25,9 @@ from ...config.settings import TrainSettings
 from ...dataset.headers import HeaderError, parse_header
 from ...errors import DataError, StorageError
 from ...events import ItemFailed, ProgressMeter, Reporter
-from ...files import atomic_open, read_regular
+from ...files import atomic_open
 from ...model.config import DualARConfig
+from ...reading import read_regular
 from ...shards.index import ShardIndex
 from ...shards.manifest import LENGTHS_FILE
 from ...text.cleaning import TEXT_FORM

@@ -20,6 +20,7 @@ from ...model.dual_ar import DualAR
 from ...model.generate import Sampling, generate
 from ...text.prompts import IGNORED, inference_prompt
 from ...text.tokenizer import IM_END
+from ...units import first_of
 from .batches import Batch
 from .data import SampleSource
 from .loss import Losses, loss_sums
@@ -206,16 +207,11 @@ def _check_gradients(
     failures = []
     if unreached:
         failures.append(
-            f"No gradient reaches {_listed(unreached)}. Likely it has no part in the loss (the fast stack "
-            "has none with a semantic loss weight of 0)."
+            f"No gradient reaches {first_of(unreached, 3)}. Likely it has no part in the loss (the fast "
+            "stack has none with a semantic loss weight of 0)."
         )
     if broken:
         failures.append(
-            f"The gradient of {_listed(broken)} is not finite. Likely the base's weights are damaged."
+            f"The gradient of {first_of(broken, 3)} is not finite. Likely the base's weights are damaged."
         )
     return failures
-
-
-def _listed(names: list[str]) -> str:
-    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    return ", ".join(names[:3]) + more

@@ -21,12 +21,13 @@ from ...audio.mixing import mix
 from ...audio.recordings import read_channels
 from ...codec.limits import LONGEST_SECONDS as LONGEST_SECONDS
 from ...config.settings import ValidateSettings
+from ...dataset.clips import Clip
 from ...dataset.findings import Code, Finding, Severity, error, warning
-from ...dataset.layout import Clip, scan
+from ...dataset.layout import scan
 from ...dataset.origins import inputs_digest
 from ...errors import DataError, FishtuneError, StorageError, UsageError
 from ...events import ProgressMeter, Reporter
-from ...files import read_regular
+from ...reading import read_regular
 from ...text.cleaning import packed_text, stripped_parts
 from ...text.transcripts import LARGEST_TRANSCRIPT
 from ...units import format_duration

@@ -1,0 +1,178 @@
+"""Files that are read with care: what a user's file may hold, and what the system may refuse.
+
+Reading tells two things apart. What is wrong with a file's *content* (missing, damaged, not a regular file)
+is an error of the caller's kind, by which a stage may leave one clip out. What the *system* refuses (an
+input/output error, no rights, too many open files, no memory) is a `StorageError`, which ends the stage.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import re
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+from .errors import DataError, FishtuneError, StorageError
+
+_ABOUT_THE_NAME = {
+    errno.ENOENT: "{} does not exist.",
+    errno.ENOTDIR: "{} does not exist: a file is in the place of its folder.",
+    errno.EISDIR: "{} is a folder, not a file.",
+    errno.ELOOP: "{} is a link that leads to itself.",
+    errno.ENAMETOOLONG: "{} has a name that is too long for this file system.",
+}
+
+
+_KINDS_OF_ENTRY = (
+    (stat.S_ISDIR, "a folder"),
+    (stat.S_ISFIFO, "a named pipe"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+)
+
+
+@contextlib.contextmanager
+def reading(path: Path, kind: type[FishtuneError] = DataError, hint: str = "") -> Iterator[None]:
+    """Turn whatever a library raises while it reads the user's file `path` into an error that can be met.
+
+    Our own errors pass unchanged. Wrap only what reads the file, never our own logic: a fault there is a bug
+    and must stay one.
+
+    Args:
+        kind: what is raised where the file's content or name is at fault.
+        hint: what to do about damaged content.
+
+    Raises:
+        StorageError: the system refused to read; it says nothing about the content.
+    """
+    try:
+        yield
+    except FishtuneError:
+        raise
+    except OSError as error:
+        if (what := _ABOUT_THE_NAME.get(error.errno or 0)) is not None:
+            raise kind(what.format(path), hint) from error
+        raise unreadable(path, error) from error
+    except MemoryError as error:
+        raise StorageError(
+            f"There is not enough memory to read {path}.", "Close other programs and run the command again."
+        ) from error
+    except Exception as error:
+        raise _damaged(path, kind, hint) from error
+    except BaseException as error:
+        if type(error).__name__ == "PanicException":  # libraries written in Rust
+            raise _damaged(path, kind, hint) from error
+        raise
+
+
+def _damaged(path: Path, kind: type[FishtuneError], hint: str) -> FishtuneError:
+    return kind(
+        f"{path} is damaged or not what it should be.",
+        hint or "Copy it again from where it came, or remove it.",
+    )
+
+
+def unreadable(path: Path, error: OSError) -> StorageError:
+    """Return the error for a file that the system refuses to read, whatever its content is."""
+    match error.errno:
+        case errno.EACCES | errno.EPERM:
+            return StorageError(
+                f"{path} cannot be read: no permission.", f"Change its permissions: chmod u+r '{path}'"
+            )
+        case errno.EMFILE | errno.ENFILE:
+            return StorageError(
+                f"{path} cannot be read: too many files are open.", "Raise the limit: ulimit -n 4096"
+            )
+        case errno.ENOMEM:
+            return StorageError(
+                f"{path} cannot be read: there is not enough memory.",
+                "Close other programs and run the command again.",
+            )
+    return StorageError(
+        f"{path} cannot be read: {error.strerror or error}.",
+        "Check the disk or the network share it lies on, and run the command again.",
+    )
+
+
+def open_regular(path: Path, kind: type[FishtuneError] = DataError, hint: str = "") -> IO[bytes]:
+    """Open a regular file for reading; a pipe, socket, device or folder is refused before it is opened.
+
+    Opening a pipe would wait for ever, and a device may do anything.
+
+    Args:
+        hint: what to do where there is no such file.
+
+    Raises:
+        kind: there is no such file, or it is not a regular one.
+        StorageError: the system refused to open it.
+    """
+    with reading(path, kind, hint):
+        check_regular(path, kind, hint)
+        # Without O_NONBLOCK, a pipe that took the file's place since would be waited for.
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+        file = os.fdopen(descriptor, "rb")
+        try:
+            _check_mode(path, os.fstat(descriptor).st_mode, kind)
+        except BaseException:
+            file.close()
+            raise
+        return file
+
+
+def check_regular(path: Path, kind: type[FishtuneError] = DataError, hint: str = "") -> os.stat_result:
+    """Return the file's `stat`; refuse what is not a regular file (links are followed).
+
+    Raises:
+        kind: there is no such file, or it is not a regular one.
+        StorageError: the system refused to look.
+    """
+    with reading(path, kind, hint):
+        found = path.stat()
+        _check_mode(path, found.st_mode, kind)
+        return found
+
+
+def _check_mode(path: Path, mode: int, kind: type[FishtuneError]) -> None:
+    if stat.S_ISREG(mode):
+        return
+    what = next((name for test, name in _KINDS_OF_ENTRY if test(mode)), "something else")
+    raise kind(f"{path} is {what}, not a file.", "Rename or remove it.")
+
+
+def read_regular(path: Path, limit: int, kind: type[FishtuneError] = DataError) -> bytes:
+    """Return the content of a regular file of at most `limit` bytes.
+
+    Raises:
+        kind: there is no such file, it is not a regular one, or it is larger.
+        StorageError: the system refused to read it.
+    """
+    with open_regular(path, kind) as file, reading(path, kind):
+        # Never asked for the limit itself: the room for it is taken before a byte is read.
+        size = min(os.fstat(file.fileno()).st_size, limit)
+        content = file.read(size + 1)
+        if len(content) > size:  # it grows, or does not tell its size
+            content += file.read(limit - size)
+    if len(content) > limit:
+        raise kind(
+            f"{path} is larger than such a file can be ({limit:,} bytes).", "It may be damaged: replace it."
+        )
+    return content
+
+
+_SYSTEM = (re.compile(r": [^:(]+ \((\d+)\)"), re.compile(r"\(os error (\d+)\)|\bcode: (\d+),"))
+"""How libraries word an error of the system: "…: Cannot allocate memory (12)" torch's own code,
+"No space left on device (os error 28)" or "Os { code: 28, …" those in Rust."""
+
+
+def system_error(error: Exception) -> OSError | None:
+    """Return the error of the system that a library's own error tells of, if it does."""
+    for wording in _SYSTEM:
+        if (found := wording.search(str(error))) is not None:
+            number = int(next(group for group in found.groups() if group))
+            return OSError(number, os.strerror(number))
+    return None
