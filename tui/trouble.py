@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -67,9 +67,10 @@ def caught(show: Show) -> Iterator[None]:
     try:
         yield
     except NoMatches:
-        return  # its widgets are gone: the program is being left
+        return  # its widgets are gone, and so is whoever wanted to know
     except Exception as error:  # noqa: BLE001 - nothing ends the wizard
-        show(note(error))
+        with contextlib.suppress(NoMatches):
+            show(note(error))
 
 
 def in_thread(
@@ -91,3 +92,18 @@ def in_thread(
                     app.call_from_thread(show, note(error))
 
     owner.run_worker(run, thread=True, exclusive=exclusive, group=group, exit_on_error=False)
+
+
+def in_background(
+    owner: DOMNode, work: Callable[[], Awaitable[None]], show: Show, group: str = "default"
+) -> None:
+    """Await `work()` beside what the person does; the one of the same group before it is cancelled.
+
+    What goes wrong in it is shown. Where its widgets have gone meanwhile, nobody wants to know any more.
+    """
+
+    async def run() -> None:
+        with caught(show):
+            await work()
+
+    owner.run_worker(run(), exclusive=True, group=group, exit_on_error=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -17,17 +18,20 @@ from fishtune.core.events import Failed, Finished, Started, Stopped
 from fishtune.core.pipeline.steps import StepName, StepState
 from fishtune.core.stages.registry import StageName
 from fishtune.tui.app import Wizard
+from fishtune.tui.dialogs import folders
 from fishtune.tui.dialogs.confirm import ConfirmScreen
+from fishtune.tui.dialogs.folders import FolderScreen
 from fishtune.tui.engine import Engine
 from fishtune.tui.look import ProjectState, StepStatus
 from fishtune.tui.screens.project import ProjectScreen
-from fishtune.tui.trouble import trouble_file
+from fishtune.tui.trouble import in_background, trouble_file
 from fishtune.tui.widgets.button import Button
 from fishtune.tui.widgets.log_pane import LogPane
 from staged_project import saved, training_step
 from wizard_helpers import FakeEngine, shown, until
 
 Make = Callable[..., Wizard]
+TUI = Path(folders.__file__).parents[1]
 
 
 async def opened(app: Wizard) -> ProjectScreen:
@@ -137,6 +141,41 @@ async def test_an_unforeseen_error_is_a_sentence_and_its_traceback_lies_in_a_fil
         await until(lambda: "unexpected ZeroDivisionError: by [/x]" in shown(app), app)
         assert "1 Dataset" in shown(app) and "6 Merge" in shown(app) and "Traceback" not in shown(app)
     assert "ZeroDivisionError: by [/x]" in trouble_file().read_text()
+
+
+async def test_background_work_says_its_trouble_and_is_silent_when_its_screen_is_gone(
+    wizard: Make, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed: list[str] = []
+
+    def list_folders(written: str) -> list[str]:
+        listed.append(written)
+        raise ZeroDivisionError("by [/x]")
+
+    app = wizard()
+    async with app.run_test(size=(120, 40), notifications=True) as pilot:
+        await opened(app)
+        dialog = FolderScreen("Where?", project.folder)
+        await app.push_screen(dialog)
+
+        async def look_for_what_is_gone() -> None:
+            dialog.query_one("#gone")
+
+        in_background(dialog, look_for_what_is_gone, app.tell_error)
+        monkeypatch.setattr(folders, "subfolders", list_folders)
+        await pilot.press("x")
+        await until(lambda: "unexpected ZeroDivisionError: by [/x]" in shown(app), app)
+    assert listed
+
+
+def test_nothing_in_the_wizard_starts_a_worker_of_its_own() -> None:
+    """`tui.trouble` says what goes wrong in one; Textual would end the program."""
+    starters = {
+        str(path.relative_to(TUI))
+        for path in TUI.rglob("*.py")
+        if re.search(r"\brun_worker\(|@work\b", path.read_text())
+    }
+    assert starters == {"trouble.py"}
 
 
 async def test_what_ends_the_program_is_kept_for_a_sentence_and_not_printed(

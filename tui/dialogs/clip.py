@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from ..access import wizard
 from ..base_screen import Dialog
 from ..catalogue import _, sentence
 from ..glyphs import sparkline
+from ..trouble import in_background
 from ..widgets.button import Button
 from ..wording import decimal, harmless
 
@@ -66,7 +66,7 @@ class ClipScreen(Dialog[bool | None]):
     def on_mount(self) -> None:
         self.query(Button).last().focus()
         if self._clip is not None:
-            self.run_worker(self._look_closer(), exclusive=True)
+            in_background(self, self._look_closer, self._show_error)
 
     def _toggle_label(self) -> str:
         return _("Take in again") if self._is_left_out else _("Leave this clip out")
@@ -88,18 +88,15 @@ class ClipScreen(Dialog[bool | None]):
     async def _look_closer(self) -> None:
         assert self._clip is not None, "only started for a clip"
         points = max(min(self.size.width - 10, 96), 20)
-        try:
-            detail = await wizard(self).engine.inspect_clip(self._project, self._clip, points)
-        except FishtuneError as error:
-            self.query_one("#detail", Static).update(Text(harmless(sentence(error.message))))
-            return
-        except asyncio.CancelledError:
-            return
+        detail = await wizard(self).engine.inspect_clip(self._project, self._clip, points)
         if detail["outline"]:
             self.query_one("#wave", Static).update(
                 Text(sparkline(wizard(self).glyphs, detail["outline"], top=1.0))
             )
         self.query_one("#detail", Static).update(detail_text(detail))
+
+    def _show_error(self, error: FishtuneError) -> None:
+        self.query_one("#detail", Static).update(Text(harmless(sentence(error.message))))
 
     def on_button_pressed(self, event: Button.Pressed) -> None:
         match event.button.name:

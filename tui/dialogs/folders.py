@@ -13,8 +13,10 @@ from textual.containers import Horizontal, Vertical
 from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
+from ..access import wizard
 from ..base_screen import Dialog
 from ..catalogue import _
+from ..trouble import in_background
 from ..widgets.button import Button
 from ..widgets.folder_suggester import FolderSuggester, expanded
 from ..wording import harmless, plain
@@ -59,7 +61,7 @@ class FolderScreen(Dialog[Path | None]):
         box.cursor_position = len(box.value)
 
     def on_input_changed(self, event: Input.Changed) -> None:
-        self.run_worker(self._list(event.value), exclusive=True, group="list")
+        in_background(self, lambda: self._list(event.value), wizard(self).tell_error, "list")
 
     async def _list(self, written: str) -> None:
         names = await asyncio.to_thread(subfolders, written)

@@ -18,6 +18,7 @@ from ..access import wizard
 from ..actions import Command
 from ..base_screen import WizardScreen
 from ..catalogue import _
+from ..trouble import in_background
 from ..widgets.button import Button
 from ..widgets.folder_suggester import expanded
 from ..widgets.frame import FooterBar, HeaderBar
@@ -158,20 +159,18 @@ class StartScreen(WizardScreen[None], Plain):
                 self.query_one("#notice", Notice).show_plain(
                     _("Setting up the demo project (half a minute)…")
                 )
-                self.run_worker(self._make_demo(expanded(answer)), exclusive=True, group="demo")
+                in_background(self, lambda: self._make_demo(expanded(answer)), self._show_error, "demo")
 
         suggested = Path.cwd() / "fishtune-demo"
         self.app.push_screen(PromptScreen(_("Folder for the demo project:"), str(suggested)), chosen)
 
     async def _make_demo(self, folder: Path) -> None:
-        notice = self.query_one("#notice", Notice)
-        try:
-            await wizard(self).engine.make_demo(folder)
-        except FishtuneError as error:
-            notice.show_error(error)
-        else:
-            notice.clear()
-            wizard(self).open_project(folder)
+        await wizard(self).engine.make_demo(folder)
+        self.query_one("#notice", Notice).clear()
+        wizard(self).open_project(folder)
+
+    def _show_error(self, error: FishtuneError) -> None:
+        self.query_one("#notice", Notice).show_error(error)
 
     def commands(self) -> list[Command]:
         """Return what the palette can do here besides the actions with keys."""
