@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from ..core.hardware.readings import GpuReading
     from ..core.jobs.record import Job
     from .engine import Engine
-    from .follow import GpuWatch
     from .screens.start import StartScreen
+    from .watch import GpuWatch
 
 _OUTPUT_SECONDS = 0.02
 """What the output thread gets to put the first screen out."""
@@ -120,7 +120,7 @@ class Wizard(App[None]):
             gc.freeze()
 
     def _begin(self, start: StartScreen) -> None:
-        from .follow import GpuWatch
+        from .watch import GpuWatch
 
         if self._first_project is not None:
             self.open_project(self._first_project)

@@ -18,8 +18,8 @@ from ..core.jobs.record import Job, Place
 from ..core.stages.registry import StageName
 from ..core.tables import parse_json
 from .catalogue import _
-from .follow import GpuSource
 from .look import ProjectState, look
+from .watch import GpuSource
 
 
 class Engine:

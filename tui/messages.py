@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from .run_view import RunView
 
 
+MOST_LOG_LINES = 2000
+"""As many of the newest lines of a job's log are kept and shown."""
+
+
 class GpusRead(Message, bubble=False):
     """NVML was asked."""
 

@@ -23,16 +23,15 @@ from ...core.stages.registry import StageName
 from ..access import wizard
 from ..actions import Command, bindings
 from ..catalogue import _
-from ..follow import JobWatch
 from ..log_export import copy_log, page_log
 from ..look import TITLES, ProjectState, StepStatus, not_seen
-from ..messages import JobChanged, LogGrown, ProjectRead
+from ..messages import MOST_LOG_LINES, JobChanged, LogGrown, ProjectRead
 from ..steps import open_step
 from ..steps.base import StepPane
 from ..trouble import caught, in_thread, note
+from ..watch import JobWatch
 from ..widgets.folder_suggester import expanded
 from ..widgets.frame import FooterBar, HeaderBar
-from ..widgets.log_pane import MOST_LINES
 from ..widgets.plain import Plain, PlainHorizontal
 from ..widgets.step_list import StepList
 from ..wording import percent
@@ -196,7 +195,7 @@ class ProjectScreen(ProjectFileScreen, Plain):
             pane = self._panes.get(step)
             if watch.job.id != message.job:
                 continue
-            self._logs.setdefault(step, deque(maxlen=MOST_LINES)).extend(message.lines)
+            self._logs.setdefault(step, deque(maxlen=MOST_LOG_LINES)).extend(message.lines)
             if pane is not None and pane.ready:
                 pane.add_log(message.job, message.lines)
 

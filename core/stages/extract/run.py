@@ -32,7 +32,7 @@ from ...dataset.layout import scan
 from ...dataset.origins import FileState, Origin, append_origins, content_digest, inputs_digest, tidy_origins
 from ...errors import DataError, StorageError
 from ...events import ItemFailed, Progress, ProgressMeter, Reporter
-from ...files import check_writable, sweep_temporary
+from ...files import check_writable, sweep_targets
 from ...hardware.memory.estimate import extraction_memory
 from ...hardware.memory.measured import MeasurementCache
 from ...hardware.memory.suggest import extraction_setting
@@ -315,12 +315,10 @@ class _Share:
 
 def _sweep(utterances: list[Utterance], *, alone: bool) -> None:
     """Remove what killed runs left half written; of the own clips only, where other ranks are at work."""
-    names: dict[Path, list[str]] = defaultdict(list)
-    for utterance in utterances:
-        names[utterance.codes_path.parent].append(utterance.codes_path.name)
-    for folder, targets in names.items():
-        sweep_temporary(folder, *targets)
-        if alone:
+    targets = [utterance.codes_path for utterance in utterances]
+    sweep_targets(targets)
+    if alone:
+        for folder in {target.parent for target in targets}:
             tidy_origins(folder)
 
 

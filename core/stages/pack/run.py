@@ -22,7 +22,7 @@ from ...dataset.findings import Code
 from ...dataset.layout import scan
 from ...errors import DataError, ShardError, StorageError, UsageError
 from ...events import ItemFailed, ProgressMeter, Reporter
-from ...files import atomic_folder, is_temporary, recover_folder, sweep_temporary
+from ...files import atomic_folder, is_temporary, recover_folder
 from ...reading import reading
 from ...shards.index import ShardIndex
 from ...shards.manifest import (
@@ -86,7 +86,6 @@ def run(settings: PackSettings, reporter: Reporter) -> PackResult:
     """
     output = _folder_to_replace(settings.output)
     recover_folder(output)
-    sweep_temporary(output.parent, output.name)
     _refuse_foreign(output)
     check_place(settings)
     before = read_manifest(output)
