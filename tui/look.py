@@ -40,6 +40,7 @@ _NEEDS = {
 _SIDE_STAGES = {
     str(StageName.LOUDNESS_NORM): StepName.DATASET,
     str(StageName.AUDITION): StepName.MERGE,
+    str(StageName.VERIFY): StepName.MODEL,
 }
 """Stages that no step is done by, but that are started and followed in one."""
 

@@ -15,6 +15,7 @@ from fishtune.core.config.project import Project
 from fishtune.core.config.settings import LoudnessNormSettings
 from fishtune.core.dataset.journal import JOURNAL_FILE
 from fishtune.core.events import Failed, Finished, Started, Stopped
+from fishtune.core.jobs.record import Place, list_jobs
 from fishtune.core.pipeline.steps import StepName, StepState
 from fishtune.core.stages.registry import StageName
 from fishtune.tui.app import Wizard
@@ -251,6 +252,25 @@ async def test_an_error_that_comes_while_it_is_looked_at_is_shown_beside_a_step_
         await until(lambda: "Watch" in shown(app), app)
         engine.say(job, [Failed(error="UsageError", message="The folder is foreign.", hint="Move it.")])
         await until(lambda: "Error: The folder is foreign." in shown(app), app)
+
+
+async def test_a_verification_is_a_job_whose_result_is_said_beside_the_model(
+    wizard: Make, engine: FakeEngine, project: Project
+) -> None:
+    app = wizard()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await opened(app)
+        await pilot.press("2")
+        await until(lambda: "Verify" in shown(app), app)
+        await pilot.press("enter")
+        await until(lambda: engine.started and "Watch" in shown(app), app)
+        (stage, settings, _secrets) = engine.started[0]
+        assert stage is StageName.VERIFY and settings.directory == project.base
+        place = Place(results=project.results, project=project.name)
+        (job,) = (job for job in list_jobs(place) if job.id in engine.writers)
+        files = ["config.json", "model.pth", "codec.pth"]
+        engine.say(job, [Finished(summary={"tensors": 12, "files": files})])
+        await until(lambda: "Sound: 12 tensors fit config.json, 3 files read." in shown(app), app)
 
 
 # log

@@ -1,4 +1,4 @@
-"""Settings of the base model: which it is, where it lies, and `fishtune download`."""
+"""Settings of the base model: which it is, where it lies, `fishtune download` and `fishtune verify`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pydantic import AfterValidator
 
 from ..options import BASIC, Option
 from ..strict import Table
-from .types import ModelName, UserPath, check_address
+from .types import CODEC_PRESET, ModelName, UserPath, check_address
 
 
 class ModelOptions(Table):
@@ -36,3 +36,12 @@ class DownloadSettings(Table):
         Annotated[str, AfterValidator(check_address)] | None, Option(unset="HF_ENDPOINT, or the hub's own")
     ] = None
     """Address of a mirror of the hub."""
+
+
+class VerifySettings(Table):
+    """`fishtune verify`."""
+
+    directory: Annotated[UserPath, Option(unset="the project's base")]
+    """Checkpoint directory, downloaded or merged."""
+    config_name: str = CODEC_PRESET
+    """Codec preset, used where no codec_config.json lies beside the weights."""
