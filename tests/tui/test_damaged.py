@@ -175,7 +175,7 @@ async def test_a_damaged_manifest_leaves_the_screen_whole(
     async with app.run_test(size=(80, 24), notifications=True) as pilot:
         await until(lambda: isinstance(app.screen, ProjectScreen) and app.screen.pane is not None, app)
         await pilot.press("4")
-        await until(lambda: "needs Extract" in shown(app) and "Bytes a file" in shown(app), app)
+        await until(lambda: "needs Extract" in shown(app) and "Bytes per shard" in shown(app), app)
         await until(lambda: all(worker.is_finished for worker in app.workers), app)
         await pilot.resize_terminal(120, 40)
         await pilot.pause()

@@ -53,7 +53,6 @@ class DatasetPane(StagePane):
         Field(
             "dataset",
             "path",
-            mark("One folder a speaker: SPEAKER/NAME.mp3 (wav, flac) with its words in NAME.lab."),
         ),
     )
     DEFAULT_CSS = """

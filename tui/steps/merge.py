@@ -50,17 +50,14 @@ class MergePane(StagePane):
         Field(
             "merge",
             "output",
-            mark("Is made; takes the place of the base wherever fish-speech S1 is installed."),
         ),
         Field(
             "merge",
             "lora_config",
-            mark("Only for checkpoints of fish-speech's own format, which do not carry alpha."),
         ),
         Field(
             "merge",
             "link",
-            mark("Hard-links the files that do not change (saves 1.9 GB) instead of copying them."),
             (("", mark("no")), ("true", mark("yes"))),
         ),
     )

@@ -21,7 +21,7 @@ from ...core.stages.download.run import PARTIAL_FOLDER, DownloadRecord, read_rec
 from ...core.stages.registry import StageName
 from ...core.tables import read_json
 from ..access import project_screen
-from ..catalogue import _, mark
+from ..catalogue import _
 from ..dialogs.prompt import PromptScreen
 from ..look import StepStatus
 from ..trouble import in_thread
@@ -40,9 +40,9 @@ class ModelPane(StagePane):
     step = StepName.MODEL
     stage = StageName.DOWNLOAD
     fields = (
-        Field("model", "name", mark("A preset (openaudio-s1-mini) or a repository of the hub, owner/name.")),
-        Field("model", "path", mark("Where its files are, or go to.")),
-        Field("model", "revision", mark("Of the repository; empty: the newest.")),
+        Field("model", "name"),
+        Field("model", "path"),
+        Field("model", "revision"),
     )
     DEFAULT_CSS = """
     ModelPane #where { height: auto; color: $text-muted; }

@@ -17,7 +17,7 @@ from ...core.pipeline.steps import StepName
 from ...core.stages.registry import StageName
 from ...core.tables import read_json
 from ..access import wizard
-from ..catalogue import _, mark, ngettext, sentence
+from ..catalogue import _, ngettext, sentence
 from ..glyphs import Glyphs
 from ..look import StepStatus
 from ..trouble import in_thread
@@ -37,11 +37,9 @@ class PackPane(StagePane):
     step = StepName.PACK
     stage = StageName.PACK
     fields = (
-        Field("pack", "text_extension", mark("Extension of the transcripts, with its dot.")),
-        Field(
-            "pack", "shard_size", mark("A new file is begun once the current one exceeds this many bytes.")
-        ),
-        Field("pack", "num_workers", mark("Processes; 0 means one a core.")),
+        Field("pack", "text_extension"),
+        Field("pack", "shard_size"),
+        Field("pack", "num_workers"),
     )
     DEFAULT_CSS = """
     PackPane #packed-speakers { max-height: 8; margin: 1 0 0 0; }

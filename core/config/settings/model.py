@@ -18,7 +18,7 @@ class ModelOptions(Table):
     name: Annotated[ModelName, Option("Model", group=BASIC)] = "openaudio-s1-mini"
     """A model preset (openaudio-s1-mini) or a hub repository, owner/name."""
     path: Annotated[UserPath, Option("Directory", group=BASIC)] = Path("checkpoints/openaudio-s1-mini")
-    """Checkpoint directory."""
+    """Checkpoint directory: where the files are, or go to."""
     revision: Annotated[str | None, Option("Revision", group=BASIC, unset="the newest")] = None
     """Branch, tag or commit of the repository."""
 
