@@ -83,7 +83,7 @@ def _language_flag(given: list[str]) -> str | None:
 
 
 def _leave_out_openssl() -> None:
-    """Keep OpenSSL out of this process: 5 MiB of the 50 that the wizard may take.
+    """Keep OpenSSL out of this process: 3 to 5 MiB of the 50 to 55 that the wizard may take.
 
     asyncio and hashlib take OpenSSL where they find it and do without where they don't; the wizard opens
     no connection and hashes a few names. Jobs are other processes and have it. Whatever imports hashlib
