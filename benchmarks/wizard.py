@@ -192,7 +192,6 @@ def step(number: int) -> Step:
     return Step(
         step=number,
         total_steps=1_000_000,
-        epoch=number / 100,
         clip_passes=number / 50,
         loss=8 - number / 2e5 + (number * 7919 % 100) / 100,
         base_loss=3 + (number * 104_729 % 100) / 100,

@@ -22,10 +22,10 @@ from .base_screen import WizardScreen
 from .catalogue import _, sentence
 from .glyphs import ASCII, LINES
 from .messages import GpusRead
-from .settings import THEMES, WizardSettings
 from .terminal import too_small
 from .themes import DEFAULTS, OURS
 from .trouble import note
+from .wizard_settings import THEMES, WizardSettings
 from .wording import harmless
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from ..core.hardware.readings import GpuReading
     from ..core.jobs.record import Job, JobState
     from ..core.pipeline.steps import StepName
-    from .look import ProjectState
+    from .project_state import ProjectState
     from .run_view import RunView
 
 

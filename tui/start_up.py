@@ -99,8 +99,8 @@ def _leave_out_openssl() -> None:
 
 
 def _show(options: argparse.Namespace) -> int:
-    from .settings import load_settings, parse_settings
     from .trouble import note
+    from .wizard_settings import load_settings, parse_settings
 
     no_color = "NO_COLOR" in os.environ
     app = None

@@ -19,11 +19,11 @@ from fishtune.tui.chart import Axis
 from fishtune.tui.report import newest_report
 from fishtune.tui.run_view import RunView, share_of
 from fishtune.tui.screens.project import ProjectScreen
-from fishtune.tui.settings import load_settings, settings_file
 from fishtune.tui.steps.merge import result_text
 from fishtune.tui.steps.model import describe_directory
 from fishtune.tui.steps.pack import MANIFEST
 from fishtune.tui.trouble import trouble_file
+from fishtune.tui.wizard_settings import load_settings, settings_file
 from wizard_helpers import FakeEngine, shown, until
 
 Make = Callable[..., Wizard]

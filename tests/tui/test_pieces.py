@@ -28,10 +28,10 @@ from fishtune.tui.estimates import StageWithMemory, estimate
 from fishtune.tui.run_view import RunView
 from fishtune.tui.screens.project import ProjectScreen
 from fishtune.tui.series import CAPACITY, Series
-from fishtune.tui.settings import load_settings, parse_settings, settings_file
 from fishtune.tui.steps.dataset import clip_of
 from fishtune.tui.watch import shown_lines
 from fishtune.tui.widgets.folder_suggester import complete_folder
+from fishtune.tui.wizard_settings import load_settings, parse_settings, settings_file
 
 from .wizard_helpers import GIB, READING, FakeEngine
 

@@ -23,7 +23,7 @@ from fishtune.tui.dialogs import folders
 from fishtune.tui.dialogs.confirm import ConfirmScreen
 from fishtune.tui.dialogs.folders import FolderScreen
 from fishtune.tui.engine import Engine
-from fishtune.tui.look import ProjectState, StepStatus
+from fishtune.tui.project_state import ProjectState, ShownStep
 from fishtune.tui.screens.project import ProjectScreen
 from fishtune.tui.trouble import in_background, trouble_file
 from fishtune.tui.widgets.button import Button
@@ -133,10 +133,10 @@ async def test_other_stages_stop_without_being_asked_back(
 async def test_an_unforeseen_error_is_a_sentence_and_its_traceback_lies_in_a_file(
     wizard: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def look(self: Engine, project: Project) -> ProjectState:
+    def inspect_project(self: Engine, project: Project) -> ProjectState:
         raise ZeroDivisionError("by [/x]")
 
-    monkeypatch.setattr(Engine, "look", look)
+    monkeypatch.setattr(Engine, "inspect_project", inspect_project)
     app = wizard()
     async with app.run_test(size=(120, 40)):
         await until(lambda: "unexpected ZeroDivisionError: by [/x]" in shown(app), app)
@@ -211,22 +211,22 @@ async def test_a_step_that_is_done_does_not_show_the_error_of_an_old_job(
 ) -> None:
     job = engine.new_job(project, StageName.TRAIN)
     engine.say(job, [Failed(error="TrainingError", message="The loss was NaN.", hint="Lower the rate.")])
-    look = Engine.look
+    inspect_project = Engine.inspect_project
     done = False
 
     def looked(self: Engine, project: Project) -> ProjectState:
-        state = look(self, project)
+        state = inspect_project(self, project)
         if not done:
             return state
         steps = [
-            StepStatus(step.name, StepState.DONE, "done", "Trained 9 steps.")
+            ShownStep(step.name, StepState.DONE, "done", "Trained 9 steps.")
             if step.name is StepName.TRAIN
             else step
             for step in state.steps
         ]
         return ProjectState(tuple(steps), state.jobs, state.running, state.checkpoints)
 
-    monkeypatch.setattr(FakeEngine, "look", looked)
+    monkeypatch.setattr(FakeEngine, "inspect_project", looked)
     app = wizard()
     async with app.run_test(size=(80, 24)) as pilot:
         await opened(app)

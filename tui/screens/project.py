@@ -24,8 +24,8 @@ from ..access import wizard
 from ..actions import Command, bindings
 from ..catalogue import _
 from ..log_export import copy_log, page_log
-from ..look import TITLES, ProjectState, StepStatus, not_seen
 from ..messages import MOST_LOG_LINES, JobChanged, LogGrown, ProjectRead
+from ..project_state import TITLES, ProjectState, ShownStep, not_seen
 from ..steps import open_step
 from ..steps.base import StepPane
 from ..trouble import caught, in_thread, note
@@ -81,8 +81,8 @@ class ProjectScreen(ProjectFileScreen, Plain):
         )
         self.focus_steps()
         remember_project(self.project.results, self.project.name)
-        self.look()
-        self.set_interval(_LOOK_SECONDS, self.look)
+        self.refresh_state()
+        self.set_interval(_LOOK_SECONDS, self.refresh_state)
         self.watch(self.app, "app_focus", self._focus_came, init=False)
 
     def on_unmount(self) -> None:
@@ -91,7 +91,7 @@ class ProjectScreen(ProjectFileScreen, Plain):
 
     # looking at the disk
 
-    def look(self) -> None:
+    def refresh_state(self) -> None:
         """Look at the disk in a thread; what was seen arrives as a message."""
         if not self.is_current and self.state.steps:
             return
@@ -99,7 +99,7 @@ class ProjectScreen(ProjectFileScreen, Plain):
 
         def work() -> None:
             try:
-                state = engine.look(project)
+                state = engine.inspect_project(project)
             except Exception as error:  # noqa: BLE001 - nothing ends the wizard
                 state = not_seen(note(error))
             self.post_message(ProjectRead(state, file_changed=not project.is_as_on_disk()))
@@ -109,12 +109,12 @@ class ProjectScreen(ProjectFileScreen, Plain):
     def _focus_came(self, focus: bool) -> None:
         # From the editor's window, perhaps.
         if focus:
-            self.look()
+            self.refresh_state()
 
     def on_screen_resume(self) -> None:
         """Look again after what lay over the project."""
         if self.state.steps:
-            self.look()
+            self.refresh_state()
 
     def on_project_read(self, message: ProjectRead) -> None:
         self.note_file(message.file_changed)
@@ -140,13 +140,13 @@ class ProjectScreen(ProjectFileScreen, Plain):
                 with caught(pane.notice.show_error):
                     pane.show_status(status)
 
-    def _with_share(self, status: StepStatus) -> StepStatus:
+    def _with_share(self, status: ShownStep) -> ShownStep:
         news = self._news.get(status.name)
         if news is None or news.state not in (JobState.RUNNING, JobState.STARTING):
             return status
         share = news.view.share
         word = _("running") + (f" {percent(share)}" if share is not None else "")
-        return StepStatus(status.name, StepState.RUNNING, word, status.sentence)
+        return ShownStep(status.name, StepState.RUNNING, word, status.sentence)
 
     # following jobs
 
@@ -175,7 +175,7 @@ class ProjectScreen(ProjectFileScreen, Plain):
             )
         if ended:
             self._stop_asked.discard(message.job.id)
-            self.look()
+            self.refresh_state()
 
     def _show_job(self, step: StepName) -> None:
         self._shown_at[step] = time.monotonic()
@@ -228,7 +228,7 @@ class ProjectScreen(ProjectFileScreen, Plain):
         self._panes[step].notice.clear()
         self._news.pop(step, None)
         self._follow(step, job)
-        self.look()
+        self.refresh_state()
 
     def is_stopping(self, job: Job) -> bool:
         """Whether a job was asked to stop here."""
@@ -349,7 +349,7 @@ class ProjectScreen(ProjectFileScreen, Plain):
             self.pane.toggle_log()
 
     def action_refresh(self) -> None:
-        self.look()
+        self.refresh_state()
 
     def action_save_log(self) -> None:
         job = self.pane.job if self.pane is not None else None

@@ -28,7 +28,7 @@ from ...core.stages.registry import StageName
 from ..access import project_screen, wizard
 from ..catalogue import _, mark, sentence
 from ..dialogs.prompt import PromptScreen
-from ..look import StepStatus
+from ..project_state import ShownStep
 from ..run_view import RunView
 from ..trouble import in_thread
 from ..widgets.detailed_table import DetailedTable
@@ -115,7 +115,7 @@ class MergePane(StagePane):
 
     # checkpoints
 
-    def show_status(self, status: StepStatus) -> None:
+    def show_status(self, status: ShownStep) -> None:
         super().show_status(status)
         project = self.project
 

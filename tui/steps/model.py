@@ -23,7 +23,7 @@ from ...core.tables import read_json
 from ..access import project_screen
 from ..catalogue import _
 from ..dialogs.prompt import PromptScreen
-from ..look import StepStatus
+from ..project_state import ShownStep
 from ..trouble import in_thread
 from ..widgets.form import Field, Form
 from ..widgets.table import Table
@@ -65,17 +65,17 @@ class ModelPane(StagePane):
         )
         yield Table([(_("directory"), None, "left"), (_("what is in it"), None, "left")], id="found")
 
-    def show_status(self, status: StepStatus) -> None:
+    def show_status(self, status: ShownStep) -> None:
         super().show_status(status)
         if self._sound and self.is_done and not self.notice.text:
             self.notice.show_plain(self._sound)
-        self._look()
+        self._inspect()
 
     def settings_changed(self) -> None:
         self._sound = ""
-        self._look()
+        self._inspect()
 
-    def _look(self) -> None:
+    def _inspect(self) -> None:
         project = self.project
 
         def work() -> None:

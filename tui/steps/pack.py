@@ -19,7 +19,7 @@ from ...core.tables import read_json
 from ..access import wizard
 from ..catalogue import _, ngettext, sentence
 from ..glyphs import Glyphs
-from ..look import StepStatus
+from ..project_state import ShownStep
 from ..trouble import in_thread
 from ..widgets.detailed_table import DetailedTable
 from ..widgets.form import Field
@@ -67,7 +67,7 @@ class PackPane(StagePane):
         yield Static("", id="packed-lengths", markup=False)
         yield DetailedTable([(_("left out"), None, "left"), (_("why"), None, "left")], id="packed-dropped")
 
-    def show_status(self, status: StepStatus) -> None:
+    def show_status(self, status: ShownStep) -> None:
         super().show_status(status)
         file = self.project.protos / MANIFEST
         try:

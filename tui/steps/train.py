@@ -215,7 +215,7 @@ class TrainPane(StagePane):
             project_screen(self).save_project()
             self._show_presets()
             self.query_one(Form).show_values()
-            self.query_one(Suggestion).look()
+            self.query_one(Suggestion).estimate_again()
 
     # settings
 
@@ -232,7 +232,7 @@ class TrainPane(StagePane):
 
     def settings_changed(self) -> None:
         self._estimate()
-        self.query_one(Suggestion).look()
+        self.query_one(Suggestion).estimate_again()
 
     def on_suggestion_taken(self, event: Suggestion.Taken) -> None:
         """Write the suggested micro-batch into the project."""

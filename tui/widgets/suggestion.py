@@ -53,9 +53,9 @@ class Suggestion(Vertical):
         yield Table([(_("part"), None, "left"), (_("needed"), 11, "right")], id="parts", only_read=True)
 
     def on_mount(self) -> None:
-        self.look()
+        self.estimate_again()
 
-    def look(self) -> None:
+    def estimate_again(self) -> None:
         """Compute again."""
         project, reading = project_screen(self).project, wizard(self).gpus
         stage = self._stage

@@ -32,8 +32,8 @@ from ...shards.manifest import (
     DropReason,
     Histogram,
     Manifest,
+    PackedSpeaker,
     PackResult,
-    SpeakerTotals,
     check_place,
     read_manifest,
     source_of,
@@ -289,14 +289,14 @@ def _histogram(values: list[int]) -> Histogram:
     return Histogram(edges=edges.tolist(), counts=counts.tolist())
 
 
-def _totals(packed: list[_Packed], dropped: list[Dropped]) -> list[SpeakerTotals]:
+def _totals(packed: list[_Packed], dropped: list[Dropped]) -> list[PackedSpeaker]:
     sentences: Counter[str] = Counter(item.clip.speaker for item in packed)
     losses: Counter[str] = Counter(loss.clip.partition("/")[0] for loss in dropped)
     frames: Counter[str] = Counter()
     for item in packed:
         frames[item.clip.speaker] += item.frames
     return [
-        SpeakerTotals(
+        PackedSpeaker(
             speaker=speaker, sentences=sentences[speaker], dropped=losses[speaker], frames=frames[speaker]
         )
         for speaker in sorted(sentences | losses)

@@ -83,7 +83,7 @@ def run(settings: TrainSettings, reporter: Reporter) -> TrainResult:
 
     Raises:
         StopRequested: it was asked to stop; the step was finished and saved.
-        GateError: the set-up would train the wrong thing.
+        PreflightError: the set-up would train the wrong thing.
         TrainingError: a checkpoint of another kind of run, or a loss that is not finite.
         FishtuneError: data, base, preset or device cannot be used.
     """

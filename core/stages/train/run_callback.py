@@ -154,7 +154,6 @@ class RunCallback(Callback):
         event = Step(
             step=step,
             total_steps=self._total_steps,
-            epoch=self.coverage.passes,
             clip_passes=self.coverage.passes,
             loss=self.training_loss,
             base_loss=losses.base,
