@@ -9,7 +9,7 @@ from .options import Given, Json, takes
 from .running import find_project, run_stage
 
 
-@takes(VerifySettings, arguments=["directory"])
+@takes(VerifySettings)
 def verify(given: Given, json: Json = False) -> None:
     """Check that a model directory is whole: all weights there, of the right shape, every number finite.
 

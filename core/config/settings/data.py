@@ -14,7 +14,7 @@ from .types import CODEC_PRESET, TEXT_EXTENSION, Device, UserPath
 class ValidateSettings(Table):
     """`fishtune validate`."""
 
-    data: UserPath
+    data: Annotated[UserPath, Option(argument=True)]
     """The data set: one folder per speaker."""
     text_extension: str = TEXT_EXTENSION
     """Extension of the transcripts, with its dot."""
@@ -27,9 +27,9 @@ class ValidateSettings(Table):
 class LoudnessNormSettings(Table):
     """`fishtune loudness-norm`."""
 
-    source: UserPath
+    source: Annotated[UserPath, Option(argument=True)]
     """Folder of recordings, one folder per speaker; only read."""
-    target: UserPath
+    target: Annotated[UserPath, Option(argument=True)]
     """Folder for the normalised copies and the transcripts."""
     text_extension: str = TEXT_EXTENSION
     """Extension of the transcripts, with its dot."""
@@ -64,7 +64,7 @@ class ExtractOptions(Table):
 class ExtractSettings(ExtractOptions):
     """`fishtune extract`."""
 
-    data: UserPath
+    data: Annotated[UserPath, Option(argument=True)]
     """The data set: one folder per speaker."""
     checkpoint_path: UserPath
     """The codec's weights, codec.pth; else those of the project's model."""

@@ -26,7 +26,7 @@ class ModelOptions(Table):
 class DownloadSettings(Table):
     """`fishtune download`."""
 
-    name: ModelName
+    name: Annotated[ModelName, Option(argument=True)]
     """A model preset (openaudio-s1-mini) or a hub repository, owner/name."""
     local_dir: Annotated[UserPath, Option(unset="checkpoints/NAME")]
     """Where the files go."""
@@ -41,7 +41,7 @@ class DownloadSettings(Table):
 class VerifySettings(Table):
     """`fishtune verify`."""
 
-    directory: Annotated[UserPath, Option(unset="the project's base")]
+    directory: Annotated[UserPath, Option(argument=True, unset="the project's base")]
     """Checkpoint directory, downloaded or merged."""
     config_name: str = CODEC_PRESET
     """Codec preset, used where no codec_config.json lies beside the weights."""

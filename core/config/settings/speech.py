@@ -87,7 +87,7 @@ class SynthSettings(Table):
 class AuditionSettings(Table):
     """`fishtune audition`."""
 
-    checkpoint: UserPath
+    checkpoint: Annotated[UserPath, Option(argument=True)]
     """A checkpoint (step_….ckpt), an adapter folder, or a model directory."""
     base_weight: Annotated[UserPath | None, Option(unset="the one it was trained on")] = None
     """Base of the checkpoint."""

@@ -41,7 +41,7 @@ _TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 0.05}
 """By how much of a position's range of logits the generated code may miss the largest."""
 
 
-def check_gate(
+def check_set_up(
     model: DualAR,
     source: SampleSource,
     plan: MicroBatch,
