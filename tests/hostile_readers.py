@@ -20,7 +20,7 @@ from fishtune.core.dataset.codes import CodesState, judge_codes, read_codes
 from fishtune.core.dataset.headers import whole_codes_shape
 from fishtune.core.errors import FishtuneError
 from fishtune.core.events import Reporter
-from fishtune.core.jobs.follow import EventFollower, last_events, read_events
+from fishtune.core.jobs.follow import EventFollower, last_events
 from fishtune.core.jobs.lines import event_line
 from fishtune.core.jobs.post_mortem import describe_loss
 from fishtune.core.jobs.record import Job, Place, list_jobs
@@ -436,7 +436,7 @@ def job(target: Target) -> None:
     folder = target.file.parent
     view = RunView()
     tries = Tries()
-    for event in tries(lambda: list(read_events(folder / "events.jsonl"))) or []:
+    for event in tries(lambda: EventFollower(folder / "events.jsonl").poll()) or []:
         event_line(event)
         view.apply([event])
     assert view.share is None or 0 <= view.share <= 1

@@ -20,14 +20,6 @@ _MOST = 64 << 20
 """Bytes that are looked through for the end of one line: a file without lines must not fill the memory."""
 
 
-def read_events(path: Path) -> Iterator[Event]:
-    """Yield all events of a file in order, in bounded memory; nothing if there is no file yet."""
-    for line in read_lines(path):
-        event = decode_event(line)
-        if event is not None:
-            yield event
-
-
 def read_lines(path: Path) -> Iterator[bytes]:
     """Yield all whole lines of a file in order, newlines included; nothing if there is no file yet."""
     file = _open(path)

@@ -49,12 +49,7 @@ class DatasetPane(StagePane):
 
     step = StepName.DATASET
     stage = StageName.VALIDATE
-    fields = (
-        Field(
-            "dataset",
-            "path",
-        ),
-    )
+    fields = (Field("dataset", "path"),)
     DEFAULT_CSS = """
     DatasetPane #speakers { max-height: 20vh; }
     DatasetPane #findings { max-height: 40vh; }

@@ -31,19 +31,10 @@ class ExtractPane(StagePane):
     stage = StageName.EXTRACT
     fields = (
         Field("extract", "device"),
-        Field(
-            "extract",
-            "batch_size",
-        ),
-        Field(
-            "extract",
-            "batch_seconds",
-        ),
+        Field("extract", "batch_size"),
+        Field("extract", "batch_seconds"),
         Field("extract", "num_workers"),
-        Field(
-            "extract",
-            "config_name",
-        ),
+        Field("extract", "config_name"),
     )
 
     def all_fields(self) -> tuple[Field, ...]:

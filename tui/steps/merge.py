@@ -47,14 +47,8 @@ class MergePane(StagePane):
     step = StepName.MERGE
     stage = StageName.MERGE
     fields = (
-        Field(
-            "merge",
-            "output",
-        ),
-        Field(
-            "merge",
-            "lora_config",
-        ),
+        Field("merge", "output"),
+        Field("merge", "lora_config"),
         Field(
             "merge",
             "link",

@@ -46,22 +46,10 @@ class TrainPane(StagePane):
     monitor_first = True
     fields = (
         Field("train", "max_steps"),
-        Field(
-            "train",
-            "epochs",
-        ),
-        Field(
-            "train",
-            "batch_tokens",
-        ),
-        Field(
-            "train",
-            "accumulation",
-        ),
-        Field(
-            "train",
-            "learning_rate",
-        ),
+        Field("train", "epochs"),
+        Field("train", "batch_tokens"),
+        Field("train", "accumulation"),
+        Field("train", "learning_rate"),
         Field(
             "train",
             "precision",
@@ -75,10 +63,7 @@ class TrainPane(StagePane):
         Field("train", "device"),
         Field("train", "devices"),
         Field("train", "max_length"),
-        Field(
-            "train",
-            "checkpoint_every",
-        ),
+        Field("train", "checkpoint_every"),
         Field("train", "validate_every"),
         Field(
             "train",
