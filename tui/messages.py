@@ -22,7 +22,7 @@ MOST_LOG_LINES = 2000
 
 
 class GpusRead(Message, bubble=False):
-    """NVML was asked."""
+    """A new reading of the GPUs."""
 
     def __init__(self, reading: GpuReading) -> None:
         super().__init__()

@@ -40,7 +40,7 @@ class Watch:
         self._thread = threading.Thread(target=self._guarded, daemon=True, name=type(self).__name__)
 
     def start(self) -> None:
-        """Begin."""
+        """Start the thread."""
         self._thread.start()
 
     def close(self) -> None:

@@ -24,7 +24,7 @@ class ProjectFileScreen(WizardScreen[None]):
         """Steps whose widgets were made, or are being made, from an older content of the file."""
 
     def refresh_state(self) -> None:
-        """Look at the disk."""
+        """Inspect the disk in a thread; what was seen arrives as a message."""
         raise NotImplementedError
 
     def note_file(self, changed: bool) -> None:

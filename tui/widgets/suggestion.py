@@ -56,7 +56,7 @@ class Suggestion(Vertical):
         self.estimate_again()
 
     def estimate_again(self) -> None:
-        """Compute again."""
+        """Estimate the memory again, in a thread, from the project as it is now."""
         project, reading = project_screen(self).project, wizard(self).gpus
         stage = self._stage
 
