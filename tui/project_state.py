@@ -9,7 +9,7 @@ from ..core.config.project import Project
 from ..core.config.run_files import list_checkpoints
 from ..core.errors import FishtuneError
 from ..core.jobs.record import Job, JobState, Place, list_jobs
-from ..core.pipeline.steps import StepName, StepState, StepStatus, step_statuses
+from ..core.pipeline.steps import StepName, StepState, StepStatus, concerns, step_statuses
 from ..core.stages.registry import StageName
 from .catalogue import _, mark, sentence
 
@@ -98,6 +98,8 @@ def inspect_project(project: Project) -> ProjectState:
     steps = [_in_words(status) for status in statuses]
     for job in list_jobs(Place(results=project.results, project=project.name)):
         step = _SIDE_STAGES.get(job.record.stage)
+        if step is StepName.MODEL and not concerns(job, project):
+            continue  # a merged directory was verified
         other = jobs.get(step) if step is not None else None
         if step is None or (other is not None and other.record.created > job.record.created):
             continue

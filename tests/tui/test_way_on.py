@@ -257,6 +257,7 @@ async def test_an_error_that_comes_while_it_is_looked_at_is_shown_beside_a_step_
 async def test_a_verification_is_a_job_whose_result_is_said_beside_the_model(
     wizard: Make, engine: FakeEngine, project: Project
 ) -> None:
+    merged = engine.new_job(project, StageName.VERIFY, {"directory": "checkpoints/merged"})
     app = wizard()
     async with app.run_test(size=(80, 24)) as pilot:
         await opened(app)
@@ -267,7 +268,7 @@ async def test_a_verification_is_a_job_whose_result_is_said_beside_the_model(
         (stage, settings, _secrets) = engine.started[0]
         assert stage is StageName.VERIFY and settings.directory == project.base
         place = Place(results=project.results, project=project.name)
-        (job,) = (job for job in list_jobs(place) if job.id in engine.writers)
+        (job,) = (job for job in list_jobs(place) if job.id in engine.writers and job.id != merged.id)
         files = ["config.json", "model.pth", "codec.pth"]
         engine.say(job, [Finished(summary={"tensors": 12, "files": files})])
         await until(lambda: "Sound: 12 tensors fit config.json, 3 files read." in shown(app), app)
