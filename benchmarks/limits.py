@@ -22,10 +22,10 @@ import numpy as np
 import soundfile
 from fishtune.core.config.presets import lora_preset, model_preset
 from fishtune.core.config.settings import TrainOptions, ValidateSettings
-from fishtune.core.events import Step, encode_event
+from fishtune.core.events import Step, decode_event, encode_event
 from fishtune.core.hardware.memory.estimate import training_memory, training_plan
 from fishtune.core.hardware.memory.suggest import Available, TrainingNeeds, suggest_training
-from fishtune.core.jobs.follow import EventFollower, read_events
+from fishtune.core.jobs.follow import EventFollower, read_lines
 from fishtune.core.jobs.record import Place
 from fishtune.core.jobs.start import start_job, stop_job
 from fishtune.core.model.config import DualARConfig
@@ -154,7 +154,11 @@ def main() -> int:
         folder = Path(name)
         events = write_events(folder)
         show(f"{EVENTS:,} events, the last 20", seconds(lambda: EventFollower(events, last=20).poll()), 0.2)
-        show(f"{EVENTS:,} events, all", seconds(lambda: sum(1 for _ in read_events(events))), None)
+        show(
+            f"{EVENTS:,} events, all",
+            seconds(lambda: sum(1 for _ in map(decode_event, read_lines(events)))),
+            None,
+        )
         shards = write_shards(folder / "protos")
         show(f"first of {SENTENCES:,} sentences", seconds(lambda: ShardIndex.open(shards).read(0)), 2.0)
         show("fishtune stop --now, of a process that does not answer", stop_now(folder), 2.0)

@@ -15,7 +15,7 @@ They are printed without a traceback; the traceback goes to the job's log.
     ├── DeviceError             no such device, driver trouble
     │   └── DeviceMemoryError   the device's memory does not suffice
     ├── TrainingError           a run that must not go on
-    │   └── GateError           the step-0 gate failed
+    │   └── PreflightError      the check before the first step failed
     └── JobError                a job that cannot be started, found or stopped
         └── JobRunningError     another job already writes there
 
@@ -97,8 +97,8 @@ class TrainingError(FishtuneError):
     """A training run that must not go on."""
 
 
-class GateError(TrainingError):
-    """The step-0 gate failed: the set-up would train the wrong thing."""
+class PreflightError(TrainingError):
+    """The check before the first step failed: the set-up would train the wrong thing."""
 
 
 class JobError(FishtuneError):

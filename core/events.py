@@ -89,7 +89,6 @@ class Step(_Event):
     kind: Literal["step"] = "step"
     step: Whole
     total_steps: Annotated[int | None, _or_unknown(LARGEST_INTEGER)] = None
-    epoch: Counted = 0.0
     clip_passes: Counted = 0.0
     loss: float
     base_loss: float

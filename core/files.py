@@ -15,7 +15,8 @@ import os
 import shutil
 import stat
 import uuid
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
@@ -84,6 +85,15 @@ def sweep_temporary(folder: Path, *targets: str) -> int:
             remove(entry)
             removed += 1
     return removed
+
+
+def sweep_targets(targets: Iterable[Path]) -> None:
+    """Remove what killed writers of `targets` left beside them; likewise under the stage's lock."""
+    names: dict[Path, list[str]] = defaultdict(list)
+    for target in targets:
+        names[target.parent].append(target.name)
+    for folder, own in names.items():
+        sweep_temporary(folder, *own)
 
 
 def _target_in(temporary: str) -> str:
@@ -316,7 +326,7 @@ def atomic_folder(target: Path) -> Iterator[Path]:
             temporary.rename(target)
         except BaseException:
             remove(temporary)
-            recover_folder(target)
+            _put_back(target)
             raise
         fsync_folder(target.parent)
         remove(old)
@@ -328,6 +338,15 @@ def _aside(target: Path) -> Path:
 
 
 def recover_folder(target: Path) -> None:
+    """Undo what killed writers of `target` left: the old folder is put back, half-written ones are removed.
+
+    Call it only while holding the lock of the stage that writes there.
+    """
+    _put_back(target)
+    sweep_targets([target])
+
+
+def _put_back(target: Path) -> None:
     """Put the old folder back if a writer died between the two renames of `atomic_folder`."""
     old = _aside(target)
     if old.exists() and not target.exists():

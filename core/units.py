@@ -23,17 +23,23 @@ def format_duration(seconds: float) -> str:
     """Return a duration: `8 s`, `4 min 20 s`, `1 h 04 min`, `3 d 02 h`; `?` for what is not finite."""
     if not math.isfinite(seconds):
         return "?"
-    whole = max(round(seconds), 0)
-    minutes, rest = divmod(whole, 60)
+    template, numbers = duration_parts(seconds)
+    return template.format(**numbers)
+
+
+def duration_parts(seconds: float) -> tuple[str, dict[str, int]]:
+    """Return a finite duration as a template, which can be translated, and the numbers that belong in it."""
+    minutes, rest = divmod(max(round(seconds), 0), 60)
     hours, minutes = divmod(minutes, 60)
     days, hours = divmod(hours, 24)
+    numbers = {"seconds": rest, "minutes": minutes, "hours": hours, "days": days}
     if days:
-        return f"{days} d {hours:02} h"
+        return "{days} d {hours:02d} h", numbers
     if hours:
-        return f"{hours} h {minutes:02} min"
+        return "{hours} h {minutes:02d} min", numbers
     if minutes:
-        return f"{minutes} min {rest:02} s"
-    return f"{rest} s"
+        return "{minutes} min {seconds:02d} s", numbers
+    return "{seconds} s", numbers
 
 
 def format_usage(used: float, total: float) -> str:

@@ -20,7 +20,7 @@ from fishtune.core.dataset.codes import CodesState, judge_codes, read_codes
 from fishtune.core.dataset.headers import whole_codes_shape
 from fishtune.core.errors import FishtuneError
 from fishtune.core.events import Reporter
-from fishtune.core.jobs.follow import EventFollower, last_events, read_events
+from fishtune.core.jobs.follow import EventFollower, last_events
 from fishtune.core.jobs.lines import event_line
 from fishtune.core.jobs.post_mortem import describe_loss
 from fishtune.core.jobs.record import Job, Place, list_jobs
@@ -334,12 +334,12 @@ def codec(target: Target) -> None:
 
 def verified(target: Target) -> None:
     """What `fishtune verify` calls sound must speak."""
-    from fishtune.core.config.settings import SynthSettings
+    from fishtune.core.config.settings import SynthSettings, VerifySettings
     from fishtune.core.stages.synth.run import run
-    from fishtune.core.stages.verify.run import verify
+    from fishtune.core.stages.verify.run import run as verify
 
     base = target.root / "model"
-    verify(base, "modded_dac_vq")
+    verify(VerifySettings(directory=base), Reporter())
     out = target.root / "spoken.wav"
     settings = SynthSettings(
         checkpoint=base, text="hello", out=out, max_new_tokens=2, seed=1, device="cpu",
@@ -375,15 +375,15 @@ def peft(target: Target) -> None:
 
 def merge(target: Target) -> None:
     """The stage; what it merges must speak."""
-    from fishtune.core.config.settings import MergeSettings
+    from fishtune.core.config.settings import MergeSettings, VerifySettings
     from fishtune.core.stages.merge.run import run
-    from fishtune.core.stages.verify.run import verify
+    from fishtune.core.stages.verify.run import run as verify
 
     weights = target.root / "peft" if target.file.parent.name == "peft" else target.file
     out = target.root / "out"
     run(MergeSettings(base_weight=target.root / "base", lora_weight=weights, output=out), Reporter())
     try:
-        verify(out, "modded_dac_vq")
+        verify(VerifySettings(directory=out), Reporter())
     except FishtuneError as error:
         raise WrongAnswerError(f"merged what verify refuses: {error.message}") from error
     finally:
@@ -436,7 +436,7 @@ def job(target: Target) -> None:
     folder = target.file.parent
     view = RunView()
     tries = Tries()
-    for event in tries(lambda: list(read_events(folder / "events.jsonl"))) or []:
+    for event in tries(lambda: EventFollower(folder / "events.jsonl").poll()) or []:
         event_line(event)
         view.apply([event])
     assert view.share is None or 0 <= view.share <= 1

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fishtune.core.dataset import codes as module
-from fishtune.core.dataset.codes import CodesState, codes_state, read_codes, write_codes
+from fishtune.core.dataset.codes import CodesState, judge_codes, read_codes, write_codes
 from fishtune.core.dataset.headers import whole_codes_shape
 from fishtune.core.errors import DataError, StorageError
 from hypothesis import given, settings
@@ -33,7 +33,7 @@ def test_written_codes_are_int64_and_read_back(clip: tuple[Path, Path]) -> None:
     stored = np.load(clip[1])
     assert stored.dtype == np.int64
     assert (read_codes(clip[1], SIZES) == np.arange(50).reshape(10, 5) % 32).all()
-    assert codes_state(*clip, SIZES) is CodesState.DONE
+    assert judge_codes(*clip, SIZES).state is CodesState.DONE
 
 
 @pytest.mark.parametrize("dtype", ["int16", "int32", "uint8", "uint32", ">i4"])
@@ -51,14 +51,14 @@ def test_golden_codes_are_in_range(golden: Path) -> None:
 def test_codes_older_than_their_recording_are_stale(clip: tuple[Path, Path]) -> None:
     written = clip[1].stat().st_mtime_ns
     os.utime(clip[0], ns=(written + 1, written + 1))
-    assert codes_state(*clip, SIZES) is CodesState.STALE
+    assert judge_codes(*clip, SIZES).state is CodesState.STALE
     os.utime(clip[0], ns=(written, written))
-    assert codes_state(*clip, SIZES) is CodesState.DONE
+    assert judge_codes(*clip, SIZES).state is CodesState.DONE
 
 
 def test_missing_codes_are_missing(tmp_path: Path) -> None:
     (tmp_path / "a.wav").write_bytes(b"")
-    assert codes_state(tmp_path / "a.wav", tmp_path / "a.npy", SIZES) is CodesState.MISSING
+    assert judge_codes(tmp_path / "a.wav", tmp_path / "a.npy", SIZES).state is CodesState.MISSING
 
 
 def _truncated(path: Path) -> None:
@@ -129,7 +129,7 @@ def test_damaged_codes_are_never_taken_for_done(tmp_path: Path, kind: str) -> No
     damage, message, state = DAMAGE[kind]
     damage(path)
     os.utime(audio, ns=(0, 0))
-    assert codes_state(audio, path, SIZES) == state
+    assert judge_codes(audio, path, SIZES).state == state
     with pytest.raises(DataError, match=message) as caught:
         read_codes(path, SIZES)
     assert str(path) in caught.value.message

@@ -42,10 +42,8 @@ def test_utterances_are_sorted_by_speaker_and_name_whatever_the_extension(tmp_pa
     assert result.speakers == ["Bob", "유나"]
 
 
-def test_an_utterance_names_its_transcript_and_codes_beside_the_recording() -> None:
+def test_an_utterance_names_its_codes_beside_the_recording() -> None:
     utterance = Utterance("Bob", Path("data/Bob/21.15-26.44.mp3"))
-    assert utterance.text_path() == Path("data/Bob/21.15-26.44.lab")
-    assert utterance.text_path(".txt") == Path("data/Bob/21.15-26.44.txt")
     assert utterance.codes_path == Path("data/Bob/21.15-26.44.npy")
 
 

@@ -18,7 +18,7 @@ from fishtune.core.events import Failed, Finished, Progress, Started, Stopped
 from fishtune.core.files import write_json
 from fishtune.core.jobs import execute, start
 from fishtune.core.jobs.find import job_named, jobs_of, newest_job
-from fishtune.core.jobs.follow import read_events
+from fishtune.core.jobs.follow import EventFollower
 from fishtune.core.jobs.locks import Lock
 from fishtune.core.jobs.post_mortem import describe_loss
 from fishtune.core.jobs.process import ProcessIdentity
@@ -61,7 +61,7 @@ def test_a_started_stage_runs_in_its_own_session_and_finishes(tmp_path: Path, pl
     assert job.record.process is not None
     assert os.getsid(job.record.process.pid) == job.record.process.pid != os.getsid(0)
     assert end_of(job) is JobState.FINISHED
-    events = list(read_events(job.events_path))
+    events = EventFollower(job.events_path).poll()
     assert isinstance(events[0], Started)
     assert events[0].settings == count_settings(tmp_path).model_dump(mode="json")
     assert isinstance(events[-1], Finished)
@@ -148,7 +148,7 @@ def test_now_ends_a_stage_that_does_not_listen(tmp_path: Path, place: Place, way
     stop_job(job, now=True)  # benchmarks/limits.py measures that this takes under two seconds
     assert job.refresh().state() is JobState.STOPPED
     assert not is_running(int(child.read_text(encoding="utf-8")))
-    events = list(read_events(job.events_path))
+    events = EventFollower(job.events_path).poll()
     assert sum(isinstance(event, Finished | Failed | Stopped) for event in events) == 1
 
 
@@ -208,7 +208,7 @@ def test_trouble_with_the_machine_ends_in_one_typed_failure(
 ) -> None:
     job = start_job(STAGE, count_settings(tmp_path, way=way), place)
     assert end_of(job) is JobState.FAILED
-    *others, outcome = read_events(job.events_path)
+    *others, outcome = EventFollower(job.events_path).poll()
     assert isinstance(outcome, Failed)
     assert not any(isinstance(event, Failed | Finished | Stopped) for event in others)
     assert outcome.error == error

@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from ..core.stages.registry import StageName
     from .engine import Engine
     from .glyphs import Glyphs
-    from .look import ProjectState
-    from .settings import WizardSettings
+    from .project_state import ProjectState
     from .trouble import Show
+    from .wizard_settings import WizardSettings
 
 
 class WizardAccess(Protocol):

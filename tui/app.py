@@ -22,10 +22,10 @@ from .base_screen import WizardScreen
 from .catalogue import _, sentence
 from .glyphs import ASCII, LINES
 from .messages import GpusRead
-from .settings import THEMES, WizardSettings
 from .terminal import too_small
 from .themes import DEFAULTS, OURS
 from .trouble import note
+from .wizard_settings import THEMES, WizardSettings
 from .wording import harmless
 
 if TYPE_CHECKING:
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from ..core.hardware.readings import GpuReading
     from ..core.jobs.record import Job
     from .engine import Engine
-    from .follow import GpuWatch
     from .screens.start import StartScreen
+    from .watch import GpuWatch
 
 _OUTPUT_SECONDS = 0.02
 """What the output thread gets to put the first screen out."""
@@ -120,7 +120,7 @@ class Wizard(App[None]):
             gc.freeze()
 
     def _begin(self, start: StartScreen) -> None:
-        from .follow import GpuWatch
+        from .watch import GpuWatch
 
         if self._first_project is not None:
             self.open_project(self._first_project)

@@ -18,8 +18,8 @@ from ..core.jobs.record import Job, Place
 from ..core.stages.registry import StageName
 from ..core.tables import parse_json
 from .catalogue import _
-from .follow import GpuSource
-from .look import ProjectState, look
+from .project_state import ProjectState, inspect_project
+from .watch import GpuSource
 
 
 class Engine:
@@ -31,9 +31,9 @@ class Engine:
 
         return Nvml()
 
-    def look(self, project: Project) -> ProjectState:
+    def inspect_project(self, project: Project) -> ProjectState:
         """Return the state of a project's steps."""
-        return look(project)
+        return inspect_project(project)
 
     def start(
         self, project: Project, stage: StageName, settings: Table, secrets: Mapping[str, str] | None = None

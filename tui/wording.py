@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from rich.cells import cell_len, set_cell_size
 from rich.text import Text
 
-from ..core.units import format_bytes
+from ..core.units import duration_parts, format_bytes
 from .catalogue import _, sentence
 
 if TYPE_CHECKING:
@@ -73,20 +73,11 @@ def fit_path(value: object, width: int) -> str:
 
 
 def duration(seconds: float | None) -> str:
-    """Return a duration in words: `12 s`, `3 min 05 s`, `1 h 04 min`, `2 d 03 h`."""
+    """Return a duration in the active language; a dash for none, and for what no job can take."""
     if seconds is None or not abs(seconds) < _LONGEST_TIME:
         return "–"
-    whole = max(round(seconds), 0)
-    if whole < 60:
-        return _("{seconds} s").format(seconds=whole)
-    minutes, rest = divmod(whole, 60)
-    if minutes < 60:
-        return _("{minutes} min {seconds:02d} s").format(minutes=minutes, seconds=rest)
-    hours, minutes = divmod(minutes, 60)
-    if hours < 48:
-        return _("{hours} h {minutes:02d} min").format(hours=hours, minutes=minutes)
-    days, hours = divmod(hours, 24)
-    return _("{days} d {hours:02d} h").format(days=days, hours=hours)
+    template, numbers = duration_parts(seconds)
+    return _(template).format(**numbers)
 
 
 def size(number: float | None) -> str:

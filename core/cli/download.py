@@ -13,7 +13,6 @@ from .running import find_project, run_stage
 
 @takes(
     DownloadSettings,
-    arguments=["name"],
     of_project=["name", "local_dir"],
     elsewhere={"name": ModelOptions().name},
 )

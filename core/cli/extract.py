@@ -14,7 +14,6 @@ _ELSEWHERE = {"data": DatasetOptions().path, "checkpoint_path": ModelOptions().p
 
 @takes(
     ExtractSettings,
-    arguments=["data"],
     of_project={*ExtractOptions.model_fields, "data"},
     elsewhere=_ELSEWHERE,
 )

@@ -60,7 +60,7 @@ class CodecEncoder(nn.Module):
 
 
 class Codec(CodecEncoder):
-    """A whole codec."""
+    """Encoder, quantizer and decoder: waveforms to codes and back."""
 
     def __init__(self, config: CodecConfig) -> None:
         super().__init__(config)

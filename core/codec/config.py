@@ -59,7 +59,7 @@ class QuantizerConfig(_Shape):
     """Strides between the encoder's positions and the frames."""
 
 
-class TransformerConfig(_Shape):
+class CodecTransformerConfig(_Shape):
     """A causal transformer over channels-first sequences that sees a limited past."""
 
     n_layer: _Count
@@ -93,7 +93,7 @@ class CodecConfig(_Shape):
     decoder_transformer_layers: list[_Layers] = Field(default=[], max_length=_MOST_FACTORS)
     """Only zeros: no published codec has transformers there, and none is specified."""
     quantizer: QuantizerConfig
-    quantizer_transformer: TransformerConfig
+    quantizer_transformer: CodecTransformerConfig
     """Of the two transformers around the quantizer."""
 
     @model_validator(mode="after")

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from .chunks import in_chunks, input_context
-from .config import CodecConfig, TransformerConfig
+from .config import CodecConfig, CodecTransformerConfig
 from .layers import DILATIONS, CausalConv1d, ResidualUnit, Snake
 from .transformer import WindowedTransformer
 
@@ -75,7 +75,7 @@ class EncoderBlock(nn.Module):
 
 def _transformer(config: CodecConfig, width: int, layers: int) -> WindowedTransformer:
     return WindowedTransformer(
-        TransformerConfig(
+        CodecTransformerConfig(
             n_layer=layers,
             n_head=width // config.encoder_transformer_head_dim,
             dim=width,

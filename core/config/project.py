@@ -73,7 +73,7 @@ class DatasetOptions(Table):
     """Which recordings are used."""
 
     path: Annotated[UserPath, Option("Folder", group=BASIC)] = Path("data")
-    """Folder of speakers: SPEAKER/NAME.mp3 (or .wav, .flac) with NAME.lab."""
+    """One folder per speaker: SPEAKER/NAME.mp3 (or .wav, .flac) with its words in NAME.lab."""
     protos: Annotated[UserPath | None, Option(unset="protos inside the data set")] = None
     """Packed data set."""
     exclude: list[str] = []

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..config.settings.types import TEXT_EXTENSION
 from .findings import LEAVES_OUT, Finding
 
 AUDIO_EXTENSIONS = (".mp3", ".wav", ".flac")
@@ -36,10 +35,6 @@ class Utterance:
     def codes_path(self) -> Path:
         """Where the codes belong; the file need not exist."""
         return self.audio.with_suffix(CODES_EXTENSION)
-
-    def text_path(self, text_extension: str = TEXT_EXTENSION) -> Path:
-        """Where the transcript belongs; the file need not exist."""
-        return self.audio.with_suffix(text_extension)
 
 
 @dataclass(frozen=True, slots=True)

@@ -190,11 +190,6 @@ def judge_codes(audio: Path, codes: Path, codebook_sizes: Sequence[int], codec: 
     return Verdict(CodesState.STALE if stale else CodesState.DONE, None, digest, origin)
 
 
-def codes_state(audio: Path, codes: Path, codebook_sizes: Sequence[int]) -> CodesState:
-    """Return whether `codes` are the finished codes of the recording `audio`; see `judge_codes`."""
-    return judge_codes(audio, codes, codebook_sizes).state
-
-
 def known_origin(codes: Path, digest: str) -> Origin | None:
     """Return what the codes of this digest were made from, or None where the record is not about them."""
     origin = origin_of(codes)

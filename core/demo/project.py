@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ..config.project import PROJECT_FILE, Project
 from ..errors import UsageError
-from ..files import recover_folder, sweep_temporary, write_bytes, write_text
+from ..files import recover_folder, write_bytes, write_text
 
 MARKER = ".fishtune-demo"
 RECORDINGS = "data-raw"
@@ -47,7 +47,6 @@ def _copy_recordings(target: Path) -> None:
 
 def _make_base(directory: Path) -> None:
     recover_folder(directory)
-    sweep_temporary(directory.parent, directory.name)
     if not directory.exists():
         from .checkpoint import write_checkpoint
 

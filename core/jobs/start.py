@@ -15,13 +15,14 @@ from contextlib import contextmanager
 
 from ..config.recent import remember_project
 from ..config.strict import Table
-from ..errors import JobError, JobRunningError, StorageError
+from ..errors import FishtuneError, JobError, JobRunningError, StorageError
 from ..events import Failed, Stopped
 from ..files import write_json
 from ..owned import open_own
 from ..redact import redacted, redacted_content
 from ..stages.registry import STAGES, StageName
 from .execute import lock_paths
+from .follow import last_lines
 from .lines import PRIVATE
 from .locks import Lock, acquire_all
 from .process import Liveness, ProcessIdentity, end_process, remember_child
@@ -32,6 +33,7 @@ from .writer import EventWriter
 WORKER_COMMAND = [sys.executable, "-P", "-m", "fishtune.core.jobs.worker"]
 _START_SECONDS = 30.0
 _POLL_SECONDS = 0.02
+_LOG_LINES = 20  # the last of them may be empty
 _GROWTH_SECONDS = 2.0
 """How long a job that is said to be lost is looked at: a stage at work says something in that time."""
 _END_SECONDS = 1.0
@@ -144,10 +146,10 @@ def _await_begin(job: Job, process: subprocess.Popen[bytes]) -> Job:
 
 
 def _last_words(job: Job) -> str:
-    with contextlib.suppress(OSError):
-        lines = job.log_path.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-        if lines:
-            return lines[-1]
+    with contextlib.suppress(FishtuneError):
+        for line in reversed(last_lines(job.log_path, _LOG_LINES)[0]):
+            if line.strip():
+                return line.decode("utf-8", "replace").strip()
     return "it said nothing."
 
 

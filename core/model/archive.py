@@ -50,7 +50,9 @@ def locate_tensors(path: Path) -> dict[str, Location]:
             torch.save does it, or it holds no state dict.
     """
     places = [storage.offset for storage in inspect_archive(path).values()]
-    # With fake tensors torch.load reads no data and notes each storage's place in the file.
+    # With fake tensors torch.load reads no data and notes each storage's place in the file: the way that
+    # torch's tutorial on GPUDirect Storage shows. Public functions tell only where a mapped tensor lies in
+    # memory, which is ambiguous as to the file; what torch noted is checked below.
     with torch_reads(path), FakeTensorMode():
         tensors = state_dict_of(torch.load(path, weights_only=True), path)
     scattered = [name for name, tensor in tensors.items() if not tensor.is_contiguous()]

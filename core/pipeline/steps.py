@@ -178,7 +178,7 @@ def _look(project: Project) -> _Look:
         coded += not is_stale
     newest: dict[StageName, Job] = {}
     for job in list_jobs(Place(results=project.results, project=project.name)):
-        if job.record.stage in set(StageName) and _concerns(job, project):
+        if job.record.stage in set(StageName) and concerns(job, project):
             newest[StageName(job.record.stage)] = job
     return _Look(
         project=project,
@@ -192,7 +192,7 @@ def _look(project: Project) -> _Look:
     )
 
 
-def _concerns(job: Job, project: Project) -> bool:
+def concerns(job: Job, project: Project) -> bool:
     """Whether a job worked on what the project names: people also check and pack other folders."""
     record = job.record
     folders = {
@@ -201,6 +201,7 @@ def _concerns(job: Job, project: Project) -> bool:
         StageName.DOWNLOAD: ("local_dir", project.base),
         StageName.EXTRACT: ("data", project.data),
         StageName.PACK: ("output", project.protos),
+        StageName.VERIFY: ("directory", project.base),
     }
     if record.stage not in folders:
         return True

@@ -56,7 +56,7 @@ class Dropped(BaseModel):
     what_to_do: str = ""
 
 
-class SpeakerTotals(BaseModel):
+class PackedSpeaker(BaseModel):
     """What of a speaker is in the shards."""
 
     speaker: str
@@ -81,7 +81,7 @@ class PackResult(BaseModel):
     dropped: list[Dropped]
     left_out: list[Finding] = []
     """What lies in the data set and is not a clip, such as recordings that lie too deep."""
-    speakers: list[SpeakerTotals]
+    speakers: list[PackedSpeaker]
     shards: int
     bytes: int
     codebooks: int

@@ -18,7 +18,7 @@ from babel.messages import Catalog
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po, write_po
 from engine_texts import PLACE, ROOT, called, engine_texts
-from fishtune.core.config.options import describe
+from fishtune.core.config.options import BASIC, describe
 from fishtune.core.config.project import Project
 from pydantic import BaseModel
 
@@ -45,8 +45,9 @@ def collect() -> dict[Key, str]:
     for table in Project.model_fields.values():
         if isinstance(table.annotation, type) and issubclass(table.annotation, BaseModel):
             for field in describe(table.annotation).values():
-                if field.option.title:
+                if field.option.group is BASIC:
                     keys.setdefault(field.title, "core/config/settings")
+                    keys.setdefault(field.help, "core/config/settings")
     for word in COUNTED:
         keys.setdefault(word, "core/events.py")
     for text, name in engine_texts().items():

@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).parent))  # for the helpers beside this fi
 from fishtune.core.config.project import Project
 from fishtune.tui.app import Wizard
 from fishtune.tui.catalogue import use_language
-from fishtune.tui.settings import WizardSettings
+from fishtune.tui.wizard_settings import WizardSettings
 from wizard_helpers import FakeEngine
 
 

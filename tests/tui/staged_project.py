@@ -16,7 +16,7 @@ from fishtune.core.jobs.record import Job, Place, list_jobs
 from fishtune.core.pipeline.steps import StepName, StepState
 from fishtune.core.stages.registry import StageName
 from fishtune.tui.catalogue import _
-from fishtune.tui.look import WORDS, ProjectState, StepStatus
+from fishtune.tui.project_state import WORDS, ProjectState, ShownStep
 from wizard_helpers import FakeEngine
 
 HOME = "/home/mira/yoona"
@@ -49,13 +49,13 @@ class FrozenClock:
 class StagedEngine(FakeEngine):
     """Sees the steps of `staged_project` as done, and its clips as one."""
 
-    def look(self, project: Project) -> ProjectState:
+    def inspect_project(self, project: Project) -> ProjectState:
         jobs: dict[StepName, Job] = {
             _STEP_OF[StageName(job.record.stage)]: job
             for job in list_jobs(Place(results=project.results, project=project.name))
         }
         steps = tuple(
-            StepStatus(name, StepState.DONE, _(WORDS[StepState.DONE]), sentence)
+            ShownStep(name, StepState.DONE, _(WORDS[StepState.DONE]), sentence)
             for name, sentence in _SENTENCES.items()
         )
         checkpoints = sorted((project.run_folder / "checkpoints").glob("*.ckpt"))
@@ -183,7 +183,6 @@ def training_step(number: int, total: int) -> Step:
         time=NOON + number,
         step=number,
         total_steps=total,
-        epoch=number / 20,
         clip_passes=number / 20,
         loss=8 - number / 50,
         base_loss=3 - number / 100,

@@ -11,9 +11,9 @@ from fishtune.core.jobs.record import Job
 from fishtune.core.pipeline.steps import StepName
 from fishtune.core.stages.registry import StageName
 from fishtune.tui.app import Wizard
-from fishtune.tui.follow import JobWatch
 from fishtune.tui.messages import JobChanged
 from fishtune.tui.run_view import RunView
+from fishtune.tui.watch import JobWatch
 from fishtune.tui.widgets.training import chart_lines
 from staged_project import held_out, saved, training_step
 from textual.message import Message

@@ -17,7 +17,7 @@ from fishtune.tui.app import Wizard
 from fishtune.tui.dialogs.clip import ClipScreen, detail_text
 from fishtune.tui.dialogs.folders import FolderScreen
 from fishtune.tui.dialogs.prompt import PromptScreen
-from fishtune.tui.look import StepStatus
+from fishtune.tui.project_state import ShownStep
 from fishtune.tui.screens.gpus import GpuScreen
 from fishtune.tui.screens.help import HelpScreen
 from fishtune.tui.screens.project import ProjectScreen
@@ -73,7 +73,7 @@ def header(widget: Widget, text: str) -> None:
 
 def steps(widget: Widget, text: str) -> None:
     assert isinstance(widget, StepList)
-    widget.steps = [StepStatus(StepName.DATASET, StepState.READY, text, text)]
+    widget.steps = [ShownStep(StepName.DATASET, StepState.READY, text, text)]
 
 
 def table(widget: Widget, text: str) -> None:
@@ -139,7 +139,7 @@ def hostile_project(tmp_path: Path) -> Project:
 async def test_every_screen_of_a_project_survives_hostile_text(
     hostile_project: Project, engine: FakeEngine
 ) -> None:
-    from fishtune.tui.settings import WizardSettings
+    from fishtune.tui.wizard_settings import WizardSettings
 
     project = hostile_project
     card = replace(

@@ -19,18 +19,19 @@ from fishtune.core.events import (
     Validation,
 )
 from fishtune.core.hardware.readings import DriverState, Gpu, GpuReading, Memory
+from fishtune.core.jobs.follow import LineFollower
 from fishtune.core.stages.registry import StageName
 from fishtune.tui import wording
 from fishtune.tui.actions import ACTIONS, key_label
 from fishtune.tui.app import Wizard
 from fishtune.tui.estimates import StageWithMemory, estimate
-from fishtune.tui.follow import LogTail
 from fishtune.tui.run_view import RunView
 from fishtune.tui.screens.project import ProjectScreen
 from fishtune.tui.series import CAPACITY, Series
-from fishtune.tui.settings import load_settings, parse_settings, settings_file
 from fishtune.tui.steps.dataset import clip_of
+from fishtune.tui.watch import shown_lines
 from fishtune.tui.widgets.folder_suggester import complete_folder
+from fishtune.tui.wizard_settings import load_settings, parse_settings, settings_file
 
 from .wizard_helpers import GIB, READING, FakeEngine
 
@@ -157,14 +158,16 @@ def test_the_last_event_ends_the_view(end: Failed | Finished) -> None:
 def test_the_log_is_followed_by_whole_lines_and_from_its_end(tmp_path: Path) -> None:
     file = tmp_path / "log.txt"
     file.write_text("x" * 200_000 + "\nsecond last\nlast\n")
-    tail = LogTail(file)
-    assert tail.poll()[-2:] == ["second last", "last"]
+    tail = LineFollower(file, 2)
+    assert shown_lines(tail.poll()) == ["second last", "last"]
     with file.open("a") as log:
         log.write("half")
     assert tail.poll() == []
     with file.open("a") as log:
         log.write(" a line\r 50 %\r100 %\n")
-    assert tail.poll() == ["100 %"]
+    assert shown_lines(tail.poll()) == ["100 %"]
+    file.write_text("begun again\r\n")
+    assert shown_lines(tail.poll()) == ["begun again"]
 
 
 # settings and actions

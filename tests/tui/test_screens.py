@@ -48,7 +48,6 @@ def training_step(number: int, total: int = 100) -> Step:
     return Step(
         step=number,
         total_steps=total,
-        epoch=number / 10,
         clip_passes=number / 5,
         loss=8 - number / 50,
         base_loss=3.0,
@@ -383,13 +382,13 @@ async def test_a_wrong_value_is_refused_beside_its_field_and_not_saved(
         field.focus()
         await pilot.press("0")
         await pilot.pause()
-        assert "greater than or equal to 1" in shown(app)
+        assert "should be greater than or equal" in shown(app)
         await pilot.press("backspace", "x")
         await pilot.pause()
         assert "a number is needed" in shown(app)
         await pilot.press("enter")
         await pilot.pause()
-        assert "Not stored: Clips a batch: a number is needed" in shown(app)
+        assert "Not stored: Clips per batch: a number is needed" in shown(app)
         await pilot.press("backspace", "8", "tab")
         await pilot.pause()
         assert Project.load(project.folder).extract.batch_size == 8
@@ -486,7 +485,8 @@ async def test_a_failure_is_shown_with_its_hint_where_it_belongs(
         await until(lambda: "Running (job" in shown(app), app)
         job.log_path.write_text("Traceback: boom\n")
         engine.say(
-            job, [Failed(error="GateError", message="Layer [/x] got no gradient.", hint="Look at targets.")]
+            job,
+            [Failed(error="PreflightError", message="Layer [/x] got no gradient.", hint="Look at targets.")],
         )
         await until(lambda: "Error: Layer [/x] got no gradient." in shown(app), app)
         assert "→ Look at targets." in shown(app) and "l shows the log." in shown(app)

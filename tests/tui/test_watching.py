@@ -11,8 +11,8 @@ from fishtune.core.events import CheckpointSaved, Finished, Step
 from fishtune.core.pipeline.steps import StepName
 from fishtune.core.stages.registry import StageName
 from fishtune.tui.app import Wizard
-from fishtune.tui.follow import JobWatch
 from fishtune.tui.messages import JobChanged
+from fishtune.tui.watch import JobWatch
 from fishtune.tui.widgets.form import Form
 from textual.message import Message
 from wizard_helpers import FakeEngine, shown, until

@@ -14,7 +14,7 @@ from ..access import wizard
 from ..actions import ACTIONS, key_label, keys_of
 from ..base_screen import Dialog
 from ..catalogue import _
-from ..settings import settings_file
+from ..wizard_settings import settings_file
 from ..wording import harmless
 
 

@@ -24,7 +24,7 @@ from ..catalogue import _, mark, ngettext, sentence
 from ..dialogs.clip import ClipScreen
 from ..dialogs.folders import FolderScreen
 from ..dialogs.prompt import PromptScreen
-from ..look import StepStatus
+from ..project_state import ShownStep
 from ..report import newest_report, unfinished_normalisation
 from ..run_view import RunView
 from ..trouble import in_thread
@@ -49,13 +49,7 @@ class DatasetPane(StagePane):
 
     step = StepName.DATASET
     stage = StageName.VALIDATE
-    fields = (
-        Field(
-            "dataset",
-            "path",
-            mark("One folder a speaker: SPEAKER/NAME.mp3 (wav, flac) with its words in NAME.lab."),
-        ),
-    )
+    fields = (Field("dataset", "path"),)
     DEFAULT_CSS = """
     DatasetPane #speakers { max-height: 20vh; }
     DatasetPane #findings { max-height: 40vh; }
@@ -94,7 +88,7 @@ class DatasetPane(StagePane):
 
     # the report of the newest check
 
-    def show_status(self, status: StepStatus) -> None:
+    def show_status(self, status: ShownStep) -> None:
         super().show_status(status)
         project = self.project
 

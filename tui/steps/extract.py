@@ -30,27 +30,11 @@ class ExtractPane(StagePane):
     step = StepName.EXTRACT
     stage = StageName.EXTRACT
     fields = (
-        Field(
-            "extract", "device", mark("Where the codec runs. Automatic takes the first GPU, else the CPU.")
-        ),
-        Field(
-            "extract",
-            "batch_size",
-            mark("At most so many clips at once. More is faster as long as the GPU's memory suffices."),
-        ),
-        Field(
-            "extract",
-            "batch_seconds",
-            mark("At most so many seconds of audio at once, padding included; empty: no such bound."),
-        ),
-        Field(
-            "extract", "num_workers", mark("How many clips are decoded at the same time beside the model.")
-        ),
-        Field(
-            "extract",
-            "config_name",
-            mark("Codec preset, used where the checkpoint has no codec_config.json."),
-        ),
+        Field("extract", "device"),
+        Field("extract", "batch_size"),
+        Field("extract", "batch_seconds"),
+        Field("extract", "num_workers"),
+        Field("extract", "config_name"),
     )
 
     def all_fields(self) -> tuple[Field, ...]:

@@ -28,7 +28,7 @@ from ...core.stages.registry import StageName
 from ..access import project_screen, wizard
 from ..catalogue import _, mark, sentence
 from ..dialogs.prompt import PromptScreen
-from ..look import StepStatus
+from ..project_state import ShownStep
 from ..run_view import RunView
 from ..trouble import in_thread
 from ..widgets.detailed_table import DetailedTable
@@ -47,20 +47,11 @@ class MergePane(StagePane):
     step = StepName.MERGE
     stage = StageName.MERGE
     fields = (
-        Field(
-            "merge",
-            "output",
-            mark("Is made; takes the place of the base wherever fish-speech S1 is installed."),
-        ),
-        Field(
-            "merge",
-            "lora_config",
-            mark("Only for checkpoints of fish-speech's own format, which do not carry alpha."),
-        ),
+        Field("merge", "output"),
+        Field("merge", "lora_config"),
         Field(
             "merge",
             "link",
-            mark("Hard-links the files that do not change (saves 1.9 GB) instead of copying them."),
             (("", mark("no")), ("true", mark("yes"))),
         ),
     )
@@ -118,7 +109,7 @@ class MergePane(StagePane):
 
     # checkpoints
 
-    def show_status(self, status: StepStatus) -> None:
+    def show_status(self, status: ShownStep) -> None:
         super().show_status(status)
         project = self.project
 

@@ -17,9 +17,9 @@ from ...core.pipeline.steps import StepName
 from ...core.stages.registry import StageName
 from ...core.tables import read_json
 from ..access import wizard
-from ..catalogue import _, mark, ngettext, sentence
+from ..catalogue import _, ngettext, sentence
 from ..glyphs import Glyphs
-from ..look import StepStatus
+from ..project_state import ShownStep
 from ..trouble import in_thread
 from ..widgets.detailed_table import DetailedTable
 from ..widgets.form import Field
@@ -37,11 +37,9 @@ class PackPane(StagePane):
     step = StepName.PACK
     stage = StageName.PACK
     fields = (
-        Field("pack", "text_extension", mark("Extension of the transcripts, with its dot.")),
-        Field(
-            "pack", "shard_size", mark("A new file is begun once the current one exceeds this many bytes.")
-        ),
-        Field("pack", "num_workers", mark("Processes; 0 means one a core.")),
+        Field("pack", "text_extension"),
+        Field("pack", "shard_size"),
+        Field("pack", "num_workers"),
     )
     DEFAULT_CSS = """
     PackPane #packed-speakers { max-height: 8; margin: 1 0 0 0; }
@@ -69,7 +67,7 @@ class PackPane(StagePane):
         yield Static("", id="packed-lengths", markup=False)
         yield DetailedTable([(_("left out"), None, "left"), (_("why"), None, "left")], id="packed-dropped")
 
-    def show_status(self, status: StepStatus) -> None:
+    def show_status(self, status: ShownStep) -> None:
         super().show_status(status)
         file = self.project.protos / MANIFEST
         try:

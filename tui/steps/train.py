@@ -45,57 +45,29 @@ class TrainPane(StagePane):
     stage = StageName.TRAIN
     monitor_first = True
     fields = (
-        Field("train", "max_steps", mark("Optimizer steps at most; empty: no bound of this kind.")),
-        Field(
-            "train",
-            "epochs",
-            mark(
-                "Passes over the training clips at most. 250 to 400 passes of a clip are ordinary for small "
-                "sets, above 600 they harm."
-            ),
-        ),
-        Field(
-            "train",
-            "batch_tokens",
-            mark("Columns of the token matrix at once, padding included: what memory depends on most."),
-        ),
-        Field(
-            "train",
-            "accumulation",
-            mark("Gradients of so many micro-batches are summed before each optimizer step."),
-        ),
-        Field(
-            "train",
-            "learning_rate",
-            mark(
-                "S1-mini was tuned by reinforcement learning and drifts easily: rather too low than too high."
-            ),
-        ),
+        Field("train", "max_steps"),
+        Field("train", "epochs"),
+        Field("train", "batch_tokens"),
+        Field("train", "accumulation"),
+        Field("train", "learning_rate"),
         Field(
             "train",
             "precision",
-            mark("Of the frozen base and the arithmetic; adapters are always float32."),
             (("", mark("automatic")), ("bf16", "bf16"), ("float32", "float32")),
         ),
         Field(
             "train",
             "checkpointing",
-            mark("Saves memory and costs about a third more time."),
             (("", mark("automatic")), ("blocks", mark("yes")), ("none", mark("no"))),
         ),
-        Field("train", "device", mark("Automatic takes the first GPU, else the CPU.")),
-        Field("train", "devices", mark("How many GPUs work together.")),
-        Field("train", "max_length", mark("In tokens; longer clips are refused by name.")),
-        Field(
-            "train",
-            "checkpoint_every",
-            mark("Optimizer steps between checkpoints. The earliest that satisfies is usually the best one."),
-        ),
-        Field("train", "validate_every", mark("Optimizer steps between two looks at the held-out clips.")),
+        Field("train", "device"),
+        Field("train", "devices"),
+        Field("train", "max_length"),
+        Field("train", "checkpoint_every"),
+        Field("train", "validate_every"),
         Field(
             "train",
             "gate",
-            mark("Stops at once if the set-up would train the wrong thing; random weights need: no."),
             (("", mark("automatic")), ("true", mark("yes")), ("false", mark("no"))),
         ),
     )
@@ -228,7 +200,7 @@ class TrainPane(StagePane):
             project_screen(self).save_project()
             self._show_presets()
             self.query_one(Form).show_values()
-            self.query_one(Suggestion).look()
+            self.query_one(Suggestion).estimate_again()
 
     # settings
 
@@ -245,7 +217,7 @@ class TrainPane(StagePane):
 
     def settings_changed(self) -> None:
         self._estimate()
-        self.query_one(Suggestion).look()
+        self.query_one(Suggestion).estimate_again()
 
     def on_suggestion_taken(self, event: Suggestion.Taken) -> None:
         """Write the suggested micro-batch into the project."""

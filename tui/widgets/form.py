@@ -39,20 +39,23 @@ class Field:
 
     Args:
         table: the table of the project, `train`.
-        name: the field of it, `max_steps`. What it is called, what it takes and its bounds are the settings'.
-        help: key of the catalogue; shown while the field has the focus.
+        name: the field of it, `max_steps`. What it is called, is for and takes is the settings' to say.
         options: (value, label) pairs to choose from; the value "" stands for "not set".
     """
 
     table: str
     name: str
-    help: str
     options: tuple[tuple[str, str], ...] = ()
 
     @property
     def label(self) -> str:
         """Key of the catalogue for what it is called."""
         return _described(self.table)[self.name].title
+
+    @property
+    def help(self) -> str:
+        """Key of the catalogue for what it is for; shown while the field has the focus."""
+        return _described(self.table)[self.name].help
 
     @property
     def kind(self) -> Kind:
@@ -82,7 +85,7 @@ class Form(Vertical):
     DEFAULT_CSS = """
     Form { height: auto; }
     Form .row { height: 1; }
-    Form .row Label { width: 22; color: $text-muted; }
+    Form .row Label { width: 26; color: $text-muted; }
     Form Input { width: 1fr; max-width: 48; }
     Form Input.-wrong { color: $error; }
     """

@@ -53,10 +53,10 @@ class Suggestion(Vertical):
         yield Table([(_("part"), None, "left"), (_("needed"), 11, "right")], id="parts", only_read=True)
 
     def on_mount(self) -> None:
-        self.look()
+        self.estimate_again()
 
-    def look(self) -> None:
-        """Compute again."""
+    def estimate_again(self) -> None:
+        """Estimate the memory again, in a thread, from the project as it is now."""
         project, reading = project_screen(self).project, wizard(self).gpus
         stage = self._stage
 

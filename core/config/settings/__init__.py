@@ -19,7 +19,7 @@ from .data import (
     PackSettings,
     ValidateSettings,
 )
-from .model import DownloadSettings, ModelOptions
+from .model import DownloadSettings, ModelOptions, VerifySettings
 from .speech import AuditionSettings, MergeOptions, MergeSettings, SynthSettings
 from .train import TrainOptions, TrainSettings
 from .types import CODEC_PRESET, TEXT_EXTENSION, Device, RunName, Seed, UserPath
@@ -45,6 +45,7 @@ __all__ = [
     "TrainSettings",
     "UserPath",
     "ValidateSettings",
+    "VerifySettings",
     "for_another_run",
 ]
 

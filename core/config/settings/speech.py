@@ -21,10 +21,10 @@ class MergeOptions(Table):
     output: Annotated[
         UserPath | None, Option("Merged directory", group=BASIC, unset="checkpoints/NAME-merged")
     ] = None
-    """The directory that is made."""
+    """The directory that is made; it can take the base's place wherever that is loaded."""
     lora_config: Annotated[str | None, Option("Preset of training", group=BASIC)] = None
-    """Preset of the training; fish-speech's own format needs it for alpha."""
-    link: Annotated[bool, Option("Link what is equal", group=BASIC)] = False
+    """Preset of the training; only checkpoints of fish-speech's own format need it, for alpha."""
+    link: Annotated[bool, Option("Hard-link unchanged files", group=BASIC)] = False
     """Hard-link unchanged files instead of copying them (saves 1.9 GB)."""
 
 
@@ -36,9 +36,9 @@ class MergeSettings(Table):
     lora_weight: Annotated[UserPath, Option(unset="the recommended one")]
     """A checkpoint (step_….ckpt), ours or of fish-speech's own format, or a PEFT adapter folder."""
     output: UserPath
-    """The directory that is made."""
+    """The directory that is made; it can take the base's place wherever that is loaded."""
     lora_config: str | None = None
-    """Preset of the training; fish-speech's own format needs it for alpha."""
+    """Preset of the training; only checkpoints of fish-speech's own format need it, for alpha."""
     lora_alpha: float | None = Field(default=None, gt=0)
     """Alpha as a number, instead of a preset."""
     link: bool = False
@@ -81,13 +81,13 @@ class SynthSettings(Table):
     config_name: str = CODEC_PRESET
     """Codec preset, used where no codec_config.json lies beside the weights."""
     device: Device = "auto"
-    """auto, cpu, cuda or cuda:N."""
+    """auto (the first GPU, else the CPU), cpu, cuda or cuda:N."""
 
 
 class AuditionSettings(Table):
     """`fishtune audition`."""
 
-    checkpoint: UserPath
+    checkpoint: Annotated[UserPath, Option(argument=True)]
     """A checkpoint (step_….ckpt), an adapter folder, or a model directory."""
     base_weight: Annotated[UserPath | None, Option(unset="the one it was trained on")] = None
     """Base of the checkpoint."""
@@ -102,4 +102,4 @@ class AuditionSettings(Table):
     config_name: str = CODEC_PRESET
     """Codec preset, used where no codec_config.json lies beside the weights."""
     device: Device = "auto"
-    """auto, cpu, cuda or cuda:N."""
+    """auto (the first GPU, else the CPU), cpu, cuda or cuda:N."""

@@ -21,7 +21,7 @@ from ...compute.devices import empty_cache, resolve_device
 from ...config.settings import AuditionSettings
 from ...errors import CheckpointError, UsageError
 from ...events import ProgressMeter, Reporter
-from ...files import atomic_folder, recover_folder, sweep_temporary
+from ...files import atomic_folder, recover_folder
 from ...judge.record import (
     RECORD_FILE,
     AuditionedText,
@@ -79,7 +79,6 @@ def run(settings: AuditionSettings, reporter: Reporter) -> AuditionResult:
     for text in settings.texts:
         check_typed(text, "--text")
     recover_folder(folder)
-    sweep_temporary(folder.parent, folder.name)
     _check_folder(folder, settings)
     if not checkpoint.exists():
         raise CheckpointError(f"{checkpoint} does not exist.", "Name a checkpoint or a model directory.")

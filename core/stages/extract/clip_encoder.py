@@ -32,7 +32,7 @@ _CPU_BATCH_SECONDS = 15.0
 
 
 @dataclass(frozen=True, slots=True)
-class Clip:
+class PendingClip:
     """A recording to encode."""
 
     utterance: Utterance
@@ -43,7 +43,7 @@ class Clip:
 
 @dataclass(frozen=True, slots=True)
 class _Decoded:
-    clip: Clip
+    clip: PendingClip
     waveform: Waveform
     mixing: Mixing
     state: FileState | None
@@ -73,8 +73,8 @@ class ClipEncoder:
         batch_seconds: float | None,
         num_workers: int,
         codec_identity: str,
-        on_written: Callable[[Clip], None],
-        on_failed: Callable[[Clip, DataError], None],
+        on_written: Callable[[PendingClip], None],
+        on_failed: Callable[[PendingClip, DataError], None],
     ) -> None:
         self.batch_size = batch_size
         self._codec, self._device, self._reporter = codec, codec.device, reporter
@@ -88,11 +88,11 @@ class ClipEncoder:
         """Whether a batch did not fit the device's memory."""
         self.mixed: dict[Mixing, list[str]] = {mixing: [] for mixing in Mixing}
         """Keys of the recordings that were decoded, by how their channels were mixed."""
-        self._waiting: deque[Clip] = deque()
-        self._ahead: deque[tuple[Clip, Future[_Decoded]]] = deque()
-        self._writing: deque[tuple[Clip, Future[None]]] = deque()
+        self._waiting: deque[PendingClip] = deque()
+        self._ahead: deque[tuple[PendingClip, Future[_Decoded]]] = deque()
+        self._writing: deque[tuple[PendingClip, Future[None]]] = deque()
 
-    def run(self, clips: Iterable[Clip]) -> None:
+    def run(self, clips: Iterable[PendingClip]) -> None:
         """Encode the clips, the longest first; return early, between two batches, if asked to stop.
 
         Raises:
@@ -211,7 +211,7 @@ class ClipEncoder:
         append_origins(utterance.codes_path.parent, [(utterance.codes_path.name, origin)])
 
 
-def _decode(clip: Clip, config: CodecConfig) -> _Decoded:
+def _decode(clip: PendingClip, config: CodecConfig) -> _Decoded:
     audio = clip.utterance.audio
     state = _state(audio)
     waveform, mixing = read_mono(audio, config.sample_rate)

@@ -32,13 +32,13 @@ from ...dataset.layout import scan
 from ...dataset.origins import FileState, Origin, append_origins, content_digest, inputs_digest, tidy_origins
 from ...errors import DataError, StorageError
 from ...events import ItemFailed, Progress, ProgressMeter, Reporter
-from ...files import check_writable, sweep_temporary
+from ...files import check_writable, sweep_targets
 from ...hardware.memory.estimate import extraction_memory
 from ...hardware.memory.measured import MeasurementCache
 from ...hardware.memory.suggest import extraction_setting
 from ...terminal import shell_quoted
 from ...units import format_duration
-from .clip_encoder import Clip, ClipEncoder
+from .clip_encoder import ClipEncoder, PendingClip
 
 _SHOWN_EVERY = 0.5  # seconds
 
@@ -205,7 +205,7 @@ class _Share:
             opposite_phase=sorted(self._mixed.get(Mixing.OPPOSITE_PHASE, [])),
         )
 
-    def _inspect(self, utterances: list[Utterance]) -> list[Clip]:
+    def _inspect(self, utterances: list[Utterance]) -> list[PendingClip]:
         """Return the clips to encode; count what is done, list what cannot be read."""
         meter = ProgressMeter(self._reporter, "checking", len(utterances), "clips")
         clips = []
@@ -215,7 +215,7 @@ class _Share:
         try:
             for utterance, found in zip(utterances, pool.map(inspect, utterances), strict=True):
                 self._reporter.check_stop("Nothing had been begun.")
-                if isinstance(found, Clip):
+                if isinstance(found, PendingClip):
                     clips.append(found)
                 elif isinstance(found, _Done):
                     self._already_done += 1
@@ -230,7 +230,7 @@ class _Share:
             append_origins(folder, origins)
         return clips
 
-    def _encode(self, clips: list[Clip]) -> None:
+    def _encode(self, clips: list[PendingClip]) -> None:
         self._total_seconds = sum(clip.seconds for clip in clips)
         codec = load_encoder(self._settings.checkpoint_path, self._settings.config_name, self._device)
         self._reporter.log(
@@ -269,12 +269,12 @@ class _Share:
         """Recordings that nothing more will be done about."""
         return self._already_done + self._encoded + len(self._failed)
 
-    def _on_written(self, clip: Clip) -> None:
+    def _on_written(self, clip: PendingClip) -> None:
         self._encoded += 1
         self._seconds += clip.seconds
         self._show()
 
-    def _on_failed(self, clip: Clip, error: DataError) -> None:
+    def _on_failed(self, clip: PendingClip, error: DataError) -> None:
         self._total_seconds -= clip.seconds
         self._fail_utterance(clip.utterance, error)
         self._show()
@@ -315,12 +315,10 @@ class _Share:
 
 def _sweep(utterances: list[Utterance], *, alone: bool) -> None:
     """Remove what killed runs left half written; of the own clips only, where other ranks are at work."""
-    names: dict[Path, list[str]] = defaultdict(list)
-    for utterance in utterances:
-        names[utterance.codes_path.parent].append(utterance.codes_path.name)
-    for folder, targets in names.items():
-        sweep_temporary(folder, *targets)
-        if alone:
+    targets = [utterance.codes_path for utterance in utterances]
+    sweep_targets(targets)
+    if alone:
+        for folder in {target.parent for target in targets}:
             tidy_origins(folder)
 
 
@@ -334,7 +332,7 @@ class _Done:
 
 def _inspect(
     utterance: Utterance, *, settings: ExtractSettings, config: CodecConfig, codec: str
-) -> Clip | DataError | _Done:
+) -> PendingClip | DataError | _Done:
     """Return the clip if it is to be encoded, that its codes are there, or why it cannot be used."""
     try:
         verdict = judge_codes(utterance.audio, utterance.codes_path, config.codebook_sizes, codec)
@@ -351,7 +349,7 @@ def _inspect(
         check_length(samples, config, str(utterance.audio))
     except DataError as error:
         return error
-    return Clip(utterance, samples, info.seconds)
+    return PendingClip(utterance, samples, info.seconds)
 
 
 def _not_ours(verdict: Verdict) -> DataError:

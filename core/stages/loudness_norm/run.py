@@ -12,7 +12,6 @@ own files after a crash too, goes on where it was, and never replaces or removes
 from __future__ import annotations
 
 import os
-from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -29,7 +28,7 @@ from ...dataset.journal import JOURNAL_FILE, LARGEST_JOURNAL
 from ...dataset.layout import scan
 from ...errors import DataError, MalformedFileError, UsageError
 from ...events import ItemFailed, ProgressMeter, Reporter
-from ...files import storage_errors, sweep_temporary, write_bytes
+from ...files import storage_errors, sweep_targets, write_bytes
 from ...reading import read_regular
 from ...terminal import shell_quoted
 from ...units import named
@@ -127,7 +126,7 @@ def run(settings: LoudnessNormSettings, reporter: Reporter) -> LoudnessResult:
             f"Check it first with: fishtune validate {shell_quoted(settings.source)}",
         )
     entries = _read_journal(settings.target)
-    _sweep(jobs)
+    sweep_targets(job.target for job in jobs)
     if settings.clean:
         _clean(settings.target, entries)
         entries = {}
@@ -339,15 +338,6 @@ def _files(target: Path) -> Iterator[Path]:
         for name in sorted(names):
             if not name.startswith(".fishtune"):
                 yield Path(folder) / name
-
-
-def _sweep(jobs: list[_Job]) -> None:
-    """Remove what a killed run of this command left under temporary names."""
-    names: dict[Path, list[str]] = defaultdict(list)
-    for job in jobs:
-        names[job.target.parent].append(job.target.name)
-    for folder, targets in names.items():
-        sweep_temporary(folder, *targets)
 
 
 def _holds(path: Path, content: bytes) -> bool:

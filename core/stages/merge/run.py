@@ -26,7 +26,7 @@ from ...config.project import merge_record_path
 from ...config.settings import MergeSettings
 from ...errors import CheckpointError, FishtuneError, UsageError
 from ...events import ProgressMeter, Reporter
-from ...files import atomic_folder, recover_folder, sha256, storage_errors, sweep_temporary, write_json
+from ...files import atomic_folder, recover_folder, sha256, storage_errors, write_json
 from ...lora.files import Adapter, FullWeights, ModuleAdapter, check_fit, read_adapter
 from ...model.archive import WeightsEditor, split_rows
 from ...model.base_hash import base_hash
@@ -91,7 +91,6 @@ def run(settings: MergeSettings, reporter: Reporter) -> MergeResult:
     with storage_errors(output):
         output.parent.mkdir(parents=True, exist_ok=True)
     recover_folder(output)
-    sweep_temporary(output.parent, output.name)
     with atomic_folder(output) as folder:
         linked = _copy_files(settings, folder, reporter)
         changed = _merge_weights(folder / WEIGHTS_FILE, source, tensors, stored, reporter)

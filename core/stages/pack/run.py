@@ -22,7 +22,7 @@ from ...dataset.findings import Code
 from ...dataset.layout import scan
 from ...errors import DataError, ShardError, StorageError, UsageError
 from ...events import ItemFailed, ProgressMeter, Reporter
-from ...files import atomic_folder, is_temporary, recover_folder, sweep_temporary
+from ...files import atomic_folder, is_temporary, recover_folder
 from ...reading import reading
 from ...shards.index import ShardIndex
 from ...shards.manifest import (
@@ -32,8 +32,8 @@ from ...shards.manifest import (
     DropReason,
     Histogram,
     Manifest,
+    PackedSpeaker,
     PackResult,
-    SpeakerTotals,
     check_place,
     read_manifest,
     source_of,
@@ -86,7 +86,6 @@ def run(settings: PackSettings, reporter: Reporter) -> PackResult:
     """
     output = _folder_to_replace(settings.output)
     recover_folder(output)
-    sweep_temporary(output.parent, output.name)
     _refuse_foreign(output)
     check_place(settings)
     before = read_manifest(output)
@@ -290,14 +289,14 @@ def _histogram(values: list[int]) -> Histogram:
     return Histogram(edges=edges.tolist(), counts=counts.tolist())
 
 
-def _totals(packed: list[_Packed], dropped: list[Dropped]) -> list[SpeakerTotals]:
+def _totals(packed: list[_Packed], dropped: list[Dropped]) -> list[PackedSpeaker]:
     sentences: Counter[str] = Counter(item.clip.speaker for item in packed)
     losses: Counter[str] = Counter(loss.clip.partition("/")[0] for loss in dropped)
     frames: Counter[str] = Counter()
     for item in packed:
         frames[item.clip.speaker] += item.frames
     return [
-        SpeakerTotals(
+        PackedSpeaker(
             speaker=speaker, sentences=sentences[speaker], dropped=losses[speaker], frames=frames[speaker]
         )
         for speaker in sorted(sentences | losses)

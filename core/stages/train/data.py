@@ -85,7 +85,7 @@ class SampleSource(Dataset[StepBatch]):
         return training_sequence(self.tokenizer, self.prompt, references, self.turn(clip), self.num_codebooks)
 
     def batch(self, plan: MicroBatch) -> Batch:
-        """Return a micro-batch."""
+        """Return the sequences of a planned micro-batch, padded to one length."""
         pairs = zip(plan.clips.tolist(), plan.references.tolist(), strict=True)
         return collate([self.sequence(clip, reference) for clip, reference in pairs])
 

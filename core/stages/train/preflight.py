@@ -1,4 +1,4 @@
-"""The step-0 gate: would this set-up train the right thing?
+"""The check before the first step: would this set-up train the right thing?
 
 Before the first step it is checked that the losses are those of a pretrained model, that training and
 generation compute the same, and that every adapter gets gradient. (That every target matches something is
@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager
 import numpy as np
 import torch
 
-from ...errors import GateError
+from ...errors import PreflightError
 from ...events import Reporter
 from ...lora.injection import trainable_parameters
 from ...model.dual_ar import DualAR
@@ -27,7 +27,7 @@ from .loss import Losses, loss_sums
 from .sampler import NO_REFERENCE, MicroBatch
 
 CLIPS = 8
-"""Clips that the gate looks at."""
+"""Clips that the check looks at."""
 FRAMES = 16
 """Frames that are generated and compared."""
 LARGEST_SHARE_OF_UNTRAINED = 0.6
@@ -41,7 +41,7 @@ _TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 0.05}
 """By how much of a position's range of logits the generated code may miss the largest."""
 
 
-def check_gate(
+def check_set_up(
     model: DualAR,
     source: SampleSource,
     plan: MicroBatch,
@@ -59,7 +59,7 @@ def check_gate(
         strict: False is for bases with random weights: losses are only told, and the other checks warn.
 
     Raises:
-        GateError: a check failed; the message has all that failed.
+        PreflightError: a check failed; the message has all that failed.
     """
     plan = MicroBatch(0, 0, plan.clips[:CLIPS], plan.references[:CLIPS], plan.columns)
     device = model.norm.weight.device
@@ -76,13 +76,13 @@ def check_gate(
     implausible = check_losses(losses, model.config.vocab_size, model.config.codebook_size)
     failures = structural + (implausible if strict else [])
     if failures and strict:
-        raise GateError(
-            f"The step-0 gate stopped the run: {' '.join(failures)}",
+        raise PreflightError(
+            f"The preflight check stopped the run: {' '.join(failures)}",
             "Correct the cause. Where the base has random weights on purpose, --no-gate (gate = false under "
             "[train] in the project file) goes on.",
         )
     for failure in structural:
-        reporter.warn(f"Step-0 gate: {failure}")
+        reporter.warn(f"Preflight check: {failure}")
     reporter.log(
         f"Step 0: base loss {losses.base:.2f}, semantic loss {losses.semantic:.2f}, top-5 accuracy "
         f"{losses.top_5_accuracy:.2f} before any training."

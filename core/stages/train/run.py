@@ -14,11 +14,11 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.strategies import DDPStrategy
 from pydantic import BaseModel
 
-from ...compute.devices import PeakMeter, peak_meter, resolve_device
+from ...compute.devices import PeakMeter, peak_meter
 from ...config.presets import lora_preset
 from ...config.run_files import adapter_folder, checkpoint_folder, checkpoint_path
 from ...config.settings import TrainSettings
-from ...errors import StopRequested, UsageError
+from ...errors import StopRequested
 from ...events import MemoryMeasured, Reporter
 from ...files import sweep_temporary
 from ...hardware.memory.ledger import Part
@@ -40,6 +40,7 @@ from .checkpoints import (
     read_run_state,
 )
 from .data import PlannedSteps, load_data
+from .device import PRECISION_NAMES, device_of, precision_of
 from .launch import Ranks, enter_group, find_ranks, other_ranks
 from .loading import load_steps
 from .logs import make_loggers, quiet_libraries
@@ -47,7 +48,7 @@ from .memory_probe import measure_peak
 from .module import TrainingModule
 from .older import carried_over
 from .out_of_memory import MicroBatchSplit
-from .preflight import check_gate
+from .preflight import check_set_up
 from .resume import Horizon, Standing, describe_changes
 from .run_callback import Ending, RunCallback
 from .sampler import Coverage, MicroBatch, Sampler, validation_batches
@@ -83,7 +84,7 @@ def run(settings: TrainSettings, reporter: Reporter) -> TrainResult:
 
     Raises:
         StopRequested: it was asked to stop; the step was finished and saved.
-        GateError: the set-up would train the wrong thing.
+        PreflightError: the set-up would train the wrong thing.
         TrainingError: a checkpoint of another kind of run, or a loss that is not finite.
         FishtuneError: data, base, preset or device cannot be used.
     """
@@ -98,9 +99,9 @@ class _Run:
         self.settings, self.ranks, self.reporter = settings, ranks, reporter
         self.folder = settings.results / settings.project
         self.first = ranks.rank == 0
-        self.device = _device(settings, ranks)
+        self.device = device_of(settings, ranks)
         self.preset = lora_preset(settings.lora_config)
-        self.precision = _precision(settings, self.device)
+        self.precision = precision_of(settings, self.device)
         config = read_config(settings.base)
         self.data = load_data(settings, config, Tokenizer.from_directory(settings.base), reporter)
         self.held_out = validation_batches(
@@ -198,7 +199,7 @@ class _Run:
             return self._result(done, began)
         self.reporter.check_stop(_NOTHING_DONE)
         if self.first and self.state is None:
-            self._gate()
+            self._preflight()
         meter = peak_meter(self.device) if self.first else None
         if meter is not None:
             self._probe_memory(meter)
@@ -271,7 +272,7 @@ class _Run:
         )
         self.reporter.log(
             f"{len(split.training)} clips to train on, {held_out}. {settings.lora_config} trains "
-            f"{trained:,} weights on {self.device}, in {_NAMES[self.precision]}."
+            f"{trained:,} weights on {self.device}, in {PRECISION_NAMES[self.precision]}."
         )
         if self.state is not None:
             self.reporter.log(f"Going on from {self.checkpoint} at {self.state.clip_passes:.1f} clip passes.")
@@ -285,8 +286,8 @@ class _Run:
             return torch.autocast(self.device.type, torch.bfloat16)
         return contextlib.nullcontext()
 
-    def _gate(self) -> None:
-        check_gate(
+    def _preflight(self) -> None:
+        check_set_up(
             self.model,
             self.data.source,
             self.sampler.epoch(0)[0],
@@ -316,7 +317,7 @@ class _Run:
             self.settings.model_copy(update={"devices": 1, "num_nodes": 1}),  # not joined with others yet
             self.preset,
             meter.device_name,
-            precision="bf16" if self.precision == torch.bfloat16 else "float32",
+            precision=PRECISION_NAMES[self.precision],
             longest=largest.columns,
         )
         frames = int(self.data.table.frames[largest.clips].sum())
@@ -374,28 +375,3 @@ class _Run:
 def _size(part: MicroBatch) -> tuple[int, int]:
     """Return what decides a micro-batch's memory: its columns, padding included, and its longest sample."""
     return part.tokens, part.columns
-
-
-_NAMES = {torch.bfloat16: "bf16", torch.float32: "float32"}
-
-
-def _device(settings: TrainSettings, ranks: Ranks) -> torch.device:
-    device = resolve_device(settings.device, ranks.local_rank)
-    if ranks.size > 1 and ":" in settings.device:
-        raise UsageError(
-            f"--device {settings.device} names one device, but the run has {ranks.size}.",
-            "Choose --device cuda, and which GPUs with CUDA_VISIBLE_DEVICES.",
-        )
-    return device
-
-
-def _precision(settings: TrainSettings, device: torch.device) -> torch.dtype:
-    if settings.precision == "float32":
-        return torch.float32
-    # Imitated on older cards, bfloat16 is slower than float32 and has no fused attention.
-    has_bf16 = device.type == "cpu" or torch.cuda.is_bf16_supported(including_emulation=False)
-    if settings.precision == "bf16":
-        if not has_bf16:
-            raise UsageError(f"{device} does not compute in bf16.", "Choose --precision float32.")
-        return torch.bfloat16
-    return torch.bfloat16 if device.type == "cuda" and has_bf16 else torch.float32

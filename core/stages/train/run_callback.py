@@ -117,7 +117,7 @@ class RunCallback(Callback):
         batch: StepBatch,
         batch_idx: int,
     ) -> None:
-        """Close an optimizer step."""
+        """Report the step, then validate, save and end the run where that is due."""
         assert isinstance(pl_module, TrainingModule)
         step = trainer.global_step
         self.coverage.add(batch.plan.clips)
@@ -154,7 +154,6 @@ class RunCallback(Callback):
         event = Step(
             step=step,
             total_steps=self._total_steps,
-            epoch=self.coverage.passes,
             clip_passes=self.coverage.passes,
             loss=self.training_loss,
             base_loss=losses.base,

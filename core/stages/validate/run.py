@@ -49,7 +49,7 @@ _LEAST_LETTERS, _LETTERS_PER_SYLLABLE, _SECONDS_TO_SPEAK = 1.0, 2.5, 5.0
 _CHUNK = 8  # clips
 
 
-class SpeakerTotals(BaseModel):
+class RecordedSpeaker(BaseModel):
     """What there is of a speaker. Recordings that cannot be read do not count."""
 
     speaker: str
@@ -71,7 +71,7 @@ class ValidationReport(BaseModel):
     usable: int
     """Clips with a sound transcript, and with a recording that can be read or codes that are there."""
     seconds: float
-    speakers: list[SpeakerTotals]
+    speakers: list[RecordedSpeaker]
     findings: list[Finding]
     """Worst first."""
     source: str = ""
@@ -325,7 +325,7 @@ def _amount(data: Path, checked: list[_Checked]) -> list[Finding]:
     ]
 
 
-def _totals(speakers: list[str], checked: list[_Checked]) -> list[SpeakerTotals]:
+def _totals(speakers: list[str], checked: list[_Checked]) -> list[RecordedSpeaker]:
     by_speaker: dict[str, list[_Checked]] = {speaker: [] for speaker in speakers}
     for item in checked:
         by_speaker[item.clip.speaker].append(item)
@@ -333,7 +333,7 @@ def _totals(speakers: list[str], checked: list[_Checked]) -> list[SpeakerTotals]
     for speaker, clips in by_speaker.items():
         levels = [item.loudness for item in clips if item.loudness is not None]
         totals.append(
-            SpeakerTotals(
+            RecordedSpeaker(
                 speaker=speaker,
                 clips=len(clips),
                 seconds=sum(item.seconds for item in clips),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -13,7 +12,9 @@ from ...codec.checkpoint import WEIGHTS_FILE as CODEC_FILE
 from ...codec.checkpoint import load_codec
 from ...codec.codec import Codec
 from ...codec.config import check_codebooks, codec_config
+from ...config.settings import VerifySettings
 from ...errors import CheckpointError
+from ...events import Reporter
 from ...model.checkpoint import WEIGHTS_FILE, load_model
 from ...model.dual_ar import DualAR
 from ...text.prompts import inference_prompt
@@ -31,20 +32,16 @@ class VerifyResult(BaseModel):
     parameters: int
 
 
-def verify(
-    directory: Path, config_name: str, progress: Callable[[str], None] = lambda _name: None
-) -> VerifyResult:
-    """Load model, tokenizer and codec of `directory` strictly, look at every weight, and compute a frame.
-
-    Args:
-        config_name: codec preset where the directory has no `codec_config.json`.
-        progress: told each file before it is read.
+def run(settings: VerifySettings, reporter: Reporter) -> VerifyResult:
+    """Load model, tokenizer and codec of a directory strictly, look at every weight, and compute a frame.
 
     Raises:
         CheckpointError: a file is missing or broken, does not fit the others, holds NaN or infinity, or
             computes them.
+        StopRequested: asked to stop between two files.
     """
-    progress(WEIGHTS_FILE)
+    directory, config_name = settings.directory, settings.config_name
+    reporter.log(f"reading {WEIGHTS_FILE}")
     model = load_model(directory)
     tensors = dict(model.named_parameters())
     parameters = sum(tensor.numel() for tensor in tensors.values())
@@ -52,7 +49,8 @@ def verify(
     codebooks = model.config.num_codebooks
     _try_model(model, directory)
     del model, tensors
-    progress(CODEC_FILE)
+    reporter.check_stop()
+    reporter.log(f"reading {CODEC_FILE}")
     shape = codec_config(directory / CODEC_FILE, config_name)
     check_codebooks(shape, codebooks, directory)
     codec = load_codec(directory / CODEC_FILE, config_name)

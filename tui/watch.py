@@ -5,20 +5,19 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable
-from pathlib import Path
 from typing import Protocol
 
 from textual.message import Message
 
 from ..core.errors import FishtuneError, JobError
 from ..core.hardware.readings import GpuReading
-from ..core.jobs.follow import EventFollower
+from ..core.jobs.follow import EventFollower, LineFollower
 from ..core.jobs.post_mortem import describe_loss
 from ..core.jobs.record import Job, JobState
 from ..core.pipeline.history import earlier_jobs
 from ..core.pipeline.steps import StepName
 from ..core.stages.registry import StageName
-from .messages import GpusRead, JobChanged, LogGrown
+from .messages import MOST_LOG_LINES, GpusRead, JobChanged, LogGrown
 from .run_view import RunView
 from .trouble import note
 
@@ -27,7 +26,7 @@ _STATE_EVERY = 2  # looks between two looks at the process itself
 _READ_AT_ONCE = 1 << 14  # as typed events this is ten times as much memory
 _READS_A_LOOK = 16
 _BACKLOG = _READ_AT_ONCE * _READS_A_LOOK  # as many bytes in one look: there are more still to be read
-_LOG_AT_ONCE = 1 << 16
+_LOG_AT_ONCE = 1 << 20
 _GPU_SECONDS = 1.0
 _GPU_SECONDS_WITHOUT = 15.0
 
@@ -41,7 +40,7 @@ class Watch:
         self._thread = threading.Thread(target=self._guarded, daemon=True, name=type(self).__name__)
 
     def start(self) -> None:
-        """Begin."""
+        """Start the thread."""
         self._thread.start()
 
     def close(self) -> None:
@@ -80,7 +79,7 @@ class JobWatch(Watch):
         self.step = step
         self.job = job
         self.view = RunView()
-        self._log = LogTail(job.log_path)
+        self._log = LineFollower(job.log_path, MOST_LOG_LINES)
 
     def run(self) -> None:
         state, looks = self._state(), 0
@@ -89,16 +88,14 @@ class JobWatch(Watch):
         self._tell(state)
         while True:
             read = self._read(follower)
-            lines = self._log.poll()
-            if lines:
-                self.post(LogGrown(self.job.id, lines))
+            grown = self._read_log()
             behind = read >= _BACKLOG
             looks += 1
             new_state = self._state() if looks % _STATE_EVERY == 0 and not behind else state
             if read or new_state is not state:
                 state = new_state
                 self._tell(state)
-            if state.is_over and not read and not lines:
+            if state.is_over and not read and not grown:
                 return
             if not self.wait(0.01 if behind else _LOOK_SECONDS):
                 return
@@ -131,6 +128,15 @@ class JobWatch(Watch):
             self.view.apply(events)
         return follower.offset - begun_at
 
+    def _read_log(self) -> int:
+        """Show what was added to the log; return how many bytes that were."""
+        begun_at = self._log.offset
+        with contextlib.suppress(FishtuneError):  # events tell the same, and whether the job lives
+            lines = self._log.poll(_LOG_AT_ONCE)
+            if lines:
+                self.post(LogGrown(self.job.id, shown_lines(lines)))
+        return self._log.offset - begun_at
+
     def _state(self) -> JobState:
         try:
             self.job = self.job.refresh()
@@ -148,32 +154,9 @@ class JobWatch(Watch):
         self.post(JobChanged(self.step, self.job, state, self.view))
 
 
-class LogTail:
-    """Gives the lines that were added to a text file; the first look gives at most its last 64 KiB."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._offset: int | None = None
-        self._torn = b""
-
-    def poll(self) -> list[str]:
-        """Return new whole lines; the last of several overwriting each other with `\\r` counts."""
-        try:
-            with self._path.open("rb") as file:
-                size = file.seek(0, 2)
-                begin = max(size - _LOG_AT_ONCE, 0) if self._offset is None else self._offset
-                begin = 0 if begin > size else max(begin, size - 16 * _LOG_AT_ONCE)
-                file.seek(begin)
-                content = file.read(size - begin)
-        except OSError:
-            return []
-        first = self._offset is None and begin > 0
-        self._offset = begin + len(content)
-        lines = (self._torn + content).split(b"\n")
-        self._torn = lines.pop()
-        if first:
-            lines = lines[1:]  # most likely torn at its beginning
-        return [line.rstrip(b"\r").split(b"\r")[-1].decode("utf-8", "replace") for line in lines]
+def shown_lines(lines: list[bytes]) -> list[str]:
+    """Return lines of a log as a terminal ends up with them: of what `\\r` overwrites, the last counts."""
+    return [line.rstrip(b"\r\n").split(b"\r")[-1].decode("utf-8", "replace") for line in lines]
 
 
 class GpuSource(Protocol):

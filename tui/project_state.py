@@ -9,8 +9,7 @@ from ..core.config.project import Project
 from ..core.config.run_files import list_checkpoints
 from ..core.errors import FishtuneError
 from ..core.jobs.record import Job, JobState, Place, list_jobs
-from ..core.pipeline.steps import StepName, StepState, step_statuses
-from ..core.pipeline.steps import StepStatus as EngineStatus
+from ..core.pipeline.steps import StepName, StepState, StepStatus, concerns, step_statuses
 from ..core.stages.registry import StageName
 from .catalogue import _, mark, sentence
 
@@ -40,12 +39,13 @@ _NEEDS = {
 _SIDE_STAGES = {
     str(StageName.LOUDNESS_NORM): StepName.DATASET,
     str(StageName.AUDITION): StepName.MERGE,
+    str(StageName.VERIFY): StepName.MODEL,
 }
 """Stages that no step is done by, but that are started and followed in one."""
 
 
 @dataclass(frozen=True)
-class StepStatus:
+class ShownStep:
     """A step as it stands: `word` for the list of steps, `sentence` for the top of its pane."""
 
     name: StepName
@@ -63,14 +63,14 @@ class StepStatus:
 class ProjectState:
     """Everything that was seen."""
 
-    steps: tuple[StepStatus, ...] = ()
+    steps: tuple[ShownStep, ...] = ()
     jobs: dict[StepName, Job] = field(default_factory=dict)
     """Newest job of each step."""
     running: frozenset[StepName] = frozenset()
     checkpoints: tuple[Path, ...] = ()
     """Of training, oldest step first."""
 
-    def step(self, name: StepName) -> StepStatus:
+    def step(self, name: StepName) -> ShownStep:
         """Return the status of one step."""
         return next(step for step in self.steps if step.name is name)
 
@@ -86,11 +86,11 @@ def not_seen(error: FishtuneError) -> ProjectState:
     """Return the state of a project that could not be looked at: every step says why."""
     told = sentence(f"{error.message} {error.hint}".rstrip())
     return ProjectState(
-        steps=tuple(StepStatus(step, StepState.FAILED, _(WORDS[StepState.FAILED]), told) for step in StepName)
+        steps=tuple(ShownStep(step, StepState.FAILED, _(WORDS[StepState.FAILED]), told) for step in StepName)
     )
 
 
-def look(project: Project) -> ProjectState:
+def inspect_project(project: Project) -> ProjectState:
     """Return the state of all steps. A folder that cannot be read is a state, not an error."""
     statuses = step_statuses(project)
     jobs = {status.step: status.job for status in statuses if status.job is not None}
@@ -98,6 +98,8 @@ def look(project: Project) -> ProjectState:
     steps = [_in_words(status) for status in statuses]
     for job in list_jobs(Place(results=project.results, project=project.name)):
         step = _SIDE_STAGES.get(job.record.stage)
+        if step is StepName.MODEL and not concerns(job, project):
+            continue  # a merged directory was verified
         other = jobs.get(step) if step is not None else None
         if step is None or (other is not None and other.record.created > job.record.created):
             continue
@@ -105,7 +107,7 @@ def look(project: Project) -> ProjectState:
         if job.state() in (JobState.RUNNING, JobState.STARTING):
             running.add(step)
             at = list(StepName).index(step)
-            steps[at] = StepStatus(
+            steps[at] = ShownStep(
                 step, StepState.RUNNING, _("running"), _("Job {} is at work.").format(job.id)
             )
     return ProjectState(
@@ -116,9 +118,9 @@ def look(project: Project) -> ProjectState:
     )
 
 
-def _in_words(status: EngineStatus) -> StepStatus:
+def _in_words(status: StepStatus) -> ShownStep:
     word = _(WORDS[status.state])
     if status.state is StepState.LOCKED:
         needed = next((name for name in _NEEDS.get(status.step, ()) if f"({name})" in status.why), "")
         word = _("needs {step}").format(step=_(needed)) if needed else word
-    return StepStatus(status.step, status.state, word, sentence(status.why))
+    return ShownStep(status.step, status.state, word, sentence(status.why))

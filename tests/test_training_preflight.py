@@ -1,4 +1,4 @@
-"""The step-0 gate: it passes what is sound and names what is not."""
+"""The preflight check: it passes what is sound and names what is not."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 import torch
 from fishtune.core.config.presets import lora_preset
-from fishtune.core.errors import GateError
+from fishtune.core.errors import PreflightError
 from fishtune.core.events import Log, Warned
 from fishtune.core.lora.injection import add_adapters, trainable_parameters
 from fishtune.core.model.checkpoint import load_model
 from fishtune.core.model.dual_ar import DualAR
 from fishtune.core.stages.train.data import TrainingData, load_data
 from fishtune.core.stages.train.loss import Losses
-from fishtune.core.stages.train.preflight import check_gate, check_losses
+from fishtune.core.stages.train.preflight import check_losses, check_set_up
 from fishtune.core.text.tokenizer import Tokenizer
 
 from .recorder import Recorder
@@ -37,7 +37,7 @@ def adapted(base: Path, preset: str = "r_8_alpha_16", dtype: torch.dtype = torch
     return model.train()
 
 
-def run_gate(
+def run_preflight(
     model: DualAR,
     data: TrainingData,
     *,
@@ -48,7 +48,9 @@ def run_gate(
     reporter = reporter or Recorder()
     plan = data.sampler(batch_tokens=128, per_step=1, seed=1).epoch(0)[0]
     precision = model.norm.weight.dtype
-    check_gate(model, data.source, plan, weight, contextlib.nullcontext(), precision, reporter, strict=strict)
+    check_set_up(
+        model, data.source, plan, weight, contextlib.nullcontext(), precision, reporter, strict=strict
+    )
     return reporter
 
 
@@ -80,7 +82,7 @@ def test_a_sound_set_up_passes_and_stays_as_it_was(
     model.checkpointing = checkpointing  # type: ignore[assignment]
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     random = torch.get_rng_state()
-    reporter = run_gate(model, data)
+    reporter = run_preflight(model, data)
     assert not reporter.of(Warned)
     assert "Generation agrees with training" in reporter.of(Log)[0].message
     assert model.training
@@ -90,8 +92,8 @@ def test_a_sound_set_up_passes_and_stays_as_it_was(
 
 
 def test_random_weights_are_refused_unless_exempted(tiny_checkpoint: Path, data: TrainingData) -> None:
-    with pytest.raises(GateError, match=r"untrained weights give .* random or wiped") as caught:
-        run_gate(adapted(tiny_checkpoint), data, strict=True)
+    with pytest.raises(PreflightError, match=r"untrained weights give .* random or wiped") as caught:
+        run_preflight(adapted(tiny_checkpoint), data, strict=True)
     assert "--no-gate" in caught.value.hint
 
 
@@ -102,7 +104,7 @@ def test_another_embedding_in_training_than_in_generation_is_found(
     model = adapted(tiny_checkpoint)
     with torch.no_grad():  # random weights would hardly ever generate a frame
         model.get_submodule("output.base_layer").weight[: model.semantic_begin_id] = 0
-    assert not run_gate(model, data).of(Warned)
+    assert not run_preflight(model, data).of(Warned)
     embed = model.embed
 
     def unscaled_where_sequences_are_whole(tokens: torch.Tensor) -> torch.Tensor:
@@ -113,10 +115,10 @@ def test_another_embedding_in_training_than_in_generation_is_found(
         return torch.where(semantic, x * math.sqrt(11), x) if ends_in_frame else x
 
     monkeypatch.setattr(model, "embed", unscaled_where_sequences_are_whole)
-    reporter = run_gate(model, data)
+    reporter = run_preflight(model, data)
     assert any("Generation and training disagree" in event.message for event in reporter.of(Warned))
-    with pytest.raises(GateError, match="Generation and training disagree"):
-        run_gate(model, data, strict=True)
+    with pytest.raises(PreflightError, match="Generation and training disagree"):
+        run_preflight(model, data, strict=True)
 
 
 def test_adapters_that_get_no_gradient_are_named(
@@ -126,12 +128,12 @@ def test_adapters_that_get_no_gradient_are_named(
     model = adapted(tiny_checkpoint)
     slow = model.slow
     monkeypatch.setattr(model, "slow", lambda *args, **kwargs: slow(*args, **kwargs).detach())
-    message = run_gate(model, data).of(Warned)[0].message
+    message = run_preflight(model, data).of(Warned)[0].message
     assert "No gradient reaches embeddings, codebook_embeddings, layers.0.attention.wqkv" in message
 
 
 def test_a_part_without_weight_in_the_loss_is_named(tiny_checkpoint: Path, data: TrainingData) -> None:
-    message = run_gate(adapted(tiny_checkpoint), data, weight=0.0).of(Warned)[0].message
+    message = run_preflight(adapted(tiny_checkpoint), data, weight=0.0).of(Warned)[0].message
     assert "No gradient reaches fast_" in message and "semantic loss weight of 0" in message
 
 
@@ -139,4 +141,4 @@ def test_gradients_that_are_not_finite_are_named(tiny_checkpoint: Path, data: Tr
     model = adapted(tiny_checkpoint)
     name, parameter = next(iter(trainable_parameters(model).items()))
     parameter.register_hook(lambda gradient: gradient * math.nan)
-    assert f"The gradient of {name} is not finite" in run_gate(model, data).of(Warned)[0].message
+    assert f"The gradient of {name} is not finite" in run_preflight(model, data).of(Warned)[0].message

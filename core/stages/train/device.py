@@ -1,0 +1,51 @@
+"""On which device a run computes, and in which precision."""
+
+from __future__ import annotations
+
+from typing import Final, Literal
+
+import torch
+
+from ...compute.devices import resolve_device
+from ...config.settings import TrainSettings
+from ...errors import UsageError
+from .launch import Ranks
+
+PRECISION_NAMES: Final[dict[torch.dtype, Literal["bf16", "float32"]]] = {
+    torch.bfloat16: "bf16",
+    torch.float32: "float32",
+}
+"""As the settings have them."""
+
+
+def device_of(settings: TrainSettings, ranks: Ranks) -> torch.device:
+    """Return the device of this process.
+
+    Raises:
+        UsageError: one device is named for a run that has several.
+        DeviceError: there is no such device.
+    """
+    device = resolve_device(settings.device, ranks.local_rank)
+    if ranks.size > 1 and ":" in settings.device:
+        raise UsageError(
+            f"--device {settings.device} names one device, but the run has {ranks.size}.",
+            "Choose --device cuda, and which GPUs with CUDA_VISIBLE_DEVICES.",
+        )
+    return device
+
+
+def precision_of(settings: TrainSettings, device: torch.device) -> torch.dtype:
+    """Return the type of the frozen weights and of all computation.
+
+    Raises:
+        UsageError: the device does not compute in it.
+    """
+    if settings.precision == "float32":
+        return torch.float32
+    # Imitated on older cards, bfloat16 is slower than float32 and has no fused attention.
+    has_bf16 = device.type == "cpu" or torch.cuda.is_bf16_supported(including_emulation=False)
+    if settings.precision == "bf16":
+        if not has_bf16:
+            raise UsageError(f"{device} does not compute in bf16.", "Choose --precision float32.")
+        return torch.bfloat16
+    return torch.bfloat16 if device.type == "cuda" and has_bf16 else torch.float32
