@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..config.settings.types import TEXT_EXTENSION
+from ..file_names import TEXT_EXTENSION
 from .findings import LEAVES_OUT, Finding
 
 AUDIO_EXTENSIONS = (".mp3", ".wav", ".flac")

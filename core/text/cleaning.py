@@ -99,6 +99,8 @@ def _is_syllable(letter: str) -> bool:
 
 
 def _visible(text: str) -> str:
+    if text.isascii() and text.isprintable():
+        return text
     # The Hangul fillers are letters to Unicode and blanks to everybody.
     return _INVISIBLE.sub("", text).replace("\u3164", " ").replace("\uffa0", " ")
 
