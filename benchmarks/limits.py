@@ -15,7 +15,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +34,7 @@ from fishtune.core.shards.manifest import MANIFEST_FILE
 from fishtune.core.shards.wire import Sentence, ShardWriter, encode_sentence
 from fishtune.core.units import GIB
 from fishtune.tui.catalogue import sentence, use_language
+from measures import Measure, show
 
 S1_MINI = DualARConfig.from_dict(model_preset("openaudio-s1-mini").config)
 EVENTS = 1_000_000
@@ -136,34 +137,28 @@ def findings_in_korean() -> float:
     return seconds(lambda: [sentence(finding) for finding in findings], time.process_time)
 
 
-def main() -> int:
-    """Measure everything; return 1 if a limit is exceeded."""
-    within = True
-
-    def show(what: str, taken: float, limit: float | None) -> None:
-        nonlocal within
-        bound = "" if limit is None else f"{limit * 1000:10,.0f}"
-        print(f"{what:<62}{taken * 1000:10,.1f}{bound}", flush=True)
-        within = within and (limit is None or taken <= limit)
-
-    print(f"{'':<62}{'ms':>10}{'limit':>10}")
-    show("prediction of training memory, slowest of four (CPU)", slowest_prediction(), 0.010)
-    show("suggestion of a training batch (CPU)", suggestion(), 1.0)
-    show("5,000 findings said in Korean (CPU)", findings_in_korean(), 0.2)
+def measures() -> Iterator[Measure]:
+    """Measure everything."""
+    slowest = slowest_prediction() * 1000
+    yield Measure("prediction of training memory, slowest of four (CPU)", slowest, "ms", at_most=10)
+    yield Measure("suggestion of a training batch (CPU)", suggestion(), "s", at_most=1)
+    yield Measure("5,000 findings said in Korean (CPU)", findings_in_korean(), "s", at_most=0.2)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         events = write_events(folder)
-        show(f"{EVENTS:,} events, the last 20", seconds(lambda: EventFollower(events, last=20).poll()), 0.2)
-        show(
+        last = seconds(lambda: EventFollower(events, last=20).poll())
+        yield Measure(f"{EVENTS:,} events, the last 20", last, "s", at_most=0.2)
+        yield Measure(
             f"{EVENTS:,} events, all",
             seconds(lambda: sum(1 for _ in map(decode_event, read_lines(events)))),
-            None,
+            "s",
         )
         shards = write_shards(folder / "protos")
-        show(f"first of {SENTENCES:,} sentences", seconds(lambda: ShardIndex.open(shards).read(0)), 2.0)
-        show("fishtune stop --now, of a process that does not answer", stop_now(folder), 2.0)
-    return 0 if within else 1
+        first = seconds(lambda: ShardIndex.open(shards).read(0))
+        yield Measure(f"first of {SENTENCES:,} sentences", first, "s", at_most=2)
+        stopped = stop_now(folder)
+        yield Measure("fishtune stop --now, of a process that does not answer", stopped, "s", at_most=2)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(not show("limits", measures()))

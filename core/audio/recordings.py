@@ -23,7 +23,15 @@ from ..errors import DataError
 from ..files import write_bytes
 from ..reading import open_regular, reading, unreadable
 from .mixing import Mixing, Waveform, mix
-from .streams import TOLERATED_LOSS_SECONDS, UNKNOWN_LENGTH, Stream, find_stream, no_audio, truncated
+from .streams import (
+    TOLERATED_LOSS_SECONDS,
+    UNKNOWN_LENGTH,
+    PlainWave,
+    Stream,
+    find_stream,
+    no_audio,
+    truncated,
+)
 
 if TYPE_CHECKING:
     from torchaudio.transforms import Resample
@@ -74,12 +82,17 @@ def read_info(path: Path) -> AudioInfo:
         DataError: missing, unreadable, empty, no audio, a rate that is none, or a wav shorter than it says.
         StorageError: the system refused to read it.
     """
-    with _opened(path) as recording:
-        info = recording.info
-        if not recording.is_trusted:
-            info = replace(info, frames=recording.count())
+    with _found(path) as (file, stream):
+        if stream.plain is not None:
+            info = _plain_info(stream.plain)
             _check(path, info)
-        return info
+            return info
+        with _decoded(path, file, stream) as recording:
+            info = recording.info
+            if not recording.is_trusted:
+                info = replace(info, frames=recording.count())
+                _check(path, info)
+            return info
 
 
 def read_audio(path: Path, sample_rate: int) -> Waveform:
@@ -324,16 +337,32 @@ class _Recording:
 
 
 @contextmanager
-def _opened(path: Path, *, believe: bool = True) -> Iterator[_Recording]:
+def _found(path: Path, *, believe: bool = True) -> Iterator[tuple[IO[bytes], Stream]]:
     with open_regular(path, DataError, _MISSING) as file:
         with reading(path):
             if not file.read(1):
                 raise DataError(f"{path} is empty (0 bytes).", "Copy or record it again, or remove it.")
             stream = find_stream(file, path, believe=believe)
-        recording = _Recording(path, _Source(file, stream), stream)
-        with closing(recording):
-            _check(path, recording.info)
-            yield recording
+        yield file, stream
+
+
+@contextmanager
+def _decoded(path: Path, file: IO[bytes], stream: Stream) -> Iterator[_Recording]:
+    recording = _Recording(path, _Source(file, stream), stream)
+    with closing(recording):
+        _check(path, recording.info)
+        yield recording
+
+
+@contextmanager
+def _opened(path: Path, *, believe: bool = True) -> Iterator[_Recording]:
+    with _found(path, believe=believe) as (file, stream), _decoded(path, file, stream) as recording:
+        yield recording
+
+
+def _plain_info(wave: PlainWave) -> AudioInfo:
+    encoding = "PCM_U8" if wave.bits == 8 else f"PCM_{wave.bits}"
+    return AudioInfo(wave.frames, wave.rate, wave.channels, "WAV", encoding)
 
 
 def _check(path: Path, info: AudioInfo) -> None:

@@ -15,13 +15,15 @@ import numpy.typing as npt
 
 from ..errors import DataError
 from ..files import atomic_open
-from ..reading import open_regular, reading
+from ..reading import read_beginning, reading
 from .headers import ArrayHeader, HeaderError, parse_header
 from .origins import Origin, is_made_from, is_older, origin_of
 
 Codes = npt.NDArray[np.int64]
 LARGEST_FILE = 64 << 20
 """Bytes. The longest recording that the published codec takes has 330 kB of codes."""
+LARGEST_CODE = 65_535
+"""What passes for a code where the codec is not known."""
 _AGAIN = "Run fishtune extract again: it makes the codes anew."
 _NOT_REPLACED = (
     "It was not made by fishtune extract, which does not replace it: move it away and extract again."
@@ -87,19 +89,19 @@ def read_codes(path: Path, codebook_sizes: Sequence[int] | None = None) -> Codes
         )
     values = np.frombuffer(content, dtype=header.descr, offset=header.offset)
     codes = values.reshape(header.shape, order="F" if header.fortran_order else "C")
-    _check_range(path, codes, codebook_sizes)
+    if codebook_sizes is not None or values.min() < 0 or values.max() > LARGEST_CODE:
+        _check_range(path, codes, codebook_sizes)
     return np.ascontiguousarray(codes, dtype=np.int64)
 
 
 def _read_whole(path: Path) -> bytes:
     try:
-        with open_regular(path, ForeignFileError) as file, reading(path, ForeignFileError):
-            size = os.fstat(file.fileno()).st_size
-            if size <= LARGEST_FILE:
-                return file.read(size)
+        content = read_beginning(path, LARGEST_FILE + 1, ForeignFileError)
     except ForeignFileError as error:
         raise ForeignFileError(error.message, error.hint or _NOT_REPLACED) from error
-    raise ForeignFileError(f"{path} is larger than codes can be ({LARGEST_FILE:,} bytes).", _NOT_REPLACED)
+    if len(content) > LARGEST_FILE:
+        raise ForeignFileError(f"{path} is larger than codes can be ({LARGEST_FILE:,} bytes).", _NOT_REPLACED)
+    return content
 
 
 def _wrong_size(
@@ -136,7 +138,7 @@ def _check_range(path: Path, codes: npt.NDArray[np.integer], codebook_sizes: Seq
         raise OtherCodesError(
             f"{path} has {len(codes)} codebooks, the codec has {len(codebook_sizes)}.", _OTHER_CODEC
         )
-    limits = np.asarray(codebook_sizes if codebook_sizes is not None else [1 << 16] * len(codes))
+    limits = np.asarray(codebook_sizes if codebook_sizes is not None else [LARGEST_CODE + 1] * len(codes))
     wrong = (codes.min(axis=1) < 0) | (codes.max(axis=1) >= limits)
     if wrong.any():
         book = int(wrong.argmax())
@@ -182,18 +184,18 @@ def judge_codes(audio: Path, codes: Path, codebook_sizes: Sequence[int], codec: 
         found = read_codes(codes, codebook_sizes)
     except DataError as error:
         return Verdict(_state_of(error, origin_of(codes) is not None), error)
-    digest = codes_digest(found)
-    origin = known_origin(codes, digest)
+    origin = known_origin(codes, found)
+    digest = origin.codes if origin is not None else codes_digest(found)
     if origin is not None and codec and origin.codec and origin.codec != codec:
         return Verdict(CodesState.STALE)
     stale = is_stale(audio, codes, origin)
     return Verdict(CodesState.STALE if stale else CodesState.DONE, None, digest, origin)
 
 
-def known_origin(codes: Path, digest: str) -> Origin | None:
-    """Return what the codes of this digest were made from, or None where the record is not about them."""
-    origin = origin_of(codes)
-    return origin if origin is not None and origin.codes == digest else None
+def known_origin(path: Path, codes: Codes) -> Origin | None:
+    """Return what the codes of a file were made from, or None where the record is not about them."""
+    origin = origin_of(path)
+    return origin if origin is not None and origin.codes == codes_digest(codes) else None
 
 
 def is_stale(audio: Path, codes: Path, origin: Origin | None) -> bool:

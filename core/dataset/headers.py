@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
@@ -50,20 +51,10 @@ class ArrayHeader:
     shape: tuple[int, ...]
     offset: int
     """Bytes before the first value."""
-
-    @property
-    def size(self) -> int:
-        """Bytes of the whole file."""
-        found = _DESCR.fullmatch(self.descr)
-        assert found is not None
-        kind, width = found.groups()
-        item = int(width or 1) * (_BYTES_A_LETTER if kind == "U" else 1)
-        return self.offset + math.prod(self.shape) * item
-
-    @property
-    def is_codes(self) -> bool:
-        """Whether the values are integers in two dimensions."""
-        return _CODES.fullmatch(self.descr) is not None and len(self.shape) == 2
+    size: int
+    """Bytes of the whole file."""
+    is_codes: bool
+    """Whether the values are integers in two dimensions."""
 
 
 def parse_header(start: bytes) -> ArrayHeader:
@@ -76,9 +67,9 @@ def parse_header(start: bytes) -> ArrayHeader:
         TornHeaderError: the file is empty, all zeros, or ends within the header.
         HeaderError: it is no such file, or its header is not what numpy writes for a plain array.
     """
-    if not start.strip(b"\0"):
-        raise TornHeaderError("it is empty" if not start else "it holds nothing but zeros")
     if not start.startswith(_MAGIC):
+        if not start.strip(b"\0"):
+            raise TornHeaderError("it is empty" if not start else "it holds nothing but zeros")
         raise (TornHeaderError if _MAGIC.startswith(start) else HeaderError)("it does not begin like one")
     if len(start) < 12:
         raise TornHeaderError("it ends within its header")
@@ -93,6 +84,8 @@ def parse_header(start: bytes) -> ArrayHeader:
     return _parse(start[begin:end], end)
 
 
+# Clips of one length have the same header.
+@lru_cache(maxsize=4096)
 def _parse(text: bytes, offset: int) -> ArrayHeader:
     try:
         body = text.decode("ascii").strip(" \n")
@@ -112,9 +105,15 @@ def _parse(text: bytes, offset: int) -> ArrayHeader:
         raise HeaderError("its header is not that of a plain array")
     descr = found["descr"]["text"] or found["descr"]["other"] or ""
     truth, shape = found["fortran_order"]["truth"], found["shape"]["shape"]
-    if truth is None or shape is None or not _DESCR.fullmatch(descr):
+    value = _DESCR.fullmatch(descr)
+    if truth is None or shape is None or value is None:
         raise HeaderError("its header is not that of a plain array")
-    return ArrayHeader(descr, truth == "True", _shape(shape), offset)
+    sides = _shape(shape)
+    item = int(value[2] or 1) * (_BYTES_A_LETTER if value[1] == "U" else 1)
+    is_codes = _CODES.fullmatch(descr) is not None and len(sides) == 2
+    return ArrayHeader(
+        descr, truth == "True", sides, offset, offset + math.prod(sides) * item, is_codes=is_codes
+    )
 
 
 def _shape(text: str) -> tuple[int, ...]:

@@ -14,8 +14,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from ..config.settings.types import TEXT_EXTENSION
 from ..errors import DataError
+from ..file_names import TEXT_EXTENSION
 from ..reading import unreadable
 from .clips import AUDIO_EXTENSIONS, CODES_EXTENSION, SHARD_EXTENSION, Clip, Scan
 from .entries import Entry, Listing, link_back, list_folder, sort_entries, walk_files
@@ -101,7 +101,10 @@ def list_root(root: Path) -> list[Entry]:
 
 
 def _extension(name: str) -> str:
-    return os.path.splitext(name)[1].lower()  # noqa: PTH122 - a Path for each of 200,000 names costs seconds
+    if name[:1] == ".":  # hidden: leading dots begin no extension
+        return os.path.splitext(name)[1].lower()  # noqa: PTH122
+    dot = name.rfind(".")
+    return name[dot:].lower() if dot >= 0 else ""
 
 
 @dataclass(slots=True)
@@ -115,6 +118,16 @@ class _Names:
     tables: list[Path] = field(default_factory=list)
     refused: set[str] = field(default_factory=set)
     blocked: set[str] = field(default_factory=set)
+    _composed: dict[str, Path] = field(default_factory=dict)
+
+    def text_like(self, name: str) -> Path | None:
+        """Return the transcript whose name looks like `name`, if there is one.
+
+        macOS takes Korean syllables and accents apart; such names look alike and are not.
+        """
+        if not self._composed:
+            self._composed = {unicodedata.normalize("NFC", text): path for text, path in self.texts.items()}
+        return self._composed.get(unicodedata.normalize("NFC", name))
 
 
 class _Scanner:
@@ -171,7 +184,7 @@ class _Scanner:
         if SHARD_EXTENSION in extensions and not extensions.intersection(AUDIO_EXTENSIONS):
             return  # packed shards, and what training keeps beside them
         listing = self._sorted(path, entries)
-        names = self._by_kind(listing)
+        names = self._by_kind(path, listing)
         tables = [*names.tables[:_MOST_TABLES], *tables[:_MOST_TABLES]]
         for below in listing.folders:
             if self._is_ours(below.name):
@@ -182,12 +195,12 @@ class _Scanner:
                 self._folder(below, speaker, below.name, [*above, path], tables)
         self._take(path, speaker, book, names, tables)
 
-    def _by_kind(self, listing: Listing) -> _Names:
+    def _by_kind(self, folder: Path, listing: Listing) -> _Names:
         names = _Names(refused={_stem(name, self.text_extension) for name in listing.refused})
         names.blocked = {name[:-4] for name in listing.refused if _extension(name) == CODES_EXTENSION}
         for entry in listing.files:
-            name, path = entry.name, Path(entry.path)
-            extension = _extension(name)
+            name = entry.name
+            extension, path = _extension(name), folder / name
             stem = name[: len(name) - len(extension)]
             if extension in AUDIO_EXTENSIONS:
                 names.audio[stem].append(path)
@@ -281,8 +294,6 @@ class _Scanner:
     def _take(self, folder: Path, speaker: str, book: str, names: _Names, tables: list[Path]) -> None:
         """Make the clips of a folder and say what they lack."""
         prefix = f"{book}/" if book else ""
-        # macOS takes Korean syllables and accents apart; such names look alike and are not.
-        alike = {unicodedata.normalize("NFC", name): path for name, path in names.texts.items()}
         for name in sorted(names.audio.keys() | names.texts.keys() | names.codes.keys()):
             clip = Clip(
                 speaker,
@@ -294,7 +305,7 @@ class _Scanner:
             )
             is_excluded = clip.key in self._excluded
             if clip.text is None and name not in names.refused and not is_excluded:
-                advice, other = self._text_advice(folder, name, names, alike, tables)
+                advice, other = self._text_advice(folder, name, names, tables)
                 clip = replace(clip, text_advice=advice)
                 if isinstance(other, TranscriptTable):
                     self._in_tables[other] += 1
@@ -307,7 +318,7 @@ class _Scanner:
                 self.problems += _audio_problems(clip, is_refused=name in names.refused)
 
     def _text_advice(
-        self, folder: Path, name: str, names: _Names, alike: dict[str, Path], tables: list[Path]
+        self, folder: Path, name: str, names: _Names, tables: list[Path]
     ) -> tuple[str, TranscriptTable | Path | None]:
         """Return what to do about a missing transcript, and the file or table that may have its words."""
         if (other := names.other_texts.get(name)) is not None:
@@ -316,7 +327,7 @@ class _Scanner:
                 f"If {other.name} is meant: --text-extension {extension} (text_extension in [pack] of "
                 "fishtune.toml), or rename it."
             ), other
-        if (twin := alike.get(unicodedata.normalize("NFC", name))) is not None:
+        if (twin := names.text_like(name)) is not None:
             return f"{twin.name} looks alike but is spelt in another Unicode form: rename one of them.", twin
         for path in tables:
             table = read_table(path)

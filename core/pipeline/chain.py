@@ -18,11 +18,11 @@ from .. import errors
 from ..config.options import FirstRunOnly
 from ..config.project import Project
 from ..config.settings import UserPath
-from ..config.settings.types import TEXT_EXTENSION
 from ..config.strict import Table
 from ..dataset.findings import Finding, Severity
 from ..errors import DataError, FishtuneError, JobError, StopRequested
 from ..events import Event, Failed, Finished, Reporter, Started, Stopped
+from ..file_names import TEXT_EXTENSION
 from ..jobs.follow import EventFollower
 from ..jobs.post_mortem import describe_loss
 from ..jobs.process import Liveness

@@ -7,20 +7,22 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ValidationError
 
-from ..config.settings import PackSettings
 from ..dataset.clips import SHARD_EXTENSION, Clip
 from ..dataset.findings import Finding
 from ..dataset.layout import scan
 from ..errors import MalformedFileError, StorageError, UsageError
 from ..files import write_text
 from ..tables import read_json
+
+if TYPE_CHECKING:  # a worker process of packing starts without all settings
+    from ..config.settings import PackSettings
 
 MANIFEST_FILE = "fishtune-pack.json"
 INDEX_FILE = "fishtune-index.bin"
@@ -190,15 +192,25 @@ def check_place(settings: PackSettings) -> None:
             )
 
 
-def source_of(settings: PackSettings, clips: Sequence[Clip]) -> str:
+def source_of(settings: PackSettings, clips: Iterable[Clip]) -> str:
     """Return a hash of everything that decides what is packed: settings, names, sizes and times of files."""
+    return source_from(settings, map(file_states, clips))
+
+
+def source_from(settings: PackSettings, states: Iterable[bytes]) -> str:
+    """Return what `source_of` does, from the `file_states` of the clips."""
     digest = hashlib.blake2b(digest_size=16)
     choice = (settings.text_extension, settings.shard_size, sorted(settings.exclude))
     digest.update(repr(choice).encode())
-    for clip in clips:
-        states = [_state(path) for path in (clip.text, clip.codes, *clip.audio)]
-        digest.update(repr((clip.key, states)).encode())
+    for state in states:
+        digest.update(state)
     return digest.hexdigest()
+
+
+def file_states(clip: Clip) -> bytes:
+    """Return a clip's name and the sizes and times of its files, as `source_of` counts them."""
+    states = [_state(path) for path in (clip.text, clip.codes, *clip.audio)]
+    return repr((clip.key, states)).encode()
 
 
 def _state(path: Path | None) -> tuple[int, int] | None:

@@ -8,6 +8,7 @@ than one message.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import mmap
 import os
@@ -15,7 +16,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, NamedTuple
 
 import numpy as np
 from google.protobuf.message import DecodeError
@@ -37,9 +38,25 @@ _BLOCK = 1 << 20  # bytes
 _DIGEST_SIZE = 16  # bytes
 _SOURCE = "folder"
 _LENGTH = struct.Struct("<I")
+# Codes of up to 14 bits, as every codec of the family has, as one or two bytes each, and which of the two.
+_CODES = np.arange(1 << 14, dtype="<u2")
+_VARINTS = np.where(_CODES < 0x80, _CODES, _CODES & 0x7F | 0x80 | _CODES >> 7 << 8).astype("<u2")
+_USED = np.where(_CODES < 0x80, 0x0001, 0x0101).astype("<u2")
+_TEXTS_TAG = bytes([text_data_pb2.Sentence.TEXTS_FIELD_NUMBER << 3 | 2])
+_SEMANTICS_TAG = bytes([text_data_pb2.Sentence.SEMANTICS_FIELD_NUMBER << 3 | 2])
+_VALUES_TAG = bytes([text_data_pb2.Semantics.VALUES_FIELD_NUMBER << 3 | 2])
 _SENTENCES_TAG = text_data_pb2.TextData.SENTENCES_FIELD_NUMBER << 3 | 2
 _NAME_TAG = text_data_pb2.TextData.NAME_FIELD_NUMBER << 3 | 2
 _PACK_AGAIN = "Pack the data set again with: fishtune pack"
+
+
+def _varint(value: int) -> bytes:
+    parts = bytearray()
+    while value > 0x7F:
+        parts.append(value & 0x7F | 0x80)
+        value >>= 7
+    parts.append(value)
+    return bytes(parts)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -54,9 +71,34 @@ class Sentence:
 
 def encode_sentence(sentence: Sentence) -> bytes:
     """Return the sentence as a serialised `Sentence` message."""
+    codes = sentence.codes
+    if not codes.size or codes.max() >= len(_VARINTS):
+        return _encode_any(sentence)
+    parts = []
+    for text in sentence.texts:
+        letters = text.encode("utf-8")
+        parts += (_TEXTS_TAG, _varint(len(letters)), letters)
+    used = _USED[codes].view(bool)
+    content = _VARINTS[codes].view(np.uint8)[used].tobytes()
+    begin = 0
+    for size in used.sum(axis=1).tolist():
+        parts += (_semantics_head(size), content[begin : begin + size])
+        begin += size
+    return b"".join(parts)
+
+
+def _encode_any(sentence: Sentence) -> bytes:
+    """Return what `encode_sentence` does, by protobuf's own serialiser, which takes five times as long."""
     rows = [text_data_pb2.Semantics(values=row) for row in sentence.codes.tolist()]
     message = text_data_pb2.Sentence(texts=sentence.texts, semantics=rows)
     return message.SerializeToString(deterministic=True)
+
+
+@functools.lru_cache(maxsize=1 << 14)
+def _semantics_head(size: int) -> bytes:
+    """Return what comes before `size` bytes of codes in a sentence: the tags and lengths of `Semantics`."""
+    inner = _VALUES_TAG + _varint(size)
+    return _SEMANTICS_TAG + _varint(len(inner) + size) + inner
 
 
 def decode_sentence(content: bytes, where: str) -> Sentence:
@@ -102,6 +144,14 @@ def shard_paths(folder: Path) -> list[Path]:
     return sorted(folder.glob(f"*{SHARD_EXTENSION}"))
 
 
+class Place(NamedTuple):
+    """Where a serialised sentence begins."""
+
+    shard: int
+    """By its place in the order of the shards' names."""
+    offset: int
+
+
 class ShardWriter:
     """Writes `00000000.protos`, `00000001.protos`, … into a folder; use it as a context manager.
 
@@ -123,6 +173,8 @@ class ShardWriter:
         self._file: IO[bytes] | None = None
         self._digest = hashlib.blake2b(digest_size=_DIGEST_SIZE)
         self.paths: list[Path] = []
+        self.places: list[Place] = []
+        """Of every sentence that is written, in order."""
         self.digests: dict[str, str] = {}
         """`shard_digest` of every shard that is complete, by its name."""
 
@@ -159,9 +211,13 @@ class ShardWriter:
             return
         # Serialised fields may be joined to a message: protobuf defines repeated fields that way.
         head = text_data_pb2.TextData(source=_SOURCE, name=self._speaker).SerializeToString()
-        parts = [head]
+        parts, size = [head], len(head)
+        begins = []
         for sentence in self._sentences:
-            parts += (bytes([_SENTENCES_TAG]), _varint(len(sentence)), sentence)
+            before = bytes([_SENTENCES_TAG]) + _varint(len(sentence))
+            begins.append(size + len(before))
+            parts += (before, sentence)
+            size += len(before) + len(sentence)
         message = b"".join(parts)
         path = self.paths[-1] if self.paths else self._folder
         with storage_errors(path):
@@ -170,20 +226,13 @@ class ShardWriter:
                 path = self._folder / f"{len(self.paths):08d}{SHARD_EXTENSION}"
                 self.paths.append(path)
                 self._file = path.open("wb")
+            shard, body = len(self.paths) - 1, self._file.tell() + _LENGTH.size
+            self.places += [Place(shard, body + begin) for begin in begins]
             for part in (_LENGTH.pack(len(message)), message):
                 self._file.write(part)
                 self._digest.update(part)
             self._file.flush()
         self._sentences, self._message_bytes = [], 0
-
-
-def _varint(value: int) -> bytes:
-    parts = bytearray()
-    while value > 0x7F:
-        parts.append(value & 0x7F | 0x80)
-        value >>= 7
-    parts.append(value)
-    return bytes(parts)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,9 +6,10 @@ from typing import Annotated
 
 from pydantic import Field
 
+from ...file_names import TEXT_EXTENSION
 from ..options import BASIC, FirstRunOnly, Option
 from ..strict import Table
-from .types import CODEC_PRESET, TEXT_EXTENSION, Device, UserPath
+from .types import CODEC_PRESET, Device, UserPath
 
 
 class ValidateSettings(Table):

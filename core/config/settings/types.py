@@ -13,8 +13,6 @@ from pydantic import AfterValidator, Field
 from ...file_names import is_text
 
 Device = str  # "auto", "cpu", "cuda", "cuda:1"
-TEXT_EXTENSION = ".lab"
-"""Of transcripts."""
 CODEC_PRESET = "modded_dac_vq"
 
 _LONGEST_NAME = 200

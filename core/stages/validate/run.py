@@ -10,7 +10,7 @@ import contextlib
 import math
 from collections import defaultdict
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
@@ -22,7 +22,7 @@ from ...audio.recordings import read_channels
 from ...codec.limits import LONGEST_SECONDS as LONGEST_SECONDS
 from ...config.settings import ValidateSettings
 from ...dataset.clips import Clip
-from ...dataset.findings import Code, Finding, Severity, error, warning
+from ...dataset.findings import Code, Finding, Severity, warning
 from ...dataset.layout import scan
 from ...dataset.origins import inputs_digest
 from ...errors import DataError, FishtuneError, StorageError, UsageError
@@ -32,8 +32,7 @@ from ...text.cleaning import packed_text, stripped_parts
 from ...text.transcripts import LARGEST_TRANSCRIPT
 from ...units import format_duration
 from ...workers import ordered_map
-from .recordings import check_audio
-from .transcripts import check_transcript
+from .clips import check_clip
 
 LARGEST_SPREAD = 3.0
 """LU between the loudest and the quietest recording."""
@@ -46,7 +45,8 @@ _CLIPS_FOR_A_MEDIAN = 5
 _MOST_LETTERS, _MOST_SYLLABLES = 40.0, 15.0
 # A clip of some seconds with hardly any text lacks words, however slow its speaker and long his pauses are.
 _LEAST_LETTERS, _LETTERS_PER_SYLLABLE, _SECONDS_TO_SPEAK = 1.0, 2.5, 5.0
-_CHUNK = 8  # clips
+_LEAST_CHUNK, _LARGEST_CHUNK = 8, 64  # clips
+_CHUNKS = 100
 
 
 class RecordedSpeaker(BaseModel):
@@ -113,13 +113,13 @@ class _Checked:
     """What checking one clip by itself gave."""
 
     clip: Clip
-    findings: list[Finding] = field(default_factory=list)
-    seconds: float = 0.0
-    loudness: float | None = None
-    letters: int = 0
-    syllables: int = 0
+    findings: list[Finding]
+    letters: int
+    syllables: int
     """Those of the letters that are whole syllables."""
-    digest: bytes = b""
+    seconds: float
+    loudness: float | None
+    digest: bytes
 
     @property
     def audio(self) -> Path:
@@ -138,17 +138,20 @@ def run(settings: ValidateSettings, reporter: Reporter) -> ValidationReport:
     meter = ProgressMeter(reporter, "checking", len(found.clips), "clips")
     checked: list[_Checked] = []
     findings = list(found.problems)
-    with closing(ordered_map(_check, found.clips, settings.num_workers, _CHUNK)) as results:
-        for item in results:
+    with closing(ordered_map(check_clip, found.clips, settings.num_workers, _chunk(found.clips))) as results:
+        for clip, (text, audio) in zip(found.clips, results, strict=True):
             reporter.check_stop()
             meter.advance()
-            findings += item.findings
-            checked.append(item)
+            own = text.findings + audio.findings
+            findings += own
+            checked.append(
+                _Checked(clip, own, text.letters, text.syllables, audio.seconds, audio.loudness, audio.digest)
+            )
     readable = [item for item in checked if item.seconds]
     findings += _same_audio(readable) + _spread(settings.data, readable) + _reading_speed(readable)
     findings += _amount(settings.data, readable)
     order = list(Code)
-    findings.sort(key=lambda f: (f.severity is not Severity.ERROR, order.index(f.code), f.path))
+    findings.sort(key=lambda f: (f.severity is not Severity.ERROR, order.index(f.code), f.path.parts))
     return ValidationReport(
         data=settings.data,
         clips=len(found.clips),
@@ -174,7 +177,8 @@ def inspect_clip(data: Path, key: str, text_extension: str, points: int) -> Clip
     if key not in clips:
         raise UsageError(f"{data} has no clip {key!r}.", "Name it as SPEAKER/NAME, without an extension.")
     clip = clips[key]
-    detail = ClipDetail(clip=key, text=clip.text, findings=_check(clip).findings)
+    transcript, audio = check_clip(clip)
+    detail = ClipDetail(clip=key, text=clip.text, findings=transcript.findings + audio.findings)
     if clip.text is not None:
         with contextlib.suppress(FishtuneError):  # a finding says so
             content = read_regular(clip.text, LARGEST_TRANSCRIPT)
@@ -196,36 +200,15 @@ def inspect_clip(data: Path, key: str, text_extension: str, points: int) -> Clip
     return detail
 
 
-def _check(clip: Clip) -> _Checked:
-    """Check one clip by itself."""
-    checked = _Checked(clip)
-    if clip.text is not None:
-        read = check_transcript(clip.text)
-        checked.findings += read.findings
-        checked.letters, checked.syllables = read.letters, read.syllables
-    if len(clip.audio) == 1:
-        try:
-            audio = check_audio(clip.audio[0])
-        except (DataError, StorageError) as failure:
-            code = Code.AUDIO_EMPTY if _is_empty(clip.audio[0]) else Code.AUDIO_UNREADABLE
-            checked.findings.append(error(code, clip.audio[0], failure.message, failure.hint))
-        else:
-            checked.findings += audio.findings
-            checked.seconds, checked.loudness, checked.digest = audio.seconds, audio.loudness, audio.digest
-    return checked
+def _chunk(clips: list[Clip]) -> int:
+    """Return how many clips to check at a time, so that all workers end together and talk little."""
+    return min(max(len(clips) // _CHUNKS, _LEAST_CHUNK), _LARGEST_CHUNK)
 
 
 def _is_usable(checked: _Checked) -> bool:
     clip = checked.clip
     wrong = {finding.path for finding in checked.findings if finding.severity is Severity.ERROR}
     return clip.text is not None and clip.text not in wrong and bool(checked.seconds or clip.codes)
-
-
-def _is_empty(path: Path) -> bool:
-    try:
-        return path.is_file() and path.stat().st_size == 0
-    except OSError:  # what cannot be looked at was found to be unreadable
-        return False
 
 
 def _same_audio(checked: list[_Checked]) -> list[Finding]:
