@@ -13,11 +13,11 @@ from fishtune.core.errors import GateError
 from fishtune.core.events import Log, Warned
 from fishtune.core.lora.injection import add_adapters, trainable_parameters
 from fishtune.core.model.checkpoint import load_model
+from fishtune.core.model.directory import ModelDirectory
 from fishtune.core.model.dual_ar import DualAR
 from fishtune.core.stages.train.data import TrainingData, load_data
 from fishtune.core.stages.train.loss import Losses
 from fishtune.core.stages.train.preflight import check_gate, check_losses
-from fishtune.core.text.tokenizer import Tokenizer
 
 from .recorder import Recorder
 from .training_kit import shards, train_settings  # noqa: F401 - a fixture
@@ -26,9 +26,8 @@ from .training_kit import shards, train_settings  # noqa: F401 - a fixture
 @pytest.fixture(scope="module")
 def data(tiny_checkpoint: Path, shards: Path, tmp_path_factory: pytest.TempPathFactory) -> TrainingData:  # noqa: F811
     folder = tmp_path_factory.mktemp("gate")
-    model = load_model(tiny_checkpoint)
     settings = train_settings(folder, tiny_checkpoint, shards)
-    return load_data(settings, model.config, Tokenizer.from_directory(tiny_checkpoint), Recorder())
+    return load_data(settings, ModelDirectory.open(tiny_checkpoint), Recorder())
 
 
 def adapted(base: Path, preset: str = "r_8_alpha_16", dtype: torch.dtype = torch.float32) -> DualAR:

@@ -20,6 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..config.settings import CODEC_FILE
 from ..errors import CheckpointError, StorageError
 from ..files import atomic_open
 from ..reading import reading, system_error, unreadable
@@ -44,7 +45,9 @@ def read_archive(path: Path) -> Any:
         StorageError: the system refused to read it.
     """
     if path.is_dir():
-        raise CheckpointError(f"{path} is a folder.", "Name the file of weights in it, such as codec.pth.")
+        raise CheckpointError(
+            f"{path} is a folder.", f"Name the file of weights in it, such as {CODEC_FILE}."
+        )
     if not path.exists() and not path.is_symlink():
         raise CheckpointError(
             f"{path} does not exist.", "Check the path; a base model is fetched with: fishtune download"

@@ -23,6 +23,7 @@ from ..tables import LARGEST_TOML, parse_toml, read_toml, with_changes
 from .options import BASIC, Option
 from .presets import lora_preset
 from .settings import (
+    CODEC_FILE,
     DownloadSettings,
     ExtractOptions,
     ExtractSettings,
@@ -40,7 +41,6 @@ from .settings import (
 from .strict import Table, parse
 
 PROJECT_FILE = "fishtune.toml"
-CODEC_FILE = "codec.pth"
 PROTOS = "protos"
 """Folder of the shards inside the data set."""
 RESULTS = "results"

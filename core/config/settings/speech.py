@@ -68,11 +68,13 @@ class SynthSettings(Table):
     """Maximum frames; one second is 21.5 frames."""
     greedy: bool = False
     """Always take the most probable code; no drawing, no penalty."""
-    temperature: float = Field(default=0.8, gt=0)
+    temperature: Annotated[float | None, Option(unset="the model family's")] = Field(default=None, gt=0)
     """Below 1: safer and flatter; above: livelier, riskier."""
-    top_p: float = Field(default=0.8, gt=0, le=1)
+    top_p: Annotated[float | None, Option(unset="the model family's")] = Field(default=None, gt=0, le=1)
     """Draw among the most probable codes up to this share."""
-    repetition_penalty: float = Field(default=1.1, ge=1)
+    repetition_penalty: Annotated[float | None, Option(unset="the model family's")] = Field(
+        default=None, ge=1
+    )
     """Above 1: makes recent codes less probable."""
     seed: Annotated[Seed | None, Option(unset="random")] = None
     """The same seed gives the same recording."""

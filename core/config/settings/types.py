@@ -16,6 +16,8 @@ Device = str  # "auto", "cpu", "cuda", "cuda:1"
 TEXT_EXTENSION = ".lab"
 """Of transcripts."""
 CODEC_PRESET = "modded_dac_vq"
+CODEC_FILE = "codec.pth"
+"""The codec's weights in a checkpoint directory; all families have the same codec."""
 
 _LONGEST_NAME = 200
 """Bytes. File systems take 255; names of records and temporary files are longer than the run's."""

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict
 from ...codec.config import CodecConfig
 from ...config.presets import LoraPreset
 from ...config.settings import TrainOptions
-from ...model.config import DualARConfig
+from ...model.shape import Shape
 from .encoding import EncodingPlan, replay_encoding
 from .ledger import Ledger, Part
 from .step import TrainingPlan, replay_training
@@ -106,7 +106,7 @@ def training_plan(
     )
 
 
-def training_memory(config: DualARConfig, plan: TrainingPlan) -> MemoryEstimate:
+def training_memory(config: Shape, plan: TrainingPlan) -> MemoryEstimate:
     """Return what training needs at its peak."""
     return _estimate(replay_training(config, plan))
 
