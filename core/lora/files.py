@@ -18,6 +18,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from ..compute.safetensors_header import inspect_safetensors
 from ..compute.weights import (
     REAL_DTYPES,
     read_archive,
@@ -30,7 +31,7 @@ from ..config.presets import LoraPreset
 from ..config.run_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS, CHECKPOINT_SUFFIX, CHECKPOINTS
 from ..errors import CheckpointError, MalformedFileError, UsageError
 from ..model.scaling import OTHER_PRESET, Scale, asked_scale, check_agreement, is_scale
-from ..reading import check_regular, reading
+from ..reading import reading
 from ..tables import read_json
 from ..units import first_of
 
@@ -201,7 +202,7 @@ def _read_peft(folder: Path, preset: LoraPreset | None, alpha: float | None) -> 
         config = read_json(config_file, 1 << 20)
     except MalformedFileError as error:
         raise CheckpointError(error.message, "Copy or save it again.") from error
-    check_regular(file, CheckpointError)
+    inspect_safetensors(file)
     with reading(file, CheckpointError, "Copy or save it again."):
         tensors = load_file(file)
     refuse_unusable(tensors, file)
