@@ -30,6 +30,8 @@ from .unpickling import damaged
 
 _LISTED = 8
 _GLOBAL = re.compile(r"GLOBAL (\S+)")
+STATE_DICT = "state_dict"
+"""Entry of a checkpoint that holds the tensors, where it holds other things, too."""
 REAL_DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 """What a weight may be stored as."""
 
@@ -97,7 +99,7 @@ def unwrap_state_dict(content: Any, source: Path) -> dict[str, Tensor]:
 
 def state_dict_of(content: Any, source: Path) -> dict[str, Tensor]:
     """Return the tensors as `unwrap_state_dict`, whatever they are like."""
-    tensors = content.get("state_dict", content) if isinstance(content, dict) else None
+    tensors = content.get(STATE_DICT, content) if isinstance(content, dict) else None
     if not isinstance(tensors, dict) or not tensors:
         raise CheckpointError(f"{source} holds no state dict.", "Name a file of model weights.")
     wrong = [

@@ -24,6 +24,7 @@ from .options import BASIC, Option
 from .presets import lora_preset
 from .settings import (
     CODEC_FILE,
+    MODELS_FOLDER,
     DownloadSettings,
     ExtractOptions,
     ExtractSettings,
@@ -249,7 +250,7 @@ class Project(Table):
     @property
     def merged(self) -> Path:
         """Directory that merging makes."""
-        return self.resolve(self.merge.output or Path("checkpoints") / f"{self.name}-merged")
+        return self.resolve(self.merge.output or Path(MODELS_FOLDER) / f"{self.name}-merged")
 
     def download_settings(self) -> DownloadSettings:
         """Return what `fishtune download` needs."""

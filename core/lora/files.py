@@ -31,6 +31,7 @@ from ..config.presets import LoraPreset
 from ..config.run_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS, CHECKPOINT_SUFFIX, CHECKPOINTS
 from ..errors import CheckpointError, MalformedFileError, UsageError
 from ..model.scaling import OTHER_PRESET, Scale, asked_scale, check_agreement, is_scale
+from ..model.targets import WORD_EMBEDDING
 from ..reading import reading
 from ..tables import read_json
 from ..units import first_of
@@ -355,7 +356,7 @@ def check_fit(
             f"{source.file} does not fit {base}: {first_of(problems, _LISTED, '; ')}.",
             "Give the base it was trained on with --base-weight.",
         )
-    if isinstance(source, FullWeights) or not tied or "embeddings" not in source.modules:
+    if isinstance(source, FullWeights) or not tied or WORD_EMBEDDING not in source.modules:
         return
     if source.format != "reference":
         raise CheckpointError(

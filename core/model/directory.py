@@ -39,7 +39,7 @@ class ModelDirectory:
             StorageError: the system refused to read it.
         """
         found = read_configuration(path)
-        return cls(path, found.family, found.family.read_shape(found.content, str(found.file)))
+        return cls(path, found.family, found.read_shape())
 
     @cached_property
     def tokenizer(self) -> Tokenizer:

@@ -9,6 +9,9 @@ from types import MappingProxyType
 
 from ..errors import SettingsError
 
+WORD_EMBEDDING = "embeddings"
+"""The module that is the token head, too, in a model that ties them (`Shape.tie_word_embeddings`)."""
+
 
 class Role(StrEnum):
     """Groups of modules that a preset may name in place of patterns."""
@@ -28,7 +31,7 @@ TARGETS: Mapping[str, str] = MappingProxyType(
         Role.SLOW_MLP: r"layers\.\d+\.feed_forward\.(w1|w2|w3)",
         Role.FAST_ATTENTION: r"fast_layers\.\d+\.attention\.(wqkv|wo)",
         Role.FAST_MLP: r"fast_layers\.\d+\.feed_forward\.(w1|w2|w3)",
-        Role.EMBEDDINGS: "embeddings",
+        Role.EMBEDDINGS: WORD_EMBEDDING,
         Role.CODEBOOK_EMBEDDINGS: "codebook_embeddings",
         # A base may lack `output` (tied) or `fast_project_in` (equal widths).
         Role.HEADS: "(fast_)?output|fast_project_in",

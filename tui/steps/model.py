@@ -14,7 +14,7 @@ from textual.widgets import DataTable, Static
 
 from ...core.config.presets import model_preset
 from ...core.config.project import Project
-from ...core.config.settings import DownloadSettings
+from ...core.config.settings import MODELS_FOLDER, DownloadSettings
 from ...core.errors import FishtuneError
 from ...core.model.families import default_family, read_configuration
 from ...core.pipeline.steps import StepName, model_files
@@ -234,8 +234,8 @@ def files_of(project: Project) -> list[tuple[str, str, str]]:
 
 def model_directories(project: Project) -> list[tuple[Path, str]]:
     """Return directories near the project that hold a base model, with what is in each."""
-    parents = [project.base.parent, project.folder / "checkpoints", project.folder.parent / "checkpoints"]
-    parents.append(Path.cwd() / "checkpoints")
+    parents = [project.base.parent, project.folder / MODELS_FOLDER, project.folder.parent / MODELS_FOLDER]
+    parents.append(Path.cwd() / MODELS_FOLDER)
     found: dict[Path, str] = {}
     for parent in dict.fromkeys(parents):
         try:
@@ -254,7 +254,7 @@ def describe_directory(folder: Path) -> str:
     """Return what a checkpoint directory holds in a few words, nothing where it is none."""
     try:
         found = read_configuration(folder)
-        shape = found.family.read_shape(found.content, str(found.file))
+        shape = found.read_shape()
     except FishtuneError:
         return ""
     parts = [_("{layers} layers of {dim}").format(layers=shape.n_layer, dim=shape.dim)]

@@ -22,11 +22,23 @@ from .data import (
 from .model import DownloadSettings, ModelOptions
 from .speech import AuditionSettings, MergeOptions, MergeSettings, SynthSettings
 from .train import TrainOptions, TrainSettings
-from .types import CODEC_FILE, CODEC_PRESET, TEXT_EXTENSION, Device, RunName, Seed, UserPath
+from .types import (
+    CODEC_FILE,
+    CODEC_PRESET,
+    DEFAULT_MODEL,
+    MODELS_FOLDER,
+    TEXT_EXTENSION,
+    Device,
+    RunName,
+    Seed,
+    UserPath,
+)
 
 __all__ = [
     "CODEC_FILE",
     "CODEC_PRESET",
+    "DEFAULT_MODEL",
+    "MODELS_FOLDER",
     "TEXT_EXTENSION",
     "AuditionSettings",
     "Device",

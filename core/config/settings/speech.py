@@ -8,7 +8,7 @@ from pydantic import AfterValidator, Field
 
 from ..options import BASIC, FirstRunOnly, Option
 from ..strict import Table
-from .types import CODEC_PRESET, Device, Seed, UserPath, check_path_text
+from .types import CODEC_PRESET, MODELS_FOLDER, Device, Seed, UserPath, check_path_text
 
 
 class MergeOptions(Table):
@@ -19,7 +19,7 @@ class MergeOptions(Table):
     ] = None
     """Checkpoint to merge, relative to the project."""
     output: Annotated[
-        UserPath | None, Option("Merged directory", group=BASIC, unset="checkpoints/NAME-merged")
+        UserPath | None, Option("Merged directory", group=BASIC, unset=f"{MODELS_FOLDER}/NAME-merged")
     ] = None
     """The directory that is made."""
     lora_config: Annotated[str | None, Option("Preset of training", group=BASIC)] = None

@@ -18,8 +18,9 @@ from ..shape import Shape
 from .family import Family
 from .s1 import S1
 
-FAMILIES: list[Family] = [S1()]
-"""All that are known. The first one is the project's default, and the first that owns a directory has it."""
+_DEFAULT = S1()
+FAMILIES: list[Family] = [_DEFAULT]
+"""All that are known; a directory belongs to the first that owns it."""
 LARGEST_CONFIG = 1 << 20
 """Bytes of a configuration; published ones have 1,000 to 2,000."""
 _MERGE_FIRST = (
@@ -29,7 +30,7 @@ _MERGE_FIRST = (
 
 def default_family() -> Family:
     """Return the family that counts where nothing says otherwise."""
-    return FAMILIES[0]
+    return _DEFAULT
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,10 @@ class Configuration:
     family: Family
     content: Mapping[str, Any]
     file: Path
+
+    def read_shape(self) -> Shape:
+        """Return the shape that it describes; see `Family.read_shape` for errors."""
+        return self.family.read_shape(self.content, str(self.file))
 
 
 def read_configuration(directory: Path) -> Configuration:
@@ -100,7 +105,7 @@ def base_model(directory: Path, name: str) -> tuple[Family, Shape]:
     """
     if is_model_directory(directory):
         found = read_configuration(directory)
-        return found.family, found.family.read_shape(found.content, str(found.file))
+        return found.family, found.read_shape()
     config, source = model_preset(name).config, f"The model preset {name}"
     if not config:
         raise UsageError(

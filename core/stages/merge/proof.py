@@ -17,6 +17,7 @@ from ...model.containers.container import Container, WeightsReader, split_rows
 from ...model.directory import ModelDirectory
 from ...model.dual_ar import DualAR
 from ...model.families.family import Family
+from ...model.targets import WORD_EMBEDDING
 from ...text.prompts import PromptBuilder
 
 _STOPPED = "Nothing was written."
@@ -136,7 +137,7 @@ def _adapted_logits(model: DualAR, source: Adapter | FullWeights, prompts: Promp
     apply_checkpoint(model, source)
     if isinstance(source, FullWeights):
         return compute_logits(model, prompts)
-    tied = source.modules.get("embeddings") if model.config.tie_word_embeddings else None
+    tied = source.modules.get(WORD_EMBEDDING) if model.config.tie_word_embeddings else None
     if tied is None:
         return compute_logits(model, prompts)
 

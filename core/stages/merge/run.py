@@ -33,6 +33,7 @@ from ...model.checkpoint import build_model, own_tensors
 from ...model.containers.container import Container, WeightsEditor, combined_sha256, split_rows
 from ...model.directory import ModelDirectory
 from ...model.families import default_family
+from ...model.targets import WORD_EMBEDDING
 from ...ownership import describe, strangers
 from ...reading import open_regular, reading
 from ...tables import read_json
@@ -203,7 +204,7 @@ def _check_fit(
             f"{weights} stores {odd[0]} as {dtypes[odd[0]]}, which cannot be adapted.",
             "Use the base as it was published, in bfloat16 or float32.",
         )
-    if tied and isinstance(source, Adapter) and "embeddings" in source.modules:
+    if tied and isinstance(source, Adapter) and WORD_EMBEDDING in source.modules:
         reporter.warn(
             f"{source.file} adapts the word embedding, which in this base is the output head too "
             "(tie_word_embeddings): merging changes both.",
