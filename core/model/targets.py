@@ -40,6 +40,11 @@ TARGETS: Mapping[str, str] = MappingProxyType(
 """For every role the pattern that the names of its modules in `dual_ar.DualAR` match whole."""
 
 
+def patterns(targets: Iterable[str], roles: Mapping[str, str] = TARGETS) -> list[str]:
+    """Return targets with patterns in place of roles."""
+    return [roles.get(target, target) for target in targets]
+
+
 def match_targets(targets: Iterable[str], names: Iterable[str]) -> dict[str, list[str]]:
     """Return for every target of a LoRA preset the modules it matches, whole names in the order given.
 
@@ -48,11 +53,11 @@ def match_targets(targets: Iterable[str], names: Iterable[str]) -> dict[str, lis
     Raises:
         SettingsError: a target is not a regular expression.
     """
-    modules = list(names)
+    modules, wanted = list(names), list(targets)
     found = {}
-    for target in targets:
+    for target, text in zip(wanted, patterns(wanted), strict=True):
         try:
-            pattern = re.compile(TARGETS.get(target, target))
+            pattern = re.compile(text)
         except (re.error, OverflowError, RecursionError) as error:
             raise SettingsError(
                 f"The target {target!r} is not a regular expression: {error}.", "Correct the preset."

@@ -15,6 +15,7 @@ from ...codec.config import CodecConfig
 from ...config.presets import LoraPreset
 from ...config.settings import TrainOptions
 from ...model.shape import Shape
+from ...model.targets import patterns
 from .encoding import EncodingPlan, replay_encoding
 from .ledger import Ledger, Part
 from .step import TrainingPlan, replay_training
@@ -99,7 +100,7 @@ def training_plan(
         checkpointing=options.checkpointing,
         accumulated=options.accumulation > 1,
         rank=preset.rank,
-        targets=tuple(preset.targets),
+        targets=tuple(patterns(preset.targets)),
         dropout=preset.dropout > 0,
         dora=preset.use_dora,
         distributed=options.devices * options.num_nodes > 1,

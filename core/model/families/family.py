@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ...config.presets import LoraPreset
 from ..sampling import Sampling, SamplingRule
 from ..shape import Shape
-from ..targets import TARGETS
+from ..targets import TARGETS, patterns
 
 if TYPE_CHECKING:
     from ...text.prompts import PromptBuilder
@@ -100,5 +100,4 @@ class Family(ABC):
 
     def resolved(self, preset: LoraPreset) -> LoraPreset:
         """Return a LoRA preset with patterns in place of roles."""
-        targets = [self.targets.get(target, target) for target in preset.targets]
-        return preset.model_copy(update={"targets": targets})
+        return preset.model_copy(update={"targets": patterns(preset.targets, self.targets)})
