@@ -28,7 +28,7 @@ from fishtune.core.hardware.memory.suggest import Available, TrainingNeeds, sugg
 from fishtune.core.jobs.follow import EventFollower, read_lines
 from fishtune.core.jobs.record import Place
 from fishtune.core.jobs.start import start_job, stop_job
-from fishtune.core.model.config import DualARConfig
+from fishtune.core.model.families.s1 import S1
 from fishtune.core.shards.index import ShardIndex
 from fishtune.core.shards.manifest import MANIFEST_FILE
 from fishtune.core.shards.wire import Sentence, ShardWriter, encode_sentence
@@ -36,7 +36,7 @@ from fishtune.core.units import GIB
 from fishtune.tui.catalogue import sentence, use_language
 from measures import Measure, show
 
-S1_MINI = DualARConfig.from_dict(model_preset("openaudio-s1-mini").config)
+S1_MINI = S1().read_shape(model_preset("openaudio-s1-mini").config, "config.json")
 EVENTS = 1_000_000
 SENTENCES = 200_000
 

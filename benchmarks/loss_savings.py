@@ -22,8 +22,8 @@ from typing import Any
 import torch
 from fishtune.core.config.presets import lora_preset, model_preset
 from fishtune.core.lora.injection import add_adapters, trainable_parameters
-from fishtune.core.model.config import DualARConfig
 from fishtune.core.model.dual_ar import DualAR
+from fishtune.core.model.families.s1 import S1
 from fishtune.core.stages.train.loss import loss_sums
 from fishtune.core.text.prompts import IGNORED
 from torch import Tensor
@@ -42,7 +42,7 @@ VARIANTS = {
 
 def make_model() -> DualAR:
     """Return the model with random weights and adapters."""
-    config = DualARConfig.from_dict({**model_preset("openaudio-s1-mini").config, "n_layer": 4})
+    config = S1().read_shape({**model_preset("openaudio-s1-mini").config, "n_layer": 4}, "config.json")
     torch.manual_seed(0)
     model = DualAR(config, SEMANTIC_BEGIN, SEMANTIC_BEGIN + config.codebook_size - 1)
     with torch.no_grad():

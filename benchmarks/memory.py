@@ -21,7 +21,7 @@ from fishtune.core.hardware.memory.suggest import (
     suggest_extraction,
     suggest_training,
 )
-from fishtune.core.model.config import DualARConfig
+from fishtune.core.model.families.s1 import S1
 from fishtune.core.units import format_bytes
 
 PAGE = Path(__file__).parent.parent / "docs" / "memory.md"
@@ -65,7 +65,7 @@ def document() -> str:
 
 def training() -> list[str]:
     """Return the section on training."""
-    config = DualARConfig.from_dict(model_preset(MODEL).config)
+    config = S1().read_shape(model_preset(MODEL).config, "config.json")
     lines = [
         "## Training",
         "",

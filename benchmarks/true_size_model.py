@@ -14,6 +14,7 @@ import shutil
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 GIB = 1 << 30
@@ -92,7 +93,9 @@ def step_generate(options: argparse.Namespace) -> dict[str, object]:
     """Generate frames after a prompt, greedily and by drawing."""
     import torch
     from fishtune.core.model.checkpoint import load_model
-    from fishtune.core.model.generate import Sampling, generate
+    from fishtune.core.model.families.s1 import S1
+    from fishtune.core.model.families.s1.sampling import S1Rule
+    from fishtune.core.model.generate import generate
 
     model = load_model(options.folder / "base", device=options.device)
     generator = torch.Generator().manual_seed(0)
@@ -100,12 +103,12 @@ def step_generate(options: argparse.Namespace) -> dict[str, object]:
     prompt[1:] = torch.randint(1024, (model.config.num_codebooks, options.prompt), generator=generator)
     prompt[0] = prompt[1] + model.semantic_begin_id
     measured: dict[str, object] = {"device": str(model.norm.weight.device)}
-    for name, sampling in (("greedy", Sampling(greedy=True)), ("drawn", Sampling(seed=0))):
+    for name, sampling in (("greedy", replace(S1.sampling, greedy=True)), ("drawn", S1.sampling)):
         moments: list[float] = []
         generate(
             model,
             prompt,
-            sampling,
+            S1Rule(sampling),
             end_id=-1,
             max_new_tokens=options.frames,
             residual_codebook_size=1024,

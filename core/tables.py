@@ -32,31 +32,37 @@ class _OutOfBoundsError(ValueError):
     """A value that no table of ours can hold."""
 
 
-def read_json(path: Path, limit: int = LARGEST_JSON) -> Any:
+def read_json(path: Path, limit: int = LARGEST_JSON, *, unique_keys: bool = False) -> Any:
     """Return what a JSON file holds.
 
     Args:
         limit: bytes; a larger file is refused before it is read.
+        unique_keys: see `parse_json`.
 
     Raises:
         MalformedFileError: missing, no regular file, too large, not JSON, or out of bounds.
         StorageError: the system refused to read it.
     """
-    return parse_json(read_regular(path, limit, MalformedFileError), str(path))
+    return parse_json(read_regular(path, limit, MalformedFileError), str(path), unique_keys=unique_keys)
 
 
-def parse_json(content: bytes | str, name: str) -> Any:
+def parse_json(content: bytes | str, name: str, *, unique_keys: bool = False) -> Any:
     """Return what a JSON text holds; a byte order mark in front is skipped.
 
     Args:
         name: the file's name for messages.
+        unique_keys: refuse a key that stands twice in one object, of which readers take different values.
 
     Raises:
         MalformedFileError: not JSON, too deep, or with numbers that are not finite or beyond 64 bits.
     """
     try:
         found = json.loads(
-            _text(content), parse_int=_integer, parse_float=_finite, parse_constant=_no_constant
+            _text(content),
+            parse_int=_integer,
+            parse_float=_finite,
+            parse_constant=_no_constant,
+            object_pairs_hook=_unique if unique_keys else None,
         )
         _check(found)
     except (ValueError, RecursionError) as error:
@@ -116,6 +122,14 @@ def _finite(digits: str) -> float:
     if not math.isfinite(number):
         raise _OutOfBoundsError(f"it holds {digits[:20]}, which is not a number that can be used")
     return number
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        twice = next(key for number, (key, _) in enumerate(pairs) if key in dict(pairs[:number]))
+        raise _OutOfBoundsError(f"the key {twice[:80]!r} stands twice in one place")
+    return found
 
 
 def _no_constant(name: str) -> NoReturn:

@@ -211,12 +211,11 @@ def _never_refused(run: Callable[[Any, Reporter], Any], settings: Any) -> Any:
 
 def packed(target: Target) -> object:
     """As train: names, lengths and hashes of everything that is trained on, and what it says."""
+    from fishtune.core.model.directory import ModelDirectory
     from fishtune.core.stages.train.data import load_data
-    from fishtune.core.text.tokenizer import Tokenizer
 
     base = target.root / "base"
-    config_of = _config_of(base)
-    data = load_data(train_settings(target.root), config_of, Tokenizer.from_directory(base), Reporter())
+    data = load_data(train_settings(target.root), ModelDirectory.open(base), Reporter())
     index = data.source.index
     numbers = range(len(data.source.places))
     return (
@@ -231,9 +230,9 @@ def packed(target: Target) -> object:
 
 
 def _config_of(base: Path) -> Any:
-    from fishtune.core.model.config import read_config
+    from fishtune.core.model.directory import ModelDirectory
 
-    return read_config(base)
+    return ModelDirectory.open(base).shape
 
 
 def unindexed(target: Target) -> None:
@@ -264,9 +263,9 @@ def foreign_shards(target: Target) -> None:
 
 def tokenizer(target: Target) -> None:
     """As pack, train and synth: encode a text, with and without special tokens."""
-    from fishtune.core.text.tokenizer import Tokenizer
+    from fishtune.core.model.families.s1 import S1
 
-    read = Tokenizer.from_directory(target.root / "model")
+    read = S1().tokenizer(target.root / "model")
     for text in (TEXT, "한국어 \0\x7f\U0001f600 ", "<|im_end|><|semantic:3|>", ""):
         ids = read.encode(text)
         read.control_token(ids)
@@ -313,8 +312,8 @@ def _use_codec_shape(tries: Tries, shape: Any) -> None:
 
 def model(target: Target) -> None:
     """As train, merge and synth."""
-    from fishtune.core.model.archive import locate_tensors
     from fishtune.core.model.checkpoint import load_model
+    from fishtune.core.model.containers.pth import locate_tensors
 
     tries = Tries()
     tries(load_model, target.root / "model")
@@ -408,7 +407,7 @@ def presets(target: Target) -> None:
     from fishtune.core.codec.config import residual_codebook_size
     from fishtune.core.config.presets import lora_preset, model_preset
     from fishtune.core.hardware.memory.estimate import training_memory, training_plan
-    from fishtune.core.model.config import DualARConfig
+    from fishtune.core.model.families.s1 import S1
 
     tries = Tries()
     match target.file.parent.name:
@@ -425,7 +424,7 @@ def presets(target: Target) -> None:
         case "models":
             preset = tries(model_preset, "own")
             if preset is not None and preset.config:
-                tries(DualARConfig.from_dict, preset.config)
+                tries(S1().read_shape, preset.config, "config.json")
     tries.done()
 
 

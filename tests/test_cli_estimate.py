@@ -14,7 +14,7 @@ from fishtune.core.config.presets import lora_preset, model_preset
 from fishtune.core.config.settings import TrainOptions
 from fishtune.core.hardware.memory.measured import FILE_NAME, MeasurementCache
 from fishtune.core.hardware.memory.suggest import TrainingNeeds
-from fishtune.core.model.config import DualARConfig
+from fishtune.core.model.families.s1 import S1
 
 from .fake_nvml import GIB, FakeNvml
 
@@ -114,7 +114,7 @@ def test_a_measured_peak_corrects_what_is_told(
 ) -> None:
     fake_nvml.add_gpu()
     before = answer(capsys)
-    config = DualARConfig.from_dict(model_preset("openaudio-s1-mini").config)
+    config = S1().read_shape(model_preset("openaudio-s1-mini").config, "config.json")
     cache = MeasurementCache()
     assert cache.file.name == FILE_NAME
     needs = TrainingNeeds(config, TrainOptions(), lora_preset("r_16_alpha_16"), "NVIDIA H100 80GB HBM3")

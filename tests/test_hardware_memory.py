@@ -14,8 +14,9 @@ from fishtune.core.hardware.memory.ledger import Part
 from fishtune.core.hardware.memory.shapes import adapted, modules
 from fishtune.core.hardware.memory.step import LOGITS_PER_CHUNK, TrainingPlan, replay_training
 from fishtune.core.lora.injection import add_adapters, train_everything, trainable_parameters
-from fishtune.core.model.config import DualARConfig
 from fishtune.core.model.dual_ar import DualAR
+from fishtune.core.model.families.s1 import S1
+from fishtune.core.model.shape import Shape
 from fishtune.core.stages.train import loss
 from torch._subclasses.fake_tensor import FakeTensorMode
 
@@ -24,17 +25,17 @@ from .memory_meter import LiveStorages, gpu_kernels, make_fake
 S1_MINI = model_preset("openaudio-s1-mini").config
 
 
-def shape(**changes: object) -> DualARConfig:
+def shape(**changes: object) -> Shape:
     """Return S1-mini's shape with changes."""
-    return DualARConfig.from_dict(S1_MINI | changes)
+    return S1().read_shape(S1_MINI | changes, "config.json")
 
 
-def shallow(**changes: object) -> DualARConfig:
+def shallow(**changes: object) -> Shape:
     """Return S1-mini's layers, but few of them."""
     return shape(**{"n_layer": 3, "n_fast_layer": 2, "vocab_size": 20_000} | changes)
 
 
-def build(config: DualARConfig, preset: LoraPreset, plan: TrainingPlan) -> DualAR:
+def build(config: Shape, preset: LoraPreset, plan: TrainingPlan) -> DualAR:
     """Return the model as `training.run` prepares it, on the meta device."""
     with torch.device("meta"):
         model = DualAR(config, 0, config.codebook_size - 1)
@@ -47,9 +48,7 @@ def build(config: DualARConfig, preset: LoraPreset, plan: TrainingPlan) -> DualA
     return model.train()
 
 
-def measured(
-    config: DualARConfig, preset: LoraPreset, plan: TrainingPlan, monkeypatch: pytest.MonkeyPatch
-) -> int:
+def measured(config: Shape, preset: LoraPreset, plan: TrainingPlan, monkeypatch: pytest.MonkeyPatch) -> int:
     """Return the peak of one optimizer step that is not the first, bytes."""
     model = build(config, preset, plan)
     autocast = preset.method == "full" and plan.precision == "bf16"
@@ -89,7 +88,7 @@ def plan_of(preset: LoraPreset, tokens: int = 1024, longest: int = 256, **change
 
 
 def check(
-    config: DualARConfig,
+    config: Shape,
     preset: LoraPreset,
     plan: TrainingPlan,
     monkeypatch: pytest.MonkeyPatch,
@@ -169,7 +168,7 @@ DORA_NO_DROPOUT = DORA.model_copy(update={"dropout": 0.0})
     ],
 )
 def test_other_shapes_and_settings_are_within_five_percent(
-    config: DualARConfig, preset: LoraPreset, changes: dict[str, object], monkeypatch: pytest.MonkeyPatch
+    config: Shape, preset: LoraPreset, changes: dict[str, object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     check(config, preset, plan_of(preset, **changes), monkeypatch, tolerance=0.05)
 
@@ -177,7 +176,7 @@ def test_other_shapes_and_settings_are_within_five_percent(
 @pytest.mark.parametrize(
     "config", [shape(), shallow(tie_word_embeddings=True, fast_dim=512, attention_qkv_bias=True)]
 )
-def test_weights_are_counted_exactly(config: DualARConfig) -> None:
+def test_weights_are_counted_exactly(config: Shape) -> None:
     with torch.device("meta"):
         model = DualAR(config, 0, 1)
     assert sum(module.weights for module in modules(config)) == sum(p.numel() for p in model.parameters())

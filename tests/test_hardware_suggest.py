@@ -19,11 +19,11 @@ from fishtune.core.hardware.memory.suggest import (
     suggest_extraction,
     suggest_training,
 )
-from fishtune.core.model.config import DualARConfig
+from fishtune.core.model.families.s1 import S1
 from fishtune.core.units import parse_bytes
 
 GIB = 1024**3
-CONFIG = DualARConfig.from_dict(model_preset("openaudio-s1-mini").config)
+CONFIG = S1().read_shape(model_preset("openaudio-s1-mini").config, "config.json")
 CODEC = CodecConfig.model_validate(read_preset("codec", "modded_dac_vq"))
 
 

@@ -24,7 +24,7 @@ from fishtune.core.compute.weights import (
 )
 from fishtune.core.errors import CheckpointError, FishtuneError, StorageError
 from fishtune.core.lora.files import read_adapter, read_training_state
-from fishtune.core.model.archive import locate_tensors
+from fishtune.core.model.containers.pth import locate_tensors
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import nn

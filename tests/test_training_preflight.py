@@ -1,4 +1,4 @@
-"""The preflight check: it passes what is sound and names what is not."""
+"""The step-0 gate: it passes what is sound and names what is not."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from pathlib import Path
 import pytest
 import torch
 from fishtune.core.config.presets import lora_preset
-from fishtune.core.errors import PreflightError
+from fishtune.core.errors import GateError
 from fishtune.core.events import Log, Warned
 from fishtune.core.lora.injection import add_adapters, trainable_parameters
 from fishtune.core.model.checkpoint import load_model
+from fishtune.core.model.directory import ModelDirectory
 from fishtune.core.model.dual_ar import DualAR
 from fishtune.core.stages.train.data import TrainingData, load_data
 from fishtune.core.stages.train.loss import Losses
 from fishtune.core.stages.train.preflight import check_losses, check_set_up
-from fishtune.core.text.tokenizer import Tokenizer
 
 from .recorder import Recorder
 from .training_kit import shards, train_settings  # noqa: F401 - a fixture
@@ -26,9 +26,8 @@ from .training_kit import shards, train_settings  # noqa: F401 - a fixture
 @pytest.fixture(scope="module")
 def data(tiny_checkpoint: Path, shards: Path, tmp_path_factory: pytest.TempPathFactory) -> TrainingData:  # noqa: F811
     folder = tmp_path_factory.mktemp("gate")
-    model = load_model(tiny_checkpoint)
     settings = train_settings(folder, tiny_checkpoint, shards)
-    return load_data(settings, model.config, Tokenizer.from_directory(tiny_checkpoint), Recorder())
+    return load_data(settings, ModelDirectory.open(tiny_checkpoint), Recorder())
 
 
 def adapted(base: Path, preset: str = "r_8_alpha_16", dtype: torch.dtype = torch.float32) -> DualAR:
@@ -37,7 +36,7 @@ def adapted(base: Path, preset: str = "r_8_alpha_16", dtype: torch.dtype = torch
     return model.train()
 
 
-def run_preflight(
+def run_gate(
     model: DualAR,
     data: TrainingData,
     *,
@@ -82,7 +81,7 @@ def test_a_sound_set_up_passes_and_stays_as_it_was(
     model.checkpointing = checkpointing  # type: ignore[assignment]
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     random = torch.get_rng_state()
-    reporter = run_preflight(model, data)
+    reporter = run_gate(model, data)
     assert not reporter.of(Warned)
     assert "Generation agrees with training" in reporter.of(Log)[0].message
     assert model.training
@@ -92,8 +91,8 @@ def test_a_sound_set_up_passes_and_stays_as_it_was(
 
 
 def test_random_weights_are_refused_unless_exempted(tiny_checkpoint: Path, data: TrainingData) -> None:
-    with pytest.raises(PreflightError, match=r"untrained weights give .* random or wiped") as caught:
-        run_preflight(adapted(tiny_checkpoint), data, strict=True)
+    with pytest.raises(GateError, match=r"untrained weights give .* random or wiped") as caught:
+        run_gate(adapted(tiny_checkpoint), data, strict=True)
     assert "--no-gate" in caught.value.hint
 
 
@@ -104,7 +103,7 @@ def test_another_embedding_in_training_than_in_generation_is_found(
     model = adapted(tiny_checkpoint)
     with torch.no_grad():  # random weights would hardly ever generate a frame
         model.get_submodule("output.base_layer").weight[: model.semantic_begin_id] = 0
-    assert not run_preflight(model, data).of(Warned)
+    assert not run_gate(model, data).of(Warned)
     embed = model.embed
 
     def unscaled_where_sequences_are_whole(tokens: torch.Tensor) -> torch.Tensor:
@@ -115,10 +114,10 @@ def test_another_embedding_in_training_than_in_generation_is_found(
         return torch.where(semantic, x * math.sqrt(11), x) if ends_in_frame else x
 
     monkeypatch.setattr(model, "embed", unscaled_where_sequences_are_whole)
-    reporter = run_preflight(model, data)
+    reporter = run_gate(model, data)
     assert any("Generation and training disagree" in event.message for event in reporter.of(Warned))
-    with pytest.raises(PreflightError, match="Generation and training disagree"):
-        run_preflight(model, data, strict=True)
+    with pytest.raises(GateError, match="Generation and training disagree"):
+        run_gate(model, data, strict=True)
 
 
 def test_adapters_that_get_no_gradient_are_named(
@@ -128,12 +127,12 @@ def test_adapters_that_get_no_gradient_are_named(
     model = adapted(tiny_checkpoint)
     slow = model.slow
     monkeypatch.setattr(model, "slow", lambda *args, **kwargs: slow(*args, **kwargs).detach())
-    message = run_preflight(model, data).of(Warned)[0].message
+    message = run_gate(model, data).of(Warned)[0].message
     assert "No gradient reaches embeddings, codebook_embeddings, layers.0.attention.wqkv" in message
 
 
 def test_a_part_without_weight_in_the_loss_is_named(tiny_checkpoint: Path, data: TrainingData) -> None:
-    message = run_preflight(adapted(tiny_checkpoint), data, weight=0.0).of(Warned)[0].message
+    message = run_gate(adapted(tiny_checkpoint), data, weight=0.0).of(Warned)[0].message
     assert "No gradient reaches fast_" in message and "semantic loss weight of 0" in message
 
 
@@ -141,4 +140,4 @@ def test_gradients_that_are_not_finite_are_named(tiny_checkpoint: Path, data: Tr
     model = adapted(tiny_checkpoint)
     name, parameter = next(iter(trainable_parameters(model).items()))
     parameter.register_hook(lambda gradient: gradient * math.nan)
-    assert f"The gradient of {name} is not finite" in run_preflight(model, data).of(Warned)[0].message
+    assert f"The gradient of {name} is not finite" in run_gate(model, data).of(Warned)[0].message

@@ -19,6 +19,7 @@ from fishtune.core.errors import CheckpointError, StopRequested
 from fishtune.core.events import Reporter
 from fishtune.core.jobs.record import JobState, list_jobs
 from fishtune.core.model.checkpoint import load_model
+from fishtune.core.model.families import check_codec_file
 from fishtune.core.stages.synth.run import run as synth
 from fishtune.core.stages.verify.run import VerifyResult
 from fishtune.core.stages.verify.run import run as run_verify
@@ -174,5 +175,6 @@ def test_what_is_named_in_place_of_a_model_directory_says_which_is_meant(
 @pytest.mark.parametrize("named", ["", "config.json", "model.pth", "codec_config.json"])
 def test_what_is_named_in_place_of_the_codec_says_which_file_is_meant(checkpoint: Path, named: str) -> None:
     with pytest.raises(CheckpointError) as caught:
+        check_codec_file(checkpoint / named)
         codec_config(checkpoint / named, "modded_dac_vq")
     assert caught.value.hint.endswith(f": {checkpoint / 'codec.pth'}")

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from ..core.codec.config import codec_config
-from ..core.config.presets import lora_preset, model_preset
+from ..core.config.presets import lora_preset
 from ..core.config.project import Project
+from ..core.config.settings import CODEC_FILE
 from ..core.errors import FishtuneError
 from ..core.hardware.device import available_on, find_device, precision_on
 from ..core.hardware.memory.encoding import EncodingPlan
@@ -18,7 +19,9 @@ from ..core.hardware.memory.measured import MeasurementCache
 from ..core.hardware.memory.suggest import TrainingNeeds, suggest_extraction, suggest_training
 from ..core.hardware.readings import GpuReading
 from ..core.hardware.visibility import CudaDevice
-from ..core.model.config import DualARConfig, read_config
+from ..core.model.families import base_model
+from ..core.model.families.family import Family
+from ..core.model.shape import Shape
 from .catalogue import _
 from .catalogue import sentence as tell
 from .report import newest_report
@@ -48,30 +51,27 @@ class Estimate:
     sentence: str = ""
 
 
-def model_config(project: Project) -> DualARConfig | None:
-    """Return the base model's shape: from its directory, else from its preset; None where both lack it."""
+def model_of(project: Project) -> tuple[Family, Shape] | None:
+    """Return the base model's family and shape, from its directory or its preset; None without both."""
     try:
-        return read_config(project.base)
-    except FishtuneError:
-        pass
-    try:
-        config = model_preset(project.model.name).config
-        return DualARConfig.from_dict(config) if config else None
+        return base_model(project.base, project.model.name)
     except FishtuneError:
         return None
 
 
 def preset_needs(project: Project, names: list[str]) -> dict[str, Estimate]:
     """Return what training needs with each LoRA preset and otherwise the project's settings."""
-    config = model_config(project)
-    if config is None:
+    model = model_of(project)
+    if model is None:
         return {}
+    family, shape = model
     needs = {}
     for name in names:
         chosen = project.model_copy(deep=True)
         chosen.train.lora_config = name
         try:
-            found = training_memory(config, training_plan(chosen.train_settings(), lora_preset(name)))
+            preset = family.resolved(lora_preset(name))
+            found = training_memory(shape, training_plan(chosen.train_settings(), preset))
         except FishtuneError:
             continue
         needs[name] = _table(found, found.parts[Part.OPTIMIZER] // _MOMENT_BYTES)
@@ -91,16 +91,17 @@ def estimate(stage: StageWithMemory, project: Project, reading: GpuReading | Non
 def _training(project: Project, device: CudaDevice | None) -> Estimate | None:
     name = project.train.lora_config
     need = preset_needs(project, [name]).get(name)
-    config = model_config(project)
-    if need is None or config is None:
+    model = model_of(project)
+    if need is None or model is None:
         return None
+    family, shape = model
     available = available_on(device) if device else None
     if device is None or available is None:
         return replace(need, sentence=_("No GPU is used; on one, training would need this much."))
     needs = TrainingNeeds(
-        config,
+        shape,
         project.train_settings(),
-        lora_preset(name),
+        family.resolved(lora_preset(name)),
         device.gpu.name,
         precision=precision_on(device),
         cache=MeasurementCache(),
@@ -127,7 +128,7 @@ def _training(project: Project, device: CudaDevice | None) -> Estimate | None:
 
 
 def _extraction(project: Project, device: CudaDevice | None) -> Estimate | None:
-    config = codec_config(project.base / "codec.pth", project.extract.config_name)
+    config = codec_config(project.base / CODEC_FILE, project.extract.config_name)
     available = available_on(device) if device else None
     longest, typical = _clip_seconds(project)
     if available is None:

@@ -9,10 +9,10 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from ..codec.config import codec_config
-from ..config.presets import lora_preset, model_preset
+from ..codec.config import LONGEST_SECONDS, codec_config
+from ..config.presets import lora_preset
 from ..config.project import Project
-from ..config.settings import ExtractOptions, ModelOptions, TrainOptions
+from ..config.settings import CODEC_FILE, ExtractOptions, ModelOptions, TrainOptions
 from ..config.strict import parse_flags
 from ..hardware.device import available_on, find_device, precision_on
 from ..hardware.memory.encoding import EncodingPlan
@@ -29,7 +29,9 @@ from ..hardware.memory.suggest import (
 )
 from ..hardware.nvml import read_gpus
 from ..hardware.visibility import CudaDevice
-from ..model.config import CONFIG_FILE, DualARConfig, read_config
+from ..model.families import base_model
+from ..model.families.family import Family
+from ..model.shape import Shape
 from ..units import format_bytes, parse_bytes
 from .console import out, print_json
 from .options import Given, Json, takes
@@ -70,7 +72,8 @@ def estimate(
         ),
     ] = None,
     clip_seconds: Annotated[
-        float, typer.Option(min=0.1, max=190, rich_help_panel=_EXTRACTION, help="Of the longest clip.")
+        float,
+        typer.Option(min=0.1, max=LONGEST_SECONDS, rich_help_panel=_EXTRACTION, help="Of the longest clip."),
     ] = 20.0,
     json: Json = False,
 ) -> None:
@@ -97,7 +100,8 @@ def estimate(
         answer = _extraction(folder, options, clip_seconds, available)
     else:
         parse_flags(TrainOptions, **training)  # wrong ones are told as flags, not as keys of the project file
-        answer = _training(_options(project, training), _shape(folder, project), available, found)
+        family, shape = base_model(folder, project.model.name if project else ModelOptions().name)
+        answer = _training(_options(project, training), family, shape, available, found)
     if json:
         print_json(answer.content(stage, available))
     else:
@@ -176,20 +180,17 @@ def _options(project: Project | None, flags: dict[str, Any]) -> TrainOptions:
     return Project.create(Path.cwd(), "estimate", **tables).train_settings()
 
 
-def _shape(folder: Path, project: Project | None) -> DualARConfig:
-    """Return the model's shape: from its directory, or before the download from its preset."""
-    if (folder / CONFIG_FILE).is_file():
-        return read_config(folder)
-    return DualARConfig.from_dict(model_preset(project.model.name if project else ModelOptions().name).config)
-
-
 def _training(
-    options: TrainOptions, config: DualARConfig, available: Available | None, device: CudaDevice | None
+    options: TrainOptions,
+    family: Family,
+    shape: Shape,
+    available: Available | None,
+    device: CudaDevice | None,
 ) -> _Answer:
     needs = TrainingNeeds(
-        config,
+        shape,
         options,
-        lora_preset(options.lora_config),
+        family.resolved(lora_preset(options.lora_config)),
         available.gpu if available else "",
         precision=precision_on(device),
         cache=MeasurementCache(),
@@ -211,7 +212,7 @@ def _training(
 def _extraction(
     folder: Path, options: ExtractOptions, seconds: float, available: Available | None
 ) -> _Answer:
-    config, clips = codec_config(folder / "codec.pth", options.config_name), options.batch_size
+    config, clips = codec_config(folder / CODEC_FILE, options.config_name), options.batch_size
     cache = MeasurementCache()
     factor = cache.factor(extraction_setting(config, available.gpu)) if available else 1.0
     need = extraction_memory(config, EncodingPlan.of(config, clips, seconds)).corrected(factor)

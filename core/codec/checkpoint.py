@@ -17,7 +17,6 @@ from torch import Tensor
 from ..compute.weights import load_strict, read_state_dict, refuse_not_finite, refuse_not_real
 from ..errors import CheckpointError
 from .codec import Codec, CodecEncoder
-from .config import WEIGHTS_FILE as WEIGHTS_FILE
 from .config import codec_config, config_origin
 
 _GENERATOR = "generator."

@@ -14,16 +14,23 @@ from typing import Annotated
 from pydantic import ConfigDict, Field, model_validator
 
 from ..config.presets import read_preset
+from ..config.settings import CODEC_FILE
 from ..config.strict import Table, parse
 from ..errors import CheckpointError, MalformedFileError
 from ..tables import read_json
 
-WEIGHTS_FILE = "codec.pth"
 CONFIG_FILE = "codec_config.json"
-_OTHER_FILES = ("config.json", "model.pth", "tokenizer.tiktoken", "special_tokens.json", CONFIG_FILE)
-_NAME_A_FILE = "Name the file of weights in it, such as codec.pth."
+_NAME_A_FILE = f"Name the file of weights in it, such as {CODEC_FILE}."
+CODEC_RATE = 44_100
+"""Hz; of the published codec, as all that follows."""
+FRAME_LENGTH = 2_048
+"""Samples of one frame of codes."""
+FRAME_RATE = CODEC_RATE / FRAME_LENGTH
+"""Frames per second; a frame is one token of a sequence."""
 MAX_FRAMES = 4096
 """The longest clip, in frames: what the published model's rotary tables cover."""
+LONGEST_SECONDS = math.floor(MAX_FRAMES / FRAME_RATE)
+"""Of the longest clip; what is said to a person."""
 
 
 # Bounds far above any real codec, below what would exhaust memory or time.
@@ -162,12 +169,14 @@ def codec_config(weights: Path, preset: str) -> CodecConfig:
         preset: of `presets/codec`, where no `codec_config.json` lies beside the file.
 
     Raises:
-        CheckpointError: `codec_config.json` cannot be read; or `weights` is a folder or another file of a
-            checkpoint directory.
+        CheckpointError: `codec_config.json` cannot be read; or `weights` is a folder.
         SettingsError: it, or the preset, has wrong keys or values.
         UsageError: there is no such preset.
     """
-    _refuse_other_file(weights)
+    if weights.is_dir():
+        inside = weights / CODEC_FILE
+        meant = f"Give the codec's file in it: {inside}" if inside.is_file() else _NAME_A_FILE
+        raise CheckpointError(f"{weights} is a folder, and the codec is a file.", meant)
     beside = weights.parent / CONFIG_FILE
     if not os.path.lexists(beside):
         return parse(CodecConfig, read_preset("codec", preset), config_origin(weights, preset))
@@ -176,17 +185,6 @@ def codec_config(weights: Path, preset: str) -> CodecConfig:
     except MalformedFileError as error:
         raise CheckpointError(error.message, "Copy it again from where the checkpoint came.") from error
     return parse(CodecConfig, content, str(beside))
-
-
-def _refuse_other_file(weights: Path) -> None:
-    """Refuse what is named in the place of `codec.pth`, and say which file is meant."""
-    if weights.is_dir():
-        inside = weights / WEIGHTS_FILE
-        meant = f"Give the codec's file in it: {inside}" if inside.is_file() else _NAME_A_FILE
-        raise CheckpointError(f"{weights} is a folder, and the codec is a file.", meant)
-    right = weights.with_name(WEIGHTS_FILE)
-    if weights.name in _OTHER_FILES and right.is_file():
-        raise CheckpointError(f"{weights} does not hold the codec.", f"Give the file beside it: {right}")
 
 
 def check_codebooks(config: CodecConfig, num_codebooks: int, directory: Path) -> None:

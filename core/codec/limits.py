@@ -10,14 +10,10 @@ from pathlib import Path
 from ..audio.recordings import AudioInfo, check_rate
 from ..errors import DataError
 from ..units import format_duration
-from .config import MAX_FRAMES
+from .config import CODEC_RATE, FRAME_LENGTH, LONGEST_SECONDS, MAX_FRAMES
 
-CODEC_RATE = 44_100
-"""Hz."""
-LONGEST_SAMPLES = MAX_FRAMES * 2_048
+LONGEST_SAMPLES = MAX_FRAMES * FRAME_LENGTH
 """At the codec's rate."""
-LONGEST_SECONDS = 190.0
-"""Whole seconds in that; what is said to a person."""
 
 
 def is_too_long(frames: int, sample_rate: int) -> bool:

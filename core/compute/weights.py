@@ -20,6 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..config.settings import CODEC_FILE
 from ..errors import CheckpointError, StorageError
 from ..files import atomic_open
 from ..reading import reading, system_error, unreadable
@@ -29,6 +30,8 @@ from .unpickling import damaged
 
 _LISTED = 8
 _GLOBAL = re.compile(r"GLOBAL (\S+)")
+STATE_DICT = "state_dict"
+"""Entry of a checkpoint that holds the tensors, where it holds other things, too."""
 REAL_DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 """What a weight may be stored as."""
 
@@ -44,7 +47,9 @@ def read_archive(path: Path) -> Any:
         StorageError: the system refused to read it.
     """
     if path.is_dir():
-        raise CheckpointError(f"{path} is a folder.", "Name the file of weights in it, such as codec.pth.")
+        raise CheckpointError(
+            f"{path} is a folder.", f"Name the file of weights in it, such as {CODEC_FILE}."
+        )
     if not path.exists() and not path.is_symlink():
         raise CheckpointError(
             f"{path} does not exist.", "Check the path; a base model is fetched with: fishtune download"
@@ -94,7 +99,7 @@ def unwrap_state_dict(content: Any, source: Path) -> dict[str, Tensor]:
 
 def state_dict_of(content: Any, source: Path) -> dict[str, Tensor]:
     """Return the tensors as `unwrap_state_dict`, whatever they are like."""
-    tensors = content.get("state_dict", content) if isinstance(content, dict) else None
+    tensors = content.get(STATE_DICT, content) if isinstance(content, dict) else None
     if not isinstance(tensors, dict) or not tensors:
         raise CheckpointError(f"{source} holds no state dict.", "Name a file of model weights.")
     wrong = [

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -35,8 +34,8 @@ _OURS = Path(ours.__path__[0])
 class LoraPreset(Table):
     """What is trained.
 
-    A target is a regular expression that must match a module's whole name in the model, for example
-    `layers\\.\\d+\\.attention\\.(wqkv|wo)`.
+    A target is a role that the model's family knows, such as `slow_attention`, or a regular expression that
+    must match a module's whole name in the model, for example `layers\\.\\d+\\.attention\\.(wqkv|wo)`.
     """
 
     description: str
@@ -63,23 +62,6 @@ class LoraPreset(Table):
     def scaling(self) -> float:
         """Factor of B·A: alpha / rank, or alpha / √rank with rsLoRA."""
         return self.alpha / (self.rank**0.5 if self.use_rslora else self.rank)
-
-
-def target_patterns(targets: Iterable[str]) -> list[re.Pattern[str]]:
-    """Return the targets of a LoRA preset, compiled; each must match a module's whole name.
-
-    Raises:
-        SettingsError: one is not a regular expression.
-    """
-    patterns = []
-    for target in targets:
-        try:
-            patterns.append(re.compile(target))
-        except (re.error, OverflowError, RecursionError) as error:
-            raise SettingsError(
-                f"The target {target!r} is not a regular expression: {error}.", "Correct the preset."
-            ) from error
-    return patterns
 
 
 def _check_file_name(name: str) -> str:

@@ -23,6 +23,8 @@ from ..tables import LARGEST_TOML, parse_toml, read_toml, with_changes
 from .options import BASIC, Option
 from .presets import lora_preset
 from .settings import (
+    CODEC_FILE,
+    MODELS_FOLDER,
     DownloadSettings,
     ExtractOptions,
     ExtractSettings,
@@ -40,7 +42,6 @@ from .settings import (
 from .strict import Table, parse
 
 PROJECT_FILE = "fishtune.toml"
-CODEC_FILE = "codec.pth"
 PROTOS = "protos"
 """Folder of the shards inside the data set."""
 RESULTS = "results"
@@ -249,7 +250,7 @@ class Project(Table):
     @property
     def merged(self) -> Path:
         """Directory that merging makes."""
-        return self.resolve(self.merge.output or Path("checkpoints") / f"{self.name}-merged")
+        return self.resolve(self.merge.output or Path(MODELS_FOLDER) / f"{self.name}-merged")
 
     def download_settings(self) -> DownloadSettings:
         """Return what `fishtune download` needs."""

@@ -6,13 +6,14 @@ from importlib import resources
 from pathlib import Path
 
 from ..config.project import PROJECT_FILE, Project
+from ..config.settings import MODELS_FOLDER
 from ..errors import UsageError
 from ..files import recover_folder, write_bytes, write_text
 
 MARKER = ".fishtune-demo"
 RECORDINGS = "data-raw"
 """The recordings as they were made; `data` gets the normalised ones."""
-BASE = "checkpoints/tiny-random"
+BASE = f"{MODELS_FOLDER}/tiny-random"
 
 
 def make_demo(folder: Path) -> Project:

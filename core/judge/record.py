@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from ..config.run_files import CHECKPOINT_SUFFIX, CHECKPOINTS
 from ..errors import FishtuneError
 from ..files import write_text
 from ..tables import read_json
@@ -87,8 +88,8 @@ def audition_folder(checkpoint: Path) -> Path:
     `results/NAME/checkpoints/step_….ckpt` → `results/NAME/audition/step_…`; any other path →
     `PATH.audition` beside it.
     """
-    own = checkpoint.with_suffix("") if checkpoint.suffix == ".ckpt" else checkpoint
-    if checkpoint.parent.name == "checkpoints" and own.name.startswith("step_"):
+    own = checkpoint.with_suffix("") if checkpoint.suffix == CHECKPOINT_SUFFIX else checkpoint
+    if checkpoint.parent.name == CHECKPOINTS and own.name.startswith("step_"):
         return checkpoint.parent.with_name("audition") / own.name
     return checkpoint.with_name(f"{own.name}.audition")
 

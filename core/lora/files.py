@@ -18,6 +18,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from ..compute.safetensors_header import inspect_safetensors
 from ..compute.weights import (
     REAL_DTYPES,
     read_archive,
@@ -27,15 +28,15 @@ from ..compute.weights import (
     unwrap_state_dict,
 )
 from ..config.presets import LoraPreset
+from ..config.run_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS, CHECKPOINT_SUFFIX, CHECKPOINTS
 from ..errors import CheckpointError, MalformedFileError, UsageError
 from ..model.scaling import OTHER_PRESET, Scale, asked_scale, check_agreement, is_scale
-from ..reading import check_regular, reading
+from ..model.targets import WORD_EMBEDDING
+from ..reading import reading
 from ..tables import read_json
 from ..units import first_of
 
 AdapterFormat = Literal["fishtune", "peft", "reference"]
-PEFT_CONFIG = "adapter_config.json"
-PEFT_WEIGHTS = "adapter_model.safetensors"
 TRAINING_STATE = "fishtune"
 """Entry of a checkpoint of fishtune's training that says how it was trained."""
 _LISTED = 8
@@ -192,7 +193,7 @@ def read_adapter(
 
 
 def _read_peft(folder: Path, preset: LoraPreset | None, alpha: float | None) -> Adapter:
-    file, config_file = folder / PEFT_WEIGHTS, folder / PEFT_CONFIG
+    file, config_file = folder / ADAPTER_WEIGHTS, folder / ADAPTER_CONFIG
     for needed in (file, config_file):
         if not needed.is_file():
             raise CheckpointError(
@@ -202,7 +203,7 @@ def _read_peft(folder: Path, preset: LoraPreset | None, alpha: float | None) -> 
         config = read_json(config_file, 1 << 20)
     except MalformedFileError as error:
         raise CheckpointError(error.message, "Copy or save it again.") from error
-    check_regular(file, CheckpointError)
+    inspect_safetensors(file)
     with reading(file, CheckpointError, "Copy or save it again."):
         tensors = load_file(file)
     refuse_unusable(tensors, file)
@@ -226,7 +227,9 @@ def _read_peft(folder: Path, preset: LoraPreset | None, alpha: float | None) -> 
 
 def _checkpoint_in(folder: Path) -> str:
     """Return which checkpoint may be meant by a folder that is no adapter."""
-    inside = sorted(folder.glob("*.ckpt")) or sorted(folder.glob("checkpoints/*.ckpt"))
+    inside = sorted(folder.glob(f"*{CHECKPOINT_SUFFIX}")) or sorted(
+        folder.glob(f"{CHECKPOINTS}/*{CHECKPOINT_SUFFIX}")
+    )
     if inside:
         return f"Name a checkpoint in it, such as {inside[-1]}"
     return "Name a checkpoint (step_….ckpt) or the adapter folder beside it."
@@ -240,7 +243,7 @@ def read_training_state(path: Path) -> dict[str, Any]:
     Raises:
         CheckpointError: the checkpoint cannot be read.
     """
-    checkpoint = path.with_name(f"{path.name}.ckpt") if path.is_dir() else path
+    checkpoint = path.with_name(f"{path.name}{CHECKPOINT_SUFFIX}") if path.is_dir() else path
     return _training_state(read_archive(checkpoint)) if checkpoint.is_file() else {}
 
 
@@ -353,7 +356,7 @@ def check_fit(
             f"{source.file} does not fit {base}: {first_of(problems, _LISTED, '; ')}.",
             "Give the base it was trained on with --base-weight.",
         )
-    if isinstance(source, FullWeights) or not tied or "embeddings" not in source.modules:
+    if isinstance(source, FullWeights) or not tied or WORD_EMBEDDING not in source.modules:
         return
     if source.format != "reference":
         raise CheckpointError(

@@ -25,7 +25,7 @@ from ..compute.layers import (
     rotary_table,
     uninitialised_embedding,
 )
-from .config import DualARConfig, TransformerConfig
+from .shape import Shape, TransformerShape
 
 Checkpointing = Literal["none", "blocks"]
 
@@ -33,7 +33,7 @@ Checkpointing = Literal["none", "blocks"]
 class TransformerBlock(nn.Module):
     """Pre-norm attention and feed-forward, each added to its input."""
 
-    def __init__(self, config: TransformerConfig) -> None:
+    def __init__(self, config: TransformerShape) -> None:
         super().__init__()
         self.attention = Attention(
             config.dim,
@@ -58,7 +58,7 @@ class TransformerBlock(nn.Module):
 
 
 class DualAR(nn.Module):
-    """The model whose weights `model.pth` holds.
+    """The model: its tensors' names are those by which all the engine speaks of weights.
 
     Attributes:
         semantic_begin_id, semantic_end_id: ids of the semantic tokens of the lowest and highest code; they
@@ -67,7 +67,7 @@ class DualAR(nn.Module):
             activations (non-reentrant, so gradients reach adapters below frozen embeddings).
     """
 
-    def __init__(self, config: DualARConfig, semantic_begin_id: int, semantic_end_id: int) -> None:
+    def __init__(self, config: Shape, semantic_begin_id: int, semantic_end_id: int) -> None:
         super().__init__()
         self.config = config
         self.semantic_begin_id, self.semantic_end_id = semantic_begin_id, semantic_end_id

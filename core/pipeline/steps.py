@@ -17,6 +17,7 @@ from typing import Any
 from ..config.presets import model_preset, preset_names
 from ..config.project import Project, merge_record_path
 from ..config.run_files import checkpoint_step, list_checkpoints
+from ..config.settings import CODEC_FILE
 from ..dataset.clips import SHARD_EXTENSION, Scan
 from ..dataset.headers import whole_codes_shape
 from ..dataset.journal import Copied, copied
@@ -26,12 +27,10 @@ from ..errors import FishtuneError
 from ..events import Finished
 from ..jobs.post_mortem import describe_loss
 from ..jobs.record import Job, JobState, Place, list_jobs
+from ..model.families import default_family, directory_family
 from ..shards.manifest import is_current
-from ..stages.download.hub import OPTIONAL_FILES
 from ..stages.registry import StageName
 from ..tables import read_json
-
-_MODEL_FILES = ("config.json", "model.pth", "codec.pth", "tokenizer.tiktoken")
 
 
 class StepName(StrEnum):
@@ -212,11 +211,16 @@ def concerns(job: Job, project: Project) -> bool:
 
 def missing_model_files(project: Project) -> tuple[str, ...]:
     """Return which files the base model's directory lacks."""
-    known = project.model.name in preset_names("models")
-    wanted = model_preset(project.model.name).files if known else _MODEL_FILES
-    return tuple(
-        name for name in wanted if name not in OPTIONAL_FILES and not (project.base / name).is_file()
-    )
+    wanted, optional = model_files(project)
+    return tuple(name for name in wanted if name not in optional and not (project.base / name).is_file())
+
+
+def model_files(project: Project) -> tuple[tuple[str, ...], frozenset[str]]:
+    """Return the files of the base model, and which of them it may lack."""
+    family = directory_family(project.base) or default_family()
+    name = project.model.name
+    files = tuple(model_preset(name).files) if name in preset_names("models") else family.files
+    return files, family.optional_files
 
 
 def _dataset(look: _Look) -> tuple[StepState, str]:
@@ -269,8 +273,8 @@ def _extract(look: _Look) -> tuple[StepState, str]:
         return StepState.LOCKED, "It waits for recordings (Dataset)."
     if look.coded == look.clips:
         return StepState.DONE, f"All {_count(look.clips, 'clip')} have codes."
-    if "codec.pth" in look.missing_model:
-        return StepState.LOCKED, "It waits for codec.pth (Model)."
+    if CODEC_FILE in look.missing_model:
+        return StepState.LOCKED, f"It waits for {CODEC_FILE} (Model)."
     if look.stale:
         return StepState.STALE, f"{look.stale} of {_count(look.clips, 'clip')} changed after extraction."
     left = look.clips - look.coded

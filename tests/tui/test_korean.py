@@ -24,7 +24,7 @@ from fishtune.core.errors import FishtuneError
 from fishtune.core.events import Reporter
 from fishtune.core.files import write_text
 from fishtune.core.jobs.failures import explain
-from fishtune.core.model.config import read_config
+from fishtune.core.model.directory import ModelDirectory
 from fishtune.core.shards.index import ShardIndex
 from fishtune.core.stages.download.hub import hub_errors
 from fishtune.core.stages.loudness_norm.run import run as normalise
@@ -138,18 +138,30 @@ MISTAKES: dict[str, Callable[[Path], object]] = {
     "damaged codes": lambda at: read_codes(written(at / "a.npy", b"\x93NUMPY")),
     "no packed data": ShardIndex.open,
     "a damaged shard": lambda at: ShardIndex.open(written(at / "000000.protos", b"\xff\xff\xff").parent),
-    "no config": read_config,
-    "a config with faults": lambda at: read_config(
+    "no config": ModelDirectory.open,
+    "a config with faults": lambda at: ModelDirectory.open(
         written(at / "config.json", json.dumps({"model_type": "dual_ar", "dim": -1, "n_head": 3})).parent
     ),
-    "another model": lambda at: read_config(written(at / "config.json", '{"model_type": "bert"}').parent),
-    "a config that is a folder": lambda at: read_config((at / "config.json" / "x").mkdir(parents=True) or at),
-    "a config that is no JSON": lambda at: read_config(written(at / "config.json", '{"dim": ').parent),
-    "a config of deep lists": lambda at: read_config(written(at / "config.json", "[" * 9999).parent),
-    "a config that is not text": lambda at: read_config(written(at / "config.json", b"\xff\xfe{").parent),
-    "a number that is none": lambda at: read_config(written(at / "config.json", '{"dim": NaN}').parent),
-    "a file for a model": lambda at: read_config(written(at / "model.pth", "")),
-    "a checkpoint of training for a model": lambda at: read_config(written(at / "step_000001.ckpt", "")),
+    "another model": lambda at: ModelDirectory.open(
+        written(at / "config.json", '{"model_type": "bert"}').parent
+    ),
+    "a config that is a folder": lambda at: ModelDirectory.open(
+        (at / "config.json" / "x").mkdir(parents=True) or at
+    ),
+    "a config that is no JSON": lambda at: ModelDirectory.open(
+        written(at / "config.json", '{"dim": ').parent
+    ),
+    "a config of deep lists": lambda at: ModelDirectory.open(written(at / "config.json", "[" * 9999).parent),
+    "a config that is not text": lambda at: ModelDirectory.open(
+        written(at / "config.json", b"\xff\xfe{").parent
+    ),
+    "a number that is none": lambda at: ModelDirectory.open(
+        written(at / "config.json", '{"dim": NaN}').parent
+    ),
+    "a file for a model": lambda at: ModelDirectory.open(written(at / "model.pth", "")),
+    "a checkpoint of training for a model": lambda at: ModelDirectory.open(
+        written(at / "step_000001.ckpt", "")
+    ),
     "codes of another shape": lambda at: read_codes(codes(at / "a.npy", np.zeros((2, 3, 4), np.int64))),
     "cut codes": lambda at: read_codes(written(at / "a.npy", codes_of_ten(at)[:-9])),
     "codes that end in the header": lambda at: read_codes(written(at / "a.npy", codes_of_ten(at)[:40])),

@@ -16,7 +16,7 @@ from textual.widgets import DataTable, Static
 
 from ...core.config.presets import preset_names
 from ...core.config.project import Project
-from ...core.config.settings import AuditionSettings, MergeSettings
+from ...core.config.settings import CODEC_FILE, AuditionSettings, MergeSettings
 from ...core.errors import FishtuneError
 from ...core.events import Finished
 from ...core.jobs.record import Job, JobState, Place
@@ -329,7 +329,7 @@ def result_text(summary: dict[str, Any]) -> Text:
     text.append(_("With fish-speech") + "\n", style="bold")
     text.append(
         f"python -m tools.api_server --llama-checkpoint-path {harmless(shlex.quote(str(output)))} "
-        f"--decoder-checkpoint-path {harmless(shlex.quote(str(output / 'codec.pth')))}\n"
+        f"--decoder-checkpoint-path {harmless(shlex.quote(str(output / CODEC_FILE)))}\n"
     )
     return text
 

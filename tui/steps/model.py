@@ -13,13 +13,13 @@ from textual.widgets import DataTable, Static
 
 from ...core.config.presets import model_preset
 from ...core.config.project import Project
-from ...core.config.settings import DownloadSettings, VerifySettings
+from ...core.config.settings import MODELS_FOLDER, DownloadSettings, VerifySettings
 from ...core.errors import FishtuneError
 from ...core.events import Finished
-from ...core.pipeline.steps import StepName
+from ...core.model.families import default_family, read_configuration
+from ...core.pipeline.steps import StepName, model_files
 from ...core.stages.download.run import PARTIAL_FOLDER, DownloadRecord, read_record
 from ...core.stages.registry import StageName
-from ...core.tables import read_json
 from ..access import project_screen
 from ..catalogue import _
 from ..dialogs.prompt import PromptScreen
@@ -30,7 +30,6 @@ from ..widgets.table import Table
 from ..wording import harmless, plain, size
 from .stage import StagePane
 
-_FILES = ("config.json", "model.pth", "codec.pth", "tokenizer.tiktoken", "special_tokens.json")
 _MOST_FOUND = 50
 
 
@@ -195,21 +194,23 @@ class ModelPane(StagePane):
         return str(self.project.base)
 
     def help_text(self) -> str:
+        family = default_family()
+        needed = [name for name in family.files if name not in family.optional_files]
         return _(
-            "The base model is a directory with config.json, model.pth, codec.pth and tokenizer.tiktoken; "
+            "The base model is a directory with {files}; "
             "one that you have already is found or can be named. S1-mini (about 3.6 GB) is downloaded from a "
-            "gated repository: accept its licence (CC BY-NC-SA 4.0) there once, and give a token.\n"
-            "A broken download goes on where it was, and every file is checked against the hub's hash.\n"
-            "Verify reads every file and holds the weights against config.json."
-        )
+            "gated repository: accept its licence ({licence}) there once, and give a token.\n"
+            "A broken download resumes where it was, and every file is checked against the hub's hash.\n"
+            "Verify reads every file and holds the weights against the configuration."
+        ).format(files=", ".join(needed), licence=family.licence)
 
 
 def files_of(project: Project) -> list[tuple[str, str, str]]:
     """Return (name, size, state) of the model's files."""
     try:
-        names: Iterable[str] = model_preset(project.model.name).files
+        names, may_lack = model_files(project)
     except FishtuneError:
-        names = _FILES
+        names, may_lack = default_family().files, default_family().optional_files
     partial = project.base / PARTIAL_FOLDER
     rows = []
     for name in names:
@@ -220,14 +221,14 @@ def files_of(project: Project) -> list[tuple[str, str, str]]:
         elif arrived:
             rows.append((name, size(arrived[0].stat().st_size), _("begun, goes on")))
         else:
-            rows.append((name, "–", _("optional") if name == "special_tokens.json" else _("missing")))
+            rows.append((name, "–", _("optional") if name in may_lack else _("missing")))
     return rows
 
 
 def model_directories(project: Project) -> list[tuple[Path, str]]:
     """Return directories near the project that hold a base model, with what is in each."""
-    parents = [project.base.parent, project.folder / "checkpoints", project.folder.parent / "checkpoints"]
-    parents.append(Path.cwd() / "checkpoints")
+    parents = [project.base.parent, project.folder / MODELS_FOLDER, project.folder.parent / MODELS_FOLDER]
+    parents.append(Path.cwd() / MODELS_FOLDER)
     found: dict[Path, str] = {}
     for parent in dict.fromkeys(parents):
         try:
@@ -245,17 +246,15 @@ def model_directories(project: Project) -> list[tuple[Path, str]]:
 def describe_directory(folder: Path) -> str:
     """Return what a checkpoint directory holds in a few words, nothing where it is none."""
     try:
-        config = read_json(folder / "config.json")
+        found = read_configuration(folder)
+        shape = found.read_shape()
     except FishtuneError:
         return ""
-    if not isinstance(config, dict) or config.get("model_type") != "dual_ar":
-        return ""
-    parts = [
-        _("{layers} layers of {dim}").format(layers=config.get("n_layer", "?"), dim=config.get("dim", "?"))
-    ]
+    parts = [_("{layers} layers of {dim}").format(layers=shape.n_layer, dim=shape.dim)]
     if folder.with_name(f"{folder.name}.fishtune.json").is_file():
         parts.append(_("merged by fishtune"))
-    lacking = [name for name in _FILES[:4] if not (folder / name).is_file()]
+    wanted = [name for name in found.family.files if name not in found.family.optional_files]
+    lacking = [name for name in wanted if not (folder / name).is_file()]
     if lacking:
         parts.append(_("lacks {files}").format(files=", ".join(lacking)))
     return ", ".join(parts)
@@ -267,6 +266,6 @@ def _soundness(summary: dict[str, Any]) -> str:
         tensors, files = int(summary["tensors"]), len(summary["files"])
     except (LookupError, TypeError, ValueError):
         return ""
-    return _("Sound: {tensors} tensors fit config.json, {files} files read.").format(
+    return _("Sound: {tensors} tensors fit the configuration, {files} files read.").format(
         tensors=tensors, files=files
     )

@@ -10,10 +10,12 @@ from rich.text import Text
 from textual.widget import Widget
 from textual.widgets import Static
 
+from ...core.codec.config import FRAME_RATE
 from ...core.config.settings import PackSettings
 from ...core.errors import FishtuneError
 from ...core.jobs.record import JobState
 from ...core.pipeline.steps import StepName
+from ...core.shards.manifest import MANIFEST_FILE
 from ...core.stages.registry import StageName
 from ...core.tables import read_json
 from ..access import wizard
@@ -26,9 +28,6 @@ from ..widgets.form import Field
 from ..widgets.table import Table
 from ..wording import count, duration, harmless, plain, size
 from .stage import StagePane
-
-MANIFEST = "fishtune-pack.json"
-_FRAMES_A_SECOND = 44_100 / 2048
 
 
 class PackPane(StagePane):
@@ -69,7 +68,7 @@ class PackPane(StagePane):
 
     def show_status(self, status: ShownStep) -> None:
         super().show_status(status)
-        file = self.project.protos / MANIFEST
+        file = self.project.protos / MANIFEST_FILE
         try:
             modified = file.stat().st_mtime
         except OSError:
@@ -85,7 +84,7 @@ class PackPane(StagePane):
     def _read(self) -> None:
         # A manifest names every clip: megabytes for a large set, so not in the screen's own thread.
         try:
-            result = read_json(self.project.protos / MANIFEST)["result"]
+            result = read_json(self.project.protos / MANIFEST_FILE)["result"]
         except (FishtuneError, KeyError, TypeError):
             result = None
         self.app.call_from_thread(self._show_result, result)
@@ -98,7 +97,7 @@ class PackPane(StagePane):
             self._result = None
             self._draw_result(None)
             self.notice.show_warning(
-                _("{file} is damaged.").format(file=harmless(self.project.protos / MANIFEST)),
+                _("{file} is damaged.").format(file=harmless(self.project.protos / MANIFEST_FILE)),
                 _("Pack again."),
             )
 
@@ -117,7 +116,7 @@ class PackPane(StagePane):
                     plain(entry["speaker"]),
                     count(entry["sentences"]),
                     count(entry["dropped"]),
-                    duration(entry["frames"] / _FRAMES_A_SECOND),
+                    duration(entry["frames"] / FRAME_RATE),
                 ),
             )
             for entry in result["speakers"]

@@ -22,10 +22,22 @@ from .data import (
 from .model import DownloadSettings, ModelOptions, VerifySettings
 from .speech import AuditionSettings, MergeOptions, MergeSettings, SynthSettings
 from .train import TrainOptions, TrainSettings
-from .types import CODEC_PRESET, Device, RunName, Seed, UserPath
+from .types import (
+    CODEC_FILE,
+    CODEC_PRESET,
+    DEFAULT_MODEL,
+    MODELS_FOLDER,
+    Device,
+    RunName,
+    Seed,
+    UserPath,
+)
 
 __all__ = [
+    "CODEC_FILE",
     "CODEC_PRESET",
+    "DEFAULT_MODEL",
+    "MODELS_FOLDER",
     "AuditionSettings",
     "Device",
     "DownloadSettings",

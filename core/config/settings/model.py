@@ -9,15 +9,15 @@ from pydantic import AfterValidator
 
 from ..options import BASIC, Option
 from ..strict import Table
-from .types import CODEC_PRESET, ModelName, UserPath, check_address
+from .types import CODEC_PRESET, DEFAULT_MODEL, MODELS_FOLDER, ModelName, UserPath, check_address
 
 
 class ModelOptions(Table):
     """Which base model, and where it lies."""
 
-    name: Annotated[ModelName, Option("Model", group=BASIC)] = "openaudio-s1-mini"
+    name: Annotated[ModelName, Option("Model", group=BASIC)] = DEFAULT_MODEL
     """A model preset (openaudio-s1-mini) or a hub repository, owner/name."""
-    path: Annotated[UserPath, Option("Directory", group=BASIC)] = Path("checkpoints/openaudio-s1-mini")
+    path: Annotated[UserPath, Option("Directory", group=BASIC)] = Path(MODELS_FOLDER) / DEFAULT_MODEL
     """Checkpoint directory: where the files are, or go to."""
     revision: Annotated[str | None, Option("Revision", group=BASIC, unset="the newest")] = None
     """Branch, tag or commit of the repository."""
@@ -28,7 +28,7 @@ class DownloadSettings(Table):
 
     name: Annotated[ModelName, Option(argument=True)]
     """A model preset (openaudio-s1-mini) or a hub repository, owner/name."""
-    local_dir: Annotated[UserPath, Option(unset="checkpoints/NAME")]
+    local_dir: Annotated[UserPath, Option(unset=f"{MODELS_FOLDER}/NAME")]
     """Where the files go."""
     revision: Annotated[str | None, Option(unset="the newest")] = None
     """Branch, tag or commit."""

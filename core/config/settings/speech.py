@@ -8,7 +8,7 @@ from pydantic import AfterValidator, Field
 
 from ..options import BASIC, FirstRunOnly, Option
 from ..strict import Table
-from .types import CODEC_PRESET, Device, Seed, UserPath, check_path_text
+from .types import CODEC_PRESET, MODELS_FOLDER, Device, Seed, UserPath, check_path_text
 
 
 class MergeOptions(Table):
@@ -19,7 +19,7 @@ class MergeOptions(Table):
     ] = None
     """Checkpoint to merge, relative to the project."""
     output: Annotated[
-        UserPath | None, Option("Merged directory", group=BASIC, unset="checkpoints/NAME-merged")
+        UserPath | None, Option("Merged directory", group=BASIC, unset=f"{MODELS_FOLDER}/NAME-merged")
     ] = None
     """The directory that is made; it can take the base's place wherever that is loaded."""
     lora_config: Annotated[str | None, Option("Preset of training", group=BASIC)] = None
@@ -68,11 +68,13 @@ class SynthSettings(Table):
     """Maximum frames; one second is 21.5 frames."""
     greedy: bool = False
     """Always take the most probable code; no drawing, no penalty."""
-    temperature: float = Field(default=0.8, gt=0)
+    temperature: Annotated[float | None, Option(unset="the model family's")] = Field(default=None, gt=0)
     """Below 1: safer and flatter; above: livelier, riskier."""
-    top_p: float = Field(default=0.8, gt=0, le=1)
+    top_p: Annotated[float | None, Option(unset="the model family's")] = Field(default=None, gt=0, le=1)
     """Draw among the most probable codes up to this share."""
-    repetition_penalty: float = Field(default=1.1, ge=1)
+    repetition_penalty: Annotated[float | None, Option(unset="the model family's")] = Field(
+        default=None, ge=1
+    )
     """Above 1: makes recent codes less probable."""
     seed: Annotated[Seed | None, Option(unset="random")] = None
     """The same seed gives the same recording."""

@@ -14,6 +14,12 @@ from ...file_names import is_text
 
 Device = str  # "auto", "cpu", "cuda", "cuda:1"
 CODEC_PRESET = "modded_dac_vq"
+MODELS_FOLDER = "checkpoints"
+"""Folder of base and merged models inside a project."""
+DEFAULT_MODEL = "openaudio-s1-mini"
+"""Model preset of a new project."""
+CODEC_FILE = "codec.pth"
+"""The codec's weights in a checkpoint directory; all families have the same codec."""
 
 _LONGEST_NAME = 200
 """Bytes. File systems take 255; names of records and temporary files are longer than the run's."""

@@ -14,7 +14,8 @@ from pydantic import BaseModel, ConfigDict
 from ...codec.config import CodecConfig
 from ...config.presets import LoraPreset
 from ...config.settings import TrainOptions
-from ...model.config import DualARConfig
+from ...model.shape import Shape
+from ...model.targets import patterns
 from .encoding import EncodingPlan, replay_encoding
 from .ledger import Ledger, Part
 from .step import TrainingPlan, replay_training
@@ -99,14 +100,14 @@ def training_plan(
         checkpointing=options.checkpointing,
         accumulated=options.accumulation > 1,
         rank=preset.rank,
-        targets=tuple(preset.targets),
+        targets=tuple(patterns(preset.targets)),
         dropout=preset.dropout > 0,
         dora=preset.use_dora,
         distributed=options.devices * options.num_nodes > 1,
     )
 
 
-def training_memory(config: DualARConfig, plan: TrainingPlan) -> MemoryEstimate:
+def training_memory(config: Shape, plan: TrainingPlan) -> MemoryEstimate:
     """Return what training needs at its peak."""
     return _estimate(replay_training(config, plan))
 

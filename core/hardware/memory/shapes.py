@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from ...config.presets import target_patterns
-from ...model.config import DualARConfig, TransformerConfig
+from ...model.shape import Shape, TransformerShape
+from ...model.targets import match_targets
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Module:
         return rank * (self.inputs + self.outputs) + (self.outputs if dora else 0)
 
 
-def modules(config: DualARConfig) -> Iterator[Module]:
+def modules(config: Shape) -> Iterator[Module]:
     """Yield every module with weights."""
     yield Module("embeddings", "embedding", config.vocab_size, config.dim)
     yield Module("codebook_embeddings", "embedding", config.codebook_size * config.num_codebooks, config.dim)
@@ -53,7 +53,7 @@ def modules(config: DualARConfig) -> Iterator[Module]:
     yield Module("fast_output", "linear", config.fast_dim, config.codebook_size)
 
 
-def _stack(prefix: str, shape: TransformerConfig) -> Iterator[Module]:
+def _stack(prefix: str, shape: TransformerShape) -> Iterator[Module]:
     query_rows, key_rows = shape.n_head * shape.head_dim, shape.n_local_heads * shape.head_dim
     for number in range(shape.n_layer):
         block = f"{prefix}.{number}"
@@ -70,15 +70,12 @@ def _stack(prefix: str, shape: TransformerConfig) -> Iterator[Module]:
         yield Module(f"{block}.ffn_norm", "norm", shape.dim, shape.dim)
 
 
-def adapted(config: DualARConfig, targets: tuple[str, ...]) -> list[Module]:
+def adapted(config: Shape, targets: tuple[str, ...]) -> list[Module]:
     """Return the modules that get an adapter: those whose whole name a target matches.
 
     Raises:
         SettingsError: a target is not a regular expression.
     """
-    patterns = target_patterns(targets)
-    return [
-        module
-        for module in modules(config)
-        if module.kind != "norm" and any(pattern.fullmatch(module.name) for pattern in patterns)
-    ]
+    adaptable = {module.name: module for module in modules(config) if module.kind != "norm"}
+    matched = {name for names in match_targets(targets, adaptable).values() for name in names}
+    return [module for name, module in adaptable.items() if name in matched]

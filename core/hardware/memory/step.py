@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from ...model.config import DualARConfig, TransformerConfig
+from ...model.shape import Shape, TransformerShape
 from .ledger import (
     BF16,
     BOOL,
@@ -78,7 +78,7 @@ class TrainingPlan:
     distributed: bool = False
 
 
-def replay_training(config: DualARConfig, plan: TrainingPlan) -> Ledger:
+def replay_training(config: Shape, plan: TrainingPlan) -> Ledger:
     """Return the ledger of an optimizer step that is not the first."""
     step = _Step(config, plan)
     step.run()
@@ -88,7 +88,7 @@ def replay_training(config: DualARConfig, plan: TrainingPlan) -> Ledger:
 class _Step:
     """A model and what is done with it."""
 
-    def __init__(self, config: DualARConfig, plan: TrainingPlan) -> None:
+    def __init__(self, config: Shape, plan: TrainingPlan) -> None:
         self.config, self.plan = config, plan
         self.full = plan.method == "full"
         self.autocast = self.full and plan.precision == "bf16"
@@ -214,7 +214,7 @@ class _Step:
             hidden = self._norm(hidden, "norm")
         return self._linear("fast_project_in")(hidden) if "fast_project_in" in self.shapes else hidden
 
-    def _block(self, prefix: str, shape: TransformerConfig) -> Block:
+    def _block(self, prefix: str, shape: TransformerShape) -> Block:
         attention, feed_forward = f"{prefix}.attention", f"{prefix}.feed_forward"
         return Block(
             self._weight(f"{prefix}.attention_norm"),
@@ -233,7 +233,7 @@ class _Step:
 
     # stacks of blocks
 
-    def _stack(self, prefix: str, shape: TransformerConfig, x: Tensor, length: int) -> Tensor:
+    def _stack(self, prefix: str, shape: TransformerShape, x: Tensor, length: int) -> Tensor:
         """Return what a stack of blocks makes of `x`, rows of `length` positions."""
         ledger, names = self.ledger, [f"{prefix}.{number}" for number in range(shape.n_layer)]
         *others, last = (self._layer(name, shape, length) for name in names)
@@ -269,7 +269,7 @@ class _Step:
         result.source = Node(ledger, [x], formula)
         return result
 
-    def _layer(self, name: str, shape: TransformerConfig, length: int) -> Callable[[Tensor], Tensor]:
+    def _layer(self, name: str, shape: TransformerShape, length: int) -> Callable[[Tensor], Tensor]:
         block = self._block(name, shape)
         if self.plan.checkpointing == "none":
             return lambda x: block(x, length)

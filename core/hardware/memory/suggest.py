@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict
 from ...codec.config import CodecConfig
 from ...config.presets import LoraPreset, lora_preset, preset_names
 from ...config.settings import TrainOptions
-from ...model.config import DualARConfig
+from ...model.shape import Shape
 from ...units import GIB, format_bytes
 from ..readings import GpuProcess, Memory
 from .encoding import EncodingPlan
@@ -103,7 +103,7 @@ class TrainingNeeds:
 
     def __init__(
         self,
-        config: DualARConfig,
+        config: Shape,
         options: TrainOptions,
         preset: LoraPreset,
         gpu: str = "",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,12 +13,11 @@ import numpy as np
 import torch
 
 from ...audio.recordings import write_audio
-from ...codec.checkpoint import WEIGHTS_FILE as CODEC_FILE
 from ...codec.checkpoint import load_codec
 from ...codec.codec import Codec
 from ...codec.config import check_codebooks, codec_config, residual_codebook_size
 from ...compute.devices import empty_cache, resolve_device
-from ...config.settings import AuditionSettings
+from ...config.settings import CODEC_FILE, AuditionSettings
 from ...errors import CheckpointError, UsageError
 from ...events import ProgressMeter, Reporter
 from ...files import atomic_folder, recover_folder
@@ -34,13 +33,13 @@ from ...judge.rules import BYTES_PER_SECOND, expected_seconds, find_faults
 from ...lora.attach import apply_checkpoint
 from ...lora.files import check_fit, read_adapter, read_training_state
 from ...model.checkpoint import load_model
-from ...model.config import CONFIG_FILE, model_directory_of
+from ...model.directory import ModelDirectory
 from ...model.dual_ar import DualAR
-from ...model.generate import Sampling, generate
+from ...model.families import is_model_directory, model_directory_of
+from ...model.generate import generate
 from ...ownership import describe, strangers
 from ...shards.index import ShardIndex
-from ...text.prompts import Turn, inference_prompt
-from ...text.tokenizer import IM_END, Tokenizer
+from ...text.prompts import Turn
 from ...text.transcripts import check_typed
 from .texts import texts_like
 
@@ -88,7 +87,7 @@ def run(settings: AuditionSettings, reporter: Reporter) -> AuditionResult:
             f"{checkpoint} is a file of a model directory.", f"Give the directory: {directory}"
         )
     modified = checkpoint.stat().st_mtime
-    is_model = (checkpoint / CONFIG_FILE).is_file()
+    is_model = is_model_directory(checkpoint)
     noted = {} if is_model else read_training_state(checkpoint).get("settings")
     trained = noted if isinstance(noted, dict) else {}
     base = checkpoint if is_model else _known_folder(settings.base_weight, trained, "base")
@@ -113,7 +112,7 @@ def run(settings: AuditionSettings, reporter: Reporter) -> AuditionResult:
         settings=settings,
         model=model,
         codec=load_codec(base / CODEC_FILE, settings.config_name, torch.device("cpu")),
-        tokenizer=Tokenizer.from_directory(base),
+        base=ModelDirectory.open(base),
         voice=voice,
         reporter=reporter,
     )
@@ -164,7 +163,7 @@ class _Speaker:
     settings: AuditionSettings
     model: DualAR
     codec: Codec
-    tokenizer: Tokenizer
+    base: ModelDirectory
     voice: _Voice
     reporter: Reporter
 
@@ -196,10 +195,10 @@ class _Speaker:
         return self.attempt(lambda: self._speak(text, audio, task)) or self._speak(text, audio, task)
 
     def _speak(self, text: str, audio: Path, task: str) -> AuditionedText:
-        shape, config = self.codec.config, self.model.config
+        shape, base = self.codec.config, self.base
         expected = expected_seconds(text, self.voice.bytes_per_second)
         references = [] if self.voice.reference is None else [self.voice.reference]
-        prompt = inference_prompt(self.tokenizer, references, text, config.num_codebooks)
+        prompt = base.prompts.prompt(references, text)
         meter = ProgressMeter(self.reporter, task, None, "frames")
 
         def count(frames: int) -> None:
@@ -209,8 +208,8 @@ class _Speaker:
         generation = generate(
             self.model,
             torch.from_numpy(prompt),
-            Sampling(seed=self.settings.seed),
-            end_id=self.tokenizer.token_id(IM_END),
+            base.rule(replace(base.family.sampling, seed=self.settings.seed)),
+            end_id=base.tokenizer.end_id,
             max_new_tokens=math.ceil(_PATIENCE * expected * shape.frame_rate),
             residual_codebook_size=residual_codebook_size(self.settings.config_name),
             on_frame=count,

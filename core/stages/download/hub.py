@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from ...errors import DownloadError
+from ...model.families.family import Family
 from ...redact import HIDDEN, redacted
 
 if TYPE_CHECKING:
     from huggingface_hub.errors import HfHubHTTPError
 
-OPTIONAL_FILES = {"special_tokens.json"}  # formats.md section 1: the default list applies without it
 _LONGEST_REPLY = 300
 """Characters of a server's message that are shown."""
 
@@ -30,11 +30,11 @@ class RemoteFile:
 
 
 def remote_files(
-    repository: str, names: list[str], *, revision: str | None, endpoint: str | None
+    repository: str, names: list[str], family: Family, *, revision: str | None, endpoint: str | None
 ) -> tuple[list[RemoteFile], str]:
     """Ask the hub for `names`; return them, all of one commit, and that commit.
 
-    A file of `OPTIONAL_FILES` that the repository lacks is left out.
+    One that is optional in the family and that the repository lacks is left out.
 
     Raises:
         DownloadError: see `hub_errors`; or a file is missing, or the server is no hub.
@@ -50,11 +50,11 @@ def remote_files(
             try:
                 metadata = huggingface_hub.get_hf_file_metadata(url, token=token, endpoint=endpoint)
             except RemoteEntryNotFoundError as error:
-                if name in OPTIONAL_FILES:
+                if name in family.optional_files:
                     continue
                 raise DownloadError(
                     f"{repository} has no file {name}.",
-                    "It is not a model of the S1 family, or another --revision holds the file.",
+                    f"It is not a model of the {family.title}, or another --revision holds the file.",
                 ) from error
             if metadata.commit_hash is None or metadata.etag is None:
                 raise DownloadError(
@@ -64,7 +64,7 @@ def remote_files(
             revision = metadata.commit_hash  # the rest comes from the very same commit
             url = huggingface_hub.hf_hub_url(repository, name, revision=revision, endpoint=endpoint)
             files.append(RemoteFile(name, url, metadata.etag, metadata.size))
-    assert revision is not None, "config.json is not optional, so a commit is known"
+    assert revision is not None, "no family's files are all optional, so a commit is known"
     return files, revision
 
 

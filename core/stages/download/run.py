@@ -22,17 +22,22 @@ from pydantic import BaseModel, ValidationError
 
 from ...config.presets import ModelPreset, model_preset, preset_names
 from ...config.settings import DownloadSettings
-from ...errors import DownloadError, FishtuneError, StorageError, UsageError
+from ...errors import CheckpointError, DownloadError, FishtuneError, StorageError, UsageError
 from ...events import ProgressMeter, Reporter
 from ...files import fsync_folder, storage_errors, write_text
+from ...model.families import (
+    config_file,
+    default_family,
+    family_of,
+    is_model_directory,
+    preset_family,
+    supported,
+)
 from ...tables import read_json
 from .hub import RemoteFile, hub_errors, remote_files
 
 RECORD_FILE = ".fishtune-download.json"
 PARTIAL_FOLDER = ".fishtune-partial"
-CONFIG_FILE = "config.json"
-MODEL_TYPE = "dual_ar"
-SUPPORTED = "S1 family (model_type dual_ar)"
 _UNKNOWN_SIZE_RESERVE = 1 << 30
 """Bytes that stay free on the disk where a server does not say how large a file is."""
 _STOPPED = "The part that has arrived is kept; the same command continues there."
@@ -88,7 +93,11 @@ def run(settings: DownloadSettings, reporter: Reporter) -> DownloadResult:
             "Choose another --local-dir.",
         )
     remote, revision = remote_files(
-        preset.repository, preset.files, revision=settings.revision, endpoint=settings.endpoint
+        preset.repository,
+        preset.files,
+        preset_family(preset),
+        revision=settings.revision,
+        endpoint=settings.endpoint,
     )
     record = DownloadRecord(
         repository=preset.repository,
@@ -106,7 +115,7 @@ def run(settings: DownloadSettings, reporter: Reporter) -> DownloadResult:
     for file in missing:
         _fetch(directory, file, preset.repository, reporter)
         _remember(directory, file, record)
-        if file.name == CONFIG_FILE:
+        if config_file(directory) == directory / file.name:
             _check_family(directory, settings.name)
     _write_record(directory, record)
     return DownloadResult(
@@ -134,7 +143,7 @@ def resolve_model(name: str) -> ModelPreset:
             description=name,
             repository=name,
             licence="",
-            files=["config.json", "model.pth", "codec.pth", "tokenizer.tiktoken", "special_tokens.json"],
+            files=list(default_family().files),
         )
     if "/" in name:
         raise UsageError(f"{name!r} is not a hub repository.", "Write it as owner/name.")
@@ -144,23 +153,21 @@ def resolve_model(name: str) -> ModelPreset:
         raise UsageError(
             f"There is no model preset {name!r}.{meant}",
             f"Supported are {', '.join(preset_names('models'))}, and as owner/name any repository of the "
-            f"{SUPPORTED}.",
+            f"{supported()}.",
         )
     return model_preset(name)
 
 
 def _check_family(directory: Path, name: str) -> None:
-    """Refuse another kind of model by its `config.json`, before gigabytes of it are fetched."""
-    file = directory / CONFIG_FILE
-    if not file.is_file():
+    """Refuse a kind of model that no family knows, before gigabytes of it are fetched."""
+    if not is_model_directory(directory):
         return
-    config = read_json(file)
-    kind = config.get("model_type") if isinstance(config, dict) else None
-    if kind != MODEL_TYPE:
+    try:
+        family_of(directory)
+    except CheckpointError as error:
         raise DownloadError(
-            f"{name} is a model of the type {str(kind)[:40]!r}, which fishtune does not train.",
-            f"Supported is the {SUPPORTED}, such as openaudio-s1-mini.",
-        )
+            f"{name} is not a model that fishtune trains: {error.message}", f"Supported is the {supported()}."
+        ) from error
 
 
 def read_record(directory: Path) -> DownloadRecord | None:

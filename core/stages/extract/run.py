@@ -36,6 +36,7 @@ from ...files import check_writable, sweep_targets
 from ...hardware.memory.estimate import extraction_memory
 from ...hardware.memory.measured import MeasurementCache
 from ...hardware.memory.suggest import extraction_setting
+from ...model.families import check_codec_file
 from ...terminal import shell_quoted
 from ...units import format_duration
 from .clip_encoder import ClipEncoder, PendingClip
@@ -98,6 +99,7 @@ def run(settings: ExtractSettings, reporter: Reporter) -> ExtractResult:
     """
     ranks = Ranks.from_environment()
     device = resolve_device(settings.device, ranks.local_rank)
+    check_codec_file(settings.checkpoint_path)
     config = codec_config(settings.checkpoint_path, settings.config_name)
     found, unusable, left_out = _find(settings)
     for finding in left_out:

@@ -29,8 +29,11 @@ from ...config.run_files import adapter_folder, checkpoint_step, list_checkpoint
 from ...config.settings import TrainSettings
 from ...errors import CheckpointError, TrainingError, UsageError
 from ...files import remove
-
-STATE_KEY = "fishtune"
+from ...lora.files import TRAINING_STATE
+from ...lora.injection import adaptable_modules
+from ...model.checkpoint import build_model
+from ...model.directory import ModelDirectory
+from ...model.targets import match_targets
 
 
 class Identity(BaseModel):
@@ -165,7 +168,7 @@ def read_run_state(checkpoint: Path) -> RunState:
     """
     content = read_archive(checkpoint)
     try:
-        return RunState.model_validate(content[STATE_KEY])
+        return RunState.model_validate(content[TRAINING_STATE])
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(
             f"{checkpoint} is not a checkpoint that fishtune train can go on from.",
@@ -199,16 +202,22 @@ def choose_checkpoint(settings: TrainSettings, run_folder: Path) -> Path | None:
     return checkpoint
 
 
-def check_identity(now: Identity, batch_tokens: int, state: RunState, checkpoint: Path) -> None:
+def check_identity(
+    now: Identity, batch_tokens: int, state: RunState, checkpoint: Path, base: ModelDirectory
+) -> None:
     """Refuse to go on from a checkpoint of another kind of run.
 
     Args:
         batch_tokens: today's; it may differ as long as the same clips fit.
+        base: whose modules the targets of both match: other patterns for the same modules are the same run.
 
     Raises:
         TrainingError: names everything that differs.
     """
-    differences = now.differences(state.identity)
+    stored = state.identity
+    if now.targets != stored.targets and _adapted(now, base) == _adapted(stored, base):
+        stored = stored.model_copy(update={"targets": now.targets})
+    differences = now.differences(stored)
     if not differences:
         return
     hint = "Use the former settings and files, or begin anew under another --project."
@@ -221,3 +230,8 @@ def check_identity(now: Identity, batch_tokens: int, state: RunState, checkpoint
     raise TrainingError(
         f"This run cannot go on from {checkpoint}; it differs in {'; '.join(differences)}.", hint
     )
+
+
+def _adapted(identity: Identity, base: ModelDirectory) -> set[str]:
+    modules = adaptable_modules(build_model(base.shape, base.tokenizer, base.path))
+    return {name for names in match_targets(identity.targets, modules).values() for name in names}

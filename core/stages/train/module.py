@@ -23,6 +23,7 @@ from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import AdamW
 
+from ...compute.weights import STATE_DICT
 from ...config.settings import TrainSettings
 from ...errors import TrainingError
 from ...lora.injection import trainable_parameters
@@ -195,6 +196,6 @@ class TrainingModule(LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep only what is trained."""
         kept = {f"model.{name}" for name in trainable_parameters(self.model)}
-        checkpoint["state_dict"] = {
-            name: tensor for name, tensor in checkpoint["state_dict"].items() if name in kept
+        checkpoint[STATE_DICT] = {
+            name: tensor for name, tensor in checkpoint[STATE_DICT].items() if name in kept
         }

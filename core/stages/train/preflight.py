@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from contextlib import AbstractContextManager
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -17,9 +18,8 @@ from ...errors import PreflightError
 from ...events import Reporter
 from ...lora.injection import trainable_parameters
 from ...model.dual_ar import DualAR
-from ...model.generate import Sampling, generate
-from ...text.prompts import IGNORED, inference_prompt
-from ...text.tokenizer import IM_END
+from ...model.generate import generate
+from ...text.prompts import IGNORED
 from ...units import first_of
 from .batches import Batch
 from .data import SampleSource
@@ -134,22 +134,22 @@ def _compare_paths(
     prompt = sequence.tokens[:, : first + 1]
     if source.prompt == "inference":
         turns = [] if reference == NO_REFERENCE else [source.turn(reference)]
-        built = inference_prompt(source.tokenizer, turns, source.turn(clip).text, source.num_codebooks)
+        built = source.base.prompts.prompt(turns, source.turn(clip).text)
         if not np.array_equal(built, prompt):
             return ["The training sample does not begin with the prompt that inference builds."]
     with arithmetic:
         generation = generate(
             model,
             torch.from_numpy(prompt),
-            Sampling(greedy=True),
-            end_id=source.tokenizer.token_id(IM_END),
+            source.base.rule(replace(source.base.family.sampling, greedy=True)),
+            end_id=source.base.tokenizer.end_id,
             max_new_tokens=FRAMES,
             residual_codebook_size=model.config.codebook_size,
         )
     tokens = generation.tokens
     if generation.ended:
         end = torch.zeros(len(tokens), 1, dtype=torch.int64)
-        end[0] = source.tokenizer.token_id(IM_END)
+        end[0] = source.base.tokenizer.end_id
         tokens = torch.cat([tokens, end], dim=1)
     device = model.norm.weight.device
     columns = torch.cat([torch.from_numpy(prompt), tokens], dim=1).to(device)

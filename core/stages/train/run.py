@@ -14,6 +14,7 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.strategies import DDPStrategy
 from pydantic import BaseModel
 
+from ...codec.config import FRAME_RATE
 from ...compute.devices import PeakMeter, peak_meter
 from ...config.presets import lora_preset
 from ...config.run_files import adapter_folder, checkpoint_folder, checkpoint_path
@@ -27,9 +28,8 @@ from ...hardware.memory.suggest import TrainingNeeds
 from ...lora.injection import add_adapters, train_everything, trainable_parameters
 from ...model.base_hash import base_hash
 from ...model.checkpoint import load_model
-from ...model.config import read_config
+from ...model.directory import ModelDirectory
 from ...model.dual_ar import DualAR
-from ...text.tokenizer import Tokenizer
 from .branches import take_course
 from .checkpoints import (
     AtomicCheckpointIO,
@@ -59,7 +59,7 @@ DEFAULT_HOURS = 250.0
 """Hours of speech seen in all, where no limit is set: larger sets need fewer passes."""
 _FEWEST_PASSES = 5
 _NOTHING_DONE = "Nothing new was trained."
-_FRAMES_PER_HOUR = 3600 * 44100 / 2048
+_FRAMES_PER_HOUR = 3600 * FRAME_RATE
 
 
 class TrainResult(BaseModel):
@@ -100,10 +100,10 @@ class _Run:
         self.folder = settings.results / settings.project
         self.first = ranks.rank == 0
         self.device = device_of(settings, ranks)
-        self.preset = lora_preset(settings.lora_config)
+        base = ModelDirectory.open(settings.base)
+        self.preset = base.family.resolved(lora_preset(settings.lora_config))
         self.precision = precision_of(settings, self.device)
-        config = read_config(settings.base)
-        self.data = load_data(settings, config, Tokenizer.from_directory(settings.base), reporter)
+        self.data = load_data(settings, base, reporter)
         self.held_out = validation_batches(
             self.data.split.held_out, self.data.references, settings.batch_tokens
         )
@@ -116,8 +116,8 @@ class _Run:
         self.state: RunState | None = None
         if self.checkpoint is not None:
             stored = read_run_state(self.checkpoint)
-            self.state = carried_over(stored, self.data, config, self.checkpoint, reporter)
-            check_identity(self.identity, settings.batch_tokens, self.state, self.checkpoint)
+            self.state = carried_over(stored, self.data, base.shape, self.checkpoint, reporter)
+            check_identity(self.identity, settings.batch_tokens, self.state, self.checkpoint, base)
         self.standing = Standing.of(self.state, settings)
         self.per_step = settings.accumulation * ranks.size
         whole = self.data.sampler(settings.batch_tokens, self.per_step, settings.seed)

@@ -20,10 +20,11 @@ from ...config.run_files import adapter_folder, checkpoint_path
 from ...config.settings import TrainSettings
 from ...events import CheckpointSaved, Reporter, Step, Validation
 from ...files import atomic_folder
+from ...lora.files import TRAINING_STATE
 from ...lora.injection import save_adapter
 from .batches import StepBatch
 from .branches import keep_newest
-from .checkpoints import STATE_KEY, Identity, RunState
+from .checkpoints import Identity, RunState
 from .data import SampleSource
 from .guards import PLATEAU_CHECKS, HeldOutGuard, PlateauGuard
 from .loss import Losses
@@ -287,7 +288,7 @@ class RunCallback(Callback):
             per_step=self._per_step,
             left=torch.from_numpy(recut.left.copy()) if recut is not None else None,
         )
-        checkpoint[STATE_KEY] = state.model_dump()
+        checkpoint[TRAINING_STATE] = state.model_dump()
 
 
 def _size(path: Path) -> int:

@@ -19,7 +19,7 @@ from pydantic import BaseModel
 from ...audio.levels import decibels, loudness, outline, peak
 from ...audio.mixing import mix
 from ...audio.recordings import read_channels
-from ...codec.limits import LONGEST_SECONDS as LONGEST_SECONDS
+from ...codec.config import LONGEST_SECONDS as LONGEST_SECONDS
 from ...config.settings import ValidateSettings
 from ...dataset.clips import Clip
 from ...dataset.findings import Code, Finding, Severity, warning

@@ -8,17 +8,15 @@ import torch
 from pydantic import BaseModel
 from torch import Tensor
 
-from ...codec.checkpoint import WEIGHTS_FILE as CODEC_FILE
 from ...codec.checkpoint import load_codec
 from ...codec.codec import Codec
 from ...codec.config import check_codebooks, codec_config
-from ...config.settings import VerifySettings
+from ...config.settings import CODEC_FILE, VerifySettings
 from ...errors import CheckpointError
 from ...events import Reporter
-from ...model.checkpoint import WEIGHTS_FILE, load_model
+from ...model.checkpoint import load_model
+from ...model.directory import ModelDirectory
 from ...model.dual_ar import DualAR
-from ...text.prompts import inference_prompt
-from ...text.tokenizer import IM_END, Tokenizer
 
 _TEXT = "The quick brown fox jumps over the lazy dog."
 
@@ -41,13 +39,14 @@ def run(settings: VerifySettings, reporter: Reporter) -> VerifyResult:
         StopRequested: asked to stop between two files.
     """
     directory, config_name = settings.directory, settings.config_name
-    reporter.log(f"reading {WEIGHTS_FILE}")
+    base = ModelDirectory.open(directory)
+    reporter.log(f"reading {base.container.path.name}")
     model = load_model(directory)
     tensors = dict(model.named_parameters())
     parameters = sum(tensor.numel() for tensor in tensors.values())
     count = len(tensors)
     codebooks = model.config.num_codebooks
-    _try_model(model, directory)
+    _try_model(model, base)
     del model, tensors
     reporter.check_stop()
     reporter.log(f"reading {CODEC_FILE}")
@@ -57,30 +56,29 @@ def run(settings: VerifySettings, reporter: Reporter) -> VerifyResult:
     _try_codec(codec, directory)
     count += sum(1 for _ in codec.parameters())
     parameters += sum(tensor.numel() for tensor in codec.parameters())
-    read = ("config.json", "model.pth", "tokenizer.tiktoken", "special_tokens.json", CODEC_FILE)
+    own = (directory / base.family.config_file, *base.container.files)
+    read = (*own, *base.family.tokenizer_files(directory), directory / CODEC_FILE)
     return VerifyResult(
         directory=directory,
-        files=[name for name in read if (directory / name).is_file()],
+        files=[file.name for file in read if file.is_file()],
         tensors=count,
         parameters=parameters,
     )
 
 
-def _try_model(model: DualAR, directory: Path) -> None:
+def _try_model(model: DualAR, base: ModelDirectory) -> None:
     """Compute one frame as generation does; weights that are sound may still overflow together."""
-    tokenizer = Tokenizer.from_directory(directory)
-    tokenizer.token_id(IM_END)
-    prompt = torch.from_numpy(inference_prompt(tokenizer, [], _TEXT, model.config.num_codebooks))
+    prompt = torch.from_numpy(base.prompts.prompt([], _TEXT))
     if prompt.shape[1] >= model.config.max_seq_len:
         raise CheckpointError(
-            f"The model of {directory} has room for {model.config.max_seq_len} columns, too few to speak.",
-            "config.json should not be edited: download it again.",
+            f"The model of {base.path} has room for {model.config.max_seq_len} columns, too few to speak.",
+            f"{base.family.config_file} should not be edited: download it again.",
         )
     with torch.inference_mode():
         hidden = model.slow(prompt[None])[:, -1]
         codes = torch.zeros(1, model.config.num_codebooks, dtype=torch.int64)
-        _refuse_overflow(model.token_logits(hidden), directory / WEIGHTS_FILE)
-        _refuse_overflow(model.fast_logits(model.fast_input(hidden), codes), directory / WEIGHTS_FILE)
+        _refuse_overflow(model.token_logits(hidden), base.container.path)
+        _refuse_overflow(model.fast_logits(model.fast_input(hidden), codes), base.container.path)
 
 
 def _try_codec(codec: Codec, directory: Path) -> None:
