@@ -20,6 +20,7 @@ from ..codec.codec import Codec
 from ..codec.config import CONFIG_FILE as CODEC_CONFIG_FILE
 from ..codec.config import MAX_FRAMES, CodecConfig
 from ..codec.layers import ResidualUnit
+from ..compute.layers import rotary_table
 from ..config.presets import model_preset, read_preset
 from ..config.settings import CODEC_FILE
 from ..config.strict import parse
@@ -166,17 +167,16 @@ def _write_codec(folder: Path, config: CodecConfig, table_frames: int, generator
     with torch.no_grad():
         _initialise(codec, generator)
     weights = stored_tensors(codec.state_dict())
-    positions = {"quantizer.pre_module": table_frames, "quantizer.post_module": table_frames}
+    inner = config.quantizer_transformer
+    tables = {f"quantizer.{name}": (table_frames, inner.head_dim) for name in ("pre_module", "post_module")}
+    latents = table_frames * math.prod(config.quantizer.downsample_factor)
     for block, layers in enumerate(config.encoder_transformer_layers, start=1):
         if layers:
-            positions[f"encoder.block.{block}.block.5"] = table_frames * math.prod(
-                config.quantizer.downsample_factor
-            )
-    for module, count in positions.items():
-        weights[f"{module}.freqs_cis"] = torch.zeros(
-            count, config.quantizer_transformer.head_dim // 2, 2, dtype=torch.bfloat16
-        )
-        weights[f"{module}.causal_mask"] = torch.ones(count, count, dtype=torch.bool).tril_()
+            tables[f"encoder.block.{block}.block.5"] = (latents, config.encoder_transformer_head_dim)
+    for module, (positions, head_dim) in tables.items():
+        # Never read by us, but the reference computes with them.
+        weights[f"{module}.freqs_cis"] = rotary_table(positions, head_dim, inner.rope_base)
+        weights[f"{module}.causal_mask"] = torch.ones(positions, positions, dtype=torch.bool).tril_()
     torch.save(weights, folder / CODEC_FILE)
 
 
