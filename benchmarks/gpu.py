@@ -45,8 +45,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     parts = [part for part in PARTS if not options.only or any(text in part.name for text in options.only)]
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    if options.work is not None:
-        options.work.mkdir(parents=True, exist_ok=True)
     deadline = begun + options.minutes * 60 - _LAST_SECONDS
     with (
         tempfile.TemporaryDirectory(prefix="fishtune-gpu-")
@@ -59,7 +57,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def measure(parts: Sequence[Part], work: Path, out: Path, deadline: float, *, tiny: bool) -> int:
     """Run `parts` until `deadline` (`time.monotonic`), write the report to `out`; return the exit code."""
     os.environ["XDG_CACHE_HOME"] = str(work / "cache")  # what the user's own runs have measured stays
-    out.mkdir(parents=True, exist_ok=True)
+    for folder in (work, out):
+        folder.mkdir(parents=True, exist_ok=True)
     log = out / "gpu.log"
     log.unlink(missing_ok=True)
     bench = Bench(work, "cpu", TINY_SIZES) if tiny else Bench(work, "cuda", TRUE_SIZES)

@@ -23,11 +23,10 @@ _SAME_CODES = 0.999
 
 def gate_in_bf16(bench: Bench) -> Iterator[Row]:
     """Yield whether generation agrees with the training forward, and gradients arrive, in bf16."""
-    for preset in ("r_16_alpha_16", "r_8_alpha_16"):
-        watch = Watch(last=1)
-        train(settings_of(bench, f"gate-{preset}", lora_config=preset, precision="bf16"), watch)
-        failures = [warning for warning in watch.warnings if warning.startswith("Step-0 gate")]
-        yield {"what": preset, "failures": " ".join(failures), "passed": not failures}
+    watch = Watch(last=1)
+    train(settings_of(bench, "gate", lora_config="r_8_alpha_16", precision="bf16"), watch)
+    failures = [warning for warning in watch.warnings if warning.startswith("Step-0 gate")]
+    yield {"what": "every module trained", "failures": " ".join(failures), "passed": not failures}
 
 
 def codes_like_the_cpu(bench: Bench) -> Iterator[Row]:

@@ -72,20 +72,29 @@ def step_flops(config: DualARConfig, preset: LoraPreset, work: Work) -> float:
     # Causal: the query at position t sees t keys.
     pairs = sum(length * (length + 1) / 2 for length in work.lengths)
     slow = _stack("layers", config.n_layer, config.slow, sum(work.lengths), pairs)
-    below = _is_trained("embeddings", preset) or _is_trained("codebook_embeddings", preset)
-    total, reached = _cost(slow, preset, below)
+    tokens, frames, codebooks = sum(work.lengths), work.frames, config.num_codebooks
+    text, text_trained = _look_ups("embeddings", config.dim, tokens, preset)
+    codes, codes_trained = _look_ups("codebook_embeddings", config.dim, tokens * codebooks, preset)
+    earlier, earlier_trained = _look_ups("fast_embeddings", config.fast_dim, frames * (codebooks - 1), preset)
+    total, reached = _cost(slow, preset, text_trained or codes_trained)
     head = "embeddings" if config.tie_word_embeddings else "output"
     total += _cost([_Product(head, config.dim, config.vocab_size, work.supervised)], preset, reached)[0]
     if config.fast_dim != config.dim:
-        projection = _Product("fast_project_in", config.dim, config.fast_dim, work.frames)
+        projection = _Product("fast_project_in", config.dim, config.fast_dim, frames)
         cost, reached = _cost([projection], preset, reached)
         total += cost
-    positions = work.frames * config.num_codebooks
-    fast = _stack(
-        "fast_layers", config.n_fast_layer, config.fast, positions, positions * (config.num_codebooks + 1) / 2
-    )
+    positions = frames * codebooks
+    fast = _stack("fast_layers", config.n_fast_layer, config.fast, positions, positions * (codebooks + 1) / 2)
     fast.append(_Product("fast_output", config.fast_dim, config.codebook_size, positions))
-    return total + _cost(fast, preset, reached or _is_trained("fast_embeddings", preset))[0]
+    total += _cost(fast, preset, reached or earlier_trained)[0]
+    return total + text + codes + earlier
+
+
+def _look_ups(name: str, dim: int, positions: float, preset: LoraPreset) -> tuple[float, bool]:
+    """Return the operations of look-ups, which only an embedding's adapter has, and whether it is trained."""
+    trained = _is_trained(name, preset)
+    has_adapter = trained and preset.method != "full"
+    return 3 * 2.0 * preset.rank * dim * positions if has_adapter else 0.0, trained
 
 
 def _cost(products: Iterable[_Product], preset: LoraPreset, reached: bool) -> tuple[float, bool]:

@@ -67,14 +67,11 @@ class Outcome:
 
 
 @dataclass(frozen=True)
-class _Failure:
-    """What a part's process sends in place of further rows when it failed."""
-
-    error: str
-
-
-class _Done:
+class _Ending:
     """What a part's process sends behind its last row."""
+
+    state: State
+    error: str = ""
 
 
 def run_parts(
@@ -146,30 +143,32 @@ def _run(
     began = time.monotonic()
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(target=_in_process, args=(part, bench, sender, log))  # type: ignore[attr-defined]
-    outcome.state, outcome.error = "out of time", f"ended after {limit:.0f} s, its share of the time"
     try:
         process.start()
         sender.close()
         while receiver.poll(max(0.0, began + limit - time.monotonic())):
-            try:
-                message = receiver.recv()
-            except EOFError:
-                process.join()
-                outcome.state = "failed"
-                outcome.error = f"its process ended without a word, code {process.exitcode}"
-                break
-            if isinstance(message, _Done):
-                outcome.state, outcome.error = "done", ""
-                break
-            if isinstance(message, _Failure):
-                outcome.state, outcome.error = "failed", message.error
+            message = _received(receiver, process)
+            if isinstance(message, _Ending):
+                outcome.state, outcome.error = message.state, message.error
                 break
             outcome.rows.append(message)
             changed()
+        else:
+            outcome.state, outcome.error = "out of time", f"ended after {limit:.0f} s, its share of the time"
     finally:
         _end(process)
         receiver.close()
         outcome.seconds = round(time.monotonic() - began, 1)
+
+
+def _received(receiver: Connection, process: BaseProcess) -> Row | _Ending:
+    """Return what a part's process sent, or that it is gone."""
+    try:
+        message: Row | _Ending = receiver.recv()
+    except EOFError:
+        process.join()
+        return _Ending("failed", f"its process ended without a word, code {process.exitcode}")
+    return message
 
 
 def _end(process: BaseProcess) -> None:
@@ -195,11 +194,11 @@ def _in_process(part: Part, bench: Bench, sender: Connection, log: Path) -> None
     try:
         for row in pkgutil.resolve_name(part.measure)(bench, **part.arguments):
             sender.send(row)
-        sender.send(_Done())
+        sender.send(_Ending("done"))
     except BaseException as error:  # noqa: BLE001 - whatever it is, the other parts go on
         traceback.print_exc()
         sys.stderr.flush()
         words = str(error).strip().splitlines()
-        sender.send(_Failure(f"{type(error).__name__}: {words[0] if words else ''}"))
-    sys.stdout.flush()
+        sender.send(_Ending("failed", f"{type(error).__name__}: {words[0] if words else ''}"))
+    print(f"== {part.name}: {time.process_time():.1f} CPU seconds", flush=True)
     os._exit(0)  # what libraries tidy up at exit is nothing to wait for

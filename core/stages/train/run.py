@@ -14,7 +14,7 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.strategies import DDPStrategy
 from pydantic import BaseModel
 
-from ...compute.devices import PeakMeter, peak_meter, resolve_device
+from ...compute.devices import PeakMeter, computes_in_bf16, peak_meter, resolve_device
 from ...config.presets import lora_preset
 from ...config.run_files import adapter_folder, checkpoint_folder, checkpoint_path
 from ...config.settings import TrainSettings
@@ -392,8 +392,7 @@ def _device(settings: TrainSettings, ranks: Ranks) -> torch.device:
 def _precision(settings: TrainSettings, device: torch.device) -> torch.dtype:
     if settings.precision == "float32":
         return torch.float32
-    # Imitated on older cards, bfloat16 is slower than float32 and has no fused attention.
-    has_bf16 = device.type == "cpu" or torch.cuda.is_bf16_supported(including_emulation=False)
+    has_bf16 = computes_in_bf16(device)
     if settings.precision == "bf16":
         if not has_bf16:
             raise UsageError(f"{device} does not compute in bf16.", "Choose --precision float32.")
