@@ -16,10 +16,14 @@ import pytest
 from fishtune.core.config.presets import LoraPreset, lora_preset, model_preset
 from fishtune.core.lora.injection import add_adapters, train_everything
 from fishtune.core.model.checkpoint import load_model
-from fishtune.core.model.config import DualARConfig
+from fishtune.core.model.config import DualARConfig, read_config
+from fishtune.core.stages.train.data import load_data
+from fishtune.core.text.prompts import IGNORED
+from fishtune.core.text.tokenizer import Tokenizer
 from torch.utils.flop_counter import FlopCounterMode
 
 from . import gpu_parts
+from .recorder import Recorder
 from .training_kit import make_batch
 
 BOUND = 30.0  # seconds
@@ -63,14 +67,28 @@ def test_every_part_runs_with_tiny_shapes_and_one_that_fails_stops_no_other(
     assert found["raises"]["error"] == "RuntimeError: CUDA error: an illegal memory access was encountered"
     assert "and more" in log, "the whole of it is in the log"
     assert all(f"## {each.name}" in page for each in parts)
-    speed = found["training r_16_alpha_16"]["rows"]
-    assert [row["what"] for row in speed] == [
-        "r_16_alpha_16, checkpointing none",
-        "r_16_alpha_16, checkpointing blocks",
-    ]
-    assert all(row["tokens/s"] > 0 and row["model TFLOP/s"] > 0 for row in speed)
+    for preset in ("r_16_alpha_16", "r_8_alpha_16", "full"):
+        for mode in ("none", "blocks"):
+            (row,) = found[f"training {preset}, {mode}"]["rows"]
+            assert row["tokens/s"] > 0 and row["model TFLOP/s"] > 0
     (short,) = found["out of memory"]["rows"]
     assert short["halved"] > 0 and short["same coverage"]
+    assert_every_step_is_what_is_counted(gpu, tmp_path / "work")
+
+
+def assert_every_step_is_what_is_counted(gpu: ModuleType, work: Path) -> None:
+    training: Any = importlib.import_module("on_gpu.training")
+    bench = gpu.Bench(work, "cpu", gpu.TINY_SIZES)
+    counted = training.step_work(bench)
+    settings = training.settings_of(bench, "any")
+    data = load_data(settings, read_config(bench.base), Tokenizer.from_directory(bench.base), Recorder())
+    for plan in data.sampler(settings.batch_tokens, 1, settings.seed).epoch(0):
+        labels = data.source.batch(plan).labels[:, 0]
+        tokenizer = data.source.tokenizer
+        semantic = (labels >= tokenizer.semantic_begin_id) & (labels <= tokenizer.semantic_end_id)
+        assert [plan.columns] * len(plan.clips) == counted.lengths
+        assert int((labels != IGNORED).sum()) == counted.supervised
+        assert int(semantic.sum()) == counted.frames
 
 
 def test_parts_that_die_hang_or_are_wrong_cost_only_themselves(gpu: ModuleType, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from fishtune.core.codec.checkpoint import load_encoder
 from fishtune.core.codec.config import WEIGHTS_FILE
 
 from .bench import Bench
-from .inputs import noise
+from .inputs import RATE, noise
 from .running import Row
 from .training import Watch, settings_of, train
 
@@ -30,15 +30,13 @@ def gate_in_bf16(bench: Bench) -> Iterator[Row]:
 
 
 def codes_like_the_cpu(bench: Bench) -> Iterator[Row]:
-    """Yield how many codes of two clips, alone and as a batch, are those that a CPU gives."""
+    """Yield how many codes of a batch of two clips are those that a CPU gives."""
     file = bench.base / WEIGHTS_FILE
-    lengths = [
-        int(noise(seconds, 0).size)
-        for seconds in (bench.sizes.compared_seconds, bench.sizes.compared_seconds / 2)
-    ]
+    clips = [noise(bench.sizes.compared_seconds / (row + 1), row) for row in range(2)]
+    lengths = [len(clip) for clip in clips]
     audio = torch.zeros(2, 1, lengths[0])
-    for row, length in enumerate(lengths):
-        audio[row, 0, :length] = torch.from_numpy(noise(length / 44_100, row)[:length])
+    for row, clip in enumerate(clips):
+        audio[row, 0, : len(clip)] = torch.from_numpy(clip)
     codes = {}
     for device in ("cpu", bench.device):
         encoder = load_encoder(file, "modded_dac_vq", device)
@@ -48,7 +46,7 @@ def codes_like_the_cpu(bench: Bench) -> Iterator[Row]:
         frames = encoder.frames(length)
         same = (expected[row, :, :frames] == found[row, :, :frames]).float()
         yield {
-            "what": f"clip of {length / 44_100:g} s",
+            "what": f"clip of {length / RATE:g} s",
             "codes": same.numel(),
             "equal": float(same.mean()),
             "equal in codebook 0": float(same[0].mean()),

@@ -10,11 +10,11 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any
 
 import psutil
 import torch
+from fishtune.core.hardware.nvml import read_gpus
 from fishtune.core.units import GIB
 
 from .bench import Bench
@@ -127,8 +127,7 @@ def _machine() -> dict[str, Any]:
             found[package] = None
     if torch.backends.cudnn.is_available():
         found["cuDNN"] = torch.backends.cudnn.version()
-    driver = Path("/proc/driver/nvidia/version")
-    found["driver"] = driver.read_text().split("\n")[0] if driver.exists() else None
+    found["driver"] = read_gpus().driver_version
     return {**found, "cores": os.cpu_count(), "RAM GiB": psutil.virtual_memory().total / GIB}
 
 

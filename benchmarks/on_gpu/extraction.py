@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import math
 from collections.abc import Iterator
 
@@ -24,6 +25,7 @@ def extraction_speed(bench: Bench) -> Iterator[Row]:
     run(_settings(bench, bench.sizes.recording_seconds), Reporter())
     for seconds in bench.sizes.batch_seconds:
         settings = _settings(bench, seconds)
+        gc.collect()  # the stage measures from what is there
         result = run(settings, Reporter())
         yield {
             "what": f"{seconds:g} s a batch",

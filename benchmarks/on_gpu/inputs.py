@@ -12,6 +12,8 @@ import soundfile
 from fishtune.core.demo.checkpoint import write_checkpoint
 from fishtune.core.model.config import read_config
 from fishtune.core.shards.wire import Sentence, ShardWriter, encode_sentence
+from fishtune.core.text.prompts import Turn, training_sequence
+from fishtune.core.text.tokenizer import Tokenizer
 
 from .bench import Bench
 from .running import Row
@@ -19,7 +21,8 @@ from .running import Row
 RATE = 44_100
 _TEXT = "A sentence as long as every other of these, number {:05d}."
 """Of one length in tokens, so that no micro-batch is padded and the tokens of a step are known."""
-_CLIPS = 512
+_MICRO_BATCHES = 40
+"""In an epoch; all of them full, since their number of clips divides that of all."""
 _DISTINCT = 12
 """Recordings that differ; the others are copies, since nothing is found again by content."""
 
@@ -51,13 +54,23 @@ def _write_base(bench: Bench, folder: Path) -> None:
 def _write_clips(bench: Bench, folder: Path) -> None:
     config = read_config(bench.base)
     draw = np.random.default_rng(0)
+    shape = config.num_codebooks, bench.sizes.frames
     # The codec's residual codebooks are smaller than the model's.
     largest = min(config.codebook_size, 1024)
+    clips = _MICRO_BATCHES * (bench.sizes.batch_tokens // sequence_length(bench))
     folder.mkdir()
     with ShardWriter(folder) as writer:
-        for number in range(_CLIPS):
-            codes = draw.integers(0, largest, (config.num_codebooks, bench.sizes.frames))
+        for number in range(clips):
+            codes = draw.integers(0, largest, shape)
             writer.add("speaker", encode_sentence(Sentence((_TEXT.format(number),), codes)))
+
+
+def sequence_length(bench: Bench) -> int:
+    """Return the tokens of every training sequence: a packed clip behind another one as its reference."""
+    codebooks = read_config(bench.base).num_codebooks
+    turn = Turn(_TEXT.format(0), np.zeros((codebooks, bench.sizes.frames), dtype=np.int64))
+    tokenizer = Tokenizer.from_directory(bench.base)
+    return int(training_sequence(tokenizer, "inference", [turn], turn, codebooks).tokens.shape[1])
 
 
 def _write_recordings(bench: Bench, folder: Path) -> None:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
+from fishtune.core.config.settings import TrainOptions
+
 from .running import Part
 
 LOADED = (
@@ -12,13 +16,22 @@ LOADED = (
 )
 """What most parts need, loaded once."""
 
+_MODES = [mode for mode in get_args(TrainOptions.model_fields["checkpointing"].annotation) if mode != "auto"]
+"""Ways of checkpointing that there are, but for the choice among them."""
+
 PARTS = (
     Part("card", "on_gpu.cards:card", 20),
     Part("fishtune gpus", "on_gpu.cards:listing", 15),
     Part("inputs", "on_gpu.inputs:make_inputs", 60),
     *(
-        Part(f"training {preset}", "on_gpu.training:training_speed", 50, {"preset": preset})
+        Part(
+            f"training {preset}, {mode}",
+            "on_gpu.training:training_speed",
+            25,
+            {"preset": preset, "checkpointing": mode},
+        )
         for preset in ("r_16_alpha_16", "r_8_alpha_16", "full")
+        for mode in _MODES
     ),
     Part("extraction", "on_gpu.extraction:extraction_speed", 60),
     Part("generation", "on_gpu.generation:generation_speed", 60),

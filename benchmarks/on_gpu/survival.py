@@ -19,10 +19,12 @@ from .bench import Bench
 from .running import Row
 from .training import Watch, settings_of, train
 
-STEPS = 6
+STEPS = 4
 DISTURBED_AT = 3
 _LEFT = 0.6
 """Share of what a step takes beside the weights that is left free."""
+_LEAST_LEFT = 1 << 28
+"""Bytes: the driver does not give away the very last ones."""
 _SAME_LOSS = 0.01
 """Relative difference: pieces of a micro-batch draw another dropout, and bf16 sums in another order."""
 
@@ -50,9 +52,10 @@ class _Ballast(Watch):
         at_rest = torch.cuda.memory_allocated()
         taken_by_a_step = torch.cuda.max_memory_allocated() - at_rest
         torch.cuda.empty_cache()
-        # What stays cached is in pieces between tensors, which a step can use.
-        usable = torch.cuda.mem_get_info()[0] + torch.cuda.memory_reserved() - at_rest
-        self.bytes = max(0, int(usable - _LEFT * taken_by_a_step))
+        # What stays cached lies in pieces between tensors, where a step can use it and the ballast cannot.
+        cached = torch.cuda.memory_reserved() - at_rest
+        left = max(_LEFT * taken_by_a_step - cached, _LEAST_LEFT)
+        self.bytes = max(0, int(torch.cuda.mem_get_info()[0] - left))
         self._held = torch.empty(self.bytes, dtype=torch.uint8, device=self._bench.device)
 
 

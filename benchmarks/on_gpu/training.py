@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import time
 from collections.abc import Iterator
-from typing import Any, get_args
+from typing import Any
 
+from fishtune.core.compute.devices import empty_cache
 from fishtune.core.config.presets import lora_preset
-from fishtune.core.config.settings import TrainOptions, TrainSettings
+from fishtune.core.config.settings import TrainSettings
 from fishtune.core.events import Event, MemoryMeasured, Reporter, Step, Warned
 from fishtune.core.model.config import read_config
-from fishtune.core.shards.index import ShardIndex
 from fishtune.core.stages.train.run import run
-from fishtune.core.text.prompts import Turn, training_sequence
-from fishtune.core.text.tokenizer import Tokenizer
 from fishtune.core.units import GIB
 
 from .bench import Bench
 from .cards import device_name, own_speed
 from .flops import Work, peak_of, step_flops
+from .inputs import sequence_length
 from .running import Row
 
 
@@ -57,10 +58,10 @@ class Enough(Exception):  # noqa: N818 - nothing failed
 
 def train(settings: TrainSettings, watch: Watch) -> None:
     """Train until the run ends or `watch` has seen enough."""
-    try:
+    with contextlib.suppress(Enough):
         run(settings, watch)
-    except Enough:
-        return
+    gc.collect()  # Lightning's parts hold one another, and with them the model's memory
+    empty_cache()
 
 
 def settings_of(bench: Bench, project: str, **changes: Any) -> TrainSettings:
@@ -82,42 +83,27 @@ def settings_of(bench: Bench, project: str, **changes: Any) -> TrainSettings:
     return TrainSettings(**(values | changes))
 
 
-def sequence_length(bench: Bench) -> int:
-    """Return the tokens of every sequence of the packed clips."""
-    sentence = ShardIndex.open(bench.protos).read(0)
-    turn = Turn(sentence.texts[0], sentence.codes)
-    tokenizer = Tokenizer.from_directory(bench.base)
-    return int(training_sequence(tokenizer, "inference", [turn], turn, len(turn.codes)).tokens.shape[1])
+def training_speed(bench: Bench, preset: str, checkpointing: str) -> Iterator[Row]:
+    """Yield speed and memory of training with a preset and a way of checkpointing."""
+    watch = Watch(last=bench.sizes.steps)
+    project = f"speed-{preset}-{checkpointing}"
+    train(settings_of(bench, project, lora_config=preset, checkpointing=checkpointing), watch)
+    yield {"what": f"{preset}, {checkpointing}", **_speed(bench, preset, watch), **_memory(watch)}
 
 
-def modes() -> list[str]:
-    """Return the ways of checkpointing that there are, but for the choice among them."""
-    return [
-        mode for mode in get_args(TrainOptions.model_fields["checkpointing"].annotation) if mode != "auto"
-    ]
-
-
-def training_speed(bench: Bench, preset: str) -> Iterator[Row]:
-    """Yield speed and memory of training with a preset, for each way of checkpointing."""
+def step_work(bench: Bench) -> Work:
+    """Return what every step computes: `inputs` makes clips of one length, so no micro-batch is padded."""
     length = sequence_length(bench)
     sequences = bench.sizes.batch_tokens // length
-    work = Work(
+    return Work(
         lengths=[length] * sequences,
         supervised=sequences * (bench.sizes.frames + 1),
         frames=sequences * bench.sizes.frames,
     )
-    for mode in modes():
-        watch = Watch(last=bench.sizes.steps)
-        settings = settings_of(bench, f"speed-{preset}-{mode}", lora_config=preset, checkpointing=mode)
-        train(settings, watch)
-        yield {
-            "what": f"{preset}, checkpointing {mode}",
-            **_speed(bench, preset, work, watch),
-            **_memory(watch),
-        }
 
 
-def _speed(bench: Bench, preset: str, work: Work, watch: Watch) -> Row:
+def _speed(bench: Bench, preset: str, watch: Watch) -> Row:
+    work = step_work(bench)
     moments = watch.moments[bench.sizes.warm_up - 1 :]
     seconds = (moments[-1] - moments[0]) / (len(moments) - 1)
     flops = step_flops(read_config(bench.base), lora_preset(preset), work)
