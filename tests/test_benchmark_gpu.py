@@ -27,6 +27,8 @@ from .recorder import Recorder
 from .training_kit import make_batch
 
 BOUND = 30.0  # seconds
+LEFT_OUT = ("training r_8_alpha_16, blocks", "training full, blocks")
+"""Only these parts' arguments are together nowhere else."""
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 
 
@@ -53,7 +55,8 @@ def part(gpu: ModuleType, name: str, seconds: float, **arguments: Any) -> Any:
 def test_every_part_runs_with_tiny_shapes_and_one_that_fails_stops_no_other(
     gpu: ModuleType, tmp_path: Path
 ) -> None:
-    parts = [*gpu.PARTS[:3], part(gpu, "raises", 10), *gpu.PARTS[3:]]
+    parts = [each for each in gpu.PARTS if each.name not in LEFT_OUT]
+    parts.insert(3, part(gpu, "raises", 10))
     deadline = time.monotonic() + 200
     code = gpu.measure(parts, tmp_path / "work", tmp_path / "out", deadline, tiny=True)
     found, page = report_of(tmp_path / "out")
@@ -67,10 +70,12 @@ def test_every_part_runs_with_tiny_shapes_and_one_that_fails_stops_no_other(
     assert found["raises"]["error"] == "RuntimeError: CUDA error: an illegal memory access was encountered"
     assert "and more" in log, "the whole of it is in the log"
     assert all(f"## {each.name}" in page for each in parts)
-    for preset in ("r_16_alpha_16", "r_8_alpha_16", "full"):
-        for mode in ("none", "blocks"):
-            (row,) = found[f"training {preset}, {mode}"]["rows"]
-            assert row["tokens/s"] > 0 and row["model TFLOP/s"] > 0
+    trained = [name for name in found if name.startswith("training")]
+    assert {name.split()[1] for name in trained} == {"r_16_alpha_16,", "r_8_alpha_16,", "full,"}
+    assert {name.split()[2] for name in trained} >= {"none", "blocks"}
+    for name in trained:
+        (row,) = found[name]["rows"]
+        assert row["tokens/s"] > 0 and row["model TFLOP/s"] > 0
     (short,) = found["out of memory"]["rows"]
     assert short["halved"] > 0 and short["same coverage"]
     assert_every_step_is_what_is_counted(gpu, tmp_path / "work")

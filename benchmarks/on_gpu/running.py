@@ -40,7 +40,7 @@ class Part:
 
     Args:
         measure: `module:function` of a generator of rows; its process loads it, so that only it loads torch.
-        seconds: expected on an H100; decides the part's share of the time.
+        seconds: what it is expected to take; decides its share of the time.
         arguments: of the function, after the bench.
     """
 

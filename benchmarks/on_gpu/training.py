@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import gc
 import time
 from collections.abc import Iterator
 from typing import Any
 
-from fishtune.core.compute.devices import empty_cache
 from fishtune.core.config.presets import lora_preset
 from fishtune.core.config.settings import TrainSettings
 from fishtune.core.events import Event, MemoryMeasured, Reporter, Step, Warned
@@ -60,8 +58,6 @@ def train(settings: TrainSettings, watch: Watch) -> None:
     """Train until the run ends or `watch` has seen enough."""
     with contextlib.suppress(Enough):
         run(settings, watch)
-    gc.collect()  # Lightning's parts hold one another, and with them the model's memory
-    empty_cache()
 
 
 def settings_of(bench: Bench, project: str, **changes: Any) -> TrainSettings:
