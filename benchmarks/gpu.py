@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import signal
 import sys
 import tempfile
@@ -38,7 +39,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--minutes", type=float, required=True, help="bound for everything")
     parser.add_argument("--out", type=Path, required=True, help="folder for the report")
     parser.add_argument("--tiny", action="store_true", help="tiny shapes on the CPU; nothing is measured")
-    parser.add_argument("--work", type=Path, help="folder for weights and runs, kept for another time")
+    parser.add_argument(
+        "--work", type=Path, help="folder for weights, clips and recordings, kept for another time"
+    )
     parser.add_argument(
         "--only", action="append", default=[], help="parts whose name holds this; may be repeated"
     )
@@ -59,6 +62,7 @@ def measure(parts: Sequence[Part], work: Path, out: Path, deadline: float, *, ti
     os.environ["XDG_CACHE_HOME"] = str(work / "cache")  # what the user's own runs have measured stays
     for folder in (work, out):
         folder.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(work / "results", ignore_errors=True)  # runs of another time would be resumed
     log = out / "gpu.log"
     log.unlink(missing_ok=True)
     bench = Bench(work, "cpu", TINY_SIZES) if tiny else Bench(work, "cuda", TRUE_SIZES)

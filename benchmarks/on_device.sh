@@ -38,10 +38,16 @@ MINUTES=$1 OUT=$2
 shift 2
 SITE=$(mktemp -d)
 trap 'rm -rf "$SITE"' EXIT
-rm -rf build/lib  # of another time: what was deleted since then would be installed, too
-python3 -m pip install --quiet --no-index --no-deps --no-compile --no-cache-dir --no-build-isolation \
-    --disable-pip-version-check --root-user-action=ignore --target "$SITE" \
-    $(find .wheels -name '*.whl' 2>/dev/null) .
+WHEELS=$(find .wheels -name '*.whl' 2>/dev/null || true)
+if [ -n "$WHEELS" ]; then
+    # Without their dependencies, which the machine has.
+    python3 -m pip install --quiet --no-index --no-deps --no-compile --no-cache-dir \
+        --disable-pip-version-check --root-user-action=ignore --target "$SITE" $WHEELS
+fi
+# fishtune as an installation would have it, without building one: setuptools there may be too old for that.
+mkdir "$SITE/fishtune" "$SITE/fishtune-0.dist-info"
+for part in core tui presets; do ln -s "$PWD/$part" "$SITE/fishtune/$part"; done
+printf 'Metadata-Version: 2.1\nName: fishtune\nVersion: 0\n' >"$SITE/fishtune-0.dist-info/METADATA"
 export PYTHONPATH="$SITE" PYTHONUNBUFFERED=1
 LEFT=$(python3 -c "import sys; print(float(sys.argv[1]) - float(sys.argv[2]) / 60)" \
     "$MINUTES" "$(($(date +%s) - BEGUN))")

@@ -24,40 +24,28 @@ from .running import Row
 _PACKAGES = ("torch", "lightning", "peft", "torchaudio", "numpy", "nvidia-ml-py")
 _SPEED_FILE = "matrix-product.json"
 _REPEATS = 10
-_COPIED_BYTES = GIB
 _SAME_MEMORY = 0.02
 """The driver keeps a share to itself, which NVML counts in and torch does not."""
 
 
 def card(bench: Bench) -> Iterator[Row]:
     """Yield versions, the card, and how fast it multiplies and copies."""
-    yield {"what": "machine", **_machine()}
     device = torch.device(bench.device)
-    if device.type == "cpu":
-        yield {"what": "device", "name": platform.processor() or platform.machine()}
-    else:
-        properties = torch.cuda.get_device_properties(device)
-        yield {
-            "what": "device",
-            "name": properties.name,
-            "capability": f"{properties.major}.{properties.minor}",
-            "multiprocessors": properties.multi_processor_count,
-            "GiB": properties.total_memory / GIB,
-            "bf16": torch.cuda.is_bf16_supported(including_emulation=False),
-        }
+    on_gpu = device.type != "cpu"
+    facts = _of_the_card(device) if on_gpu else {"device": platform.processor() or platform.machine()}
+    for name, value in {**facts, **_of_the_machine()}.items():
+        yield {"what": name, "value": value}
     size = bench.sizes.matrix
     left, right = (torch.randn(size, size, device=device).bfloat16() for _ in range(2))
     speed = 2 * size**3 / _seconds(bench, lambda: left @ right)
     (bench.work / _SPEED_FILE).write_text(json.dumps(speed))
-    yield {
-        "what": f"bf16 product of {size} × {size}",
-        "TFLOP/s": speed / 1e12,
-        "data sheet": _in_tera(peak_of(device_name(bench))),
-    }
-    source = torch.empty(_COPIED_BYTES if device.type != "cpu" else 1 << 20, dtype=torch.uint8, device=device)
+    peak = peak_of(device_name(bench))
+    yield {"what": "peak of bf16 products by the data sheet, TFLOP/s", "value": peak and peak / 1e12}
+    yield {"what": f"bf16 product of {size} × {size}, TFLOP/s", "value": speed / 1e12}
+    source = torch.empty(GIB if on_gpu else 1 << 20, dtype=torch.uint8, device=device)
     target = torch.empty_like(source)
     moved = 2 * source.numel() / _seconds(bench, lambda: target.copy_(source))
-    yield {"what": "copy on the device, bytes read and written", "TB/s": moved / 1e12}
+    yield {"what": "copy on the device, TB/s read and written", "value": moved / 1e12}
 
 
 def own_speed(bench: Bench) -> float | None:
@@ -118,17 +106,28 @@ def listing(_: Bench) -> Iterator[Row]:
             }
 
 
-def _machine() -> dict[str, Any]:
-    found: dict[str, Any] = {"python": platform.python_version(), "CUDA": torch.version.cuda}
+def _of_the_card(device: torch.device) -> dict[str, Any]:
+    properties = torch.cuda.get_device_properties(device)
+    return {
+        "device": properties.name,
+        "compute capability": f"{properties.major}.{properties.minor}",
+        "multiprocessors": properties.multi_processor_count,
+        "memory, GiB": properties.total_memory / GIB,
+        "driver": read_gpus().driver_version,
+    }
+
+
+def _of_the_machine() -> dict[str, Any]:
+    found: dict[str, Any] = {"cores": os.cpu_count(), "RAM, GiB": psutil.virtual_memory().total / GIB}
+    found["Python"] = platform.python_version()
     for package in _PACKAGES:
         try:
             found[package] = version(package)
         except PackageNotFoundError:
             found[package] = None
-    if torch.backends.cudnn.is_available():
-        found["cuDNN"] = torch.backends.cudnn.version()
-    found["driver"] = read_gpus().driver_version
-    return {**found, "cores": os.cpu_count(), "RAM GiB": psutil.virtual_memory().total / GIB}
+    found["CUDA of torch"] = torch.version.cuda
+    found["cuDNN"] = torch.backends.cudnn.version()  # type: ignore[no-untyped-call]
+    return found
 
 
 def _seconds(bench: Bench, work: Callable[[], object]) -> float:
@@ -141,7 +140,3 @@ def _seconds(bench: Bench, work: Callable[[], object]) -> float:
         work()
     bench.synchronise()
     return (time.perf_counter() - began) / _REPEATS
-
-
-def _in_tera(value: float | None) -> float | None:
-    return None if value is None else value / 1e12

@@ -121,7 +121,7 @@ def start_method(bench: Bench, log: Path, loaded: Sequence[str]) -> BaseContext:
     return server if outcome.state == "done" else multiprocessing.get_context("spawn")
 
 
-_START_SECONDS = 60.0
+_START_SECONDS = 120.0
 
 
 def touch_device(bench: Bench) -> Iterator[Row]:
