@@ -57,7 +57,7 @@ def test_every_part_runs_with_tiny_shapes_and_one_that_fails_stops_no_other(
 ) -> None:
     parts = [each for each in gpu.PARTS if each.name not in LEFT_OUT]
     parts.insert(3, part(gpu, "raises", 10))
-    deadline = time.monotonic() + 200
+    deadline = time.monotonic() + 3600  # a machine with other work is slow
     code = gpu.measure(parts, tmp_path / "work", tmp_path / "out", deadline, tiny=True)
     found, page = report_of(tmp_path / "out")
     log = (tmp_path / "out" / "gpu.log").read_text(encoding="utf-8", errors="replace")

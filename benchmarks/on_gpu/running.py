@@ -7,6 +7,7 @@ it failed, crashed or ran out of its time is kept, and the next part begins on a
 from __future__ import annotations
 
 import contextlib
+import gc
 import multiprocessing
 import os
 import pkgutil
@@ -100,7 +101,7 @@ def run_parts(
         else:
             outcome.state = "running"
             changed(outcomes)
-            _run(part, outcome, bench, limit, log, context, lambda: changed(outcomes))
+            _run(part, outcome, bench, limit, deadline, log, context, lambda: changed(outcomes))
         changed(outcomes)
     return outcomes
 
@@ -115,13 +116,16 @@ def start_method(bench: Bench, log: Path, loaded: Sequence[str]) -> BaseContext:
     os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
     server = multiprocessing.get_context("forkserver")
     server.set_forkserver_preload(list(loaded))
+    if bench.device == "cpu":
+        return server
     outcome = Outcome("start")
     touch = Part("start", f"{__name__}:touch_device", 1)
-    _run(touch, outcome, bench, _START_SECONDS, log, server, lambda: None)
+    deadline = time.monotonic() + _START_SECONDS
+    _run(touch, outcome, bench, _START_SECONDS, deadline, log, server, lambda: None)
     return server if outcome.state == "done" else multiprocessing.get_context("spawn")
 
 
-_START_SECONDS = 120.0
+_START_SECONDS = 60.0
 
 
 def touch_device(bench: Bench) -> Iterator[Row]:
@@ -136,6 +140,7 @@ def _run(
     outcome: Outcome,
     bench: Bench,
     limit: float,
+    deadline: float,
     log: Path,
     context: BaseContext,
     changed: Callable[[], None],
@@ -146,7 +151,9 @@ def _run(
     try:
         process.start()
         sender.close()
-        while receiver.poll(max(0.0, began + limit - time.monotonic())):
+        # The first one waits until the libraries are loaded, which is not its own time.
+        end = min(time.monotonic() + limit, deadline)
+        while receiver.poll(max(0.0, end - time.monotonic())):
             message = _received(receiver, process)
             if isinstance(message, _Ending):
                 outcome.state, outcome.error = message.state, message.error
@@ -179,13 +186,15 @@ def _end(process: BaseProcess) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.kill()
-    process.join()
+    process.join(_GONE_SECONDS)
 
 
 _TIDY_SECONDS = 0.5
+_GONE_SECONDS = 10.0  # a driver that frees a card's memory is not waited for any longer
 
 
 def _in_process(part: Part, bench: Bench, sender: Connection, log: Path) -> None:
+    gc.freeze()  # what the server has loaded stays, and no collection need look through it
     os.setpgid(0, 0)  # so that what the part starts can be ended with it
     with log.open("ab", buffering=0) as file:
         os.dup2(file.fileno(), sys.stdout.fileno())
