@@ -6,7 +6,11 @@ import pytest
 import torch
 from fishtune.core.compute.devices import computes_in_bf16, is_out_of_memory, resolve_device
 from fishtune.core.errors import DeviceError, DeviceMemoryError, UsageError
+from fishtune.core.events import Warned
 from fishtune.core.jobs.failures import explain
+from fishtune.core.stages.train.out_of_memory import MicroBatchSplit
+
+from .recorder import Recorder
 
 
 @pytest.fixture
@@ -72,6 +76,20 @@ def test_an_unknown_name_is_wrong_use(name: str) -> None:
 def test_memory_that_libraries_lack_beside_torchs_own_counts_as_out_of_memory(error: RuntimeError) -> None:
     assert is_out_of_memory(error)
     assert isinstance(explain(error, "train"), DeviceMemoryError)
+
+
+def test_a_library_without_memory_lets_micro_batches_be_cut() -> None:
+    recorder = Recorder()
+
+    def work(pieces: int) -> int:
+        if pieces < 4:
+            raise RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED")
+        return pieces
+
+    assert MicroBatchSplit(recorder).attempt(work, 8, "step 3") == 4
+    assert len(recorder.of(Warned)) == 2
+    with pytest.raises(DeviceMemoryError, match="one clip in step 3: cuDNN error"):
+        MicroBatchSplit(recorder).attempt(work, 2, "step 3")
 
 
 def test_other_errors_of_a_device_are_not_out_of_memory() -> None:

@@ -105,8 +105,8 @@ def _speed(bench: Bench, preset: str, watch: Watch) -> Row:
     flops = step_flops(read_config(bench.base), lora_preset(preset), work)
     peak, own = peak_of(device_name(bench)), own_speed(bench)
     return {
-        "tokens a step": sum(work.lengths),
-        "ms a step": seconds * 1000,
+        "tokens per step": sum(work.lengths),
+        "ms per step": seconds * 1000,
         "tokens/s": sum(work.lengths) / seconds,
         "model TFLOP/s": flops / seconds / 1e12,
         "MFU": flops / seconds / peak if peak else None,
@@ -115,6 +115,7 @@ def _speed(bench: Bench, preset: str, watch: Watch) -> Row:
 
 
 def _memory(watch: Watch) -> Row:
+    """Return the peak that the stage predicted and measured before its first step, and that of its run."""
     short = [warning for warning in watch.warnings if warning.startswith("Out of memory")]
     found = watch.memory
     if found is None or found.measured_bytes is None:
@@ -123,5 +124,6 @@ def _memory(watch: Watch) -> Row:
         "predicted GiB": found.predicted_bytes / GIB,
         "measured GiB": found.measured_bytes / GIB,
         "measured/predicted": found.measured_bytes / found.predicted_bytes,
+        "whole run GiB": (watch.steps[-1].memory_bytes or 0) / GIB,
         "out of memory": len(short),
     }

@@ -58,7 +58,7 @@ def resolve_device(name: str, local_rank: int = 0) -> torch.device:
 
 
 def computes_in_bf16(device: torch.device) -> bool:
-    """Return whether a device has bfloat16: imitated it is slower than float32 and has no fused attention."""
+    """Return whether a device has bfloat16 itself; imitated, it is slow and has no fused attention."""
     import torch
 
     return device.type == "cpu" or torch.cuda.get_device_capability(device) >= FIRST_WITH_BF16

@@ -102,7 +102,11 @@ def update(optimizer: Optimizer, step: Callable[[], object], what: str, kept: st
 
 
 def _versions(optimizer: Optimizer, known: set[Tensor]) -> list[int]:
-    """Return how often the weights, and the state of those in `known`, were written in place until now."""
+    """Return how often the weights, and the state of those in `known`, were written in place until now.
+
+    Torch counts a fused update, a GPU's, in the state's steps alone; once its state is there, such an update
+    allocates nothing that could fail half-way.
+    """
     weights = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     state = [
         entry
