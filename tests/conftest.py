@@ -74,6 +74,16 @@ def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory
 
 
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip the tests for GPUs where there is none."""
+    if item.get_closest_marker("gpu") is None:
+        return
+    import torch  # only here: tests that need no model must not load it
+
+    if not torch.cuda.is_available():
+        pytest.skip("needs an NVIDIA GPU that torch can use; fishtune doctor says what is missing")
+
+
 def pytest_configure() -> None:
     """Let Ctrl+C reach the programs under test, also where a shell started pytest in the background."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

@@ -312,3 +312,22 @@ def test_frames_and_lengths_follow_from_the_shape(encoder: CodecEncoder) -> None
     assert config.frame_rate == pytest.approx(21.53, abs=0.01)
     assert config.max_seconds == pytest.approx(190.2, abs=0.1)
     assert math.floor(config.max_seconds) == LONGEST_SECONDS, "validation and extraction must agree"
+
+
+def test_nothing_is_rounded_to_tf32_while_the_codec_computes(encoder: CodecEncoder) -> None:
+    seen = []
+
+    def look(*_: object) -> None:
+        seen.append((torch.backends.cudnn.allow_tf32, torch.get_float32_matmul_precision()))
+
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high")  # as containers with TORCH_ALLOW_TF32_CUBLAS_OVERRIDE start
+    hook = encoder.encoder.register_forward_pre_hook(look)
+    try:
+        encoder.encode(torch.zeros(1, 1, 2048))
+        assert torch.get_float32_matmul_precision() == "high"
+        assert torch.backends.cudnn.allow_tf32, "torch's default, as before"
+    finally:
+        hook.remove()
+        torch.set_float32_matmul_precision(before)
+    assert seen == [(False, "highest")]

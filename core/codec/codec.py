@@ -55,7 +55,7 @@ class CodecEncoder(nn.Module):
             check_length(length, self.config)
             whole = self.frames(length) * self.config.frame_length
             clips.append(F.pad(audio[None, :, :length], (0, whole - length)))
-        with torch.inference_mode(), _exact_convolutions():
+        with torch.inference_mode(), _exact_arithmetic():
             return self.quantizer.encode(self.encoder(clips))
 
 
@@ -72,7 +72,7 @@ class Codec(CodecEncoder):
         Args:
             codes_BKF: codes `(B, K, frames)` on the codec's device; codes out of range are clamped.
         """
-        with torch.inference_mode(), _exact_convolutions():
+        with torch.inference_mode(), _exact_arithmetic():
             return cast(Tensor, self.decoder(self.quantizer.decode(codes_BKF)))
 
 
@@ -95,15 +95,19 @@ def check_length(samples: int, config: CodecConfig, name: str = "The audio") -> 
 
 
 @contextmanager
-def _exact_convolutions() -> Iterator[None]:
-    """Keep cuDNN from rounding inputs to TensorFloat-32, its default for convolutions.
+def _exact_arithmetic() -> Iterator[None]:
+    """Keep a GPU from rounding inputs to TensorFloat-32.
 
-    Ten bits of mantissa move latents across the borders between codebook entries. Rounding like that on a
-    CPU changed 1 to 4 % of the codes of speech (tiny random codec): they would depend on the card.
+    It is cuDNN's default for convolutions, and for matrix products that of containers which set
+    `TORCH_ALLOW_TF32_CUBLAS_OVERRIDE`. Ten bits of mantissa move latents across the borders between codebook
+    entries. Rounding like that on a CPU changed 1 to 4 % of the codes of speech (tiny random codec): they
+    would depend on the card.
     """
-    allowed = torch.backends.cudnn.allow_tf32
+    convolutions, products = torch.backends.cudnn.allow_tf32, torch.get_float32_matmul_precision()
     torch.backends.cudnn.allow_tf32 = False
+    torch.set_float32_matmul_precision("highest")
     try:
         yield
     finally:
-        torch.backends.cudnn.allow_tf32 = allowed
+        torch.backends.cudnn.allow_tf32 = convolutions
+        torch.set_float32_matmul_precision(products)

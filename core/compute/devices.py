@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from ..errors import DeviceError, UsageError
 
 if TYPE_CHECKING:
     import torch
+
+FIRST_WITH_BF16: Final = (8, 0)
+"""Compute capability from which bfloat16 is computed, not imitated."""
 
 
 def resolve_device(name: str, local_rank: int = 0) -> torch.device:
@@ -52,6 +55,27 @@ def resolve_device(name: str, local_rank: int = 0) -> torch.device:
             f"The last one is cuda:{count - 1}; CUDA_VISIBLE_DEVICES may hide others.",
         )
     return torch.device("cuda", number)
+
+
+def computes_in_bf16(device: torch.device) -> bool:
+    """Return whether a device has bfloat16 itself; imitated, it is slow and has no fused attention."""
+    import torch
+
+    return device.type == "cpu" or torch.cuda.get_device_capability(device) >= FIRST_WITH_BF16
+
+
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Return whether an error says that a device's memory did not suffice.
+
+    Tensors run out of it in torch's allocator. What cuBLAS, cuDNN and the CUDA runtime take beside it, such
+    as handles and kernels that are loaded on first use, fails with another error, in their own words.
+    """
+    import torch
+
+    return isinstance(error, torch.OutOfMemoryError) or any(words in str(error) for words in _NO_MEMORY)
+
+
+_NO_MEMORY = ("CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED", "CUDA error: out of memory")
 
 
 def empty_cache() -> None:

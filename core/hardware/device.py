@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Final
-
+from ..compute.devices import FIRST_WITH_BF16
 from .memory.suggest import Available, Precision
 from .readings import GpuReading
 from .visibility import CudaDevice, cuda_view, torch_device_uuids
-
-_FIRST_WITH_BF16: Final = (8, 0)
-"""Compute capability from which bfloat16 is computed, not imitated."""
 
 
 def find_device(reading: GpuReading, name: str = "auto") -> CudaDevice | None:
@@ -33,4 +29,4 @@ def available_on(device: CudaDevice) -> Available | None:
 def precision_on(device: CudaDevice | None) -> Precision:
     """Return what the precision `auto` comes to on a device; None stands for a card that is only imagined."""
     capability = device.gpu.compute_capability if device else None
-    return "float32" if capability is not None and capability < _FIRST_WITH_BF16 else "bf16"
+    return "float32" if capability is not None and capability < FIRST_WITH_BF16 else "bf16"

@@ -6,6 +6,7 @@ import errno
 import re
 import sys
 
+from ..compute.devices import is_out_of_memory
 from ..errors import DeviceError, DeviceMemoryError, FishtuneError, StorageError
 from ..stages.registry import StageName
 
@@ -116,8 +117,8 @@ def _explain_operating_system(error: OSError) -> StorageError:
 
 
 def _is_device_out_of_memory(error: BaseException) -> bool:
-    torch = sys.modules.get("torch")  # what torch raises can only be there if torch is
-    return torch is not None and isinstance(error, torch.OutOfMemoryError)
+    # What torch raises can only be there if torch is.
+    return "torch" in sys.modules and isinstance(error, RuntimeError) and is_out_of_memory(error)
 
 
 def _is_driver_trouble(text: str) -> bool:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from textual.widget import Widget
 
 from ...core.config.settings import ExtractSettings
+from ...core.hardware.visibility import cuda_view
 from ...core.pipeline.steps import StepName
 from ...core.stages.registry import StageName
 from ..access import wizard
@@ -18,10 +19,10 @@ from .stage import StagePane
 
 
 def device_options(pane: StagePane) -> tuple[tuple[str, str], ...]:
-    """Return the devices of this machine as options; "" stands for not set."""
+    """Return the devices that a stage would see as options; "" stands for not set."""
     reading = wizard(pane).gpus
-    gpus = [(f"cuda:{number}", f"cuda:{number}") for number in range(len(reading.gpus) if reading else 0)]
-    return (("", mark("automatic")), ("cpu", "cpu"), *gpus)
+    names = [f"cuda:{device.ordinal}" for device in cuda_view(reading).devices] if reading else []
+    return (("", mark("automatic")), ("cpu", "cpu"), *((name, name) for name in names))
 
 
 class ExtractPane(StagePane):

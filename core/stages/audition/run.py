@@ -16,7 +16,7 @@ from ...audio.recordings import write_audio
 from ...codec.checkpoint import load_codec
 from ...codec.codec import Codec
 from ...codec.config import check_codebooks, codec_config, residual_codebook_size
-from ...compute.devices import empty_cache, resolve_device
+from ...compute.devices import empty_cache, is_out_of_memory, resolve_device
 from ...config.settings import CODEC_FILE, AuditionSettings
 from ...errors import CheckpointError, UsageError
 from ...events import ProgressMeter, Reporter
@@ -176,7 +176,9 @@ class _Speaker:
         """Return `work()`; None after moving to the CPU where the device's memory did not suffice for it."""
         try:
             return work()
-        except torch.OutOfMemoryError as error:
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
             reason = str(error).strip().splitlines()[0]
         # Outside of the handler, whose traceback still holds the tensors of the failed attempt.
         self.move(torch.device("cpu"))

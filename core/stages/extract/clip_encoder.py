@@ -18,7 +18,7 @@ from ...audio.mixing import Mixing, Waveform
 from ...audio.recordings import read_mono
 from ...codec.codec import CodecEncoder, check_length
 from ...codec.config import CodecConfig
-from ...compute.devices import empty_cache
+from ...compute.devices import empty_cache, is_out_of_memory
 from ...dataset.clips import Utterance
 from ...dataset.codes import Codes, codes_digest, write_codes
 from ...dataset.origins import FileState, Origin, append_origins, content_digest
@@ -175,8 +175,9 @@ class ClipEncoder:
             codes = self._codec.encode(audio.to(self._device), lengths).cpu().numpy()
             self._note(len(batch), max(lengths))
             return [own[:, : self._codec.frames(length)] for own, length in zip(codes, lengths, strict=True)]
-        except torch.OutOfMemoryError:
-            pass
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
         self.ran_short = True
         # Only here is the exception gone, and with it the tensors that its traceback held.
         empty_cache()

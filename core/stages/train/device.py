@@ -6,7 +6,7 @@ from typing import Final, Literal
 
 import torch
 
-from ...compute.devices import resolve_device
+from ...compute.devices import computes_in_bf16, resolve_device
 from ...config.settings import TrainSettings
 from ...errors import UsageError
 from .launch import Ranks
@@ -42,8 +42,7 @@ def precision_of(settings: TrainSettings, device: torch.device) -> torch.dtype:
     """
     if settings.precision == "float32":
         return torch.float32
-    # Imitated on older cards, bfloat16 is slower than float32 and has no fused attention.
-    has_bf16 = device.type == "cpu" or torch.cuda.is_bf16_supported(including_emulation=False)
+    has_bf16 = computes_in_bf16(device)
     if settings.precision == "bf16":
         if not has_bf16:
             raise UsageError(f"{device} does not compute in bf16.", "Choose --precision float32.")

@@ -14,11 +14,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
-import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from ...compute.devices import empty_cache
+from ...compute.devices import empty_cache, is_out_of_memory
 from ...errors import DeviceMemoryError
 from ...events import Reporter
 
@@ -42,7 +41,7 @@ class MicroBatchSplit:
         """Return `work(pieces)`, with twice the pieces after each out of memory.
 
         Args:
-            work: may raise `torch.OutOfMemoryError`; called again, it begins anew.
+            work: may run out of memory; called again, it begins anew.
             largest: clips of the largest micro-batch; more pieces than that change nothing.
             what: what is computed, for messages ("step 12").
 
@@ -52,7 +51,9 @@ class MicroBatchSplit:
         while True:
             try:
                 return work(self.count)
-            except torch.OutOfMemoryError as error:
+            except RuntimeError as error:
+                if not is_out_of_memory(error):
+                    raise
                 reason = str(error).strip().splitlines()[0]
             # Outside of the handler, whose traceback still holds the tensors of the failed attempt.
             if self.count >= largest:
@@ -86,7 +87,9 @@ def update(optimizer: Optimizer, step: Callable[[], object], what: str, kept: st
         try:
             step()
             return
-        except torch.OutOfMemoryError as error:
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
             reason = str(error).strip().splitlines()[0]
         if _versions(optimizer, known) != before:
             break
@@ -99,7 +102,11 @@ def update(optimizer: Optimizer, step: Callable[[], object], what: str, kept: st
 
 
 def _versions(optimizer: Optimizer, known: set[Tensor]) -> list[int]:
-    """Return how often the weights, and the state of those in `known`, were written in place until now."""
+    """Return how often the weights, and the state of those in `known`, were written in place until now.
+
+    Torch counts a fused update, a GPU's, in the state's steps alone; once its state is there, such an update
+    allocates nothing that could fail half-way.
+    """
     weights = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     state = [
         entry
