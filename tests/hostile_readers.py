@@ -464,7 +464,7 @@ def _look_at(target: Target) -> None:
 
 def wizard(target: Target) -> None:
     """As the wizard's start; the file is found in the environment, as those of the next two."""
-    from fishtune.tui.settings import load_settings
+    from fishtune.tui.wizard_settings import load_settings
 
     load_settings()
 
