@@ -8,12 +8,14 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import psutil
 import pytest
+import torch
 from fishtune.core.config.presets import LoraPreset, lora_preset, model_preset
+from fishtune.core.events import Step
 from fishtune.core.lora.injection import add_adapters, train_everything
 from fishtune.core.model.checkpoint import load_model
 from fishtune.core.model.config import DualARConfig, read_config
@@ -23,6 +25,7 @@ from fishtune.core.text.tokenizer import Tokenizer
 from torch.utils.flop_counter import FlopCounterMode
 
 from . import gpu_parts
+from .fake_nvml import GIB, FakeNvml
 from .recorder import Recorder
 from .training_kit import make_batch
 
@@ -138,6 +141,60 @@ def test_no_part_begins_without_time(gpu: ModuleType, tmp_path: Path) -> None:
     deadline = time.monotonic() + 1
     outcomes = gpu.run_parts(gpu.PARTS, bench, deadline, tmp_path / "log", context, lambda _: None)
     assert {each.state for each in outcomes} == {"no time left"}
+
+
+# What a GPU would say, injected.
+
+
+def test_devices_of_torch_are_held_against_those_of_nvml(
+    gpu: ModuleType, fake_nvml: FakeNvml, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cards: Any = importlib.import_module("on_gpu.cards")
+    for name, value in fake_nvml.environment.items():
+        monkeypatch.setenv(name, value)
+    devices = [
+        SimpleNamespace(
+            name="NVIDIA H100 80GB HBM3",
+            uuid=f"{fake_nvml.add_gpu()}1111111-2222-3333-4444-555555555555",
+            total_memory=79 * GIB,
+        )
+        for _ in range(2)
+    ]
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda number: devices[number])
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda number: (78 * GIB, 79 * GIB))
+    monkeypatch.setattr(torch, "zeros", lambda *_, **__: None)
+    rows = list(cards.listing(None))
+    assert len(rows) == 9 and all(row["passed"] for row in rows)
+    devices.reverse()
+    devices[0].name = "NVIDIA H200"
+    wrong = [row["what"] for row in cards.listing(None) if not row["passed"]]
+    assert wrong == [
+        "cuda:0 is the same device",
+        "cuda:0 has the same name",
+        "cuda:1 is the same device",
+    ]
+
+
+def test_a_ballast_leaves_a_share_of_what_a_step_takes(
+    gpu: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    survival: Any = importlib.import_module("on_gpu.survival")
+    for name, value in {
+        "memory_allocated": 10 * GIB,
+        "max_memory_allocated": 16 * GIB,
+        "memory_reserved": 11 * GIB,
+        "mem_get_info": (50 * GIB, 80 * GIB),
+        "synchronize": None,
+        "empty_cache": None,
+    }.items():
+        monkeypatch.setattr(torch.cuda, name, lambda value=value: value)
+    taken = []
+    monkeypatch.setattr(torch, "empty", lambda size, **_: taken.append(size))
+    ballast = survival.Ballast(gpu.Bench(Path(), "cuda", gpu.TINY_SIZES))
+    ballast.emit(Step(step=2, loss=1, base_loss=1, semantic_loss=1, learning_rate=1))
+    # A step takes 6 GiB: 0.6 of them are left, of which 1 GiB is in torch's cache already.
+    assert taken == [ballast.bytes] == [int(50 * GIB - (0.6 * 6 * GIB - GIB))]
 
 
 # Model FLOPs.

@@ -28,8 +28,8 @@ def extraction_speed(bench: Bench) -> Iterator[Row]:
         gc.collect()  # the stage measures from what is there
         result = run(settings, Reporter())
         yield {
-            "what": f"{seconds:g} s a batch",
-            "clips a batch": settings.batch_size,
+            "what": f"{seconds:g} s per batch",
+            "clips per batch": settings.batch_size,
             "audio s": result.audio_seconds,
             "seconds": result.elapsed,
             "× real time": result.speed,

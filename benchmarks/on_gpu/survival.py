@@ -30,7 +30,7 @@ _SAME_LOSS = 0.01
 """Relative difference: pieces of a micro-batch draw another dropout, and bf16 sums in another order."""
 
 
-class _Ballast(Watch):
+class Ballast(Watch):
     """Takes most of the device's free memory once the first steps are over."""
 
     def __init__(self, bench: Bench) -> None:
@@ -68,7 +68,7 @@ def _one_clip_at_most(model: DualAR, tokens: torch.Tensor, labels: torch.Tensor)
 
 def out_of_memory(bench: Bench) -> Iterator[Row]:
     """Yield whether a run whose memory grows short is the run that it would have been."""
-    plain, tight = Watch(), _Ballast(bench)
+    plain, tight = Watch(), Ballast(bench)
     tokens = bench.sizes.tight_tokens
     train(settings_of(bench, "roomy", max_steps=STEPS, batch_tokens=tokens), plain)
     gc.collect()  # Lightning's parts hold one another, and with them the first run's memory
