@@ -82,7 +82,7 @@ def make_clips(root: Path, clips: int) -> None:
             clip.with_suffix(".lab").write_text(" ".join(random.choice(words, frames // 9)) + "\n")
             audio = clip.with_suffix(".wav")
             audio.write_bytes(wave_head(1) + random.bytes(2 * RATE))
-            origin = Origin(FileState.of(audio), content_digest(audio), codes_digest(codes), "a codec")
+            origin = Origin(FileState.of(audio), content_digest(audio), codes_digest(codes), "c0dec")
             origins.append((f"{clip.name}.npy", origin))
         append_origins(folder, origins)
 

@@ -74,7 +74,7 @@ def encode_sentence(sentence: Sentence) -> bytes:
     codes = sentence.codes
     if not codes.size or codes.max() >= len(_VARINTS):
         return _encode_any(sentence)
-    parts = []
+    parts: list[bytes] = []
     for text in sentence.texts:
         letters = text.encode("utf-8")
         parts += (_TEXTS_TAG, _varint(len(letters)), letters)
