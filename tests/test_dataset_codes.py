@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import errno
 import io
+import itertools
 import os
+import re
 import tempfile
 import tracemalloc
 from pathlib import Path
@@ -12,8 +14,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fishtune.core.dataset import codes as module
+from fishtune.core.dataset import origins as origins_module
 from fishtune.core.dataset.codes import CodesState, judge_codes, read_codes, write_codes
 from fishtune.core.dataset.headers import whole_codes_shape
+from fishtune.core.dataset.origins import RECORD_FILE, FileState, Origin, append_origins, origin_of
 from fishtune.core.errors import DataError, StorageError
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -204,6 +208,31 @@ def test_the_header_is_believed_only_where_numpy_reads_the_same(
             return
         assert whole_codes_shape(path) == codes.shape
         assert np.array_equal(np.load(path), codes)
+
+
+def test_a_line_about_codes_is_the_same_to_the_pattern_and_to_the_parser(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    origins = {
+        f"{number}.npy": Origin(FileState(*state), *texts)
+        for number, (state, texts) in enumerate(
+            itertools.product(
+                [(0, 0, 0), (5, 1_764_158_888_123_456_789, 2**63 - 1), (5, -1, 1), (1, 10**18, 10**19)],
+                [("aa", "0f", ""), ("", "", "c0dec"), ("a", "b", "유나"), ("a", 'b"', "\\")],
+            )
+        )
+    }
+    append_origins(tmp_path, origins.items())
+    with (tmp_path / RECORD_FILE).open("ab") as file:  # of another writer, and changed ones
+        for content in (b'[[1, 2, 3], "a", "b", ""]', b'[[1,2,3],"a","b",""]', b'[[01, 2, 3], "a", "b", ""]'):
+            file.write(origins_module._sealed(origins_module._key(content.hex()), content) + b"\n")
+            origins[content.hex()] = Origin(FileState(1, 2, 3), "a", "b")
+    found = [origin_of(tmp_path / name) for name in origins]
+    monkeypatch.setattr(origins_module, "_PLAIN", re.compile(b"(?!)"))
+    origins_module._parse.cache_clear()
+    assert [origin_of(tmp_path / name) for name in origins] == found
+    assert found[:4] == list(origins.values())[:4]
+    assert found[-3:] == [Origin(FileState(1, 2, 3), "a", "b")] * 2 + [None]
 
 
 def test_a_full_disk_leaves_the_old_codes(clip: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -41,7 +41,7 @@ _SKEW_NS = 60 * 10**9  # between the clocks of a file server and of this machine
 # A line as extraction writes it; whatever else is valid goes through a JSON parser, which takes far longer.
 _NUMBER = rb"(0|[1-9][0-9]{0,18})"
 _PLAIN: Final = re.compile(
-    rb'\[\[%b, %b, %b\], "([0-9a-f]*)", "([0-9a-f]*)", "([0-9A-Za-z:._-]*)"\]' % ((_NUMBER,) * 3)
+    rb'\[\[%b, %b, %b\], "([0-9a-f]*)", "([0-9a-f]*)", "([0-9a-f]*)"\]' % ((_NUMBER,) * 3)
 )
 _SPARE = 1000  # outdated lines that are not worth a tidying
 
