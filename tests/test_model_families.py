@@ -306,7 +306,7 @@ def test_what_is_wrong_with_a_shard_is_said_before_anything_is_computed(base: Pa
     with pytest.raises(CheckpointError, match="of another kind of number"):
         load_model(base)
     shard.write_bytes(sound[:-8])
-    with pytest.raises(CheckpointError, match=r"toy-1\.safetensors is cut short"):
+    with pytest.raises(CheckpointError, match=r"toy-1\.safetensors is damaged: it is cut short"):
         load_model(base)
     shard.write_bytes(sound)
     rewrite(shard, lambda content: content.pop(name))
