@@ -11,7 +11,7 @@ import ast
 import json
 import re
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -49,7 +49,7 @@ from fishtune.core.stages.train.run import run as train
 from fishtune.core.stages.verify.run import verify
 from fishtune.core.text.prompts import Columns, PromptBuilder, PromptFormat, Turn
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from .recorder import Recorder
@@ -285,6 +285,33 @@ def test_the_tensors_of_a_directory_are_those_of_its_family(base: Path) -> None:
     assert sum(weight.numel() for weight in model.parameters()) == sum(
         part.numel() for part in parts.values()
     )
+
+
+def rewrite(shard: Path, change: Callable[[dict[str, Tensor]], object]) -> None:
+    """Change the tensors of a shard, the index left as it is."""
+    content = {name: tensor.clone() for name, tensor in load_file(shard).items()}
+    change(content)
+    save_file(content, shard, metadata={"format": "pt"})
+
+
+def test_what_is_wrong_with_a_shard_is_said_before_anything_is_computed(base: Path) -> None:
+    shard = base / "toy-1.safetensors"
+    sound = shard.read_bytes()
+    name = next(iter(load_file(shard)))
+    rewrite(shard, lambda content: content[name].flatten()[0:1].fill_(torch.nan))
+    with pytest.raises(CheckpointError, match="infinite or not a number"):
+        load_model(base)
+    shard.write_bytes(sound)
+    rewrite(shard, lambda content: content.update({name: content[name].int()}))
+    with pytest.raises(CheckpointError, match="of another kind of number"):
+        load_model(base)
+    shard.write_bytes(sound[:-8])
+    with pytest.raises(CheckpointError, match=r"toy-1\.safetensors is damaged: it is cut short"):
+        load_model(base)
+    shard.write_bytes(sound)
+    rewrite(shard, lambda content: content.pop(name))
+    with pytest.raises(CheckpointError, match="disagree on where tensors lie"):
+        load_model(base)
 
 
 def test_a_model_that_no_family_owns_is_named_with_those_that_are_known(base: Path) -> None:

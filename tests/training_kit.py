@@ -60,6 +60,7 @@ def make_table(clips: int, speakers: int = 3) -> ClipTable:
     return ClipTable(
         speakers=np.sort(generator.integers(0, speakers, clips)).astype(np.int32),
         turns=frames + 12,
+        as_references=frames + 12,
         frames=frames,
     )
 

@@ -127,5 +127,7 @@ def _check_places(path: Path, tensors: list[tuple[str, StoredTensor]], begin: in
             raise CheckpointError(f"{path} has bytes before {name[:80]} that belong to no tensor.", _AGAIN)
         place += tensor.size
     if place != size:
-        what = "is cut short" if place > size else "has bytes at its end that belong to no tensor"
+        what = (
+            "is damaged: it is cut short" if place > size else "has bytes at its end that belong to no tensor"
+        )
         raise CheckpointError(f"{path} {what}.", _AGAIN)
