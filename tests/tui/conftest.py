@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +12,17 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))  # for the helpers beside this file
 
 from fishtune.core.config.project import Project
+from fishtune.core.hardware.memory import profiles
+from fishtune.core.hardware.memory.accounting_process import Progress
+from fishtune.core.hardware.memory.estimate import Part
+from fishtune.core.hardware.memory.profile import Growth, Profile
+from fishtune.core.hardware.memory.setups import EncodingSetup, Setup
 from fishtune.tui.app import Wizard
 from fishtune.tui.catalogue import use_language
 from fishtune.tui.settings import WizardSettings
 from wizard_helpers import FakeEngine
+
+MIB = 1024**2
 
 
 @pytest.fixture(autouse=True)
@@ -24,6 +31,25 @@ def _english(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     use_language("en")
     yield
     use_language("en")
+
+
+@pytest.fixture(autouse=True)
+def _known_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let models that no table knows have a made-up profile: accounting them takes a process and seconds."""
+
+    def account(setups: Sequence[Setup], progress: Progress) -> Iterator[tuple[Setup, Profile]]:
+        for number, setup in enumerate(setups, 1):
+            progress(number, len(setups))
+            rank = 1 if isinstance(setup, EncodingSetup) else setup.rank or 100
+            lines = {
+                Part.WEIGHTS: (10 * MIB, 10 * MIB),
+                Part.OPTIMIZER: (rank * MIB, rank * MIB),
+                Part.WORKING: (0, 1000 * MIB),
+            }
+            parts = {part: Growth(line=line, slopes=(0.0,) * 2) for part, line in lines.items()}
+            yield setup, Profile(sizes=(0, 10_000), phases={"step": parts})
+
+    monkeypatch.setattr(profiles, "account", account)
 
 
 @pytest.fixture
