@@ -67,8 +67,8 @@ settings with `fishtune estimate`, about other cards with `fishtune estimate --g
 
 ## How the numbers are made
 
-Counted are all tensors of a step, as torch allocates them. The real modules, loss and adapters run forward and
-backward in the model's true shape on tensors without content (torch's meta device), and every storage is
+Counted are all tensors of a step, as torch allocates them. The real modules, loss and adapters run forward
+and backward in the model's true shape on tensors without content (torch's meta device), and every storage is
 counted while it lives. No GPU and little memory is needed for that, and nothing is written down a second
 time. What a GPU does otherwise is put in its place: fused attention, dropout's masks, autocast.
 

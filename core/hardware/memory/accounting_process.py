@@ -44,6 +44,8 @@ def account(setups: Sequence[Setup], progress: Progress) -> Iterator[tuple[Setup
         FishtuneError: a set-up cannot be accounted, or the process failed.
     """
     waiting = list(setups)
+    if not waiting:
+        return
     with tempfile.TemporaryFile() as complaints:
         process = subprocess.Popen(
             [sys.executable, "-P", "-m", PROGRAM],

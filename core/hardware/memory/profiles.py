@@ -120,13 +120,13 @@ class Profiles:
         Raises:
             FishtuneError: one cannot be made; says why.
         """
-        wanted = [setup for setup in setups if self.known(setup) is None]
+        wanted = {setup.fingerprint: setup for setup in setups if self.known(setup) is None}
         if not wanted:
             return
         self._progress(0, 0)  # others may have to end first
         with _one_at_a_time:  # another thread may have made them meanwhile
-            wanted = [setup for setup in dict.fromkeys(wanted) if self.known(setup) is None]
-            for setup, profile in account(wanted, self._progress):
+            still = [setup for setup in wanted.values() if self.known(setup) is None]
+            for setup, profile in account(still, self._progress):
                 self._made[setup.fingerprint] = profile
                 _keep(_kept_file(setup), profile)
 
