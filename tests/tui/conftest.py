@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +12,12 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))  # for the helpers beside this file
 
 from fishtune.core.config.project import Project
-from fishtune.core.hardware.memory import profiles
-from fishtune.core.hardware.memory.accounting_process import Progress
-from fishtune.core.hardware.memory.estimate import Part
-from fishtune.core.hardware.memory.profile import Growth, Profile
-from fishtune.core.hardware.memory.setups import EncodingSetup, Setup
 from fishtune.tui.app import Wizard
 from fishtune.tui.catalogue import use_language
 from fishtune.tui.settings import WizardSettings
 from wizard_helpers import FakeEngine
 
-MIB = 1024**2
+from tests.accounting_kit import made_up_memory  # noqa: F401 - fixture
 
 
 @pytest.fixture(autouse=True)
@@ -34,22 +29,8 @@ def _english(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
-def _known_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let models that no table knows have a made-up profile: accounting them takes a process and seconds."""
-
-    def account(setups: Sequence[Setup], progress: Progress) -> Iterator[tuple[Setup, Profile]]:
-        for number, setup in enumerate(setups, 1):
-            progress(number, len(setups))
-            rank = 1 if isinstance(setup, EncodingSetup) else setup.rank or 100
-            lines = {
-                Part.WEIGHTS: (10 * MIB, 10 * MIB),
-                Part.OPTIMIZER: (rank * MIB, rank * MIB),
-                Part.WORKING: (0, 1000 * MIB),
-            }
-            parts = {part: Growth(line=line, slopes=(0.0,) * 2) for part, line in lines.items()}
-            yield setup, Profile(sizes=(0, 10_000), phases={"step": parts})
-
-    monkeypatch.setattr(profiles, "account", account)
+def _known_memory(made_up_memory: None) -> None:  # noqa: F811
+    """Models that no table knows are accounted in no time."""
 
 
 @pytest.fixture
