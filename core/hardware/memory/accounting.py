@@ -20,23 +20,23 @@ from torch.utils._pytree import tree_leaves
 
 from .estimate import Part
 
-Moments = dict[Part, dict[Part, int]]
-"""By phase: the bytes of every part at the instant when most were in use in that phase."""
 
-
-class Accounting(TorchDispatchMode):
+class Accounting(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's own metaclass hook
     """Counts the bytes of live storages, each once, whatever views it has.
 
     What an operation makes belongs to the part whose turn it is (`enter`), which is also the phase that a
     peak is kept for.
+
+    Attributes:
+        moments: by phase, the bytes of every part at the instant when most were in use.
 
     Args:
         resident: tensors that are there before anything is computed.
     """
 
     def __init__(self, resident: Mapping[Part, Iterable[Tensor]]) -> None:
-        super().__init__()
-        self.moments: Moments = {}
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.moments: dict[str, dict[Part, int]] = {}
         self._phase = Part.WORKING
         self._live = dict.fromkeys(Part, 0)
         self._total = self._peak = 0
@@ -45,11 +45,6 @@ class Accounting(TorchDispatchMode):
         for part, tensors in resident.items():
             for tensor in tensors:
                 self.count(tensor, part)
-
-    @property
-    def peak(self) -> int:
-        """Most bytes in use at once, in any phase."""
-        return max(sum(parts.values()) for parts in self.moments.values())
 
     def enter(self, phase: Part) -> None:
         """What is made from now on belongs to `phase`."""
@@ -65,7 +60,7 @@ class Accounting(TorchDispatchMode):
         if before is None:
             size = storage.nbytes()
             self._total += size
-            weakref.finalize(storage, self._release, key)
+            weakref.finalize(storage, self._release, key).atexit = False
         else:
             size = before[1]
             self._live[before[0]] -= size

@@ -7,8 +7,9 @@ from collections.abc import Callable
 import torch
 
 from ...codec.codec import CodecEncoder
-from ...hardware.memory.accounting import Accounting, Moments, gpu_kernels
+from ...hardware.memory.accounting import Accounting, gpu_kernels
 from ...hardware.memory.estimate import Part
+from ...hardware.memory.profile import Moments
 from ...hardware.memory.setups import EncodingBatch, EncodingSetup
 
 Measure = Callable[[EncodingBatch], Moments]

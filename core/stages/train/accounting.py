@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from ...config.presets import LoraPreset
-from ...hardware.memory.accounting import Accounting, Moments, gpu_kernels
+from ...hardware.memory.accounting import Accounting, gpu_kernels
 from ...hardware.memory.estimate import Part
+from ...hardware.memory.profile import Moments
 from ...hardware.memory.setups import TrainingBatch, TrainingSetup
 from ...lora.injection import add_adapters, train_everything, trainable_parameters
 from ...model.dual_ar import DualAR
