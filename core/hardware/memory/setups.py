@@ -136,7 +136,8 @@ class TrainingSetup:
 
     def _length(self, wanted: int) -> int:
         """Return the most columns up to `wanted` that a row may have and that divide every batch."""
-        return min(wanted, 1 << (self.config.max_seq_len.bit_length() - 1))
+        largest: int = 1 << (self.config.max_seq_len.bit_length() - 1)
+        return min(wanted, largest)
 
     @property
     def fingerprint(self) -> str:

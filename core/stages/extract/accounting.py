@@ -20,7 +20,7 @@ def encoding_accounting(setup: EncodingSetup) -> Measure:
     with torch.device("meta"):
         codec = CodecEncoder(setup.codec).requires_grad_(False)
     codec.to("meta")  # its tables are made on the CPU
-    resident = {Part.WEIGHTS: [*codec.parameters(), *codec.buffers()]}
+    resident: dict[Part, list[torch.Tensor]] = {Part.WEIGHTS: [*codec.parameters(), *codec.buffers()]}
 
     def measure(batch: EncodingBatch) -> Moments:
         accounting = Accounting(resident)

@@ -31,8 +31,8 @@ def training_accounting(setup: TrainingSetup) -> Measure:
         SettingsError: the targets match nothing.
     """
     model = _build(setup)
-    trained = list(trainable_parameters(model).values())
-    resident = {
+    trained: list[Tensor] = [*trainable_parameters(model).values()]
+    resident: dict[Part, list[Tensor]] = {
         Part.WEIGHTS: [*model.parameters(), *model.buffers()],
         Part.ADAPTERS: [] if setup.method == "full" else trained,  # no longer weights of the model's own
         Part.OPTIMIZER: [torch.empty_like(weight) for weight in trained for _ in range(2)],
@@ -83,7 +83,7 @@ def _step(model: DualAR, batch: TrainingBatch) -> None:
     sums = loss_sums(model, tokens, torch.empty_like(tokens))
     loss = (sums.base + sums.semantic) / sums.supervised
     del sums, tokens
-    loss.backward()
+    loss.backward()  # type: ignore[no-untyped-call]
 
 
 @contextmanager
@@ -101,13 +101,17 @@ def _phases(model: DualAR, accounting: Accounting) -> Iterator[None]:
             accounting.enter(phase)
             result: Tensor = method(*arguments, **keywords)
             if backward is not None and result.requires_grad:
-                result.register_hook(lambda _gradient: accounting.enter(backward))
+                result.register_hook(lambda _gradient: accounting.enter(backward))  # type: ignore[no-untyped-call]
             return result
 
         setattr(model, name, entered)
 
+    def is_gradient(weight: Tensor) -> None:
+        assert weight.grad is not None
+        accounting.count(weight.grad, Part.GRADIENTS)
+
     hooks = [
-        weight.register_post_accumulate_grad_hook(lambda owner: accounting.count(owner.grad, Part.GRADIENTS))
+        weight.register_post_accumulate_grad_hook(is_gradient)  # type: ignore[no-untyped-call]
         for weight in model.parameters()
         if weight.requires_grad
     ]
