@@ -274,22 +274,22 @@ def tokenizer(target: Target) -> None:
 
 
 def config(target: Target) -> None:
-    """As estimate, train, merge and synth: the shape, its memory, the model."""
+    """As estimate, train, merge and synth: the shape, what is accounted of it, the model."""
     from fishtune.core.config.presets import lora_preset
-    from fishtune.core.hardware.memory.estimate import training_memory, training_plan
+    from fishtune.core.hardware.memory.setups import TrainingSetup
     from fishtune.core.model.checkpoint import load_model
 
     tries = Tries()
     shape = tries(_config_of, target.root / "model")
     if shape is not None:
-        plan = training_plan(train_settings(target.root), lora_preset("r_8_alpha_16"))
-        tries(training_memory, shape, plan)
+        preset = lora_preset("r_8_alpha_16")
+        tries(lambda: _asked(TrainingSetup.of(shape, train_settings(target.root), preset)))
         tries(load_model, target.root / "model")
     tries.done()
 
 
 def codec_config(target: Target) -> None:
-    """As estimate, extract and synth: the shape, its memory, the codec."""
+    """As estimate, extract and synth: the shape, what is accounted of it, the codec."""
     from fishtune.core.codec.checkpoint import load_codec
     from fishtune.core.codec.config import codec_config as read
 
@@ -303,11 +303,21 @@ def codec_config(target: Target) -> None:
 
 
 def _use_codec_shape(tries: Tries, shape: Any) -> None:
-    from fishtune.core.hardware.memory.encoding import EncodingPlan
-    from fishtune.core.hardware.memory.estimate import extraction_memory
+    from fishtune.core.hardware.memory.setups import EncodingSetup
 
     tries(lambda: (shape.codebook_sizes, shape.max_seconds, shape.frames(10_000)))
-    tries(lambda: extraction_memory(shape, EncodingPlan.of(shape, 4, 10.0)))
+    for several in (False, True):
+        tries(_asked, EncodingSetup(shape, several))
+
+
+def _asked(setup: Any) -> object:
+    """Return what the process that accounts a set-up is asked; building models takes too long for each."""
+    from fishtune.core.hardware.memory.accounting_process import SETUPS
+
+    (same,) = SETUPS.validate_json(SETUPS.dump_json([setup]))
+    if same != setup:
+        raise WrongAnswerError(f"{same} in place of {setup}")
+    return setup.fingerprint, setup.line(), setup.probes()
 
 
 def model(target: Target) -> None:
@@ -406,7 +416,7 @@ def presets(target: Target) -> None:
     from fishtune.core.codec.config import codec_config as read_codec
     from fishtune.core.codec.config import residual_codebook_size
     from fishtune.core.config.presets import lora_preset, model_preset
-    from fishtune.core.hardware.memory.estimate import training_memory, training_plan
+    from fishtune.core.hardware.memory.setups import TrainingSetup
     from fishtune.core.model.families.s1 import S1
 
     tries = Tries()
@@ -415,7 +425,7 @@ def presets(target: Target) -> None:
             preset = tries(lora_preset, "own")
             if preset is not None:
                 shape = _config_of(target.root / "base")
-                tries(lambda: training_memory(shape, training_plan(train_settings(target.root), preset)))
+                tries(lambda: _asked(TrainingSetup.of(shape, train_settings(target.root), preset)))
         case "codec":
             shape = tries(read_codec, target.root / "nowhere" / "codec.pth", "own")
             tries(residual_codebook_size, "own")

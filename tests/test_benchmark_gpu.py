@@ -18,10 +18,10 @@ from fishtune.core.config.presets import LoraPreset, lora_preset, model_preset
 from fishtune.core.events import Step
 from fishtune.core.lora.injection import add_adapters, train_everything
 from fishtune.core.model.checkpoint import load_model
-from fishtune.core.model.config import DualARConfig, read_config
+from fishtune.core.model.directory import ModelDirectory
+from fishtune.core.model.families.s1 import S1
 from fishtune.core.stages.train.data import load_data
 from fishtune.core.text.prompts import IGNORED
-from fishtune.core.text.tokenizer import Tokenizer
 from torch.utils.flop_counter import FlopCounterMode
 
 from . import gpu_parts
@@ -89,7 +89,7 @@ def assert_every_step_is_what_is_counted(gpu: ModuleType, work: Path) -> None:
     bench = gpu.Bench(work, "cpu", gpu.TINY_SIZES)
     counted = training.step_work(bench)
     settings = training.settings_of(bench, "any")
-    data = load_data(settings, read_config(bench.base), Tokenizer.from_directory(bench.base), Recorder())
+    data = load_data(settings, ModelDirectory.open(bench.base), Recorder())
     for plan in data.sampler(settings.batch_tokens, 1, settings.seed).epoch(0):
         labels = data.source.batch(plan).labels[:, 0]
         tokenizer = data.source.tokenizer
@@ -258,7 +258,7 @@ def test_the_peak_of_a_card_is_known_by_its_name(gpu: ModuleType) -> None:
 def test_a_token_of_s1_mini_costs_what_its_matrices_do(gpu: ModuleType) -> None:
     """With adapters on the slow stack: 4 operations a weight, since frozen weights need no gradient."""
     flops: Any = importlib.import_module("on_gpu.flops")
-    config = DualARConfig.from_dict(model_preset("openaudio-s1-mini").config)
+    config = S1().read_shape(model_preset("openaudio-s1-mini").config, "config.json")
     slow = 28 * (1024 * 4096 + 2048 * 1024 + 3 * 1024 * 3072)
     work = flops.Work([1] * 1000, 0, 0)
     a_token = flops.step_flops(config, lora_preset("r_16_alpha_16"), work) / 1000

@@ -13,9 +13,11 @@ from fishtune.core.cli.app import run
 from fishtune.core.config.presets import lora_preset, model_preset
 from fishtune.core.config.settings import TrainOptions
 from fishtune.core.hardware.memory.measured import FILE_NAME, MeasurementCache
-from fishtune.core.hardware.memory.suggest import TrainingNeeds
+from fishtune.core.hardware.memory.needs import TrainingNeeds
+from fishtune.core.hardware.memory.setups import Setup
 from fishtune.core.model.families.s1 import S1
 
+from .accounting_kit import accounted_here  # noqa: F401 - fixture
 from .fake_nvml import GIB, FakeNvml
 
 ROOT = Path(__file__).parent.parent
@@ -103,10 +105,28 @@ def test_the_project_file_counts_and_flags_win(capsys: pytest.CaptureFixture[str
 
 
 def test_the_shape_is_that_of_the_checkpoint_where_there_is_one(
-    golden: Path, capsys: pytest.CaptureFixture[str]
+    golden: Path,
+    capsys: pytest.CaptureFixture[str],
+    accounted_here: list[Setup],  # noqa: F811
 ) -> None:
-    content = answer(capsys, "--gpu-memory", "8GiB", "--base", str(golden / "base"), "--max-length", "512")
+    flags = ["--gpu-memory", "8GiB", "--base", str(golden / "base"), "--max-length", "512"]
+    content = answer(capsys, *flags)
     assert content["parts"]["weights"] < 10 * 1024**2
+    done = list(accounted_here)
+    assert done, "no table knows it"
+    assert answer(capsys, *flags) == content
+    assert accounted_here == done, "it is accounted once"
+
+
+def test_what_cannot_be_trained_cannot_be_estimated(
+    golden: Path,
+    capsys: pytest.CaptureFixture[str],
+    accounted_here: list[Setup],  # noqa: F811
+) -> None:
+    flags = ["--gpu-memory", "8GiB", "--base", str(golden / "base"), "--lora-config", "r_8_alpha_16"]
+    assert run(["estimate", *flags]) == 2
+    assert "This preset puts an adapter on the word embedding" in capsys.readouterr().err
+    assert accounted_here
 
 
 def test_a_measured_peak_corrects_what_is_told(

@@ -9,22 +9,16 @@ import pytest
 from fishtune.core.codec.config import CodecConfig
 from fishtune.core.config.presets import lora_preset, model_preset, read_preset
 from fishtune.core.config.settings import TrainOptions
-from fishtune.core.hardware.memory.encoding import EncodingPlan
-from fishtune.core.hardware.memory.estimate import MemoryEstimate, extraction_memory
+from fishtune.core.hardware.memory.estimate import MemoryEstimate
 from fishtune.core.hardware.memory.measured import MeasurementCache, Setting
-from fishtune.core.hardware.memory.suggest import (
-    Available,
-    TrainingNeeds,
-    extraction_setting,
-    suggest_extraction,
-    suggest_training,
-)
+from fishtune.core.hardware.memory.needs import EncodingNeeds, TrainingNeeds
+from fishtune.core.hardware.memory.suggest import Available, suggest_extraction, suggest_training
 from fishtune.core.model.families.s1 import S1
 from fishtune.core.units import parse_bytes
 
 GIB = 1024**3
 CONFIG = S1().read_shape(model_preset("openaudio-s1-mini").config, "config.json")
-CODEC = CodecConfig.model_validate(read_preset("codec", "modded_dac_vq"))
+CODEC = EncodingNeeds(CodecConfig.model_validate(read_preset("codec", "modded_dac_vq")))
 
 
 def needs(preset: str = "r_16_alpha_16", longest: int = 1024, **options: object) -> TrainingNeeds:
@@ -92,8 +86,7 @@ def test_extraction_takes_the_most_clips_that_fit(size: int) -> None:
     assert found.fits
     assert found.need.total <= card.usable
     clips = round(found.batch_seconds / 20)
-    more = extraction_memory(CODEC, EncodingPlan.of(CODEC, clips + 1, 20.0)).total
-    assert clips == 30 or more > card.usable
+    assert clips == 30 or CODEC.at(clips + 1, 20.0).total > card.usable
 
 
 def test_clips_of_extraction_follow_from_typical_length() -> None:
@@ -182,7 +175,7 @@ def test_a_cache_that_cannot_be_written_is_no_obstacle(tmp_path: Path) -> None:
 
 
 def test_settings_of_measurements_tell_stages_and_versions_apart() -> None:
-    training, extraction = needs().setting, extraction_setting(CODEC, "")
+    training, extraction = needs().setting, CODEC.setting
     assert training != extraction
     assert training != training.model_copy(update={"torch": "1.0"})
     assert Setting.of("", "train", 1) == Setting.of("", "train", 1)

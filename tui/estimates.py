@@ -12,11 +12,11 @@ from ..core.config.project import Project
 from ..core.config.settings import CODEC_FILE
 from ..core.errors import FishtuneError
 from ..core.hardware.device import available_on, find_device, precision_on
-from ..core.hardware.memory.encoding import EncodingPlan
-from ..core.hardware.memory.estimate import MemoryEstimate, extraction_memory, training_memory, training_plan
-from ..core.hardware.memory.ledger import Part
+from ..core.hardware.memory.estimate import MemoryEstimate, Part
 from ..core.hardware.memory.measured import MeasurementCache
-from ..core.hardware.memory.suggest import TrainingNeeds, suggest_extraction, suggest_training
+from ..core.hardware.memory.needs import EncodingNeeds, TrainingNeeds
+from ..core.hardware.memory.profiles import Profiles
+from ..core.hardware.memory.suggest import suggest_extraction, suggest_training
 from ..core.hardware.readings import GpuReading
 from ..core.hardware.visibility import CudaDevice
 from ..core.model.families import base_model
@@ -59,38 +59,58 @@ def model_of(project: Project) -> tuple[Family, Shape] | None:
         return None
 
 
-def preset_needs(project: Project, names: list[str]) -> dict[str, Estimate]:
-    """Return what training needs with each LoRA preset and otherwise the project's settings."""
+def preset_needs(project: Project, name: str, profiles: Profiles | None = None) -> Estimate | None:
+    """Return what training needs with a LoRA preset and otherwise the project's settings.
+
+    None where nothing can be said. With a model or preset that no table knows it takes up to a minute.
+    """
     model = model_of(project)
     if model is None:
-        return {}
+        return None
     family, shape = model
-    needs = {}
-    for name in names:
-        chosen = project.model_copy(deep=True)
-        chosen.train.lora_config = name
-        try:
-            preset = family.resolved(lora_preset(name))
-            found = training_memory(shape, training_plan(chosen.train_settings(), preset))
-        except FishtuneError:
-            continue
-        needs[name] = _table(found, found.parts[Part.OPTIMIZER] // _MOMENT_BYTES)
-    return needs
+    chosen = project.model_copy(deep=True)
+    chosen.train.lora_config = name
+    try:
+        preset = family.resolved(lora_preset(name))
+        needs = TrainingNeeds(shape, chosen.train_settings(), preset, profiles=profiles)
+        found = needs.predicted(max(needs.options.batch_tokens, needs.longest))
+    except FishtuneError:
+        return None
+    return _table(found, found.parts[Part.OPTIMIZER] // _MOMENT_BYTES)
 
 
-def estimate(stage: StageWithMemory, project: Project, reading: GpuReading | None) -> Estimate | None:
-    """Return what a stage needs and which batch fits its device, None where nothing can be said."""
+def is_known(project: Project, name: str) -> bool:
+    """Return whether `preset_needs` has its answer at once."""
+    model = model_of(project)
+    if model is None:
+        return True
+    family, shape = model
+    try:
+        return TrainingNeeds(shape, project.train_settings(), family.resolved(lora_preset(name))).known
+    except FishtuneError:
+        return True
+
+
+def estimate(
+    stage: StageWithMemory, project: Project, reading: GpuReading | None, profiles: Profiles | None = None
+) -> Estimate | None:
+    """Return what a stage needs and which batch fits its device, None where nothing can be said.
+
+    With a model, preset or codec that no table knows it takes up to a minute, of which `profiles` can tell.
+    """
     name = project.train.device if stage == "train" else project.extract.device
     try:
         device = find_device(reading, name) if reading else None
-        return _training(project, device) if stage == "train" else _extraction(project, device)
+        if stage == "train":
+            return _training(project, device, profiles)
+        return _extraction(project, device, profiles)
     except FishtuneError:
         return None
 
 
-def _training(project: Project, device: CudaDevice | None) -> Estimate | None:
+def _training(project: Project, device: CudaDevice | None, profiles: Profiles | None) -> Estimate | None:
     name = project.train.lora_config
-    need = preset_needs(project, [name]).get(name)
+    need = preset_needs(project, name, profiles)
     model = model_of(project)
     if need is None or model is None:
         return None
@@ -105,6 +125,7 @@ def _training(project: Project, device: CudaDevice | None) -> Estimate | None:
         device.gpu.name,
         precision=precision_on(device),
         cache=MeasurementCache(),
+        profiles=profiles,
     )
     found = suggest_training(needs, available)
     if not found.fits:
@@ -127,8 +148,10 @@ def _training(project: Project, device: CudaDevice | None) -> Estimate | None:
     )
 
 
-def _extraction(project: Project, device: CudaDevice | None) -> Estimate | None:
-    config = codec_config(project.base / CODEC_FILE, project.extract.config_name)
+def _extraction(project: Project, device: CudaDevice | None, profiles: Profiles | None) -> Estimate | None:
+    codec = codec_config(project.base / CODEC_FILE, project.extract.config_name)
+    gpu = device.gpu.name if device else ""
+    needs = EncodingNeeds(codec, gpu, cache=MeasurementCache(), profiles=profiles)
     available = available_on(device) if device else None
     longest, typical = _clip_seconds(project)
     if available is None:
@@ -136,10 +159,10 @@ def _extraction(project: Project, device: CudaDevice | None) -> Estimate | None:
         bound = chosen.batch_seconds or chosen.batch_size * longest
         clips = max(1, min(chosen.batch_size, int(bound // longest)))
         return replace(
-            _table(extraction_memory(config, EncodingPlan.of(config, clips, longest)), 0),
+            _table(needs.at(clips, longest), 0),
             sentence=_("No GPU is used; on one, such batches would need this much."),
         )
-    found = suggest_extraction(config, available, longest, typical=typical, cache=MeasurementCache())
+    found = suggest_extraction(needs, available, longest, typical=typical)
     table = replace(_table(found.need, 0), free=available.free)
     if not found.fits:
         return _nothing_fits(table, found.remedies)

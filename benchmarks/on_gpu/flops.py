@@ -12,8 +12,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from fishtune.core.config.presets import LoraPreset, target_patterns
-from fishtune.core.model.config import DualARConfig, TransformerConfig
+from fishtune.core.config.presets import LoraPreset
+from fishtune.core.model.shape import Shape, TransformerShape
+from fishtune.core.model.targets import match_targets
 
 PEAKS = {
     "B200": 2250e12,
@@ -67,7 +68,7 @@ class _Product:
         return 2.0 * self.inputs * self.outputs * self.positions
 
 
-def step_flops(config: DualARConfig, preset: LoraPreset, work: Work) -> float:
+def step_flops(config: Shape, preset: LoraPreset, work: Work) -> float:
     """Return the operations of one optimizer step: forward, and what of the backward pass is needed."""
     # Causal: the query at position t sees t keys.
     pairs = sum(length * (length + 1) / 2 for length in work.lengths)
@@ -122,15 +123,13 @@ def _cost(products: Iterable[_Product], preset: LoraPreset, reached: bool) -> tu
     return total, reached
 
 
-def _stack(
-    name: str, layers: int, shape: TransformerConfig, positions: float, pairs: float
-) -> list[_Product]:
+def _stack(name: str, layers: int, shape: TransformerShape, positions: float, pairs: float) -> list[_Product]:
     return [
         product for layer in range(layers) for product in _block(f"{name}.{layer}", shape, positions, pairs)
     ]
 
 
-def _block(name: str, shape: TransformerConfig, positions: float, pairs: float) -> Iterator[_Product]:
+def _block(name: str, shape: TransformerShape, positions: float, pairs: float) -> Iterator[_Product]:
     rows = shape.n_head * shape.head_dim
     heads = shape.n_head + 2 * shape.n_local_heads
     yield _Product(f"{name}.attention.wqkv", shape.dim, heads * shape.head_dim, positions)
@@ -145,4 +144,4 @@ def _block(name: str, shape: TransformerConfig, positions: float, pairs: float) 
 def _is_trained(name: str, preset: LoraPreset) -> bool:
     if preset.method == "full":
         return True
-    return any(pattern.fullmatch(name) for pattern in target_patterns(preset.targets))
+    return any(match_targets(preset.targets, [name]).values())

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 from fishtune.core.demo.checkpoint import write_checkpoint
-from fishtune.core.model.config import read_config
+from fishtune.core.model.families import read_configuration
 from fishtune.core.shards.wire import Sentence, ShardWriter, encode_sentence
 from fishtune.core.text.prompts import Turn, training_sequence
 from fishtune.core.text.tokenizer import Tokenizer
@@ -52,7 +52,7 @@ def _write_base(bench: Bench, folder: Path) -> None:
 
 
 def _write_clips(bench: Bench, folder: Path) -> None:
-    config = read_config(bench.base)
+    config = read_configuration(bench.base).read_shape()
     draw = np.random.default_rng(0)
     shape = config.num_codebooks, bench.sizes.frames
     # The codec's residual codebooks are smaller than the model's.
@@ -67,7 +67,7 @@ def _write_clips(bench: Bench, folder: Path) -> None:
 
 def sequence_length(bench: Bench) -> int:
     """Return the tokens of every training sequence: a packed clip behind another one as its reference."""
-    codebooks = read_config(bench.base).num_codebooks
+    codebooks = read_configuration(bench.base).read_shape().num_codebooks
     turn = Turn(_TEXT.format(0), np.zeros((codebooks, bench.sizes.frames), dtype=np.int64))
     tokenizer = Tokenizer.from_directory(bench.base)
     return int(training_sequence(tokenizer, "inference", [turn], turn, codebooks).tokens.shape[1])

@@ -10,7 +10,7 @@ from typing import Any
 from fishtune.core.config.presets import lora_preset
 from fishtune.core.config.settings import TrainSettings
 from fishtune.core.events import Event, MemoryMeasured, Reporter, Step, Warned
-from fishtune.core.model.config import read_config
+from fishtune.core.model.families import read_configuration
 from fishtune.core.stages.train.run import run
 from fishtune.core.units import GIB
 
@@ -102,7 +102,7 @@ def _speed(bench: Bench, preset: str, watch: Watch) -> Row:
     work = step_work(bench)
     moments = watch.moments[bench.sizes.warm_up - 1 :]
     seconds = (moments[-1] - moments[0]) / (len(moments) - 1)
-    flops = step_flops(read_config(bench.base), lora_preset(preset), work)
+    flops = step_flops(read_configuration(bench.base).read_shape(), lora_preset(preset), work)
     peak, own = peak_of(device_name(bench)), own_speed(bench)
     return {
         "tokens per step": sum(work.lengths),

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from ..compute.devices import FIRST_WITH_BF16
-from .memory.suggest import Available, Precision
+from .memory.setups import Precision
+from .memory.suggest import Available
 from .readings import GpuReading
 from .visibility import CudaDevice, cuda_view, torch_device_uuids
 

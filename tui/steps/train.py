@@ -33,6 +33,7 @@ from .extract import device_options
 from .stage import StagePane
 
 if TYPE_CHECKING:
+    from ...core.config.project import Project
     from ..estimates import Estimate
 
 WIDE = 96
@@ -83,7 +84,9 @@ class TrainPane(StagePane):
     def __init__(self) -> None:
         super().__init__()
         self._presets: dict[str, LoraPreset] = {}
-        self._needs: dict[str, Estimate] = {}
+        self._needs: dict[str, Estimate | None] = {}
+        self._estimated: Project | None = None
+        """What the needs are being worked out for."""
         self._form_made = False
         self._trouble: FishtuneError | None = None
         for name in preset_names("lora"):
@@ -156,6 +159,7 @@ class TrainPane(StagePane):
         rows = []
         for name, preset in self._presets.items():
             need = self._needs.get(name)
+            missing = "–" if name in self._needs else "…"
             style = "bold" if name == chosen else ""
             lora = preset.method == "lora"
             rows.append(
@@ -166,26 +170,30 @@ class TrainPane(StagePane):
                         plain(name, style),
                         right(preset.rank if lora else "–", style),
                         right(f"{preset.alpha:g}" if lora else "–", style),
-                        right(parameters(need.trainable) if need and need.trainable else "…", style),
-                        right(size(need.needed) if need else "…", style),
+                        right(parameters(need.trainable) if need and need.trainable else missing, style),
+                        right(size(need.needed) if need else missing, style),
                     ),
                 )
             )
         self.query_one("#presets", Table).show_rows(rows)
 
     def _estimate(self) -> None:
-        project = self.project
+        project = self._estimated = self.project.model_copy(deep=True)
 
         def work() -> None:
-            from ..estimates import preset_needs
+            from ..estimates import is_known, preset_needs
 
-            needs = preset_needs(project, list(self._presets))
-            self.app.call_from_thread(self._take_needs, needs)
+            known = [name for name in self._presets if is_known(project, name)]
+            self.app.call_from_thread(self._take_needs, {name: preset_needs(project, name) for name in known})
+            for name in [name for name in self._presets if name not in known]:
+                if project is not self._estimated:
+                    return  # the settings have changed meanwhile
+                self.app.call_from_thread(self._take_needs, {name: preset_needs(project, name)})
 
         in_thread(self, work, self.notice.show_error, "needs")
 
-    def _take_needs(self, needs: dict[str, Estimate]) -> None:
-        self._needs = needs
+    def _take_needs(self, needs: dict[str, Estimate | None]) -> None:
+        self._needs.update(needs)
         self._show_presets()
 
     def on_data_table_row_highlighted(self, event: DataTable.RowHighlighted) -> None:

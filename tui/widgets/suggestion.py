@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class Suggestion(Vertical):
-    """Computed in a thread whenever the settings change."""
+    """Computed in a thread whenever the settings change; a model that no table knows takes a while."""
 
     DEFAULT_CSS = """
     Suggestion { height: auto; margin: 1 0 0 0; }
@@ -61,9 +61,13 @@ class Suggestion(Vertical):
         stage = self._stage
 
         def work() -> None:
+            from ...core.hardware.memory.profiles import Profiles
             from ..estimates import estimate
 
-            found = estimate(stage, project, reading)
+            profiles = Profiles(
+                lambda done, total: self.app.call_from_thread(self._show_progress, done, total)
+            )
+            found = estimate(stage, project, reading, profiles)
             self.app.call_from_thread(self._show, found)
 
         in_thread(self, work, self._not_estimated, "estimate")
@@ -71,6 +75,13 @@ class Suggestion(Vertical):
     def _not_estimated(self, error: FishtuneError) -> None:
         self._show(None)
         wizard(self).tell_error(error)
+
+    def _show_progress(self, done: int, total: int) -> None:
+        """Say that the model or the settings are new, and how far accounting them is."""
+        counted = _("{done} of {total} batches").format(done=done, total=total) if total else ""
+        sentence = _("Working out what this model needs of memory, which is done once. {counted}")
+        self.query_one("#advice", Static).update(Text(sentence.format(counted=counted).rstrip()))
+        self.query_one("#take").set_class(False, "-shown")
 
     def _show(self, found: Estimate | None) -> None:
         self.display = found is not None

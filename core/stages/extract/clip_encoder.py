@@ -24,7 +24,7 @@ from ...dataset.codes import Codes, codes_digest, write_codes
 from ...dataset.origins import FileState, Origin, append_origins, content_digest
 from ...errors import DataError
 from ...events import Reporter
-from ...hardware.memory.encoding import EncodingPlan
+from ...hardware.memory.setups import EncodingBatch
 
 # On a CPU a batch is no faster than its clips one by one (published size, batches of 1, 4 and 8: all 0.9 ×
 # real time a core), but progress and a request to stop wait for its end.
@@ -82,7 +82,7 @@ class ClipEncoder:
         self._codec_identity = codec_identity
         seconds = batch_seconds or (_CPU_BATCH_SECONDS if self._device.type == "cpu" else float("inf"))
         self._batch_samples = seconds * codec.config.sample_rate
-        self.largest = EncodingPlan(0, 0)
+        self.largest = EncodingBatch(0, 0)
         """The batch that needed most memory, padded to whole frames; of none until one was encoded."""
         self.ran_short = False
         """Whether a batch did not fit the device's memory."""
@@ -185,8 +185,8 @@ class ClipEncoder:
 
     def _note(self, clips: int, samples: int) -> None:
         config = self._codec.config
-        plan = EncodingPlan(clips, config.frames(samples) * config.frame_length)
-        self.largest = max(self.largest, plan, key=lambda plan: plan.clips * plan.samples)
+        batch = EncodingBatch(clips, config.frames(samples) * config.frame_length)
+        self.largest = max(self.largest, batch, key=lambda batch: batch.size)
 
     def _finish_writing(self, *, wait: bool) -> None:
         """Report what has been written; with `wait`, everything that is to be."""

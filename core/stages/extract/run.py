@@ -33,9 +33,8 @@ from ...dataset.origins import FileState, Origin, append_origins, content_digest
 from ...errors import DataError, StorageError
 from ...events import ItemFailed, Progress, ProgressMeter, Reporter
 from ...files import check_writable, sweep_targets
-from ...hardware.memory.estimate import extraction_memory
 from ...hardware.memory.measured import MeasurementCache
-from ...hardware.memory.suggest import extraction_setting
+from ...hardware.memory.needs import EncodingNeeds
 from ...model.families import check_codec_file
 from ...terminal import shell_quoted
 from ...units import format_duration
@@ -256,10 +255,9 @@ class _Share:
         encoder.run(clips)
         self._batch_size, self._mixed = encoder.batch_size, encoder.mixed
         if meter is not None and encoder.largest.clips and not encoder.ran_short:
-            predicted = extraction_memory(self._config, encoder.largest)
-            MeasurementCache().record(
-                extraction_setting(self._config, meter.device_name), predicted, meter.peak()
-            )
+            needs = EncodingNeeds(self._config, meter.device_name)
+            if needs.known:  # to work them out now would only delay the end
+                MeasurementCache().record(needs.setting, needs.predicted(encoder.largest), meter.peak())
         if self._settled < self._clips:
             self._reporter.check_stop(
                 f"The codes of {self._already_done + self._encoded} of {self._clips} clips are there; "

@@ -19,12 +19,13 @@ from ...compute.devices import PeakMeter, peak_meter
 from ...config.presets import lora_preset
 from ...config.run_files import adapter_folder, checkpoint_folder, checkpoint_path
 from ...config.settings import TrainSettings
-from ...errors import StopRequested
-from ...events import MemoryMeasured, Reporter
+from ...errors import FishtuneError, StopRequested
+from ...events import MemoryMeasured, Progress, Reporter
 from ...files import sweep_temporary
-from ...hardware.memory.ledger import Part
+from ...hardware.memory.estimate import Part
 from ...hardware.memory.measured import MeasurementCache
-from ...hardware.memory.suggest import TrainingNeeds
+from ...hardware.memory.needs import TrainingNeeds
+from ...hardware.memory.profiles import Profiles
 from ...lora.injection import add_adapters, train_everything, trainable_parameters
 from ...model.base_hash import base_hash
 from ...model.checkpoint import load_model
@@ -319,9 +320,14 @@ class _Run:
             meter.device_name,
             precision=PRECISION_NAMES[self.precision],
             longest=largest.columns,
+            profiles=Profiles(self._say_accounting),
         )
         frames = int(self.data.table.frames[largest.clips].sum())
-        predicted = needs.predicted(largest.tokens, frames)
+        try:
+            predicted = needs.predicted(largest.tokens, frames)
+        except FishtuneError as error:  # training does not need to know
+            self.reporter.log(error.message)
+            return
         self.reporter.emit(
             MemoryMeasured(
                 predicted_bytes=predicted.reserved,
@@ -332,6 +338,12 @@ class _Run:
         )
         if self.batch_split.count == 1:  # what was cut into pieces is not what was predicted
             MeasurementCache().record(needs.setting, predicted, measured)
+
+    def _say_accounting(self, done: int, total: int) -> None:
+        self.reporter.emit(
+            Progress(task="working out what this model needs", done=done, total=total or None, unit="batches")
+        )
+        self.reporter.check_stop(_NOTHING_DONE)
 
     def _backend(self) -> str:
         """Return what processes talk by."""
