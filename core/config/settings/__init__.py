@@ -22,12 +22,13 @@ from .data import (
 from .model import DownloadSettings, ModelOptions
 from .speech import AuditionSettings, MergeOptions, MergeSettings, SynthSettings
 from .train import TrainOptions, TrainSettings
-from .types import CODEC_PRESET, TEXT_EXTENSION, Device, RunName, Seed, UserPath
+from .types import CODEC_PRESET, TEXT_EXTENSION, Checkpointing, Device, RunName, Seed, UserPath
 
 __all__ = [
     "CODEC_PRESET",
     "TEXT_EXTENSION",
     "AuditionSettings",
+    "Checkpointing",
     "Device",
     "DownloadSettings",
     "ExtractOptions",

@@ -96,7 +96,8 @@ def training_plan(
         frames=frames or tokens,
         method=preset.method,
         precision=precision if options.precision == "auto" else options.precision,
-        checkpointing=options.checkpointing,
+        # `auto` comes to this at the least; what selective checkpointing needs lies below `none`.
+        checkpointing="blocks" if options.checkpointing in ("auto", "blocks") else "none",
         accumulated=options.accumulation > 1,
         rank=preset.rank,
         targets=tuple(preset.targets),
