@@ -53,7 +53,7 @@ def test_losses_and_gradients_equal_the_plain_computation(
 
     model.checkpointing = checkpointing  # type: ignore[assignment]
     monkeypatch.setattr(loss_module, "LOGITS_PER_CHUNK", 5 * model.config.vocab_size)
-    monkeypatch.setattr(loss_module, "FRAMES_PER_PIECE", 4)
+    monkeypatch.setitem(loss_module.FRAMES_PER_PIECE, "cpu", 4)
     sums = loss_sums(model, batch.tokens, batch.labels)
     losses = Losses.of(sums.detached())
     (sums.base / sums.supervised + 0.3 * sums.semantic / sums.codes).backward()

@@ -22,7 +22,7 @@ class AdaptedLinear(lora.Linear):  # type: ignore[misc]
     """
 
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        """Return `(…, O)`; whatever is not one plain adapter (DoRA, several, merged) is `peft`'s to compute."""
+        """Return `(…, O)`; what is not one plain adapter (DoRA, several, merged) `peft` computes itself."""
         name = self.active_adapters[0] if len(self.active_adapters) == 1 else ""
         plain = name in self.lora_A and name not in self.lora_variant
         if args or kwargs or not plain or self.disable_adapters or self.merged:

@@ -26,7 +26,7 @@ from ..compute.layers import (
 )
 from ..config.settings import Checkpointing
 from .config import DualARConfig, TransformerConfig
-from .recompute import run_block
+from .recompute import BlockRunner, run_block
 
 
 class TransformerBlock(nn.Module):
@@ -71,7 +71,7 @@ class DualAR(nn.Module):
         self.config = config
         self.semantic_begin_id, self.semantic_end_id = semantic_begin_id, semantic_end_id
         self.checkpointing: Checkpointing = "none"
-        self.training_block = run_block
+        self.training_block: BlockRunner = run_block
 
         self.embeddings = uninitialised_embedding(config.vocab_size, config.dim)
         self.codebook_embeddings = uninitialised_embedding(

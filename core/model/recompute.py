@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import Any, cast
 
 import torch
@@ -12,7 +13,6 @@ from torch.utils.checkpoint import (
     SelectiveCheckpointContext,
     checkpoint,
     create_selective_checkpoint_contexts,
-    noop_context_fn,
 )
 
 from ..config.settings import Checkpointing
@@ -30,16 +30,21 @@ _LONG_SUM = 256
 adapter's, over its rank."""
 
 
+BlockRunner = Callable[[nn.Module, Tensor, Tensor, Checkpointing], Tensor]
+"""`run_block`, or a compiled one."""
+
+
 def run_block(block: nn.Module, x: Tensor, rotary: Tensor, mode: Checkpointing) -> Tensor:
     """Return what a block gives for `x` and rows of the rotary table.
 
-    Checkpoints are not reentrant, so gradients reach adapters below frozen embeddings, and they bring back the
-    generators' states, so dropout is the same both times.
+    Checkpoints are not reentrant, so gradients reach adapters below frozen embeddings; and they bring back
+    the generators' states, so dropout is the same both times.
     """
     if mode == "none":
         return cast(Tensor, block(x, rotary))
-    contexts = noop_context_fn if mode == "blocks" else _keeping_products
-    return cast(Tensor, checkpoint(block, x, rotary, use_reentrant=False, context_fn=contexts))
+    if mode == "blocks":
+        return cast(Tensor, checkpoint(block, x, rotary, use_reentrant=False))
+    return cast(Tensor, checkpoint(block, x, rotary, use_reentrant=False, context_fn=_keeping_products))
 
 
 def _policy(

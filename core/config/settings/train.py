@@ -68,9 +68,8 @@ class TrainOptions(Table):
     checkpointing: Annotated[
         Literal["auto", Checkpointing], Option("Recompute blocks", group=BASIC, panel=_BATCHES)
     ] = "blocks"
-    """What is computed again in the backward pass instead of kept: none is fastest and needs most memory,
-    selective keeps matrix products, blocks needs least and takes a third more time; auto: the fastest that fits.
-    """
+    """What is kept for the backward pass: none computes nothing again and is fastest, selective keeps matrix
+    products, blocks needs least memory and a third more time; auto: the fastest that fits the free memory."""
     prompt: Annotated[Literal["inference", "legacy"], Option(panel=_LEARNING)] = "inference"
     """inference: what generation will build; legacy: what fish-speech's own training built."""
     reference_probability: Annotated[float, Option(panel=_LEARNING)] = Field(default=0.8, ge=0, le=1)

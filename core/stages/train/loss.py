@@ -24,8 +24,8 @@ from ...text.prompts import IGNORED
 
 LOGITS_PER_CHUNK = 2**25
 """Logits that exist at once: 128 MiB in float32, 215 positions of a vocabulary of 155,776."""
-FRAMES_PER_PIECE = 512
-"""Frames that the fast transformer computes at once: 5,120 positions, which fill a GPU."""
+FRAMES_PER_PIECE = {"cuda": 512, "cpu": 64}
+"""Frames that the fast transformer computes at once: 5,120 positions fill a GPU, 640 fit a CPU's cache."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +90,7 @@ def loss_sums(model: DualAR, tokens: Tensor, labels: Tensor) -> LossSums:
     )
     semantic_BT = model.is_semantic(labels_BT)
     codes_NK = labels[:, 1:].transpose(1, 2)[semantic_BT]
+    frames = FRAMES_PER_PIECE[tokens.device.type]
     in_top_5 = torch.zeros((), dtype=torch.int64, device=tokens.device)
 
     def code_logits(hidden_ND: Tensor, codes_NK: Tensor) -> Tensor:
@@ -102,7 +103,7 @@ def loss_sums(model: DualAR, tokens: Tensor, labels: Tensor) -> LossSums:
         code_logits,
         hidden_BTD[semantic_BT],
         codes_NK,
-        max(1, min(FRAMES_PER_PIECE, LOGITS_PER_CHUNK // (config.num_codebooks * config.codebook_size))),
+        max(1, min(frames, LOGITS_PER_CHUNK // (config.num_codebooks * config.codebook_size))),
         parameters,
     )
     return LossSums(
@@ -136,8 +137,8 @@ def summed_cross_entropy(
     Its gradient is computed here too; the backward pass only scales it.
 
     Args:
-        logits_of: gives the logits `(n, …, V)` of hidden states `(n, D)` and labels `(n, …)`; it runs once for
-            each piece.
+        logits_of: gives the logits `(n, …, V)` of hidden states `(n, D)` and labels `(n, …)`; runs once per
+            piece.
         labels: `(N, …)`.
         rows: positions of a piece.
         parameters: what else than the hidden states may get a gradient.

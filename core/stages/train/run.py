@@ -17,20 +17,21 @@ from pydantic import BaseModel
 from ...compute.devices import PeakMeter, peak_meter, resolve_device
 from ...config.presets import lora_preset
 from ...config.run_files import adapter_folder, checkpoint_folder, checkpoint_path
-from ...config.settings import TrainSettings
+from ...config.settings import Checkpointing, TrainSettings
 from ...errors import StopRequested, UsageError
 from ...events import MemoryMeasured, Reporter
 from ...files import sweep_temporary
 from ...hardware.memory.ledger import Part
 from ...hardware.memory.measured import MeasurementCache
-from ...hardware.memory.suggest import TrainingNeeds
 from ...lora.injection import add_adapters, train_everything, trainable_parameters
 from ...model.base_hash import base_hash
 from ...model.checkpoint import load_model
-from ...model.config import read_config
+from ...model.config import DualARConfig, read_config
 from ...model.dual_ar import DualAR
 from ...text.tokenizer import Tokenizer
+from ...units import format_bytes
 from .branches import take_course
+from .checkpointing import choose_checkpointing, free_memory, training_needs
 from .checkpoints import (
     AtomicCheckpointIO,
     Identity,
@@ -39,6 +40,7 @@ from .checkpoints import (
     choose_checkpoint,
     read_run_state,
 )
+from .compilation import compile_blocks
 from .data import PlannedSteps, load_data
 from .launch import Ranks, enter_group, find_ranks, other_ranks
 from .loading import load_steps
@@ -122,6 +124,7 @@ class _Run:
         whole = self.data.sampler(settings.batch_tokens, self.per_step, settings.seed)
         self.sampler = whole if self.standing.recut is None else self._rest()
         self.horizon = Horizon.of(self._epochs(), settings.max_steps, self.standing, self.sampler, whole)
+        self.checkpointing = self._checkpointing(config)
         self.model = self._model()
         self.batch_split = MicroBatchSplit(reporter)
         self.module = TrainingModule(
@@ -159,16 +162,26 @@ class _Run:
             )
         return epochs
 
+    def _checkpointing(self, config: DualARConfig) -> Checkpointing:
+        if self.settings.checkpointing != "auto":
+            return self.settings.checkpointing
+        largest, free = max(self.sampler.epoch(0), key=_size), free_memory(self.device)
+        needs = training_needs(config, self.settings, self.preset, self.precision, largest.columns)
+        chosen = choose_checkpointing(needs, largest.tokens, free)
+        self.reporter.log(f"Checkpointing is {chosen}: the fastest that fits {format_bytes(free)} free.")
+        return chosen
+
     def _model(self) -> DualAR:
         full = self.preset.method == "full"
         dtype = torch.float32 if full else self.precision
         model = load_model(self.settings.base, dtype, self.device)
-        model.checkpointing = self.settings.checkpointing
+        model.checkpointing = self.checkpointing
         if full:
             train_everything(model)
         else:
             add_adapters(model, self.preset, self.settings.seed)
-        return model.train()
+        compile_blocks(model.train(), self.reporter)
+        return model
 
     def _callback(self) -> RunCallback:
         seen = None if self.state is None else self.state.coverage.numpy().copy()
@@ -311,13 +324,13 @@ class _Run:
             self.batch_split,
             meter,
         )
-        needs = TrainingNeeds(
+        needs = training_needs(
             self.model.config,
-            self.settings.model_copy(update={"devices": 1, "num_nodes": 1}),  # not joined with others yet
+            self.settings.model_copy(update={"checkpointing": self.checkpointing}),
             self.preset,
+            self.precision,
+            largest.columns,
             meter.device_name,
-            precision="bf16" if self.precision == torch.bfloat16 else "float32",
-            longest=largest.columns,
         )
         frames = int(self.data.table.frames[largest.clips].sum())
         predicted = needs.predicted(largest.tokens, frames)

@@ -1,0 +1,57 @@
+"""`--checkpointing auto`: the fastest way that fits the free memory."""
+
+from __future__ import annotations
+
+import typing
+
+import torch
+
+from ...config.presets import LoraPreset
+from ...config.settings import Checkpointing, TrainSettings
+from ...hardware.doctor import main_memory
+from ...hardware.memory.suggest import Available, TrainingNeeds
+from ...model.config import DualARConfig
+
+
+def free_memory(device: torch.device) -> int:
+    """Return the bytes that are free on a device at present; for the CPU those of the machine's memory."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    _, free = main_memory()
+    return free
+
+
+def choose_checkpointing(needs: TrainingNeeds, tokens: int, free: int) -> Checkpointing:
+    """Return the fastest way with which micro-batches of `tokens` columns fit `free` bytes.
+
+    Where none fits, it is the one that needs least.
+    """
+    modes: tuple[Checkpointing, ...] = typing.get_args(Checkpointing)
+    usable = Available.card(free).usable
+    # The context exists already, or never will.
+    fitting = (mode for mode in modes if needs.changed(checkpointing=mode).at(tokens).reserved <= usable)
+    return next(fitting, modes[-1])
+
+
+def training_needs(
+    config: DualARConfig,
+    settings: TrainSettings,
+    preset: LoraPreset,
+    precision: torch.dtype,
+    longest: int,
+    gpu: str = "",
+) -> TrainingNeeds:
+    """Return what one process of a run needs before it joins others.
+
+    Args:
+        longest: columns of the longest sample.
+        gpu: name of the device.
+    """
+    return TrainingNeeds(
+        config,
+        settings.model_copy(update={"devices": 1, "num_nodes": 1}),
+        preset,
+        gpu,
+        precision="bf16" if precision == torch.bfloat16 else "float32",
+        longest=longest,
+    )
