@@ -16,6 +16,8 @@ keeps of a token, and the peak of an optimizer step.
 from __future__ import annotations
 
 import argparse
+import ctypes
+import gc
 import json
 import sys
 import time
@@ -137,6 +139,8 @@ def run_step(
     """Return CPU seconds, peak bytes above what was resident, and the loss of a forward and backward pass."""
     model.zero_grad()
     torch.manual_seed(2)  # the dropout of the adapters
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)  # what the step before left in the heap is no part of this one
     Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
     before, began = resident("VmRSS"), time.process_time()
     loss = loss_of(model, *batch)

@@ -96,10 +96,10 @@ class _SwiGLU(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, gate: Tensor, up: Tensor) -> Tensor:
         ctx.save_for_backward(gate, up)
-        return F.silu(gate) * up
+        return F.silu(gate).mul_(up)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
         gate, up = ctx.saved_tensors
         to_gate = torch.ops.aten.silu_backward(gradient * up, gate)
-        return to_gate, gradient * F.silu(gate)
+        return to_gate, F.silu(gate).mul_(gradient)
