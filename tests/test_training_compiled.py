@@ -40,8 +40,8 @@ def compile_with(monkeypatch: pytest.MonkeyPatch, backend: object) -> list[Any]:
     runners: list[Any] = []
     compile_blocks = compilation.compile_blocks
 
-    def noted(model: Any, reporter: Any) -> None:
-        compile_blocks(model, reporter)
+    def noted(model: Any, *arguments: Any) -> None:
+        compile_blocks(model, *arguments)
         runners.append(model.training_block)
 
     torch._dynamo.reset()

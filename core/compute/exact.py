@@ -19,7 +19,7 @@ def rms_norm(x: Tensor, weight: Tensor, eps: float, *, weight_in_float32: bool =
     Args:
         weight_in_float32: multiply by the weight before casting back, not after.
     """
-    return cast(Tensor, _RMSNorm.apply(x, weight, eps, weight_in_float32))  # type: ignore[no-untyped-call]
+    return cast(Tensor, _RMSNorm.apply(x, weight, eps, weight_in_float32))
 
 
 def apply_rotary(x_BTHE: Tensor, table_TP2: Tensor) -> Tensor:
@@ -27,12 +27,12 @@ def apply_rotary(x_BTHE: Tensor, table_TP2: Tensor) -> Tensor:
 
     In float32, cast back.
     """
-    return cast(Tensor, _Rotary.apply(x_BTHE, table_TP2))  # type: ignore[no-untyped-call]
+    return cast(Tensor, _Rotary.apply(x_BTHE, table_TP2))
 
 
 def swiglu(gate: Tensor, up: Tensor) -> Tensor:
     """Return `silu(gate) · up`."""
-    return cast(Tensor, _SwiGLU.apply(gate, up))  # type: ignore[no-untyped-call]
+    return cast(Tensor, _SwiGLU.apply(gate, up))
 
 
 def _wide(x: Tensor) -> Tensor:
@@ -86,7 +86,7 @@ class _Rotary(torch.autograd.Function):
 
 
 def _turned(x_BTHE: Tensor, angles_TP: Tensor) -> Tensor:
-    pairs = torch.view_as_complex(_wide(x_BTHE).contiguous().unflatten(-1, (-1, 2)))
+    pairs = torch.view_as_complex(_wide(x_BTHE).contiguous().view(*x_BTHE.shape[:-1], -1, 2))
     return torch.view_as_real(pairs * angles_TP[:, None]).flatten(-2).type_as(x_BTHE)
 
 

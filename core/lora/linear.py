@@ -9,13 +9,13 @@ from typing import Any, cast
 
 import torch
 from peft.tuners import lora
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .dropout import draw_mask, kept_share, masked, packed, unpacked
 
 
-class AdaptedLinear(lora.Linear):  # type: ignore[misc]
+class AdaptedLinear(lora.Linear):
     """`x Wᵀ + scaling · dropout(x) Aᵀ Bᵀ` in the type of `x`, where `peft` makes float32 copies of `x`.
 
     A and B stay float32. For the backward pass it keeps `x`, one bit per element of it and R numbers per row.
@@ -26,13 +26,14 @@ class AdaptedLinear(lora.Linear):  # type: ignore[misc]
         name = self.active_adapters[0] if len(self.active_adapters) == 1 else ""
         plain = name in self.lora_A and name not in self.lora_variant
         if args or kwargs or not plain or self.disable_adapters or self.merged:
-            return cast(Tensor, super().forward(x, *args, **kwargs))
-        base, scaling, mask = self.get_base_layer(), self.scaling[name], None
+            return super().forward(x, *args, **kwargs)
+        base = cast(nn.Linear, self.get_base_layer())
+        a, b = cast(nn.Linear, self.lora_A[name]).weight, cast(nn.Linear, self.lora_B[name]).weight
+        scaling, mask = self.scaling[name], None
         probability = getattr(self.lora_dropout[name], "p", 0.0) if self.training else 0.0
         if probability:
             mask = draw_mask(x, probability)
             scaling = scaling / kept_share(probability)
-        a, b = self.lora_A[name].weight, self.lora_B[name].weight
         return adapted_linear(x, base.weight, base.bias, a, b, scaling, mask)
 
 
@@ -52,7 +53,7 @@ def adapted_linear(
     Args:
         mask: of `dropout.draw_mask`; None = all of `x`.
     """
-    output = _AdaptedLinear.apply(x, weight_OI, bias_O, a_RI, b_OR, scaling, mask)  # type: ignore[no-untyped-call]
+    output = _AdaptedLinear.apply(x, weight_OI, bias_O, a_RI, b_OR, scaling, mask)
     return cast(Tensor, output)
 
 

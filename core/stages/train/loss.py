@@ -202,7 +202,7 @@ class _Gradients:
             inputs, gradients = [*inputs, self._hidden_ND], [*gradients, self._to_hidden]
         if not gradients:
             return total
-        return _WithGradients.apply(total, gradients, *inputs)  # type: ignore[no-untyped-call, no-any-return]
+        return _WithGradients.apply(total, gradients, *inputs)  # type: ignore[no-any-return]
 
 
 class _WithGradients(torch.autograd.Function):

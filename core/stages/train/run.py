@@ -180,7 +180,7 @@ class _Run:
             train_everything(model)
         else:
             add_adapters(model, self.preset, self.settings.seed)
-        compile_blocks(model.train(), self.reporter)
+        compile_blocks(model.train(), self._arithmetic(), self.precision, self.reporter)
         return model
 
     def _callback(self) -> RunCallback:
