@@ -185,7 +185,7 @@ def test_checkpointing_changes_no_gradient(model_directory: ModelDirectory) -> N
     model = load_model(model_directory(tie_word_embeddings=False)).train()
     tokens = random_tokens(model, 12)
     gradients = {}
-    for mode in ("none", "blocks"):
+    for mode in ("none", "selective", "blocks"):
         model.checkpointing = mode  # type: ignore[assignment]
         model.zero_grad()
         hidden = model.slow(tokens)[0]
@@ -196,6 +196,7 @@ def test_checkpointing_changes_no_gradient(model_directory: ModelDirectory) -> N
         gradients[mode] = {name: weight.grad for name, weight in model.named_parameters()}
     assert all(gradient is not None for gradient in gradients["none"].values())
     torch.testing.assert_close(gradients["none"], gradients["blocks"])
+    torch.testing.assert_close(gradients["none"], gradients["selective"])
 
 
 def test_rotary_tables_are_rounded_to_bfloat16() -> None:

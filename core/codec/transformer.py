@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..compute.layers import FeedForward, RMSNorm, apply_rotary, rotary_table
+from ..compute.exact import apply_rotary
+from ..compute.layers import FeedForward, RMSNorm, rotary_table
 from .config import CodecTransformerConfig
 
 

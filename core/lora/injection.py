@@ -23,6 +23,7 @@ from ..errors import SettingsError
 from ..model.dual_ar import DualAR
 from ..model.targets import WORD_EMBEDDING, match_targets
 from ..randomness import seed_of
+from .linear import AdaptedLinear
 
 _PEFT_PREFIX = "base_model.model."  # what `PeftModel` puts before the names of the model it wraps
 _ADAPTABLE = (nn.Linear, nn.Embedding)
@@ -84,6 +85,7 @@ def add_adapters(model: DualAR, preset: LoraPreset, seed: int) -> list[str]:
         use_rslora=preset.use_rslora,
         use_dora=preset.use_dora,
     )
+    config._register_custom_module({nn.Linear: AdaptedLinear})
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_of(_INITIALISATION, seed))
         peft.inject_adapter_in_model(config, model)

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from ..options import BASIC, FirstRunOnly, Option
 from ..strict import Table
-from .types import Device, RunName, Seed, UserPath
+from .types import Checkpointing, Device, RunName, Seed, UserPath
 
 _LENGTH = "How long"
 _LEARNING = "What is learnt"
@@ -69,9 +69,10 @@ class TrainOptions(Table):
     auto: bf16 on a GPU that has it, else float32.
     """
     checkpointing: Annotated[
-        Literal["none", "blocks"], Option("Recompute activations", group=BASIC, panel=_BATCHES)
+        Literal["auto", Checkpointing], Option("Recompute activations", group=BASIC, panel=_BATCHES)
     ] = "blocks"
-    """Recompute activations (blocks): much less memory, a third more time."""
+    """What is kept for the backward pass: none computes nothing again and is fastest, selective keeps matrix
+    products, blocks needs least memory and a third more time; auto: the fastest that fits the free memory."""
     prompt: Annotated[Literal["inference", "legacy"], Option(panel=_LEARNING)] = "inference"
     """inference: what generation will build; legacy: what fish-speech's own training built."""
     reference_probability: Annotated[float, Option(panel=_LEARNING)] = Field(default=0.8, ge=0, le=1)

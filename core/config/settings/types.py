@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field
 
 from ...file_names import is_text
 
+Checkpointing = Literal["none", "selective", "blocks"]
+"""What training computes again in the backward pass instead of keeping it, fastest first: nothing, all but
+matrix products, or whole blocks."""
 Device = str  # "auto", "cpu", "cuda", "cuda:1"
 CODEC_PRESET = "modded_dac_vq"
 MODELS_FOLDER = "checkpoints"

@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple
 
 from ...codec.config import CodecConfig
 from ...config.presets import LoraPreset
-from ...config.settings import TrainOptions
+from ...config.settings import Checkpointing, TrainOptions
 from ...model.shape import Shape
 from ...model.targets import match_targets, patterns
 
@@ -82,7 +82,7 @@ class TrainingSetup:
     config: Shape
     method: Literal["lora", "full"]
     precision: Precision
-    checkpointing: str
+    checkpointing: Checkpointing
     accumulated: bool
     rank: int = 0
     targets: tuple[str, ...] = ()
@@ -108,7 +108,8 @@ class TrainingSetup:
             config=config,
             method=preset.method,
             precision=precision if options.precision == "auto" else options.precision,
-            checkpointing=options.checkpointing,
+            # What `auto` comes to where memory is short.
+            checkpointing="blocks" if options.checkpointing == "auto" else options.checkpointing,
             accumulated=options.accumulation > 1 or not full,
             rank=0 if full else preset.rank,
             targets=() if full else tuple(patterns(preset.targets)),

@@ -72,7 +72,7 @@ def _build(setup: TrainingSetup) -> DualAR:
         )
         add_adapters(model, preset, seed=0)
     model.to("meta")  # its tables are made on the CPU
-    model.checkpointing = setup.checkpointing  # type: ignore[assignment]  # the settings' values are the model's
+    model.checkpointing = setup.checkpointing
     return model.train()
 
 

@@ -18,20 +18,22 @@ from ...codec.config import FRAME_RATE
 from ...compute.devices import PeakMeter, peak_meter
 from ...config.presets import lora_preset
 from ...config.run_files import adapter_folder, checkpoint_folder, checkpoint_path
-from ...config.settings import TrainSettings
+from ...config.settings import Checkpointing, TrainSettings
 from ...errors import FishtuneError, StopRequested
 from ...events import MemoryMeasured, Progress, Reporter
 from ...files import sweep_temporary
 from ...hardware.memory.estimate import Part
 from ...hardware.memory.measured import MeasurementCache
-from ...hardware.memory.needs import TrainingNeeds
 from ...hardware.memory.profiles import Profiles
 from ...lora.injection import add_adapters, train_everything, trainable_parameters
 from ...model.base_hash import base_hash
 from ...model.checkpoint import load_model
 from ...model.directory import ModelDirectory
 from ...model.dual_ar import DualAR
+from ...model.shape import Shape
+from ...units import format_bytes
 from .branches import take_course
+from .checkpointing import choose_checkpointing, free_memory, training_needs
 from .checkpoints import (
     AtomicCheckpointIO,
     Identity,
@@ -40,6 +42,7 @@ from .checkpoints import (
     choose_checkpoint,
     read_run_state,
 )
+from .compilation import compile_blocks
 from .data import PlannedSteps, load_data
 from .device import PRECISION_NAMES, device_of, precision_of
 from .launch import Ranks, enter_group, find_ranks, other_ranks
@@ -124,6 +127,7 @@ class _Run:
         whole = self.data.sampler(settings.batch_tokens, self.per_step, settings.seed)
         self.sampler = whole if self.standing.recut is None else self._rest()
         self.horizon = Horizon.of(self._epochs(), settings.max_steps, self.standing, self.sampler, whole)
+        self.checkpointing = self._checkpointing(base.shape)
         self.model = self._model()
         self.batch_split = MicroBatchSplit(reporter)
         self.module = TrainingModule(
@@ -161,16 +165,29 @@ class _Run:
             )
         return epochs
 
+    def _checkpointing(self, shape: Shape) -> Checkpointing:
+        if self.settings.checkpointing != "auto":
+            return self.settings.checkpointing
+        largest, free = max(self.sampler.epoch(0), key=_size), free_memory(self.device)
+        profiles = Profiles(self._say_accounting)
+        needs = training_needs(
+            shape, self.settings, self.preset, self.precision, largest.columns, profiles=profiles
+        )
+        chosen = choose_checkpointing(needs, largest.tokens, free)
+        self.reporter.log(f"Checkpointing is {chosen}: the fastest that fits {format_bytes(free)} free.")
+        return chosen
+
     def _model(self) -> DualAR:
         full = self.preset.method == "full"
         dtype = torch.float32 if full else self.precision
         model = load_model(self.settings.base, dtype, self.device)
-        model.checkpointing = self.settings.checkpointing
+        model.checkpointing = self.checkpointing
         if full:
             train_everything(model)
         else:
             add_adapters(model, self.preset, self.settings.seed)
-        return model.train()
+        compile_blocks(model.train(), self._arithmetic(), self.precision, self.reporter)
+        return model
 
     def _callback(self) -> RunCallback:
         seen = None if self.state is None else self.state.coverage.numpy().copy()
@@ -313,14 +330,14 @@ class _Run:
             self.batch_split,
             meter,
         )
-        needs = TrainingNeeds(
+        needs = training_needs(
             self.model.config,
-            self.settings.model_copy(update={"devices": 1, "num_nodes": 1}),  # not joined with others yet
+            self.settings.model_copy(update={"checkpointing": self.checkpointing}),
             self.preset,
+            self.precision,
+            largest.columns,
             meter.device_name,
-            precision=PRECISION_NAMES[self.precision],
-            longest=largest.columns,
-            profiles=Profiles(self._say_accounting),
+            Profiles(self._say_accounting),
         )
         frames = int(self.data.table.frames[largest.clips].sum())
         try:
