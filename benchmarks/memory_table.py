@@ -50,7 +50,7 @@ CLIP_CHECKS = {False: [(1, 9.0), (1, 190.0)], True: [(3, 9.0), (32, 5.0), (4, 60
 
 def training_setups(config: Shape) -> Iterator[tuple[str, TrainingSetup]]:
     """Yield every set-up that presets, precisions and ways of checkpointing make, in words and once."""
-    from fishtune.core.model.dual_ar import Checkpointing
+    from fishtune.core.config.settings import Checkpointing
 
     seen = set()
     for name in preset_names("lora"):

@@ -31,8 +31,9 @@ from fishtune.core.compute import layers
 from fishtune.core.config.presets import lora_preset, model_preset
 from fishtune.core.lora.injection import add_adapters
 from fishtune.core.lora.linear import AdaptedLinear
-from fishtune.core.model.config import DualARConfig
 from fishtune.core.model.dual_ar import DualAR
+from fishtune.core.model.families.s1 import S1
+from fishtune.core.model.shape import Shape
 from fishtune.core.stages.train.loss import LOGITS_PER_CHUNK, loss_sums
 from fishtune.core.text.prompts import IGNORED
 from peft.tuners import lora
@@ -45,7 +46,7 @@ SEMANTIC_BEGIN = 151_678
 GIB = 1 << 30
 
 
-def make_model(config: DualARConfig) -> DualAR:
+def make_model(config: Shape) -> DualAR:
     """Return the model with random weights and adapters that already change something."""
     torch.manual_seed(0)
     model = DualAR(config, SEMANTIC_BEGIN, SEMANTIC_BEGIN + config.codebook_size - 1)
@@ -59,7 +60,7 @@ def make_model(config: DualARConfig) -> DualAR:
     return model.train()
 
 
-def make_batch(config: DualARConfig) -> tuple[Tensor, Tensor]:
+def make_batch(config: Shape) -> tuple[Tensor, Tensor]:
     """Return inputs and labels: a prompt of text and reference codes, then a supervised target."""
     generator = torch.Generator().manual_seed(1)
     codes = torch.randint(0, 1024, (ROWS, config.num_codebooks, COLUMNS + 1), generator=generator)
@@ -151,7 +152,9 @@ def run_step(
 def compare(layers_kept: int, steps: int) -> None:
     """Print seconds and peaks of both, and their ratios."""
     torch.set_num_threads(1)
-    config = DualARConfig.from_dict({**model_preset("openaudio-s1-mini").config, "n_layer": layers_kept})
+    config = S1().read_shape(
+        {**model_preset("openaudio-s1-mini").config, "n_layer": layers_kept}, "config.json"
+    )
     model, batch = make_model(config), make_batch(config)
     found: dict[str, list[tuple[float, float, float]]] = {"plain": [], "lean": []}
     for number in range(steps):
@@ -172,7 +175,7 @@ def account(s2: Path | None) -> None:
     sys.path.insert(0, str(Path(__file__).parent.parent))
     from tests.training_memory import peak_of_step, s2_shape
 
-    shapes = {"S1-mini": DualARConfig.from_dict(model_preset("openaudio-s1-mini").config)}
+    shapes = {"S1-mini": S1().read_shape(model_preset("openaudio-s1-mini").config, "config.json")}
     if s2 is not None:
         shapes["S2-Pro"] = s2_shape(json.loads(s2.read_text(encoding="utf-8")))
     print("| shape | preset | checkpointing | tokens | MB per token | peak of a step |")

@@ -12,7 +12,7 @@ import pytest
 import torch
 from fishtune.core.codec.config import CodecConfig
 from fishtune.core.config.presets import LoraPreset, lora_preset, model_preset, preset_names, read_preset
-from fishtune.core.config.settings import TrainOptions
+from fishtune.core.config.settings import Checkpointing, TrainOptions
 from fishtune.core.hardware.memory.accounting import Accounting, gpu_kernels
 from fishtune.core.hardware.memory.estimate import CONTEXT_BYTES, Part
 from fishtune.core.hardware.memory.needs import EncodingNeeds, TrainingNeeds
@@ -26,7 +26,7 @@ from fishtune.core.hardware.memory.setups import (
     TrainingSetup,
 )
 from fishtune.core.lora.injection import trainable_parameters
-from fishtune.core.model.dual_ar import Checkpointing, DualAR
+from fishtune.core.model.dual_ar import DualAR
 from fishtune.core.model.families.s1 import S1
 from fishtune.core.model.shape import Shape
 from fishtune.core.stages.accounting import accounting_of, profile_of

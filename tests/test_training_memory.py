@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from fishtune.core.config.presets import lora_preset, model_preset
 from fishtune.core.config.settings import Checkpointing
-from fishtune.core.model.config import DualARConfig
+from fishtune.core.model.families.s1 import S1
+from fishtune.core.model.shape import Shape
 
 from .training_memory import peak_of_step, s2_shape
 
@@ -29,9 +30,11 @@ S2_PRO = s2_shape(
 )
 
 
-def shallow(layers: int) -> DualARConfig:
+def shallow(layers: int) -> Shape:
     """Return S1-mini's layers, but few of them."""
-    return DualARConfig.from_dict(S1_MINI | {"n_layer": layers, "n_fast_layer": 2, "vocab_size": 20_000})
+    return S1().read_shape(
+        S1_MINI | {"n_layer": layers, "n_fast_layer": 2, "vocab_size": 20_000}, "config.json"
+    )
 
 
 @pytest.mark.parametrize(("mode", "limit"), [("none", 1.5), ("selective", 1.0), ("blocks", 0.1)])
@@ -57,15 +60,15 @@ def test_more_frames_need_no_more_memory_than_their_hidden_states(mode: Checkpoi
 @pytest.mark.parametrize(
     ("config", "preset", "mode", "tokens", "limit"),
     [
-        (DualARConfig.from_dict(S1_MINI), "r_16_alpha_16", "none", 8192, 17 * GIB),
-        (DualARConfig.from_dict(S1_MINI), "r_8_alpha_16", "none", 8192, 17 * GIB),
-        (DualARConfig.from_dict(S1_MINI), "r_8_alpha_16", "blocks", 8192, 9.5 * GIB),
+        (S1().read_shape(S1_MINI, "config.json"), "r_16_alpha_16", "none", 8192, 17 * GIB),
+        (S1().read_shape(S1_MINI, "config.json"), "r_8_alpha_16", "none", 8192, 17 * GIB),
+        (S1().read_shape(S1_MINI, "config.json"), "r_8_alpha_16", "blocks", 8192, 9.5 * GIB),
         (S2_PRO, "r_16_alpha_16", "blocks", 4096, 13.5e9),
         (S2_PRO, "r_16_alpha_16", "blocks", 2048, 11.5e9),
     ],
     ids=["24 GB card", "24 GB card, all modules", "recomputed", "S2-Pro", "S2-Pro, short"],
 )
 def test_a_step_at_the_true_shape_fits(
-    config: DualARConfig, preset: str, mode: Checkpointing, tokens: int, limit: float
+    config: Shape, preset: str, mode: Checkpointing, tokens: int, limit: float
 ) -> None:
     assert peak_of_step(config, lora_preset(preset), mode, tokens).peak <= limit

@@ -116,13 +116,13 @@ def _phases(model: DualAR, accounting: Accounting) -> Iterator[None]:
         if weight.requires_grad
     ]
     begins("slow", Part.ACTIVATIONS, backward=Part.WORKING)
-    begins("fast_hidden", Part.FAST, backward=Part.FAST)
+    begins("fast_logits", Part.FAST, backward=Part.FAST)
     for name in ("token_logits", "codebook_logits"):
         begins(name, Part.LOGITS, backward=None)
     try:
         yield
     finally:
-        for name in ("slow", "fast_hidden", "token_logits", "codebook_logits"):
+        for name in ("slow", "fast_logits", "token_logits", "codebook_logits"):
             delattr(model, name)
         for hook in hooks:
             hook.remove()

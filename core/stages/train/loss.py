@@ -11,6 +11,7 @@ Values and gradients are those of the plain computation (formats.md section 2).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -90,7 +91,8 @@ def loss_sums(model: DualAR, tokens: Tensor, labels: Tensor) -> LossSums:
     )
     semantic_BT = model.is_semantic(labels_BT)
     codes_NK = labels[:, 1:].transpose(1, 2)[semantic_BT]
-    frames = FRAMES_PER_PIECE[tokens.device.type]
+    # Tensors without content stand for a GPU's.
+    frames = FRAMES_PER_PIECE.get(tokens.device.type, FRAMES_PER_PIECE["cuda"])
     in_top_5 = torch.zeros((), dtype=torch.int64, device=tokens.device)
 
     def code_logits(hidden_ND: Tensor, codes_NK: Tensor) -> Tensor:
@@ -183,7 +185,7 @@ class _Gradients:
         """Differentiate the piece of rows `place`, whose hidden states are the leaf `hidden`."""
         inputs = [*self._parameters, *([] if self._to_hidden is None else [hidden])]
         # Backward formulas take the types of the forward pass; autocast would convert once more.
-        with torch.autocast(logits.device.type, enabled=False):
+        with nullcontext() if logits.is_meta else torch.autocast(logits.device.type, enabled=False):
             found = list(torch.autograd.grad(logits, inputs, to_logits, allow_unused=True))
         if self._to_hidden is not None:
             self._to_hidden[place] = found.pop()
