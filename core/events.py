@@ -199,7 +199,9 @@ def encode_event(event: Event) -> bytes:
     try:
         return event.model_dump_json(exclude_none=True, context=AS_DATA).encode("utf-8") + b"\n"
     except ValueError:  # half of a surrogate pair: a name whose bytes are no UTF-8
-        content = json.dumps(event.model_dump(exclude_none=True, context=AS_DATA), ensure_ascii=False, default=str)
+        content = json.dumps(
+            event.model_dump(exclude_none=True, context=AS_DATA), ensure_ascii=False, default=str
+        )
         return content.encode("utf-8", errors="replace") + b"\n"
 
 
@@ -211,7 +213,9 @@ def decode_event(line: bytes) -> Event | None:
     try:
         event = _ADAPTER.validate_json(line)
         if isinstance(event, Started | Finished):
-            parse_json(line, "an event")  # their tables hold anything: bounds that the types do not know
+            parse_json(
+                line, Message("an event")
+            )  # their tables hold anything: bounds that the types do not know
     except (MalformedFileError, ValidationError):
         return None
     numbers = (value for value in event.__dict__.values() if isinstance(value, float))

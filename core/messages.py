@@ -178,7 +178,9 @@ def _of_the_system(error: OSError) -> Message:
     what = Message(error.strerror)
     if error.filename is None:
         return Message("[Errno {number}] {what}", number=error.errno, what=what)
-    return Message("[Errno {number}] {what}: {file}", number=error.errno, what=what, file=repr(error.filename))
+    return Message(
+        "[Errno {number}] {what}: {file}", number=error.errno, what=what, file=repr(error.filename)
+    )
 
 
 def as_data(message: Message) -> dict[str, Any]:

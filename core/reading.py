@@ -17,22 +17,23 @@ from pathlib import Path
 from typing import IO
 
 from .errors import DataError, FishtuneError, StorageError
+from .messages import Message
 
 _ABOUT_THE_NAME = {
-    errno.ENOENT: "{} does not exist.",
-    errno.ENOTDIR: "{} does not exist: a file is in the place of its folder.",
-    errno.EISDIR: "{} is a folder, not a file.",
-    errno.ELOOP: "{} is a link that leads to itself.",
-    errno.ENAMETOOLONG: "{} has a name that is too long for this file system.",
+    errno.ENOENT: Message("{} does not exist."),
+    errno.ENOTDIR: Message("{} does not exist: a file is in the place of its folder."),
+    errno.EISDIR: Message("{} is a folder, not a file."),
+    errno.ELOOP: Message("{} is a link that leads to itself."),
+    errno.ENAMETOOLONG: Message("{} has a name that is too long for this file system."),
 }
 
 
 _KINDS_OF_ENTRY = (
-    (stat.S_ISDIR, "a folder"),
-    (stat.S_ISFIFO, "a named pipe"),
-    (stat.S_ISSOCK, "a socket"),
-    (stat.S_ISCHR, "a device"),
-    (stat.S_ISBLK, "a device"),
+    (stat.S_ISDIR, Message("a folder")),
+    (stat.S_ISFIFO, Message("a named pipe")),
+    (stat.S_ISSOCK, Message("a socket")),
+    (stat.S_ISCHR, Message("a device")),
+    (stat.S_ISBLK, Message("a device")),
 )
 
 
@@ -60,7 +61,9 @@ def reading(path: Path, kind: type[FishtuneError] = DataError, hint: str = "") -
         raise unreadable(path, error) from error
     except MemoryError as error:
         raise StorageError(
-            f"There is not enough memory to read {path}.", "Close other programs and run the command again."
+            "There is not enough memory to read {file}.",
+            "Close other programs and run the command again.",
+            file=path,
         ) from error
     except Exception as error:
         raise _damaged(path, kind, hint) from error
@@ -72,8 +75,9 @@ def reading(path: Path, kind: type[FishtuneError] = DataError, hint: str = "") -
 
 def _damaged(path: Path, kind: type[FishtuneError], hint: str) -> FishtuneError:
     return kind(
-        f"{path} is damaged or not what it should be.",
-        hint or "Copy it again from where it came, or remove it.",
+        "{file} is damaged or not what it should be.",
+        hint or Message("Copy it again from where it came, or remove it."),
+        file=path,
     )
 
 
@@ -82,20 +86,27 @@ def unreadable(path: Path, error: OSError) -> StorageError:
     match error.errno:
         case errno.EACCES | errno.EPERM:
             return StorageError(
-                f"{path} cannot be read: no permission.", f"Change its permissions: chmod u+r '{path}'"
+                "{file} cannot be read: no permission.",
+                "Change its permissions: chmod u+r '{file}'",
+                file=path,
             )
         case errno.EMFILE | errno.ENFILE:
             return StorageError(
-                f"{path} cannot be read: too many files are open.", "Raise the limit: ulimit -n 4096"
+                "{file} cannot be read: too many files are open.",
+                "Raise the limit: ulimit -n 4096",
+                file=path,
             )
         case errno.ENOMEM:
             return StorageError(
-                f"{path} cannot be read: there is not enough memory.",
+                "{file} cannot be read: there is not enough memory.",
                 "Close other programs and run the command again.",
+                file=path,
             )
     return StorageError(
-        f"{path} cannot be read: {error.strerror or error}.",
+        "{file} cannot be read: {reason}.",
         "Check the disk or the network share it lies on, and run the command again.",
+        file=path,
+        reason=error.strerror or error,
     )
 
 
@@ -140,8 +151,8 @@ def check_regular(path: Path, kind: type[FishtuneError] = DataError, hint: str =
 def _check_mode(path: Path, mode: int, kind: type[FishtuneError]) -> None:
     if stat.S_ISREG(mode):
         return
-    what = next((name for test, name in _KINDS_OF_ENTRY if test(mode)), "something else")
-    raise kind(f"{path} is {what}, not a file.", "Rename or remove it.")
+    what = next((name for test, name in _KINDS_OF_ENTRY if test(mode)), Message("something else"))
+    raise kind("{file} is {what}, not a file.", "Rename or remove it.", file=path, what=what)
 
 
 def read_regular(path: Path, limit: int, kind: type[FishtuneError] = DataError) -> bytes:
@@ -159,7 +170,10 @@ def read_regular(path: Path, limit: int, kind: type[FishtuneError] = DataError) 
             content += file.read(limit - size)
     if len(content) > limit:
         raise kind(
-            f"{path} is larger than such a file can be ({limit:,} bytes).", "It may be damaged: replace it."
+            "{file} is larger than such a file can be ({limit:,} bytes).",
+            "It may be damaged: replace it.",
+            file=path,
+            limit=limit,
         )
     return content
 

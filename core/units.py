@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from .errors import UsageError
+from .messages import NOTHING, Message
 
 GIB: Final = 1024**3
 """Bytes."""
@@ -30,9 +31,9 @@ def format_duration(seconds: float) -> str:
     if days:
         return f"{days} d {hours:02} h"
     if hours:
-        return f"{hours} h {minutes:02} min"
+        return Message("{hours} h {minutes:02} min", hours=hours, minutes=minutes)
     if minutes:
-        return f"{minutes} min {rest:02} s"
+        return Message("{minutes} min {rest:02} s", minutes=minutes, rest=rest)
     return f"{rest} s"
 
 
@@ -58,7 +59,7 @@ def parse_bytes(text: str) -> int:
     """
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([a-z]*)", text.strip().lower())
     if match is None or match[2] not in _FACTORS:
-        raise UsageError(f"{text!r} is no size of memory.", "Write it like 24GiB or 512MiB.")
+        raise UsageError("{words} is no size of memory.", "Write it like 24GiB or 512MiB.", words=repr(text))
     return int(float(match[1]) * _FACTORS[match[2]])
 
 
@@ -76,10 +77,14 @@ def format_amount(done: float, total: float | None, unit: str) -> str:
 
 def first_of(names: Sequence[object], most: int, separator: str = ", ") -> str:
     """Return the first `most` of many names, and how many more there are: `a, b and 4 more`."""
-    more = f" and {len(names) - most} more" if len(names) > most else ""
+    more = Message(" and {names} more", names=len(names) - most) if len(names) > most else NOTHING
     return separator.join(map(str, names[:most])) + more
 
 
 def named(names: list[str]) -> str:
     """Return the only name, or how many files there are and the first."""
-    return names[0] if len(names) == 1 else f"{len(names)} files ({names[0]}, …)"
+    return (
+        names[0]
+        if len(names) == 1
+        else Message("{names} files ({names_2}, …)", names=len(names), names_2=names[0])
+    )

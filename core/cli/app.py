@@ -159,7 +159,7 @@ def _run(arguments: list[str] | None) -> int:
         message = _PYDANTIC_WORDS.sub("", error.format_message()).strip()
         if message:  # a command without arguments has shown its help instead
             where = error.ctx.command_path if error.ctx is not None else "fishtune"
-            print_error(UsageError(message, f"See what it takes with: {where} --help"))
+            print_error(UsageError(message, "See what it takes with: {where} --help", where=where))
         return UsageError.exit_code
     if code == INTERRUPTED:  # what typer makes of Ctrl+C
         raise KeyboardInterrupt

@@ -25,11 +25,12 @@ def check_arguments(arguments: Iterable[str]) -> None:
     for argument in arguments:
         if "\0" in argument:
             raise UsageError(
-                f"{visible_name(argument)} has a NUL character, which no name can have.",
+                "{visible_name} has a NUL character, which no name can have.",
                 "Give it without that character.",
+                visible_name=visible_name(argument),
             )
         if not is_text(argument):
-            raise UsageError(f"{visible_name(argument)} is not UTF-8.", _RENAME)
+            raise UsageError("{visible_name} is not UTF-8.", _RENAME, visible_name=visible_name(argument))
 
 
 def check_working_folder() -> None:
@@ -42,13 +43,16 @@ def check_working_folder() -> None:
         here = os.getcwd()  # noqa: PTH109 - its text is what is looked at
     except OSError as failure:
         raise UsageError(
-            f"The working folder cannot be used ({failure.strerror}).", "Change to another folder: cd"
+            "The working folder cannot be used ({reason}).",
+            "Change to another folder: cd",
+            reason=failure.strerror,
         ) from failure
     if not is_text(here):
         raise UsageError(
-            f"The name of the working folder, {visible_name(here)}, is not UTF-8.",
+            "The name of the working folder, {visible_name}, is not UTF-8.",
             "Work in another folder, or rename that one, for example with convmv: "
             "convmv -f CP949 -t UTF-8 --notest NAME",
+            visible_name=visible_name(here),
         )
 
 
@@ -76,7 +80,10 @@ def _check_path(path: Path) -> None:
         text = str(path)
         shown = text if len(text) <= 60 else f"{text[:40]}…{text[-15:]}"
         raise UsageError(
-            f"{shown} is longer than a path can be: {_LONGEST_NAME} bytes for each name, "
-            f"{_LONGEST_PATH} in all.",
+            "{shown} is longer than a path can be: {longest_name} bytes for each name, "
+            "{longest_path} in all.",
             "Give a shorter one.",
+            shown=shown,
+            longest_name=_LONGEST_NAME,
+            longest_path=_LONGEST_PATH,
         )

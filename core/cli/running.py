@@ -76,7 +76,9 @@ def run_stage(
             if type(error) is not FishtuneError:
                 raise
             # Nobody foresaw this one: whoever reports it needs the log.
-            raise FishtuneError(error.message, f"{error.hint} The log: {job.log_path}") from error
+            raise FishtuneError(
+                error.message, "{advice} The log: {log_path}", advice=error.hint, log_path=job.log_path
+            ) from error
     if json:
         print_json(summary)
     return summary

@@ -16,12 +16,13 @@ from pydantic import ConfigDict, Field, model_validator
 from ..config.presets import read_preset
 from ..config.strict import Table, parse
 from ..errors import CheckpointError, MalformedFileError
+from ..messages import Message
 from ..tables import read_json
 
 WEIGHTS_FILE = "codec.pth"
 CONFIG_FILE = "codec_config.json"
 _OTHER_FILES = ("config.json", "model.pth", "tokenizer.tiktoken", "special_tokens.json", CONFIG_FILE)
-_NAME_A_FILE = "Name the file of weights in it, such as codec.pth."
+_NAME_A_FILE = Message("Name the file of weights in it, such as codec.pth.")
 MAX_FRAMES = 4096
 """The longest clip, in frames: what the published model's rotary tables cover."""
 
@@ -103,23 +104,37 @@ class CodecConfig(_Shape):
         head, latent, halvings = self.encoder_transformer_head_dim, widths[-1], 2 ** len(self.decoder_rates)
         faults = []
         if len(layers) != len(rates):
-            faults.append(f"encoder_transformer_layers needs {len(rates)} numbers, one for each encoder rate")
+            faults.append(
+                Message(
+                    "encoder_transformer_layers needs {rates} numbers, one for each encoder rate",
+                    rates=len(rates),
+                )
+            )
         if any(width % head for width, count in zip(widths, layers, strict=False) if count):
-            faults.append(f"the encoder's transformers need widths divisible by {head}")
+            faults.append(Message("the encoder's transformers need widths divisible by {head}", head=head))
         if any(self.decoder_transformer_layers):
-            faults.append("decoder_transformer_layers must be zeros")
+            faults.append(Message("decoder_transformer_layers must be zeros"))
         if math.prod(self.decoder_rates) != math.prod(rates):
-            faults.append("decoder_rates must multiply to the same as encoder_rates")
+            faults.append(Message("decoder_rates must multiply to the same as encoder_rates"))
         if self.decoder_dim % halvings:
-            faults.append(f"decoder_dim must be divisible by {halvings}")
+            faults.append(Message("decoder_dim must be divisible by {halvings}", halvings=halvings))
         if self.frame_length > _LONGEST_FRAME:
-            faults.append(f"rates and factors must multiply to {_LONGEST_FRAME} samples a frame at most")
+            faults.append(
+                Message(
+                    "rates and factors must multiply to {longest_frame} samples a frame at most",
+                    longest_frame=_LONGEST_FRAME,
+                )
+            )
         if latent > 1 << 16:
-            faults.append(f"the encoder's last width is {latent}, more than any codec has")
+            faults.append(
+                Message("the encoder's last width is {latent}, more than any codec has", latent=latent)
+            )
         if self.quantizer.input_dim != latent:
-            faults.append(f"quantizer.input_dim must be the encoder's last width, {latent}")
+            faults.append(
+                Message("quantizer.input_dim must be the encoder's last width, {latent}", latent=latent)
+            )
         if self.quantizer_transformer.dim != self.quantizer.input_dim:
-            faults.append("quantizer_transformer.dim must be quantizer.input_dim")
+            faults.append(Message("quantizer_transformer.dim must be quantizer.input_dim"))
         if faults:
             raise ValueError("; ".join(faults))
         return self
@@ -182,11 +197,20 @@ def _refuse_other_file(weights: Path) -> None:
     """Refuse what is named in the place of `codec.pth`, and say which file is meant."""
     if weights.is_dir():
         inside = weights / WEIGHTS_FILE
-        meant = f"Give the codec's file in it: {inside}" if inside.is_file() else _NAME_A_FILE
-        raise CheckpointError(f"{weights} is a folder, and the codec is a file.", meant)
+        meant = (
+            Message("Give the codec's file in it: {inside}", inside=inside)
+            if inside.is_file()
+            else _NAME_A_FILE
+        )
+        raise CheckpointError("{weights} is a folder, and the codec is a file.", meant, weights=weights)
     right = weights.with_name(WEIGHTS_FILE)
     if weights.name in _OTHER_FILES and right.is_file():
-        raise CheckpointError(f"{weights} does not hold the codec.", f"Give the file beside it: {right}")
+        raise CheckpointError(
+            "{weights} does not hold the codec.",
+            "Give the file beside it: {right}",
+            weights=weights,
+            right=right,
+        )
 
 
 def check_codebooks(config: CodecConfig, num_codebooks: int, directory: Path) -> None:
@@ -197,16 +221,19 @@ def check_codebooks(config: CodecConfig, num_codebooks: int, directory: Path) ->
     """
     if len(config.codebook_sizes) != num_codebooks:
         raise CheckpointError(
-            f"Model and codec of {directory} do not fit: the model has {num_codebooks} codebooks, "
-            f"the codec {len(config.codebook_sizes)}.",
+            "Model and codec of {directory} do not fit: the model has {num_codebooks} codebooks, "
+            "the codec {codebook_sizes}.",
             "Both must come from the same checkpoint: download them again.",
+            directory=directory,
+            num_codebooks=num_codebooks,
+            codebook_sizes=len(config.codebook_sizes),
         )
 
 
 def config_origin(weights: Path, preset: str) -> str:
     """Return where `codec_config` takes the shape from, in words."""
     beside = weights.parent / CONFIG_FILE
-    return str(beside) if os.path.lexists(beside) else f"the codec preset {preset}"
+    return str(beside) if os.path.lexists(beside) else Message("the codec preset {preset}", preset=preset)
 
 
 def residual_codebook_size(preset: str) -> int:
@@ -218,5 +245,7 @@ def residual_codebook_size(preset: str) -> int:
     Raises:
         SettingsError, UsageError: see `codec_config`.
     """
-    config = parse(CodecConfig, read_preset("codec", preset), f"the codec preset {preset}")
+    config = parse(
+        CodecConfig, read_preset("codec", preset), Message("the codec preset {preset}", preset=preset)
+    )
     return config.quantizer.codebook_size

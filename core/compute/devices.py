@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING, Protocol
 
 from ..errors import DeviceError, UsageError
+from ..messages import Message
 
 if TYPE_CHECKING:
     import torch
@@ -28,7 +29,9 @@ def resolve_device(name: str, local_rank: int = 0) -> torch.device:
         return torch.device("cpu")
     numbered = re.fullmatch(r"cuda(?::(\d+))?", name)
     if numbered is None and name != "auto":
-        raise UsageError(f"There is no device {name!r}.", "Choose auto, cpu, cuda or cuda:N (N from 0).")
+        raise UsageError(
+            "There is no device {name}.", "Choose auto, cpu, cuda or cuda:N (N from 0).", name=repr(name)
+        )
     if not torch.cuda.is_available():
         if name == "auto":
             return torch.device("cpu")
@@ -39,8 +42,10 @@ def resolve_device(name: str, local_rank: int = 0) -> torch.device:
             else f"torch (CUDA {built}) finds no usable GPU"
         )
         raise DeviceError(
-            f"The device {name} cannot be used: {reason}.",
+            "The device {name} cannot be used: {reason}.",
             "fishtune doctor says what is missing; --device cpu works everywhere, slowly.",
+            name=name,
+            reason=reason,
         )
     number = local_rank
     if numbered is not None and numbered[1] is not None:
@@ -48,8 +53,21 @@ def resolve_device(name: str, local_rank: int = 0) -> torch.device:
     count = torch.cuda.device_count()
     if number >= count:
         raise DeviceError(
-            f"The device cuda:{number} does not exist: torch sees {count} GPU{'s' if count > 1 else ''}.",
-            f"The last one is cuda:{count - 1}; CUDA_VISIBLE_DEVICES may hide others.",
+            (
+                Message(
+                    "The device cuda:{number} does not exist: torch sees {count} GPUs.",
+                    number=number,
+                    count=count,
+                )
+                if count > 1
+                else Message(
+                    "The device cuda:{number} does not exist: torch sees {count} GPU.",
+                    number=number,
+                    count=count,
+                )
+            ),
+            "The last one is cuda:{count_2}; CUDA_VISIBLE_DEVICES may hide others.",
+            count_2=count - 1,
         )
     return torch.device("cuda", number)
 

@@ -20,6 +20,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from ... import presets as ours
 from ..errors import MalformedFileError, SettingsError, UsageError
+from ..messages import Message
 from ..tables import read_toml
 from .settings import CODEC_PRESET, TrainOptions
 from .strict import Table, parse
@@ -56,7 +57,7 @@ class LoraPreset(Table):
     @model_validator(mode="after")
     def _rank_fits(self) -> LoraPreset:
         if self.method == "lora" and not self.rank:
-            raise ValueError("rank must be at least 1 where method is lora")
+            raise ValueError(Message("rank must be at least 1 where method is lora"))
         return self
 
     @property
@@ -77,7 +78,10 @@ def target_patterns(targets: Iterable[str]) -> list[re.Pattern[str]]:
             patterns.append(re.compile(target))
         except (re.error, OverflowError, RecursionError) as error:
             raise SettingsError(
-                f"The target {target!r} is not a regular expression: {error}.", "Correct the preset."
+                "The target {target} is not a regular expression: {reason}.",
+                "Correct the preset.",
+                target=repr(target),
+                reason=error,
             ) from error
     return patterns
 
@@ -89,7 +93,7 @@ def _check_file_name(name: str) -> str:
         or "\0" in name
         or any(part in ("", ".", "..") or part.startswith(".fishtune") for part in parts)
     ):
-        raise ValueError("it must be a path inside the model's folder")
+        raise ValueError(Message("it must be a path inside the model's folder"))
     return name
 
 
@@ -140,10 +144,16 @@ def read_preset(kind: Kind, name: str) -> dict[str, Any]:
     if name not in names:
         near = difflib.get_close_matches(name, names, n=1)
         meant = f" Did you mean {near[0]}?" if near else ""
-        hint = f"Choose one of: {', '.join(names)}."
+        hint = Message("Choose one of: {names}.", names=", ".join(names))
         if kind == "lora":
-            hint = f"Choose one of: {', '.join(names)}. See them with: fishtune presets"
-        raise UsageError(f"There is no {kind.removesuffix('s')} preset {name!r}.{meant}", hint)
+            hint = Message("Choose one of: {names}. See them with: fishtune presets", names=", ".join(names))
+        raise UsageError(
+            "There is no {kind} preset {name}.{meant}",
+            hint,
+            kind=kind.removesuffix("s"),
+            name=repr(name),
+            meant=meant,
+        )
     try:
         return read_toml(source)
     except MalformedFileError as error:
@@ -152,9 +162,9 @@ def read_preset(kind: Kind, name: str) -> dict[str, Any]:
 
 def lora_preset(name: str) -> LoraPreset:
     """Return the LoRA preset `name`; see `read_preset` for errors."""
-    return parse(LoraPreset, read_preset("lora", name), f"preset {name}")
+    return parse(LoraPreset, read_preset("lora", name), Message("preset {name}", name=name))
 
 
 def model_preset(name: str) -> ModelPreset:
     """Return the model preset `name`; see `read_preset` for errors."""
-    return parse(ModelPreset, read_preset("models", name), f"preset {name}")
+    return parse(ModelPreset, read_preset("models", name), Message("preset {name}", name=name))

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ..errors import SettingsError, UsageError
+from ..messages import Message
 from .options import flag_of
 
 
@@ -41,8 +42,12 @@ def parse(model: type[T], content: dict[str, Any], source: str) -> T:
         lines += ["…"] if len(found) > _LISTED else []
         noun = "problem" if len(found) == 1 else "problems"
         raise SettingsError(
-            f"{source} has {len(found)} {noun}: " + "; ".join(lines) + ".",
+            "{source} has {found} {noun}: {lines}.",
             "Correct the named fields and try again.",
+            source=source,
+            found=len(found),
+            noun=noun,
+            lines="; ".join(lines),
         ) from error
 
 
@@ -69,17 +74,17 @@ def _describe(model: type[BaseModel], item: Any) -> str:
         key = str(item["loc"][-1])
         near = difflib.get_close_matches(key, valid, n=1)
         if near:
-            return f"{path} is not a known key (did you mean {near[0]}?)"
-        return f"{path} is not a known key; valid are {', '.join(valid)}"
+            return Message("{file} is not a known key (did you mean {near}?)", file=path, near=near[0])
+        return Message("{file} is not a known key; valid are {valid}", file=path, valid=", ".join(valid))
     if item["type"] == "missing":
-        return f"{path} is missing"
+        return Message("{file} is missing", file=path)
     message: str = item["msg"].removeprefix("Value error, ")
     message = message[0].lower() + message[1:]
     if not path:  # a fault of the table as a whole: fields that do not fit together
         return message
     shown = repr(item["input"])
     shown = shown if len(shown) <= 60 else shown[:57] + "…"
-    return f"{path}: {message} (the value is {shown})"
+    return Message("{file}: {said} (the value is {shown})", file=path, said=message, shown=shown)
 
 
 def _keys_at(model: type[BaseModel], path: tuple[int | str, ...]) -> list[str]:

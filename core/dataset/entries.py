@@ -105,8 +105,10 @@ def link_back(entry: Entry, folders: Iterable[Path]) -> Finding | None:
             return warning(
                 Code.ENTRY_REFUSED,
                 Path(entry.path),
-                f"{entry.path} is a link back to {folder}; it is not followed.",
+                "{file} is a link back to {folder}; it is not followed.",
                 "Remove it.",
+                file=entry.path,
+                folder=folder,
             )
     return None
 
@@ -137,34 +139,48 @@ def _bad_name(folder: Path, name: str) -> Finding:
         return error(
             Code.BAD_NAME,
             shown,
-            f"The name of {shown} is not UTF-8.",
+            "The name of {shown} is not UTF-8.",
             "Rename it, for example with convmv: convmv -r -f CP949 -t UTF-8 --notest FOLDER",
+            shown=shown,
         )
     return error(
-        Code.BAD_NAME, shown, f"The name of {shown} has control characters.", "Rename it without them."
+        Code.BAD_NAME,
+        shown,
+        "The name of {shown} has control characters.",
+        "Rename it without them.",
+        shown=shown,
     )
 
 
 def _not_a_file(path: Path) -> Finding:
     return error(
-        Code.NOT_A_FILE, path, f"{path} is a pipe, socket or device, not a file.", "Rename or remove it."
+        Code.NOT_A_FILE,
+        path,
+        "{file} is a pipe, socket or device, not a file.",
+        "Rename or remove it.",
+        file=path,
     )
 
 
 def _refused(path: Path, failure: OSError, *, is_ours: bool) -> Finding:
     kind = error if is_ours else warning
     if failure.errno == errno.ELOOP:
-        return kind(Code.ENTRY_REFUSED, path, f"{path} is a link that leads to itself.", "Remove it.")
+        return kind(
+            Code.ENTRY_REFUSED, path, "{file} is a link that leads to itself.", "Remove it.", file=path
+        )
     if failure.errno in (errno.ENOENT, errno.ENOTDIR):
         return kind(
             Code.ENTRY_REFUSED,
             path,
-            f"{path} is a link to something that does not exist.",
+            "{file} is a link to something that does not exist.",
             "Remove it, or let it lead to what is meant.",
+            file=path,
         )
     return kind(
         Code.ENTRY_REFUSED,
         path,
-        f"{path} cannot be looked at ({failure.strerror}).",
+        "{file} cannot be looked at ({reason}).",
         "Check its permissions and the disk or share that it lies on.",
+        file=path,
+        reason=failure.strerror,
     )

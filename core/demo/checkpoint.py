@@ -113,7 +113,9 @@ def write_checkpoint(directory: Path, *, shape: Shape = "tiny", seed: int = 0) -
     """
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
         raise UsageError(
-            f"{directory} exists already.", "Name a new directory: random weights replace nothing."
+            "{directory} exists already.",
+            "Name a new directory: random weights replace nothing.",
+            directory=directory,
         )
     generator = torch.Generator().manual_seed(seed)
     with atomic_folder(directory) as folder:

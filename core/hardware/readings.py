@@ -9,19 +9,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from ..messages import Message
+
 
 class DriverState(StrEnum):
     """Whether GPUs can be asked at all."""
 
     READY = "ready"
-    NO_DRIVER = "no driver"
+    NO_DRIVER = Message("no driver")
     """No NVML library: no NVIDIA driver is installed."""
-    NOT_LOADED = "driver not loaded"
+    NOT_LOADED = Message("driver not loaded")
     """The library is there, the kernel's driver is not."""
-    VERSION_MISMATCH = "driver version mismatch"
+    VERSION_MISMATCH = Message("driver version mismatch")
     """Library and kernel driver are of different versions, as after an update without a restart."""
-    NO_PERMISSION = "no permission"
-    NO_GPU = "no GPU"
+    NO_PERMISSION = Message("no permission")
+    NO_GPU = Message("no GPU")
     FAILED = "failed"
 
 
@@ -31,8 +33,8 @@ class GpuState(StrEnum):
     READY = "ready"
     LOST = "lost"
     """It fell off the bus."""
-    NEEDS_RESET = "needs reset"
-    NO_PERMISSION = "no permission"
+    NEEDS_RESET = Message("needs reset")
+    NO_PERMISSION = Message("no permission")
     FAILED = "failed"
 
 

@@ -15,6 +15,7 @@ from ..config.strict import Table, parse
 from ..errors import FishtuneError, StopRequested, StorageError
 from ..events import Failed, Finished, Reporter, Started, Stopped
 from ..file_names import short_name
+from ..messages import Message
 from ..owned import open_own
 from ..redact import redacted, restored
 from ..stages.registry import STAGES, Stage, StageName
@@ -26,7 +27,9 @@ from .record import Job, Place
 from .signals import end_now, watch_signals
 from .writer import EventWriter, JobReporter, Listener
 
-_ENDED_AT_ONCE = "Ended at once as asked; what was saved before is kept. Starting again goes on from there."
+_ENDED_AT_ONCE = Message(
+    "Ended at once as asked; what was saved before is kept. Starting again goes on from there."
+)
 
 
 def is_first_rank() -> bool:
@@ -112,7 +115,9 @@ def _run(job: Job, reporter: JobReporter, release: Callable[[], None]) -> dict[s
     reporter.emit(Started(stage=record.stage, settings=record.settings, resumed_from=record.resumed_from))
     try:
         stage = STAGES[StageName(record.stage)]
-        settings = parse(stage.settings_model(), restored(record.settings, job.secrets), f"job {job.id}")
+        settings = parse(
+            stage.settings_model(), restored(record.settings, job.secrets), Message("job {id}", id=job.id)
+        )
         summary = stage.run(settings, reporter).model_dump(mode="json")
     except StopRequested as stop:
         release()

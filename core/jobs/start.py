@@ -18,6 +18,7 @@ from ..config.strict import Table
 from ..errors import JobError, JobRunningError, StorageError
 from ..events import Failed, Stopped
 from ..files import write_json
+from ..messages import Message
 from ..owned import open_own
 from ..redact import redacted, redacted_content
 from ..stages.registry import STAGES, StageName
@@ -116,8 +117,11 @@ def _spawn(job: Job, locks: Sequence[Lock], environment: Mapping[str, str]) -> s
     except OSError as error:
         shutil.rmtree(job.folder, ignore_errors=True)
         raise JobError(
-            f"The process of job {job.id} could not be started: {error.strerror} ({command[0]}).",
+            "The process of job {id} could not be started: {reason} ({command}).",
             "Check that this Python installation is still there, and free memory: fishtune doctor",
+            id=job.id,
+            reason=error.strerror,
+            command=command[0],
         ) from error
     remember_child(process)
     # It may be gone already; whoever waits for it to begin will notice.
@@ -134,8 +138,12 @@ def _await_begin(job: Job, process: subprocess.Popen[bytes]) -> Job:
             return job
         if process.poll() is not None and job.refresh().record.process is None:
             error = JobError(
-                f"Job {job.id} ended before it began (exit code {process.returncode}): {_last_words(job)}",
-                f"Its whole output is in {job.log_path}",
+                "Job {id} ended before it began (exit code {returncode}): {last_words}",
+                "Its whole output is in {log_path}",
+                id=job.id,
+                returncode=process.returncode,
+                last_words=_last_words(job),
+                log_path=job.log_path,
             )
             _say_last(job, Failed(error="JobError", message=error.message, hint=error.hint))
             raise error
@@ -148,7 +156,7 @@ def _last_words(job: Job) -> str:
         lines = job.log_path.read_text(encoding="utf-8", errors="replace").strip().splitlines()
         if lines:
             return lines[-1]
-    return "it said nothing."
+    return Message("it said nothing.")
 
 
 def stop_job(job: Job, now: bool = False) -> None:
@@ -167,16 +175,23 @@ def stop_job(job: Job, now: bool = False) -> None:
     process = job.record.process or job.worker()
     if state is JobState.ELSEWHERE and process is not None:
         raise JobError(
-            f"Job {job.id} runs on {process.host}, not on this machine.",
-            f"Stop it there: fishtune stop {job.id} – or, if that machine or container is gone for good, "
-            f"say so: fishtune stop --lost {job.id}",
+            "Job {id} runs on {host}, not on this machine.",
+            "Stop it there: fishtune stop {id} – or, if that machine or container is gone for "
+            "good, say so: fishtune stop --lost {id}",
+            id=job.id,
+            host=process.host,
         )
     if state is JobState.STARTING and process is not None and now:
         end_process(process)
         _say_stopped(job)
         return
     if state is not JobState.RUNNING or process is None:
-        raise JobError(f"Job {job.id} does not run: it is {state}.", "See all jobs with: fishtune jobs")
+        raise JobError(
+            "Job {id} does not run: it is {state}.",
+            "See all jobs with: fishtune jobs",
+            id=job.id,
+            state=state,
+        )
     with contextlib.suppress(ProcessLookupError):
         if not now:
             os.kill(process.pid, signal.SIGTERM)
@@ -212,38 +227,46 @@ def declare_lost(job: Job) -> None:
     state = job.refresh().state()
     if state is not JobState.ELSEWHERE:
         raise JobError(
-            f"Job {job.id} is {state}: that is known without being told.", "See all jobs with: fishtune jobs"
+            "Job {id} is {state}: that is known without being told.",
+            "See all jobs with: fishtune jobs",
+            id=job.id,
+            state=state,
         )
     lock = job.place.jobs / "locks" / f"{job.record.stage}.lock"
     try:
         held = Lock.acquire(lock)
     except JobRunningError as error:
         raise JobError(
-            f"Job {job.id} is not lost: the lock of its stage is held by a process that shares this disk.",
+            "Job {id} is not lost: the lock of its stage is held by a process that shares this disk.",
             error.hint,
+            id=job.id,
         ) from error
     with held:
         before = job.last_event()
         time.sleep(_GROWTH_SECONDS)
         if job.last_event() != before:
             raise JobError(
-                f"Job {job.id} is not lost: it has just written to {job.events_path}.",
-                f"Watch it with: fishtune attach {job.id}",
+                "Job {id} is not lost: it has just written to {events_path}.",
+                "Watch it with: fishtune attach {id}",
+                id=job.id,
+                events_path=job.events_path,
             )
-        host = job.record.process.host if job.record.process else "another machine"
+        host = job.record.process.host if job.record.process else Message("another machine")
         _say_last(
             job,
             Failed(
                 error="JobError",
-                message=f"It ran on {host}, which is gone: it was declared lost.",
-                hint=f"Go on from what was saved with: fishtune resume {job.id}",
+                message=Message("It ran on {host}, which is gone: it was declared lost.", host=host),
+                hint=Message("Go on from what was saved with: fishtune resume {id}", id=job.id),
             ),
         )
 
 
 def _say_stopped(job: Job) -> None:
     """Write the last event for a job that was killed before it could."""
-    _say_last(job, Stopped(saved="It did not answer and was killed; what it had saved is kept and valid."))
+    _say_last(
+        job, Stopped(saved=Message("It did not answer and was killed; what it had saved is kept and valid."))
+    )
 
 
 def _say_last(job: Job, event: Failed | Stopped) -> None:

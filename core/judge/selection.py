@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..messages import Message
+
 WITHIN = 0.01
 """Share of the best held-out loss that another one may lie above it."""
 
@@ -55,14 +57,20 @@ def recommend(candidates: Sequence[Candidate]) -> Recommendation | None:
     ]
     if not measured:
         last = (sound or ordered)[-1]
-        return Recommendation(last, f"It is the last one; no held-out loss was measured.{caution}")
+        return Recommendation(
+            last, Message("It is the last one; no held-out loss was measured.{caution}", caution=caution)
+        )
     best_loss, best = min(measured, key=lambda pair: pair[0])
     loss, chosen = next(pair for pair in measured if pair[0] <= best_loss * (1 + WITHIN))
     if chosen is best:
-        reason = f"It has the lowest held-out loss, {best_loss:.3f}."
+        reason = Message("It has the lowest held-out loss, {best_loss:.3f}.", best_loss=best_loss)
     else:
-        reason = (
-            f"It is the earliest whose held-out loss, {loss:.3f}, is within {WITHIN:.0%} of the lowest, "
-            f"{best_loss:.3f} at step {best.step}."
+        reason = Message(
+            "It is the earliest whose held-out loss, {loss:.3f}, is within {within:.0%} of the "
+            "lowest, {best_loss:.3f} at step {step}.",
+            loss=loss,
+            within=WITHIN,
+            best_loss=best_loss,
+            step=best.step,
         )
     return Recommendation(chosen, reason + caution)

@@ -38,8 +38,10 @@ def matching_modules(model: nn.Module, preset: LoraPreset) -> list[str]:
         found = {name for name in adaptable if pattern.fullmatch(name)}
         if not found:
             raise SettingsError(
-                f"The target {target!r} matches no linear or embedding layer of the model.",
-                f"A target must match a whole name, for example {adaptable[len(adaptable) // 2]!r}.",
+                "The target {target} matches no linear or embedding layer of the model.",
+                "A target must match a whole name, for example {adaptable}.",
+                target=repr(target),
+                adaptable=repr(adaptable[len(adaptable) // 2]),
             )
         chosen |= found
     if not chosen:

@@ -12,6 +12,7 @@ from ..dataset.origins import content_digest
 from ..errors import CheckpointError, DataError, MalformedFileError, StorageError
 from ..events import ProgressMeter, Reporter
 from ..files import write_json
+from ..messages import Message
 from ..reading import open_regular, reading
 from ..tables import read_json
 from .checkpoint import WEIGHTS_FILE
@@ -43,7 +44,7 @@ def base_hash(base: Path, reporter: Reporter) -> str:
     if stored is not None:
         return stored
     digest = hashlib.sha256()
-    meter = ProgressMeter(reporter, "checking the base", state.st_size, "bytes")
+    meter = ProgressMeter(reporter, Message("checking the base"), state.st_size, "bytes")
     with open_regular(file, CheckpointError) as content, reading(file, CheckpointError, NAME_A_DIRECTORY):
         while block := content.read(_BLOCK):
             digest.update(block)

@@ -120,9 +120,12 @@ def build_model(config: DualARConfig, tokenizer: Tokenizer, source: Path) -> Dua
     """
     if tokenizer.size > config.vocab_size:
         raise CheckpointError(
-            f"Tokenizer and config.json of {source} do not fit: {tokenizer.size} tokens "
-            f"for a vocab_size of {config.vocab_size}.",
+            "Tokenizer and config.json of {source} do not fit: {size} tokens for a vocab_size of "
+            "{vocab_size}.",
             "Both must come from the same model: download them again.",
+            source=source,
+            size=tokenizer.size,
+            vocab_size=config.vocab_size,
         )
     # The default special tokens name 4096 codes; smaller codebooks have no embeddings for the rest.
     end = min(tokenizer.semantic_end_id, tokenizer.semantic_begin_id + config.codebook_size - 1)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import CheckpointError, MalformedFileError
+from ..messages import Message
 from ..tables import read_json
 
 CONFIG_FILE = "config.json"
@@ -33,7 +34,9 @@ _LARGEST_FILE = 1 << 20
 """Bytes of `config.json`; the published one has 1,000."""
 _LARGEST_TABLE = 1 << 26
 """Entries of the table of rotary angles, which is built whole: positions times channels of a head."""
-NAME_A_DIRECTORY = "Name a checkpoint directory; one is fetched with: fishtune download openaudio-s1-mini"
+NAME_A_DIRECTORY = Message(
+    "Name a checkpoint directory; one is fetched with: fishtune download openaudio-s1-mini"
+)
 
 
 @dataclass(frozen=True)
@@ -137,16 +140,21 @@ class DualARConfig:
         """
         if content.get("model_type", MODEL_TYPE) != MODEL_TYPE:
             raise CheckpointError(
-                f"{source} describes a model of type {_shown(content['model_type'])}, not {MODEL_TYPE!r}.",
+                "{source} describes a model of type {shown}, not {model_type}.",
                 "Use a checkpoint of the S1 family, such as fishaudio/openaudio-s1-mini.",
+                source=source,
+                shown=_shown(content["model_type"]),
+                model_type=repr(MODEL_TYPE),
             )
         reader = _Reader(content)
         config = _read(reader, content)
         reader.problems += _contradictions(config)
         if reader.problems:
             raise CheckpointError(
-                f"{source} describes no model: {'; '.join(reader.problems)}.",
+                "{source} describes no model: {problems}.",
                 "Download the checkpoint again; config.json should not be edited.",
+                source=source,
+                problems="; ".join(reader.problems),
             )
         return config
 
@@ -163,20 +171,36 @@ class _Reader:
         if value is None:
             return default
         if isinstance(value, bool) or not isinstance(value, int) or value < lowest:
-            self.problems.append(f"{key} is {_shown(value)}, not a whole number of at least {lowest}")
+            self.problems.append(
+                Message(
+                    "{key} is {shown}, not a whole number of at least {lowest}",
+                    key=key,
+                    shown=_shown(value),
+                    lowest=lowest,
+                )
+            )
             return default
         return default if self._too_large(key, value) else value
 
     def _too_large(self, key: str, value: float) -> bool:
         largest = _LARGEST[key.removeprefix("fast_")]
         if value > largest:
-            self.problems.append(f"{key} is {_shown(value)}, and no model has more than {largest:g}")
+            self.problems.append(
+                Message(
+                    "{key} is {shown}, and no model has more than {largest:g}",
+                    key=key,
+                    shown=_shown(value),
+                    largest=largest,
+                )
+            )
         return value > largest
 
     def number(self, key: str, default: float) -> float:
         value = self._content.get(key, default)
         if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
-            self.problems.append(f"{key} is {_shown(value)}, not a number above 0")
+            self.problems.append(
+                Message("{key} is {shown}, not a number above 0", key=key, shown=_shown(value))
+            )
             return default
         return default if self._too_large(key, value) else float(value)
 
@@ -185,7 +209,7 @@ class _Reader:
         if value is None:
             return default
         if not isinstance(value, bool):
-            self.problems.append(f"{key} is {_shown(value)}, not true or false")
+            self.problems.append(Message("{key} is {shown}, not true or false", key=key, shown=_shown(value)))
             return default
         return value
 
@@ -254,13 +278,28 @@ def _contradictions(config: DualARConfig) -> list[str]:
     for name, part in (("", config.slow), ("fast_", config.fast)):
         if part.n_local_heads < 1 or part.n_head % part.n_local_heads:
             problems.append(
-                f"{name}n_head {part.n_head} is no multiple of {name}n_local_heads {part.n_local_heads}"
+                Message(
+                    "{name}n_head {n_head} is no multiple of {name}n_local_heads {n_local_heads}",
+                    name=name,
+                    n_head=part.n_head,
+                    n_local_heads=part.n_local_heads,
+                )
             )
         if part.head_dim % 2 or part.head_dim < 2:
-            problems.append(f"{name}head_dim {part.head_dim} is odd, and rotary embeddings need pairs")
+            problems.append(
+                Message(
+                    "{name}head_dim {head_dim} is odd, and rotary embeddings need pairs",
+                    name=name,
+                    head_dim=part.head_dim,
+                )
+            )
     if config.max_seq_len * config.head_dim > _LARGEST_TABLE:
         problems.append(
-            f"max_seq_len {config.max_seq_len} times head_dim {config.head_dim} is more than any model has"
+            Message(
+                "max_seq_len {max_seq_len} times head_dim {head_dim} is more than any model has",
+                max_seq_len=config.max_seq_len,
+                head_dim=config.head_dim,
+            )
         )
     return problems
 
@@ -278,19 +317,26 @@ def _refuse_other_than_directory(path: Path) -> None:
         return
     directory = model_directory_of(path)
     if directory is not None:
-        raise CheckpointError(f"{path} is a file of a model directory.", f"Give the directory: {directory}")
+        raise CheckpointError(
+            "{file} is a file of a model directory.",
+            "Give the directory: {directory}",
+            file=path,
+            directory=directory,
+        )
     if path.suffix == ".ckpt" and path.is_file():
-        raise CheckpointError(f"{path} is a checkpoint of training, not a whole model.", _MERGE_FIRST)
+        raise CheckpointError(
+            "{file} is a checkpoint of training, not a whole model.", _MERGE_FIRST, file=path
+        )
     if (path / "adapter_config.json").is_file():
-        raise CheckpointError(f"{path} is an adapter, not a whole model.", _MERGE_FIRST)
+        raise CheckpointError("{file} is an adapter, not a whole model.", _MERGE_FIRST, file=path)
     inside = [config.parent for config in path.glob(f"*/{CONFIG_FILE}")] if path.is_dir() else []
-    meant = f"Did you mean {inside[0]}?" if len(inside) == 1 else NAME_A_DIRECTORY
+    meant = Message("Did you mean {inside}?", inside=inside[0]) if len(inside) == 1 else NAME_A_DIRECTORY
     if path.is_file():
-        raise CheckpointError(f"{path} is a file, and a model is a directory.", meant)
-    raise CheckpointError(f"{file} cannot be read: there is no such file.", meant)
+        raise CheckpointError("{file} is a file, and a model is a directory.", meant, file=path)
+    raise CheckpointError("{file} cannot be read: there is no such file.", meant, file=file)
 
 
-_MERGE_FIRST = (
+_MERGE_FIRST = Message(
     "Merge it into its base first, with fishtune merge; or hear it without merging: fishtune audition"
 )
 
@@ -310,5 +356,5 @@ def read_config(directory: Path) -> DualARConfig:
     except MalformedFileError as error:
         raise CheckpointError(error.message, "Download the checkpoint again.") from error
     if not isinstance(content, dict):
-        raise CheckpointError(f"{file} does not hold settings.", "Download the checkpoint again.")
+        raise CheckpointError("{file} does not hold settings.", "Download the checkpoint again.", file=file)
     return DualARConfig.from_dict(content, str(file))

@@ -30,6 +30,7 @@ from ..jobs.record import Job, JobState, Place
 from ..jobs.signals import before_end
 from ..jobs.start import start_job, stop_job
 from ..judge.selection import Recommendation, recommend
+from ..messages import Message
 from ..shards.manifest import DropReason
 from .history import checkpoint_candidates
 from .steps import STAGE_OF, StepName, StepState, StepStatus, step_status
@@ -129,14 +130,26 @@ def _say_findings(project: Project, report: dict[str, Any], reporter: Reporter) 
         first = findings[0]  # the worst
         if report.get("usable") == 0:
             raise DataError(
-                f"No clip in {project.data} can be used (errors: {errors}). The first: {first.what}",
-                f"{first.what_to_do} All of them: {_check_command(project)}",
+                "No clip in {data} can be used (errors: {errors}). The first: {what}",
+                "{what_to_do} All of them: {check_command}",
+                data=project.data,
+                errors=errors,
+                what=first.what,
+                what_to_do=first.what_to_do,
+                check_command=_check_command(project),
             )
         usable = report.get("usable", report["clips"])
         reporter.warn(
-            f"{usable} of {report['clips']} clips in {project.data} can be used; errors: {errors}, "
-            f"warnings: {warnings}. The first: {first.what}",
-            f"All of them: {_check_command(project)}",
+            "{usable} of {clips} clips in {data} can be used; errors: {errors}, warnings: "
+            "{warnings}. The first: {what}",
+            "All of them: {check_command}",
+            usable=usable,
+            clips=report["clips"],
+            data=project.data,
+            errors=errors,
+            warnings=warnings,
+            what=first.what,
+            check_command=_check_command(project),
         )
     return {"errors": errors, "warnings": warnings}
 
@@ -144,7 +157,7 @@ def _say_findings(project: Project, report: dict[str, Any], reporter: Reporter) 
 def _check_command(project: Project) -> str:
     extension = project.pack.text_extension
     option = f" --text-extension {shlex.quote(extension)}" if extension != TEXT_EXTENSION else ""
-    return f"fishtune validate {shlex.quote(str(project.data))}{option}"
+    return Message("fishtune validate {data}{option}", data=shlex.quote(str(project.data)), option=option)
 
 
 def step_settings(project: Project, step: StepName) -> Table:
@@ -196,14 +209,18 @@ def _job_for(project: Project, status: StepStatus, reporter: Reporter) -> Job:
         return status.job
     if status.state is StepState.LOCKED:
         raise JobError(
-            f"{status.step.title()} cannot begin. {status.why}",
+            "{step} cannot begin. {why}",
             "Begin with an earlier step: leave out --from, or see fishtune run --dry-run.",
+            step=status.step.title(),
+            why=status.why,
         )
     if status.state is StepState.UNFINISHED:
         raise JobError(
-            f"The {status.step} step is unfinished. {status.why}",
+            "The {step} step is unfinished. {why}",
             "Continue the normalisation with the same fishtune loudness-norm command, with fishtune resume, "
             "or in the wizard's step 1.",
+            step=status.step,
+            why=status.why,
         )
     job = start_job(STAGE_OF[status.step], step_settings(project, status.step), place_of(project))
     reporter.log(f"{status.step}: {status.why} Started job {job.id}.")
@@ -241,7 +258,7 @@ def _see_through(job: Job, reporter: Reporter) -> None:
         raise _error_of(outcome)
     if outcome is None:
         what, hint = describe_loss(job.refresh())
-        raise JobError(f"Job {job.id} is lost. {what}", hint)
+        raise JobError("Job {id} is lost. {what}", hint, id=job.id, what=what)
 
 
 def _await_exit(job: Job) -> None:

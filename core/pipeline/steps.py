@@ -26,6 +26,7 @@ from ..errors import FishtuneError
 from ..events import Finished
 from ..jobs.post_mortem import describe_loss
 from ..jobs.record import Job, JobState, Place, list_jobs
+from ..messages import Message
 from ..shards.manifest import is_current
 from ..stages.download.hub import OPTIONAL_FILES
 from ..stages.registry import StageName
@@ -148,7 +149,7 @@ def _with_job(status: StepStatus) -> StepStatus:
         return status
     state, job = status.job.state(), status.job
     if state in (JobState.RUNNING, JobState.STARTING):
-        return StepStatus(status.step, StepState.RUNNING, f"Job {job.id} is at work.", job)
+        return StepStatus(status.step, StepState.RUNNING, Message("Job {id} is at work.", id=job.id), job)
     if status.state in (StepState.DONE, StepState.UNFINISHED, StepState.LOCKED):
         return status
     if state is JobState.LOST:
@@ -222,24 +223,30 @@ def _dataset(look: _Look) -> tuple[StepState, str]:
     if look.trouble:
         return StepState.READY, look.trouble
     if not look.clips or look.found is None:
-        return StepState.READY, f"{look.project.data} has no speaker folder with recordings."
+        return StepState.READY, Message(
+            "{data} has no speaker folder with recordings.", data=look.project.data
+        )
     begun = _unfinished_copy(look)
     if begun is not None:
         return (
             StepState.UNFINISHED,
-            f"The normalisation into {look.project.data} ended early: "
-            f"{begun.recordings} of {_count(begun.total, 'recording')} are there.",
+            Message(
+                "The normalisation into {data} ended early: {recordings} of {count} are there.",
+                data=look.project.data,
+                recordings=begun.recordings,
+                count=_count(begun.total, "recording"),
+            ),
         )
     speakers = _count(len(look.found.speakers), "speaker")
-    what = f"{_count(look.clips, 'clip')} of {speakers}"
+    what = Message("{count} of {speakers}", count=_count(look.clips, "clip"), speakers=speakers)
     checked = look.finished(StageName.VALIDATE)
     if checked is None:
-        return StepState.READY, f"{what}, not checked yet."
+        return StepState.READY, Message("{what}, not checked yet.", what=what)
     if not look.went_through(StageName.VALIDATE, texts=True):
-        return StepState.STALE, f"{what}; some changed since the last check."
+        return StepState.STALE, Message("{what}; some changed since the last check.", what=what)
     if _summary(checked).get("usable") == 0:
-        return StepState.FAILED, f"{what}, none of which can be used: see the findings."
-    return StepState.DONE, f"{what}, checked."
+        return StepState.FAILED, Message("{what}, none of which can be used: see the findings.", what=what)
+    return StepState.DONE, Message("{what}, checked.", what=what)
 
 
 def _unfinished_copy(look: _Look) -> Copied | None:
@@ -259,19 +266,27 @@ def _summary(job: Job) -> dict[str, Any]:
 def _model(look: _Look) -> tuple[StepState, str]:
     model = look.project.model
     if look.missing_model:
-        return StepState.READY, f"{look.project.base} lacks {', '.join(look.missing_model)}."
-    return StepState.DONE, f"The base model {model.name} is in {look.project.base}."
+        return StepState.READY, Message(
+            "{base} lacks {missing_model}.",
+            base=look.project.base,
+            missing_model=", ".join(look.missing_model),
+        )
+    return StepState.DONE, Message(
+        "The base model {model} is in {base}.", model=model.name, base=look.project.base
+    )
 
 
 def _extract(look: _Look) -> tuple[StepState, str]:
     if not look.clips:
-        return StepState.LOCKED, "It waits for recordings (Dataset)."
+        return StepState.LOCKED, Message("It waits for recordings (Dataset).")
     if look.coded == look.clips:
-        return StepState.DONE, f"All {_count(look.clips, 'clip')} have codes."
+        return StepState.DONE, Message("All {count} have codes.", count=_count(look.clips, "clip"))
     if "codec.pth" in look.missing_model:
-        return StepState.LOCKED, "It waits for codec.pth (Model)."
+        return StepState.LOCKED, Message("It waits for codec.pth (Model).")
     if look.stale:
-        return StepState.STALE, f"{look.stale} of {_count(look.clips, 'clip')} changed after extraction."
+        return StepState.STALE, Message(
+            "{stale} of {count} changed after extraction.", stale=look.stale, count=_count(look.clips, "clip")
+        )
     left = look.clips - look.coded
     job = look.finished(StageName.EXTRACT)
     failed = _summary(job).get("failed") if job is not None else None
@@ -280,62 +295,84 @@ def _extract(look: _Look) -> tuple[StepState, str]:
     if look.coded and left <= could_not and look.went_through(StageName.EXTRACT, texts=False):
         return (
             StepState.DONE,
-            f"{look.coded} of {_count(look.clips, 'clip')} have codes; {left} cannot be used.",
+            Message(
+                "{coded} of {count} have codes; {left} cannot be used.",
+                coded=look.coded,
+                count=_count(look.clips, "clip"),
+                left=left,
+            ),
         )
-    return StepState.READY, f"{look.coded} of {_count(look.clips, 'clip')} have codes."
+    return StepState.READY, Message(
+        "{coded} of {count} have codes.", coded=look.coded, count=_count(look.clips, "clip")
+    )
 
 
 def _pack(look: _Look) -> tuple[StepState, str]:
     project = look.project
     shards = sorted(project.protos.glob(f"*{SHARD_EXTENSION}")) if project.protos.is_dir() else []
     if shards and look.found is not None and is_current(project.pack_settings()):
-        return StepState.DONE, f"Packed: {_count(len(shards), 'shard')} in {project.protos}."
+        return StepState.DONE, Message(
+            "Packed: {count} in {protos}.", count=_count(len(shards), "shard"), protos=project.protos
+        )
     if not look.coded:
-        return StepState.LOCKED, "It waits for codes (Extract)."
+        return StepState.LOCKED, Message("It waits for codes (Extract).")
     if shards:
-        return StepState.STALE, "Codes, transcripts or settings changed after packing."
-    return StepState.READY, f"{_count(look.coded, 'clip')} can be packed."
+        return StepState.STALE, Message("Codes, transcripts or settings changed after packing.")
+    return StepState.READY, Message("{count} can be packed.", count=_count(look.coded, "clip"))
 
 
 def _train(look: _Look) -> tuple[StepState, str]:
     project = look.project
     shards = [_modified(path) for path in project.protos.glob(f"*{SHARD_EXTENSION}")]
     if not shards:
-        return StepState.LOCKED, "It waits for packed data (Pack)."
+        return StepState.LOCKED, Message("It waits for packed data (Pack).")
     if look.missing_model:
-        return StepState.LOCKED, "It waits for the base model (Model)."
+        return StepState.LOCKED, Message("It waits for the base model (Model).")
     if not look.checkpoints:
-        return StepState.READY, "Nothing is trained yet."
+        return StepState.READY, Message("Nothing is trained yet.")
     last = look.checkpoints[-1]
     step = checkpoint_step(last)
     if min(shards) > _modified(last):
-        return StepState.STALE, f"The data were packed again after step {step}."
+        return StepState.STALE, Message("The data were packed again after step {step}.", step=step)
     wanted = project.train_settings()
     if wanted.max_steps is not None and step >= wanted.max_steps:
-        return StepState.DONE, f"Trained {step} steps."
+        return StepState.DONE, Message("Trained {step} steps.", step=step)
     job = look.finished(StageName.TRAIN)
     limits = ("max_steps", "epochs", "max_minutes")
     if job is not None and all(job.record.settings.get(name) == getattr(wanted, name) for name in limits):
-        return StepState.DONE, f"Trained {step} steps."
+        return StepState.DONE, Message("Trained {step} steps.", step=step)
     total = f" of {wanted.max_steps}" if wanted.max_steps else ""
-    return StepState.READY, f"Trained {step}{total} steps; it goes on from there."
+    return StepState.READY, Message(
+        "Trained {step}{total} steps; it goes on from there.", step=step, total=total
+    )
 
 
 def _merge(look: _Look) -> tuple[StepState, str]:
     project = look.project
     if not look.checkpoints:
-        return StepState.LOCKED, "It waits for a checkpoint (Train)."
+        return StepState.LOCKED, Message("It waits for a checkpoint (Train).")
     record = merge_record_path(project.merged)
     merged = _merged_checkpoint(record) if project.merged.is_dir() else None
     if merged is None:
-        return StepState.READY, f"{_count(len(look.checkpoints), 'checkpoint')} to choose from."
+        return StepState.READY, Message(
+            "{count} to choose from.", count=_count(len(look.checkpoints), "checkpoint")
+        )
     chosen = project.merge.checkpoint
     if chosen is not None and Path(chosen).name != merged.name:
-        return StepState.STALE, f"{project.merged} was merged from {merged.name}, not from {chosen}."
+        return StepState.STALE, Message(
+            "{merged} was merged from {merged_2}, not from {chosen}.",
+            merged=project.merged,
+            merged_2=merged.name,
+            chosen=chosen,
+        )
     used = look.checkpoints[-1].with_name(merged.name) if chosen else look.checkpoints[-1]
     if _modified(used) > _modified(record):
-        return StepState.STALE, f"{used.name} is newer than {project.merged}."
-    return StepState.DONE, f"{project.merged} was merged from {merged.name}."
+        return StepState.STALE, Message(
+            "{used} is newer than {merged}.", used=used.name, merged=project.merged
+        )
+    return StepState.DONE, Message(
+        "{merged} was merged from {merged_2}.", merged=project.merged, merged_2=merged.name
+    )
 
 
 def _merged_checkpoint(record: Path) -> Path | None:

@@ -27,6 +27,7 @@ from pydantic import BaseModel, Field, ValidationError
 from ..dataset.origins import content_digest
 from ..errors import DataError, FishtuneError, MalformedFileError, ShardError, StorageError
 from ..files import atomic_open
+from ..messages import Message
 from ..reading import open_regular, reading
 from ..tables import parse_json
 from .manifest import INDEX_FILE, MANIFEST_FILE, read_manifest
@@ -102,7 +103,9 @@ class ShardIndex:
         index = cls._read(folder, file, shards)
         if index is None:
             raise ShardError(
-                f"The shards in {folder} change while they are read.", "Wait until packing has ended."
+                "The shards in {folder} change while they are read.",
+                "Wait until packing has ended.",
+                folder=folder,
             )
         return index
 
@@ -207,10 +210,12 @@ class ShardIndex:
             content = file.read(int(record["length"]))
         if _content_hash(self.speakers[record["speaker"]], content) != record["hash"]:
             raise ShardError(
-                f"{path} was changed while it was in use, or is damaged at byte {record['offset']}.",
+                "{file} was changed while it was in use, or is damaged at byte {offset}.",
                 "Start again, so that the data is indexed anew; if that does not help, pack it again.",
+                file=path,
+                offset=record["offset"],
             )
-        return decode_sentence(content, f"{path}, byte {record['offset']}")
+        return decode_sentence(content, Message("{file}, byte {offset}", file=path, offset=record["offset"]))
 
 
 def _reopen(folder: Path, checksum: bytes) -> ShardIndex:
@@ -218,8 +223,9 @@ def _reopen(folder: Path, checksum: bytes) -> ShardIndex:
     index = ShardIndex.open(folder)
     if index._checksum != checksum:
         raise ShardError(
-            f"The shards in {folder} were changed while they were in use.",
+            "The shards in {folder} were changed while they were in use.",
             "Start again, so that the new data is indexed.",
+            folder=folder,
         )
     return index
 
@@ -240,10 +246,17 @@ def _states(folder: Path) -> list[ShardState]:
     except DataError as error:
         raise ShardError(error.message, error.hint) from error
     except OSError as error:
-        raise ShardError(f"{folder} cannot be read ({error.strerror}).", "Check its permissions.") from error
+        raise ShardError(
+            "{folder} cannot be read ({reason}).",
+            "Check its permissions.",
+            folder=folder,
+            reason=error.strerror,
+        ) from error
     if not states:
         raise ShardError(
-            f"{folder} has no packed data (*.protos).", "Pack the data set first with: fishtune pack"
+            "{folder} has no packed data (*.protos).",
+            "Pack the data set first with: fishtune pack",
+            folder=folder,
         )
     return states
 
@@ -263,13 +276,16 @@ def _build(
         path = folder / shard
         rows: list[tuple[int, ...]] = []
         for location in walk_shard(path):
-            where = f"{path}, byte {location.offset}"
+            where = Message("{file}, byte {offset}", file=path, offset=location.offset)
             sentence = decode_sentence(location.content, where)
             highest = sentence.codes.max(axis=1)
             if largest is not None and len(highest) != len(largest):
                 raise ShardError(
-                    f"{where}: the sentence has {len(highest)} codebooks, the ones before it {len(largest)}.",
+                    "{where}: the sentence has {highest} codebooks, the ones before it {largest}.",
                     "Extract all recordings with the same codec and pack again.",
+                    where=where,
+                    highest=len(highest),
+                    largest=len(largest),
                 )
             largest = highest if largest is None else np.maximum(largest, highest)
             blob += next(unused, "").encode("utf-8")
@@ -289,7 +305,9 @@ def _build(
         if progress is not None:
             progress(size)
     if largest is None:
-        raise ShardError(f"{folder} has shards but no sentences.", "Pack a data set that has some.")
+        raise ShardError(
+            "{folder} has shards but no sentences.", "Pack a data set that has some.", folder=folder
+        )
     records = np.concatenate(parts)
     header = _Header(
         shards=shards, speakers=list(speakers), largest_codes=largest.tolist(), sentences=len(records)
@@ -330,17 +348,17 @@ def _names(folder: Path, shards: list[ShardState]) -> list[str]:
     manifest = read_manifest(folder)
     if manifest is None:
         return []
-    hint = (
-        "Pack the data set again. If other shards were put there on purpose, remove "
-        f"{folder / MANIFEST_FILE}."
+    hint = Message(
+        "Pack the data set again. If other shards were put there on purpose, remove {folder}.",
+        folder=folder / MANIFEST_FILE,
     )
     sizes = {name: size for name, size, _ in shards}
     for name, size in manifest.shards.items():
         path = folder / name
         if name not in sizes:
-            raise ShardError(f"{path} is missing: fishtune pack wrote it.", hint)
+            raise ShardError("{file} is missing: fishtune pack wrote it.", hint, file=path)
         is_other = manifest.format > 1 and shard_digest(path) != manifest.digests.get(name)
         if sizes[name] != size or is_other:
-            raise ShardError(f"{path} is damaged: it is not what fishtune pack wrote.", hint)
+            raise ShardError("{file} is damaged: it is not what fishtune pack wrote.", hint, file=path)
     # Shards of another writer that lie beside ours have no names.
     return manifest.clips if len(sizes) == len(manifest.shards) else []

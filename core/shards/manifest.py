@@ -20,6 +20,7 @@ from ..dataset.findings import Finding
 from ..dataset.layout import scan
 from ..errors import MalformedFileError, StorageError, UsageError
 from ..files import write_text
+from ..messages import Message
 from ..tables import read_json
 
 MANIFEST_FILE = "fishtune-pack.json"
@@ -34,16 +35,16 @@ _LARGEST = 1 << 30  # bytes; a clip has about 100
 class DropReason(StrEnum):
     """Why a clip is not packed."""
 
-    EXCLUDED = "left out by choice"
-    NO_CODES = "no codes"
-    STALE_CODES = "codes of another recording"
-    DAMAGED_CODES = "codes damaged"
-    OTHER_CODEC = "another number of codebooks"
-    SEVERAL_RECORDINGS = "several recordings of one name"
-    NO_TEXT = "no transcript"
-    UNREADABLE_TEXT = "transcript unreadable"
-    EMPTY_TEXT = "transcript empty"
-    TOKENS_IN_TEXT = "transcript with control tokens"
+    EXCLUDED = Message("left out by choice")
+    NO_CODES = Message("no codes")
+    STALE_CODES = Message("codes of another recording")
+    DAMAGED_CODES = Message("codes damaged")
+    OTHER_CODEC = Message("another number of codebooks")
+    SEVERAL_RECORDINGS = Message("several recordings of one name")
+    NO_TEXT = Message("no transcript")
+    UNREADABLE_TEXT = Message("transcript unreadable")
+    EMPTY_TEXT = Message("transcript empty")
+    TOKENS_IN_TEXT = Message("transcript with control tokens")
 
 
 class Dropped(BaseModel):
@@ -182,11 +183,16 @@ def check_place(settings: PackSettings) -> None:
         UsageError: the output is one of them or holds it.
     """
     output = settings.output.resolve()
-    for folder, what in ((settings.input.resolve(), "the data set"), (Path.cwd(), "the working folder")):
+    for folder, what in (
+        (settings.input.resolve(), Message("the data set")),
+        (Path.cwd(), Message("the working folder")),
+    ):
         if output == folder or output in folder.parents:
             raise UsageError(
-                f"{settings.output} is or holds {what}, and the output is replaced as a whole.",
+                "{output} is or holds {what}, and the output is replaced as a whole.",
                 "Name a folder of its own with --output, for example: --output protos",
+                output=settings.output,
+                what=what,
             )
 
 

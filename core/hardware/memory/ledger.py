@@ -19,6 +19,8 @@ from contextlib import contextmanager
 from enum import StrEnum
 from typing import Final
 
+from ...messages import Message
+
 BF16: Final = 2
 FLOAT32: Final = 4
 INT64: Final = 8
@@ -32,13 +34,13 @@ class Part(StrEnum):
     ADAPTERS = "adapters"
     GRADIENTS = "gradients"
     OPTIMIZER = "optimizer"
-    ACTIVATIONS = "activations kept"
-    WORKING = "working memory"
+    ACTIVATIONS = Message("activations kept")
+    WORKING = Message("working memory")
     """Of the block at work: its recomputation, its intermediate results and gradients."""
-    LOGITS = "logits chunk"
-    FAST = "fast stack"
-    CONTEXT = "CUDA context"
-    RESERVE = "fragmentation reserve"
+    LOGITS = Message("logits chunk")
+    FAST = Message("fast stack")
+    CONTEXT = Message("CUDA context")
+    RESERVE = Message("fragmentation reserve")
 
 
 class Ledger:

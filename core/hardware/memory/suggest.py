@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict
 from ...codec.config import CodecConfig
 from ...config.presets import LoraPreset, lora_preset, preset_names
 from ...config.settings import TrainOptions
+from ...messages import Message
 from ...model.config import DualARConfig
 from ...units import GIB, format_bytes
 from ..readings import GpuProcess, Memory
@@ -223,27 +224,32 @@ def _training_remedies(needs: TrainingNeeds, available: Available) -> Iterator[s
     if needs.options.checkpointing == "none":
         needs = needs.changed(checkpointing="blocks")
         if fits(needs):
-            yield "--checkpointing blocks"
+            yield Message("--checkpointing blocks")
             return
         recomputing = True
     lengths = range(needs.longest - _STEP, SMALLEST_LENGTH - 1, -_STEP)
     length = next((length for length in lengths if fits(needs.changed(max_length=length))), None)
     if length is not None:
-        yield _also(f"clips of at most {length} columns (--max-length {length})", recomputing)
+        yield _also(
+            Message("clips of at most {length} columns (--max-length {length})", length=length), recomputing
+        )
     lighter = _lighter_preset(needs, fits)
     if lighter is not None:
         yield _also(f"--lora-config {lighter}", recomputing)
     size = next((size for size in CARD_SIZES if fits(needs, Available.card(size * GIB))), None)
     if size is not None and size * GIB > available.total:
-        yield _also(f"a GPU of {size} GB", recomputing)
+        yield _also(Message("a GPU of {size} GB", size=size), recomputing)
 
 
 def _also(remedy: str, recomputing: bool) -> str:
-    return f"--checkpointing blocks with {remedy}" if recomputing else remedy
+    return Message("--checkpointing blocks with {remedy}", remedy=remedy) if recomputing else remedy
 
 
 def _ending_others(available: Available) -> str:
-    return f"ending what else uses this GPU ({format_bytes(available.total - available.free)} are taken)"
+    return Message(
+        "ending what else uses this GPU ({size} are taken)",
+        size=format_bytes(available.total - available.free),
+    )
 
 
 def _lighter_preset(needs: TrainingNeeds, fits: Callable[[TrainingNeeds], bool]) -> str | None:
@@ -317,8 +323,8 @@ def _extraction_remedies(
         yield _ending_others(available)
     seconds = next((s for s in (120, 60, 30, 20, 15, 10, 5) if s < longest and fits(1, s)), None)
     if seconds is not None:
-        yield f"clips of at most {seconds} s"
+        yield Message("clips of at most {seconds} s", seconds=seconds)
     size = next((size for size in CARD_SIZES if needed <= Available.card(size * GIB).usable), None)
     if size is not None and size * GIB > available.total:
-        yield f"a GPU of {size} GB"
-    yield "--device cpu, which is slower"
+        yield Message("a GPU of {size} GB", size=size)
+    yield Message("--device cpu, which is slower")

@@ -25,6 +25,7 @@ from ...config.settings import DownloadSettings
 from ...errors import DownloadError, FishtuneError, StorageError, UsageError
 from ...events import ProgressMeter, Reporter
 from ...files import fsync_folder, storage_errors, write_text
+from ...messages import Message
 from ...tables import read_json
 from .hub import RemoteFile, hub_errors, remote_files
 
@@ -32,10 +33,10 @@ RECORD_FILE = ".fishtune-download.json"
 PARTIAL_FOLDER = ".fishtune-partial"
 CONFIG_FILE = "config.json"
 MODEL_TYPE = "dual_ar"
-SUPPORTED = "S1 family (model_type dual_ar)"
+SUPPORTED = Message("S1 family (model_type dual_ar)")
 _UNKNOWN_SIZE_RESERVE = 1 << 30
 """Bytes that stay free on the disk where a server does not say how large a file is."""
-_STOPPED = "The part that has arrived is kept; the same command continues there."
+_STOPPED = Message("The part that has arrived is kept; the same command continues there.")
 
 
 class DownloadedFile(BaseModel):
@@ -84,8 +85,11 @@ def run(settings: DownloadSettings, reporter: Reporter) -> DownloadResult:
     record = read_record(directory)
     if record is not None and record.repository != preset.repository:
         raise DownloadError(
-            f"{directory} holds {record.repository}, not {preset.repository}.",
+            "{directory} holds {repository}, not {repository_2}.",
             "Choose another --local-dir.",
+            directory=directory,
+            repository=record.repository,
+            repository_2=preset.repository,
         )
     remote, revision = remote_files(
         preset.repository, preset.files, revision=settings.revision, endpoint=settings.endpoint
@@ -137,14 +141,17 @@ def resolve_model(name: str) -> ModelPreset:
             files=["config.json", "model.pth", "codec.pth", "tokenizer.tiktoken", "special_tokens.json"],
         )
     if "/" in name:
-        raise UsageError(f"{name!r} is not a hub repository.", "Write it as owner/name.")
+        raise UsageError("{name} is not a hub repository.", "Write it as owner/name.", name=repr(name))
     if name not in preset_names("models"):
         near = difflib.get_close_matches(name, preset_names("models"), n=1)
         meant = f" Did you mean {near[0]}?" if near else ""
         raise UsageError(
-            f"There is no model preset {name!r}.{meant}",
-            f"Supported are {', '.join(preset_names('models'))}, and as owner/name any repository of the "
-            f"{SUPPORTED}.",
+            "There is no model preset {name}.{meant}",
+            "Supported are {preset_names}, and as owner/name any repository of the {supported}.",
+            name=repr(name),
+            meant=meant,
+            preset_names=", ".join(preset_names("models")),
+            supported=SUPPORTED,
         )
     return model_preset(name)
 
@@ -158,8 +165,11 @@ def _check_family(directory: Path, name: str) -> None:
     kind = config.get("model_type") if isinstance(config, dict) else None
     if kind != MODEL_TYPE:
         raise DownloadError(
-            f"{name} is a model of the type {str(kind)[:40]!r}, which fishtune does not train.",
-            f"Supported is the {SUPPORTED}, such as openaudio-s1-mini.",
+            "{name} is a model of the type {kind}, which fishtune does not train.",
+            "Supported is the {supported}, such as openaudio-s1-mini.",
+            name=name,
+            kind=repr(str(kind)[:40]),
+            supported=SUPPORTED,
         )
 
 
@@ -199,8 +209,9 @@ def _is_present(directory: Path, remote: RemoteFile, record: DownloadRecord, rep
     if known is not None:
         return False  # ours, of an older revision
     raise DownloadError(
-        f"{target} is there, but it is not the hub's file.",
+        "{target} is there, but it is not the hub's file.",
         "Move it away, or choose another --local-dir; nothing has been changed.",
+        target=target,
     )
 
 
@@ -213,7 +224,7 @@ def _content_matches(path: Path, etag: str, reporter: Reporter) -> bool:
         digest = hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False)
     else:
         return True  # a mirror with its own tags: the size is all there is to compare
-    meter = ProgressMeter(reporter, f"checking {path.name}", size, "bytes")
+    meter = ProgressMeter(reporter, Message("checking {file}", file=path.name), size, "bytes")
     with path.open("rb") as file:
         while block := file.read(1 << 24):
             reporter.check_stop(_STOPPED)
@@ -229,8 +240,11 @@ def _check_room(directory: Path, missing: list[RemoteFile]) -> None:
     free = shutil.disk_usage(directory).free
     if needed > free:
         raise StorageError(
-            f"{directory} has {free / 1e9:.1f} GB free, but {needed / 1e9:.1f} GB are still to come.",
+            "{directory} has {free:.1f} GB free, but {needed:.1f} GB are still to come.",
             "Free some space, or choose a --local-dir on another disk.",
+            directory=directory,
+            free=free / 1e9,
+            needed=needed / 1e9,
         )
 
 
@@ -248,8 +262,9 @@ def _fetch(directory: Path, remote: RemoteFile, repository: str, reporter: Repor
         if not _content_matches(partial, remote.etag, reporter):
             partial.unlink()
             raise DownloadError(
-                f"{remote.name} arrived damaged: its hash differs from the hub's.",
+                "{remote} arrived damaged: its hash differs from the hub's.",
                 "Run the command again; if it happens twice, a proxy is changing the content.",
+                remote=remote.name,
             )
         target = directory / remote.name
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -300,8 +315,10 @@ class _BoundedFile:
     def write(self, block: bytes) -> int:
         if self._file.tell() + len(block) > self._limit:
             raise DownloadError(
-                f"The server sends more of {self._name} than it said ({self._limit:,} bytes).",
+                "The server sends more of {name} than it said ({limit:,} bytes).",
                 "Run the command again; if it happens twice, the server or a proxy is at fault.",
+                name=self._name,
+                limit=self._limit,
             )
         return self._file.write(block)
 

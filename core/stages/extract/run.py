@@ -36,6 +36,7 @@ from ...files import check_writable, sweep_temporary
 from ...hardware.memory.estimate import extraction_memory
 from ...hardware.memory.measured import MeasurementCache
 from ...hardware.memory.suggest import extraction_setting
+from ...messages import Message
 from ...terminal import shell_quoted
 from ...units import format_duration
 from .clip_encoder import Clip, ClipEncoder
@@ -117,8 +118,11 @@ def run(settings: ExtractSettings, reporter: Reporter) -> ExtractResult:
     warn_of_channels(reporter, result.one_sided, result.opposite_phase)
     if len(results) == ranks.count and len(result.failed) == result.clips:
         raise DataError(
-            f"No recording in {settings.data} could be encoded; the first: {result.failed[0].message}",
-            f"See what is wrong with all of them: fishtune validate {shell_quoted(settings.data)}",
+            "No recording in {data} could be encoded; the first: {said}",
+            "See what is wrong with all of them: fishtune validate {data_2}",
+            data=settings.data,
+            said=result.failed[0].message,
+            data_2=shell_quoted(settings.data),
         )
     return result
 
@@ -135,8 +139,9 @@ def _find(settings: ExtractSettings) -> tuple[Scan, list[Finding], list[Finding]
             (unusable if problem.severity is Severity.ERROR else left_out).append(problem)
     if not found.utterances and not unusable:
         raise DataError(
-            f"{settings.data} has no recordings.",
-            f"Put them there as {settings.data}/SPEAKER/NAME.mp3 (or .wav, .flac).",
+            "{data} has no recordings.",
+            "Put them there as {data}/SPEAKER/NAME.mp3 (or .wav, .flac).",
+            data=settings.data,
         )
     return found, unusable, left_out
 
@@ -260,8 +265,10 @@ class _Share:
             )
         if self._settled < self._clips:
             self._reporter.check_stop(
-                f"The codes of {self._already_done + self._encoded} of {self._clips} clips are there; "
-                "starting again goes on with the rest."
+                "The codes of {already_done} of {clips} clips are there; starting again goes on with "
+                "the rest.",
+                already_done=self._already_done + self._encoded,
+                clips=self._clips,
             )
 
     @property
@@ -282,8 +289,9 @@ class _Share:
     def _fail_utterance(self, utterance: Utterance, error: DataError) -> None:
         if not self._settings.data.is_dir():
             raise StorageError(
-                f"The data set {self._settings.data} is gone.",
+                "The data set {data} is gone.",
                 "Check that its disk is still mounted and run the command again; what is done is kept.",
+                data=self._settings.data,
             ) from error
         self._fail(utterance.key, error.message, error.hint)
 
@@ -308,7 +316,7 @@ class _Share:
                 unit="s",
                 rate=speed,
                 eta=(self._total_seconds - self._seconds) / speed if speed else None,
-                detail=f"{speed:.1f} × real time",
+                detail=Message("{speed:.1f} × real time", speed=speed),
             )
         )
 
@@ -359,8 +367,9 @@ def _not_ours(verdict: Verdict) -> DataError:
     if verdict.state is CodesState.OTHER_CODEC:
         return verdict.error
     return DataError(
-        f"{verdict.error.message} fishtune did not write this file and does not replace it.",
+        "{said} fishtune did not write this file and does not replace it.",
         "Move it away, or rename the recording and its transcript, and extract again.",
+        said=verdict.error.message,
     )
 
 

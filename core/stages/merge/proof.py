@@ -12,12 +12,13 @@ from ...errors import CheckpointError
 from ...events import ProgressMeter, Reporter
 from ...lora.agreement import Agreement, Logits, captured_change, compare_logits, compute_logits
 from ...lora.files import Adapter, FullWeights
+from ...messages import Message
 from ...model.archive import WeightsReader, split_rows
 from ...model.checkpoint import WEIGHTS_FILE, load_model, stored_tensors
 from ...model.dual_ar import DualAR
 from ...text.tokenizer import Tokenizer
 
-_STOPPED = "Nothing was written."
+_STOPPED = Message("Nothing was written.")
 
 
 _PIECE_ELEMENTS = 1 << 22
@@ -63,9 +64,9 @@ def verify_merge(
     advance("base")
     exact = compute_logits(model, tokenizer, changes=source.modules) if isinstance(source, Adapter) else None
     del model
-    advance("base + changes")
+    advance(Message("base + changes"))
     adapted = _adapted_logits(load_model(base, known_finite=True), source, tokenizer)
-    advance("base + adapter")
+    advance(Message("base + adapter"))
     found = compute_logits(load_model(merged), tokenizer)
     advance("merged")
 
@@ -77,17 +78,21 @@ def verify_merge(
     )
     if not verification.arithmetic.relative_difference <= _LARGEST_DIFFERENCE:
         raise CheckpointError(
-            "The merged weights do not compute what base and adapter compute: their logits differ by "
-            f"{verification.arithmetic.relative_difference:.2g}, at most {_LARGEST_DIFFERENCE:g} is noise.",
+            "The merged weights do not compute what base and adapter compute: their logits "
+            "differ by {relative_difference:.2g}, at most {largest_difference:g} is noise.",
             "Nothing was written. Please report this with the configurations of both.",
+            relative_difference=verification.arithmetic.relative_difference,
+            largest_difference=_LARGEST_DIFFERENCE,
         )
     if verification.captured < 0.5:
         # The base lies on the dtype's grid, so a change below half a step vanishes altogether.
         dtype = str(next(load_model(merged).parameters()).dtype).removeprefix("torch.")
         reporter.warn(
-            f"Only {max(0.0, verification.captured):.0%} of what the adapter changes is left after rounding "
-            f"to {dtype}: most of its changes are smaller than that format's steps.",
+            "Only {captured:.0%} of what the adapter changes is left after rounding to {dtype}: "
+            "most of its changes are smaller than that format's steps.",
             "Compare by ear; a later checkpoint or a higher learning rate changes more.",
+            captured=max(0.0, verification.captured),
+            dtype=dtype,
         )
     return verification
 
@@ -109,8 +114,9 @@ def _check_stored(base: DualAR, merged: Path, source: Adapter | FullWeights) -> 
                     found = file.read_rows(part, place, len(expected))
                     if not found.equal(expected.to(found.dtype)):
                         raise CheckpointError(
-                            f"The merged weights were not stored as computed: {name} differs.",
+                            "The merged weights were not stored as computed: {name} differs.",
                             "Nothing was written. Check the disk; if it is sound, please report this.",
+                            name=name,
                         )
 
 

@@ -23,6 +23,7 @@ from ...dataset.layout import scan
 from ...errors import DataError, ShardError, StorageError, UsageError
 from ...events import ItemFailed, ProgressMeter, Reporter
 from ...files import atomic_folder, is_temporary, recover_folder, sweep_temporary
+from ...messages import Message
 from ...reading import reading
 from ...shards.index import ShardIndex
 from ...shards.manifest import (
@@ -45,7 +46,7 @@ from ...text.transcripts import TextError, TextFault, read_transcript
 from ...workers import ordered_map
 
 _CHUNK = 500  # clips; about a quarter of a second of work
-_NOTHING_CHANGED = "Nothing was changed."
+_NOTHING_CHANGED = Message("Nothing was changed.")
 # Markers and turn ends of a training sequence, at most.
 _MARKUP_COLUMNS = 32
 _HISTOGRAM_BINS = 20
@@ -97,8 +98,10 @@ def run(settings: PackSettings, reporter: Reporter) -> PackResult:
         reporter.warn(finding.what, finding.what_to_do)
     if not clips:
         raise DataError(
-            f"{settings.input} has no speaker folder with recordings.",
-            f"Check it first with: fishtune validate {shell_quoted(settings.input)}",
+            "{input} has no speaker folder with recordings.",
+            "Check it first with: fishtune validate {input_2}",
+            input=settings.input,
+            input_2=shell_quoted(settings.input),
         )
     source = source_of(settings, clips)
     with atomic_folder(output) as folder:
@@ -162,8 +165,13 @@ def _other_codec(item: _Packed, codebooks: int) -> Dropped:
     return _drop(
         item.clip,
         DropReason.OTHER_CODEC,
-        f"{item.clip.codes} has {item.codebooks} codebooks, those before it {codebooks}.",
-        "Extract all recordings with the same codec: fishtune extract --overwrite",
+        Message(
+            "{codes} has {codebooks} codebooks, those before it {codebooks_2}.",
+            codes=item.clip.codes,
+            codebooks=item.codebooks,
+            codebooks_2=codebooks,
+        ),
+        Message("Extract all recordings with the same codec: fishtune extract --overwrite"),
     )
 
 
@@ -172,21 +180,27 @@ def _refuse_unusable(settings: PackSettings, packed: list[_Packed], dropped: lis
     if not packed:
         counts = ", ".join(f"{reason} ({count})" for reason, count in reasons.most_common())
         raise DataError(
-            f"None of the {len(dropped)} clips in {settings.input} can be packed: {counts}.",
-            dropped[0].what_to_do or "Leave fewer clips out.",
+            "None of the {dropped} clips in {input} can be packed: {counts}.",
+            dropped[0].what_to_do or Message("Leave fewer clips out."),
+            dropped=len(dropped),
+            input=settings.input,
+            counts=counts,
         )
     if reasons[DropReason.OTHER_CODEC] > len(packed):
         raise DataError(
-            f"{packed[0].clip.codes} has {packed[0].codebooks} codebooks, but most codes have another "
-            "number.",
+            "{codes} has {codebooks} codebooks, but most codes have another number.",
             "They come from different codecs. Extract all again with: fishtune extract --overwrite",
+            codes=packed[0].clip.codes,
+            codebooks=packed[0].codebooks,
         )
 
 
 def _read_clip(clip: Clip, excluded: frozenset[str]) -> _Packed:
     """Read one clip's transcript and codes."""
     if clip.key in excluded:
-        return _Packed(clip, dropped=_drop(clip, DropReason.EXCLUDED, f"{clip.key} is left out.", ""))
+        return _Packed(
+            clip, dropped=_drop(clip, DropReason.EXCLUDED, Message("{key} is left out.", key=clip.key), "")
+        )
     try:
         text = _read_text(clip)
         sentence = Sentence((text,), _read_codes(clip))
@@ -205,8 +219,8 @@ class _DropError(DataError):
 def _read_text(clip: Clip) -> str:
     if clip.text is None:
         name = clip.audio[0] if clip.audio else clip.codes
-        advice = clip.text_advice or "Write what is said beside it."
-        raise _DropError(DropReason.NO_TEXT, f"{name} has no transcript.", advice)
+        advice = clip.text_advice or Message("Write what is said beside it.")
+        raise _DropError(DropReason.NO_TEXT, Message("{name} has no transcript.", name=name), advice)
     try:
         return read_transcript(clip.text).packed
     except TextError as error:
@@ -220,16 +234,24 @@ def _read_codes(clip: Clip) -> Codes:
         names = ", ".join(path.name for path in clip.audio)
         raise _DropError(
             DropReason.SEVERAL_RECORDINGS,
-            f"{clip.key} has the recordings {names}; whose codes these are cannot be known.",
-            "Keep one of them, or rename one with its transcript, and extract again.",
+            Message(
+                "{key} has the recordings {names}; whose codes these are cannot be known.",
+                key=clip.key,
+                names=names,
+            ),
+            Message("Keep one of them, or rename one with its transcript, and extract again."),
         )
-    extract = "Run fishtune extract first."
+    extract = Message("Run fishtune extract first.")
     if clip.codes is None:
         what = clip.audio[0] if clip.audio else clip.text
         if clip.is_blocked and what is not None:
             there = what.with_suffix(CODES_EXTENSION)
-            raise _DropError(DropReason.NO_CODES, f"{there} is not a file.", "Rename or remove it.")
-        raise _DropError(DropReason.NO_CODES, f"{what} has no codes beside it.", extract)
+            raise _DropError(
+                DropReason.NO_CODES,
+                Message("{there} is not a file.", there=there),
+                Message("Rename or remove it."),
+            )
+        raise _DropError(DropReason.NO_CODES, Message("{what} has no codes beside it.", what=what), extract)
     try:
         codes = read_codes(clip.codes)
     except DataError as error:
@@ -238,8 +260,12 @@ def _read_codes(clip: Clip) -> Codes:
     if clip.audio and _are_of_another_recording(clip.audio[0], clip.codes, codes):
         raise _DropError(
             DropReason.STALE_CODES,
-            f"{clip.codes} was made from another recording than {clip.audio[0].name} is now.",
-            "Run fishtune extract again.",
+            Message(
+                "{codes} was made from another recording than {audio} is now.",
+                codes=clip.codes,
+                audio=clip.audio[0].name,
+            ),
+            Message("Run fishtune extract again."),
         )
     return codes
 
@@ -256,8 +282,9 @@ def _refuse_vanished(path: Path) -> None:
     """End the stage if a file is gone that was listed before: its disk may be, and much more with it."""
     if not os.path.lexists(path):
         raise StorageError(
-            f"{path} was there a moment ago and is gone.",
+            "{file} was there a moment ago and is gone.",
             "Check that its disk is still mounted and run the command again; nothing was changed.",
+            file=path,
         )
 
 
@@ -274,12 +301,14 @@ def _drop(clip: Clip, reason: DropReason, what: str, what_to_do: str) -> Dropped
 
 def _read_back(folder: Path, sentences: int, size: int, reporter: Reporter) -> None:
     """Read every sentence that was written, which also makes the index."""
-    meter = ProgressMeter(reporter, "reading back", size, "bytes")
+    meter = ProgressMeter(reporter, Message("reading back"), size, "bytes")
     index = ShardIndex.open(folder, meter.advance)
     if len(index) != sentences:
         raise ShardError(
-            f"{sentences} sentences were packed but {len(index)} can be read back.",
+            "{sentences} sentences were packed but {index} can be read back.",
             "The disk may be failing; check it and pack again.",
+            sentences=sentences,
+            index=len(index),
         )
 
 
@@ -310,13 +339,14 @@ def _folder_to_replace(output: Path) -> Path:
     Raises:
         UsageError: packing would replace the working folder or a folder around it.
     """
-    with reading(output, UsageError, "Choose another folder with --output."):
+    with reading(output, UsageError, Message("Choose another folder with --output.")):
         folder = output.resolve()
         here = Path.cwd()
     if here.is_relative_to(folder):
         raise UsageError(
-            f"{output} is the working folder or around it, and packing replaces its output whole.",
+            "{output} is the working folder or around it, and packing replaces its output whole.",
             "Name a folder of its own, for example: --output protos",
+            output=output,
         )
     return folder
 
@@ -333,21 +363,28 @@ def _refuse_fewer(
         return
     reasons = Counter(loss.reason for loss in dropped if loss.reason is not DropReason.EXCLUDED)
     counts = ", ".join(f"{reason} ({count})" for reason, count in reasons.most_common())
-    allow = (
-        "If fewer are meant, say so: "
-        f"fishtune pack --input {shell_quoted(settings.input)} "
-        f"--output {shell_quoted(settings.output)} --allow-fewer"
+    allow = Message(
+        "If fewer are meant, say so: fishtune pack --input {input} --output {output} --allow-fewer",
+        input=shell_quoted(settings.input),
+        output=shell_quoted(settings.output),
     )
     if counts:
         raise UsageError(
-            f"The shards in {settings.output} hold {held} clips, the new ones would hold {len(packed)}, so "
-            f"the old ones were kept. What cannot be packed now: {counts}.",
+            "The shards in {output} hold {held} clips, the new ones would hold {packed}, so the "
+            "old ones were kept. What cannot be packed now: {counts}.",
             allow,
+            output=settings.output,
+            held=held,
+            packed=len(packed),
+            counts=counts,
         )
     raise UsageError(
-        f"The shards in {settings.output} hold {held} clips, but {settings.input} now has {len(packed)}, so "
-        "the old ones were kept.",
+        "The shards in {output} hold {held} clips, but {input} now has {packed}, so the old ones were kept.",
         allow,
+        output=settings.output,
+        held=held,
+        input=settings.input,
+        packed=len(packed),
     )
 
 
@@ -356,7 +393,7 @@ def _refuse_foreign(output: Path) -> None:
     if not output.exists():
         return
     if not output.is_dir():
-        raise UsageError(f"{output} is a file.", "Name a folder with --output.")
+        raise UsageError("{output} is a file.", "Name a folder with --output.", output=output)
     with reading(output, UsageError):
         present = {path.name for path in output.iterdir() if not is_temporary(path)}
     manifest = read_manifest(output)
@@ -365,12 +402,16 @@ def _refuse_foreign(output: Path) -> None:
         return
     if manifest is None and MANIFEST_FILE in present:
         raise UsageError(
-            f"{output / MANIFEST_FILE} is damaged or of another version, so that nothing tells whose files "
-            f"lie in {output}.",
+            "{output} is damaged or of another version, so that nothing tells whose files lie in {output_2}.",
             "Move the folder away and pack again, or choose another one with --output.",
+            output=output / MANIFEST_FILE,
+            output_2=output,
         )
     more = f" and {len(foreign) - 3} more" if len(foreign) > 3 else ""
     raise UsageError(
-        f"{output} holds files that fishtune pack did not write: {', '.join(foreign[:3])}{more}.",
+        "{output} holds files that fishtune pack did not write: {foreign}{more}.",
         "Move them away or choose another folder with --output.",
+        output=output,
+        foreign=", ".join(foreign[:3]),
+        more=more,
     )

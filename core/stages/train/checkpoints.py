@@ -29,6 +29,7 @@ from ...config.run_files import adapter_folder, checkpoint_step, list_checkpoint
 from ...config.settings import TrainSettings
 from ...errors import CheckpointError, TrainingError, UsageError
 from ...files import remove
+from ...messages import Message
 
 STATE_KEY = "fishtune"
 
@@ -66,7 +67,12 @@ class Identity(BaseModel):
     def differences(self, stored: Identity) -> list[str]:
         """Return what differs from a checkpoint's identity, one phrase each."""
         return [
-            f"{_WORDS.get(name, name)}: {_short(there)} there, {_short(now)} now"
+            Message(
+                "{name}: {there} there, {now} now",
+                name=_WORDS.get(name, name),
+                there=_short(there),
+                now=_short(now),
+            )
             for name, there, now in zip(Identity.model_fields, *_values(stored, self), strict=True)
             if there != now
         ]
@@ -74,7 +80,7 @@ class Identity(BaseModel):
 
 _OF_PRESET = ("method", "rank", "alpha", "dropout", "targets", "use_rslora", "use_dora")
 _OF_SETTINGS = ("prompt", "reference_probability", "held_out", "max_length", "seed")
-_WORDS = {"base_sha256": "the base's weights", "data_sha256": "the data set"}
+_WORDS = {"base_sha256": Message("the base's weights"), "data_sha256": Message("the data set")}
 
 
 def _values(*identities: Identity) -> list[list[Any]]:
@@ -168,8 +174,9 @@ def read_run_state(checkpoint: Path) -> RunState:
         return RunState.model_validate(content[STATE_KEY])
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(
-            f"{checkpoint} is not a checkpoint that fishtune train can go on from.",
+            "{checkpoint} is not a checkpoint that fishtune train can go on from.",
             "Name one of results/NAME/checkpoints, written by this version.",
+            checkpoint=checkpoint,
         ) from error
 
 
@@ -186,15 +193,20 @@ def choose_checkpoint(settings: TrainSettings, run_folder: Path) -> Path | None:
     if settings.resume == "never":
         if existing:
             raise TrainingError(
-                f"{existing[-1].parent} already has checkpoints up to step {checkpoint_step(existing[-1])}.",
+                "{existing} already has checkpoints up to step {checkpoint_step}.",
                 "Choose another --project, or leave out --resume never to go on from the last one.",
+                existing=existing[-1].parent,
+                checkpoint_step=checkpoint_step(existing[-1]),
             )
         return None
     checkpoint = Path(settings.resume)
     if not checkpoint.is_file():
         near = f" The newest there is {existing[-1]}." if existing else ""
         raise UsageError(
-            f"The checkpoint {checkpoint} does not exist.", f"Correct the path given to --resume.{near}"
+            "The checkpoint {checkpoint} does not exist.",
+            "Correct the path given to --resume.{near}",
+            checkpoint=checkpoint,
+            near=near,
         )
     return checkpoint
 
@@ -211,13 +223,20 @@ def check_identity(now: Identity, batch_tokens: int, state: RunState, checkpoint
     differences = now.differences(state.identity)
     if not differences:
         return
-    hint = "Use the former settings and files, or begin anew under another --project."
+    hint = Message("Use the former settings and files, or begin anew under another --project.")
     before = state.settings.get("batch_tokens")
     if now.data_sha256 != state.identity.data_sha256 and batch_tokens != before:
-        hint = (
-            f"If the shards are the same, it is for --batch-tokens: other clips fit into {batch_tokens} than "
-            f"into the former {before}. Choose it so that the same clips fit. {hint}"
+        hint = Message(
+            "If the shards are the same, it is for --batch-tokens: other clips fit into "
+            "{batch_tokens} than into the former {before}. Choose it so that the same clips fit. "
+            "{advice}",
+            batch_tokens=batch_tokens,
+            before=before,
+            advice=hint,
         )
     raise TrainingError(
-        f"This run cannot go on from {checkpoint}; it differs in {'; '.join(differences)}.", hint
+        "This run cannot go on from {checkpoint}; it differs in {differences}.",
+        hint,
+        checkpoint=checkpoint,
+        differences="; ".join(differences),
     )

@@ -26,6 +26,7 @@ from ...dataset.headers import HeaderError, parse_header
 from ...errors import DataError, StorageError
 from ...events import ItemFailed, ProgressMeter, Reporter
 from ...files import atomic_open
+from ...messages import Message
 from ...model.config import DualARConfig
 from ...reading import read_regular
 from ...shards.index import ShardIndex
@@ -147,8 +148,11 @@ def load_data(
     sides = split(table.speakers, content[usable], settings.held_out)
     if len(sides.training) == 0:
         raise DataError(
-            f"No clip of {settings.protos} can be trained on: all {len(index)} exceed {limit} columns.",
+            "No clip of {protos} can be trained on: all {index} exceed {limit} columns.",
             "Raise --batch-tokens and --max-length, or cut the recordings into shorter ones.",
+            protos=settings.protos,
+            index=len(index),
+            limit=limit,
         )
     # The reference of the legacy format would have no place in its prompt.
     probability = settings.reference_probability if settings.prompt == "inference" else 0.0
@@ -165,10 +169,15 @@ def _check_codes(index: ShardIndex, config: DualARConfig) -> None:
     largest = max(index.largest_codes)
     if index.num_codebooks != config.num_codebooks or largest >= config.codebook_size:
         raise DataError(
-            f"The packed codes of {index.folder} do not fit the model: they have {index.num_codebooks} "
-            f"codebooks with codes up to {largest}, the model {config.num_codebooks} codebooks of "
-            f"{config.codebook_size}.",
+            "The packed codes of {folder} do not fit the model: they have {num_codebooks} "
+            "codebooks with codes up to {largest}, the model {num_codebooks_2} codebooks of "
+            "{codebook_size}.",
             "Extract the recordings with the codec of this model, and pack them again.",
+            folder=index.folder,
+            num_codebooks=index.num_codebooks,
+            largest=largest,
+            num_codebooks_2=config.num_codebooks,
+            codebook_size=config.codebook_size,
         )
 
 
@@ -179,16 +188,20 @@ def _report_refused(
     settings: TrainSettings,
     reporter: Reporter,
 ) -> None:
-    hint = "Cut the recording into shorter ones."
+    hint = Message("Cut the recording into shorter ones.")
     if limit == settings.batch_tokens:
-        hint += " Or raise --batch-tokens, if the memory allows it."
+        hint += Message(" Or raise --batch-tokens, if the memory allows it.")
     elif limit == settings.max_length:
-        hint += " Or raise --max-length."
+        hint += Message(" Or raise --max-length.")
     for clip in np.flatnonzero(lengths > limit).tolist():
         reporter.emit(
             ItemFailed(
                 item=index.name(clip),
-                message=f"Left out: {lengths[clip]} columns, more than the {limit} allowed.",
+                message=Message(
+                    "Left out: {lengths} columns, more than the {limit} allowed.",
+                    lengths=lengths[clip],
+                    limit=limit,
+                ),
                 hint=hint,
             )
         )
@@ -206,7 +219,7 @@ def clip_lengths(source: SampleSource, reporter: Reporter) -> npt.NDArray[np.int
         stored = _stored_lengths(file, len(source.index), key)
         if stored is not None:
             return stored
-    meter = ProgressMeter(reporter, "measuring transcripts", len(source.index), "clips")
+    meter = ProgressMeter(reporter, Message("measuring transcripts"), len(source.index), "clips")
     one_frame = np.zeros((source.num_codebooks, 1), dtype=np.int64)
     lengths = np.zeros(len(source.index), dtype=np.int64)
     for clip in range(len(source.index)):

@@ -16,6 +16,7 @@ import torch
 from ...errors import GateError
 from ...events import Reporter
 from ...lora.injection import trainable_parameters
+from ...messages import Message
 from ...model.dual_ar import DualAR
 from ...model.generate import Sampling, generate
 from ...text.prompts import IGNORED, inference_prompt
@@ -77,12 +78,13 @@ def check_gate(
     failures = structural + (implausible if strict else [])
     if failures and strict:
         raise GateError(
-            f"The step-0 gate stopped the run: {' '.join(failures)}",
+            "The step-0 gate stopped the run: {failures}",
             "Correct the cause. Where the base has random weights on purpose, --no-gate (gate = false under "
             "[train] in the project file) goes on.",
+            failures=" ".join(failures),
         )
     for failure in structural:
-        reporter.warn(f"Step-0 gate: {failure}")
+        reporter.warn("Step-0 gate: {failure}", failure=failure)
     reporter.log(
         f"Step 0: base loss {losses.base:.2f}, semantic loss {losses.semantic:.2f}, top-5 accuracy "
         f"{losses.top_5_accuracy:.2f} before any training."
@@ -109,13 +111,25 @@ def check_losses(losses: Losses, vocab_size: int, codebook_size: int) -> list[st
             else "the codes come from another codec than the one this base was trained with"
         )
         failures.append(
-            f"The first loss is {total:.1f} (base {losses.base:.1f}, semantic {losses.semantic:.1f}); "
-            f"untrained weights give {untrained:.1f}, a pretrained model under half of it. Likely {cause}."
+            Message(
+                "The first loss is {total:.1f} (base {base:.1f}, semantic {semantic:.1f}); untrained "
+                "weights give {untrained:.1f}, a pretrained model under half of it. Likely {cause}.",
+                total=total,
+                base=losses.base,
+                semantic=losses.semantic,
+                untrained=untrained,
+                cause=cause,
+            )
         )
     if losses.top_5_accuracy < LOWEST_TOP_5_ACCURACY:
         failures.append(
-            f"The top-5 accuracy is {losses.top_5_accuracy:.3f}, hardly better than guessing "
-            f"({5 / codebook_size:.3f}). Likely the codes are another codec's, or the fast stack is random."
+            Message(
+                "The top-5 accuracy is {top_5_accuracy:.3f}, hardly better than guessing "
+                "({codebook_size:.3f}). Likely the codes are another codec's, or the fast stack is "
+                "random.",
+                top_5_accuracy=losses.top_5_accuracy,
+                codebook_size=5 / codebook_size,
+            )
         )
     return failures
 
@@ -136,7 +150,7 @@ def _compare_paths(
         turns = [] if reference == NO_REFERENCE else [source.turn(reference)]
         built = inference_prompt(source.tokenizer, turns, source.turn(clip).text, source.num_codebooks)
         if not np.array_equal(built, prompt):
-            return ["The training sample does not begin with the prompt that inference builds."]
+            return [Message("The training sample does not begin with the prompt that inference builds.")]
     with arithmetic:
         generation = generate(
             model,
@@ -166,8 +180,13 @@ def _compare_paths(
     if worst > _TOLERANCE[precision]:
         where = "the slow stack" if misses.max() == worst else "the fast stack"
         return [
-            f"Generation and training disagree in {where}: what generation chose misses training's choice by "
-            f"{worst:.0%} of the range of its logits. This is a bug in fishtune; please report it."
+            Message(
+                "Generation and training disagree in {where}: what generation chose misses "
+                "training's choice by {worst:.0%} of the range of its logits. This is a bug in "
+                "fishtune; please report it.",
+                where=where,
+                worst=worst,
+            )
         ]
     return []
 
@@ -207,11 +226,17 @@ def _check_gradients(
     failures = []
     if unreached:
         failures.append(
-            f"No gradient reaches {first_of(unreached, 3)}. Likely it has no part in the loss (the fast "
-            "stack has none with a semantic loss weight of 0)."
+            Message(
+                "No gradient reaches {unreached}. Likely it has no part in the loss (the fast stack "
+                "has none with a semantic loss weight of 0).",
+                unreached=first_of(unreached, 3),
+            )
         )
     if broken:
         failures.append(
-            f"The gradient of {first_of(broken, 3)} is not finite. Likely the base's weights are damaged."
+            Message(
+                "The gradient of {broken} is not finite. Likely the base's weights are damaged.",
+                broken=first_of(broken, 3),
+            )
         )
     return failures

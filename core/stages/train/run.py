@@ -25,6 +25,7 @@ from ...hardware.memory.ledger import Part
 from ...hardware.memory.measured import MeasurementCache
 from ...hardware.memory.suggest import TrainingNeeds
 from ...lora.injection import add_adapters, train_everything, trainable_parameters
+from ...messages import Message
 from ...model.base_hash import base_hash
 from ...model.checkpoint import load_model
 from ...model.config import read_config
@@ -57,7 +58,7 @@ DEFAULT_PASSES = 250
 DEFAULT_HOURS = 250.0
 """Hours of speech seen in all, where no limit is set: larger sets need fewer passes."""
 _FEWEST_PASSES = 5
-_NOTHING_DONE = "Nothing new was trained."
+_NOTHING_DONE = Message("Nothing new was trained.")
 _FRAMES_PER_HOUR = 3600 * 44100 / 2048
 
 
@@ -218,7 +219,9 @@ class _Run:
         if ending == "stop_requested":
             path = checkpoint_path(self.folder, trainer.global_step)
             raise StopRequested(
-                f"Step {trainer.global_step} is saved in {path}; starting again goes on from there."
+                "Step {global_step} is saved in {file}; starting again goes on from there.",
+                global_step=trainer.global_step,
+                file=path,
             )
         return self._result(ending, began, trainer.global_step)
 
@@ -242,9 +245,11 @@ class _Run:
             self.reporter.log(f"{path} already is at the end of this run; nothing is left to train.")
             if ending == "early_stopping":
                 self.reporter.warn(
-                    f"Nothing was trained: this run stopped early at step {step}, as its held-out loss "
-                    f"has not improved since step {callback.guard.best_step}.",
+                    "Nothing was trained: this run stopped early at step {step}, as its held-out loss "
+                    "has not improved since step {best_step}.",
                     "To train on nevertheless, raise --early-stopping or leave it out.",
+                    step=step,
+                    best_step=callback.guard.best_step,
                 )
         else:
             path = checkpoint_path(self.folder, step)
@@ -265,9 +270,9 @@ class _Run:
         split, settings = self.data.split, self.settings
         trained = sum(parameter.numel() for parameter in trainable_parameters(self.model).values())
         held_out = (
-            f"{len(split.held_out)} held out"
+            Message("{held_out} held out", held_out=len(split.held_out))
             if len(split.held_out)
-            else "none held out: overfitting cannot be seen"
+            else Message("none held out: overfitting cannot be seen")
         )
         self.reporter.log(
             f"{len(split.training)} clips to train on, {held_out}. {settings.lora_config} trains "
@@ -383,8 +388,10 @@ def _device(settings: TrainSettings, ranks: Ranks) -> torch.device:
     device = resolve_device(settings.device, ranks.local_rank)
     if ranks.size > 1 and ":" in settings.device:
         raise UsageError(
-            f"--device {settings.device} names one device, but the run has {ranks.size}.",
+            "--device {device} names one device, but the run has {size}.",
             "Choose --device cuda, and which GPUs with CUDA_VISIBLE_DEVICES.",
+            device=settings.device,
+            size=ranks.size,
         )
     return device
 
@@ -396,6 +403,8 @@ def _precision(settings: TrainSettings, device: torch.device) -> torch.dtype:
     has_bf16 = device.type == "cpu" or torch.cuda.is_bf16_supported(including_emulation=False)
     if settings.precision == "bf16":
         if not has_bf16:
-            raise UsageError(f"{device} does not compute in bf16.", "Choose --precision float32.")
+            raise UsageError(
+                "{device} does not compute in bf16.", "Choose --precision float32.", device=device
+            )
         return torch.bfloat16
     return torch.bfloat16 if device.type == "cuda" and has_bf16 else torch.float32

@@ -12,6 +12,7 @@ from ...audio.mixing import Mixing, Mono, mix
 from ...audio.recordings import check_rate, read_channels, read_info
 from ...codec.limits import CODEC_RATE, LONGEST_SECONDS, is_too_long
 from ...dataset.findings import Code, Finding, error, warning
+from ...messages import Message
 from ...units import format_duration
 
 LOWEST_SAMPLE_RATE = 16_000
@@ -56,8 +57,11 @@ def check_audio(path: Path) -> CheckedAudio:
             warning(
                 Code.SAMPLE_RATE_LOW,
                 path,
-                f"{path.name} has a sample rate of {rate} Hz: what is above {rate // 2} Hz is missing.",
+                "{file} has a sample rate of {rate} Hz: what is above {rate_2} Hz is missing.",
                 "Use a better source if there is one; 24,000 Hz or more is good.",
+                file=path.name,
+                rate=rate,
+                rate_2=rate // 2,
             )
         )
     clipped = clipped_samples(
@@ -68,8 +72,10 @@ def check_audio(path: Path) -> CheckedAudio:
             warning(
                 Code.CLIPPING,
                 path,
-                f"{path.name} is clipped: {clipped} samples are cut off at full scale.",
+                "{file} is clipped: {clipped} samples are cut off at full scale.",
                 "Record it again at a lower level, or leave it out: the voice learns the distortion.",
+                file=path.name,
+                clipped=clipped,
             )
         )
     if level <= NEAR_SILENCE:
@@ -77,8 +83,10 @@ def check_audio(path: Path) -> CheckedAudio:
             warning(
                 Code.NEAR_SILENCE,
                 path,
-                f"{path.name} is nearly silent ({_level(level)}).",
+                "{file} is nearly silent ({level}).",
                 "Listen to it; leave it out if nothing is said.",
+                file=path.name,
+                level=_level(level),
             )
         )
     else:
@@ -91,8 +99,11 @@ def _too_long(path: Path, seconds: float) -> Finding:
     return error(
         Code.AUDIO_TOO_LONG,
         path,
-        f"{path.name} is {format_duration(seconds)} long; the codec takes {LONGEST_SECONDS:.0f} s.",
+        "{file} is {duration} long; the codec takes {longest_seconds:.0f} s.",
         "Split it at pauses into clips of 3 to 15 s, each with its own transcript.",
+        file=path.name,
+        duration=format_duration(seconds),
+        longest_seconds=LONGEST_SECONDS,
     )
 
 
@@ -103,9 +114,11 @@ def _channels(path: Path, mono: Mono, channels: int) -> list[Finding]:
                 warning(
                     Code.ONE_SIDED,
                     path,
-                    f"{path.name} has its voice on {len(mono.channels)} of {channels} channels; the others "
-                    "are left out.",
+                    "{file} has its voice on {channels} of {channels_2} channels; the others are left out.",
                     "Nothing, if it sounds well; otherwise export it as mono.",
+                    file=path.name,
+                    channels=len(mono.channels),
+                    channels_2=channels,
                 )
             ]
         case Mixing.OPPOSITE_PHASE:
@@ -113,13 +126,15 @@ def _channels(path: Path, mono: Mono, channels: int) -> list[Finding]:
                 warning(
                     Code.OPPOSITE_PHASE,
                     path,
-                    f"The channels of {path.name} cancel each other (opposite phase); only channel "
-                    f"{mono.channels[0] + 1} is used.",
+                    "The channels of {file} cancel each other (opposite phase); only channel {channels} "
+                    "is used.",
                     "Nothing, if it sounds well; otherwise export the better channel as mono.",
+                    file=path.name,
+                    channels=mono.channels[0] + 1,
                 )
             ]
     return []
 
 
 def _level(value: float) -> str:
-    return f"{value:.1f} LUFS" if math.isfinite(value) else "digital silence"
+    return Message("{value:.1f} LUFS", value=value) if math.isfinite(value) else Message("digital silence")

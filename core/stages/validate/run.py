@@ -172,7 +172,12 @@ def inspect_clip(data: Path, key: str, text_extension: str, points: int) -> Clip
     """
     clips = {clip.key: clip for clip in scan(data, text_extension).clips}
     if key not in clips:
-        raise UsageError(f"{data} has no clip {key!r}.", "Name it as SPEAKER/NAME, without an extension.")
+        raise UsageError(
+            "{data} has no clip {key}.",
+            "Name it as SPEAKER/NAME, without an extension.",
+            data=data,
+            key=repr(key),
+        )
     clip = clips[key]
     detail = ClipDetail(clip=key, text=clip.text, findings=_check(clip).findings)
     if clip.text is not None:
@@ -236,8 +241,10 @@ def _same_audio(checked: list[_Checked]) -> list[Finding]:
         warning(
             Code.SAME_AUDIO,
             again.audio,
-            f"{again.clip.key} is the same recording as {group[0].clip.key}.",
+            "{key} is the same recording as {key_2}.",
             "Keep one of them: clips that come twice count twice, and may be trained on and tested with.",
+            key=again.clip.key,
+            key_2=group[0].clip.key,
         )
         for group in groups.values()
         for again in group[1:]
@@ -255,9 +262,14 @@ def _spread(data: Path, checked: list[_Checked]) -> list[Finding]:
         warning(
             Code.LOUDNESS_SPREAD,
             data,
-            f"Loudness differs by {high - low:.1f} LU: {quiet.clip.key} has {low:.1f} LUFS, "
-            f"{loud.clip.key} has {high:.1f}.",
-            f"Bring all to one loudness: fishtune loudness-norm {data} {data}-normalised",
+            "Loudness differs by {high:.1f} LU: {key} has {low:.1f} LUFS, {key_2} has {high_2:.1f}.",
+            "Bring all to one loudness: fishtune loudness-norm {data} {data}-normalised",
+            high=high - low,
+            key=quiet.clip.key,
+            low=low,
+            key_2=loud.clip.key,
+            high_2=high,
+            data=data,
         )
     ]
 
@@ -281,8 +293,11 @@ def _reading_speed(checked: list[_Checked]) -> list[Finding]:
             warning(
                 Code.READING_SPEED,
                 item.audio,
-                f"{item.clip.key} has {speed:.1f} letters a second, its speaker usually {usual:.1f}.",
+                "{key} has {speed:.1f} letters a second, its speaker usually {usual:.1f}.",
                 "Compare transcript and recording: words may be missing, or belong to another clip.",
+                key=item.clip.key,
+                speed=speed,
+                usual=usual,
             )
             for speed, item in speeds
             if not _SLOWEST <= speed / usual <= _FASTEST
@@ -297,16 +312,22 @@ def _impossible_pace(item: _Checked) -> Finding | None:
         return warning(
             Code.READING_SPEED,
             item.audio,
-            f"{item.clip.key} has {item.letters} letters in {item.seconds:.2f} s, more than anybody can say.",
+            "{key} has {letters} letters in {seconds:.2f} s, more than anybody can say.",
             "Compare transcript and recording: it may be cut short, or the words belong to another clip.",
+            key=item.clip.key,
+            letters=item.letters,
+            seconds=item.seconds,
         )
     weight = letters + _LETTERS_PER_SYLLABLE * item.syllables
     if item.seconds > _SECONDS_TO_SPEAK and weight / item.seconds < _LEAST_LETTERS:
         return warning(
             Code.READING_SPEED,
             item.audio,
-            f"{item.clip.key} has only {item.letters} letters in {item.seconds:.1f} s.",
+            "{key} has only {letters} letters in {seconds:.1f} s.",
             "Compare transcript and recording: words may be missing, or belong to another clip.",
+            key=item.clip.key,
+            letters=item.letters,
+            seconds=item.seconds,
         )
     return None
 
@@ -319,8 +340,9 @@ def _amount(data: Path, checked: list[_Checked]) -> list[Finding]:
         warning(
             Code.TOO_LITTLE,
             data,
-            f"There are {format_duration(seconds)} of speech in all.",
+            "There are {duration} of speech in all.",
             "10 minutes are the least that makes sense, 30 to 60 are recommended.",
+            duration=format_duration(seconds),
         )
     ]
 

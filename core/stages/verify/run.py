@@ -75,8 +75,10 @@ def _try_model(model: DualAR, directory: Path) -> None:
     prompt = torch.from_numpy(inference_prompt(tokenizer, [], _TEXT, model.config.num_codebooks))
     if prompt.shape[1] >= model.config.max_seq_len:
         raise CheckpointError(
-            f"The model of {directory} has room for {model.config.max_seq_len} columns, too few to speak.",
+            "The model of {directory} has room for {max_seq_len} columns, too few to speak.",
             "config.json should not be edited: download it again.",
+            directory=directory,
+            max_seq_len=model.config.max_seq_len,
         )
     with torch.inference_mode():
         hidden = model.slow(prompt[None])[:, -1]
@@ -96,6 +98,7 @@ def _try_codec(codec: Codec, directory: Path) -> None:
 def _refuse_overflow(values: Tensor, source: Path) -> None:
     if not values.isfinite().all():
         raise CheckpointError(
-            f"What {source} computes is infinite or not a number, though its weights are numbers.",
+            "What {source} computes is infinite or not a number, though its weights are numbers.",
             "The file is damaged or was trained to pieces: download or merge it again.",
+            source=source,
         )
