@@ -213,9 +213,7 @@ def decode_event(line: bytes) -> Event | None:
     try:
         event = _ADAPTER.validate_json(line)
         if isinstance(event, Started | Finished):
-            parse_json(
-                line, Message("an event")
-            )  # their tables hold anything: bounds that the types do not know
+            parse_json(line, "an event")  # their tables hold anything: bounds that the types do not know
     except (MalformedFileError, ValidationError):
         return None
     numbers = (value for value in event.__dict__.values() if isinstance(value, float))
@@ -269,14 +267,14 @@ class ProgressMeter:
     def __init__(
         self,
         reporter: Reporter,
-        task: Message,
+        task: str,
         total: float | None,
         unit: str,
         done: float = 0,
         frequency: float = 2.0,
     ) -> None:
         self._reporter = reporter
-        self._task = task
+        self._task = Message.of(task, {})
         self._total = total
         self._unit = unit
         self._done = done
@@ -285,7 +283,7 @@ class ProgressMeter:
         self._interval = 1.0 / frequency
         self._shown_at = 0.0
 
-    def advance(self, units: float = 1, detail: Message = NOTHING) -> None:
+    def advance(self, units: float = 1, detail: str = NOTHING) -> None:
         """Count `units` more; emit if the last event is old enough or the task is complete."""
         self._done += units
         now = time.monotonic()
@@ -293,7 +291,7 @@ class ProgressMeter:
             self._shown_at = now
             self.show(detail)
 
-    def show(self, detail: Message = NOTHING) -> None:
+    def show(self, detail: str = NOTHING) -> None:
         """Emit the present state."""
         elapsed = time.monotonic() - self._begun_at
         counted = self._done - self._begun_with
@@ -307,6 +305,6 @@ class ProgressMeter:
                 unit=self._unit,
                 rate=rate,
                 eta=eta,
-                detail=detail,
+                detail=Message.of(detail, {}),
             )
         )

@@ -1,7 +1,7 @@
 """Texts for users, as data: an English template and the values that fill it in.
 
-    raise DataError("{file} is empty.", "Record it again.", file=path)    # errors and findings take the values
-    Message("{done} of {total} clips", done=8, total=11)                   # any other text
+    raise DataError("{file} is empty.", "Record it again.", file=path)  # errors and findings take the values
+    Message("{done} of {total} clips", done=8, total=11)                 # any other text
 
 A `Message` *is* its English text, so it is shown, compared and searched like any string. Another language is
 made from `template` and `values` where it is shown (`translated`), so that nothing has to be recognised in a
@@ -13,6 +13,7 @@ they go in as a value, never as a part of the template.
 
 from __future__ import annotations
 
+import difflib
 import math
 import numbers
 import re
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 AS_DATA: Final = {"messages": "data"}
 """Serialization context in which a `Message` becomes `{"template": …, "values": …}`."""
 PLACE: Final = r"\{\{|\}\}|\{(?P<name>[A-Za-z_]\w*)(?::(?P<format>,?(?:\.\d{1,2})?[defgs%]?|0\dd?))?\}"
-"""Pattern of what is filled in: `{name}`, `{name:format}` with a short format, and braces that are doubled."""
+"""What is filled in: `{name}`, `{name:format}` with a short format, and braces that are doubled."""
 _PLACE = re.compile(PLACE)
 _LONGEST = 1 << 16
 """Characters that a text from a file may fill in to."""
@@ -39,9 +40,9 @@ class Message(str):
     """A template filled in with values.
 
     Args:
-        template: English, with `{name}` or `{name:.1f}` in the places of values; braces are doubled where there
-            are places. A place without a value stays as it is, and so does a format that does not fit its value:
-            an error must never fail while it is told.
+        template: English, with `{name}` or `{name:.1f}` in the places of values; braces are doubled where
+            there are places. A place without a value stays as it is, and a value that its format does not fit
+            is filled in without it: an error must never fail while it is told.
         values: numbers and messages stay what they are; paths, exceptions and the like become their text. A
             message among them is translated with the one that it stands in.
     """
@@ -97,7 +98,7 @@ class Message(str):
         from pydantic_core import core_schema  # the wizard starts without pydantic
 
         return core_schema.no_info_plain_validator_function(
-            _read,
+            from_data,
             serialization=core_schema.plain_serializer_function_ser_schema(_written, info_arg=True),
         )
 
@@ -128,12 +129,18 @@ def names_of(template: str) -> tuple[str, ...]:
 
 
 def joined(texts: Iterable[str], separator: str = " ") -> Message:
-    """Return texts one after another; each is translated for itself."""
-    parts = {f"part{number}": text for number, text in enumerate(texts)}
-    return Message(separator.join(f"{{{name}}}" for name in parts), **parts)
+    """Return texts one after another, without the empty ones; each is translated for itself."""
+    parts = {f"part{number}": text for number, text in enumerate(filter(None, texts))}
+    if len(parts) == 1 and isinstance(only := parts["part0"], Message):
+        return only
+    if isinstance(separator, Message):
+        parts, places = {"separator": separator, **parts}, "{separator}"
+    else:
+        places = separator.replace("{", "{{").replace("}", "}}")
+    return Message(places.join(f"{{{name}}}" for name in parts if name != "separator"), **parts)
 
 
-def plural(number: int, one: str, many: str, **values: object) -> Message:
+def plural(number: int, one: str, many: str, /, **values: object) -> Message:
     """Return the template that goes with `number`, which it may name.
 
     Example:
@@ -152,6 +159,24 @@ def first_of(names: Sequence[object], most: int, separator: str = ", ") -> Messa
 NOTHING: Final = Message("")
 
 
+def named(names: Sequence[str]) -> Message:
+    """Return the only name, or how many files there are and the first."""
+    if len(names) == 1:
+        return Message("{name}", name=names[0])
+    return Message("{number} files ({name}, …)", number=len(names), name=names[0])
+
+
+def near(word: str, known: Sequence[str]) -> Message:
+    """Return the question whether a known word was meant, or nothing where none is like it."""
+    found = difflib.get_close_matches(word, known, n=1)
+    return Message("Did you mean {name}?", name=found[0]) if found else NOTHING
+
+
+def of_the_system(error: OSError) -> Message:
+    """Return the system's own words for an error, which are a text of the catalogue, or nothing."""
+    return Message(error.strerror or "")
+
+
 def _value(value: object) -> Value:
     match value:
         case Message():
@@ -168,19 +193,13 @@ def _value(value: object) -> Value:
 
 
 def _text(value: object) -> str:
-    if isinstance(value, OSError) and value.strerror and type(value).__str__ is OSError.__str__:
-        return _of_the_system(value)
-    return str(value)
-
-
-def _of_the_system(error: OSError) -> Message:
-    """Return what `str` makes of an error of the system, whose own words can be translated."""
-    what = Message(error.strerror)
-    if error.filename is None:
-        return Message("[Errno {number}] {what}", number=error.errno, what=what)
-    return Message(
-        "[Errno {number}] {what}: {file}", number=error.errno, what=what, file=repr(error.filename)
-    )
+    if not isinstance(value, OSError) or type(value).__str__ is not OSError.__str__ or not value.strerror:
+        return str(value)
+    # As `str` words it, with the system's own words to be translated.
+    number, what = value.errno, of_the_system(value)
+    if value.filename is None:
+        return Message("[Errno {number}] {what}", number=number, what=what)
+    return Message("[Errno {number}] {what}: {file}", number=number, what=what, file=repr(value.filename))
 
 
 def as_data(message: Message) -> dict[str, Any]:
@@ -195,13 +214,17 @@ def _as_json(value: Value) -> Any:
     return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _written(message: str, info: SerializationInfo) -> Any:
+def _written(message: Message, info: SerializationInfo) -> Any:
     wanted = isinstance(info.context, dict) and info.context.get("messages") == "data"
-    has_values = isinstance(message, Message) and message.values
-    return as_data(message) if wanted and has_values else str.__str__(message)
+    return as_data(message) if wanted and message.values else str.__str__(message)
 
 
-def _read(found: object) -> Message:
+def from_data(found: object) -> Message:
+    """Return the message that JSON holds, as text or as data; what cannot be a template of ours is text.
+
+    Raises:
+        ValueError: it is something else.
+    """
     match found:
         case Message():
             return found
@@ -216,7 +239,7 @@ def _read(found: object) -> Message:
 def _read_value(value: object) -> Value:
     match value:
         case dict():
-            return _read(value)
+            return from_data(value)
         case str() | float():
             return value
         case int() if abs(value) < 1 << 64:  # Python refuses to print numbers of very many digits

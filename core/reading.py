@@ -17,14 +17,14 @@ from pathlib import Path
 from typing import IO
 
 from .errors import DataError, FishtuneError, StorageError
-from .messages import Message
+from .messages import Message, of_the_system
 
 _ABOUT_THE_NAME = {
-    errno.ENOENT: Message("{} does not exist."),
-    errno.ENOTDIR: Message("{} does not exist: a file is in the place of its folder."),
-    errno.EISDIR: Message("{} is a folder, not a file."),
-    errno.ELOOP: Message("{} is a link that leads to itself."),
-    errno.ENAMETOOLONG: Message("{} has a name that is too long for this file system."),
+    errno.ENOENT: "{file} does not exist.",
+    errno.ENOTDIR: "{file} does not exist: a file is in the place of its folder.",
+    errno.EISDIR: "{file} is a folder, not a file.",
+    errno.ELOOP: "{file} is a link that leads to itself.",
+    errno.ENAMETOOLONG: "{file} has a name that is too long for this file system.",
 }
 
 
@@ -57,7 +57,7 @@ def reading(path: Path, kind: type[FishtuneError] = DataError, hint: str = "") -
         raise
     except OSError as error:
         if (what := _ABOUT_THE_NAME.get(error.errno or 0)) is not None:
-            raise kind(what.format(path), hint) from error
+            raise kind(what, hint, file=path) from error
         raise unreadable(path, error) from error
     except MemoryError as error:
         raise StorageError(
@@ -106,7 +106,7 @@ def unreadable(path: Path, error: OSError) -> StorageError:
         "{file} cannot be read: {reason}.",
         "Check the disk or the network share it lies on, and run the command again.",
         file=path,
-        reason=error.strerror or error,
+        reason=of_the_system(error) or error,
     )
 
 

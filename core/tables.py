@@ -96,7 +96,7 @@ def _check_dotted_keys(text: str) -> None:
             parts, is_part = parts + 1, False
             if parts > DEEPEST:
                 raise _OutOfBoundsError(
-                    Message("tables and lists lie more than {deepest} deep in one another", deepest=DEEPEST)
+                    Message("tables and lists lie more than {limit} deep in one another", limit=DEEPEST)
                 )
         elif first in "\"'" or first in "_-" or first.isalnum():
             parts, is_part = 0 if is_part else parts, True
@@ -149,7 +149,7 @@ def _check(found: Any) -> None:
             return
         level = inside
     raise _OutOfBoundsError(
-        Message("tables and lists lie more than {deepest} deep in one another", deepest=DEEPEST)
+        Message("tables and lists lie more than {limit} deep in one another", limit=DEEPEST)
     )
 
 
@@ -168,9 +168,9 @@ def _malformed(name: str, kind: str, error: Exception) -> MalformedFileError:
                 "{name} is not valid {kind}: it is not UTF-8 text.", "Save it as UTF-8.", name=name, kind=kind
             )
         case RecursionError():
-            reason = Message("tables and lists lie more than {deepest} deep in one another", deepest=DEEPEST)
+            reason = Message("tables and lists lie more than {limit} deep in one another", limit=DEEPEST)
         case _OutOfBoundsError() | tomllib.TOMLDecodeError():
-            reason = str(error)
+            reason = Message.of(str(error), {})
         case json.JSONDecodeError():
             reason = Message(
                 "{reason} (line {line}, column {column})",

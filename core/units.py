@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
 from typing import Final
 
 from .errors import UsageError
-from .messages import NOTHING, Message
+from .messages import Message
 
 GIB: Final = 1024**3
 """Bytes."""
@@ -59,7 +58,7 @@ def parse_bytes(text: str) -> int:
     """
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([a-z]*)", text.strip().lower())
     if match is None or match[2] not in _FACTORS:
-        raise UsageError("{words} is no size of memory.", "Write it like 24GiB or 512MiB.", words=repr(text))
+        raise UsageError("{text} is no size of memory.", "Write it like 24GiB or 512MiB.", text=repr(text))
     return int(float(match[1]) * _FACTORS[match[2]])
 
 
@@ -73,18 +72,3 @@ def format_amount(done: float, total: float | None, unit: str) -> str:
         return "/".join(parts)
     parts = [f"{value:,.0f}" for value in (done, total) if value is not None]
     return f"{'/'.join(parts)} {unit}".rstrip()
-
-
-def first_of(names: Sequence[object], most: int, separator: str = ", ") -> str:
-    """Return the first `most` of many names, and how many more there are: `a, b and 4 more`."""
-    more = Message(" and {names} more", names=len(names) - most) if len(names) > most else NOTHING
-    return separator.join(map(str, names[:most])) + more
-
-
-def named(names: list[str]) -> str:
-    """Return the only name, or how many files there are and the first."""
-    return (
-        names[0]
-        if len(names) == 1
-        else Message("{names} files ({names_2}, …)", names=len(names), names_2=names[0])
-    )

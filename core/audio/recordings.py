@@ -274,11 +274,11 @@ class _Recording:
         frames = sum(map(len, pieces))
         if frames * self.info.channels > _MOST_SAMPLES:
             raise DataError(
-                "{file} has too many samples to be read at once: more than {most_samples:,} over its "
+                "{file} has too many samples to be read at once: more than {limit:,} over its "
                 "{channels} channels.",
                 "Split it at pauses into clips of 3 to 15 s, each with its own transcript.",
                 file=self._path,
-                most_samples=_MOST_SAMPLES,
+                limit=_MOST_SAMPLES,
                 channels=self.info.channels,
             )
         if not frames:
@@ -352,10 +352,10 @@ def _opened(path: Path, *, believe: bool = True) -> Iterator[_Recording]:
 def _check(path: Path, info: AudioInfo) -> None:
     if not LOWEST_RATE <= info.sample_rate <= HIGHEST_RATE:
         raise DataError(
-            "{file} has a sample rate of {sample_rate} Hz, which no recording of speech has.",
+            "{file} has a sample rate of {rate} Hz, which no recording of speech has.",
             "Its header may be damaged: export it again at 24,000 Hz or more.",
             file=path,
-            sample_rate=info.sample_rate,
+            rate=info.sample_rate,
         )
     if not info.frames:
         raise no_audio(path)

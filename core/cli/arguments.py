@@ -25,12 +25,12 @@ def check_arguments(arguments: Iterable[str]) -> None:
     for argument in arguments:
         if "\0" in argument:
             raise UsageError(
-                "{visible_name} has a NUL character, which no name can have.",
+                "{argument} has a NUL character, which no name can have.",
                 "Give it without that character.",
-                visible_name=visible_name(argument),
+                argument=visible_name(argument),
             )
         if not is_text(argument):
-            raise UsageError("{visible_name} is not UTF-8.", _RENAME, visible_name=visible_name(argument))
+            raise UsageError("{argument} is not UTF-8.", _RENAME, argument=visible_name(argument))
 
 
 def check_working_folder() -> None:
@@ -49,10 +49,10 @@ def check_working_folder() -> None:
         ) from failure
     if not is_text(here):
         raise UsageError(
-            "The name of the working folder, {visible_name}, is not UTF-8.",
+            "The name of the working folder, {argument}, is not UTF-8.",
             "Work in another folder, or rename that one, for example with convmv: "
             "convmv -f CP949 -t UTF-8 --notest NAME",
-            visible_name=visible_name(here),
+            argument=visible_name(here),
         )
 
 
@@ -80,10 +80,9 @@ def _check_path(path: Path) -> None:
         text = str(path)
         shown = text if len(text) <= 60 else f"{text[:40]}…{text[-15:]}"
         raise UsageError(
-            "{shown} is longer than a path can be: {longest_name} bytes for each name, "
-            "{longest_path} in all.",
+            "{path} is longer than a path can be: {longest} bytes for each name, {most} in all.",
             "Give a shorter one.",
-            shown=shown,
-            longest_name=_LONGEST_NAME,
-            longest_path=_LONGEST_PATH,
+            path=shown,
+            longest=_LONGEST_NAME,
+            most=_LONGEST_PATH,
         )

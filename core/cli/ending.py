@@ -55,10 +55,10 @@ def _said(error: BaseException) -> int:
     print_error(
         FishtuneError(
             "The command ended with an unexpected {kind}: {what}",
-            "This is a bug in fishtune: please report it with its trace, {kept_trace}.",
+            "This is a bug in fishtune: please report it with its trace, {trace}.",
             kind=type(error).__name__,
             what=what[0][:300],
-            kept_trace=_kept_trace(error),
+            trace=_kept_trace(error),
         )
     )
     return UNFORESEEN

@@ -172,19 +172,19 @@ def resume(job_id: JobId = None, project: Project = None, results: Results = Non
     job = _find(job_id, project, results)
     if job.state() is JobState.FINISHED:
         raise JobError(
-            "Job {id} is finished; it has nothing to go on with.",
+            "Job {job} is finished; it has nothing to go on with.",
             "Name another job (fishtune jobs), or start the stage again with its own command.",
-            id=job.id,
+            job=job.id,
         )
     settings, not_repeated = settings_again(job)
     try:
         os.chdir(job.record.folder)
     except (OSError, ValueError) as error:
         raise JobError(
-            "{folder}, where job {id} ran, is gone.",
+            "{folder}, where job {job} ran, is gone.",
             "Start its stage again from the project's new folder.",
             folder=job.record.folder,
-            id=job.id,
+            job=job.id,
         ) from error
     started = start_job(StageName(job.record.stage), settings, job.place, resumed_from=job.id)
     if not_repeated:

@@ -77,7 +77,7 @@ def run_stage(
                 raise
             # Nobody foresaw this one: whoever reports it needs the log.
             raise FishtuneError(
-                error.message, "{advice} The log: {log_path}", advice=error.hint, log_path=job.log_path
+                error.message, "{hint} The log: {log}", hint=error.hint, log=job.log_path
             ) from error
     if json:
         print_json(summary)

@@ -69,7 +69,7 @@ def _load(kind: type[AnyCodec], path: Path, config_name: str, device: torch.devi
     except CheckpointError as error:
         origin = config_origin(path, config_name)
         raise CheckpointError(
-            error.message, "The shape is that of {origin}. {advice}", origin=origin, advice=error.hint
+            error.message, "The shape is that of {origin}. {hint}", origin=origin, hint=error.hint
         ) from error
     refuse_not_finite(codec.named_parameters(), path)
     return codec.to(device).eval().requires_grad_(False)

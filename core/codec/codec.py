@@ -77,7 +77,10 @@ class Codec(CodecEncoder):
             return cast(Tensor, self.decoder(self.quantizer.decode(codes_BKF)))
 
 
-def check_length(samples: int, config: CodecConfig, name: str = Message("The audio")) -> None:
+_AUDIO = Message("The audio")
+
+
+def check_length(samples: int, config: CodecConfig, name: str = _AUDIO) -> None:
     """Refuse audio that is longer than the codec covers.
 
     Args:
@@ -89,11 +92,11 @@ def check_length(samples: int, config: CodecConfig, name: str = Message("The aud
     """
     if config.frames(samples) > MAX_FRAMES:
         raise DataError(
-            "{name} is {ceil} s long; the codec takes at most {floor} s.",
+            "{name} is {seconds} s long; the codec takes at most {limit} s.",
             "Split it at pauses into clips of 3 to 15 s, each with its own transcript.",
             name=name,
-            ceil=math.ceil(samples / config.sample_rate),
-            floor=math.floor(config.max_seconds),
+            seconds=math.ceil(samples / config.sample_rate),
+            limit=math.floor(config.max_seconds),
         )
 
 

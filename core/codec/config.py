@@ -16,7 +16,7 @@ from pydantic import ConfigDict, Field, model_validator
 from ..config.presets import read_preset
 from ..config.strict import Table, parse
 from ..errors import CheckpointError, MalformedFileError
-from ..messages import Message
+from ..messages import Message, joined
 from ..tables import read_json
 
 WEIGHTS_FILE = "codec.pth"
@@ -106,37 +106,39 @@ class CodecConfig(_Shape):
         if len(layers) != len(rates):
             faults.append(
                 Message(
-                    "encoder_transformer_layers needs {rates} numbers, one for each encoder rate",
-                    rates=len(rates),
+                    "encoder_transformer_layers needs {number} numbers, one for each encoder rate",
+                    number=len(rates),
                 )
             )
         if any(width % head for width, count in zip(widths, layers, strict=False) if count):
-            faults.append(Message("the encoder's transformers need widths divisible by {head}", head=head))
+            faults.append(
+                Message("the encoder's transformers need widths divisible by {divisor}", divisor=head)
+            )
         if any(self.decoder_transformer_layers):
             faults.append(Message("decoder_transformer_layers must be zeros"))
         if math.prod(self.decoder_rates) != math.prod(rates):
             faults.append(Message("decoder_rates must multiply to the same as encoder_rates"))
         if self.decoder_dim % halvings:
-            faults.append(Message("decoder_dim must be divisible by {halvings}", halvings=halvings))
+            faults.append(Message("decoder_dim must be divisible by {divisor}", divisor=halvings))
         if self.frame_length > _LONGEST_FRAME:
             faults.append(
                 Message(
-                    "rates and factors must multiply to {longest_frame} samples a frame at most",
-                    longest_frame=_LONGEST_FRAME,
+                    "rates and factors must multiply to {limit} samples a frame at most",
+                    limit=_LONGEST_FRAME,
                 )
             )
         if latent > 1 << 16:
             faults.append(
-                Message("the encoder's last width is {latent}, more than any codec has", latent=latent)
+                Message("the encoder's last width is {width}, more than any codec has", width=latent)
             )
         if self.quantizer.input_dim != latent:
             faults.append(
-                Message("quantizer.input_dim must be the encoder's last width, {latent}", latent=latent)
+                Message("quantizer.input_dim must be the encoder's last width, {width}", width=latent)
             )
         if self.quantizer_transformer.dim != self.quantizer.input_dim:
             faults.append(Message("quantizer_transformer.dim must be quantizer.input_dim"))
         if faults:
-            raise ValueError("; ".join(faults))
+            raise ValueError(joined(faults, "; "))
         return self
 
     @property
@@ -198,18 +200,16 @@ def _refuse_other_file(weights: Path) -> None:
     if weights.is_dir():
         inside = weights / WEIGHTS_FILE
         meant = (
-            Message("Give the codec's file in it: {inside}", inside=inside)
-            if inside.is_file()
-            else _NAME_A_FILE
+            Message("Give the codec's file in it: {file}", file=inside) if inside.is_file() else _NAME_A_FILE
         )
-        raise CheckpointError("{weights} is a folder, and the codec is a file.", meant, weights=weights)
+        raise CheckpointError("{path} is a folder, and the codec is a file.", meant, path=weights)
     right = weights.with_name(WEIGHTS_FILE)
     if weights.name in _OTHER_FILES and right.is_file():
         raise CheckpointError(
-            "{weights} does not hold the codec.",
-            "Give the file beside it: {right}",
-            weights=weights,
-            right=right,
+            "{path} does not hold the codec.",
+            "Give the file beside it: {file}",
+            path=weights,
+            file=right,
         )
 
 
@@ -221,12 +221,11 @@ def check_codebooks(config: CodecConfig, num_codebooks: int, directory: Path) ->
     """
     if len(config.codebook_sizes) != num_codebooks:
         raise CheckpointError(
-            "Model and codec of {directory} do not fit: the model has {num_codebooks} codebooks, "
-            "the codec {codebook_sizes}.",
+            "Model and codec of {directory} do not fit: the model has {number} codebooks, the codec {other}.",
             "Both must come from the same checkpoint: download them again.",
             directory=directory,
-            num_codebooks=num_codebooks,
-            codebook_sizes=len(config.codebook_sizes),
+            number=num_codebooks,
+            other=len(config.codebook_sizes),
         )
 
 

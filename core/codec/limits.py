@@ -33,10 +33,10 @@ def check_recording(path: Path, info: AudioInfo) -> None:
     """
     if is_too_long(info.frames, info.sample_rate):
         raise DataError(
-            "{file} is {duration} long; the codec takes {longest_seconds:.0f} s.",
+            "{file} is {duration} long; the codec takes {limit:.0f} s.",
             "Split it at pauses into clips of 3 to 15 s, each with its own transcript.",
             file=path,
             duration=format_duration(info.seconds),
-            longest_seconds=LONGEST_SECONDS,
+            limit=LONGEST_SECONDS,
         )
     check_rate(path, info.sample_rate, CODEC_RATE)

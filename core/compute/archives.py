@@ -136,10 +136,10 @@ def _pickle(path: Path, file: IO[bytes], entries: dict[str, zipfile.ZipInfo]) ->
     if entry.file_size > _LARGEST_PICKLE:
         raise hostile(
             Message(
-                "The list of tensors in {file} has {size:,} bytes, over {largest_pickle:,}.",
+                "The list of tensors in {file} has {size:,} bytes, over {limit:,}.",
                 file=path,
                 size=entry.file_size,
-                largest_pickle=_LARGEST_PICKLE,
+                limit=_LARGEST_PICKLE,
             )
         )
     place = _place(path, file, entry)

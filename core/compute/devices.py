@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING, Protocol
 
 from ..errors import DeviceError, UsageError
-from ..messages import Message
+from ..messages import Message, plural
 
 if TYPE_CHECKING:
     import torch
@@ -37,9 +37,9 @@ def resolve_device(name: str, local_rank: int = 0) -> torch.device:
             return torch.device("cpu")
         built = torch.version.cuda
         reason = (
-            "torch was installed without CUDA"
+            Message("torch was installed without CUDA")
             if built is None
-            else f"torch (CUDA {built}) finds no usable GPU"
+            else Message("torch (CUDA {version}) finds no usable GPU", version=built)
         )
         raise DeviceError(
             "The device {name} cannot be used: {reason}.",
@@ -53,21 +53,14 @@ def resolve_device(name: str, local_rank: int = 0) -> torch.device:
     count = torch.cuda.device_count()
     if number >= count:
         raise DeviceError(
-            (
-                Message(
-                    "The device cuda:{number} does not exist: torch sees {count} GPUs.",
-                    number=number,
-                    count=count,
-                )
-                if count > 1
-                else Message(
-                    "The device cuda:{number} does not exist: torch sees {count} GPU.",
-                    number=number,
-                    count=count,
-                )
+            plural(
+                count,
+                "The device cuda:{index} does not exist: torch sees {number} GPU.",
+                "The device cuda:{index} does not exist: torch sees {number} GPUs.",
+                index=number,
             ),
-            "The last one is cuda:{count_2}; CUDA_VISIBLE_DEVICES may hide others.",
-            count_2=count - 1,
+            "The last one is cuda:{last}; CUDA_VISIBLE_DEVICES may hide others.",
+            last=count - 1,
         )
     return torch.device("cuda", number)
 

@@ -105,9 +105,9 @@ class Instructions:
                 if number > _MOST_INSTRUCTIONS:
                     raise hostile(
                         Message(
-                            "The list of tensors in {file} has over {most_instructions:,} instructions.",
+                            "The list of tensors in {file} has over {limit:,} instructions.",
                             file=self.path,
-                            most_instructions=_MOST_INSTRUCTIONS,
+                            limit=_MOST_INSTRUCTIONS,
                         )
                     )
                 self._step(code.name, argument)
@@ -206,17 +206,17 @@ class Instructions:
         if holder.depth > _DEEPEST:
             raise hostile(
                 Message(
-                    "{file} has values that lie more than {deepest} deep in one another.",
+                    "{file} has values that lie more than {limit} deep in one another.",
                     file=self.path,
-                    deepest=_DEEPEST,
+                    limit=_DEEPEST,
                 )
             )
         if holder.size > _MOST_VALUES or self.work > _MOST_WORK:
             raise hostile(
                 Message(
-                    "{file} holds more than {most_values:,} values beside its numbers.",
+                    "{file} holds more than {limit:,} values beside its numbers.",
                     file=self.path,
-                    most_values=_MOST_VALUES,
+                    limit=_MOST_VALUES,
                 )
             )
 
@@ -231,10 +231,10 @@ class Instructions:
             self.stack.append(_Value("global", full))
             return
         raise CheckpointError(
-            "{file} holds more than weights; nothing in it was executed (it asks for {full}).",
+            "{file} holds more than weights; nothing in it was executed (it asks for {object}).",
             _DISTRUST,
             file=self.path,
-            full=full.removeprefix("builtins."),
+            object=full.removeprefix("builtins."),
         )
 
     def _call(self, name: str, arguments: _Value) -> _Value:

@@ -22,9 +22,8 @@ from torch import Tensor, nn
 
 from ..errors import CheckpointError, StorageError
 from ..files import atomic_open
-from ..messages import Message
+from ..messages import NOTHING, Message, first_of, joined
 from ..reading import reading, system_error, unreadable
-from ..units import first_of
 from .archives import inspect_archive
 from .unpickling import damaged
 
@@ -72,9 +71,9 @@ def torch_reads(path: Path) -> Iterator[None]:
             raise CheckpointError(
                 (
                     Message(
-                        "{file} holds more than weights; nothing in it was executed (it asks for {wanted}).",
+                        "{file} holds more than weights; nothing in it was executed (it asks for {object}).",
                         file=path,
-                        wanted=wanted[1],
+                        object=wanted[1],
                     )
                     if wanted
                     else Message("{file} holds more than weights; nothing in it was executed.", file=path)
@@ -116,10 +115,10 @@ def state_dict_of(content: Any, source: Path) -> dict[str, Tensor]:
     ]
     if wrong:
         raise CheckpointError(
-            "{source} holds things that are no tensors: {list}.",
+            "{source} holds things that are no tensors: {tensors}.",
             "Name a file of model weights.",
             source=source,
-            list=_list(wrong),
+            tensors=_list(wrong),
         )
     return dict(tensors)
 
@@ -130,26 +129,30 @@ def refuse_unusable(tensors: Mapping[str, Tensor], source: Path) -> None:
     Raises:
         CheckpointError: names all of them.
     """
-    wrong = [f"{shown(name)} ({what})" for name, tensor in tensors.items() if (what := _unusable(tensor))]
+    wrong = [
+        Message("{name} ({fault})", name=shown(name), fault=fault)
+        for name, tensor in tensors.items()
+        if (fault := _unusable(tensor))
+    ]
     if wrong:
         raise CheckpointError(
-            "{source} holds tensors that cannot be used: {list}.",
+            "{source} holds tensors that cannot be used: {tensors}.",
             "Weights are dense tensors: load the file with torch, convert them, and save it again.",
             source=source,
-            list=_list(wrong),
+            tensors=_list(wrong),
         )
 
 
-def _unusable(tensor: Tensor) -> str:
+def _unusable(tensor: Tensor) -> Message:
     """Return what is wrong with how a tensor is stored, or nothing."""
     if type(tensor) not in (Tensor, nn.Parameter):
-        return f"a {type(tensor).__name__}"
+        return Message("a {kind}", kind=type(tensor).__name__)
     if tensor.is_nested:
-        return "nested"
+        return Message("nested")
     if tensor.layout is not torch.strided:
-        return "sparse"
+        return Message("sparse")
     if tensor.is_quantized:
-        return "quantised"
+        return Message("quantised")
     if tensor.device.type != "cpu":
         return Message("on the device {device}", device=tensor.device)
     if tensor.is_conj() or tensor.is_neg():
@@ -160,7 +163,7 @@ def _unusable(tensor: Tensor) -> str:
             if stride < reach:
                 return Message("its entries share memory")
             reach += stride * (count - 1)
-    return ""
+    return NOTHING
 
 
 def refuse_not_real(tensors: Mapping[str, Tensor], source: Path) -> None:
@@ -176,10 +179,10 @@ def refuse_not_real(tensors: Mapping[str, Tensor], source: Path) -> None:
     ]
     if wrong:
         raise CheckpointError(
-            "{source} holds numbers of a kind that cannot be used: {list}.",
+            "{source} holds numbers of a kind that cannot be used: {tensors}.",
             "Get the weights in bfloat16, float16 or float32.",
             source=source,
-            list=_list(wrong),
+            tensors=_list(wrong),
         )
 
 
@@ -235,10 +238,10 @@ def load_strict(module: nn.Module, tensors: Mapping[str, Tensor], source: Path) 
     unexpected = sorted(tensors.keys() - expected.keys())
     shapes = [
         Message(
-            "{name} is {shape} instead of {shape_2}",
+            "{name} is {shape} instead of {expected}",
             name=name,
             shape=tuple(tensors[name].shape),
-            shape_2=tuple(expected[name].shape),
+            expected=tuple(expected[name].shape),
         )
         for name in sorted(expected.keys() & tensors.keys())
         if tensors[name].shape != expected[name].shape
@@ -247,10 +250,10 @@ def load_strict(module: nn.Module, tensors: Mapping[str, Tensor], source: Path) 
         name for name in expected.keys() & tensors.keys() if tensors[name].dtype not in REAL_DTYPES
     )
     problems = [
-        f"{len(names)} {what}: {_list(names)}"
+        Message("{number} {fault}: {tensors}", number=len(names), fault=what, tensors=_list(names))
         for what, names in (
-            ("missing", missing),
-            ("unexpected", unexpected),
+            (Message("missing"), missing),
+            (Message("unexpected"), unexpected),
             (Message("of another shape"), shapes),
             (Message("of another kind of number"), not_floating),
         )
@@ -261,10 +264,10 @@ def load_strict(module: nn.Module, tensors: Mapping[str, Tensor], source: Path) 
             "The weights in {source} do not fit the configuration: {problems}.",
             "Weights and configuration must come from the same model: download both again.",
             source=source,
-            problems="; ".join(problems),
+            problems=joined(problems, "; "),
         )
     module.load_state_dict(dict(tensors), strict=True, assign=True)
 
 
-def _list(names: list[str]) -> str:
+def _list(names: Iterable[str]) -> Message:
     return first_of([shown(name) for name in names], _LISTED)

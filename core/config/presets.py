@@ -9,7 +9,6 @@ A person's own lie in `$XDG_CONFIG_HOME/fishtune/presets/KIND/NAME.toml` and win
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -20,7 +19,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from ... import presets as ours
 from ..errors import MalformedFileError, SettingsError, UsageError
-from ..messages import Message
+from ..messages import Message, joined, near
 from ..tables import read_toml
 from .settings import CODEC_PRESET, TrainOptions
 from .strict import Table, parse
@@ -142,17 +141,19 @@ def read_preset(kind: Kind, name: str) -> dict[str, Any]:
     # Only names that a listing gave are opened, so no name leads out of the two folders.
     source = own if name in names and own.is_file() else _OURS / kind / f"{name}.toml"
     if name not in names:
-        near = difflib.get_close_matches(name, names, n=1)
-        meant = f" Did you mean {near[0]}?" if near else ""
         hint = Message("Choose one of: {names}.", names=", ".join(names))
         if kind == "lora":
             hint = Message("Choose one of: {names}. See them with: fishtune presets", names=", ".join(names))
         raise UsageError(
-            "There is no {kind} preset {name}.{meant}",
+            joined(
+                [
+                    Message(
+                        "There is no {kind} preset {name}.", kind=kind.removesuffix("s"), name=repr(name)
+                    ),
+                    near(name, names),
+                ]
+            ),
             hint,
-            kind=kind.removesuffix("s"),
-            name=repr(name),
-            meant=meant,
         )
     try:
         return read_toml(source)

@@ -59,10 +59,10 @@ def _decimal_comma(file: Path) -> str:
     found = re.search(r"^[ \t]*([\w.-]+)[ \t]*=[ \t]*(-?\d+),(\d+)[ \t\r]*$", text, re.MULTILINE)
     return (
         Message(
-            "Numbers take a decimal point: {found} = {found_2}.{found_3}",
-            found=found[1],
-            found_2=found[2],
-            found_3=found[3],
+            "Numbers take a decimal point: {key} = {whole}.{fraction}",
+            key=found[1],
+            whole=found[2],
+            fraction=found[3],
         )
         if found
         else NOTHING

@@ -41,7 +41,7 @@ class CodesState(StrEnum):
     """Made from another recording, or by another codec."""
     DAMAGED = "damaged"
     """Torn, or written by extraction and no longer what it wrote."""
-    OTHER_CODEC = Message("other codec")
+    OTHER_CODEC = "other codec"
     """Integers in two dimensions that this codec does not give and that extraction did not write."""
     FOREIGN = "foreign"
     """Something else in the place of codes: never to be replaced."""
@@ -108,10 +108,10 @@ def _read_whole(path: Path) -> bytes:
     except ForeignFileError as error:
         raise ForeignFileError(error.message, error.hint or _NOT_REPLACED) from error
     raise ForeignFileError(
-        "{file} is larger than codes can be ({largest_file:,} bytes).",
+        "{file} is larger than codes can be ({limit:,} bytes).",
         _NOT_REPLACED,
         file=path,
-        largest_file=LARGEST_FILE,
+        limit=LARGEST_FILE,
     )
 
 
@@ -124,21 +124,21 @@ def _wrong_size(
     elif header.size > size and (codebook_sizes is None or header.shape[0] == len(codebook_sizes)):
         kind = TornCodesError
     return kind(
-        "{file} is not a readable .npy file (it has {size:,} bytes instead of {size_2:,}).",
+        "{file} is not a readable .npy file (it has {size:,} bytes instead of {stated:,}).",
         _NOT_REPLACED if kind is ForeignFileError else _AGAIN,
         file=path,
         size=size,
-        size_2=header.size,
+        stated=header.size,
     )
 
 
 def _other_array(path: Path, header: ArrayHeader) -> DataError:
     if len(header.shape) == 2:
         return ForeignFileError(
-            "{file} holds {type_name} instead of integers.",
+            "{file} holds {kind} instead of integers.",
             _NOT_REPLACED,
             file=path,
-            type_name=_type_name(header),
+            kind=_type_name(header),
         )
     return ForeignFileError(
         "{file} has shape {shape} instead of (codebooks, frames).",
@@ -160,24 +160,24 @@ def _type_name(header: ArrayHeader) -> str:
 def _check_range(path: Path, codes: npt.NDArray[np.integer], codebook_sizes: Sequence[int] | None) -> None:
     if codebook_sizes is not None and len(codes) != len(codebook_sizes):
         raise OtherCodesError(
-            "{file} has {codes} codebooks, the codec has {codebook_sizes}.",
+            "{file} has {number} codebooks, the codec has {other}.",
             _OTHER_CODEC,
             file=path,
-            codes=len(codes),
-            codebook_sizes=len(codebook_sizes),
+            number=len(codes),
+            other=len(codebook_sizes),
         )
     limits = np.asarray(codebook_sizes if codebook_sizes is not None else [1 << 16] * len(codes))
     wrong = (codes.min(axis=1) < 0) | (codes.max(axis=1) >= limits)
     if wrong.any():
         book = int(wrong.argmax())
         raise OtherCodesError(
-            "{file}: codebook {book} holds codes from {codes} to {codes_2}, allowed are 0 to {limits}.",
+            "{file}: codebook {book} holds codes from {lowest} to {highest}, allowed are 0 to {limit}.",
             _OTHER_CODEC,
             file=path,
             book=book,
-            codes=codes[book].min(),
-            codes_2=codes[book].max(),
-            limits=limits[book] - 1,
+            lowest=codes[book].min(),
+            highest=codes[book].max(),
+            limit=limits[book] - 1,
         )
 
 

@@ -139,16 +139,16 @@ def _bad_name(folder: Path, name: str) -> Finding:
         return error(
             Code.BAD_NAME,
             shown,
-            "The name of {shown} is not UTF-8.",
+            "The name of {file} is not UTF-8.",
             "Rename it, for example with convmv: convmv -r -f CP949 -t UTF-8 --notest FOLDER",
-            shown=shown,
+            file=shown,
         )
     return error(
         Code.BAD_NAME,
         shown,
-        "The name of {shown} has control characters.",
+        "The name of {file} has control characters.",
         "Rename it without them.",
-        shown=shown,
+        file=shown,
     )
 
 

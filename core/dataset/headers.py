@@ -79,9 +79,7 @@ def parse_header(start: bytes) -> ArrayHeader:
         HeaderError: it is no such file, or its header is not what numpy writes for a plain array.
     """
     if not start.strip(b"\0"):
-        raise TornHeaderError(
-            Message("it is empty") if not start else Message("it holds nothing but zeros")
-        )
+        raise TornHeaderError(Message("it is empty") if not start else Message("it holds nothing but zeros"))
     if not start.startswith(_MAGIC):
         raise (TornHeaderError if _MAGIC.startswith(start) else HeaderError)(
             Message("it does not begin like one")
@@ -89,9 +87,7 @@ def parse_header(start: bytes) -> ArrayHeader:
     if len(start) < 12:
         raise TornHeaderError(Message("it ends within its header"))
     if start[6] not in (1, 2, 3) or start[7] != 0:
-        raise HeaderError(
-            Message("its format {start}.{start_2} is not known", start=start[6], start_2=start[7])
-        )
+        raise HeaderError(Message("its format {major}.{minor} is not known", major=start[6], minor=start[7]))
     begin = 10 if start[6] == 1 else 12
     end = begin + int.from_bytes(start[8:begin], "little")
     if end > _LONGEST:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from ..config.settings.types import TEXT_EXTENSION
 from ..errors import DataError
-from ..messages import Message
+from ..messages import Message, plural
 from ..reading import unreadable
 from .clips import AUDIO_EXTENSIONS, CODES_EXTENSION, SHARD_EXTENSION, Clip, Scan
 from .entries import Entry, Listing, link_back, list_folder, sort_entries, walk_files
@@ -52,21 +52,14 @@ def scan(root: Path, text_extension: str = TEXT_EXTENSION, exclude: Iterable[str
             error(
                 Code.NOT_IN_SPEAKER_FOLDER,
                 root,
-                (
-                    Message(
-                        "{loose} recordings lie directly in {root}, not in a speaker's folder.",
-                        loose=loose,
-                        root=root,
-                    )
-                    if loose > 1
-                    else Message(
-                        "{loose} recording lies directly in {root}, not in a speaker's folder.",
-                        loose=loose,
-                        root=root,
-                    )
+                plural(
+                    loose,
+                    "{number} recording lies directly in {folder}, not in a speaker's folder.",
+                    "{number} recordings lie directly in {folder}, not in a speaker's folder.",
+                    folder=root,
                 ),
-                "Make one folder a speaker and move the recordings and transcripts there: {root}/SPEAKER/.",
-                root=root,
+                "Make one folder a speaker and move the recordings and transcripts there: {folder}/SPEAKER/.",
+                folder=root,
             )
         )
     keys = {clip.key for clip in clips}
@@ -75,10 +68,10 @@ def scan(root: Path, text_extension: str = TEXT_EXTENSION, exclude: Iterable[str
             error(
                 Code.NO_SPEAKERS,
                 root,
-                "{root} has no speaker folder with recordings.",
-                "Put them there as {root}/SPEAKER/NAME.mp3 (or .wav, .flac) with NAME{text_extension}.",
-                root=root,
-                text_extension=scanner.text_extension,
+                "{folder} has no speaker folder with recordings.",
+                "Put them there as {folder}/SPEAKER/NAME.mp3 (or .wav, .flac) with NAME{extension}.",
+                folder=root,
+                extension=scanner.text_extension,
             )
         )
     problems += [
@@ -105,11 +98,11 @@ def list_root(root: Path) -> list[Entry]:
         return list_folder(root)
     except OSError as failure:
         what = {
-            errno.ENOENT: Message("{root} does not exist.", root=root),
-            errno.ENOTDIR: Message("{root} is not a folder.", root=root),
-            errno.ELOOP: Message("{root} is a link that leads to itself.", root=root),
+            errno.ENOENT: Message("{folder} does not exist.", folder=root),
+            errno.ENOTDIR: Message("{folder} is not a folder.", folder=root),
+            errno.ELOOP: Message("{folder} is a link that leads to itself.", folder=root),
             errno.ENAMETOOLONG: Message(
-                "{root} has a name that is too long for this file system.", root=root
+                "{folder} has a name that is too long for this file system.", folder=root
             ),
         }
         if failure.errno not in what:
@@ -222,11 +215,11 @@ class _Scanner:
                     error(
                         Code.UNKNOWN_FORMAT,
                         path,
-                        "{file} is not used: recordings are {audio_extensions}.",
-                        "Convert it, for example: ffmpeg -i '{file}' '{file_2}'",
+                        "{file} is not used: recordings are {extensions}.",
+                        "Convert it, for example: ffmpeg -i '{file}' '{target}'",
                         file=path,
-                        audio_extensions=", ".join(AUDIO_EXTENSIONS),
-                        file_2=path.with_suffix(".wav"),
+                        extensions=", ".join(AUDIO_EXTENSIONS),
+                        target=path.with_suffix(".wav"),
                     )
                 )
             if is_table_name(name):
@@ -246,10 +239,10 @@ class _Scanner:
             warning(
                 Code.TEXT_TWICE,
                 unused,
-                "{unused} is not used, as {used} lies beside it.",
+                "{file} is not used, as {other} lies beside it.",
                 "Keep the right one of them.",
-                unused=unused.name,
-                used=used.name,
+                file=unused.name,
+                other=used.name,
             )
         )
 
@@ -281,15 +274,12 @@ class _Scanner:
                 warning(
                     Code.NESTED_TOO_DEEP,
                     folder,
-                    (
-                        Message("{first} lies too deep and is not used.", first=first)
-                        if count == 1
-                        else Message(
-                            "{count} recordings in {folder} lie too deep and are not used, such as {first}.",
-                            first=first,
-                            count=count,
-                            folder=folder,
-                        )
+                    plural(
+                        count,
+                        "{file} lies too deep and is not used.",
+                        "{number} recordings in {folder} lie too deep and are not used, such as {file}.",
+                        file=first,
+                        folder=folder,
                     ),
                     "Move recordings up, with their transcripts: they lie in a speaker's folder or in a "
                     "folder inside it.",
@@ -302,17 +292,11 @@ class _Scanner:
                 error(
                     Code.TEXT_IN_TABLE,
                     table.path,
-                    (
-                        Message(
-                            "{file} has the words of {count} recordings that have no transcript of their own.",
-                            file=table.path,
-                            count=count,
-                        )
-                        if count > 1
-                        else Message(
-                            "{file} has the words of a recording that has no transcript of its own.",
-                            file=table.path,
-                        )
+                    plural(
+                        count,
+                        "{file} has the words of a recording that has no transcript of its own.",
+                        "{file} has the words of {number} recordings that have no transcript of their own.",
+                        file=table.path,
                     ),
                     _make_transcripts(table, self.text_extension),
                 )
@@ -348,31 +332,28 @@ class _Scanner:
 
     def _text_advice(
         self, folder: Path, name: str, names: _Names, alike: dict[str, Path], tables: list[Path]
-    ) -> tuple[str, TranscriptTable | Path | None]:
+    ) -> tuple[Message, TranscriptTable | Path | None]:
         """Return what to do about a missing transcript, and the file or table that may have its words."""
         if (other := names.other_texts.get(name)) is not None:
             extension = other.name[len(name) :]
             return (
                 Message(
-                    "If {other} is meant: --text-extension {extension} (text_extension in [pack] of "
+                    "If {file} is meant: --text-extension {extension} (text_extension in [pack] of "
                     "fishtune.toml), or rename it.",
-                    other=other.name,
+                    file=other.name,
                     extension=extension,
                 )
             ), other
         if (twin := alike.get(unicodedata.normalize("NFC", name))) is not None:
             return Message(
-                "{twin} looks alike but is spelt in another Unicode form: rename one of them.", twin=twin.name
+                "{file} looks alike but is spelt in another Unicode form: rename one of them.", file=twin.name
             ), twin
         for path in tables:
             table = read_table(path)
             if table is not None and table.has(folder.name, name):
                 return _make_transcripts(table, self.text_extension), table
-        return Message(
-            "Write what is said into {folder}{text_extension}.",
-            folder=folder / name,
-            text_extension=self.text_extension,
-        ), None
+        file = folder / f"{name}{self.text_extension}"
+        return Message("Write what is said into {file}.", file=file), None
 
 
 def _dots(name: str) -> list[int]:
@@ -386,7 +367,7 @@ def _stem(name: str, text_extension: str) -> str:
     return name[: len(name) - len(extension)]
 
 
-def _make_transcripts(table: TranscriptTable, text_extension: str) -> str:
+def _make_transcripts(table: TranscriptTable, text_extension: str) -> Message:
     return Message(
         "Make a transcript for each, in the folder of the recording: {command}",
         command=table.command(text_extension),
@@ -407,10 +388,10 @@ def _audio_problems(clip: Clip, *, is_refused: bool) -> list[Finding]:
             error(
                 Code.AUDIO_TWICE,
                 clip.audio[1],
-                "{key} has {audio} recordings, {names}; they would share {name}.npy.",
+                "{key} has {number} recordings, {names}; they would share {name}.npy.",
                 "Keep one of them, or rename one together with its transcript.",
                 key=clip.key,
-                audio=len(clip.audio),
+                number=len(clip.audio),
                 names=names,
                 name=name,
             )
@@ -420,9 +401,9 @@ def _audio_problems(clip: Clip, *, is_refused: bool) -> list[Finding]:
             error(
                 Code.AUDIO_MISSING,
                 clip.text,
-                "{words} has no recording.",
+                "{file} has no recording.",
                 "Add {name}.mp3, .wav or .flac, or remove the transcript.",
-                words=clip.text.name,
+                file=clip.text.name,
                 name=name,
             )
         ]

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from types import ModuleType, TracebackType
 from typing import Any, Final
 
-from ..messages import Message
+from ..messages import NOTHING, Message
 from .processes import ProcessNames
 from .readings import DriverState, Gpu, GpuProcess, GpuReading, GpuState, Memory, MigDevice
 
@@ -62,14 +62,14 @@ def library_is_installed() -> bool:
 
 
 class _DriverError(Exception):
-    def __init__(self, state: DriverState, message: str) -> None:
+    def __init__(self, state: DriverState, message: Message) -> None:
         super().__init__(message)
         self.state = state
         self.message = message
 
 
 class _GpuError(Exception):
-    def __init__(self, state: GpuState, message: str) -> None:
+    def __init__(self, state: GpuState, message: Message) -> None:
         super().__init__(message)
         self.state = state
         self.message = message
@@ -131,7 +131,7 @@ class Nvml:
         state = DriverState.READY if gpus else DriverState.NO_GPU
         return GpuReading(
             state=state,
-            message=_HINTS.get(state, ""),
+            message=_HINTS.get(state, NOTHING),
             driver_version=driver,
             cuda_version=cuda,
             gpus=tuple(gpus),

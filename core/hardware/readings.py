@@ -9,21 +9,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from ..messages import Message
+from ..messages import NOTHING, Message
 
 
 class DriverState(StrEnum):
     """Whether GPUs can be asked at all."""
 
     READY = "ready"
-    NO_DRIVER = Message("no driver")
+    NO_DRIVER = "no driver"
     """No NVML library: no NVIDIA driver is installed."""
-    NOT_LOADED = Message("driver not loaded")
+    NOT_LOADED = "driver not loaded"
     """The library is there, the kernel's driver is not."""
-    VERSION_MISMATCH = Message("driver version mismatch")
+    VERSION_MISMATCH = "driver version mismatch"
     """Library and kernel driver are of different versions, as after an update without a restart."""
-    NO_PERMISSION = Message("no permission")
-    NO_GPU = Message("no GPU")
+    NO_PERMISSION = "no permission"
+    NO_GPU = "no GPU"
     FAILED = "failed"
 
 
@@ -33,8 +33,8 @@ class GpuState(StrEnum):
     READY = "ready"
     LOST = "lost"
     """It fell off the bus."""
-    NEEDS_RESET = Message("needs reset")
-    NO_PERMISSION = Message("no permission")
+    NEEDS_RESET = "needs reset"
+    NO_PERMISSION = "no permission"
     FAILED = "failed"
 
 
@@ -79,7 +79,7 @@ class Gpu:
     index: int
     """NVML's number: GPUs in order of their PCI address."""
     state: GpuState = GpuState.READY
-    message: str = ""
+    message: Message = NOTHING
     """What is wrong and what to do, unless `state` is ready."""
     name: str = ""
     uuid: str = ""
@@ -106,7 +106,7 @@ class GpuReading:
     """All GPUs of this machine at one moment."""
 
     state: DriverState
-    message: str = ""
+    message: Message = NOTHING
     """What is wrong and what to do, unless `state` is ready."""
     driver_version: str = ""
     cuda_version: tuple[int, int] | None = None

@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ..errors import DeviceError
-from ..messages import Message
+from ..messages import Message, joined
 from .readings import Gpu, GpuReading, GpuState, Memory, MigDevice
 
 
@@ -60,18 +60,12 @@ class CudaView:
         number = int(name.partition(":")[2] or 0) if re.fullmatch(r"auto|cuda(:\d+)?", name) else -1
         if 0 <= number < len(self.devices):
             return self.devices[number]
-        seen = (
-            ", ".join(
-                Message("cuda:{ordinal} ({gpu})", ordinal=device.ordinal, gpu=device.gpu.name)
-                for device in self.devices
-            )
-            or "none"
-        )
+        seen = joined((f"cuda:{device.ordinal} ({device.gpu.name})" for device in self.devices), ", ")
         raise DeviceError(
             "There is no CUDA device {name}; visible are: {seen}.",
             "Choose one of these, or change CUDA_VISIBLE_DEVICES. See: fishtune gpus",
             name=repr(name),
-            seen=seen,
+            seen=seen or Message("none"),
         )
 
 
@@ -96,17 +90,23 @@ def cuda_view(
     else:
         by_uuid = wanted.strip().startswith(("GPU-", "MIG-"))
         chosen, ended_by = (_by_uuid if by_uuid else _by_number)(ordered, wanted)
-        note = f"CUDA_VISIBLE_DEVICES={wanted}" + ("." if by_uuid or certain else f"; {note}")
+        variable = f"CUDA_VISIBLE_DEVICES={wanted}"
+        note = (
+            Message("{variable}.", variable=variable)
+            if by_uuid or certain
+            else Message("{variable}; {note}", variable=variable, note=note)
+        )
         if ended_by:
-            note += Message(
-                " CUDA ignores {ended_by} and what follows it: there is no such GPU.", ended_by=repr(ended_by)
+            ignored = Message(
+                "CUDA ignores {name} and what follows it: there is no such GPU.", name=repr(ended_by)
             )
+            note = joined([note, ignored])
         certain = certain or by_uuid
     found = [device for device in chosen if device is not None]
     slices = [device for device in found if device[1] is not None]
     if slices and len(found) > 1:
         found = slices[:1]
-        note += Message(" CUDA sees one multi-instance device at most, and then no other GPU.")
+        note = joined([note, Message("CUDA sees one multi-instance device at most, and then no other GPU.")])
     return CudaView(
         devices=tuple(CudaDevice(number, gpu, mig) for number, (gpu, mig) in enumerate(found)),
         certain=certain,
@@ -129,7 +129,7 @@ def torch_device_uuids() -> list[str] | None:
 _Choice = tuple[Gpu, MigDevice | None]
 
 
-def _cuda_order(gpus: list[Gpu], environment: Mapping[str, str]) -> tuple[list[Gpu], bool, str]:
+def _cuda_order(gpus: list[Gpu], environment: Mapping[str, str]) -> tuple[list[Gpu], bool, Message]:
     if environment.get("CUDA_DEVICE_ORDER") == "PCI_BUS_ID":
         return gpus, True, Message("CUDA_DEVICE_ORDER=PCI_BUS_ID: CUDA counts as NVML does.")
     if len(gpus) <= 1:

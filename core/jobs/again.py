@@ -28,15 +28,15 @@ def settings_again(job: Job) -> tuple[Table, list[str]]:
     record = job.record
     if record.stage not in set(StageName):
         raise JobError(
-            "Job {id} is of a stage that this version does not know.",
+            "Job {job} is of a stage that this version does not know.",
             "Use the version that began it.",
-            id=job.id,
+            job=job.id,
         )
     if HIDDEN in str(record.settings):
         raise JobError(
-            "Job {id} was given a password or a token, which is not kept.",
+            "Job {job} was given a password or a token, which is not kept.",
             "Start its stage again with its own command: fishtune {stage} --help",
-            id=job.id,
+            job=job.id,
             stage=record.stage,
         )
     stage = STAGES[StageName(record.stage)]

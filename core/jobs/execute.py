@@ -15,7 +15,7 @@ from ..config.strict import Table, parse
 from ..errors import FishtuneError, StopRequested, StorageError
 from ..events import Failed, Finished, Reporter, Started, Stopped
 from ..file_names import short_name
-from ..messages import Message
+from ..messages import AS_DATA, Message
 from ..owned import open_own
 from ..redact import redacted, restored
 from ..stages.registry import STAGES, Stage, StageName
@@ -116,9 +116,9 @@ def _run(job: Job, reporter: JobReporter, release: Callable[[], None]) -> dict[s
     try:
         stage = STAGES[StageName(record.stage)]
         settings = parse(
-            stage.settings_model(), restored(record.settings, job.secrets), Message("job {id}", id=job.id)
+            stage.settings_model(), restored(record.settings, job.secrets), Message("job {job}", job=job.id)
         )
-        summary = stage.run(settings, reporter).model_dump(mode="json")
+        result = stage.run(settings, reporter)
     except StopRequested as stop:
         release()
         reporter.emit(Stopped(saved=stop.saved))
@@ -138,8 +138,8 @@ def _run(job: Job, reporter: JobReporter, release: Callable[[], None]) -> dict[s
             raise
         raise explained from error
     release()
-    reporter.emit(Finished(summary=summary))
-    return summary
+    reporter.emit(Finished(summary=result.model_dump(mode="json", context=AS_DATA)))
+    return result.model_dump(mode="json")
 
 
 def run_rank(stage: Stage, settings: Table) -> None:

@@ -7,7 +7,7 @@ import re
 import sys
 
 from ..errors import DeviceError, DeviceMemoryError, FishtuneError, StorageError
-from ..messages import Message
+from ..messages import Message, joined, of_the_system
 from ..stages.registry import StageName
 
 _OTHERS_ON_DEVICE = Message("End what else uses the device; fishtune gpus shows it.")
@@ -63,24 +63,24 @@ def explain(error: BaseException, stage: str = "") -> FishtuneError:
         return error
     if _is_device_out_of_memory(error):
         return DeviceMemoryError(
-            "The device ran out of memory: {first_line}",
-            f"{_DEVICE_MEMORY_ADVICE.get(stage, _OTHERS_ON_DEVICE)} {_AGAIN}",
-            first_line=_first_line(error),
+            "The device ran out of memory: {reason}",
+            joined([_DEVICE_MEMORY_ADVICE.get(stage, _OTHERS_ON_DEVICE), _AGAIN]),
+            reason=_first_line(error),
         )
     if _could_not_be_loaded(error):
         return _explain_loading(error)
     if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
-        return DeviceMemoryError("The machine ran out of memory.", f"{memory_advice(stage)} {_AGAIN}")
+        return DeviceMemoryError("The machine ran out of memory.", joined([memory_advice(stage), _AGAIN]))
     if isinstance(error, OSError):
         return _explain_operating_system(error)
     text = _first_line(error)
     if isinstance(error, RuntimeError | AssertionError) and _is_driver_trouble(text):
-        return DeviceError("The GPU cannot be used: {words}", _DRIVER_HINT, words=text)
+        return DeviceError("The GPU cannot be used: {text}", _DRIVER_HINT, text=text)
     return FishtuneError(
-        "The stage ended with an unexpected {kind}: {words}",
+        "The stage ended with an unexpected {kind}: {text}",
         "This is a bug in fishtune: please report it with the job's log, which holds the traceback. {again}",
         kind=type(error).__name__,
-        words=text,
+        text=text,
         again=_AGAIN,
     )
 
@@ -104,27 +104,34 @@ def _explain_loading(error: BaseException) -> FishtuneError:
     text = next((line for line in str(error).splitlines() if _LOADING.search(line)), _first_line(error))
     if _NO_ROOM.search(text):
         return DeviceMemoryError(
-            "There is not enough memory to load a library: {words}",
+            "There is not enough memory to load a library: {text}",
             "torch alone takes some gigabytes of address space: end other programs, or raise the limit of "
             "memory of this shell (ulimit -v), container or batch job.",
-            words=text.strip(),
+            text=text.strip(),
         )
     return DeviceError(
-        "A library cannot be loaded: {words}",
+        "A library cannot be loaded: {text}",
         "The installation is incomplete or does not fit this system; fishtune doctor says more.",
-        words=text.strip(),
+        text=text.strip(),
     )
 
 
 def _explain_operating_system(error: OSError) -> StorageError:
     where = str(error.filename) if error.filename is not None else ""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        what = Message(": {where} could not be written.", where=where) if where else Message(".")
         return StorageError(
-            "The disk is full{what}", "Free some space on that disk. {again}", what=what, again=_AGAIN
+            Message("The disk is full: {file} could not be written.", file=where)
+            if where
+            else Message("The disk is full."),
+            "Free some space on that disk. {again}",
+            again=_AGAIN,
         )
-    reason = error.strerror or _first_line(error)
-    what = f"{where}: {reason}." if where else f"{reason}."
+    reason = of_the_system(error) or Message(_first_line(error))
+    what = (
+        Message("{file}: {reason}.", file=where, reason=reason)
+        if where
+        else Message("{reason}.", reason=reason)
+    )
     if isinstance(error, FileNotFoundError | NotADirectoryError):
         return StorageError(
             "A file or folder is gone: {what}",

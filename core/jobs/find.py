@@ -69,6 +69,6 @@ def job_named(text: str, jobs: Iterable[Job]) -> Job:
         if matches:
             names = ", ".join(job.id for job in matches[-5:])
             raise JobError(
-                "{words} may mean several jobs: {names}.", "Give more of the id.", words=text, names=names
+                "{text} may mean several jobs: {jobs}.", "Give more of the id.", text=text, jobs=names
             )
-    raise JobError("There is no job {words}.", "See all jobs with: fishtune jobs --all", words=text)
+    raise JobError("There is no job {text}.", "See all jobs with: fishtune jobs --all", text=text)

@@ -154,13 +154,11 @@ def _is_current(path: Path, descriptor: int) -> bool:
 
 def _refusal(path: Path) -> JobRunningError:
     holder = lock_holder(path)
-    what = f"Job {holder}" if holder else "Another job"
-    name = holder or Message("its id (see: fishtune jobs --all)")
+    hint = "Watch it with: fishtune attach {job} – or end it with: fishtune stop {job}"
+    if holder:
+        return JobRunningError("Job {job} is already at work there.", hint, job=holder)
     return JobRunningError(
-        "{what} is already at work there.",
-        "Watch it with: fishtune attach {name} – or end it with: fishtune stop {name}",
-        what=what,
-        name=name,
+        "Another job is already at work there.", hint, job=Message("its id (see: fishtune jobs --all)")
     )
 
 

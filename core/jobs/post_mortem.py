@@ -8,7 +8,7 @@ import shutil
 from datetime import datetime
 
 from ..errors import FishtuneError
-from ..messages import Message
+from ..messages import Message, joined
 from .failures import memory_advice
 from .follow import last_lines
 from .lines import event_line
@@ -20,13 +20,11 @@ _FATAL = b"Fatal Python error: "
 _LOG_LINES = 200
 
 
-def describe_loss(job: Job) -> tuple[str, str]:
+def describe_loss(job: Job) -> tuple[Message, Message]:
     """Return what is known of a lost job, as sentences, and what to do next."""
-    hint = Message("Go on from what was saved with: fishtune resume {id}", id=job.id)
+    hint = Message("Go on from what was saved with: fishtune resume {job}", job=job.id)
     # `fishtune resume` would run into the same with the same settings.
-    memory_hint = Message(
-        "{memory_advice} What was saved is kept.", memory_advice=memory_advice(job.record.stage)
-    )
+    memory_hint = joined([memory_advice(job.record.stage), Message("What was saved is kept.")])
     process = job.record.process
     if process is None:
         return Message("It never began: its process was ended while it started."), hint
@@ -51,16 +49,16 @@ def describe_loss(job: Job) -> tuple[str, str]:
         what = Message("Its process was ended by {signal}.", signal=signal.name)
     elif _disk_is_full(job):
         what = Message("Its process is gone, and the disk is full: it may not even have been able to say so.")
-        advice = Message("Free some space on that disk. {advice}", advice=hint)
-    return f"{what} {_last_seen(job)}".rstrip(), advice
+        advice = joined([Message("Free some space on that disk."), hint])
+    return joined([what, _last_seen(job)]), advice
 
 
-def _last_seen(job: Job) -> str:
+def _last_seen(job: Job) -> Message:
     event = job.last_event()
     if event is None:
         return Message("It had not reported anything yet.")
     when = datetime.fromtimestamp(event.time).strftime("%Y-%m-%d %H:%M:%S")
-    return Message("Last heard of at {when}: {event_line}.", when=when, event_line=event_line(event))
+    return Message("Last heard of at {when}: {event}.", when=when, event=event_line(event))
 
 
 def _memory_was_short(job: Job) -> bool:

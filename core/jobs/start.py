@@ -117,9 +117,9 @@ def _spawn(job: Job, locks: Sequence[Lock], environment: Mapping[str, str]) -> s
     except OSError as error:
         shutil.rmtree(job.folder, ignore_errors=True)
         raise JobError(
-            "The process of job {id} could not be started: {reason} ({command}).",
+            "The process of job {job} could not be started: {reason} ({command}).",
             "Check that this Python installation is still there, and free memory: fishtune doctor",
-            id=job.id,
+            job=job.id,
             reason=error.strerror,
             command=command[0],
         ) from error
@@ -138,12 +138,12 @@ def _await_begin(job: Job, process: subprocess.Popen[bytes]) -> Job:
             return job
         if process.poll() is not None and job.refresh().record.process is None:
             error = JobError(
-                "Job {id} ended before it began (exit code {returncode}): {last_words}",
-                "Its whole output is in {log_path}",
-                id=job.id,
-                returncode=process.returncode,
-                last_words=_last_words(job),
-                log_path=job.log_path,
+                "Job {job} ended before it began (exit code {code}): {reason}",
+                "Its whole output is in {log}",
+                job=job.id,
+                code=process.returncode,
+                reason=_last_words(job),
+                log=job.log_path,
             )
             _say_last(job, Failed(error="JobError", message=error.message, hint=error.hint))
             raise error
@@ -175,10 +175,10 @@ def stop_job(job: Job, now: bool = False) -> None:
     process = job.record.process or job.worker()
     if state is JobState.ELSEWHERE and process is not None:
         raise JobError(
-            "Job {id} runs on {host}, not on this machine.",
-            "Stop it there: fishtune stop {id} – or, if that machine or container is gone for "
-            "good, say so: fishtune stop --lost {id}",
-            id=job.id,
+            "Job {job} runs on {host}, not on this machine.",
+            "Stop it there: fishtune stop {job} – or, if that machine or container is gone for "
+            "good, say so: fishtune stop --lost {job}",
+            job=job.id,
             host=process.host,
         )
     if state is JobState.STARTING and process is not None and now:
@@ -187,9 +187,9 @@ def stop_job(job: Job, now: bool = False) -> None:
         return
     if state is not JobState.RUNNING or process is None:
         raise JobError(
-            "Job {id} does not run: it is {state}.",
+            "Job {job} does not run: it is {state}.",
             "See all jobs with: fishtune jobs",
-            id=job.id,
+            job=job.id,
             state=state,
         )
     with contextlib.suppress(ProcessLookupError):
@@ -227,9 +227,9 @@ def declare_lost(job: Job) -> None:
     state = job.refresh().state()
     if state is not JobState.ELSEWHERE:
         raise JobError(
-            "Job {id} is {state}: that is known without being told.",
+            "Job {job} is {state}: that is known without being told.",
             "See all jobs with: fishtune jobs",
-            id=job.id,
+            job=job.id,
             state=state,
         )
     lock = job.place.jobs / "locks" / f"{job.record.stage}.lock"
@@ -237,19 +237,19 @@ def declare_lost(job: Job) -> None:
         held = Lock.acquire(lock)
     except JobRunningError as error:
         raise JobError(
-            "Job {id} is not lost: the lock of its stage is held by a process that shares this disk.",
+            "Job {job} is not lost: the lock of its stage is held by a process that shares this disk.",
             error.hint,
-            id=job.id,
+            job=job.id,
         ) from error
     with held:
         before = job.last_event()
         time.sleep(_GROWTH_SECONDS)
         if job.last_event() != before:
             raise JobError(
-                "Job {id} is not lost: it has just written to {events_path}.",
-                "Watch it with: fishtune attach {id}",
-                id=job.id,
-                events_path=job.events_path,
+                "Job {job} is not lost: it has just written to {file}.",
+                "Watch it with: fishtune attach {job}",
+                job=job.id,
+                file=job.events_path,
             )
         host = job.record.process.host if job.record.process else Message("another machine")
         _say_last(
@@ -257,7 +257,7 @@ def declare_lost(job: Job) -> None:
             Failed(
                 error="JobError",
                 message=Message("It ran on {host}, which is gone: it was declared lost.", host=host),
-                hint=Message("Go on from what was saved with: fishtune resume {id}", id=job.id),
+                hint=Message("Go on from what was saved with: fishtune resume {job}", job=job.id),
             ),
         )
 

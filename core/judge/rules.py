@@ -48,7 +48,7 @@ def find_faults(
     if codes.shape[1] == 0:
         return [Finding(kind=FindingKind.EMPTY, message=Message("The model ended before the first frame."))]
     seconds = len(samples) / sample_rate
-    found: dict[FindingKind, str] = {}
+    found: dict[FindingKind, Message] = {}
     if not ended:
         found[FindingKind.ENDLESS] = Message(
             "The model did not end by itself within {seconds:.1f} s.", seconds=seconds
@@ -66,15 +66,15 @@ def find_faults(
     fade = fading(powers)
     if silent > _MOST_SILENCE:
         found[FindingKind.SILENT] = Message(
-            "{silent:.0%} of it is silence (below {silence:.0f} dBFS).", silent=silent, silence=_SILENCE
+            "{share:.0%} of it is silence (below {limit:.0f} dBFS).", share=silent, limit=_SILENCE
         )
     elif fade > _FADE:
         found[FindingKind.FADING] = Message(
-            "The last third is {fade:.0f} dB quieter than the first.", fade=fade
+            "The last third is {fall:.0f} dB quieter than the first.", fall=fade
         )
     stuck = longest_repetition(codes) * seconds / codes.shape[1]
     if stuck > _STUCK_SECONDS:
-        found[FindingKind.STUCK] = Message("One frame is repeated for {stuck:.1f} s.", stuck=stuck)
+        found[FindingKind.STUCK] = Message("One frame is repeated for {seconds:.1f} s.", seconds=stuck)
     return [Finding(kind=kind, message=message) for kind, message in found.items()]
 
 

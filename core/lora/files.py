@@ -28,11 +28,10 @@ from ..compute.weights import (
 )
 from ..config.presets import LoraPreset
 from ..errors import CheckpointError, MalformedFileError, UsageError
-from ..messages import Message
+from ..messages import Message, first_of, joined
 from ..model.scaling import OTHER_PRESET, Scale, asked_scale, check_agreement, is_scale
 from ..reading import check_regular, reading
 from ..tables import read_json
-from ..units import first_of
 
 AdapterFormat = Literal["fishtune", "peft", "reference"]
 PEFT_CONFIG = "adapter_config.json"
@@ -202,10 +201,10 @@ def _read_peft(folder: Path, preset: LoraPreset | None, alpha: float | None) -> 
     for needed in (file, config_file):
         if not needed.is_file():
             raise CheckpointError(
-                "{folder} is no adapter folder: {needed} is missing.",
+                "{folder} is no adapter folder: {file} is missing.",
                 _checkpoint_in(folder),
                 folder=folder,
-                needed=needed.name,
+                file=needed.name,
             )
     try:
         config = read_json(config_file, 1 << 20)
@@ -217,15 +216,15 @@ def _read_peft(folder: Path, preset: LoraPreset | None, alpha: float | None) -> 
     refuse_unusable(tensors, file)
     if not isinstance(config, dict) or config.get("peft_type") != "LORA" or not is_scale(config):
         raise CheckpointError(
-            "{config_file} does not describe a LoRA adapter.", "Name another folder.", config_file=config_file
+            "{file} does not describe a LoRA adapter.", "Name another folder.", file=config_file
         )
     unsupported = [key for key, none in _UNSUPPORTED.items() if config.get(key) not in none]
     if unsupported:
         raise CheckpointError(
-            "{config_file} uses {unsupported}, which fishtune cannot merge.",
+            "{file} uses {settings}, which fishtune cannot merge.",
             "Train without it, or merge with peft.",
-            config_file=config_file,
-            unsupported=", ".join(unsupported),
+            file=config_file,
+            settings=", ".join(unsupported),
         )
     scale = Scale(
         float(config["lora_alpha"]),
@@ -241,7 +240,7 @@ def _checkpoint_in(folder: Path) -> str:
     """Return which checkpoint may be meant by a folder that is no adapter."""
     inside = sorted(folder.glob("*.ckpt")) or sorted(folder.glob("checkpoints/*.ckpt"))
     if inside:
-        return Message("Name a checkpoint in it, such as {inside}", inside=inside[-1])
+        return Message("Name a checkpoint in it, such as {file}", file=inside[-1])
     return Message("Name a checkpoint (step_….ckpt) or the adapter folder beside it.")
 
 
@@ -288,7 +287,7 @@ def _assemble(
     for module, parts in grouped.items():
         problem = _check_parts(parts, scale)
         if problem:
-            problems.append(f"{module} {problem}")
+            problems.append(Message("{name} {problem}", name=module, problem=problem))
             continue
         rank = parts["A"].shape[0]
         modules[module] = ModuleAdapter(
@@ -333,7 +332,9 @@ def _check_parts(parts: Mapping[str, Tensor], scale: Scale) -> str:
     """Return what is wrong with the tensors of one module's adapter, or nothing."""
     missing = {"A", "B", *(("magnitude_vector",) if scale.use_dora else ())} - parts.keys()
     if missing:
-        return Message("lacks lora_{missing}", missing=" and lora_".join(sorted(missing)))
+        return Message(
+            "lacks {names}", names=joined((f"lora_{name}" for name in sorted(missing)), Message(" and "))
+        )
     if "magnitude_vector" in parts and not scale.use_dora:
         return Message("has a DoRA magnitude that the settings do not mention")
     if any(part.dtype not in REAL_DTYPES for part in parts.values()):
@@ -341,9 +342,9 @@ def _check_parts(parts: Mapping[str, Tensor], scale: Scale) -> str:
     a, b = parts["A"], parts["B"]
     if a.dim() != 2 or b.dim() != 2 or a.shape[0] != b.shape[1] or a.shape[0] == 0:
         return Message(
-            "has lora_A {shape} and lora_B {shape_2}, which do not fit together",
+            "has lora_A {shape} and lora_B {other}, which do not fit together",
             shape=tuple(a.shape),
-            shape_2=tuple(b.shape),
+            other=tuple(b.shape),
         )
     magnitude = parts.get("magnitude_vector")
     if magnitude is not None and magnitude.shape != (b.shape[0],):
@@ -371,10 +372,10 @@ def check_fit(
     problems = [
         (
             Message(
-                "{name} is made for {shape}, the base has {shapes}",
+                "{name} is made for {shape}, the base has {expected}",
                 name=name,
                 shape=shape,
-                shapes=shapes[name],
+                expected=shapes[name],
             )
             if name in shapes
             else Message("{name} is not in the base", name=name)

@@ -39,9 +39,9 @@ def matching_modules(model: nn.Module, preset: LoraPreset) -> list[str]:
         if not found:
             raise SettingsError(
                 "The target {target} matches no linear or embedding layer of the model.",
-                "A target must match a whole name, for example {adaptable}.",
+                "A target must match a whole name, for example {name}.",
                 target=repr(target),
-                adaptable=repr(adaptable[len(adaptable) // 2]),
+                name=repr(adaptable[len(adaptable) // 2]),
             )
         chosen |= found
     if not chosen:

@@ -56,10 +56,10 @@ def locate_tensors(path: Path) -> dict[str, Location]:
     scattered = [name for name, tensor in tensors.items() if not tensor.is_contiguous()]
     if scattered:
         raise CheckpointError(
-            "{file} stores {scattered} as a view with gaps, which cannot be replaced in place.",
+            "{file} stores {name} as a view with gaps, which cannot be replaced in place.",
             "Load the file with torch, make its tensors contiguous, and save it again.",
             file=path,
-            scattered=scattered[0],
+            name=scattered[0],
         )
     begins = {_begin(tensor) for tensor in tensors.values()}
     # torch reckons the places from the order in which it meets the storages; see that it reckoned well.

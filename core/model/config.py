@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import CheckpointError, MalformedFileError
-from ..messages import Message
+from ..messages import Message, joined
 from ..tables import read_json
 
 CONFIG_FILE = "config.json"
@@ -140,11 +140,11 @@ class DualARConfig:
         """
         if content.get("model_type", MODEL_TYPE) != MODEL_TYPE:
             raise CheckpointError(
-                "{source} describes a model of type {shown}, not {model_type}.",
+                "{source} describes a model of type {value}, not {expected}.",
                 "Use a checkpoint of the S1 family, such as fishaudio/openaudio-s1-mini.",
                 source=source,
-                shown=_shown(content["model_type"]),
-                model_type=repr(MODEL_TYPE),
+                value=_shown(content["model_type"]),
+                expected=repr(MODEL_TYPE),
             )
         reader = _Reader(content)
         config = _read(reader, content)
@@ -154,7 +154,7 @@ class DualARConfig:
                 "{source} describes no model: {problems}.",
                 "Download the checkpoint again; config.json should not be edited.",
                 source=source,
-                problems="; ".join(reader.problems),
+                problems=joined(reader.problems, "; "),
             )
         return config
 
@@ -173,10 +173,10 @@ class _Reader:
         if isinstance(value, bool) or not isinstance(value, int) or value < lowest:
             self.problems.append(
                 Message(
-                    "{key} is {shown}, not a whole number of at least {lowest}",
+                    "{key} is {value}, not a whole number of at least {limit}",
                     key=key,
-                    shown=_shown(value),
-                    lowest=lowest,
+                    value=_shown(value),
+                    limit=lowest,
                 )
             )
             return default
@@ -187,10 +187,10 @@ class _Reader:
         if value > largest:
             self.problems.append(
                 Message(
-                    "{key} is {shown}, and no model has more than {largest:g}",
+                    "{key} is {value}, and no model has more than {limit:g}",
                     key=key,
-                    shown=_shown(value),
-                    largest=largest,
+                    value=_shown(value),
+                    limit=largest,
                 )
             )
         return value > largest
@@ -199,7 +199,7 @@ class _Reader:
         value = self._content.get(key, default)
         if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
             self.problems.append(
-                Message("{key} is {shown}, not a number above 0", key=key, shown=_shown(value))
+                Message("{key} is {value}, not a number above 0", key=key, value=_shown(value))
             )
             return default
         return default if self._too_large(key, value) else float(value)
@@ -209,7 +209,7 @@ class _Reader:
         if value is None:
             return default
         if not isinstance(value, bool):
-            self.problems.append(Message("{key} is {shown}, not true or false", key=key, shown=_shown(value)))
+            self.problems.append(Message("{key} is {value}, not true or false", key=key, value=_shown(value)))
             return default
         return value
 
@@ -273,32 +273,32 @@ def _default_intermediate_size(dim: int) -> int:
     return size + -size % 256
 
 
-def _contradictions(config: DualARConfig) -> list[str]:
+def _contradictions(config: DualARConfig) -> list[Message]:
     problems = []
     for name, part in (("", config.slow), ("fast_", config.fast)):
         if part.n_local_heads < 1 or part.n_head % part.n_local_heads:
             problems.append(
                 Message(
-                    "{name}n_head {n_head} is no multiple of {name}n_local_heads {n_local_heads}",
-                    name=name,
-                    n_head=part.n_head,
-                    n_local_heads=part.n_local_heads,
+                    "{prefix}n_head {heads} is no multiple of {prefix}n_local_heads {local_heads}",
+                    prefix=name,
+                    heads=part.n_head,
+                    local_heads=part.n_local_heads,
                 )
             )
         if part.head_dim % 2 or part.head_dim < 2:
             problems.append(
                 Message(
-                    "{name}head_dim {head_dim} is odd, and rotary embeddings need pairs",
-                    name=name,
-                    head_dim=part.head_dim,
+                    "{prefix}head_dim {width} is odd, and rotary embeddings need pairs",
+                    prefix=name,
+                    width=part.head_dim,
                 )
             )
     if config.max_seq_len * config.head_dim > _LARGEST_TABLE:
         problems.append(
             Message(
-                "max_seq_len {max_seq_len} times head_dim {head_dim} is more than any model has",
-                max_seq_len=config.max_seq_len,
-                head_dim=config.head_dim,
+                "max_seq_len {length} times head_dim {width} is more than any model has",
+                length=config.max_seq_len,
+                width=config.head_dim,
             )
         )
     return problems
@@ -330,7 +330,9 @@ def _refuse_other_than_directory(path: Path) -> None:
     if (path / "adapter_config.json").is_file():
         raise CheckpointError("{file} is an adapter, not a whole model.", _MERGE_FIRST, file=path)
     inside = [config.parent for config in path.glob(f"*/{CONFIG_FILE}")] if path.is_dir() else []
-    meant = Message("Did you mean {inside}?", inside=inside[0]) if len(inside) == 1 else NAME_A_DIRECTORY
+    meant = (
+        Message("Did you mean {directory}?", directory=inside[0]) if len(inside) == 1 else NAME_A_DIRECTORY
+    )
     if path.is_file():
         raise CheckpointError("{file} is a file, and a model is a directory.", meant, file=path)
     raise CheckpointError("{file} cannot be read: there is no such file.", meant, file=file)

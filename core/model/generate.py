@@ -82,10 +82,10 @@ def generate(
     room = model.config.max_seq_len - prompt.shape[1]
     if room < 1:
         raise UsageError(
-            "The prompt takes {shape} columns; the model holds {max_seq_len}.",
+            "The prompt takes {columns} columns; the model holds {limit}.",
             "Use a shorter reference or a shorter text.",
-            shape=prompt.shape[1],
-            max_seq_len=model.config.max_seq_len,
+            columns=prompt.shape[1],
+            limit=model.config.max_seq_len,
         )
     was_training = model.training
     model.eval()

@@ -9,7 +9,7 @@ from typing import Any
 
 from ..config.presets import LARGEST_ALPHA, LoraPreset
 from ..errors import UsageError
-from ..messages import Message
+from ..messages import Message, joined
 
 
 @dataclass(frozen=True)
@@ -61,8 +61,15 @@ def asked_scale(path: Path, preset: LoraPreset | None, alpha: float | None) -> S
 OTHER_PRESET = Message("Choose the preset it was trained with; see them with: fishtune presets")
 
 
+_ITS_OWN = Message("its own")
+
+
 def check_agreement(
-    path: Path, scale: Scale, preset: LoraPreset | None, alpha: float | None, whose: str = Message("its own")
+    path: Path,
+    scale: Scale,
+    preset: LoraPreset | None,
+    alpha: float | None,
+    whose: str = _ITS_OWN,
 ) -> None:
     """Refuse a preset or an alpha that contradicts a file.
 
@@ -76,10 +83,10 @@ def check_agreement(
     if alpha is not None and alpha != scale.alpha:
         differences.append(
             Message(
-                "alpha is {alpha:g} ({whose}) and not {alpha_2:g}",
-                alpha=scale.alpha,
+                "alpha is {own:g} ({whose}) and not {other:g}",
+                own=scale.alpha,
                 whose=whose,
-                alpha_2=alpha,
+                other=alpha,
             )
         )
     if preset is not None:
@@ -93,8 +100,8 @@ def check_agreement(
             if own != other:
                 differences.append(
                     Message(
-                        "{what} is {own} ({whose}) and not {other}",
-                        what=what,
+                        "{key} is {own} ({whose}) and not {other}",
+                        key=what,
                         own=own,
                         whose=whose,
                         other=other,
@@ -105,5 +112,5 @@ def check_agreement(
             "The flags contradict {file}: {differences}.",
             "Leave out --lora-config and --lora-alpha, or name what it was trained with.",
             file=path,
-            differences="; ".join(differences),
+            differences=joined(differences, "; "),
         )

@@ -56,7 +56,7 @@ class StepDone(BaseModel):
     step: StepName
     job: str | None
     """Id of its job; None where it was up to date."""
-    why: str
+    why: Message
     errors: int = 0
     """Clips and other entries that the step found unusable or left out, in its newest job."""
     warnings: int = 0
@@ -130,26 +130,26 @@ def _say_findings(project: Project, report: dict[str, Any], reporter: Reporter) 
         first = findings[0]  # the worst
         if report.get("usable") == 0:
             raise DataError(
-                "No clip in {data} can be used (errors: {errors}). The first: {what}",
-                "{what_to_do} All of them: {check_command}",
+                "No clip in {data} can be used (errors: {errors}). The first: {first}",
+                "{advice} All of them: {command}",
                 data=project.data,
                 errors=errors,
-                what=first.what,
-                what_to_do=first.what_to_do,
-                check_command=_check_command(project),
+                first=first.what,
+                advice=first.what_to_do,
+                command=_check_command(project),
             )
         usable = report.get("usable", report["clips"])
         reporter.warn(
             "{usable} of {clips} clips in {data} can be used; errors: {errors}, warnings: "
-            "{warnings}. The first: {what}",
-            "All of them: {check_command}",
+            "{warnings}. The first: {first}",
+            "All of them: {command}",
             usable=usable,
             clips=report["clips"],
             data=project.data,
             errors=errors,
             warnings=warnings,
-            what=first.what,
-            check_command=_check_command(project),
+            first=first.what,
+            command=_check_command(project),
         )
     return {"errors": errors, "warnings": warnings}
 
@@ -157,7 +157,7 @@ def _say_findings(project: Project, report: dict[str, Any], reporter: Reporter) 
 def _check_command(project: Project) -> str:
     extension = project.pack.text_extension
     option = f" --text-extension {shlex.quote(extension)}" if extension != TEXT_EXTENSION else ""
-    return Message("fishtune validate {data}{option}", data=shlex.quote(str(project.data)), option=option)
+    return f"fishtune validate {shlex.quote(str(project.data))}{option}"
 
 
 def step_settings(project: Project, step: StepName) -> Table:
@@ -258,7 +258,7 @@ def _see_through(job: Job, reporter: Reporter) -> None:
         raise _error_of(outcome)
     if outcome is None:
         what, hint = describe_loss(job.refresh())
-        raise JobError("Job {id} is lost. {what}", hint, id=job.id, what=what)
+        raise JobError("Job {job} is lost. {first}", hint, job=job.id, first=what)
 
 
 def _await_exit(job: Job) -> None:

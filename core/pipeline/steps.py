@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..config.presets import model_preset, preset_names
 from ..config.project import Project, merge_record_path
@@ -26,7 +26,7 @@ from ..errors import FishtuneError
 from ..events import Finished
 from ..jobs.post_mortem import describe_loss
 from ..jobs.record import Job, JobState, Place, list_jobs
-from ..messages import Message
+from ..messages import NOTHING, Message, joined, plural
 from ..shards.manifest import is_current
 from ..stages.download.hub import OPTIONAL_FILES
 from ..stages.registry import StageName
@@ -79,9 +79,17 @@ class StepStatus:
 
     step: StepName
     state: StepState
-    why: str
+    why: Message
     job: Job | None = None
     """The step's newest job."""
+    needs: StepName | None = None
+    """The earlier step that a locked one waits for."""
+
+
+class _Verdict(NamedTuple):
+    state: StepState
+    why: Message
+    needs: StepName | None = None
 
 
 @dataclass(frozen=True)
@@ -90,7 +98,7 @@ class _Look:
 
     project: Project
     found: Scan | None
-    trouble: str
+    trouble: Message
     missing_model: tuple[str, ...]
     coded: int
     stale: int
@@ -130,11 +138,11 @@ def step_statuses(project: Project) -> list[StepStatus]:
     judged = []
     for step, judge in _JUDGES.items():
         try:
-            state, why = judge(look)
+            verdict = judge(look)
         except FishtuneError as error:  # settings that do not fit, a file that cannot be read
-            state, why = StepState.FAILED, f"{error.message} {error.hint}".rstrip()
+            verdict = _Verdict(StepState.FAILED, joined([error.message, error.hint]))
         job = look.newest.get(STAGE_OF[step])
-        judged.append(_with_job(StepStatus(step, state, why, job)))
+        judged.append(_with_job(StepStatus(step, verdict.state, verdict.why, job, verdict.needs)))
     return judged
 
 
@@ -149,7 +157,7 @@ def _with_job(status: StepStatus) -> StepStatus:
         return status
     state, job = status.job.state(), status.job
     if state in (JobState.RUNNING, JobState.STARTING):
-        return StepStatus(status.step, StepState.RUNNING, Message("Job {id} is at work.", id=job.id), job)
+        return StepStatus(status.step, StepState.RUNNING, Message("Job {job} is at work.", job=job.id), job)
     if status.state in (StepState.DONE, StepState.UNFINISHED, StepState.LOCKED):
         return status
     if state is JobState.LOST:
@@ -161,7 +169,7 @@ def _with_job(status: StepStatus) -> StepStatus:
 
 
 def _look(project: Project) -> _Look:
-    trouble, found = "", None
+    trouble, found = NOTHING, None
     try:
         found = scan(project.data, project.pack.text_extension, project.dataset.exclude)
     except FishtuneError as error:
@@ -219,34 +227,36 @@ def missing_model_files(project: Project) -> tuple[str, ...]:
     )
 
 
-def _dataset(look: _Look) -> tuple[StepState, str]:
+def _dataset(look: _Look) -> _Verdict:
     if look.trouble:
-        return StepState.READY, look.trouble
+        return _Verdict(StepState.READY, look.trouble)
     if not look.clips or look.found is None:
-        return StepState.READY, Message(
-            "{data} has no speaker folder with recordings.", data=look.project.data
+        return _Verdict(
+            StepState.READY, Message("{data} has no speaker folder with recordings.", data=look.project.data)
         )
     begun = _unfinished_copy(look)
     if begun is not None:
-        return (
+        return _Verdict(
             StepState.UNFINISHED,
             Message(
                 "The normalisation into {data} ended early: {recordings} of {count} are there.",
                 data=look.project.data,
                 recordings=begun.recordings,
-                count=_count(begun.total, "recording"),
+                count=plural(begun.total, "{number} recording", "{number:,} recordings"),
             ),
         )
-    speakers = _count(len(look.found.speakers), "speaker")
-    what = Message("{count} of {speakers}", count=_count(look.clips, "clip"), speakers=speakers)
+    speakers = plural(len(look.found.speakers), "{number} speaker", "{number:,} speakers")
+    what = Message("{count} of {speakers}", count=_clips(look.clips), speakers=speakers)
     checked = look.finished(StageName.VALIDATE)
     if checked is None:
-        return StepState.READY, Message("{what}, not checked yet.", what=what)
+        return _Verdict(StepState.READY, Message("{what}, not checked yet.", what=what))
     if not look.went_through(StageName.VALIDATE, texts=True):
-        return StepState.STALE, Message("{what}; some changed since the last check.", what=what)
+        return _Verdict(StepState.STALE, Message("{what}; some changed since the last check.", what=what))
     if _summary(checked).get("usable") == 0:
-        return StepState.FAILED, Message("{what}, none of which can be used: see the findings.", what=what)
-    return StepState.DONE, Message("{what}, checked.", what=what)
+        return _Verdict(
+            StepState.FAILED, Message("{what}, none of which can be used: see the findings.", what=what)
+        )
+    return _Verdict(StepState.DONE, Message("{what}, checked.", what=what))
 
 
 def _unfinished_copy(look: _Look) -> Copied | None:
@@ -263,29 +273,36 @@ def _summary(job: Job) -> dict[str, Any]:
     return outcome.summary if isinstance(outcome, Finished) else {}
 
 
-def _model(look: _Look) -> tuple[StepState, str]:
+def _model(look: _Look) -> _Verdict:
     model = look.project.model
     if look.missing_model:
-        return StepState.READY, Message(
-            "{base} lacks {missing_model}.",
-            base=look.project.base,
-            missing_model=", ".join(look.missing_model),
+        return _Verdict(
+            StepState.READY,
+            Message(
+                "{base} lacks {files}.",
+                base=look.project.base,
+                files=", ".join(look.missing_model),
+            ),
         )
-    return StepState.DONE, Message(
-        "The base model {model} is in {base}.", model=model.name, base=look.project.base
+    return _Verdict(
+        StepState.DONE,
+        Message("The base model {model} is in {base}.", model=model.name, base=look.project.base),
     )
 
 
-def _extract(look: _Look) -> tuple[StepState, str]:
+def _extract(look: _Look) -> _Verdict:
     if not look.clips:
-        return StepState.LOCKED, Message("It waits for recordings (Dataset).")
+        return _Verdict(StepState.LOCKED, Message("It waits for recordings (Dataset)."), StepName.DATASET)
     if look.coded == look.clips:
-        return StepState.DONE, Message("All {count} have codes.", count=_count(look.clips, "clip"))
+        return _Verdict(StepState.DONE, Message("All {count} have codes.", count=_clips(look.clips)))
     if "codec.pth" in look.missing_model:
-        return StepState.LOCKED, Message("It waits for codec.pth (Model).")
+        return _Verdict(StepState.LOCKED, Message("It waits for codec.pth (Model)."), StepName.MODEL)
     if look.stale:
-        return StepState.STALE, Message(
-            "{stale} of {count} changed after extraction.", stale=look.stale, count=_count(look.clips, "clip")
+        return _Verdict(
+            StepState.STALE,
+            Message(
+                "{stale} of {count} changed after extraction.", stale=look.stale, count=_clips(look.clips)
+            ),
         )
     left = look.clips - look.coded
     job = look.finished(StageName.EXTRACT)
@@ -293,85 +310,104 @@ def _extract(look: _Look) -> tuple[StepState, str]:
     could_not = len(failed) if isinstance(failed, list) else 0
     # What it could not do, it never will; codes that went since are another matter.
     if look.coded and left <= could_not and look.went_through(StageName.EXTRACT, texts=False):
-        return (
+        return _Verdict(
             StepState.DONE,
             Message(
                 "{coded} of {count} have codes; {left} cannot be used.",
                 coded=look.coded,
-                count=_count(look.clips, "clip"),
+                count=_clips(look.clips),
                 left=left,
             ),
         )
-    return StepState.READY, Message(
-        "{coded} of {count} have codes.", coded=look.coded, count=_count(look.clips, "clip")
+    return _Verdict(
+        StepState.READY, Message("{coded} of {count} have codes.", coded=look.coded, count=_clips(look.clips))
     )
 
 
-def _pack(look: _Look) -> tuple[StepState, str]:
+def _pack(look: _Look) -> _Verdict:
     project = look.project
     shards = sorted(project.protos.glob(f"*{SHARD_EXTENSION}")) if project.protos.is_dir() else []
     if shards and look.found is not None and is_current(project.pack_settings()):
-        return StepState.DONE, Message(
-            "Packed: {count} in {protos}.", count=_count(len(shards), "shard"), protos=project.protos
+        return _Verdict(
+            StepState.DONE,
+            Message(
+                "Packed: {count} in {folder}.",
+                count=plural(len(shards), "{number} shard", "{number:,} shards"),
+                folder=project.protos,
+            ),
         )
     if not look.coded:
-        return StepState.LOCKED, Message("It waits for codes (Extract).")
+        return _Verdict(StepState.LOCKED, Message("It waits for codes (Extract)."), StepName.EXTRACT)
     if shards:
-        return StepState.STALE, Message("Codes, transcripts or settings changed after packing.")
-    return StepState.READY, Message("{count} can be packed.", count=_count(look.coded, "clip"))
+        return _Verdict(StepState.STALE, Message("Codes, transcripts or settings changed after packing."))
+    return _Verdict(StepState.READY, Message("{count} can be packed.", count=_clips(look.coded)))
 
 
-def _train(look: _Look) -> tuple[StepState, str]:
+def _train(look: _Look) -> _Verdict:
     project = look.project
     shards = [_modified(path) for path in project.protos.glob(f"*{SHARD_EXTENSION}")]
     if not shards:
-        return StepState.LOCKED, Message("It waits for packed data (Pack).")
+        return _Verdict(StepState.LOCKED, Message("It waits for packed data (Pack)."), StepName.PACK)
     if look.missing_model:
-        return StepState.LOCKED, Message("It waits for the base model (Model).")
+        return _Verdict(StepState.LOCKED, Message("It waits for the base model (Model)."), StepName.MODEL)
     if not look.checkpoints:
-        return StepState.READY, Message("Nothing is trained yet.")
+        return _Verdict(StepState.READY, Message("Nothing is trained yet."))
     last = look.checkpoints[-1]
     step = checkpoint_step(last)
     if min(shards) > _modified(last):
-        return StepState.STALE, Message("The data were packed again after step {step}.", step=step)
+        return _Verdict(StepState.STALE, Message("The data were packed again after step {step}.", step=step))
     wanted = project.train_settings()
     if wanted.max_steps is not None and step >= wanted.max_steps:
-        return StepState.DONE, Message("Trained {step} steps.", step=step)
+        return _Verdict(StepState.DONE, Message("Trained {step} steps.", step=step))
     job = look.finished(StageName.TRAIN)
     limits = ("max_steps", "epochs", "max_minutes")
     if job is not None and all(job.record.settings.get(name) == getattr(wanted, name) for name in limits):
-        return StepState.DONE, Message("Trained {step} steps.", step=step)
-    total = f" of {wanted.max_steps}" if wanted.max_steps else ""
-    return StepState.READY, Message(
-        "Trained {step}{total} steps; it goes on from there.", step=step, total=total
+        return _Verdict(StepState.DONE, Message("Trained {step} steps.", step=step))
+    return _Verdict(
+        StepState.READY,
+        Message(
+            "Trained {step} of {total} steps; it continues from there."
+            if wanted.max_steps
+            else "Trained {step} steps; it continues from there.",
+            step=step,
+            total=wanted.max_steps or 0,
+        ),
     )
 
 
-def _merge(look: _Look) -> tuple[StepState, str]:
+def _merge(look: _Look) -> _Verdict:
     project = look.project
     if not look.checkpoints:
-        return StepState.LOCKED, Message("It waits for a checkpoint (Train).")
+        return _Verdict(StepState.LOCKED, Message("It waits for a checkpoint (Train)."), StepName.TRAIN)
     record = merge_record_path(project.merged)
     merged = _merged_checkpoint(record) if project.merged.is_dir() else None
     if merged is None:
-        return StepState.READY, Message(
-            "{count} to choose from.", count=_count(len(look.checkpoints), "checkpoint")
+        return _Verdict(
+            StepState.READY,
+            Message(
+                "{count} to choose from.",
+                count=plural(len(look.checkpoints), "{number} checkpoint", "{number:,} checkpoints"),
+            ),
         )
     chosen = project.merge.checkpoint
     if chosen is not None and Path(chosen).name != merged.name:
-        return StepState.STALE, Message(
-            "{merged} was merged from {merged_2}, not from {chosen}.",
-            merged=project.merged,
-            merged_2=merged.name,
-            chosen=chosen,
+        return _Verdict(
+            StepState.STALE,
+            Message(
+                "{merged} was merged from {checkpoint}, not from {chosen}.",
+                merged=project.merged,
+                checkpoint=merged.name,
+                chosen=chosen,
+            ),
         )
     used = look.checkpoints[-1].with_name(merged.name) if chosen else look.checkpoints[-1]
     if _modified(used) > _modified(record):
-        return StepState.STALE, Message(
-            "{used} is newer than {merged}.", used=used.name, merged=project.merged
+        return _Verdict(
+            StepState.STALE, Message("{used} is newer than {merged}.", used=used.name, merged=project.merged)
         )
-    return StepState.DONE, Message(
-        "{merged} was merged from {merged_2}.", merged=project.merged, merged_2=merged.name
+    return _Verdict(
+        StepState.DONE,
+        Message("{merged} was merged from {checkpoint}.", merged=project.merged, checkpoint=merged.name),
     )
 
 
@@ -383,7 +419,7 @@ def _merged_checkpoint(record: Path) -> Path | None:
         return None
 
 
-_JUDGES: dict[StepName, Callable[[_Look], tuple[StepState, str]]] = {
+_JUDGES: dict[StepName, Callable[[_Look], _Verdict]] = {
     StepName.DATASET: _dataset,
     StepName.MODEL: _model,
     StepName.EXTRACT: _extract,
@@ -393,8 +429,8 @@ _JUDGES: dict[StepName, Callable[[_Look], tuple[StepState, str]]] = {
 }
 
 
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+def _clips(number: int) -> Message:
+    return plural(number, "{number} clip", "{number:,} clips")
 
 
 def _modified(path: Path) -> float:

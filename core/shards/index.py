@@ -281,11 +281,11 @@ def _build(
             highest = sentence.codes.max(axis=1)
             if largest is not None and len(highest) != len(largest):
                 raise ShardError(
-                    "{where}: the sentence has {highest} codebooks, the ones before it {largest}.",
+                    "{where}: the sentence has {number} codebooks, the ones before it {other}.",
                     "Extract all recordings with the same codec and pack again.",
                     where=where,
-                    highest=len(highest),
-                    largest=len(largest),
+                    number=len(highest),
+                    other=len(largest),
                 )
             largest = highest if largest is None else np.maximum(largest, highest)
             blob += next(unused, "").encode("utf-8")

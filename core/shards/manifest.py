@@ -20,7 +20,7 @@ from ..dataset.findings import Finding
 from ..dataset.layout import scan
 from ..errors import MalformedFileError, StorageError, UsageError
 from ..files import write_text
-from ..messages import Message
+from ..messages import AS_DATA, NOTHING, Message
 from ..tables import read_json
 
 MANIFEST_FILE = "fishtune-pack.json"
@@ -35,16 +35,16 @@ _LARGEST = 1 << 30  # bytes; a clip has about 100
 class DropReason(StrEnum):
     """Why a clip is not packed."""
 
-    EXCLUDED = Message("left out by choice")
-    NO_CODES = Message("no codes")
-    STALE_CODES = Message("codes of another recording")
-    DAMAGED_CODES = Message("codes damaged")
-    OTHER_CODEC = Message("another number of codebooks")
-    SEVERAL_RECORDINGS = Message("several recordings of one name")
-    NO_TEXT = Message("no transcript")
-    UNREADABLE_TEXT = Message("transcript unreadable")
-    EMPTY_TEXT = Message("transcript empty")
-    TOKENS_IN_TEXT = Message("transcript with control tokens")
+    EXCLUDED = "left out by choice"
+    NO_CODES = "no codes"
+    STALE_CODES = "codes of another recording"
+    DAMAGED_CODES = "codes damaged"
+    OTHER_CODEC = "another number of codebooks"
+    SEVERAL_RECORDINGS = "several recordings of one name"
+    NO_TEXT = "no transcript"
+    UNREADABLE_TEXT = "transcript unreadable"
+    EMPTY_TEXT = "transcript empty"
+    TOKENS_IN_TEXT = "transcript with control tokens"
 
 
 class Dropped(BaseModel):
@@ -53,8 +53,8 @@ class Dropped(BaseModel):
     clip: str
     """`SPEAKER/NAME`."""
     reason: DropReason
-    what: str
-    what_to_do: str = ""
+    what: Message
+    what_to_do: Message = NOTHING
 
 
 class SpeakerTotals(BaseModel):
@@ -112,7 +112,7 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
     Raises:
         StorageError: the disk is full or the folder cannot be written.
     """
-    content = manifest.model_dump(mode="json")
+    content = manifest.model_dump(mode="json", context=AS_DATA)
     write_text(folder / MANIFEST_FILE, json.dumps({**content, "checksum": _checksum(content)}))
 
 

@@ -79,11 +79,11 @@ def decode_sentence(content: bytes, where: str) -> Sentence:
     frames = [len(row) for row in rows]
     if not message.texts or not frames or not frames[0] or len(set(frames)) != 1:
         raise ShardError(
-            "{where}: the sentence has {texts} texts and codebooks of {frames} frames; a text "
+            "{where}: the sentence has {number} texts and codebooks of {frames} frames; a text "
             "and codebooks of one length are needed.",
             _PACK_AGAIN,
             where=where,
-            texts=len(message.texts),
+            number=len(message.texts),
             frames=frames,
         )
     return Sentence(tuple(message.texts), np.array(rows, dtype=np.int64))
@@ -221,8 +221,8 @@ def walk_shard(path: Path) -> Iterator[Location]:
                     end = body + _LENGTH.unpack_from(content, position)[0] if body <= size else size + 1
                     if end > size:
                         raise ShardError(
-                            "{file} is cut off: the message at byte {position} does not end within its {size} "
-                            "bytes.",
+                            "{file} is cut off: the message at byte {position} does not end within its "
+                            "{size} bytes.",
                             _PACK_AGAIN,
                             file=path,
                             position=position,

@@ -160,36 +160,36 @@ def _check_ranks(ranks: dict[bytes, int], source: str) -> None:
     seen = set(ranks.values())
     if len(seen) < len(ranks):
         raise CheckpointError(
-            "{ranks_file} of {source} gives one id to several tokens.",
+            "{file} of {source} gives one id to several tokens.",
             _REDOWNLOAD,
-            ranks_file=RANKS_FILE,
+            file=RANKS_FILE,
             source=source,
         )
     if min(seen, default=0) < 0 or max(seen, default=0) >= len(ranks):
         raise CheckpointError(
-            "The ids in {ranks_file} of {source} are not 0 to {ranks}.",
+            "The ids in {file} of {source} are not 0 to {last}.",
             _REDOWNLOAD,
-            ranks_file=RANKS_FILE,
+            file=RANKS_FILE,
             source=source,
-            ranks=len(ranks) - 1,
+            last=len(ranks) - 1,
         )
     missing = sum(bytes((byte,)) not in ranks for byte in range(256))
     if missing:
         raise CheckpointError(
-            "{ranks_file} of {source} lacks {missing} of the 256 single bytes.",
+            "{file} of {source} lacks {number} of the 256 single bytes.",
             _REDOWNLOAD,
-            ranks_file=RANKS_FILE,
+            file=RANKS_FILE,
             source=source,
-            missing=missing,
+            number=missing,
         )
 
 
 def _check_special_tokens(tokens: list[str], source: str) -> None:
     if not all(tokens) or len(set(tokens)) < len(tokens) or len(tokens) > _MOST_SPECIAL_TOKENS:
         raise CheckpointError(
-            "{special_tokens_file} of {source} holds an empty token, one twice, or too many.",
+            "{file} of {source} holds an empty token, one twice, or too many.",
             _REDOWNLOAD,
-            special_tokens_file=SPECIAL_TOKENS_FILE,
+            file=SPECIAL_TOKENS_FILE,
             source=source,
         )
 

@@ -66,9 +66,9 @@ def read_transcript(path: Path) -> Transcript:
     if not has_words(packed):
         raise TextError(
             Message(
-                "{file} has no words: {words} (parts in braces and angle brackets do not count).",
+                "{file} has no words: {text} (parts in braces and angle brackets do not count).",
                 file=path,
-                words=repr(text.strip()[:60]),
+                text=repr(text.strip()[:60]),
             ),
             Message("Write what is said, or leave the clip out."),
             TextFault.EMPTY,
@@ -93,10 +93,10 @@ def check_typed(text: str, flag: str) -> None:
         ) from error
     if size > LARGEST_TRANSCRIPT:
         raise UsageError(
-            "{flag} is longer than {largest_transcript:,} bytes.",
+            "{flag} is longer than {limit:,} bytes.",
             "Split it into sentences.",
             flag=flag,
-            largest_transcript=LARGEST_TRANSCRIPT,
+            limit=LARGEST_TRANSCRIPT,
         )
     try:
         _refuse_tokens(text, flag)
@@ -145,9 +145,9 @@ def _change_encoding(content: bytes, path: Path) -> str:
         first = replaced.index("\ufffd")
         around = replaced[max(0, first - 10) : first + 10]
         return Message(
-            "It is UTF-8 with {lost} damaged places: write the letters at {around} again.",
-            lost=lost,
-            around=repr(around),
+            "It is UTF-8 with {number} damaged places: write the letters at {place} again.",
+            number=lost,
+            place=repr(around),
         )
     encoding = likely_encoding(content)
     if encoding is None:
@@ -156,10 +156,10 @@ def _change_encoding(content: bytes, path: Path) -> str:
     return Message(
         "It is probably {encoding}, and then reads {shown}. Change it in place with: python3 "
         '-c "import pathlib, sys; p = pathlib.Path(sys.argv[1]); '
-        "p.write_bytes(p.read_bytes().decode('{encoding_2}').encode())\" {file}",
+        "p.write_bytes(p.read_bytes().decode('{codec}').encode())\" {file}",
         encoding=encoding.upper(),
         shown=repr(shown),
-        encoding_2=encoding,
+        codec=encoding,
         file=shlex.quote(str(path)),
     )
 
@@ -171,9 +171,9 @@ def _refuse_tokens(text: str, name: str) -> None:
     if tokens := control_tokens(spoken):
         raise TextError(
             Message(
-                "{name} holds {tokens}, which steers the model and is not spoken.",
+                "{name} holds {token}, which steers the model and is not spoken.",
                 name=name,
-                tokens=tokens[0],
+                token=tokens[0],
             ),
             Message("Remove it from the text."),
             TextFault.TOKENS,

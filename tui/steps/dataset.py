@@ -149,7 +149,7 @@ class DatasetPane(StagePane):
             )
             note.update(Text("" if keys else _("No clip is left out.")))
             return
-        found = [Finding.model_validate(item) for item in (self._report or {}).get("findings", [])]
+        found: list[Finding] = (self._report or {}).get("findings", [])
         self._shown = [item for item in found if chosen in ("all", item.severity.value)][:_MOST_ROWS]
         glyphs = wizard(self).glyphs
         signs = {
@@ -191,11 +191,10 @@ class DatasetPane(StagePane):
             return _("The recordings in {raw} are to be normalised first.").format(raw=raw.name)
         if self.running or self._report is None:
             return text
-        kinds = Counter(item["severity"] for item in self._report["findings"])
-        errors = ngettext("{number} error", "{number} errors", kinds["error"]).format(number=kinds["error"])
-        warnings = ngettext("{number} warning", "{number} warnings", kinds["warning"]).format(
-            number=kinds["warning"]
-        )
+        kinds = Counter(item.severity for item in self._report["findings"])
+        bad, doubtful = kinds[Severity.ERROR], kinds[Severity.WARNING]
+        errors = ngettext("{number} error", "{number} errors", bad).format(number=bad)
+        warnings = ngettext("{number} warning", "{number} warnings", doubtful).format(number=doubtful)
         total = duration(self._report["seconds"])
         return f"{text} {total}; {errors}, {warnings}."
 
@@ -366,8 +365,8 @@ def report_text(report: dict[str, Any]) -> str:
     )
     lines = [f"{report['data']}: {amount}", ""]
     for item in report["findings"]:
-        lines.append(f"{_(item['severity'])}: {item['path']}")
-        lines += [f"    {sentence(item['what'])}", f"    → {sentence(item['what_to_do'])}"]
+        lines.append(f"{_(item.severity)}: {item.path}")
+        lines += [f"    {sentence(item.what)}", f"    → {sentence(item.what_to_do)}"]
     return "\n".join(lines) + "\n"
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -19,12 +17,12 @@ from ...core.errors import FishtuneError
 from ...core.pipeline.steps import StepName
 from ...core.stages.download.run import PARTIAL_FOLDER, DownloadRecord, read_record
 from ...core.stages.registry import StageName
-from ...core.tables import parse_json, read_json
-from ..access import project_screen
-from ..catalogue import _, mark, sentence
+from ...core.tables import read_json
+from ..access import project_screen, wizard
+from ..catalogue import _, mark
 from ..dialogs.prompt import PromptScreen
 from ..look import StepStatus
-from ..trouble import in_thread
+from ..trouble import in_background, in_thread
 from ..widgets.form import Field, Form
 from ..widgets.table import Table
 from ..wording import harmless, plain, size
@@ -174,21 +172,16 @@ class ModelPane(StagePane):
             return
         self._verifying = True
         self.notice.show_plain(_("Reading every file…"))
-        directory = self.project.base
+        in_background(self, self._read_every_file, self._not_verified, "verify")
 
-        def work() -> None:
-            ok, text = verify(directory)
-            self.app.call_from_thread(self._verified, ok, text)
-
-        in_thread(self, work, self._not_verified, "verify")
-
-    def _verified(self, ok: bool, text: str) -> None:
+    async def _read_every_file(self) -> None:
+        found = await wizard(self).engine.verify_model(self.project.base)
         self._verifying = False
-        if ok:
-            self.notice.show_plain(text)
-        else:
-            message, _newline, hint = text.partition("\n")
-            self.notice.show_failure(sentence(message), sentence(hint))
+        self.notice.show_plain(
+            _("Sound: {tensors} tensors fit config.json, {files} files read.").format(
+                tensors=found["tensors"], files=len(found["files"])
+            )
+        )
 
     def _not_verified(self, error: FishtuneError) -> None:
         self._verifying = False
@@ -265,18 +258,3 @@ def describe_directory(folder: Path) -> str:
     if lacking:
         parts.append(_("lacks {files}").format(files=", ".join(lacking)))
     return ", ".join(parts)
-
-
-def verify(directory: Path) -> tuple[bool, str]:
-    """Read a checkpoint directory whole in a process of its own; return (sound, what was found)."""
-    command = [sys.executable, "-P", "-m", "fishtune.core.cli", "verify", str(directory), "--json"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode == 0:
-        found = parse_json(done.stdout, "fishtune verify")
-        return True, _("Sound: {tensors} tensors fit config.json, {files} files read.").format(
-            tensors=found["tensors"], files=len(found["files"])
-        )
-    lines = [line.strip() for line in done.stderr.strip().splitlines()]
-    said = next((number for number, line in enumerate(lines) if line.startswith("error: ")), len(lines))
-    text = "\n".join(line.removeprefix("error: ").removeprefix("→ ") for line in lines[said:])
-    return False, text or _("The files could not be read.")

@@ -13,6 +13,7 @@ from textual.widgets import Static
 from ...core.config.settings import PackSettings
 from ...core.errors import FishtuneError
 from ...core.jobs.record import JobState
+from ...core.messages import from_data
 from ...core.pipeline.steps import StepName
 from ...core.stages.registry import StageName
 from ...core.tables import read_json
@@ -129,7 +130,7 @@ class PackPane(StagePane):
             (
                 f"{number}",
                 (plain(item["clip"]), plain(_(item["reason"]))),
-                f"→ {sentence(item['what_to_do'])}" if item.get("what_to_do") else "",
+                _advice(item),
             )
             for number, item in enumerate(result["dropped"])
         )
@@ -166,6 +167,11 @@ class PackPane(StagePane):
             "Text in {braces} or <angle brackets> is stripped. Clips longer than max_length of step 5 are "
             "refused by name when training begins: split them."
         )
+
+
+def _advice(dropped: dict[str, Any]) -> str:
+    advice = from_data(dropped.get("what_to_do", ""))
+    return f"→ {sentence(advice)}" if advice else ""
 
 
 def totals(result: dict[str, Any] | None) -> str:

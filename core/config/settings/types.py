@@ -28,9 +28,7 @@ def _check_run_name(name: str) -> str:
     if not is_text(name):
         raise ValueError(Message("it names a folder, and is not UTF-8"))
     if len(name.encode("utf-8")) > _LONGEST_NAME:
-        raise ValueError(
-            Message("it names a folder, and is longer than {longest_name} bytes", longest_name=_LONGEST_NAME)
-        )
+        raise ValueError(Message("it names a folder, and is longer than {limit} bytes", limit=_LONGEST_NAME))
     return name
 
 
@@ -44,7 +42,7 @@ def _check_path(path: Path) -> Path:
     try:
         path.expanduser()
     except RuntimeError as error:
-        raise ValueError(Message("there is no home folder for {file}", file=path.parts[0])) from error
+        raise ValueError(Message("there is no home folder for {user}", user=path.parts[0])) from error
     return path
 
 

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Final
 
 from ...codec.config import CodecConfig
-from ...messages import Message
 from .ledger import FLOAT32, INT64, Ledger, Part, Tensor, Weight
 from .replay import FeedForward, Linear, added, rms_norm, rotary, scaled
 
@@ -241,7 +240,7 @@ class _Encoder:
 
     def encode(self, ledger: Ledger, plan: EncodingPlan) -> None:
         rows = plan.clips
-        audio = [Tensor(ledger, rows * plan.samples, FLOAT32) for _ in ("batch", Message("padded copies"))]
+        audio = [Tensor(ledger, rows * plan.samples, FLOAT32) for _ in ("batch", "padded copies")]
         latents = [self._latent(ledger, plan.samples) for _ in range(1 if rows == 1 else 2)]
         if rows > 1:  # the first two clips stand for all
             latents.append(Tensor(ledger, (rows - 2) * latents[0].elements, FLOAT32))

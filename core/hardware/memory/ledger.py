@@ -19,8 +19,6 @@ from contextlib import contextmanager
 from enum import StrEnum
 from typing import Final
 
-from ...messages import Message
-
 BF16: Final = 2
 FLOAT32: Final = 4
 INT64: Final = 8
@@ -34,13 +32,13 @@ class Part(StrEnum):
     ADAPTERS = "adapters"
     GRADIENTS = "gradients"
     OPTIMIZER = "optimizer"
-    ACTIVATIONS = Message("activations kept")
-    WORKING = Message("working memory")
+    ACTIVATIONS = "activations kept"
+    WORKING = "working memory"
     """Of the block at work: its recomputation, its intermediate results and gradients."""
-    LOGITS = Message("logits chunk")
-    FAST = Message("fast stack")
-    CONTEXT = Message("CUDA context")
-    RESERVE = Message("fragmentation reserve")
+    LOGITS = "logits chunk"
+    FAST = "fast stack"
+    CONTEXT = "CUDA context"
+    RESERVE = "fragmentation reserve"
 
 
 class Ledger:

@@ -212,7 +212,7 @@ def suggest_training(needs: TrainingNeeds, available: Available) -> TrainingSugg
     )
 
 
-def _training_remedies(needs: TrainingNeeds, available: Available) -> Iterator[str]:
+def _training_remedies(needs: TrainingNeeds, available: Available) -> Iterator[Message]:
     """Yield what would make the longest sample fit, the mildest first."""
 
     def fits(other: TrainingNeeds, card: Available = available) -> bool:
@@ -235,17 +235,17 @@ def _training_remedies(needs: TrainingNeeds, available: Available) -> Iterator[s
         )
     lighter = _lighter_preset(needs, fits)
     if lighter is not None:
-        yield _also(f"--lora-config {lighter}", recomputing)
+        yield _also(Message("--lora-config {preset}", preset=lighter), recomputing)
     size = next((size for size in CARD_SIZES if fits(needs, Available.card(size * GIB))), None)
     if size is not None and size * GIB > available.total:
         yield _also(Message("a GPU of {size} GB", size=size), recomputing)
 
 
-def _also(remedy: str, recomputing: bool) -> str:
-    return Message("--checkpointing blocks with {remedy}", remedy=remedy) if recomputing else remedy
+def _also(remedy: Message, recomputing: bool) -> Message:
+    return Message("--checkpointing blocks with {other}", other=remedy) if recomputing else remedy
 
 
-def _ending_others(available: Available) -> str:
+def _ending_others(available: Available) -> Message:
     return Message(
         "ending what else uses this GPU ({size} are taken)",
         size=format_bytes(available.total - available.free),
@@ -318,7 +318,7 @@ def extraction_setting(config: CodecConfig, gpu: str) -> Setting:
 
 def _extraction_remedies(
     available: Available, longest: float, fits: Callable[[int, float], bool], needed: int
-) -> Iterator[str]:
+) -> Iterator[Message]:
     if needed <= Available.card(available.total).usable:
         yield _ending_others(available)
     seconds = next((s for s in (120, 60, 30, 20, 15, 10, 5) if s < longest and fits(1, s)), None)

@@ -132,7 +132,7 @@ def run(settings: AuditionSettings, reporter: Reporter) -> AuditionResult:
             speaker.speak(
                 text,
                 temporary / f"{number}.wav",
-                Message("text {number} of {texts}", number=number, texts=len(texts)),
+                Message("text {number} of {total}", number=number, total=len(texts)),
             )
             for number, text in enumerate(texts, start=1)
         ]

@@ -8,7 +8,6 @@ name and is never continued with another version's bytes.
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import os
 import re
@@ -25,7 +24,7 @@ from ...config.settings import DownloadSettings
 from ...errors import DownloadError, FishtuneError, StorageError, UsageError
 from ...events import ProgressMeter, Reporter
 from ...files import fsync_folder, storage_errors, write_text
-from ...messages import Message
+from ...messages import Message, joined, near
 from ...tables import read_json
 from .hub import RemoteFile, hub_errors, remote_files
 
@@ -85,11 +84,11 @@ def run(settings: DownloadSettings, reporter: Reporter) -> DownloadResult:
     record = read_record(directory)
     if record is not None and record.repository != preset.repository:
         raise DownloadError(
-            "{directory} holds {repository}, not {repository_2}.",
+            "{directory} holds {repository}, not {wanted}.",
             "Choose another --local-dir.",
             directory=directory,
             repository=record.repository,
-            repository_2=preset.repository,
+            wanted=preset.repository,
         )
     remote, revision = remote_files(
         preset.repository, preset.files, revision=settings.revision, endpoint=settings.endpoint
@@ -143,15 +142,12 @@ def resolve_model(name: str) -> ModelPreset:
     if "/" in name:
         raise UsageError("{name} is not a hub repository.", "Write it as owner/name.", name=repr(name))
     if name not in preset_names("models"):
-        near = difflib.get_close_matches(name, preset_names("models"), n=1)
-        meant = f" Did you mean {near[0]}?" if near else ""
+        names = preset_names("models")
         raise UsageError(
-            "There is no model preset {name}.{meant}",
-            "Supported are {preset_names}, and as owner/name any repository of the {supported}.",
-            name=repr(name),
-            meant=meant,
-            preset_names=", ".join(preset_names("models")),
-            supported=SUPPORTED,
+            joined([Message("There is no model preset {name}.", name=repr(name)), near(name, names)]),
+            "Supported are {names}, and as owner/name any repository of the {family}.",
+            names=", ".join(names),
+            family=SUPPORTED,
         )
     return model_preset(name)
 
@@ -166,10 +162,10 @@ def _check_family(directory: Path, name: str) -> None:
     if kind != MODEL_TYPE:
         raise DownloadError(
             "{name} is a model of the type {kind}, which fishtune does not train.",
-            "Supported is the {supported}, such as openaudio-s1-mini.",
+            "Supported is the {family}, such as openaudio-s1-mini.",
             name=name,
             kind=repr(str(kind)[:40]),
-            supported=SUPPORTED,
+            family=SUPPORTED,
         )
 
 
@@ -209,9 +205,9 @@ def _is_present(directory: Path, remote: RemoteFile, record: DownloadRecord, rep
     if known is not None:
         return False  # ours, of an older revision
     raise DownloadError(
-        "{target} is there, but it is not the hub's file.",
+        "{file} is there, but it is not the hub's file.",
         "Move it away, or choose another --local-dir; nothing has been changed.",
-        target=target,
+        file=target,
     )
 
 
@@ -262,9 +258,9 @@ def _fetch(directory: Path, remote: RemoteFile, repository: str, reporter: Repor
         if not _content_matches(partial, remote.etag, reporter):
             partial.unlink()
             raise DownloadError(
-                "{remote} arrived damaged: its hash differs from the hub's.",
+                "{file} arrived damaged: its hash differs from the hub's.",
                 "Run the command again; if it happens twice, a proxy is changing the content.",
-                remote=remote.name,
+                file=remote.name,
             )
         target = directory / remote.name
         target.parent.mkdir(parents=True, exist_ok=True)

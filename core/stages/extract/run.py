@@ -49,8 +49,8 @@ class FailedClip(BaseModel):
 
     clip: str
     """`SPEAKER/NAME`, or the path of what is no clip."""
-    message: str
-    hint: str
+    message: Message
+    hint: Message
 
 
 class ExtractResult(BaseModel):
@@ -118,11 +118,11 @@ def run(settings: ExtractSettings, reporter: Reporter) -> ExtractResult:
     warn_of_channels(reporter, result.one_sided, result.opposite_phase)
     if len(results) == ranks.count and len(result.failed) == result.clips:
         raise DataError(
-            "No recording in {data} could be encoded; the first: {said}",
-            "See what is wrong with all of them: fishtune validate {data_2}",
+            "No recording in {data} could be encoded; the first: {reason}",
+            "See what is wrong with all of them: fishtune validate {quoted}",
             data=settings.data,
-            said=result.failed[0].message,
-            data_2=shell_quoted(settings.data),
+            reason=result.failed[0].message,
+            quoted=shell_quoted(settings.data),
         )
     return result
 
@@ -265,9 +265,8 @@ class _Share:
             )
         if self._settled < self._clips:
             self._reporter.check_stop(
-                "The codes of {already_done} of {clips} clips are there; starting again goes on with "
-                "the rest.",
-                already_done=self._already_done + self._encoded,
+                "The codes of {done} of {clips} clips are there; starting again goes on with the rest.",
+                done=self._already_done + self._encoded,
                 clips=self._clips,
             )
 
@@ -295,7 +294,7 @@ class _Share:
             ) from error
         self._fail(utterance.key, error.message, error.hint)
 
-    def _fail(self, item: str, message: str, hint: str) -> None:
+    def _fail(self, item: str, message: Message, hint: Message) -> None:
         self._failed.append(FailedClip(clip=item, message=message, hint=hint))
         self._reporter.emit(ItemFailed(item=item, message=message, hint=hint))
 
@@ -307,10 +306,12 @@ class _Share:
             return
         self._shown_at = now
         speed = self._seconds / self._elapsed if self._elapsed else 0.0
-        self._reporter.emit(Progress(task="clips", done=self._settled, total=self._clips, unit="clips"))
+        self._reporter.emit(
+            Progress(task=Message("clips"), done=self._settled, total=self._clips, unit="clips")
+        )
         self._reporter.emit(
             Progress(
-                task="audio",
+                task=Message("audio"),
                 done=self._seconds,
                 total=self._total_seconds,
                 unit="s",
@@ -367,9 +368,9 @@ def _not_ours(verdict: Verdict) -> DataError:
     if verdict.state is CodesState.OTHER_CODEC:
         return verdict.error
     return DataError(
-        "{said} fishtune did not write this file and does not replace it.",
+        "{reason} fishtune did not write this file and does not replace it.",
         "Move it away, or rename the recording and its transcript, and extract again.",
-        said=verdict.error.message,
+        reason=verdict.error.message,
     )
 
 

@@ -100,11 +100,11 @@ def _encode(path: Path, samples: Waveform, rate: int, info: AudioInfo) -> bytes:
         soundfile.write(encoded, samples, rate, subtype, format=container, **quality)
     except soundfile.LibsndfileError as error:
         raise DataError(
-            "{file} cannot be written again as {container}, with {shape} channels at {rate} Hz.",
+            "{file} cannot be written again as {format}, with {channels} channels at {rate} Hz.",
             "Convert it first, for example: ffmpeg -i '{file}' -ac 1 -ar 44100 converted.wav",
             file=path,
-            container=container,
-            shape=samples.shape[1],
+            format=container,
+            channels=samples.shape[1],
             rate=rate,
         ) from error
     return encoded.getvalue()

@@ -30,10 +30,9 @@ from ...dataset.layout import scan
 from ...errors import DataError, MalformedFileError, UsageError
 from ...events import ItemFailed, ProgressMeter, Reporter
 from ...files import storage_errors, sweep_temporary, write_bytes
-from ...messages import Message
+from ...messages import Message, first_of, named, plural
 from ...reading import read_regular
 from ...terminal import shell_quoted
-from ...units import named
 from ...workers import ordered_map
 from .normalise import Made, normalised, read_content
 
@@ -125,9 +124,9 @@ def run(settings: LoudnessNormSettings, reporter: Reporter) -> LoudnessResult:
     if not any(not job.is_text for job in jobs):
         raise DataError(
             "{source} has no speaker folder with recordings.",
-            "Check it first with: fishtune validate {source_2}",
+            "Check it first with: fishtune validate {quoted}",
             source=settings.source,
-            source_2=shell_quoted(settings.source),
+            quoted=shell_quoted(settings.source),
         )
     entries = _read_journal(settings.target)
     _sweep(jobs)
@@ -150,11 +149,11 @@ def run(settings: LoudnessNormSettings, reporter: Reporter) -> LoudnessResult:
     _work(pending, entries, settings, reporter, result)
     if result.failed and not result.written and not result.current:
         raise DataError(
-            "None of the {failed} recordings in {source} can be read.",
-            "See why with: fishtune validate {source_2}",
-            failed=len(result.failed),
+            "None of the {number} recordings in {source} can be read.",
+            "See why with: fishtune validate {quoted}",
+            number=len(result.failed),
             source=settings.source,
-            source_2=shell_quoted(settings.source),
+            quoted=shell_quoted(settings.source),
         )
     _warn(result, settings, reporter)
     _warn_of_texts(found, reporter)
@@ -206,22 +205,22 @@ def _work(
 def _warn(result: LoudnessResult, settings: LoudnessNormSettings, reporter: Reporter) -> None:
     if result.quieter:
         reporter.warn(
-            "{quieter}: left below {loudness:g} LUFS, as peaks would pass {peak:g} dBFS.",
+            "{files}: left below {loudness:g} LUFS, as peaks would pass {peak:g} dBFS.",
             "Choose a lower --loudness if all must be equal.",
-            quieter=named(result.quieter),
+            files=named(result.quieter),
             loudness=settings.loudness,
             peak=settings.peak,
         )
     if result.silent:
         reporter.warn(
-            "{silent}: nearly silent and not amplified.", "Listen to them.", silent=named(result.silent)
+            "{files}: nearly silent and not amplified.", "Listen to them.", files=named(result.silent)
         )
     warn_of_channels(reporter, result.one_sided, result.opposite_phase)
     if result.orphans:
         reporter.warn(
-            "{orphans}: still in {target} though the source is gone.",
+            "{files}: still in {target} though the source is gone.",
             "Remove what you do not want; --clean begins anew.",
-            orphans=named(result.orphans),
+            files=named(result.orphans),
             target=settings.target,
         )
 
@@ -230,9 +229,9 @@ def _warn_of_texts(found: Scan, reporter: Reporter) -> None:
     left = [clip for clip in found.clips if clip.audio and clip.other_text is not None]
     if left:
         reporter.warn(
-            "{left}: what may be the transcript is not copied.",
+            "{files}: what may be the transcript is not copied.",
             left[0].text_advice,
-            left=named([clip.key for clip in left]),
+            files=named([clip.key for clip in left]),
         )
 
 
@@ -314,9 +313,9 @@ def _refuse_foreign(jobs: list[_Job], entries: dict[str, _Entry]) -> None:
     foreign = [job.target for job in present if not _is_ours(job.target, entries.get(job.file))]
     if foreign:
         raise UsageError(
-            "{foreign} and would be replaced.",
+            "{fault} and would be replaced.",
             "Name an empty folder, or move those files away.",
-            foreign=_foreign(foreign),
+            fault=_foreign(foreign),
         )
 
 
@@ -324,12 +323,12 @@ def _is_ours(path: Path, entry: _Entry | None) -> bool:
     return entry is not None and entry.written in (None, _state(path))
 
 
-def _foreign(paths: list[Path]) -> str:
-    more = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
-    return (
-        Message("{paths}{more} were not written by fishtune loudness-norm", paths=paths[0], more=more)
-        if more
-        else Message("{paths}{more} was not written by fishtune loudness-norm", paths=paths[0], more=more)
+def _foreign(paths: list[Path]) -> Message:
+    return plural(
+        len(paths),
+        "{files} was not written by fishtune loudness-norm",
+        "{files} were not written by fishtune loudness-norm",
+        files=first_of(paths, 1),
     )
 
 
@@ -343,9 +342,9 @@ def _clean(target: Path, entries: dict[str, _Entry]) -> None:
     foreign = [path for name, path in files.items() if not _is_ours(path, entries.get(name))]
     if foreign:
         raise UsageError(
-            "{foreign} (or was changed since); --clean would remove it.",
+            "{fault} (or was changed since); --clean would remove it.",
             "Run it without --clean, which only makes what is new or changed, or move such files away.",
-            foreign=_foreign(foreign),
+            fault=_foreign(foreign),
         )
     with storage_errors(target):
         for path in files.values():

@@ -79,19 +79,19 @@ def verify_merge(
     if not verification.arithmetic.relative_difference <= _LARGEST_DIFFERENCE:
         raise CheckpointError(
             "The merged weights do not compute what base and adapter compute: their logits "
-            "differ by {relative_difference:.2g}, at most {largest_difference:g} is noise.",
+            "differ by {difference:.2g}, at most {limit:g} is noise.",
             "Nothing was written. Please report this with the configurations of both.",
-            relative_difference=verification.arithmetic.relative_difference,
-            largest_difference=_LARGEST_DIFFERENCE,
+            difference=verification.arithmetic.relative_difference,
+            limit=_LARGEST_DIFFERENCE,
         )
     if verification.captured < 0.5:
         # The base lies on the dtype's grid, so a change below half a step vanishes altogether.
         dtype = str(next(load_model(merged).parameters()).dtype).removeprefix("torch.")
         reporter.warn(
-            "Only {captured:.0%} of what the adapter changes is left after rounding to {dtype}: "
+            "Only {share:.0%} of what the adapter changes is left after rounding to {dtype}: "
             "most of its changes are smaller than that format's steps.",
             "Compare by ear; a later checkpoint or a higher learning rate changes more.",
-            captured=max(0.0, verification.captured),
+            share=max(0.0, verification.captured),
             dtype=dtype,
         )
     return verification

@@ -28,7 +28,7 @@ from ...errors import CheckpointError, FishtuneError, UsageError
 from ...events import ProgressMeter, Reporter
 from ...files import atomic_folder, recover_folder, sha256, storage_errors, sweep_temporary, write_json
 from ...lora.files import Adapter, FullWeights, ModuleAdapter, check_fit, read_adapter
-from ...messages import Message
+from ...messages import Message, first_of
 from ...model.archive import WeightsEditor, split_rows
 from ...model.base_hash import base_hash
 from ...model.checkpoint import WEIGHTS_FILE, StoredTensor, build_model, normalised, stored_tensors
@@ -43,7 +43,7 @@ _BLOCK = 1 << 24
 _STOPPED = Message("Nothing was written.")
 _OWN_FILES = ".fishtune"
 """What fishtune itself keeps in a checkpoint directory (records of a download) begins with this."""
-_MADE_BY = Message("fishtune merge")
+_MADE_BY = "fishtune merge"
 _DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 
@@ -84,13 +84,13 @@ def run(settings: MergeSettings, reporter: Reporter) -> MergeResult:
     base_sha256 = base_hash(settings.base_weight, reporter)
     if source.base_sha256 not in (None, base_sha256):
         raise CheckpointError(
-            "{lora_weight} was trained on another base: its weights have the hash {base_sha256}, "
-            "those of {base_weight} {base_sha256_2}.",
+            "{checkpoint} was trained on another base: its weights have the hash {hash}, "
+            "those of {base} {other}.",
             "Give the base it was trained on with --base-weight.",
-            lora_weight=settings.lora_weight,
-            base_sha256=str(source.base_sha256)[:12],
-            base_weight=settings.base_weight,
-            base_sha256_2=base_sha256[:12],
+            checkpoint=settings.lora_weight,
+            hash=str(source.base_sha256)[:12],
+            base=settings.base_weight,
+            other=base_sha256[:12],
         )
 
     with storage_errors(output):
@@ -187,13 +187,11 @@ def _described(record: dict[str, Any], base_weight: Path) -> list[Any]:
 def _refuse_strangers(output: Path, former: list[Any]) -> None:
     found = strangers(output, *former) if output.is_dir() else []
     if found:
-        more = f" and {len(found) - 1} more" if len(found) > 1 else ""
         raise UsageError(
-            "{output}{more} did not come from the merge, and replacing {output_2} would lose it.",
+            "{files} did not come from the merge, and replacing {output} would lose it.",
             "Move it away, or choose another --output.",
-            output=output / found[0],
-            more=more,
-            output_2=output,
+            files=first_of([output / name for name in found], 1),
+            output=output,
         )
 
 
@@ -214,11 +212,11 @@ def _check_fit(
     odd = [name for name, dtype in dtypes.items() if dtype not in _DTYPES]
     if odd:
         raise CheckpointError(
-            "{weights} stores {odd} as {dtypes}, which cannot be adapted.",
+            "{weights} stores {name} as {dtype}, which cannot be adapted.",
             "Use the base as it was published, in bfloat16 or float32.",
             weights=weights,
-            odd=odd[0],
-            dtypes=dtypes[odd[0]],
+            name=odd[0],
+            dtype=dtypes[odd[0]],
         )
     if tied and isinstance(source, Adapter) and "embeddings" in source.modules:
         reporter.warn(
@@ -309,7 +307,7 @@ def _record(
     merged_sha256: str,
     verification: Verification,
 ) -> dict[str, Any]:
-    kind: dict[str, Any] = {"format": Message("full fine-tuning")}
+    kind: dict[str, Any] = {"format": "full fine-tuning"}
     if isinstance(source, Adapter):
         kind = {
             "format": source.format,

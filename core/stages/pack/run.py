@@ -23,7 +23,7 @@ from ...dataset.layout import scan
 from ...errors import DataError, ShardError, StorageError, UsageError
 from ...events import ItemFailed, ProgressMeter, Reporter
 from ...files import atomic_folder, is_temporary, recover_folder, sweep_temporary
-from ...messages import Message
+from ...messages import NOTHING, Message, first_of, joined
 from ...reading import reading
 from ...shards.index import ShardIndex
 from ...shards.manifest import (
@@ -99,9 +99,9 @@ def run(settings: PackSettings, reporter: Reporter) -> PackResult:
     if not clips:
         raise DataError(
             "{input} has no speaker folder with recordings.",
-            "Check it first with: fishtune validate {input_2}",
+            "Check it first with: fishtune validate {quoted}",
             input=settings.input,
-            input_2=shell_quoted(settings.input),
+            quoted=shell_quoted(settings.input),
         )
     source = source_of(settings, clips)
     with atomic_folder(output) as folder:
@@ -153,7 +153,7 @@ def _write(
                 continue
             dropped.append(loss)
             if loss.reason is not DropReason.EXCLUDED:
-                hint = "" if loss.what_to_do in said else loss.what_to_do
+                hint = NOTHING if loss.what_to_do in said else loss.what_to_do
                 if loss.reason is DropReason.NO_TEXT:
                     said.add(hint)
                 reporter.emit(ItemFailed(item=loss.clip, message=loss.what, hint=hint))
@@ -166,10 +166,10 @@ def _other_codec(item: _Packed, codebooks: int) -> Dropped:
         item.clip,
         DropReason.OTHER_CODEC,
         Message(
-            "{codes} has {codebooks} codebooks, those before it {codebooks_2}.",
-            codes=item.clip.codes,
-            codebooks=item.codebooks,
-            codebooks_2=codebooks,
+            "{file} has {number} codebooks, those before it {other}.",
+            file=item.clip.codes,
+            number=item.codebooks,
+            other=codebooks,
         ),
         Message("Extract all recordings with the same codec: fishtune extract --overwrite"),
     )
@@ -178,29 +178,38 @@ def _other_codec(item: _Packed, codebooks: int) -> Dropped:
 def _refuse_unusable(settings: PackSettings, packed: list[_Packed], dropped: list[Dropped]) -> None:
     reasons = Counter(loss.reason for loss in dropped)
     if not packed:
-        counts = ", ".join(f"{reason} ({count})" for reason, count in reasons.most_common())
+        counts = _counts(reasons)
         raise DataError(
-            "None of the {dropped} clips in {input} can be packed: {counts}.",
+            "None of the {number} clips in {input} can be packed: {reasons}.",
             dropped[0].what_to_do or Message("Leave fewer clips out."),
-            dropped=len(dropped),
+            number=len(dropped),
             input=settings.input,
-            counts=counts,
+            reasons=counts,
         )
     if reasons[DropReason.OTHER_CODEC] > len(packed):
         raise DataError(
-            "{codes} has {codebooks} codebooks, but most codes have another number.",
+            "{file} has {number} codebooks, but most codes have another number.",
             "They come from different codecs. Extract all again with: fishtune extract --overwrite",
-            codes=packed[0].clip.codes,
-            codebooks=packed[0].codebooks,
+            file=packed[0].clip.codes,
+            number=packed[0].codebooks,
         )
+
+
+def _counts(reasons: Counter[DropReason]) -> Message:
+    return joined(
+        (
+            Message("{reason} ({number})", reason=Message(reason), number=number)
+            for reason, number in reasons.most_common()
+        ),
+        ", ",
+    )
 
 
 def _read_clip(clip: Clip, excluded: frozenset[str]) -> _Packed:
     """Read one clip's transcript and codes."""
     if clip.key in excluded:
-        return _Packed(
-            clip, dropped=_drop(clip, DropReason.EXCLUDED, Message("{key} is left out.", key=clip.key), "")
-        )
+        left_out = Message("{clip} is left out.", clip=clip.key)
+        return _Packed(clip, dropped=_drop(clip, DropReason.EXCLUDED, left_out, NOTHING))
     try:
         text = _read_text(clip)
         sentence = Sentence((text,), _read_codes(clip))
@@ -211,7 +220,7 @@ def _read_clip(clip: Clip, excluded: frozenset[str]) -> _Packed:
 
 
 class _DropError(DataError):
-    def __init__(self, reason: DropReason, message: str, hint: str) -> None:
+    def __init__(self, reason: DropReason, message: Message, hint: Message) -> None:
         super().__init__(message, hint)
         self.reason = reason
 
@@ -220,7 +229,7 @@ def _read_text(clip: Clip) -> str:
     if clip.text is None:
         name = clip.audio[0] if clip.audio else clip.codes
         advice = clip.text_advice or Message("Write what is said beside it.")
-        raise _DropError(DropReason.NO_TEXT, Message("{name} has no transcript.", name=name), advice)
+        raise _DropError(DropReason.NO_TEXT, Message("{file} has no transcript.", file=name), advice)
     try:
         return read_transcript(clip.text).packed
     except TextError as error:
@@ -248,10 +257,10 @@ def _read_codes(clip: Clip) -> Codes:
             there = what.with_suffix(CODES_EXTENSION)
             raise _DropError(
                 DropReason.NO_CODES,
-                Message("{there} is not a file.", there=there),
+                Message("{file} is not a file.", file=there),
                 Message("Rename or remove it."),
             )
-        raise _DropError(DropReason.NO_CODES, Message("{what} has no codes beside it.", what=what), extract)
+        raise _DropError(DropReason.NO_CODES, Message("{file} has no codes beside it.", file=what), extract)
     try:
         codes = read_codes(clip.codes)
     except DataError as error:
@@ -261,9 +270,9 @@ def _read_codes(clip: Clip) -> Codes:
         raise _DropError(
             DropReason.STALE_CODES,
             Message(
-                "{codes} was made from another recording than {audio} is now.",
-                codes=clip.codes,
-                audio=clip.audio[0].name,
+                "{file} was made from another recording than {recording} is now.",
+                file=clip.codes,
+                recording=clip.audio[0].name,
             ),
             Message("Run fishtune extract again."),
         )
@@ -295,7 +304,7 @@ def _refuse_unreadable(found: Scan) -> None:
             raise StorageError(problem.what, problem.what_to_do)
 
 
-def _drop(clip: Clip, reason: DropReason, what: str, what_to_do: str) -> Dropped:
+def _drop(clip: Clip, reason: DropReason, what: Message, what_to_do: Message) -> Dropped:
     return Dropped(clip=clip.key, reason=reason, what=what, what_to_do=what_to_do)
 
 
@@ -305,10 +314,10 @@ def _read_back(folder: Path, sentences: int, size: int, reporter: Reporter) -> N
     index = ShardIndex.open(folder, meter.advance)
     if len(index) != sentences:
         raise ShardError(
-            "{sentences} sentences were packed but {index} can be read back.",
+            "{sentences} sentences were packed but {readable} can be read back.",
             "The disk may be failing; check it and pack again.",
             sentences=sentences,
-            index=len(index),
+            readable=len(index),
         )
 
 
@@ -361,8 +370,10 @@ def _refuse_fewer(
     lost = held - len(packed)
     if lost < _FEWEST_LOST or lost <= held * _LARGEST_LOSS:
         return
-    reasons = Counter(loss.reason for loss in dropped if loss.reason is not DropReason.EXCLUDED)
-    counts = ", ".join(f"{reason} ({count})" for reason, count in reasons.most_common())
+    reasons: Counter[DropReason] = Counter(
+        loss.reason for loss in dropped if loss.reason is not DropReason.EXCLUDED
+    )
+    counts = _counts(reasons)
     allow = Message(
         "If fewer are meant, say so: fishtune pack --input {input} --output {output} --allow-fewer",
         input=shell_quoted(settings.input),
@@ -370,21 +381,21 @@ def _refuse_fewer(
     )
     if counts:
         raise UsageError(
-            "The shards in {output} hold {held} clips, the new ones would hold {packed}, so the "
-            "old ones were kept. What cannot be packed now: {counts}.",
+            "The shards in {output} hold {held} clips, the new ones would hold {now}, so the "
+            "old ones were kept. What cannot be packed now: {reasons}.",
             allow,
             output=settings.output,
             held=held,
-            packed=len(packed),
-            counts=counts,
+            now=len(packed),
+            reasons=counts,
         )
     raise UsageError(
-        "The shards in {output} hold {held} clips, but {input} now has {packed}, so the old ones were kept.",
+        "The shards in {output} hold {held} clips, but {input} now has {now}, so the old ones were kept.",
         allow,
         output=settings.output,
         held=held,
         input=settings.input,
-        packed=len(packed),
+        now=len(packed),
     )
 
 
@@ -402,16 +413,14 @@ def _refuse_foreign(output: Path) -> None:
         return
     if manifest is None and MANIFEST_FILE in present:
         raise UsageError(
-            "{output} is damaged or of another version, so that nothing tells whose files lie in {output_2}.",
+            "{file} is damaged or of another version, so that nothing tells whose files lie in {output}.",
             "Move the folder away and pack again, or choose another one with --output.",
-            output=output / MANIFEST_FILE,
-            output_2=output,
+            file=output / MANIFEST_FILE,
+            output=output,
         )
-    more = f" and {len(foreign) - 3} more" if len(foreign) > 3 else ""
     raise UsageError(
-        "{output} holds files that fishtune pack did not write: {foreign}{more}.",
+        "{output} holds files that fishtune pack did not write: {files}.",
         "Move them away or choose another folder with --output.",
         output=output,
-        foreign=", ".join(foreign[:3]),
-        more=more,
+        files=first_of(foreign, 3),
     )

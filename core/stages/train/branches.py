@@ -65,8 +65,8 @@ def take_course(run_folder: Path, checkpoint: Path, step: int, reporter: Reporte
                     step=step,
                 )
             ),
-            "To return to one of them, name it: --resume {folder_2}",
-            folder_2=folder / beyond[-1].name,
+            "To return to one of them, name it: --resume {abandoned}",
+            abandoned=folder / beyond[-1].name,
         )
         if not checkpoint.exists():  # it has the name of another step than its own, and was moved too
             checkpoint = folder / checkpoint.name

@@ -29,7 +29,7 @@ from ...config.run_files import adapter_folder, checkpoint_step, list_checkpoint
 from ...config.settings import TrainSettings
 from ...errors import CheckpointError, TrainingError, UsageError
 from ...files import remove
-from ...messages import Message
+from ...messages import NOTHING, Message, joined
 
 STATE_KEY = "fishtune"
 
@@ -64,12 +64,12 @@ class Identity(BaseModel):
             data_sha256=data_sha256,
         )
 
-    def differences(self, stored: Identity) -> list[str]:
+    def differences(self, stored: Identity) -> list[Message]:
         """Return what differs from a checkpoint's identity, one phrase each."""
         return [
             Message(
-                "{name}: {there} there, {now} now",
-                name=_WORDS.get(name, name),
+                "{key}: {there} there, {now} now",
+                key=_WORDS.get(name, name),
                 there=_short(there),
                 now=_short(now),
             )
@@ -193,20 +193,23 @@ def choose_checkpoint(settings: TrainSettings, run_folder: Path) -> Path | None:
     if settings.resume == "never":
         if existing:
             raise TrainingError(
-                "{existing} already has checkpoints up to step {checkpoint_step}.",
+                "{folder} already has checkpoints up to step {step}.",
                 "Choose another --project, or leave out --resume never to go on from the last one.",
-                existing=existing[-1].parent,
-                checkpoint_step=checkpoint_step(existing[-1]),
+                folder=existing[-1].parent,
+                step=checkpoint_step(existing[-1]),
             )
         return None
     checkpoint = Path(settings.resume)
     if not checkpoint.is_file():
-        near = f" The newest there is {existing[-1]}." if existing else ""
         raise UsageError(
             "The checkpoint {checkpoint} does not exist.",
-            "Correct the path given to --resume.{near}",
+            joined(
+                [
+                    Message("Correct the path given to --resume."),
+                    Message("The newest there is {newest}.", newest=existing[-1]) if existing else NOTHING,
+                ]
+            ),
             checkpoint=checkpoint,
-            near=near,
         )
     return checkpoint
 
@@ -226,17 +229,16 @@ def check_identity(now: Identity, batch_tokens: int, state: RunState, checkpoint
     hint = Message("Use the former settings and files, or begin anew under another --project.")
     before = state.settings.get("batch_tokens")
     if now.data_sha256 != state.identity.data_sha256 and batch_tokens != before:
-        hint = Message(
+        other_batch = Message(
             "If the shards are the same, it is for --batch-tokens: other clips fit into "
-            "{batch_tokens} than into the former {before}. Choose it so that the same clips fit. "
-            "{advice}",
-            batch_tokens=batch_tokens,
+            "{now} than into the former {before}. Choose it so that the same clips fit.",
+            now=batch_tokens,
             before=before,
-            advice=hint,
         )
+        hint = joined([other_batch, hint])
     raise TrainingError(
         "This run cannot go on from {checkpoint}; it differs in {differences}.",
         hint,
         checkpoint=checkpoint,
-        differences="; ".join(differences),
+        differences=joined(differences, "; "),
     )

@@ -26,7 +26,7 @@ from ...dataset.headers import HeaderError, parse_header
 from ...errors import DataError, StorageError
 from ...events import ItemFailed, ProgressMeter, Reporter
 from ...files import atomic_open
-from ...messages import Message
+from ...messages import Message, joined
 from ...model.config import DualARConfig
 from ...reading import read_regular
 from ...shards.index import ShardIndex
@@ -148,10 +148,10 @@ def load_data(
     sides = split(table.speakers, content[usable], settings.held_out)
     if len(sides.training) == 0:
         raise DataError(
-            "No clip of {protos} can be trained on: all {index} exceed {limit} columns.",
+            "No clip of {protos} can be trained on: all {number} exceed {limit} columns.",
             "Raise --batch-tokens and --max-length, or cut the recordings into shorter ones.",
             protos=settings.protos,
-            index=len(index),
+            number=len(index),
             limit=limit,
         )
     # The reference of the legacy format would have no place in its prompt.
@@ -169,15 +169,15 @@ def _check_codes(index: ShardIndex, config: DualARConfig) -> None:
     largest = max(index.largest_codes)
     if index.num_codebooks != config.num_codebooks or largest >= config.codebook_size:
         raise DataError(
-            "The packed codes of {folder} do not fit the model: they have {num_codebooks} "
-            "codebooks with codes up to {largest}, the model {num_codebooks_2} codebooks of "
-            "{codebook_size}.",
+            "The packed codes of {folder} do not fit the model: they have {number} "
+            "codebooks with codes up to {largest}, the model {wanted} codebooks of "
+            "{size}.",
             "Extract the recordings with the codec of this model, and pack them again.",
             folder=index.folder,
-            num_codebooks=index.num_codebooks,
+            number=index.num_codebooks,
             largest=largest,
-            num_codebooks_2=config.num_codebooks,
-            codebook_size=config.codebook_size,
+            wanted=config.num_codebooks,
+            size=config.codebook_size,
         )
 
 
@@ -190,16 +190,16 @@ def _report_refused(
 ) -> None:
     hint = Message("Cut the recording into shorter ones.")
     if limit == settings.batch_tokens:
-        hint += Message(" Or raise --batch-tokens, if the memory allows it.")
+        hint = joined([hint, Message("Or raise --batch-tokens, if the memory allows it.")])
     elif limit == settings.max_length:
-        hint += Message(" Or raise --max-length.")
+        hint = joined([hint, Message("Or raise --max-length.")])
     for clip in np.flatnonzero(lengths > limit).tolist():
         reporter.emit(
             ItemFailed(
                 item=index.name(clip),
                 message=Message(
-                    "Left out: {lengths} columns, more than the {limit} allowed.",
-                    lengths=lengths[clip],
+                    "Left out: {length} columns, more than the {limit} allowed.",
+                    length=lengths[clip],
                     limit=limit,
                 ),
                 hint=hint,

@@ -154,10 +154,10 @@ def _listen(wanted: str | None) -> socket.socket:
     except (OSError, ValueError, OverflowError) as error:
         listener.close()
         raise TrainingError(
-            "The processes of the run cannot meet at {loopback}, port {wanted}: {reason}.",
+            "The processes of the run cannot meet at {address}, port {port}: {reason}.",
             "Name a free port in the variable MASTER_PORT, or unset it.",
-            loopback=_LOOPBACK,
-            wanted=wanted or 0,
+            address=_LOOPBACK,
+            port=wanted or 0,
             reason=error,
         ) from error
     return listener
@@ -275,9 +275,9 @@ class _Rank:
         if isinstance(error, FishtuneError):
             return type(error)(
                 Message(
-                    "The training process of device {number} failed: {said}",
+                    "The training process of device {number} failed: {reason}",
                     number=self.number,
-                    said=error.message,
+                    reason=error.message,
                 ),
                 error.hint,
             )
@@ -290,11 +290,11 @@ class _Rank:
             return None
         if code < 0:
             return TrainingError(
-                "The training process of device {number} was ended by {signals}.",
+                "The training process of device {number} was ended by {signal}.",
                 "If nobody did so, the machine was short of memory: choose a smaller --num-workers, or end "
                 "other programs. What was saved is kept; starting again goes on from there.",
                 number=self.number,
-                signals=signal.Signals(-code).name,
+                signal=signal.Signals(-code).name,
             )
         return TrainingError(
             "The training process of device {number} ended with code {code}.",

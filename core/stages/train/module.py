@@ -26,7 +26,7 @@ from torch.optim import AdamW
 from ...config.settings import TrainSettings
 from ...errors import TrainingError
 from ...lora.injection import trainable_parameters
-from ...messages import Message
+from ...messages import Message, joined
 from ...model.dual_ar import DualAR
 from ...randomness import seed_of
 from .batches import StepBatch
@@ -173,14 +173,14 @@ class TrainingModule(LightningModule):
                 "Training stopped at step {step}, before its update: {wrong}. {kept}",
                 "Lower --learning-rate or --gradient-clip. With --precision bf16, try float32.",
                 step=step + 1,
-                wrong=" and ".join(wrong),
+                wrong=joined(wrong, Message(" and ")),
                 kept=self._kept(),
             )
 
-    def _kept(self) -> str:
+    def _kept(self) -> Message:
         if self.last_checkpoint is None:
             return Message("No checkpoint was written yet.")
-        return Message("The last good checkpoint is {last_checkpoint}.", last_checkpoint=self.last_checkpoint)
+        return Message("The last good checkpoint is {file}.", file=self.last_checkpoint)
 
     def evaluate(self, plans: Sequence[MicroBatch], source: SampleSource) -> Tensor:
         """Return the summed losses and counts of micro-batches on this process, without dropout."""

@@ -16,12 +16,11 @@ import torch
 from ...errors import GateError
 from ...events import Reporter
 from ...lora.injection import trainable_parameters
-from ...messages import Message
+from ...messages import Message, first_of, joined
 from ...model.dual_ar import DualAR
 from ...model.generate import Sampling, generate
 from ...text.prompts import IGNORED, inference_prompt
 from ...text.tokenizer import IM_END
-from ...units import first_of
 from .batches import Batch
 from .data import SampleSource
 from .loss import Losses, loss_sums
@@ -81,7 +80,7 @@ def check_gate(
             "The step-0 gate stopped the run: {failures}",
             "Correct the cause. Where the base has random weights on purpose, --no-gate (gate = false under "
             "[train] in the project file) goes on.",
-            failures=" ".join(failures),
+            failures=joined(failures),
         )
     for failure in structural:
         reporter.warn("Step-0 gate: {failure}", failure=failure)
@@ -98,7 +97,7 @@ def _losses(model: DualAR, batch: Batch, arithmetic: AbstractContextManager[obje
         return Losses.of(loss_sums(model, batch.tokens, batch.labels).detached())
 
 
-def check_losses(losses: Losses, vocab_size: int, codebook_size: int) -> list[str]:
+def check_losses(losses: Losses, vocab_size: int, codebook_size: int) -> list[Message]:
     """Return what is implausible about the first losses of a pretrained model, one sentence each."""
     failures = []
     untrained = math.log(vocab_size) + math.log(codebook_size)
@@ -106,9 +105,9 @@ def check_losses(losses: Losses, vocab_size: int, codebook_size: int) -> list[st
     if not math.isfinite(total) or total > LARGEST_SHARE_OF_UNTRAINED * untrained:
         wiped = not math.isfinite(total) or losses.base > 0.8 * math.log(vocab_size)
         cause = (
-            "the base's weights are random or wiped, or belong to another tokenizer"
+            Message("the base's weights are random or wiped, or belong to another tokenizer")
             if wiped
-            else "the codes come from another codec than the one this base was trained with"
+            else Message("the codes come from another codec than the one this base was trained with")
         )
         failures.append(
             Message(
@@ -124,11 +123,11 @@ def check_losses(losses: Losses, vocab_size: int, codebook_size: int) -> list[st
     if losses.top_5_accuracy < LOWEST_TOP_5_ACCURACY:
         failures.append(
             Message(
-                "The top-5 accuracy is {top_5_accuracy:.3f}, hardly better than guessing "
-                "({codebook_size:.3f}). Likely the codes are another codec's, or the fast stack is "
+                "The top-5 accuracy is {accuracy:.3f}, hardly better than guessing "
+                "({guessing:.3f}). Likely the codes are another codec's, or the fast stack is "
                 "random.",
-                top_5_accuracy=losses.top_5_accuracy,
-                codebook_size=5 / codebook_size,
+                accuracy=losses.top_5_accuracy,
+                guessing=5 / codebook_size,
             )
         )
     return failures
@@ -140,7 +139,7 @@ def _compare_paths(
     plan: MicroBatch,
     arithmetic: AbstractContextManager[object],
     precision: torch.dtype,
-) -> list[str]:
+) -> list[Message]:
     """Generate greedily with cached keys, then look whether the training forward picks the same codes."""
     clip, reference = int(plan.clips[0]), int(plan.references[0])
     sequence = source.sequence(clip, reference)
@@ -178,7 +177,7 @@ def _compare_paths(
         residual = _miss(logits[:, 1:].flatten(0, 1), codes[:, 1:].flatten())
     worst = max(float(part.max()) for part in (misses, residual) if part.numel())
     if worst > _TOLERANCE[precision]:
-        where = "the slow stack" if misses.max() == worst else "the fast stack"
+        where = Message("the slow stack") if misses.max() == worst else Message("the fast stack")
         return [
             Message(
                 "Generation and training disagree in {where}: what generation chose misses "
@@ -201,7 +200,7 @@ def _miss(logits: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
 
 def _check_gradients(
     model: DualAR, batch: Batch, semantic_weight: float, arithmetic: AbstractContextManager[object]
-) -> list[str]:
+) -> list[Message]:
     """Return a sentence if something that is trained gets no gradient, or one that is not finite."""
     model.train()
     model.zero_grad()
@@ -227,16 +226,16 @@ def _check_gradients(
     if unreached:
         failures.append(
             Message(
-                "No gradient reaches {unreached}. Likely it has no part in the loss (the fast stack "
+                "No gradient reaches {names}. Likely it has no part in the loss (the fast stack "
                 "has none with a semantic loss weight of 0).",
-                unreached=first_of(unreached, 3),
+                names=first_of(unreached, 3),
             )
         )
     if broken:
         failures.append(
             Message(
-                "The gradient of {broken} is not finite. Likely the base's weights are damaged.",
-                broken=first_of(broken, 3),
+                "The gradient of {names} is not finite. Likely the base's weights are damaged.",
+                names=first_of(broken, 3),
             )
         )
     return failures

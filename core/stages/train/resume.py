@@ -11,7 +11,7 @@ import math
 from dataclasses import dataclass, field
 
 from ...config.settings import TrainSettings
-from ...messages import Message
+from ...messages import Message, joined
 from .checkpoints import RunState
 from .sampler import Position, Recut, Sampler
 
@@ -98,15 +98,13 @@ def describe_changes(state: RunState, settings: TrainSettings, per_step: int) ->
         "continue from the share of the run that is done."
     )
     if settings.max_steps is not None:
-        hint = Message(
-            "{advice} --max-steps still counts optimizer steps, so it now stands for another "
-            "number of epochs.",
-            advice=hint,
+        steps = Message(
+            "--max-steps still counts optimizer steps, so it now stands for another number of epochs."
         )
+        hint = joined([hint, steps])
     if tokens * per_step != before_tokens * before:
-        hint = Message(
-            "{advice} For the same effective batch, keep devices × accumulation × batch tokens.", advice=hint
-        )
+        same = Message("For the same effective batch, keep devices × accumulation × batch tokens.")
+        hint = joined([hint, same])
     return message, hint
 
 

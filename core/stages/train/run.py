@@ -219,8 +219,8 @@ class _Run:
         if ending == "stop_requested":
             path = checkpoint_path(self.folder, trainer.global_step)
             raise StopRequested(
-                "Step {global_step} is saved in {file}; starting again goes on from there.",
-                global_step=trainer.global_step,
+                "Step {step} is saved in {file}; starting again goes on from there.",
+                step=trainer.global_step,
                 file=path,
             )
         return self._result(ending, began, trainer.global_step)
@@ -270,7 +270,7 @@ class _Run:
         split, settings = self.data.split, self.settings
         trained = sum(parameter.numel() for parameter in trainable_parameters(self.model).values())
         held_out = (
-            Message("{held_out} held out", held_out=len(split.held_out))
+            Message("{number} held out", number=len(split.held_out))
             if len(split.held_out)
             else Message("none held out: overfitting cannot be seen")
         )

@@ -57,11 +57,11 @@ def check_audio(path: Path) -> CheckedAudio:
             warning(
                 Code.SAMPLE_RATE_LOW,
                 path,
-                "{file} has a sample rate of {rate} Hz: what is above {rate_2} Hz is missing.",
+                "{file} has a sample rate of {rate} Hz: what is above {highest} Hz is missing.",
                 "Use a better source if there is one; 24,000 Hz or more is good.",
                 file=path.name,
                 rate=rate,
-                rate_2=rate // 2,
+                highest=rate // 2,
             )
         )
     clipped = clipped_samples(
@@ -72,10 +72,10 @@ def check_audio(path: Path) -> CheckedAudio:
             warning(
                 Code.CLIPPING,
                 path,
-                "{file} is clipped: {clipped} samples are cut off at full scale.",
+                "{file} is clipped: {number} samples are cut off at full scale.",
                 "Record it again at a lower level, or leave it out: the voice learns the distortion.",
                 file=path.name,
-                clipped=clipped,
+                number=clipped,
             )
         )
     if level <= NEAR_SILENCE:
@@ -99,11 +99,11 @@ def _too_long(path: Path, seconds: float) -> Finding:
     return error(
         Code.AUDIO_TOO_LONG,
         path,
-        "{file} is {duration} long; the codec takes {longest_seconds:.0f} s.",
+        "{file} is {duration} long; the codec takes {limit:.0f} s.",
         "Split it at pauses into clips of 3 to 15 s, each with its own transcript.",
         file=path.name,
         duration=format_duration(seconds),
-        longest_seconds=LONGEST_SECONDS,
+        limit=LONGEST_SECONDS,
     )
 
 
@@ -114,11 +114,11 @@ def _channels(path: Path, mono: Mono, channels: int) -> list[Finding]:
                 warning(
                     Code.ONE_SIDED,
                     path,
-                    "{file} has its voice on {channels} of {channels_2} channels; the others are left out.",
+                    "{file} has its voice on {number} of {channels} channels; the others are left out.",
                     "Nothing, if it sounds well; otherwise export it as mono.",
                     file=path.name,
-                    channels=len(mono.channels),
-                    channels_2=channels,
+                    number=len(mono.channels),
+                    channels=channels,
                 )
             ]
         case Mixing.OPPOSITE_PHASE:
@@ -126,15 +126,17 @@ def _channels(path: Path, mono: Mono, channels: int) -> list[Finding]:
                 warning(
                     Code.OPPOSITE_PHASE,
                     path,
-                    "The channels of {file} cancel each other (opposite phase); only channel {channels} "
+                    "The channels of {file} cancel each other (opposite phase); only channel {channel} "
                     "is used.",
                     "Nothing, if it sounds well; otherwise export the better channel as mono.",
                     file=path.name,
-                    channels=mono.channels[0] + 1,
+                    channel=mono.channels[0] + 1,
                 )
             ]
     return []
 
 
 def _level(value: float) -> str:
-    return Message("{value:.1f} LUFS", value=value) if math.isfinite(value) else Message("digital silence")
+    return (
+        Message("{loudness:.1f} LUFS", loudness=value) if math.isfinite(value) else Message("digital silence")
+    )

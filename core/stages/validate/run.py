@@ -173,10 +173,10 @@ def inspect_clip(data: Path, key: str, text_extension: str, points: int) -> Clip
     clips = {clip.key: clip for clip in scan(data, text_extension).clips}
     if key not in clips:
         raise UsageError(
-            "{data} has no clip {key}.",
+            "{data} has no clip {clip}.",
             "Name it as SPEAKER/NAME, without an extension.",
             data=data,
-            key=repr(key),
+            clip=repr(key),
         )
     clip = clips[key]
     detail = ClipDetail(clip=key, text=clip.text, findings=_check(clip).findings)
@@ -241,10 +241,10 @@ def _same_audio(checked: list[_Checked]) -> list[Finding]:
         warning(
             Code.SAME_AUDIO,
             again.audio,
-            "{key} is the same recording as {key_2}.",
+            "{clip} is the same recording as {other}.",
             "Keep one of them: clips that come twice count twice, and may be trained on and tested with.",
-            key=again.clip.key,
-            key_2=group[0].clip.key,
+            clip=again.clip.key,
+            other=group[0].clip.key,
         )
         for group in groups.values()
         for again in group[1:]
@@ -262,13 +262,13 @@ def _spread(data: Path, checked: list[_Checked]) -> list[Finding]:
         warning(
             Code.LOUDNESS_SPREAD,
             data,
-            "Loudness differs by {high:.1f} LU: {key} has {low:.1f} LUFS, {key_2} has {high_2:.1f}.",
+            "Loudness differs by {difference:.1f} LU: {quiet} has {low:.1f} LUFS, {loud} has {high:.1f}.",
             "Bring all to one loudness: fishtune loudness-norm {data} {data}-normalised",
-            high=high - low,
-            key=quiet.clip.key,
+            difference=high - low,
+            quiet=quiet.clip.key,
             low=low,
-            key_2=loud.clip.key,
-            high_2=high,
+            loud=loud.clip.key,
+            high=high,
             data=data,
         )
     ]
@@ -293,9 +293,9 @@ def _reading_speed(checked: list[_Checked]) -> list[Finding]:
             warning(
                 Code.READING_SPEED,
                 item.audio,
-                "{key} has {speed:.1f} letters a second, its speaker usually {usual:.1f}.",
+                "{clip} has {speed:.1f} letters a second, its speaker usually {usual:.1f}.",
                 "Compare transcript and recording: words may be missing, or belong to another clip.",
-                key=item.clip.key,
+                clip=item.clip.key,
                 speed=speed,
                 usual=usual,
             )
@@ -312,9 +312,9 @@ def _impossible_pace(item: _Checked) -> Finding | None:
         return warning(
             Code.READING_SPEED,
             item.audio,
-            "{key} has {letters} letters in {seconds:.2f} s, more than anybody can say.",
+            "{clip} has {letters} letters in {seconds:.2f} s, more than anybody can say.",
             "Compare transcript and recording: it may be cut short, or the words belong to another clip.",
-            key=item.clip.key,
+            clip=item.clip.key,
             letters=item.letters,
             seconds=item.seconds,
         )
@@ -323,9 +323,9 @@ def _impossible_pace(item: _Checked) -> Finding | None:
         return warning(
             Code.READING_SPEED,
             item.audio,
-            "{key} has only {letters} letters in {seconds:.1f} s.",
+            "{clip} has only {letters} letters in {seconds:.1f} s.",
             "Compare transcript and recording: words may be missing, or belong to another clip.",
-            key=item.clip.key,
+            clip=item.clip.key,
             letters=item.letters,
             seconds=item.seconds,
         )

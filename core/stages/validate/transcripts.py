@@ -50,9 +50,9 @@ def _doubtful(path: Path, text: str) -> list[Finding]:
             warning(
                 Code.TEXT_STRIPPED,
                 path,
-                "Packing takes out {stripped} of {file}.",
+                "Packing takes out {parts} of {file}.",
                 "Nothing, if that is not spoken; otherwise write it without braces and angle brackets.",
-                stripped=" ".join(stripped)[:80],
+                parts=" ".join(stripped)[:80],
                 file=path.name,
             )
         )
@@ -62,10 +62,10 @@ def _doubtful(path: Path, text: str) -> list[Finding]:
             warning(
                 Code.TEXT_LINES,
                 path,
-                "{file} has {lines} lines, which are joined.",
+                "{file} has {number} lines, which are joined.",
                 "Check that it holds this clip's transcript and nothing else.",
                 file=path.name,
-                lines=lines,
+                number=lines,
             )
         )
     if text.startswith("\ufeff"):
@@ -83,10 +83,10 @@ def _doubtful(path: Path, text: str) -> list[Finding]:
             warning(
                 Code.TEXT_CONTROL_CHARACTERS,
                 path,
-                "{file} holds control characters, such as {controls}; packing takes them out.",
+                "{file} holds control characters, such as {character}; packing takes them out.",
                 "Check what is left of the text around them, and remove them.",
                 file=path.name,
-                controls=repr(controls[0]),
+                character=repr(controls[0]),
             )
         )
     if "\ufffd" in text:
@@ -95,10 +95,10 @@ def _doubtful(path: Path, text: str) -> list[Finding]:
             warning(
                 Code.TEXT_LOST_LETTERS,
                 path,
-                "Letters of {file} were lost in {words}; it is packed as it is.",
+                "Letters of {file} were lost in {text}; it is packed as it is.",
                 "Write the letters in the places of \ufffd, or leave the clip out.",
                 file=path.name,
-                words=repr(text[max(0, place - 10) : place + 10]),
+                text=repr(text[max(0, place - 10) : place + 10]),
             )
         )
     elif garbled := find_mojibake(text):
@@ -106,10 +106,10 @@ def _doubtful(path: Path, text: str) -> list[Finding]:
             warning(
                 Code.TEXT_GARBLED,
                 path,
-                "{file} was read in a wrong encoding once: {garbled}; it is packed as it is.",
+                "{file} was read in a wrong encoding once: {text}; it is packed as it is.",
                 "Write it again from its source, or leave the clip out.",
                 file=path.name,
-                garbled=repr(garbled),
+                text=repr(garbled),
             )
         )
     return found

@@ -75,10 +75,10 @@ def _try_model(model: DualAR, directory: Path) -> None:
     prompt = torch.from_numpy(inference_prompt(tokenizer, [], _TEXT, model.config.num_codebooks))
     if prompt.shape[1] >= model.config.max_seq_len:
         raise CheckpointError(
-            "The model of {directory} has room for {max_seq_len} columns, too few to speak.",
+            "The model of {directory} has room for {limit} columns, too few to speak.",
             "config.json should not be edited: download it again.",
             directory=directory,
-            max_seq_len=model.config.max_seq_len,
+            limit=model.config.max_seq_len,
         )
     with torch.inference_mode():
         hidden = model.slow(prompt[None])[:, -1]
