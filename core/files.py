@@ -21,6 +21,7 @@ from typing import IO, Any
 
 from .errors import StorageError
 from .file_names import short_name
+from .messages import of_the_system
 from .reading import system_error
 
 TEMPORARY_PREFIX = ".fishtune-tmp-"
@@ -142,7 +143,7 @@ def storage_errors(path: Path) -> Iterator[None]:
             "{file} could not be written: {reason}.",
             "Check the disk or the network share it lies on, and run the command again.",
             file=path,
-            reason=error.strerror or error,
+            reason=of_the_system(error) or error,
         ) from error
 
 

@@ -13,7 +13,6 @@ they go in as a value, never as a part of the template.
 
 from __future__ import annotations
 
-import difflib
 import math
 import numbers
 import re
@@ -168,6 +167,8 @@ def named(names: Sequence[str]) -> Message:
 
 def near(word: str, known: Sequence[str]) -> Message:
     """Return the question whether a known word was meant, or nothing where none is like it."""
+    import difflib  # for a rare mistake
+
     found = difflib.get_close_matches(word, known, n=1)
     return Message("Did you mean {name}?", name=found[0]) if found else NOTHING
 

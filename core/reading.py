@@ -19,15 +19,6 @@ from typing import IO
 from .errors import DataError, FishtuneError, StorageError
 from .messages import Message, of_the_system
 
-_ABOUT_THE_NAME = {
-    errno.ENOENT: "{file} does not exist.",
-    errno.ENOTDIR: "{file} does not exist: a file is in the place of its folder.",
-    errno.EISDIR: "{file} is a folder, not a file.",
-    errno.ELOOP: "{file} is a link that leads to itself.",
-    errno.ENAMETOOLONG: "{file} has a name that is too long for this file system.",
-}
-
-
 _KINDS_OF_ENTRY = (
     (stat.S_ISDIR, Message("a folder")),
     (stat.S_ISFIFO, Message("a named pipe")),
@@ -56,8 +47,8 @@ def reading(path: Path, kind: type[FishtuneError] = DataError, hint: str = "") -
     except FishtuneError:
         raise
     except OSError as error:
-        if (what := _ABOUT_THE_NAME.get(error.errno or 0)) is not None:
-            raise kind(what, hint, file=path) from error
+        if (what := _about_the_name(path, error)) is not None:
+            raise kind(what, hint) from error
         raise unreadable(path, error) from error
     except MemoryError as error:
         raise StorageError(
@@ -71,6 +62,22 @@ def reading(path: Path, kind: type[FishtuneError] = DataError, hint: str = "") -
         if type(error).__name__ == "PanicException":  # libraries written in Rust
             raise _damaged(path, kind, hint) from error
         raise
+
+
+def _about_the_name(path: Path, error: OSError) -> Message | None:
+    """Return what is wrong with where a path leads, or None where the error is not about that."""
+    match error.errno:
+        case errno.ENOENT:
+            return Message("{file} does not exist.", file=path)
+        case errno.ENOTDIR:
+            return Message("{file} does not exist: a file is in the place of its folder.", file=path)
+        case errno.EISDIR:
+            return Message("{file} is a folder, not a file.", file=path)
+        case errno.ELOOP:
+            return Message("{file} is a link that leads to itself.", file=path)
+        case errno.ENAMETOOLONG:
+            return Message("{file} has a name that is too long for this file system.", file=path)
+    return None
 
 
 def _damaged(path: Path, kind: type[FishtuneError], hint: str) -> FishtuneError:

@@ -19,21 +19,21 @@ _FACTORS = {"": 1, "b": 1, "k": 1024, "m": 1024**2, "g": 1024**3} | {
 }
 
 
-def format_duration(seconds: float) -> str:
+def format_duration(seconds: float) -> Message:
     """Return a duration: `8 s`, `4 min 20 s`, `1 h 04 min`, `3 d 02 h`; `?` for what is not finite."""
     if not math.isfinite(seconds):
-        return "?"
+        return Message("?")
     whole = max(round(seconds), 0)
     minutes, rest = divmod(whole, 60)
     hours, minutes = divmod(minutes, 60)
     days, hours = divmod(hours, 24)
     if days:
-        return f"{days} d {hours:02} h"
+        return Message("{days} d {hours:02} h", days=days, hours=hours)
     if hours:
         return Message("{hours} h {minutes:02} min", hours=hours, minutes=minutes)
     if minutes:
-        return Message("{minutes} min {rest:02} s", minutes=minutes, rest=rest)
-    return f"{rest} s"
+        return Message("{minutes} min {seconds:02} s", minutes=minutes, seconds=rest)
+    return Message("{seconds} s", seconds=rest)
 
 
 def format_usage(used: float, total: float) -> str:

@@ -10,10 +10,11 @@ from typing import Any
 
 from ..errors import UsageError
 from ..file_names import is_text, visible_name
+from ..messages import Message, of_the_system
 
 _LONGEST_NAME = 255  # bytes
 _LONGEST_PATH = 4096
-_RENAME = "Rename it, for example with convmv: convmv -f CP949 -t UTF-8 --notest NAME"
+_RENAME = Message("Rename it, for example with convmv: convmv -f CP949 -t UTF-8 --notest NAME")
 
 
 def check_arguments(arguments: Iterable[str]) -> None:
@@ -45,7 +46,7 @@ def check_working_folder() -> None:
         raise UsageError(
             "The working folder cannot be used ({reason}).",
             "Change to another folder: cd",
-            reason=failure.strerror,
+            reason=of_the_system(failure),
         ) from failure
     if not is_text(here):
         raise UsageError(

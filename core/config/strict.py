@@ -79,6 +79,8 @@ def complaint(item: Any) -> Message:
     context = item.get("ctx", {})
     if item["type"] == "value_error":
         return Message.of(str(context["error"]), {})
+    if item["type"] == "path_type":
+        return Message("input is not a valid path")
     said: str = item["msg"][0].lower() + item["msg"][1:]
     try:
         template = PydanticKnownError(item["type"], context).message_template

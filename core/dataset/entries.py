@@ -14,6 +14,7 @@ from pathlib import Path
 
 from ..file_names import is_text, is_usable_name, visible_name
 from ..files import TEMPORARY_PREFIX
+from ..messages import of_the_system
 from ..reading import unreadable
 from .findings import Code, Finding, error, warning
 
@@ -182,5 +183,5 @@ def _refused(path: Path, failure: OSError, *, is_ours: bool) -> Finding:
         "{file} cannot be looked at ({reason}).",
         "Check its permissions and the disk or share that it lies on.",
         file=path,
-        reason=failure.strerror,
+        reason=of_the_system(failure),
     )

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from ..config.settings.types import TEXT_EXTENSION
 from ..errors import DataError
-from ..messages import Message, plural
+from ..messages import Message, of_the_system, plural
 from ..reading import unreadable
 from .clips import AUDIO_EXTENSIONS, CODES_EXTENSION, SHARD_EXTENSION, Clip, Scan
 from .entries import Entry, Listing, link_back, list_folder, sort_entries, walk_files
@@ -175,7 +175,7 @@ class _Scanner:
                     "The folder {file} cannot be read ({reason}).",
                     "Change its permissions.",
                     file=path,
-                    reason=failure.strerror,
+                    reason=of_the_system(failure),
                 )
             )
             return

@@ -19,7 +19,7 @@ from types import TracebackType
 
 from ..errors import FishtuneError, JobError, JobRunningError, MalformedFileError
 from ..files import storage_errors
-from ..messages import Message
+from ..messages import Message, of_the_system
 from ..owned import open_own
 from ..reading import read_regular
 from ..tables import parse_json
@@ -75,7 +75,7 @@ class Lock:
                         "The file system of {file} has no locks ({reason}).",
                         "Keep results and data on a local disk, or mount the share with locking.",
                         file=path,
-                        reason=error.strerror,
+                        reason=of_the_system(error),
                     ) from error
                 if not locked:
                     os.close(descriptor)
@@ -154,11 +154,10 @@ def _is_current(path: Path, descriptor: int) -> bool:
 
 def _refusal(path: Path) -> JobRunningError:
     holder = lock_holder(path)
-    hint = "Watch it with: fishtune attach {job} – or end it with: fishtune stop {job}"
-    if holder:
-        return JobRunningError("Job {job} is already at work there.", hint, job=holder)
     return JobRunningError(
-        "Another job is already at work there.", hint, job=Message("its id (see: fishtune jobs --all)")
+        "Job {job} is already at work there." if holder else "Another job is already at work there.",
+        "Watch it with: fishtune attach {job} – or end it with: fishtune stop {job}",
+        job=holder or Message("its id (see: fishtune jobs --all)"),
     )
 
 

@@ -18,7 +18,7 @@ from ..config.strict import Table
 from ..errors import JobError, JobRunningError, StorageError
 from ..events import Failed, Stopped
 from ..files import write_json
-from ..messages import Message
+from ..messages import Message, of_the_system
 from ..owned import open_own
 from ..redact import redacted, redacted_content
 from ..stages.registry import STAGES, StageName
@@ -120,7 +120,7 @@ def _spawn(job: Job, locks: Sequence[Lock], environment: Mapping[str, str]) -> s
             "The process of job {job} could not be started: {reason} ({command}).",
             "Check that this Python installation is still there, and free memory: fishtune doctor",
             job=job.id,
-            reason=error.strerror,
+            reason=of_the_system(error),
             command=command[0],
         ) from error
     remember_child(process)
@@ -190,7 +190,7 @@ def stop_job(job: Job, now: bool = False) -> None:
             "Job {job} does not run: it is {state}.",
             "See all jobs with: fishtune jobs",
             job=job.id,
-            state=state,
+            state=Message(state),
         )
     with contextlib.suppress(ProcessLookupError):
         if not now:
@@ -230,7 +230,7 @@ def declare_lost(job: Job) -> None:
             "Job {job} is {state}: that is known without being told.",
             "See all jobs with: fishtune jobs",
             job=job.id,
-            state=state,
+            state=Message(state),
         )
     lock = job.place.jobs / "locks" / f"{job.record.stage}.lock"
     try:

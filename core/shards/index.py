@@ -27,7 +27,7 @@ from pydantic import BaseModel, Field, ValidationError
 from ..dataset.origins import content_digest
 from ..errors import DataError, FishtuneError, MalformedFileError, ShardError, StorageError
 from ..files import atomic_open
-from ..messages import Message
+from ..messages import Message, of_the_system
 from ..reading import open_regular, reading
 from ..tables import parse_json
 from .manifest import INDEX_FILE, MANIFEST_FILE, read_manifest
@@ -250,7 +250,7 @@ def _states(folder: Path) -> list[ShardState]:
             "{folder} cannot be read ({reason}).",
             "Check its permissions.",
             folder=folder,
-            reason=error.strerror,
+            reason=of_the_system(error),
         ) from error
     if not states:
         raise ShardError(

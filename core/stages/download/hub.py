@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from ...errors import DownloadError
-from ...messages import Message
+from ...messages import NOTHING, Message, joined
 from ...redact import HIDDEN, redacted
 
 if TYPE_CHECKING:
@@ -118,20 +118,24 @@ def _redact_all(error: BaseException, token: str | None) -> None:
 
 
 def _refusal(repository: str, error: HfHubHTTPError, token: str | None) -> DownloadError:
+    reply = _without(" ".join((error.server_message or "").split()), token)[:_LONGEST_REPLY]
+    refusal = _explained(repository, error, token, reply)
+    said = Message("The hub says: {reply}", reply=reply) if reply else NOTHING
+    return DownloadError(joined([refusal.message, said]), refusal.hint)
+
+
+def _explained(repository: str, error: HfHubHTTPError, token: str | None, reply: str) -> DownloadError:
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
 
     page = f"https://huggingface.co/{repository}"
     tokens = "https://huggingface.co/settings/tokens"
     status = error.response.status_code if error.response is not None else 0
-    reply = _without(" ".join((error.server_message or "").split()), token)[:_LONGEST_REPLY]
-    said = f" The hub says: {reply}" if reply else ""
     if "fine-grained" in reply:
         return DownloadError(
-            "Your token may not read gated repositories such as {repository}.{said}",
+            "Your token may not read gated repositories such as {repository}.",
             "Open {tokens}, edit the token, and tick “Read access to contents of all public "
             "gated repos you can access”; or make a token of the kind “Read”.",
             repository=repository,
-            said=said,
             tokens=tokens,
         )
     if "Invalid credentials" in reply or (
@@ -139,57 +143,49 @@ def _refusal(repository: str, error: HfHubHTTPError, token: str | None) -> Downl
     ):
         return DownloadError(
             "The hub refuses your token for {repository}: it is not valid (any more), or your "
-            "token is not valid for this server.{said}",
+            "token is not valid for this server.",
             "Make a new one at {tokens} and log in with: hf auth login",
             repository=repository,
-            said=said,
             tokens=tokens,
         )
     if isinstance(error, GatedRepoError) and token:
         return DownloadError(
-            "Your account may not read {repository} yet: its licence is not accepted.{said}",
+            "Your account may not read {repository} yet: its licence is not accepted.",
             "Open {page}, accept the licence with the account of your token, and try again.",
             repository=repository,
-            said=said,
             page=page,
         )
     if isinstance(error, GatedRepoError):
         return DownloadError(
-            "{repository} is gated: it needs an account that accepted its licence, and no token "
-            "is set.{said}",
+            "{repository} is gated: it needs an account that accepted its licence, and no token is set.",
             "Accept the licence at {page}, make a read token at {tokens}, and give it with: hf "
             "auth login (or the variable HF_TOKEN).",
             repository=repository,
-            said=said,
             page=page,
             tokens=tokens,
         )
     if isinstance(error, RepositoryNotFoundError) and token:
         return DownloadError(
-            "The hub does not know {repository}, or your token may not see it.{said}",
+            "The hub does not know {repository}, or your token may not see it.",
             "Check the name, and log in again with: hf auth login",
             repository=repository,
-            said=said,
         )
     if isinstance(error, RepositoryNotFoundError):
         return DownloadError(
-            "The hub does not know {repository}, or shows it to logged-in accounts only.{said}",
+            "The hub does not know {repository}, or shows it to logged-in accounts only.",
             "Check the name; for a private repository give a token with: hf auth login",
             repository=repository,
-            said=said,
         )
     if isinstance(error, RevisionNotFoundError):
         return DownloadError(
-            "{repository} has no such revision.{said}",
+            "{repository} has no such revision.",
             "Check --revision, or leave it out for the newest.",
             repository=repository,
-            said=said,
         )
     answered = Message(
-        "The hub answered {status} for {repository}.{said}",
-        status=status or "nothing",
+        "The hub answered {status} for {repository}.",
+        status=status or Message("nothing"),
         repository=repository,
-        said=said,
     )
     match status:
         case 401 | 403 if token:

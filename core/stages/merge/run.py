@@ -28,7 +28,7 @@ from ...errors import CheckpointError, FishtuneError, UsageError
 from ...events import ProgressMeter, Reporter
 from ...files import atomic_folder, recover_folder, sha256, storage_errors, sweep_temporary, write_json
 from ...lora.files import Adapter, FullWeights, ModuleAdapter, check_fit, read_adapter
-from ...messages import Message, first_of
+from ...messages import Message, first_of, of_the_system
 from ...model.archive import WeightsEditor, split_rows
 from ...model.base_hash import base_hash
 from ...model.checkpoint import WEIGHTS_FILE, StoredTensor, build_model, normalised, stored_tensors
@@ -251,7 +251,7 @@ def _copy_files(settings: MergeSettings, folder: Path, reporter: Reporter) -> bo
                     "{name} could not be linked ({reason}) and was copied.",
                     "Links need base and output on one file system that knows them.",
                     name=name,
-                    reason=error.strerror,
+                    reason=of_the_system(error),
                 )
         with open_regular(source, CheckpointError) as read, target.open("wb") as write:
             while block := _read_block(read, source):
