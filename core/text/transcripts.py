@@ -31,8 +31,10 @@ class TextFault(StrEnum):
 class TextError(DataError):
     """A transcript that cannot be used; `fault` says why."""
 
-    def __init__(self, message: str, hint: str = "", fault: TextFault = TextFault.UNREADABLE) -> None:
-        super().__init__(message, hint)
+    def __init__(
+        self, message: str, hint: str = "", /, fault: TextFault = TextFault.UNREADABLE, **values: object
+    ) -> None:
+        super().__init__(message, hint, **values)
         self.fault = fault
 
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 OPTIONAL_FILES = {"special_tokens.json"}  # formats.md section 1: the default list applies without it
 _LONGEST_REPLY = 300
+_DEEPEST_CAUSE = 16
 """Characters of a server's message that are shown."""
 
 
@@ -104,8 +105,18 @@ def hub_errors(repository: str, *, token: str | None) -> Iterator[None]:
             "The hub cannot be reached: {reason}.",
             "Check the network and proxy (HTTPS_PROXY), then run the command again; "
             "what has arrived is kept. On a machine without network, copy the files there by hand.",
-            reason=str(error) or type(error).__name__,
+            reason=_of_the_system(error) or str(error) or type(error).__name__,
         ) from error
+
+
+def _of_the_system(error: BaseException) -> OSError | None:
+    """Return the error of the system that a failed connection came from, if one is among its causes."""
+    cause: BaseException | None = error
+    for _ in range(_DEEPEST_CAUSE):
+        if cause is None or (isinstance(cause, OSError) and cause.errno is not None):
+            return cause
+        cause = cause.__cause__ or cause.__context__
+    return None
 
 
 def _redact_all(error: BaseException, token: str | None) -> None:
