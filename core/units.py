@@ -58,7 +58,7 @@ def parse_bytes(text: str) -> int:
     """
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([a-z]*)", text.strip().lower())
     if match is None or match[2] not in _FACTORS:
-        raise UsageError("{text} is no size of memory.", "Write it like 24GiB or 512MiB.", text=repr(text))
+        raise UsageError("{text} is not a memory size.", "Write it like 24GiB or 512MiB.", text=repr(text))
     return int(float(match[1]) * _FACTORS[match[2]])
 
 

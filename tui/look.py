@@ -100,7 +100,7 @@ def look(project: Project) -> ProjectState:
         if job.state() in (JobState.RUNNING, JobState.STARTING):
             running.add(step)
             at = list(StepName).index(step)
-            why = Message("Job {job} is at work.", job=job.id)
+            why = Message("Job {job} is running.", job=job.id)
             steps[at] = StepStatus(step, StepState.RUNNING, _("running"), sentence(why))
     return ProjectState(
         steps=tuple(steps),

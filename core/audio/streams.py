@@ -256,8 +256,7 @@ def _goes_on(file: IO[bytes], path: Path, layout: _Layout, data: _Chunk, end: in
     if file_end > stated_end + layout.align:
         return True  # the two sizes contradict each other
     raise DataError(
-        "{file} goes on behind the end that its header states: {end:.1f} s, with {rest:.1f} "
-        "s more behind them.",
+        "{file} continues past the end that its header states: {end:.1f} s, with {rest:.1f} s more after it.",
         "Listen to it in a player and export it again as wav, flac or mp3.",
         file=path,
         end=data.size / per_second,

@@ -50,7 +50,7 @@ app = typer.Typer(
     context_settings={"help_option_names": HELP_FLAGS, "max_content_width": 110},
 )
 start = typer.Typer(
-    help="Start a stage as a job of its own: it goes on when this terminal closes.\n\n"
+    help="Start a stage as a job of its own: it keeps running when this terminal closes.\n\n"
     "Takes what the stage's own command takes, for example: fishtune start extract data --batch-size 8",
     no_args_is_help=True,
 )

@@ -123,7 +123,7 @@ class CodecConfig(_Shape):
         if self.frame_length > _LONGEST_FRAME:
             faults.append(
                 Message(
-                    "rates and factors must multiply to {limit} samples a frame at most",
+                    "rates and factors must multiply to {limit} samples per frame at most",
                     limit=_LONGEST_FRAME,
                 )
             )

@@ -115,7 +115,7 @@ def state_dict_of(content: Any, source: Path) -> dict[str, Tensor]:
     ]
     if wrong:
         raise CheckpointError(
-            "{source} holds things that are no tensors: {tensors}.",
+            "{source} contains non-tensor values: {tensors}.",
             "Name a file of model weights.",
             source=source,
             tensors=_list(wrong),
@@ -199,7 +199,7 @@ def refuse_not_finite(tensors: Iterable[tuple[str, Tensor]], source: Path) -> No
         if not bool(values.sum().isfinite()) and not all(value.isfinite() for value in values.aminmax()):
             raise CheckpointError(
                 "{source}: {name} holds numbers that are infinite or not a number.",
-                "The file is damaged or was trained to pieces: download or merge it again.",
+                "The file is damaged, or training diverged: download or merge it again.",
                 source=source,
                 name=shown(name),
             )

@@ -210,7 +210,7 @@ class Project(Table):
         if not os.path.exists(self.file):  # noqa: PTH110 - unlike Path.exists it never raises
             raise SettingsError(
                 "{file} is gone.",
-                "Put it back, or open the project where it is now; nothing is saved meanwhile.",
+                "Put it back, or open the project where it is now; nothing is saved until then.",
                 file=self.file,
             )
         return type(self).load(self.file)

@@ -23,7 +23,7 @@ from .origins import Origin, is_made_from, is_older, origin_of
 Codes = npt.NDArray[np.int64]
 LARGEST_FILE = 64 << 20
 """Bytes. The longest recording that the published codec takes has 330 kB of codes."""
-_AGAIN = Message("Run fishtune extract again: it makes the codes anew.")
+_AGAIN = Message("Run fishtune extract again: it makes new codes.")
 _NOT_REPLACED = Message(
     "It was not made by fishtune extract, which does not replace it: move it away and extract again."
 )

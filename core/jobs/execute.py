@@ -28,7 +28,7 @@ from .signals import end_now, watch_signals
 from .writer import EventWriter, JobReporter, Listener
 
 _ENDED_AT_ONCE = Message(
-    "Ended at once as asked; what was saved before is kept. Starting again goes on from there."
+    "Ended at once as asked; what was saved before is kept. Starting again continues from there."
 )
 
 
@@ -82,7 +82,7 @@ def run_job(
 
     def stop() -> None:
         reporter.request_stop()
-        reporter.log("Asked to stop: it finishes what it is at and saves. Asking again ends it at once.")
+        reporter.log("Stopping after what it is doing now, and saving. Ask again to kill it at once.")
 
     def end() -> None:
         # The locks stay until the process is gone: its main thread may be writing at this very moment.

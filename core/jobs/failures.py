@@ -14,7 +14,7 @@ _OTHERS_ON_DEVICE = Message("End what else uses the device; fishtune gpus shows 
 _DEVICE_MEMORY_ADVICE: dict[str, str] = {
     StageName.TRAIN: Message(
         "Start it again with a smaller --batch-tokens and more --accumulation, or with "
-        "--checkpointing blocks: the run goes on with them. Or end what else uses the "
+        "--checkpointing blocks: the run continues with them. Or end what else uses the "
         "device; fishtune gpus shows it."
     ),
     StageName.EXTRACT: Message(
@@ -43,7 +43,7 @@ _MEMORY_ADVICE: dict[str, str] = {
 _DRIVER_HINT = Message(
     "Run fishtune doctor: it says whether driver and torch fit together. --device cpu works without."
 )
-_AGAIN = Message("What is already done is kept; starting again goes on from there.")
+_AGAIN = Message("What is already done is kept; starting again continues from there.")
 
 
 def memory_advice(stage: str) -> str:

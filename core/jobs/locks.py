@@ -155,7 +155,7 @@ def _is_current(path: Path, descriptor: int) -> bool:
 def _refusal(path: Path) -> JobRunningError:
     holder = lock_holder(path)
     return JobRunningError(
-        "Job {job} is already at work there." if holder else "Another job is already at work there.",
+        "Job {job} is already using that folder." if holder else "Another job is already using that folder.",
         "Watch it with: fishtune attach {job} – or end it with: fishtune stop {job}",
         job=holder or Message("its id (see: fishtune jobs --all)"),
     )

@@ -22,14 +22,14 @@ _LOG_LINES = 200
 
 def describe_loss(job: Job) -> tuple[Message, Message]:
     """Return what is known of a lost job, as sentences, and what to do next."""
-    hint = Message("Go on from what was saved with: fishtune resume {job}", job=job.id)
+    hint = Message("Resume from what was saved with: fishtune resume {job}", job=job.id)
     # `fishtune resume` would run into the same with the same settings.
     memory_hint = joined([memory_advice(job.record.stage), Message("What was saved is kept.")])
     process = job.record.process
     if process is None:
-        return Message("It never began: its process was ended while it started."), hint
+        return Message("It never started: the process was killed during start-up."), hint
     what, advice = (
-        Message("Its process is gone and left no word: it was killed, for example by SIGKILL."),
+        Message("The process disappeared without reporting an error: it was killed, for example by SIGKILL."),
         hint,
     )
     signal = ended_by(process.pid)
@@ -40,15 +40,17 @@ def describe_loss(job: Job) -> tuple[Message, Message]:
         what, advice = Message("The kernel ended it because the machine ran out of memory."), memory_hint
     elif _memory_was_short(job):
         what = Message(
-            "Its process is gone, and the kernel has ended a process here for want of memory meanwhile."
+            "The process disappeared, and the kernel's OOM killer struck in this control group while it ran."
         )
         advice = memory_hint
     elif fatal:
-        what = Message("Its process crashed in native code ({fatal}); the log shows where.", fatal=fatal)
+        what = Message("The process crashed in native code ({fatal}); the log shows where.", fatal=fatal)
     elif signal is not None:
-        what = Message("Its process was ended by {signal}.", signal=signal.name)
+        what = Message("The process was ended by {signal}.", signal=signal.name)
     elif _disk_is_full(job):
-        what = Message("Its process is gone, and the disk is full: it may not even have been able to say so.")
+        what = Message(
+            "The process disappeared, and the disk is full: it may not even have been able to say so."
+        )
         advice = joined([Message("Free some space on that disk."), hint])
     return joined([what, _last_seen(job)]), advice
 

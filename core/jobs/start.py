@@ -257,7 +257,7 @@ def declare_lost(job: Job) -> None:
             Failed(
                 error="JobError",
                 message=Message("It ran on {host}, which is gone: it was declared lost.", host=host),
-                hint=Message("Go on from what was saved with: fishtune resume {job}", job=job.id),
+                hint=Message("Resume from what was saved with: fishtune resume {job}", job=job.id),
             ),
         )
 

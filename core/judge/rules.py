@@ -20,7 +20,7 @@ _MOST_SILENCE = 0.6
 _FADE = 15.0
 """Decibels by which the last third may be quieter than the first."""
 _SHORTEST, _LONGEST = 0.4, 2.5
-"""Length relative to what the text lets expect."""
+"""Length relative to the expected duration of the text."""
 _STUCK_SECONDS = 1.5
 
 

@@ -1,6 +1,6 @@
 """Which checkpoint to merge: the earliest that is about as good as the best, and healthy.
 
-The earliest one that satisfies usually does best on text unlike the training data; held-out losses that
+The earliest one that sounds good enough usually generalises best; held-out losses that
 differ by less than `WITHIN` are taken for equal.
 """
 

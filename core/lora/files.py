@@ -201,7 +201,7 @@ def _read_peft(folder: Path, preset: LoraPreset | None, alpha: float | None) -> 
     for needed in (file, config_file):
         if not needed.is_file():
             raise CheckpointError(
-                "{folder} is no adapter folder: {file} is missing.",
+                "{folder} is not an adapter folder: {file} is missing.",
                 _checkpoint_in(folder),
                 folder=folder,
                 file=needed.name,
@@ -367,7 +367,7 @@ def check_fit(
 
     Raises:
         CheckpointError: names all tensors that are absent or of another shape; or an adapter of a tied
-            embedding, unless it is of the reference's format, which knew no better.
+            embedding, unless it is of the reference's format, which had no such check.
     """
     problems = [
         (

@@ -151,7 +151,7 @@ class DualARConfig:
         reader.problems += _contradictions(config)
         if reader.problems:
             raise CheckpointError(
-                "{source} describes no model: {problems}.",
+                "{source} does not describe a model: {problems}.",
                 "Download the checkpoint again; config.json should not be edited.",
                 source=source,
                 problems=joined(reader.problems, "; "),
@@ -279,7 +279,7 @@ def _contradictions(config: DualARConfig) -> list[Message]:
         if part.n_local_heads < 1 or part.n_head % part.n_local_heads:
             problems.append(
                 Message(
-                    "{prefix}n_head {heads} is no multiple of {prefix}n_local_heads {local_heads}",
+                    "{prefix}n_head {heads} is not a multiple of {prefix}n_local_heads {local_heads}",
                     prefix=name,
                     heads=part.n_head,
                     local_heads=part.n_local_heads,

@@ -82,9 +82,9 @@ def generate(
     room = model.config.max_seq_len - prompt.shape[1]
     if room < 1:
         raise UsageError(
-            "The prompt takes {columns} columns; the model holds {limit}.",
+            "The prompt takes {number} tokens; the model holds {limit}.",
             "Use a shorter reference or a shorter text.",
-            columns=prompt.shape[1],
+            number=prompt.shape[1],
             limit=model.config.max_seq_len,
         )
     was_training = model.training

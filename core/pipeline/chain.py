@@ -205,7 +205,7 @@ def place_of(project: Project) -> Place:
 
 def _job_for(project: Project, status: StepStatus, reporter: Reporter) -> Job:
     if status.state is StepState.RUNNING and status.job is not None:
-        reporter.log(f"{status.step}: job {status.job.id} is at work already; waiting for it.")
+        reporter.log(f"{status.step}: job {status.job.id} is already running; waiting for it.")
         return status.job
     if status.state is StepState.LOCKED:
         raise JobError(

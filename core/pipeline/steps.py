@@ -157,7 +157,7 @@ def _with_job(status: StepStatus) -> StepStatus:
         return status
     state, job = status.job.state(), status.job
     if state in (JobState.RUNNING, JobState.STARTING):
-        return StepStatus(status.step, StepState.RUNNING, Message("Job {job} is at work.", job=job.id), job)
+        return StepStatus(status.step, StepState.RUNNING, Message("Job {job} is running.", job=job.id), job)
     if status.state in (StepState.DONE, StepState.UNFINISHED, StepState.LOCKED):
         return status
     if state is JobState.LOST:

@@ -211,7 +211,7 @@ class ShardIndex:
         if _content_hash(self.speakers[record["speaker"]], content) != record["hash"]:
             raise ShardError(
                 "{file} was changed while it was in use, or is damaged at byte {offset}.",
-                "Start again, so that the data is indexed anew; if that does not help, pack it again.",
+                "Start again, so that the data is indexed again; if that does not help, pack it again.",
                 file=path,
                 offset=record["offset"],
             )

@@ -59,21 +59,17 @@ def read_transcript(path: Path) -> Transcript:
     text = _decode(read_regular(path, LARGEST_TRANSCRIPT, TextError), path)
     if not text.strip():
         raise TextError(
-            Message("{file} is empty.", file=path),
-            Message("Write what is said, or leave the clip out."),
-            TextFault.EMPTY,
+            "{file} is empty.", "Write what is said, or leave the clip out.", TextFault.EMPTY, file=path
         )
     _refuse_tokens(text, str(path))
     packed = packed_text(text)
     if not has_words(packed):
         raise TextError(
-            Message(
-                "{file} has no words: {text} (parts in braces and angle brackets do not count).",
-                file=path,
-                text=repr(text.strip()[:60]),
-            ),
-            Message("Write what is said, or leave the clip out."),
+            "{file} has no words: {text} (parts in braces and angle brackets do not count).",
+            "Write what is said, or leave the clip out.",
             TextFault.EMPTY,
+            file=path,
+            text=repr(text.strip()[:60]),
         )
     return Transcript(text, packed)
 
@@ -117,24 +113,23 @@ def _decode(content: bytes, path: Path) -> str:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise TextError(
-            Message("{file} is not UTF-8.", file=path), _change_encoding(content, path), TextFault.NOT_UTF8
+            "{file} is not UTF-8.", _change_encoding(content, path), TextFault.NOT_UTF8, file=path
         ) from error
     if "\x00" in text:
         encoding = likely_encoding(content)
         if encoding is not None:
             raise TextError(
-                Message(
-                    "{file} is {encoding} text without a byte order mark, not UTF-8.",
-                    file=path,
-                    encoding=encoding.upper(),
-                ),
+                "{file} is {encoding} text without a byte order mark, not UTF-8.",
                 _change_encoding(content, path),
                 TextFault.BINARY,
+                file=path,
+                encoding=encoding.upper(),
             )
         raise TextError(
-            Message("{file} holds NUL characters: it is not text, or its end was never written.", file=path),
-            Message("Write the transcript again."),
+            "{file} holds NUL characters: it is not text, or its end was never written.",
+            "Write the transcript again.",
             TextFault.BINARY,
+            file=path,
         )
     return text
 
@@ -172,17 +167,16 @@ def _refuse_tokens(text: str, name: str) -> None:
     spoken = spoken_text(text)
     if tokens := control_tokens(spoken):
         raise TextError(
-            Message(
-                "{name} holds {token}, which steers the model and is not spoken.",
-                name=name,
-                token=tokens[0],
-            ),
-            Message("Remove it from the text."),
+            "{name} holds {token}, which steers the model and is not spoken.",
+            "Remove it from the text.",
             TextFault.TOKENS,
+            name=name,
+            token=tokens[0],
         )
     if has_lone_phoneme_mark(spoken):
         raise TextError(
-            Message("{name} holds phonemes without their beginning or end.", name=name),
-            Message("Write them as <|phoneme_start|>…<|phoneme_end|>, or remove the markers."),
+            "{name} holds phonemes without their beginning or end.",
+            "Write them as <|phoneme_start|>…<|phoneme_end|>, or remove the markers.",
             TextFault.TOKENS,
+            name=name,
         )

@@ -37,7 +37,14 @@ NOT_SHOWN = (
 """Whose texts the wizard never shows."""
 ERRORS = {
     name for name, kind in vars(errors).items() if isinstance(kind, type) and issubclass(kind, Exception)
-} | {"ConnectionBrokenError", "ForeignFileError", "OtherCodesError", "TornCodesError", "NoCodesError"}
+} | {
+    "TextError",
+    "ConnectionBrokenError",
+    "ForeignFileError",
+    "OtherCodesError",
+    "TornCodesError",
+    "NoCodesError",
+}
 """Calls that take a message and a hint."""
 PLACES_OF_TEMPLATES = {
     **dict.fromkeys(ERRORS, (0, 1)),

@@ -162,7 +162,7 @@ def test_sentences_of_the_engine_are_translated_with_their_names_and_numbers() -
     assert sentence(said) == "8 clips of 1 speaker, not checked yet."
     use_language("ko")
     assert (
-        sentence(Message("Job {job} is at work.", job="20261123-train"))
+        sentence(Message("Job {job} is running.", job="20261123-train"))
         == "작업 20261123-train: 실행 중입니다."
     )
     assert (

@@ -389,7 +389,7 @@ async def test_a_wrong_value_is_refused_beside_its_field_and_not_saved(
         assert "a number is needed" in shown(app)
         await pilot.press("enter")
         await pilot.pause()
-        assert "Not stored: Clips a batch: a number is needed" in shown(app)
+        assert "Not stored: Clips per batch: a number is needed" in shown(app)
         await pilot.press("backspace", "8", "tab")
         await pilot.pause()
         assert Project.load(project.folder).extract.batch_size == 8

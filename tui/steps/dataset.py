@@ -350,7 +350,8 @@ class DatasetPane(StagePane):
     def help_text(self) -> str:
         return _(
             "Recordings lie as SPEAKER/NAME.mp3 (wav, flac), the words of each in SPEAKER/NAME.lab. 10 "
-            "minutes of speech are a minimum, 30 to 60 are good, an accent or a language takes hours.\n"
+            "minutes of speech is the practical minimum; 30 to 60 work well; an accent or a language takes "
+            "hours.\n"
             "Errors keep a clip from being used; warnings are worth a look. Enter on a finding shows the "
             "clip and what to do; a clip can be left out there, which is kept in the project file and "
             "touches no recording.\n"

@@ -204,7 +204,7 @@ def histogram(glyphs: Glyphs, edges: list[int], counts: list[int], limit: int, w
         largest = max(largest, number)
         joined.append((edges[begin], edges[end], number))
     text = Text(no_wrap=True, overflow="crop")
-    text.append(_("tokens a clip, against max_length {limit}").format(limit=limit), style="bold")
+    text.append(_("tokens per clip, against max_length {limit}").format(limit=limit), style="bold")
     for low, high, number in joined:
         drawn = glyphs.bar * round(number / max(largest, 1) * width)
         over = " " + _("too long") if low >= limit else ""

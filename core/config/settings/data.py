@@ -50,11 +50,11 @@ class ExtractOptions(Table):
     """Codec preset, used where no codec_config.json lies beside the weights."""
     num_workers: Annotated[int, Option("Workers", unit="threads", group=BASIC)] = Field(default=1, ge=1)
     """Threads or processes that decode audio while the codec computes."""
-    batch_size: Annotated[int, Option("Clips a batch", unit="clips", group=BASIC)] = Field(default=16, ge=1)
+    batch_size: Annotated[int, Option("Clips per batch", unit="clips", group=BASIC)] = Field(default=16, ge=1)
     """Maximum clips per batch."""
     batch_seconds: Annotated[
         float | None,
-        Option("Seconds a batch", unit="seconds", group=BASIC, unset="15 on a CPU, else no limit"),
+        Option("Seconds per batch", unit="seconds", group=BASIC, unset="15 on a CPU, else no limit"),
     ] = Field(default=None, gt=0)
     """Maximum seconds of audio per batch, padding included."""
     device: Annotated[Device, Option("Device", group=BASIC)] = "auto"

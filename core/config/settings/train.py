@@ -47,11 +47,11 @@ class TrainOptions(Table):
     gradient_clip: Annotated[float, Option(panel=_LEARNING)] = Field(default=1.0, gt=0)
     """Maximum norm of all gradients together."""
     batch_tokens: Annotated[
-        int, Option("Tokens a micro-batch", unit="tokens", group=BASIC, panel=_BATCHES)
+        int, Option("Tokens per micro-batch", unit="tokens", group=BASIC, panel=_BATCHES)
     ] = Field(default=8192, ge=16)
     """Tokens per micro-batch including padding; sets GPU memory. One second is 21.5 tokens."""
     accumulation: Annotated[
-        int, Option("Micro-batches a step", unit="micro-batches", group=BASIC, panel=_BATCHES)
+        int, Option("Micro-batches per step", unit="micro-batches", group=BASIC, panel=_BATCHES)
     ] = Field(default=1, ge=1)
     """Micro-batches per optimizer step."""
     max_length: Annotated[int, Option("Longest sequence", unit="tokens", group=BASIC, panel=_BATCHES)] = (

@@ -24,11 +24,13 @@ _LONGEST_NAME = 200
 
 def _check_run_name(name: str) -> str:
     if not name or name in (".", "..") or any(mark in "/\\" or ord(mark) < 32 for mark in name):
-        raise ValueError(Message("it names a folder, and may not be empty or hold / or \\"))
+        raise ValueError(Message("it is used as a folder name: it must not be empty or contain / or \\"))
     if not is_text(name):
-        raise ValueError(Message("it names a folder, and is not UTF-8"))
+        raise ValueError(Message("it is used as a folder name, and is not UTF-8"))
     if len(name.encode("utf-8")) > _LONGEST_NAME:
-        raise ValueError(Message("it names a folder, and is longer than {limit} bytes", limit=_LONGEST_NAME))
+        raise ValueError(
+            Message("it is used as a folder name, and is longer than {limit} bytes", limit=_LONGEST_NAME)
+        )
     return name
 
 

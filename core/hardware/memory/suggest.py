@@ -23,7 +23,7 @@ from .step import TrainingPlan
 Precision = Literal["bf16", "float32"]
 
 MARGIN_BYTES: Final = 256 * 1024**2
-"""Free memory that is left alone: other programs on the same GPU breathe."""
+"""Free memory that is left alone: headroom for other programs on the same GPU."""
 CARD_SIZES: Final = (8, 12, 16, 24, 48, 80)
 """Gibibytes of common GPUs."""
 SMALLEST_LENGTH: Final = 512
@@ -231,7 +231,7 @@ def _training_remedies(needs: TrainingNeeds, available: Available) -> Iterator[M
     length = next((length for length in lengths if fits(needs.changed(max_length=length))), None)
     if length is not None:
         yield _also(
-            Message("clips of at most {length} columns (--max-length {length})", length=length), recomputing
+            Message("clips of at most {length} tokens (--max-length {length})", length=length), recomputing
         )
     lighter = _lighter_preset(needs, fits)
     if lighter is not None:

@@ -200,7 +200,7 @@ class _Speaker:
         self.move(torch.device("cpu"))
         empty_cache()
         self.reporter.warn(
-            "The device's memory does not suffice for the audition, which continues on the CPU: {reason}",
+            "Out of GPU memory: the audition continues on the CPU. {reason}",
             "It is slower there. fishtune gpus shows what else uses the device.",
             reason=reason,
         )

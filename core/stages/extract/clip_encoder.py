@@ -161,7 +161,7 @@ class ClipEncoder:
         self.batch_size = min(self.batch_size, half)
         self._reporter.warn(
             "{device} has too little free memory for {number} clips of up to {seconds:.1f} s at "
-            "once: going on with {smaller}.",
+            "once: continuing with {smaller}.",
             "A smaller --batch-size or --batch-seconds spares the attempt; fishtune gpus shows what else "
             "uses the memory.",
             device=self._device,

@@ -70,7 +70,7 @@ class ExtractResult(BaseModel):
     """Seconds that took, without loading the codec; of the slowest rank."""
     device: str
     batch_size: int
-    """Clips a batch at the end: less than asked for if the device's memory did not suffice."""
+    """Clips per batch at the end: less than asked for if the device's memory did not suffice."""
     source: str = ""
     """`inputs_digest` of the recordings."""
     one_sided: list[str] = []
@@ -265,7 +265,7 @@ class _Share:
             )
         if self._settled < self._clips:
             self._reporter.check_stop(
-                "The codes of {done} of {clips} clips are there; starting again goes on with the rest.",
+                "The codes of {done} of {clips} clips are there; starting again continues with the rest.",
                 done=self._already_done + self._encoded,
                 clips=self._clips,
             )

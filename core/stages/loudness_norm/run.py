@@ -199,7 +199,7 @@ def _work(
                 result.one_sided.append(done.job.file)
             if done.mixing is Mixing.OPPOSITE_PHASE:
                 result.opposite_phase.append(done.job.file)
-            reporter.check_stop("What is finished is kept; the same command (without --clean) goes on.")
+            reporter.check_stop("What is finished is kept; the same command (without --clean) continues.")
 
 
 def _warn(result: LoudnessResult, settings: LoudnessNormSettings, reporter: Reporter) -> None:
@@ -219,7 +219,7 @@ def _warn(result: LoudnessResult, settings: LoudnessNormSettings, reporter: Repo
     if result.orphans:
         reporter.warn(
             "{files}: still in {target} though the source is gone.",
-            "Remove what you do not want; --clean begins anew.",
+            "Remove what you do not want; --clean starts over.",
             files=named(result.orphans),
             target=settings.target,
         )

@@ -50,7 +50,7 @@ def take_course(run_folder: Path, checkpoint: Path, step: int, reporter: Reporte
         reporter.warn(
             (
                 Message(
-                    "The run goes on from {checkpoint}; its checkpoints of other steps ({steps}) are "
+                    "The run continues from {checkpoint}; its checkpoints of other steps ({steps}) are "
                     "abandoned and were moved to {folder}.",
                     checkpoint=checkpoint,
                     steps=steps,
@@ -58,7 +58,7 @@ def take_course(run_folder: Path, checkpoint: Path, step: int, reporter: Reporte
                 )
                 if not is_own
                 else Message(
-                    "The run goes on from step {step}; its later checkpoints (steps {steps}) are "
+                    "The run continues from step {step}; its later checkpoints (steps {steps}) are "
                     "abandoned and were moved to {folder}.",
                     steps=steps,
                     folder=folder,

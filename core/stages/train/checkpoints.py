@@ -174,7 +174,7 @@ def read_run_state(checkpoint: Path) -> RunState:
         return RunState.model_validate(content[STATE_KEY])
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(
-            "{checkpoint} is not a checkpoint that fishtune train can go on from.",
+            "{checkpoint} is not a checkpoint that fishtune train can resume from.",
             "Name one of results/NAME/checkpoints, written by this version.",
             checkpoint=checkpoint,
         ) from error
@@ -194,7 +194,7 @@ def choose_checkpoint(settings: TrainSettings, run_folder: Path) -> Path | None:
         if existing:
             raise TrainingError(
                 "{folder} already has checkpoints up to step {step}.",
-                "Choose another --project, or leave out --resume never to go on from the last one.",
+                "Choose another --project, or leave out --resume never to resume from the last one.",
                 folder=existing[-1].parent,
                 step=checkpoint_step(existing[-1]),
             )
@@ -226,7 +226,7 @@ def check_identity(now: Identity, batch_tokens: int, state: RunState, checkpoint
     differences = now.differences(state.identity)
     if not differences:
         return
-    hint = Message("Use the former settings and files, or begin anew under another --project.")
+    hint = Message("Use the former settings and files, or start a new run under another --project.")
     before = state.settings.get("batch_tokens")
     if now.data_sha256 != state.identity.data_sha256 and batch_tokens != before:
         other_batch = Message(
@@ -237,7 +237,7 @@ def check_identity(now: Identity, batch_tokens: int, state: RunState, checkpoint
         )
         hint = joined([other_batch, hint])
     raise TrainingError(
-        "This run cannot go on from {checkpoint}; it differs in {differences}.",
+        "This run cannot resume from {checkpoint}; it differs in {differences}.",
         hint,
         checkpoint=checkpoint,
         differences=joined(differences, "; "),

@@ -148,7 +148,7 @@ def load_data(
     sides = split(table.speakers, content[usable], settings.held_out)
     if len(sides.training) == 0:
         raise DataError(
-            "No clip of {protos} can be trained on: all {number} exceed {limit} columns.",
+            "No clip of {protos} can be trained on: all {number} exceed {limit} tokens.",
             "Raise --batch-tokens and --max-length, or cut the recordings into shorter ones.",
             protos=settings.protos,
             number=len(index),
@@ -198,7 +198,7 @@ def _report_refused(
             ItemFailed(
                 item=index.name(clip),
                 message=Message(
-                    "Left out: {length} columns, more than the {limit} allowed.",
+                    "Left out: {length} tokens, more than the {limit} allowed.",
                     length=lengths[clip],
                     limit=limit,
                 ),

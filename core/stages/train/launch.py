@@ -292,13 +292,13 @@ class _Rank:
             return TrainingError(
                 "The training process of device {number} was ended by {signal}.",
                 "If nobody did so, the machine was short of memory: choose a smaller --num-workers, or end "
-                "other programs. What was saved is kept; starting again goes on from there.",
+                "other programs. What was saved is kept; starting again continues from there.",
                 number=self.number,
                 signal=signal.Signals(-code).name,
             )
         return TrainingError(
             "The training process of device {number} ended with code {code}.",
-            "The job's log has its last words. What was saved is kept; starting again goes on from there.",
+            "The job's log has its last words. What was saved is kept; starting again continues from there.",
             number=self.number,
             code=code,
         )

@@ -82,6 +82,6 @@ def _explained(error: Exception) -> Exception:
     return TrainingError(
         "A data-loading process ended unexpectedly ({how}).",
         "Most likely the machine was short of memory, or of shared memory (/dev/shm; docker run --shm-size): "
-        "choose a smaller --num-workers, or 0. What was saved is kept; starting again goes on from there.",
+        "choose a smaller --num-workers, or 0. What was saved is kept; starting again continues from there.",
         how=how,
     )

@@ -26,7 +26,7 @@ from ...messages import Message
 T = TypeVar("T")
 
 _HINT = Message(
-    "This run can go on with --checkpointing blocks, on a card with more memory, or with "
+    "This run can continue with --checkpointing blocks, on a card with more memory, or with "
     "less beside it (fishtune gpus shows what uses this one). A preset of lower rank or "
     "shorter clips (--max-length) need a run of their own: another --project."
 )
@@ -58,7 +58,7 @@ class MicroBatchSplit:
             # Outside of the handler, whose traceback still holds the tensors of the failed attempt.
             if self.count >= largest:
                 raise DeviceMemoryError(
-                    "The device's memory does not suffice for one clip in {what}: {reason}",
+                    "Out of GPU memory in {what}: not even one clip fits. {reason}",
                     _HINT,
                     what=what,
                     reason=reason,
@@ -68,8 +68,8 @@ class MicroBatchSplit:
             self._reporter.warn(
                 "Out of memory in {what}: micro-batches are computed in {count} pieces from now on. "
                 "The effective batch stays the same and no data is lost or repeated.",
-                "Started again with a smaller --batch-tokens and more --accumulation, the run goes on "
-                "without the failed attempts.",
+                "Started again with a smaller --batch-tokens and more --accumulation, the run "
+                "continues without the failed attempts.",
                 what=what,
                 count=self.count,
             )
@@ -99,7 +99,7 @@ def update(optimizer: Optimizer, step: Callable[[], object], what: str, kept: st
             del optimizer.state[parameter]
         empty_cache()
     raise DeviceMemoryError(
-        "The device's memory does not suffice for the update of {what}: {reason}. {kept}",
+        "Out of GPU memory in the update of {what}: {reason}. {kept}",
         _HINT,
         what=what,
         reason=reason,

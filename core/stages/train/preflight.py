@@ -79,7 +79,7 @@ def check_gate(
         raise GateError(
             "The step-0 gate stopped the run: {failures}",
             "Correct the cause. Where the base has random weights on purpose, --no-gate (gate = false under "
-            "[train] in the project file) goes on.",
+            "[train] in the project file) trains all the same.",
             failures=joined(failures),
         )
     for failure in structural:

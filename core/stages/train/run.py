@@ -219,7 +219,7 @@ class _Run:
         if ending == "stop_requested":
             path = checkpoint_path(self.folder, trainer.global_step)
             raise StopRequested(
-                "Step {step} is saved in {file}; starting again goes on from there.",
+                "Step {step} is saved in {file}; starting again continues from there.",
                 step=trainer.global_step,
                 file=path,
             )

@@ -226,7 +226,7 @@ class RunCallback(Callback):
         if self.guard.observe(step, loss):
             self._reporter.warn(
                 "The held-out loss has not improved since step {best_step} ({best_loss:.3f}, now "
-                "{loss:.3f}): it begins to learn clips by heart.",
+                "{loss:.3f}): the model is starting to overfit.",
                 "Checkpoints near step {best_step} will do best on other texts; more clips help.",
                 best_step=self.guard.best_step,
                 best_loss=self.guard.best_loss,

@@ -242,7 +242,7 @@ def _same_audio(checked: list[_Checked]) -> list[Finding]:
             Code.SAME_AUDIO,
             again.audio,
             "{clip} is the same recording as {other}.",
-            "Keep one of them: clips that come twice count twice, and may be trained on and tested with.",
+            "Keep one of them: a duplicate counts twice and may land in both training and held-out data.",
             clip=again.clip.key,
             other=group[0].clip.key,
         )
@@ -293,7 +293,7 @@ def _reading_speed(checked: list[_Checked]) -> list[Finding]:
             warning(
                 Code.READING_SPEED,
                 item.audio,
-                "{clip} has {speed:.1f} letters a second, its speaker usually {usual:.1f}.",
+                "{clip} has {speed:.1f} letters per second, its speaker usually {usual:.1f}.",
                 "Compare transcript and recording: words may be missing, or belong to another clip.",
                 clip=item.clip.key,
                 speed=speed,
@@ -341,7 +341,7 @@ def _amount(data: Path, checked: list[_Checked]) -> list[Finding]:
             Code.TOO_LITTLE,
             data,
             "There are {duration} of speech in all.",
-            "10 minutes are the least that makes sense, 30 to 60 are recommended.",
+            "10 minutes is the practical minimum; 30 to 60 work well.",
             duration=format_duration(seconds),
         )
     ]

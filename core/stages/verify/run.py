@@ -75,7 +75,7 @@ def _try_model(model: DualAR, directory: Path) -> None:
     prompt = torch.from_numpy(inference_prompt(tokenizer, [], _TEXT, model.config.num_codebooks))
     if prompt.shape[1] >= model.config.max_seq_len:
         raise CheckpointError(
-            "The model of {directory} has room for {limit} columns, too few to speak.",
+            "The model of {directory} has room for {limit} tokens, too few to speak.",
             "config.json should not be edited: download it again.",
             directory=directory,
             limit=model.config.max_seq_len,
@@ -99,6 +99,6 @@ def _refuse_overflow(values: Tensor, source: Path) -> None:
     if not values.isfinite().all():
         raise CheckpointError(
             "What {source} computes is infinite or not a number, though its weights are numbers.",
-            "The file is damaged or was trained to pieces: download or merge it again.",
+            "The file is damaged, or training diverged: download or merge it again.",
             source=source,
         )
