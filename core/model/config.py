@@ -330,9 +330,7 @@ def _refuse_other_than_directory(path: Path) -> None:
     if (path / "adapter_config.json").is_file():
         raise CheckpointError("{file} is an adapter, not a whole model.", _MERGE_FIRST, file=path)
     inside = [config.parent for config in path.glob(f"*/{CONFIG_FILE}")] if path.is_dir() else []
-    meant = (
-        Message("Did you mean {directory}?", directory=inside[0]) if len(inside) == 1 else NAME_A_DIRECTORY
-    )
+    meant = Message("Did you mean {name}?", name=inside[0]) if len(inside) == 1 else NAME_A_DIRECTORY
     if path.is_file():
         raise CheckpointError("{file} is a file, and a model is a directory.", meant, file=path)
     raise CheckpointError("{file} cannot be read: there is no such file.", meant, file=file)

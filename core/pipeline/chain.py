@@ -258,7 +258,7 @@ def _see_through(job: Job, reporter: Reporter) -> None:
         raise _error_of(outcome)
     if outcome is None:
         what, hint = describe_loss(job.refresh())
-        raise JobError("Job {job} is lost. {first}", hint, job=job.id, first=what)
+        raise JobError("Job {job} is lost. {reason}", hint, job=job.id, reason=what)
 
 
 def _await_exit(job: Job) -> None:

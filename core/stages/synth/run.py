@@ -73,9 +73,9 @@ def run(settings: SynthSettings, reporter: Reporter) -> SynthResult:
     check_codebooks(shape, config.num_codebooks, settings.checkpoint)
     if not codec_file.is_file():
         raise CheckpointError(
-            "{codec_file} does not exist.",
+            "{file} does not exist.",
             "A checkpoint directory holds model and codec: download it again.",
-            codec_file=codec_file,
+            file=codec_file,
         )
     tokenizer = Tokenizer.from_directory(settings.checkpoint)
     references = _references(settings, config, shape, device, reporter)

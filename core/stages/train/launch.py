@@ -249,7 +249,7 @@ def _broken_connections() -> Iterator[None]:
         raise ConnectionBrokenError(
             "The connection to another process of the run broke: {reason}",
             "The cause is in the output of the process that ended first. What was saved is kept; starting "
-            "again goes on from there.",
+            "again continues from there.",
             reason=str(error).strip().splitlines()[0],
         ) from error
 
