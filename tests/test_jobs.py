@@ -160,7 +160,7 @@ def test_a_second_interrupt_ends_a_foreground_run_at_once(tmp_path: Path) -> Non
     wait_until(child.exists, "the stage to become deaf")
     os.write(terminal, b"\x03")
     wait_until(
-        lambda: b"Asking again ends it at once." in shown_on(terminal), "the first interrupt to be heard"
+        lambda: b"Ask again to kill it at once." in shown_on(terminal), "the first interrupt to be heard"
     )
     assert process.poll() is None
     os.write(terminal, b"\x03")
@@ -295,10 +295,10 @@ def test_kills_for_want_of_memory_are_named(
         job.write(process=ProcessIdentity.of(os.getpid()), memory_kills=2)
     gone = _with_process(job, start="1")
     monkeypatch.setattr("fishtune.core.jobs.post_mortem.memory_kills", lambda: 2)
-    assert "for want of memory" not in describe_loss(gone)[0]
+    assert "OOM killer" not in describe_loss(gone)[0]
     monkeypatch.setattr("fishtune.core.jobs.post_mortem.memory_kills", lambda: 3)
     what, hint = describe_loss(gone)
-    assert "ended a process here for want of memory" in what
+    assert "OOM killer struck in this control group" in what
     assert hint.startswith("End other programs"), "synth has no setting that needs less"
 
 
@@ -428,7 +428,7 @@ def test_a_job_that_never_began_is_starting_first_and_then_lost(place: Place, tm
             job.write(starter=ProcessIdentity.of(os.getpid()))
         job.write(starter=None)  # of an older version
         assert job.state() is JobState.LOST
-        assert describe_loss(job)[0].startswith("It never began")
+        assert describe_loss(job)[0].startswith("It never started")
 
 
 def test_a_worker_that_died_at_its_start_has_failed_at_once(

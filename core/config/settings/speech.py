@@ -24,7 +24,7 @@ class MergeOptions(Table):
     """The directory that is made."""
     lora_config: Annotated[str | None, Option("Preset of training", group=BASIC)] = None
     """Preset of the training; fish-speech's own format needs it for alpha."""
-    link: Annotated[bool, Option("Hard-link unchanged files", group=BASIC)] = False
+    link: Annotated[bool, Option("Hard-link unchanged", group=BASIC)] = False
     """Hard-link unchanged files instead of copying them (saves 1.9 GB)."""
 
 
