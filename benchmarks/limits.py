@@ -29,6 +29,7 @@ from fishtune.core.hardware.memory.suggest import Available, suggest_training
 from fishtune.core.jobs.follow import EventFollower, read_lines
 from fishtune.core.jobs.record import Place
 from fishtune.core.jobs.start import start_job, stop_job
+from fishtune.core.messages import Message
 from fishtune.core.model.families.s1 import S1
 from fishtune.core.shards.index import ShardIndex
 from fishtune.core.shards.manifest import MANIFEST_FILE
@@ -129,15 +130,20 @@ def stop_now(folder: Path) -> float:
 def findings_in_korean() -> float:
     """Return the CPU seconds that the wizard takes to say 5,000 findings in Korean."""
     use_language("ko")
-    kinds = (
-        "clip {}.wav is clipped: {} samples are cut off at full scale.",
-        "clip {}.wav is nearly silent (-{}.0 LUFS).",
-        "/data/SPEAKER/{}.mp3 cannot be read as audio: it is damaged, or not what its name says.",
-        "{}.lab has {} lines, which are joined.",
-        "Packing takes out [laugh] of {}.lab.",
-        "{}.wav has no transcript.",
+    silent = Message("{loudness:.1f} LUFS", loudness=-61.0)
+    kinds: tuple[tuple[str, dict[str, object]], ...] = (
+        ("{file} is clipped: {number} samples are cut off at full scale.", {"number": 12}),
+        ("{file} is nearly silent ({level}).", {"level": silent}),
+        ("{file} cannot be read as audio: it is damaged, or not what its name says.", {}),
+        ("{file} has {number} lines, which are joined.", {"number": 3}),
+        ("Packing takes out {parts} of {file}.", {"parts": "[laugh]"}),
+        ("{file} has no transcript.", {}),
     )
-    findings = [kinds[number % len(kinds)].format(number, number) for number in range(5000)]
+    findings = []
+    for number in range(5000):
+        template, values = kinds[number % len(kinds)]
+        findings.append(Message(template, file=f"/data/SPEAKER/{number}.wav", **values))
+    assert all(sentence(finding) != finding for finding in findings[: len(kinds)]), "a template has changed"
     return seconds(lambda: [sentence(finding) for finding in findings], time.process_time)
 
 

@@ -22,6 +22,7 @@ from typing import IO, Any
 
 from .errors import StorageError
 from .file_names import short_name
+from .messages import of_the_system
 from .reading import system_error
 
 TEMPORARY_PREFIX = ".fishtune-tmp-"
@@ -59,7 +60,9 @@ def with_a_name(path: Path) -> Path:
     if path.name in ("", ".."):
         path = path.resolve()
     if not path.name:
-        raise StorageError(f"{path} is the root of a disk and cannot be replaced.", "Name a folder in it.")
+        raise StorageError(
+            "{file} is the root of a disk and cannot be replaced.", "Name a folder in it.", file=path
+        )
     return path
 
 
@@ -124,27 +127,33 @@ def storage_errors(path: Path) -> Iterator[None]:
             raise
         if error.errno in _FULL_DISK:
             raise StorageError(
-                f"The disk is full: {path} could not be written.",
+                "The disk is full: {file} could not be written.",
                 "Free some space on that disk and run the command again; what is already done is kept.",
+                file=path,
             ) from error
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise StorageError(
-                f"{path} could not be written: no permission.",
+                "{file} could not be written: no permission.",
                 "Choose another folder or change its permissions.",
+                file=path,
             ) from error
         if error.errno in (errno.ENOTDIR, errno.EEXIST):
             raise StorageError(
-                f"{path} could not be written: a file is in the place of its folder.",
+                "{file} could not be written: a file is in the place of its folder.",
                 "Choose another folder, or move that file away.",
+                file=path,
             ) from error
         if error.errno == errno.ENOENT:
             raise StorageError(
-                f"{path} could not be written: its folder is gone.",
+                "{file} could not be written: its folder is gone.",
                 "Check that the disk is still mounted and the folder still exists.",
+                file=path,
             ) from error
         raise StorageError(
-            f"{path} could not be written: {error.strerror or error}.",
+            "{file} could not be written: {reason}.",
             "Check the disk or the network share it lies on, and run the command again.",
+            file=path,
+            reason=of_the_system(error) or error,
         ) from error
 
 
@@ -268,8 +277,9 @@ def write_text(target: Path, content: str) -> None:
         encoded = content.encode("utf-8")
     except UnicodeEncodeError as error:  # a path of such bytes arrives as half of a surrogate pair
         raise StorageError(
-            f"{target} could not be written: a name in it is not UTF-8.",
+            "{target} could not be written: a name in it is not UTF-8.",
             "Rename the folder or file with that name.",
+            target=target,
         ) from error
     write_bytes(target, encoded)
 

@@ -15,22 +15,16 @@ from pathlib import Path
 from typing import IO
 
 from .errors import DataError, FishtuneError, StorageError
+from .messages import Message, of_the_system
 
-_ABOUT_THE_NAME = {
-    errno.ENOENT: "{} does not exist.",
-    errno.ENOTDIR: "{} does not exist: a file is in the place of its folder.",
-    errno.EISDIR: "{} is a folder, not a file.",
-    errno.ELOOP: "{} is a link that leads to itself.",
-    errno.ENAMETOOLONG: "{} has a name that is too long for this file system.",
-}
 _NOT_WAITING = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 _BLOCK = 1 << 20  # bytes
 _KINDS_OF_ENTRY = (
-    (stat.S_ISDIR, "a folder"),
-    (stat.S_ISFIFO, "a named pipe"),
-    (stat.S_ISSOCK, "a socket"),
-    (stat.S_ISCHR, "a device"),
-    (stat.S_ISBLK, "a device"),
+    (stat.S_ISDIR, Message("a folder")),
+    (stat.S_ISFIFO, Message("a named pipe")),
+    (stat.S_ISSOCK, Message("a socket")),
+    (stat.S_ISCHR, Message("a device")),
+    (stat.S_ISBLK, Message("a device")),
 )
 
 
@@ -63,13 +57,14 @@ class reading:  # noqa: N801 - used like a function; a generator would cost a th
     def _raise(self, error: BaseException) -> None:
         match error:
             case OSError():
-                if (what := _ABOUT_THE_NAME.get(error.errno or 0)) is not None:
-                    raise self._kind(what.format(self._path), self._hint) from error
+                if (what := _about_the_name(self._path, error)) is not None:
+                    raise self._kind(what, self._hint) from error
                 raise unreadable(self._path, error) from error
             case MemoryError():
                 raise StorageError(
-                    f"There is not enough memory to read {self._path}.",
+                    "There is not enough memory to read {file}.",
                     "Close other programs and run the command again.",
+                    file=self._path,
                 ) from error
             case Exception():
                 raise _damaged(self._path, self._kind, self._hint) from error
@@ -77,10 +72,27 @@ class reading:  # noqa: N801 - used like a function; a generator would cost a th
             raise _damaged(self._path, self._kind, self._hint) from error
 
 
+def _about_the_name(path: Path, error: OSError) -> Message | None:
+    """Return what is wrong with where a path leads, or None where the error is not about that."""
+    match error.errno:
+        case errno.ENOENT:
+            return Message("{file} does not exist.", file=path)
+        case errno.ENOTDIR:
+            return Message("{file} does not exist: a file is in the place of its folder.", file=path)
+        case errno.EISDIR:
+            return Message("{file} is a folder, not a file.", file=path)
+        case errno.ELOOP:
+            return Message("{file} is a link that leads to itself.", file=path)
+        case errno.ENAMETOOLONG:
+            return Message("{file} has a name that is too long for this file system.", file=path)
+    return None
+
+
 def _damaged(path: Path, kind: type[FishtuneError], hint: str) -> FishtuneError:
     return kind(
-        f"{path} is damaged or not what it should be.",
-        hint or "Copy it again from where it came, or remove it.",
+        "{file} is damaged or not what it should be.",
+        hint or Message("Copy it again from where it came, or remove it."),
+        file=path,
     )
 
 
@@ -89,20 +101,27 @@ def unreadable(path: Path, error: OSError) -> StorageError:
     match error.errno:
         case errno.EACCES | errno.EPERM:
             return StorageError(
-                f"{path} cannot be read: no permission.", f"Change its permissions: chmod u+r '{path}'"
+                "{file} cannot be read: no permission.",
+                "Change its permissions: chmod u+r '{file}'",
+                file=path,
             )
         case errno.EMFILE | errno.ENFILE:
             return StorageError(
-                f"{path} cannot be read: too many files are open.", "Raise the limit: ulimit -n 4096"
+                "{file} cannot be read: too many files are open.",
+                "Raise the limit: ulimit -n 4096",
+                file=path,
             )
         case errno.ENOMEM:
             return StorageError(
-                f"{path} cannot be read: there is not enough memory.",
+                "{file} cannot be read: there is not enough memory.",
                 "Close other programs and run the command again.",
+                file=path,
             )
     return StorageError(
-        f"{path} cannot be read: {error.strerror or error}.",
+        "{file} cannot be read: {reason}.",
         "Check the disk or the network share it lies on, and run the command again.",
+        file=path,
+        reason=of_the_system(error) or error,
     )
 
 
@@ -157,8 +176,8 @@ def check_regular(path: Path, kind: type[FishtuneError] = DataError, hint: str =
 def _check_mode(path: Path, mode: int, kind: type[FishtuneError]) -> None:
     if stat.S_ISREG(mode):
         return
-    what = next((name for test, name in _KINDS_OF_ENTRY if test(mode)), "something else")
-    raise kind(f"{path} is {what}, not a file.", "Rename or remove it.")
+    what = next((name for test, name in _KINDS_OF_ENTRY if test(mode)), Message("something else"))
+    raise kind("{file} is {what}, not a file.", "Rename or remove it.", file=path, what=what)
 
 
 def read_regular(path: Path, limit: int, kind: type[FishtuneError] = DataError) -> bytes:
@@ -171,7 +190,10 @@ def read_regular(path: Path, limit: int, kind: type[FishtuneError] = DataError) 
     content = read_beginning(path, limit + 1, kind)
     if len(content) > limit:
         raise kind(
-            f"{path} is larger than such a file can be ({limit:,} bytes).", "It may be damaged: replace it."
+            "{file} is larger than such a file can be ({limit:,} bytes).",
+            "It may be damaged: replace it.",
+            file=path,
+            limit=limit,
         )
     return content
 

@@ -214,7 +214,7 @@ def test_out_of_memory_moves_an_audition_to_the_cpu_and_says_so(
     assert calls == 3
     assert [text.seconds for text in result.texts] == [text.seconds for text in calm.texts]
     (warned,) = recorder.of(Warned)
-    assert "continues on the CPU: CUDA out of memory" in warned.message
+    assert "continues on the CPU. CUDA out of memory" in warned.message
 
     def full(*_: Any, **__: Any) -> Any:
         raise torch.OutOfMemoryError("CUDA out of memory.")

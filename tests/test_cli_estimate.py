@@ -98,7 +98,7 @@ def test_the_project_file_counts_and_flags_win(capsys: pytest.CaptureFixture[str
     Path("fishtune.toml").write_text('name = "x"\n[train]\nlora_config = "full"\nbatch_tokens = 4096\n')
     content = answer(capsys, "--gpu-memory", "80GiB", "--max-length", "1024")
     assert content["asked"].startswith(
-        "Training, full: micro-batches of 4096 columns × 1, samples of up to 1024"
+        "Training, full: micro-batches of 4096 tokens × 1, samples of up to 1024"
     )
     content = answer(capsys, "--gpu-memory", "80GiB", "--lora-config", "r_8_alpha_16")
     assert content["asked"].startswith("Training, r_8_alpha_16")
@@ -153,7 +153,7 @@ def test_extraction_is_estimated_too(capsys: pytest.CaptureFixture[str]) -> None
 
 def test_a_wrong_size_is_wrong_use(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["estimate", "--gpu-memory", "lots"]) == 2
-    assert "'lots' is no size of memory" in capsys.readouterr().err
+    assert "'lots' is not a memory size" in capsys.readouterr().err
 
 
 def test_the_committed_page_is_what_the_arithmetic_says() -> None:

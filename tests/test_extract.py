@@ -558,7 +558,7 @@ def test_out_of_memory_halves_the_batch_and_loses_nothing(
     assert max(shape[0] for shape in shapes) == 2 and sum(shape[0] for shape in shapes) == 6
     warnings = [event.message for event in reporter.events if isinstance(event, Warned)]
     assert warnings[0].startswith("cpu has too little free memory for 6 clips of up to 0.9 s at once")
-    assert warnings[0].endswith("going on with 3.") and len(warnings) == 3
+    assert warnings[0].endswith("continuing with 3.") and len(warnings) == 3
 
 
 class FixedMeter:

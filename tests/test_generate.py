@@ -132,7 +132,7 @@ def test_the_longest_sequence_is_a_limit(model_directory: ModelDirectory, prompt
     generation = run(model, prompt)
     assert generation.tokens.shape[1] == 3
     assert not generation.ended
-    with pytest.raises(UsageError, match="The prompt takes 73 columns; the model holds 73"):
+    with pytest.raises(UsageError, match="The prompt takes 73 tokens; the model holds 73"):
         run(model, torch.cat([prompt, generation.tokens], dim=1))
 
 

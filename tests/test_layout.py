@@ -39,6 +39,7 @@ VOCABULARY = {
     "events",
     "file_names",
     "files",
+    "messages",
     "owned",
     "ownership",
     "randomness",

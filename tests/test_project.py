@@ -59,7 +59,7 @@ def test_a_typo_lists_what_is_valid_and_all_errors_come_together(tmp_path: Path)
         (b"name = [", "is not valid TOML"),
         (b'name = "\xff"', "is not valid TOML"),
         (b"", "name is missing"),
-        (b'name = "a/b"', "name: it names a folder, and may not be empty or hold / or"),
+        (b'name = "a/b"', "name: it is used as a folder name: it must not be empty or contain / or"),
     ],
 )
 def test_a_damaged_project_file_is_named(tmp_path: Path, content: bytes, message: str) -> None:

@@ -135,7 +135,7 @@ def test_an_empty_wav_with_a_comment_is_empty(tmp_path: Path) -> None:
 
 def test_samples_behind_an_end_that_two_sizes_agree_on_are_not_dropped_in_silence(tmp_path: Path) -> None:
     content = encoded("WAV", 1.5, "PCM_16")
-    with pytest.raises(DataError, match=r"a\.wav goes on behind the end .* 0\.5 s, with 1\.0 s more"):
+    with pytest.raises(DataError, match=r"a\.wav continues past the end .* 0\.5 s, with 1\.0 s more"):
         lengths(tmp_path / "a.wav", wave(content, 36 + 44_100, 44_100))
 
 

@@ -41,7 +41,7 @@ ACTIONS = (
         "leave",
         "q,ctrl+q",
         mark("Quit"),
-        mark("Leave the wizard. A running job goes on; the last line says how to come back."),
+        mark("Leave the wizard. A running job keeps running; the last line says how to come back."),
     ),
     Action(
         "show_help", "question_mark,f1", mark("Help"), mark("Explain the step that is open, with its keys.")

@@ -162,7 +162,7 @@ class Wizard(App[None]):
         lines = []
         for job, project in self.running.values():
             lines.append(
-                _("{stage} goes on (job {job}). Come back with: fishtune-tui {folder}").format(
+                _("{stage} keeps running (job {job}). Come back with: fishtune-tui {folder}").format(
                     stage=job.record.stage, job=job.id, folder=_quoted(project.folder)
                 )
             )

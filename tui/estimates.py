@@ -130,7 +130,9 @@ def _training(project: Project, device: CudaDevice | None, profiles: Profiles | 
     found = suggest_training(needs, available)
     if not found.fits:
         return _nothing_fits(replace(need, free=available.free), found.remedies)
-    sentence = _("Fits {free} free: {tokens} tokens a micro-batch, {accumulation} a step, {needed}.").format(
+    sentence = _(
+        "Fits {free} free: {tokens} tokens per micro-batch, {accumulation} per step, {needed}."
+    ).format(
         free=size(available.free),
         tokens=count(found.batch_tokens),
         accumulation=found.accumulation,
@@ -167,7 +169,7 @@ def _extraction(project: Project, device: CudaDevice | None, profiles: Profiles 
     if not found.fits:
         return _nothing_fits(table, found.remedies)
     sentence = _(
-        "Fits {free} free: up to {clips} clips and {seconds} s of audio a batch, the longest clip being "
+        "Fits {free} free: up to {clips} clips and {seconds} s of audio per batch, the longest clip being "
         "{longest} s; {needed}."
     ).format(
         free=size(available.free),

@@ -9,6 +9,7 @@ from ..core.config.project import Project
 from ..core.config.run_files import list_checkpoints
 from ..core.errors import FishtuneError
 from ..core.jobs.record import Job, JobState, Place, list_jobs
+from ..core.messages import Message, joined
 from ..core.pipeline.steps import StepName, StepState, StepStatus, concerns, step_statuses
 from ..core.stages.registry import StageName
 from .catalogue import _, mark, sentence
@@ -29,12 +30,6 @@ WORDS = {
     StepState.STALE: mark("stale"),
     StepState.FAILED: mark("failed"),
     StepState.LOCKED: mark("locked"),
-}
-_NEEDS = {
-    StepName.EXTRACT: ("Dataset", "Model"),
-    StepName.PACK: ("Extract",),
-    StepName.TRAIN: ("Pack", "Model"),
-    StepName.MERGE: ("Train",),
 }
 _SIDE_STAGES = {
     str(StageName.LOUDNESS_NORM): StepName.DATASET,
@@ -84,7 +79,7 @@ class ProjectState:
 
 def not_seen(error: FishtuneError) -> ProjectState:
     """Return the state of a project that could not be looked at: every step says why."""
-    told = sentence(f"{error.message} {error.hint}".rstrip())
+    told = sentence(joined([error.message, error.hint]))
     return ProjectState(
         steps=tuple(ShownStep(step, StepState.FAILED, _(WORDS[StepState.FAILED]), told) for step in StepName)
     )
@@ -107,9 +102,8 @@ def inspect_project(project: Project) -> ProjectState:
         if job.state() in (JobState.RUNNING, JobState.STARTING):
             running.add(step)
             at = list(StepName).index(step)
-            steps[at] = ShownStep(
-                step, StepState.RUNNING, _("running"), _("Job {} is at work.").format(job.id)
-            )
+            why = Message("Job {job} is running.", job=job.id)
+            steps[at] = ShownStep(step, StepState.RUNNING, _("running"), sentence(why))
     return ProjectState(
         steps=tuple(steps),
         jobs=jobs,
@@ -120,7 +114,6 @@ def inspect_project(project: Project) -> ProjectState:
 
 def _in_words(status: StepStatus) -> ShownStep:
     word = _(WORDS[status.state])
-    if status.state is StepState.LOCKED:
-        needed = next((name for name in _NEEDS.get(status.step, ()) if f"({name})" in status.why), "")
-        word = _("needs {step}").format(step=_(needed)) if needed else word
+    if status.needs is not None:
+        word = _("needs {step}").format(step=_(TITLES[status.needs]))
     return ShownStep(status.step, status.state, word, sentence(status.why))

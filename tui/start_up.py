@@ -20,8 +20,8 @@ def parser() -> argparse.ArgumentParser:
         prog="fishtune-tui",
         description=_("Fine-tune fish-speech (OpenAudio S1-mini) on your own recordings, step by step."),
         epilog=_(
-            "Jobs go on when the wizard is left, the link drops or the terminal closes; start it again to "
-            "find them. The same without a screen: fishtune --help."
+            "Jobs keep running when the wizard is left, the link drops or the terminal closes; start it "
+            "again to find them. The same without a screen: fishtune --help."
         ),
         add_help=False,
     )

@@ -14,6 +14,7 @@ from ..core.hardware.readings import GpuReading
 from ..core.jobs.follow import EventFollower, LineFollower
 from ..core.jobs.post_mortem import describe_loss
 from ..core.jobs.record import Job, JobState
+from ..core.messages import joined
 from ..core.pipeline.history import earlier_jobs
 from ..core.pipeline.steps import StepName
 from ..core.stages.registry import StageName
@@ -113,7 +114,7 @@ class JobWatch(Watch):
             self.view.next_job()
 
     def failed(self, error: FishtuneError) -> None:
-        self.view.loss = f"{error.message} {error.hint}"
+        self.view.loss = joined([error.message, error.hint])
         with contextlib.suppress(RuntimeError):
             self.post(JobChanged(self.step, self.job, JobState.LOST, self.view))
 

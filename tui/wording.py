@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from rich.cells import cell_len, set_cell_size
 from rich.text import Text
 
-from ..core.units import duration_parts, format_bytes
+from ..core.units import format_bytes, format_duration
 from .catalogue import _, sentence
 
 if TYPE_CHECKING:
@@ -76,8 +76,7 @@ def duration(seconds: float | None) -> str:
     """Return a duration in the active language; a dash for none, and for what no job can take."""
     if seconds is None or not abs(seconds) < _LONGEST_TIME:
         return "–"
-    template, numbers = duration_parts(seconds)
-    return _(template).format(**numbers)
+    return sentence(format_duration(seconds))
 
 
 def size(number: float | None) -> str:

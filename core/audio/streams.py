@@ -100,14 +100,17 @@ def find_stream(file: IO[bytes], path: Path, *, believe: bool = True) -> Stream:
 def truncated(path: Path, present: float, stated: float) -> DataError:
     """Return the error for a recording of which only `present` of `stated` seconds are there."""
     return DataError(
-        f"{path} is truncated: {present:.1f} s of {stated:.1f} s are there.",
+        "{file} is truncated: {present:.1f} s of {stated:.1f} s are there.",
         "Copy it again from where it came, or cut the transcript to what is left.",
+        file=path,
+        present=present,
+        stated=stated,
     )
 
 
 def no_audio(path: Path) -> DataError:
     """Return the error for a recording in which there is nothing."""
-    return DataError(f"{path} contains no audio.", "Record it again, or remove it.")
+    return DataError("{file} contains no audio.", "Record it again, or remove it.", file=path)
 
 
 def _bytes_at(file: IO[bytes], offset: int, count: int) -> bytes:
@@ -297,9 +300,11 @@ def _goes_on(file: IO[bytes], path: Path, layout: _Layout, data: _Chunk, end: in
     if file_end > stated_end + layout.align:
         return True  # the two sizes contradict each other
     raise DataError(
-        f"{path} goes on behind the end that its header states: {data.size / per_second:.1f} s, with "
-        f"{rest / per_second:.1f} s more behind them.",
+        "{file} continues past the end that its header states: {end:.1f} s, with {rest:.1f} s more after it.",
         "Listen to it in a player and export it again as wav, flac or mp3.",
+        file=path,
+        end=data.size / per_second,
+        rest=rest / per_second,
     )
 
 

@@ -67,7 +67,9 @@ def _load(kind: type[AnyCodec], path: Path, config_name: str, device: torch.devi
         load_strict(codec, tensors, path)
     except CheckpointError as error:
         origin = config_origin(path, config_name)
-        raise CheckpointError(error.message, f"The shape is that of {origin}. {error.hint}") from error
+        raise CheckpointError(
+            error.message, "The shape is that of {origin}. {hint}", origin=origin, hint=error.hint
+        ) from error
     refuse_not_finite(codec.named_parameters(), path)
     return codec.to(device).eval().requires_grad_(False)
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..errors import DataError
+from ..messages import Message
 from .config import MAX_FRAMES, CodecConfig
 from .decoder import Decoder
 from .encoder import Encoder
@@ -76,7 +77,10 @@ class Codec(CodecEncoder):
             return cast(Tensor, self.decoder(self.quantizer.decode(codes_BKF)))
 
 
-def check_length(samples: int, config: CodecConfig, name: str = "The audio") -> None:
+_AUDIO = Message("The audio")
+
+
+def check_length(samples: int, config: CodecConfig, name: str = _AUDIO) -> None:
     """Refuse audio that is longer than the codec covers.
 
     Args:
@@ -88,9 +92,11 @@ def check_length(samples: int, config: CodecConfig, name: str = "The audio") -> 
     """
     if config.frames(samples) > MAX_FRAMES:
         raise DataError(
-            f"{name} is {math.ceil(samples / config.sample_rate)} s long; the codec takes at most "
-            f"{math.floor(config.max_seconds)} s.",
+            "{name} is {seconds} s long; the codec takes at most {limit} s.",
             "Split it at pauses into clips of 3 to 15 s, each with its own transcript.",
+            name=name,
+            seconds=math.ceil(samples / config.sample_rate),
+            limit=math.floor(config.max_seconds),
         )
 
 

@@ -29,7 +29,10 @@ def check_recording(path: Path, info: AudioInfo) -> None:
     """
     if is_too_long(info.frames, info.sample_rate):
         raise DataError(
-            f"{path} is {format_duration(info.seconds)} long; the codec takes {LONGEST_SECONDS:.0f} s.",
+            "{file} is {duration} long; the codec takes {limit:.0f} s.",
             "Split it at pauses into clips of 3 to 15 s, each with its own transcript.",
+            file=path,
+            duration=format_duration(info.seconds),
+            limit=LONGEST_SECONDS,
         )
     check_rate(path, info.sample_rate, CODEC_RATE)

@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING, Final, Protocol
 
 from ..errors import DeviceError, UsageError
+from ..messages import Message, plural
 
 if TYPE_CHECKING:
     import torch
@@ -31,19 +32,23 @@ def resolve_device(name: str, local_rank: int = 0) -> torch.device:
         return torch.device("cpu")
     numbered = re.fullmatch(r"cuda(?::(\d+))?", name)
     if numbered is None and name != "auto":
-        raise UsageError(f"There is no device {name!r}.", "Choose auto, cpu, cuda or cuda:N (N from 0).")
+        raise UsageError(
+            "There is no device {name}.", "Choose auto, cpu, cuda or cuda:N (N from 0).", name=repr(name)
+        )
     if not torch.cuda.is_available():
         if name == "auto":
             return torch.device("cpu")
         built = torch.version.cuda
         reason = (
-            "torch was installed without CUDA"
+            Message("torch was installed without CUDA")
             if built is None
-            else f"torch (CUDA {built}) finds no usable GPU"
+            else Message("torch (CUDA {version}) finds no usable GPU", version=built)
         )
         raise DeviceError(
-            f"The device {name} cannot be used: {reason}.",
+            "The device {name} cannot be used: {reason}.",
             "fishtune doctor says what is missing; --device cpu works everywhere, slowly.",
+            name=name,
+            reason=reason,
         )
     number = local_rank
     if numbered is not None and numbered[1] is not None:
@@ -51,8 +56,14 @@ def resolve_device(name: str, local_rank: int = 0) -> torch.device:
     count = torch.cuda.device_count()
     if number >= count:
         raise DeviceError(
-            f"The device cuda:{number} does not exist: torch sees {count} GPU{'s' if count > 1 else ''}.",
-            f"The last one is cuda:{count - 1}; CUDA_VISIBLE_DEVICES may hide others.",
+            plural(
+                count,
+                "The device cuda:{index} does not exist: torch sees {number} GPU.",
+                "The device cuda:{index} does not exist: torch sees {number} GPUs.",
+                index=number,
+            ),
+            "The last one is cuda:{last}; CUDA_VISIBLE_DEVICES may hide others.",
+            last=count - 1,
         )
     return torch.device("cuda", number)
 
@@ -75,7 +86,7 @@ def is_out_of_memory(error: RuntimeError) -> bool:
     return isinstance(error, torch.OutOfMemoryError) or any(words in str(error) for words in _NO_MEMORY)
 
 
-_NO_MEMORY = ("CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED", "CUDA error: out of memory")
+_NO_MEMORY = ("CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED", Message("CUDA error: out of memory"))
 
 
 def empty_cache() -> None:

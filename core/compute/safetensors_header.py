@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from ..errors import CheckpointError, MalformedFileError
+from ..messages import Message
 from ..reading import open_regular, reading
 from ..tables import parse_json
 
@@ -29,8 +30,8 @@ ITEM_BYTES: Final = {
     **dict.fromkeys(("U64", "I64", "F64"), 8),
 }
 """Bytes of one number of every kind that is read; the 8-bit floats and packed kinds are not."""
-_AGAIN = "Download or copy it again."
-_DISTRUST = "Do not trust this file: get the weights from where they were published."
+_AGAIN = Message("Download or copy it again.")
+_DISTRUST = Message("Do not trust this file: get the weights from where they were published.")
 
 
 @dataclass(frozen=True)
@@ -65,22 +66,28 @@ def inspect_safetensors(path: Path) -> dict[str, StoredTensor]:
         length = int.from_bytes(file.read(_LENGTH_BYTES), "little")
         begin = _LENGTH_BYTES + length
         if size < _LENGTH_BYTES or begin > size:
-            raise CheckpointError(f"{path} is cut short or is not a safetensors file.", _AGAIN)
+            raise CheckpointError("{file} is cut short or is not a safetensors file.", _AGAIN, file=path)
         if length > LARGEST_HEADER:
             raise CheckpointError(
-                f"The header of {path} has {length:,} bytes, more than any file of weights.", _DISTRUST
+                "The header of {file} has {length:,} bytes, more than any file of weights.",
+                _DISTRUST,
+                file=path,
+                length=length,
             )
         content = file.read(length)
     try:
-        header = parse_json(content, f"The header of {path}", unique_keys=True)
+        header = parse_json(content, Message("The header of {file}", file=path), unique_keys=True)
     except MalformedFileError as error:
         raise CheckpointError(error.message, _AGAIN) from error
     if not isinstance(header, dict):
-        raise CheckpointError(f"The header of {path} does not list tensors.", _AGAIN)
+        raise CheckpointError("The header of {file} does not list tensors.", _AGAIN, file=path)
     header.pop(METADATA, None)
     if len(header) > _MOST_TENSORS:
         raise CheckpointError(
-            f"{path} lists {len(header):,} tensors, more than any file of weights.", _DISTRUST
+            "{file} lists {header:,} tensors, more than any file of weights.",
+            _DISTRUST,
+            file=path,
+            header=len(header),
         )
     found = {name: _entry(path, name, value, begin) for name, value in header.items()}
     ordered = sorted(found.items(), key=lambda item: (item[1].offset, item[1].size))
@@ -91,24 +98,39 @@ def inspect_safetensors(path: Path) -> dict[str, StoredTensor]:
 def _entry(path: Path, name: str, value: Any, begin: int) -> StoredTensor:
     shown = name[:80]
     if not isinstance(value, dict) or value.keys() != {"dtype", "shape", "data_offsets"}:
-        raise CheckpointError(f"The header of {path} does not describe {shown} as a tensor.", _AGAIN)
+        raise CheckpointError(
+            "The header of {file} does not describe {shown} as a tensor.", _AGAIN, file=path, shown=shown
+        )
     dtype, shape, offsets = value["dtype"], value["shape"], value["data_offsets"]
     if not isinstance(dtype, str) or dtype not in ITEM_BYTES:
         raise CheckpointError(
-            f"{path} stores {shown} as {str(dtype)[:20]!r}, a kind of number that cannot be used.",
+            "{file} stores {shown} as {dtype}, a kind of number that cannot be used.",
             "Get the weights in bfloat16, float16 or float32.",
+            file=path,
+            shown=shown,
+            dtype=repr(str(dtype)[:20]),
         )
     if not _are_counts(shape) or len(shape) > _MOST_DIMENSIONS or not _are_counts(offsets):
-        raise CheckpointError(f"The header of {path} gives {shown} a shape or place that is none.", _AGAIN)
+        raise CheckpointError(
+            "The header of {file} gives {shown} a shape or place that is none.",
+            _AGAIN,
+            file=path,
+            shown=shown,
+        )
     if len(offsets) != 2 or offsets[1] - offsets[0] != math.prod(shape) * ITEM_BYTES[dtype]:
         raise CheckpointError(
-            f"The header of {path} gives {shown} another number of bytes than its shape has.", _AGAIN
+            "The header of {file} gives {shown} another number of bytes than its shape has.",
+            _AGAIN,
+            file=path,
+            shown=shown,
         )
     place = begin + offsets[0]
     if place % ITEM_BYTES[dtype]:
         raise CheckpointError(
-            f"{path} stores {shown} at an odd place, where it cannot be mapped.",
+            "{file} stores {shown} at an odd place, where it cannot be mapped.",
             "Load the file with safetensors and save it again.",
+            file=path,
+            shown=shown,
         )
     return StoredTensor(place, tuple(shape), dtype)
 
@@ -122,12 +144,16 @@ def _check_places(path: Path, tensors: list[tuple[str, StoredTensor]], begin: in
     place = begin
     for name, tensor in tensors:
         if tensor.offset < place:
-            raise CheckpointError(f"{path} lays {name[:80]} over another tensor.", _DISTRUST)
+            raise CheckpointError(
+                "{file} lays {name} over another tensor.", _DISTRUST, file=path, name=name[:80]
+            )
         if tensor.offset > place:
-            raise CheckpointError(f"{path} has bytes before {name[:80]} that belong to no tensor.", _AGAIN)
+            raise CheckpointError(
+                "{file} has bytes before {name} that belong to no tensor.", _AGAIN, file=path, name=name[:80]
+            )
         place += tensor.size
     if place != size:
         what = (
             "is damaged: it is cut short" if place > size else "has bytes at its end that belong to no tensor"
         )
-        raise CheckpointError(f"{path} {what}.", _AGAIN)
+        raise CheckpointError("{file} {what}.", _AGAIN, file=path, what=what)

@@ -9,7 +9,6 @@ A person's own lie in `$XDG_CONFIG_HOME/fishtune/presets/KIND/NAME.toml` and win
 
 from __future__ import annotations
 
-import difflib
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -19,6 +18,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from ... import presets as ours
 from ..errors import MalformedFileError, SettingsError, UsageError
+from ..messages import Message, joined, near
 from ..tables import read_toml
 from .settings import CODEC_PRESET, TrainOptions
 from .strict import Table, parse
@@ -55,7 +55,7 @@ class LoraPreset(Table):
     @model_validator(mode="after")
     def _rank_fits(self) -> LoraPreset:
         if self.method == "lora" and not self.rank:
-            raise ValueError("rank must be at least 1 where method is lora")
+            raise ValueError(Message("rank must be at least 1 where method is lora"))
         return self
 
     @property
@@ -71,7 +71,7 @@ def _check_file_name(name: str) -> str:
         or "\0" in name
         or any(part in ("", ".", "..") or part.startswith(".fishtune") for part in parts)
     ):
-        raise ValueError("it must be a path inside the model's folder")
+        raise ValueError(Message("it must be a path inside the model's folder"))
     return name
 
 
@@ -120,12 +120,20 @@ def read_preset(kind: Kind, name: str) -> dict[str, Any]:
     # Only names that a listing gave are opened, so no name leads out of the two folders.
     source = own if name in names and own.is_file() else _OURS / kind / f"{name}.toml"
     if name not in names:
-        near = difflib.get_close_matches(name, names, n=1)
-        meant = f" Did you mean {near[0]}?" if near else ""
-        hint = f"Choose one of: {', '.join(names)}."
+        hint = Message("Choose one of: {names}.", names=", ".join(names))
         if kind == "lora":
-            hint = f"Choose one of: {', '.join(names)}. See them with: fishtune presets"
-        raise UsageError(f"There is no {kind.removesuffix('s')} preset {name!r}.{meant}", hint)
+            hint = Message("Choose one of: {names}. See them with: fishtune presets", names=", ".join(names))
+        raise UsageError(
+            joined(
+                [
+                    Message(
+                        "There is no {kind} preset {name}.", kind=kind.removesuffix("s"), name=repr(name)
+                    ),
+                    near(name, names),
+                ]
+            ),
+            hint,
+        )
     try:
         return read_toml(source)
     except MalformedFileError as error:
@@ -134,9 +142,9 @@ def read_preset(kind: Kind, name: str) -> dict[str, Any]:
 
 def lora_preset(name: str) -> LoraPreset:
     """Return the LoRA preset `name`; see `read_preset` for errors."""
-    return parse(LoraPreset, read_preset("lora", name), f"preset {name}")
+    return parse(LoraPreset, read_preset("lora", name), Message("preset {name}", name=name))
 
 
 def model_preset(name: str) -> ModelPreset:
     """Return the model preset `name`; see `read_preset` for errors."""
-    return parse(ModelPreset, read_preset("models", name), f"preset {name}")
+    return parse(ModelPreset, read_preset("models", name), Message("preset {name}", name=name))

@@ -44,7 +44,9 @@ def checkpoint_step(checkpoint: Path) -> int:
     match = _NAME.fullmatch(checkpoint.name)
     if match is None:
         raise UsageError(
-            f"{checkpoint} is not called like a checkpoint.", "Name a file such as step_000000100.ckpt."
+            "{checkpoint} is not called like a checkpoint.",
+            "Name a file such as step_000000100.ckpt.",
+            checkpoint=checkpoint,
         )
     return int(match[1])
 

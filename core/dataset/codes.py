@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from ..errors import DataError
 from ..files import atomic_open
+from ..messages import Message
 from ..reading import read_beginning, reading
 from .headers import ArrayHeader, HeaderError, parse_header
 from .origins import Origin, is_made_from, is_older, origin_of
@@ -24,11 +25,13 @@ LARGEST_FILE = 64 << 20
 """Bytes. The longest recording that the published codec takes has 330 kB of codes."""
 LARGEST_CODE = 65_535
 """What passes for a code where the codec is not known."""
-_AGAIN = "Run fishtune extract again: it makes the codes anew."
-_NOT_REPLACED = (
+_AGAIN = Message("Run fishtune extract again: it makes the codes anew.")
+_NOT_REPLACED = Message(
     "It was not made by fishtune extract, which does not replace it: move it away and extract again."
 )
-_OTHER_CODEC = "If these are codes of another codec, extract again with: fishtune extract --overwrite"
+_OTHER_CODEC = Message(
+    "If these are codes of another codec, extract again with: fishtune extract --overwrite"
+)
 
 
 class CodesState(StrEnum):
@@ -78,14 +81,19 @@ def read_codes(path: Path, codebook_sizes: Sequence[int] | None = None) -> Codes
         header = parse_header(content)
     except HeaderError as error:
         kind = TornCodesError if error.torn else NoCodesError
-        raise kind(f"{path} is not a readable .npy file ({error}).", _AGAIN) from error
+        raise kind(
+            "{file} is not a readable .npy file ({reason}).", _AGAIN, file=path, reason=error
+        ) from error
     if header.size != len(content):
         raise _wrong_size(path, header, len(content), codebook_sizes)
     if not header.is_codes:
         raise _other_array(path, header)
     if not math.prod(header.shape):
         raise TornCodesError(
-            f"{path} has shape {header.shape} instead of (codebooks, frames): it holds no codes.", _AGAIN
+            "{file} has shape {shape} instead of (codebooks, frames): it holds no codes.",
+            _AGAIN,
+            file=path,
+            shape=header.shape,
         )
     values = np.frombuffer(content, dtype=header.descr, offset=header.offset)
     codes = values.reshape(header.shape, order="F" if header.fortran_order else "C")
@@ -100,7 +108,12 @@ def _read_whole(path: Path) -> bytes:
     except ForeignFileError as error:
         raise ForeignFileError(error.message, error.hint or _NOT_REPLACED) from error
     if len(content) > LARGEST_FILE:
-        raise ForeignFileError(f"{path} is larger than codes can be ({LARGEST_FILE:,} bytes).", _NOT_REPLACED)
+        raise ForeignFileError(
+            "{file} is larger than codes can be ({limit:,} bytes).",
+            _NOT_REPLACED,
+            file=path,
+            limit=LARGEST_FILE,
+        )
     return content
 
 
@@ -113,20 +126,33 @@ def _wrong_size(
     elif header.size > size and (codebook_sizes is None or header.shape[0] == len(codebook_sizes)):
         kind = TornCodesError
     return kind(
-        f"{path} is not a readable .npy file (it has {size:,} bytes instead of {header.size:,}).",
+        "{file} is not a readable .npy file (it has {size:,} bytes instead of {stated:,}).",
         _NOT_REPLACED if kind is ForeignFileError else _AGAIN,
+        file=path,
+        size=size,
+        stated=header.size,
     )
 
 
 def _other_array(path: Path, header: ArrayHeader) -> DataError:
     if len(header.shape) == 2:
-        return ForeignFileError(f"{path} holds {_type_name(header)} instead of integers.", _NOT_REPLACED)
-    return ForeignFileError(f"{path} has shape {header.shape} instead of (codebooks, frames).", _NOT_REPLACED)
+        return ForeignFileError(
+            "{file} holds {kind} instead of integers.",
+            _NOT_REPLACED,
+            file=path,
+            kind=_type_name(header),
+        )
+    return ForeignFileError(
+        "{file} has shape {shape} instead of (codebooks, frames).",
+        _NOT_REPLACED,
+        file=path,
+        shape=header.shape,
+    )
 
 
 def _type_name(header: ArrayHeader) -> str:
     if "O" in header.descr:
-        return "Python objects"
+        return Message("Python objects")
     try:
         return str(np.dtype(header.descr))
     except TypeError:  # a width that numpy has not
@@ -136,16 +162,24 @@ def _type_name(header: ArrayHeader) -> str:
 def _check_range(path: Path, codes: npt.NDArray[np.integer], codebook_sizes: Sequence[int] | None) -> None:
     if codebook_sizes is not None and len(codes) != len(codebook_sizes):
         raise OtherCodesError(
-            f"{path} has {len(codes)} codebooks, the codec has {len(codebook_sizes)}.", _OTHER_CODEC
+            "{file} has {number} codebooks, the codec has {other}.",
+            _OTHER_CODEC,
+            file=path,
+            number=len(codes),
+            other=len(codebook_sizes),
         )
     limits = np.asarray(codebook_sizes if codebook_sizes is not None else [LARGEST_CODE + 1] * len(codes))
     wrong = (codes.min(axis=1) < 0) | (codes.max(axis=1) >= limits)
     if wrong.any():
         book = int(wrong.argmax())
         raise OtherCodesError(
-            f"{path}: codebook {book} holds codes from {codes[book].min()} to {codes[book].max()}, "
-            f"allowed are 0 to {limits[book] - 1}.",
+            "{file}: codebook {book} holds codes from {lowest} to {highest}, allowed are 0 to {limit}.",
             _OTHER_CODEC,
+            file=path,
+            book=book,
+            lowest=codes[book].min(),
+            highest=codes[book].max(),
+            limit=limits[book] - 1,
         )
 
 

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
+from ..messages import Message
+
 
 class Severity(StrEnum):
     """How bad a finding is. An error keeps a clip, or everything, from being used."""
@@ -80,17 +82,29 @@ class Finding(BaseModel):
     code: Code
     path: Path
     """The file or folder it is about."""
-    what: str
+    what: Message
     """What is wrong, one sentence."""
-    what_to_do: str
+    what_to_do: Message
     """The next step, one sentence."""
 
 
-def error(code: Code, path: Path, what: str, what_to_do: str) -> Finding:
-    """Return a finding that keeps `path` from being used."""
-    return Finding(severity=Severity.ERROR, code=code, path=path, what=what, what_to_do=what_to_do)
+def error(code: Code, path: Path, what: str, what_to_do: str, /, **values: object) -> Finding:
+    """Return a finding that keeps `path` from being used; `values` fill in the places of both sentences."""
+    return _finding(Severity.ERROR, code, path, what, what_to_do, values)
 
 
-def warning(code: Code, path: Path, what: str, what_to_do: str) -> Finding:
-    """Return a finding that a person should know of; `path` can be used."""
-    return Finding(severity=Severity.WARNING, code=code, path=path, what=what, what_to_do=what_to_do)
+def warning(code: Code, path: Path, what: str, what_to_do: str, /, **values: object) -> Finding:
+    """Return a finding that a user should know of; `path` can be used."""
+    return _finding(Severity.WARNING, code, path, what, what_to_do, values)
+
+
+def _finding(
+    severity: Severity, code: Code, path: Path, what: str, what_to_do: str, values: dict[str, object]
+) -> Finding:
+    return Finding(
+        severity=severity,
+        code=code,
+        path=path,
+        what=Message.of(what, values),
+        what_to_do=Message.of(what_to_do, values),
+    )

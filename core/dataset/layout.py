@@ -16,6 +16,7 @@ from pathlib import Path
 
 from ..errors import DataError
 from ..file_names import TEXT_EXTENSION
+from ..messages import Message, of_the_system, plural
 from ..reading import unreadable
 from .clips import AUDIO_EXTENSIONS, CODES_EXTENSION, SHARD_EXTENSION, Clip, Scan
 from .entries import Entry, Listing, link_back, list_folder, sort_entries, walk_files
@@ -51,9 +52,14 @@ def scan(root: Path, text_extension: str = TEXT_EXTENSION, exclude: Iterable[str
             error(
                 Code.NOT_IN_SPEAKER_FOLDER,
                 root,
-                f"{loose} recording{'s lie' if loose > 1 else ' lies'} directly in {root}, "
-                "not in a speaker's folder.",
-                f"Make one folder a speaker and move the recordings and transcripts there: {root}/SPEAKER/.",
+                plural(
+                    loose,
+                    "{number} recording lies directly in {folder}, not in a speaker's folder.",
+                    "{number} recordings lie directly in {folder}, not in a speaker's folder.",
+                    folder=root,
+                ),
+                "Make one folder a speaker and move the recordings and transcripts there: {folder}/SPEAKER/.",
+                folder=root,
             )
         )
     keys = {clip.key for clip in clips}
@@ -62,17 +68,19 @@ def scan(root: Path, text_extension: str = TEXT_EXTENSION, exclude: Iterable[str
             error(
                 Code.NO_SPEAKERS,
                 root,
-                f"{root} has no speaker folder with recordings.",
-                f"Put them there as {root}/SPEAKER/NAME.mp3 (or .wav, .flac) with "
-                f"NAME{scanner.text_extension}.",
+                "{folder} has no speaker folder with recordings.",
+                "Put them there as {folder}/SPEAKER/NAME.mp3 (or .wav, .flac) with NAME{extension}.",
+                folder=root,
+                extension=scanner.text_extension,
             )
         )
     problems += [
         warning(
             Code.EXCLUDED_UNKNOWN,
             root,
-            f"The clip {key!r} is to be left out but does not exist.",
+            "The clip {key} is to be left out but does not exist.",
             "Correct or remove it in the list of excluded clips (exclude in fishtune.toml).",
+            key=repr(key),
         )
         for key in sorted(excluded - keys)
     ]
@@ -90,10 +98,12 @@ def list_root(root: Path) -> list[Entry]:
         return list_folder(root)
     except OSError as failure:
         what = {
-            errno.ENOENT: f"{root} does not exist.",
-            errno.ENOTDIR: f"{root} is not a folder.",
-            errno.ELOOP: f"{root} is a link that leads to itself.",
-            errno.ENAMETOOLONG: f"{root} has a name that is too long for this file system.",
+            errno.ENOENT: Message("{folder} does not exist.", folder=root),
+            errno.ENOTDIR: Message("{folder} is not a folder.", folder=root),
+            errno.ELOOP: Message("{folder} is a link that leads to itself.", folder=root),
+            errno.ENAMETOOLONG: Message(
+                "{folder} has a name that is too long for this file system.", folder=root
+            ),
         }
         if failure.errno not in what:
             raise unreadable(root, failure) from failure
@@ -175,8 +185,10 @@ class _Scanner:
                 error(
                     Code.FOLDER_UNREADABLE,
                     path,
-                    f"The folder {path} cannot be read ({failure.strerror}).",
+                    "The folder {file} cannot be read ({reason}).",
                     "Change its permissions.",
+                    file=path,
+                    reason=of_the_system(failure),
                 )
             )
             return
@@ -216,8 +228,11 @@ class _Scanner:
                     error(
                         Code.UNKNOWN_FORMAT,
                         path,
-                        f"{path} is not used: recordings are {', '.join(AUDIO_EXTENSIONS)}.",
-                        f"Convert it, for example: ffmpeg -i '{path}' '{path.with_suffix('.wav')}'",
+                        "{file} is not used: recordings are {extensions}.",
+                        "Convert it, for example: ffmpeg -i '{file}' '{target}'",
+                        file=path,
+                        extensions=", ".join(AUDIO_EXTENSIONS),
+                        target=path.with_suffix(".wav"),
                     )
                 )
             if is_table_name(name):
@@ -237,8 +252,10 @@ class _Scanner:
             warning(
                 Code.TEXT_TWICE,
                 unused,
-                f"{unused.name} is not used, as {used.name} lies beside it.",
+                "{file} is not used, as {other} lies beside it.",
                 "Keep the right one of them.",
+                file=unused.name,
+                other=used.name,
             )
         )
 
@@ -248,9 +265,9 @@ class _Scanner:
         if extension == CODES_EXTENSION:
             names.blocked.add(path.stem)
         what = (
-            f"{path} is a folder, though it is named like a recording."
+            Message("{file} is a folder, though it is named like a recording.", file=path)
             if extension in AUDIO_EXTENSIONS
-            else f"{path} is a folder, though it is named like a transcript or codes."
+            else Message("{file} is a folder, though it is named like a transcript or codes.", file=path)
         )
         self.problems.append(error(Code.NOT_A_FILE, path, what, "Rename or remove it."))
 
@@ -270,9 +287,13 @@ class _Scanner:
                 warning(
                     Code.NESTED_TOO_DEEP,
                     folder,
-                    f"{first} lies too deep and is not used."
-                    if count == 1
-                    else f"{count} recordings in {folder} lie too deep and are not used, such as {first}.",
+                    plural(
+                        count,
+                        "{file} lies too deep and is not used.",
+                        "{number} recordings in {folder} lie too deep and are not used, such as {file}.",
+                        file=first,
+                        folder=folder,
+                    ),
                     "Move recordings up, with their transcripts: they lie in a speaker's folder or in a "
                     "folder inside it.",
                 )
@@ -284,9 +305,12 @@ class _Scanner:
                 error(
                     Code.TEXT_IN_TABLE,
                     table.path,
-                    f"{table.path} has the words of {count} recordings that have no transcript of their own."
-                    if count > 1
-                    else f"{table.path} has the words of a recording that has no transcript of its own.",
+                    plural(
+                        count,
+                        "{file} has the words of a recording that has no transcript of its own.",
+                        "{file} has the words of {number} recordings that have no transcript of their own.",
+                        file=table.path,
+                    ),
                     _make_transcripts(table, self.text_extension),
                 )
             )
@@ -319,21 +343,28 @@ class _Scanner:
 
     def _text_advice(
         self, folder: Path, name: str, names: _Names, tables: list[Path]
-    ) -> tuple[str, TranscriptTable | Path | None]:
+    ) -> tuple[Message, TranscriptTable | Path | None]:
         """Return what to do about a missing transcript, and the file or table that may have its words."""
         if (other := names.other_texts.get(name)) is not None:
             extension = other.name[len(name) :]
             return (
-                f"If {other.name} is meant: --text-extension {extension} (text_extension in [pack] of "
-                "fishtune.toml), or rename it."
+                Message(
+                    "If {file} is meant: --text-extension {extension} (text_extension in [pack] of "
+                    "fishtune.toml), or rename it.",
+                    file=other.name,
+                    extension=extension,
+                )
             ), other
         if (twin := names.text_like(name)) is not None:
-            return f"{twin.name} looks alike but is spelt in another Unicode form: rename one of them.", twin
+            return Message(
+                "{file} looks alike but is spelt in another Unicode form: rename one of them.", file=twin.name
+            ), twin
         for path in tables:
             table = read_table(path)
             if table is not None and table.has(folder.name, name):
                 return _make_transcripts(table, self.text_extension), table
-        return f"Write what is said into {folder / name}{self.text_extension}.", None
+        file = folder / f"{name}{self.text_extension}"
+        return Message("Write what is said into {file}.", file=file), None
 
 
 def _dots(name: str) -> list[int]:
@@ -347,14 +378,17 @@ def _stem(name: str, text_extension: str) -> str:
     return name[: len(name) - len(extension)]
 
 
-def _make_transcripts(table: TranscriptTable, text_extension: str) -> str:
-    return f"Make a transcript for each, in the folder of the recording: {table.command(text_extension)}"
+def _make_transcripts(table: TranscriptTable, text_extension: str) -> Message:
+    return Message(
+        "Make a transcript for each, in the folder of the recording: {command}",
+        command=table.command(text_extension),
+    )
 
 
 def _text_missing(clip: Clip) -> Finding:
     path = clip.audio[0] if clip.audio else clip.codes
     assert path is not None  # a clip has at least one file
-    return error(Code.TEXT_MISSING, path, f"{path.name} has no transcript.", clip.text_advice)
+    return error(Code.TEXT_MISSING, path, "{file} has no transcript.", clip.text_advice, file=path.name)
 
 
 def _audio_problems(clip: Clip, *, is_refused: bool) -> list[Finding]:
@@ -365,8 +399,12 @@ def _audio_problems(clip: Clip, *, is_refused: bool) -> list[Finding]:
             error(
                 Code.AUDIO_TWICE,
                 clip.audio[1],
-                f"{clip.key} has {len(clip.audio)} recordings, {names}; they would share {name}.npy.",
+                "{key} has {number} recordings, {names}; they would share {name}.npy.",
                 "Keep one of them, or rename one together with its transcript.",
+                key=clip.key,
+                number=len(clip.audio),
+                names=names,
+                name=name,
             )
         ]
     if clip.text is not None and not clip.audio and clip.codes is None and not is_refused:
@@ -374,8 +412,10 @@ def _audio_problems(clip: Clip, *, is_refused: bool) -> list[Finding]:
             error(
                 Code.AUDIO_MISSING,
                 clip.text,
-                f"{clip.text.name} has no recording.",
-                f"Add {name}.mp3, .wav or .flac, or remove the transcript.",
+                "{file} has no recording.",
+                "Add {name}.mp3, .wav or .flac, or remove the transcript.",
+                file=clip.text.name,
+                name=name,
             )
         ]
     return []

@@ -245,8 +245,9 @@ def _open_record(file: Path) -> int:
     flags = os.O_RDWR | os.O_APPEND | os.O_CREAT
     flags |= getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     not_ours = StorageError(
-        f"{file} is not the file that fishtune extract keeps there.",
+        "{file} is not the file that fishtune extract keeps there.",
         "Move it away and run the command again.",
+        file=file,
     )
     try:
         descriptor = os.open(file, flags, 0o666)

@@ -116,7 +116,9 @@ def write_checkpoint(directory: Path, *, shape: Shape = "tiny", seed: int = 0) -
     """
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
         raise UsageError(
-            f"{directory} exists already.", "Name a new directory: random weights replace nothing."
+            "{file} exists already.",
+            "Name a new directory: random weights replace nothing.",
+            file=directory,
         )
     generator = torch.Generator().manual_seed(seed)
     with atomic_folder(directory) as folder:

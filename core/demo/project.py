@@ -25,10 +25,12 @@ def make_demo(folder: Path) -> Project:
     """
     if folder.exists() and not (folder / MARKER).is_file():
         if not folder.is_dir():
-            raise UsageError(f"{folder} is a file.", "Name a new folder: fishtune demo FOLDER")
+            raise UsageError("{folder} is a file.", "Name a new folder: fishtune demo FOLDER", folder=folder)
         if any(folder.iterdir()):
             raise UsageError(
-                f"{folder} holds other things than the demo.", "Name a new folder: fishtune demo FOLDER"
+                "{folder} holds other things than the demo.",
+                "Name a new folder: fishtune demo FOLDER",
+                folder=folder,
             )
     write_text(folder / MARKER, "Made by fishtune demo; this folder may be removed.\n")
     _copy_recordings(folder / RECORDINGS)

@@ -40,7 +40,7 @@ def event_line(event: Event) -> str:
 def _line_of(event: Event) -> str:
     match event:
         case Started():
-            resumed = f", going on from job {event.resumed_from}" if event.resumed_from else ""
+            resumed = f", resumed from job {event.resumed_from}" if event.resumed_from else ""
             return f"{event.stage} started{resumed}"
         case Progress():
             return _progress_line(event)

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 from ..config.run_files import CHECKPOINT_SUFFIX, CHECKPOINTS
 from ..errors import FishtuneError
 from ..files import write_text
+from ..messages import Message, joined
 from ..tables import read_json
 
 RECORD_FILE = "audition.json"
@@ -41,7 +42,7 @@ class Finding(BaseModel):
     """One thing that is wrong, in a sentence with its numbers."""
 
     kind: FindingKind
-    message: str
+    message: Message
 
 
 class AuditionedText(BaseModel):
@@ -73,13 +74,19 @@ class AuditionResult(BaseModel):
     """What the recordings were when they were written; see `ownership.describe`."""
 
     @property
-    def summary(self) -> str:
+    def summary(self) -> Message:
         """What was found, in a few words: "sound", or what is wrong with how many."""
         kinds = [finding.kind for text in self.texts for finding in text.findings]
         if not kinds:
-            return "sound"
+            return Message("sound")
         counted = {kind: kinds.count(kind) for kind in dict.fromkeys(kinds)}
-        return ", ".join(f"{kind.value} {count}/{len(self.texts)}" for kind, count in counted.items())
+        return joined(
+            (
+                Message("{kind} {number}/{total}", kind=Message(kind), number=number, total=len(self.texts))
+                for kind, number in counted.items()
+            ),
+            ", ",
+        )
 
 
 def audition_folder(checkpoint: Path) -> Path:

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..audio.levels import decibels
+from ..messages import Message
 from .record import Finding, FindingKind
 
 BYTES_PER_SECOND = 14.0
@@ -19,7 +20,7 @@ _MOST_SILENCE = 0.6
 _FADE = 15.0
 """Decibels by which the last third may be quieter than the first."""
 _SHORTEST, _LONGEST = 0.4, 2.5
-"""Length relative to what the text lets expect."""
+"""Length relative to the expected duration of the text."""
 _STUCK_SECONDS = 1.5
 
 
@@ -45,25 +46,35 @@ def find_faults(
         expected: `expected_seconds` of its text.
     """
     if codes.shape[1] == 0:
-        return [Finding(kind=FindingKind.EMPTY, message="The model ended before the first frame.")]
+        return [Finding(kind=FindingKind.EMPTY, message=Message("The model ended before the first frame."))]
     seconds = len(samples) / sample_rate
-    found: dict[FindingKind, str] = {}
+    found: dict[FindingKind, Message] = {}
     if not ended:
-        found[FindingKind.ENDLESS] = f"The model did not end by itself within {seconds:.1f} s."
+        found[FindingKind.ENDLESS] = Message(
+            "The model did not end by itself within {seconds:.1f} s.", seconds=seconds
+        )
     elif seconds > _LONGEST * expected:
-        found[FindingKind.LONG] = f"{seconds:.1f} s for a text of about {expected:.1f} s."
+        found[FindingKind.LONG] = Message(
+            "{seconds:.1f} s for a text of about {expected:.1f} s.", seconds=seconds, expected=expected
+        )
     if seconds < _SHORTEST * expected:
-        found[FindingKind.SHORT] = f"Only {seconds:.1f} s for a text of about {expected:.1f} s."
+        found[FindingKind.SHORT] = Message(
+            "Only {seconds:.1f} s for a text of about {expected:.1f} s.", seconds=seconds, expected=expected
+        )
     powers = window_powers(samples, sample_rate)
     silent = float((powers < 10 ** (_SILENCE / 10)).mean())
     fade = fading(powers)
     if silent > _MOST_SILENCE:
-        found[FindingKind.SILENT] = f"{silent:.0%} of it is silence (below {_SILENCE:.0f} dBFS)."
+        found[FindingKind.SILENT] = Message(
+            "{share:.0%} of it is silence (below {limit:.0f} dBFS).", share=silent, limit=_SILENCE
+        )
     elif fade > _FADE:
-        found[FindingKind.FADING] = f"The last third is {fade:.0f} dB quieter than the first."
+        found[FindingKind.FADING] = Message(
+            "The last third is {fall:.0f} dB quieter than the first.", fall=fade
+        )
     stuck = longest_repetition(codes) * seconds / codes.shape[1]
     if stuck > _STUCK_SECONDS:
-        found[FindingKind.STUCK] = f"One frame is repeated for {stuck:.1f} s."
+        found[FindingKind.STUCK] = Message("One frame is repeated for {seconds:.1f} s.", seconds=stuck)
     return [Finding(kind=kind, message=message) for kind, message in found.items()]
 
 

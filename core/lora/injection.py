@@ -52,8 +52,10 @@ def matching_modules(model: nn.Module, preset: LoraPreset) -> list[str]:
     for target, found in match_targets(preset.targets, adaptable).items():
         if not found:
             raise SettingsError(
-                f"The target {target!r} matches no linear or embedding layer of the model.",
-                f"A target must match a whole name, for example {adaptable[len(adaptable) // 2]!r}.",
+                "The target {target} matches no linear or embedding layer of the model.",
+                "A target must match a whole name, for example {name}.",
+                target=repr(target),
+                name=repr(adaptable[len(adaptable) // 2]),
             )
         chosen.update(found)
     if not chosen:

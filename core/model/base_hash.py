@@ -12,6 +12,7 @@ from ..dataset.origins import content_digest
 from ..errors import CheckpointError, DataError, MalformedFileError, StorageError
 from ..events import ProgressMeter, Reporter
 from ..files import write_json
+from ..messages import Message
 from ..reading import open_regular, reading
 from ..tables import read_json
 from .containers.container import combined_sha256
@@ -48,7 +49,7 @@ def _file_hash(file: Path, reporter: Reporter) -> str:
     if stored is not None:
         return stored
     digest = hashlib.sha256()
-    meter = ProgressMeter(reporter, "checking the base", state.st_size, "bytes")
+    meter = ProgressMeter(reporter, Message("checking the base"), state.st_size, "bytes")
     with open_regular(file, CheckpointError) as content, reading(file, CheckpointError, hint):
         while block := content.read(_BLOCK):
             digest.update(block)

@@ -81,9 +81,12 @@ def build_model(shape: Shape, tokenizer: Tokenizer, source: Path) -> DualAR:
     """
     if tokenizer.size > shape.vocab_size:
         raise CheckpointError(
-            f"Tokenizer and configuration of {source} do not fit: {tokenizer.size} tokens "
-            f"for a vocab_size of {shape.vocab_size}.",
+            "Tokenizer and configuration of {source} do not fit: {size} tokens for a vocab_size "
+            "of {vocab_size}.",
             "Both must come from the same model: download them again.",
+            source=source,
+            size=tokenizer.size,
+            vocab_size=shape.vocab_size,
         )
     # A tokenizer may name more codes than the codebooks have; the rest have no embeddings.
     end = min(tokenizer.semantic_end_id, tokenizer.semantic_begin_id + shape.codebook_size - 1)

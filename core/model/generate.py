@@ -66,8 +66,10 @@ def generate(
     room = model.config.max_seq_len - prompt.shape[1]
     if room < 1:
         raise UsageError(
-            f"The prompt takes {prompt.shape[1]} columns; the model holds {model.config.max_seq_len}.",
+            "The prompt takes {number} tokens; the model holds {limit}.",
             "Use a shorter reference or a shorter text.",
+            number=prompt.shape[1],
+            limit=model.config.max_seq_len,
         )
     was_training = model.training
     model.eval()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ..messages import Message
+
 
 @dataclass(frozen=True)
 class TransformerShape:
@@ -100,18 +102,33 @@ LARGEST_TABLE = 1 << 26
 """Entries of the table of rotary angles, which is built whole: positions times channels of a head."""
 
 
-def contradictions(shape: Shape) -> list[str]:
+def contradictions(shape: Shape) -> list[Message]:
     """Return what makes no model of sizes that are sound one by one, one phrase each."""
     found = []
     for name, part in (("", shape.slow), ("fast_", shape.fast)):
         if part.n_local_heads < 1 or part.n_head % part.n_local_heads:
             found.append(
-                f"{name}n_head {part.n_head} is not a multiple of {name}n_local_heads {part.n_local_heads}"
+                Message(
+                    "{prefix}n_head {heads} is not a multiple of {prefix}n_local_heads {local_heads}",
+                    prefix=name,
+                    heads=part.n_head,
+                    local_heads=part.n_local_heads,
+                )
             )
         if part.head_dim % 2 or part.head_dim < 2:
-            found.append(f"{name}head_dim {part.head_dim} is odd, and rotary embeddings need pairs")
+            found.append(
+                Message(
+                    "{prefix}head_dim {width} is odd, and rotary embeddings need pairs",
+                    prefix=name,
+                    width=part.head_dim,
+                )
+            )
     if shape.max_seq_len * shape.head_dim > LARGEST_TABLE:
         found.append(
-            f"max_seq_len {shape.max_seq_len} times head_dim {shape.head_dim} is more than any model has"
+            Message(
+                "max_seq_len {length} times head_dim {width} is more than any model has",
+                length=shape.max_seq_len,
+                width=shape.head_dim,
+            )
         )
     return found

@@ -60,7 +60,10 @@ def match_targets(targets: Iterable[str], names: Iterable[str]) -> dict[str, lis
             pattern = re.compile(text)
         except (re.error, OverflowError, RecursionError) as error:
             raise SettingsError(
-                f"The target {target!r} is not a regular expression: {error}.", "Correct the preset."
+                "The target {target} is not a regular expression: {reason}.",
+                "Correct the preset.",
+                target=repr(target),
+                reason=error,
             ) from error
         found[target] = [name for name in modules if pattern.fullmatch(name)]
     return found

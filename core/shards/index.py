@@ -20,6 +20,7 @@ import numpy.typing as npt
 import platformdirs
 
 from ..errors import ShardError, StorageError
+from ..messages import Message
 from ..reading import open_regular, reading
 from .index_file import (
     IndexBuilder,
@@ -72,7 +73,9 @@ class ShardIndex:
         found = read_index(file, shards)
         if found is None:
             raise ShardError(
-                f"The shards in {folder} change while they are read.", "Wait until packing has ended."
+                "The shards in {folder} change while they are read.",
+                "Wait until packing has ended.",
+                folder=folder,
             )
         return cls(folder, found)
 
@@ -139,10 +142,12 @@ class ShardIndex:
             content = file.read(int(record["length"]))
         if content_hash(self.speakers[record["speaker"]], content) != record["hash"]:
             raise ShardError(
-                f"{path} was changed while it was in use, or is damaged at byte {record['offset']}.",
-                "Start again, so that the data is indexed anew; if that does not help, pack it again.",
+                "{file} was changed while it was in use, or is damaged at byte {offset}.",
+                "Start again, so that the data is indexed again; if that does not help, pack it again.",
+                file=path,
+                offset=record["offset"],
             )
-        return decode_sentence(content, f"{path}, byte {record['offset']}")
+        return decode_sentence(content, Message("{file}, byte {offset}", file=path, offset=record["offset"]))
 
 
 def _reopen(folder: Path, checksum: bytes) -> ShardIndex:
@@ -150,8 +155,9 @@ def _reopen(folder: Path, checksum: bytes) -> ShardIndex:
     index = ShardIndex.open(folder)
     if index._checksum != checksum:
         raise ShardError(
-            f"The shards in {folder} were changed while they were in use.",
+            "The shards in {folder} were changed while they were in use.",
             "Start again, so that the new data is indexed.",
+            folder=folder,
         )
     return index
 
@@ -173,13 +179,15 @@ def _build(
     for number, (shard, size, _) in enumerate(shards):
         path = folder / shard
         for location in walk_shard(path):
-            where = f"{path}, byte {location.offset}"
+            where = Message("{file}, byte {offset}", file=path, offset=location.offset)
             sentence = decode_sentence(location.content, where)
             if codebooks and len(sentence.codes) != codebooks:
                 raise ShardError(
-                    f"{where}: the sentence has {len(sentence.codes)} codebooks, the ones before it "
-                    f"{codebooks}.",
+                    "{where}: the sentence has {number} codebooks, the ones before it {other}.",
                     "Extract all recordings with the same codec and pack again.",
+                    where=where,
+                    number=len(sentence.codes),
+                    other=codebooks,
                 )
             codebooks = len(sentence.codes)
             entry = entry_of(location.speaker, sentence, location.content)
@@ -187,7 +195,9 @@ def _build(
         if progress is not None:
             progress(size)
     if not len(builder):
-        raise ShardError(f"{folder} has shards but no sentences.", "Pack a data set that has some.")
+        raise ShardError(
+            "{folder} has shards but no sentences.", "Pack a data set that has some.", folder=folder
+        )
     return builder
 
 
@@ -200,17 +210,17 @@ def _names(folder: Path, shards: list[ShardState]) -> list[str]:
     manifest = read_manifest(folder)
     if manifest is None:
         return []
-    hint = (
-        "Pack the data set again. If other shards were put there on purpose, remove "
-        f"{folder / MANIFEST_FILE}."
+    hint = Message(
+        "Pack the data set again. If other shards were put there on purpose, remove {folder}.",
+        folder=folder / MANIFEST_FILE,
     )
     sizes = {name: size for name, size, _ in shards}
     for name, size in manifest.shards.items():
         path = folder / name
         if name not in sizes:
-            raise ShardError(f"{path} is missing: fishtune pack wrote it.", hint)
+            raise ShardError("{file} is missing: fishtune pack wrote it.", hint, file=path)
         is_other = manifest.format > 1 and shard_digest(path) != manifest.digests.get(name)
         if sizes[name] != size or is_other:
-            raise ShardError(f"{path} is damaged: it is not what fishtune pack wrote.", hint)
+            raise ShardError("{file} is damaged: it is not what fishtune pack wrote.", hint, file=path)
     # Shards of another writer that lie beside ours have no names.
     return manifest.clips if len(sizes) == len(manifest.shards) else []

@@ -21,6 +21,7 @@ from pydantic import BaseModel, Field, ValidationError
 from ..dataset.origins import content_digest
 from ..errors import DataError, FishtuneError, MalformedFileError, ShardError
 from ..files import atomic_open
+from ..messages import of_the_system
 from ..reading import open_regular, reading
 from ..tables import parse_json
 from .wire import Place, Sentence, shard_paths
@@ -219,10 +220,17 @@ def shard_states(folder: Path) -> list[ShardState]:
     except DataError as error:
         raise ShardError(error.message, error.hint) from error
     except OSError as error:
-        raise ShardError(f"{folder} cannot be read ({error.strerror}).", "Check its permissions.") from error
+        raise ShardError(
+            "{folder} cannot be read ({reason}).",
+            "Check its permissions.",
+            folder=folder,
+            reason=of_the_system(error),
+        ) from error
     if not states:
         raise ShardError(
-            f"{folder} has no packed data (*.protos).", "Pack the data set first with: fishtune pack"
+            "{folder} has no packed data (*.protos).",
+            "Pack the data set first with: fishtune pack",
+            folder=folder,
         )
     return states
 

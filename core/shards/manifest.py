@@ -19,6 +19,7 @@ from ..dataset.findings import Finding
 from ..dataset.layout import scan
 from ..errors import MalformedFileError, StorageError, UsageError
 from ..files import write_text
+from ..messages import AS_DATA, NOTHING, Message
 from ..tables import read_json
 
 if TYPE_CHECKING:  # a worker process of packing starts without all settings
@@ -54,8 +55,8 @@ class Dropped(BaseModel):
     clip: str
     """`SPEAKER/NAME`."""
     reason: DropReason
-    what: str
-    what_to_do: str = ""
+    what: Message
+    what_to_do: Message = NOTHING
 
 
 class PackedSpeaker(BaseModel):
@@ -113,7 +114,7 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
     Raises:
         StorageError: the disk is full or the folder cannot be written.
     """
-    content = manifest.model_dump(mode="json")
+    content = manifest.model_dump(mode="json", context=AS_DATA)
     write_text(folder / MANIFEST_FILE, json.dumps({**content, "checksum": _checksum(content)}))
 
 
@@ -184,11 +185,16 @@ def check_place(settings: PackSettings) -> None:
         UsageError: the output is one of them or holds it.
     """
     output = settings.output.resolve()
-    for folder, what in ((settings.input.resolve(), "the data set"), (Path.cwd(), "the working folder")):
+    for folder, what in (
+        (settings.input.resolve(), Message("the data set")),
+        (Path.cwd(), Message("the working folder")),
+    ):
         if output == folder or output in folder.parents:
             raise UsageError(
-                f"{settings.output} is or holds {what}, and the output is replaced as a whole.",
+                "{output} is or holds {what}, and the output is replaced as a whole.",
                 "Name a folder of its own with --output, for example: --output protos",
+                output=settings.output,
+                what=what,
             )
 
 

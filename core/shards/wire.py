@@ -25,6 +25,7 @@ from ..dataset.clips import SHARD_EXTENSION
 from ..dataset.codes import Codes
 from ..errors import ShardError
 from ..files import storage_errors
+from ..messages import Message
 from ..reading import open_regular, reading, unreadable
 from . import text_data_pb2
 
@@ -47,7 +48,7 @@ _SEMANTICS_TAG = bytes([text_data_pb2.Sentence.SEMANTICS_FIELD_NUMBER << 3 | 2])
 _VALUES_TAG = bytes([text_data_pb2.Semantics.VALUES_FIELD_NUMBER << 3 | 2])
 _SENTENCES_TAG = text_data_pb2.TextData.SENTENCES_FIELD_NUMBER << 3 | 2
 _NAME_TAG = text_data_pb2.TextData.NAME_FIELD_NUMBER << 3 | 2
-_PACK_AGAIN = "Pack the data set again with: fishtune pack"
+_PACK_AGAIN = Message("Pack the data set again with: fishtune pack")
 
 
 def _varint(value: int) -> bytes:
@@ -113,14 +114,19 @@ def decode_sentence(content: bytes, where: str) -> Sentence:
     try:
         message = text_data_pb2.Sentence.FromString(content)
     except DecodeError as error:
-        raise ShardError(f"{where}: the sentence is damaged ({error}).", _PACK_AGAIN) from error
+        raise ShardError(
+            "{where}: the sentence is damaged ({reason}).", _PACK_AGAIN, where=where, reason=error
+        ) from error
     rows = [list(semantics.values) for semantics in message.semantics]
     frames = [len(row) for row in rows]
     if not message.texts or not frames or not frames[0] or len(set(frames)) != 1:
         raise ShardError(
-            f"{where}: the sentence has {len(message.texts)} texts and codebooks of {frames} frames; "
-            "a text and codebooks of one length are needed.",
+            "{where}: the sentence has {number} texts and codebooks of {frames} frames; a text "
+            "and codebooks of one length are needed.",
             _PACK_AGAIN,
+            where=where,
+            number=len(message.texts),
+            frames=frames,
         )
     return Sentence(tuple(message.texts), np.array(rows, dtype=np.int64))
 
@@ -256,7 +262,7 @@ def walk_shard(path: Path) -> Iterator[Location]:
         with open_regular(path, ShardError) as file:
             size = os.fstat(file.fileno()).st_size
             if size == 0:
-                raise ShardError(f"{path} is empty.", _PACK_AGAIN)
+                raise ShardError("{file} is empty.", _PACK_AGAIN, file=path)
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
                 position = 0
                 while position < size:
@@ -264,9 +270,12 @@ def walk_shard(path: Path) -> Iterator[Location]:
                     end = body + _LENGTH.unpack_from(content, position)[0] if body <= size else size + 1
                     if end > size:
                         raise ShardError(
-                            f"{path} is cut off: the message at byte {position} does not end within "
-                            f"its {size} bytes.",
+                            "{file} is cut off: the message at byte {position} does not end within its "
+                            "{size} bytes.",
                             _PACK_AGAIN,
+                            file=path,
+                            position=position,
+                            size=size,
                         )
                     yield from _walk_message(content, body, end, path)
                     position = end
@@ -282,17 +291,19 @@ def _walk_message(content: mmap.mmap, position: int, end: int, path: Path) -> It
             start = position
             tag, position = _read_varint(content, position, end)
             if tag & 7 != 2:  # every field of TextData is length-delimited
-                raise ValueError(f"unexpected field {tag >> 3}")
+                raise ValueError(Message("unexpected field {tag}", tag=tag >> 3))
             length, position = _read_varint(content, position, end)
             if position + length > end:
-                raise ValueError(f"field {tag >> 3} ends after its message")
+                raise ValueError(Message("field {tag} ends after its message", tag=tag >> 3))
             if tag == _NAME_TAG:
                 speaker = content[position : position + length].decode("utf-8")
             elif tag == _SENTENCES_TAG:
                 sentences.append((position, length))
             position += length
     except ValueError as error:
-        raise ShardError(f"{path} is damaged at byte {start}: {error}.", _PACK_AGAIN) from error
+        raise ShardError(
+            "{file} is damaged at byte {start}: {reason}.", _PACK_AGAIN, file=path, start=start, reason=error
+        ) from error
     # The name may come after the sentences: field order is the writer's choice.
     for offset, length in sentences:
         yield Location(speaker, offset, content[offset : offset + length])
@@ -307,4 +318,4 @@ def _read_varint(content: mmap.mmap, position: int, end: int) -> tuple[int, int]
         if byte < 0x80:
             return value, position
         shift += 7
-    raise ValueError("a number does not end")
+    raise ValueError(Message("a number does not end"))

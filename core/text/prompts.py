@@ -72,8 +72,10 @@ class Columns:
         ids = self._tokenizer.encode(spoken_text(text))
         if (token := self._tokenizer.control_token(ids)) is not None:
             raise DataError(
-                f"The text {text[:60]!r} holds {token}, which steers the model and is not spoken.",
+                "The text {text} holds {token}, which steers the model and is not spoken.",
                 "Remove it from the text; a packed one, from its transcript, and pack again.",
+                text=repr(text[:60]),
+                token=token,
             )
         self._add_ids(ids)
 
@@ -95,14 +97,18 @@ class Columns:
         begin, end = self._tokenizer.semantic_begin_id, self._tokenizer.semantic_end_id
         if codes.ndim != 2 or codes.shape[0] != self._num_codebooks or codes.shape[1] == 0:
             raise DataError(
-                f"Codes of shape {codes.shape} do not fit a model with {self._num_codebooks} codebooks.",
+                "Codes of shape {shape} do not fit a model with {number} codebooks.",
                 "Extract the codes again with the codec of this model.",
+                shape=codes.shape,
+                number=self._num_codebooks,
             )
         if codes.min() < 0 or codes[0].max() > end - begin:
             raise DataError(
-                f"Codes between {codes.min()} and {codes.max()} are outside the model's {end - begin + 1} "
-                "semantic tokens.",
+                "Codes between {lowest} and {highest} are outside the model's {number} semantic tokens.",
                 "Extract the codes again with the codec of this model.",
+                lowest=codes.min(),
+                highest=codes.max(),
+                number=end - begin + 1,
             )
         wide = codes.astype(np.int64)
         self._parts.append(np.concatenate([wide[:1] + begin, wide]))

@@ -13,6 +13,7 @@ from fishtune.core.config.project import Project
 from fishtune.core.dataset.findings import Code, error, warning
 from fishtune.core.events import CheckpointSaved, Finished, ItemFailed, Progress, Started, Step, Validation
 from fishtune.core.jobs.record import Job, Place, list_jobs
+from fishtune.core.messages import AS_DATA
 from fishtune.core.pipeline.steps import StepName, StepState
 from fishtune.core.stages.registry import StageName
 from fishtune.tui.catalogue import _
@@ -104,8 +105,10 @@ def _check(project: Project, engine: FakeEngine) -> None:
         warning(
             Code.TEXT_STRIPPED,
             project.data / "윤아" / "편지.lab",
-            "Packing takes out {laugh} of 편지.lab.",
+            "Packing takes out {parts} of {file}.",
             "Nothing, if that is not spoken; otherwise write it without braces and angle brackets.",
+            parts="{laugh}",
+            file="편지.lab",
         ),
     ]
     summary = {
@@ -113,7 +116,7 @@ def _check(project: Project, engine: FakeEngine) -> None:
         "clips": 214,
         "seconds": 931.0,
         "speakers": [{"speaker": "amy", **amy}, {"speaker": "윤아", **yoona}],
-        "findings": [finding.model_dump(mode="json") for finding in findings],
+        "findings": [finding.model_dump(mode="json", context=AS_DATA) for finding in findings],
     }
     engine.say(engine.new_job(project, StageName.VALIDATE), [Finished(summary=summary)])
 

@@ -95,9 +95,9 @@ def cut(folder: Path) -> Path:
     return path
 
 
-def hub(status: str) -> None:
+def hub(failure: OSError) -> None:
     with hub_errors("owner/name", token=None):
-        raise httpx2.ConnectError(status)
+        raise httpx2.ConnectError(str(failure)) from failure
 
 
 def codes(path: Path, content: np.ndarray) -> Path:
@@ -175,7 +175,7 @@ MISTAKES: dict[str, Callable[[Path], object]] = {
     "packing over the data set": lambda at: pack(
         PackSettings(input=recording(at / "유나/a.wav").parents[1], output=at), Reporter()
     ),
-    "the hub is away": lambda at: hub("[Errno 111] Connection refused"),
+    "the hub is away": lambda at: hub(OSError(errno.ECONNREFUSED, os.strerror(errno.ECONNREFUSED))),
     "a file in the place of a folder": lambda at: write_text(written(at / "a", "") / "b", ""),
     "no recordings": lambda at: pack(PackSettings(input=at, output=at / "out"), Reporter()),
     "no folder of recordings": lambda at: validate(ValidateSettings(data=at / "none"), Reporter()),

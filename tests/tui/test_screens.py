@@ -382,7 +382,7 @@ async def test_a_wrong_value_is_refused_beside_its_field_and_not_saved(
         field.focus()
         await pilot.press("0")
         await pilot.pause()
-        assert "should be greater than or equal" in shown(app)
+        assert "input should be greater than or equal to" in shown(app)
         await pilot.press("backspace", "x")
         await pilot.pause()
         assert "a number is needed" in shown(app)

@@ -45,7 +45,7 @@ class HelpScreen(Dialog[None]):
         fixed = [
             (f"{glyphs.up_down}  1–6", _("Choose a step, while the list of steps has the focus.")),
             (glyphs.enter, _("In the list of steps: what the main button does.")),
-            ("→  Tab", _("Go into the step; Tab goes on, Shift+Tab back.")),
+            ("→  Tab", _("Go into the step; Tab moves on, Shift+Tab back.")),
             ("‹ ›  ← →", _("Change a value that has few choices.")),
         ]
         for keys, explanation in fixed:

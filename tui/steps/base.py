@@ -210,7 +210,7 @@ class StepPane(PlainVertical):
     def toggle_log(self) -> None:
         """Show the log, over the form if need be, or hide it again."""
         if self.job is None:
-            self.notice.show_plain(_("There is no job of this step yet, hence no log."))
+            self.notice.show_plain(_("No log yet: this step has not run."))
             return
         log = self.query_one(LogPane)
         if not self.monitor_shown:

@@ -174,7 +174,7 @@ class MergePane(StagePane):
             )
         known = self._candidates.get(chosen)
         name = known.path.name if known is not None else self.near(Path(chosen))
-        lines.append(_("Merged will be: {path}").format(path=name))
+        lines.append(_("Will merge: {path}").format(path=name))
         if self._replaces:
             lines.append(_("The merged directory that is there will be replaced."))
         return "\n".join(lines)
@@ -279,7 +279,7 @@ class MergePane(StagePane):
             "Merging writes a directory that takes the base's place, so that fish-speech and everything else "
             "that loads S1 can use it. The base is never changed, and the merged weights are compared with "
             "base and adapter before they get their name.\n"
-            "The earliest checkpoint that satisfies usually does best on text unlike the training data; that "
+            "The earliest checkpoint that sounds good enough usually generalises best; that "
             "is why it is recommended, not the last. Compare two or three by ear.\n"
             "Audition lets a checkpoint speak without merging it and lists what is wrong: does not stop, "
             "silence, fading, too short or too long for the text. Its recordings lie in "
@@ -319,7 +319,7 @@ def result_text(summary: dict[str, Any]) -> Text:
         (_("same codes as base + adapter"), percent(_number(merged, "same_code"))),
         (_("difference by rounding"), _share(_number(merged, "relative_difference"))),
         (_("what the adapter changes"), _share(_number(effect, "relative_difference"))),
-        (_("of it in the merged weights"), percent(_number(verification, "captured"))),
+        (_("kept after rounding"), percent(_number(verification, "captured"))),
     ]
     for name, value in rows:
         text.append(f"  {value:>9}  {name}\n")

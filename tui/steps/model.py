@@ -219,7 +219,7 @@ def files_of(project: Project) -> list[tuple[str, str, str]]:
         if file.is_file():
             rows.append((name, size(file.stat().st_size), _("there")))
         elif arrived:
-            rows.append((name, size(arrived[0].stat().st_size), _("begun, goes on")))
+            rows.append((name, size(arrived[0].stat().st_size), _("partly there, resumes")))
         else:
             rows.append((name, "–", _("optional") if name in may_lack else _("missing")))
     return rows

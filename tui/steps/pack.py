@@ -14,6 +14,7 @@ from ...core.codec.config import FRAME_RATE
 from ...core.config.settings import PackSettings
 from ...core.errors import FishtuneError
 from ...core.jobs.record import JobState
+from ...core.messages import from_data
 from ...core.pipeline.steps import StepName
 from ...core.shards.manifest import MANIFEST_FILE
 from ...core.stages.registry import StageName
@@ -126,7 +127,7 @@ class PackPane(StagePane):
             (
                 f"{number}",
                 (plain(item["clip"]), plain(_(item["reason"]))),
-                f"→ {sentence(item['what_to_do'])}" if item.get("what_to_do") else "",
+                _advice(item),
             )
             for number, item in enumerate(result["dropped"])
         )
@@ -165,6 +166,11 @@ class PackPane(StagePane):
         )
 
 
+def _advice(dropped: dict[str, Any]) -> str:
+    advice = from_data(dropped.get("what_to_do", ""))
+    return f"→ {sentence(advice)}" if advice else ""
+
+
 def totals(result: dict[str, Any] | None) -> str:
     """Return a sentence on what is packed."""
     if result is None:
@@ -195,7 +201,7 @@ def histogram(glyphs: Glyphs, edges: list[int], counts: list[int], limit: int, w
         largest = max(largest, number)
         joined.append((edges[begin], edges[end], number))
     text = Text(no_wrap=True, overflow="crop")
-    text.append(_("tokens a clip, against max_length {limit}").format(limit=limit), style="bold")
+    text.append(_("tokens per clip, against max_length {limit}").format(limit=limit), style="bold")
     for low, high, number in joined:
         drawn = glyphs.bar * round(number / max(largest, 1) * width)
         over = " " + _("too long") if low >= limit else ""

@@ -237,7 +237,7 @@ class TrainPane(StagePane):
         return self.project.train_settings()
 
     def verb(self) -> str:
-        return _("Train on") if self.state.checkpoints else _("Train")
+        return _("Continue training") if self.state.checkpoints else _("Train")
 
     def main_label(self) -> str:
         return self.verb()
@@ -275,12 +275,12 @@ class TrainPane(StagePane):
         return _(
             "By default the model learns a speaker's way of speaking, not the timbre: keep giving a "
             "reference clip when you use it. Timbre needs more steps and risks overfitting.\n"
-            "10 minutes of speech are a minimum, 30 to 60 are good, an accent or a language takes hours. 250 "
-            "to 400 passes of a clip are ordinary for small sets, above 600 they harm.\n"
+            "10 minutes of speech is the practical minimum; 30 to 60 work well; an accent or a language "
+            "takes hours. 250 to 400 epochs are typical for small data sets; beyond 600 quality drops.\n"
             "S1-mini was tuned by reinforcement learning, and such models drift when fine-tuned: low "
             "learning rate, few passes, and compare with the base by ear.\n"
             "Held-out loss that rises while the training loss falls means overfitting: stop, and take an "
-            "earlier checkpoint in step 6. A stopped run goes on from its last checkpoint."
+            "earlier checkpoint in step 6. A stopped run resumes from its last checkpoint."
         )
 
 

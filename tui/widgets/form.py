@@ -22,6 +22,7 @@ from textual.widgets import Input, Label
 
 from ...core.config.options import Description, Kind, describe
 from ...core.config.project import Project
+from ...core.config.strict import complaint
 from ..catalogue import _, sentence
 from ..glyphs import LINES, Glyphs
 from ..wording import harmless
@@ -240,8 +241,7 @@ class Form(Vertical):
         try:
             assign(self._table_of(field.table).model_copy(), field.name, _parsed(field, written))
         except ValidationError as error:
-            message = error.errors()[0]["msg"].removeprefix("Value error, ")
-            return f"{_(field.label)}: {sentence(message[0].lower() + message[1:])}"
+            return f"{_(field.label)}: {sentence(complaint(error.errors()[0]))}"
         except ValueError:
             return _("{label}: a number is needed here.").format(label=_(field.label))
         return ""

@@ -35,7 +35,7 @@ class Notice(VerticalScroll, can_focus=False):
         yield self._line
 
     def watch_virtual_size(self) -> None:
-        """Take part in Tab's round only where there is something to scroll."""
+        """Focusable only where there is something to scroll."""
         self.can_focus = self.virtual_size.height > self.size.height > 0
 
     def clear(self) -> None:

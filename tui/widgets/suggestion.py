@@ -12,7 +12,7 @@ from textual.widgets import Static
 
 from ...core.errors import FishtuneError
 from ..access import project_screen, wizard
-from ..catalogue import _, sentence
+from ..catalogue import _
 from ..trouble import in_thread
 from ..wording import harmless, plain, right, size
 from .button import Button
@@ -91,7 +91,7 @@ class Suggestion(Vertical):
         self.query_one("#advice", Static).update(Text(harmless(found.sentence, 1000)))
         self.query_one("#take").set_class(bool(found.values), "-shown")
         rows: list[tuple[str, tuple[object, object]]] = [
-            (name, (sentence(name), size(number))) for name, number in found.rows
+            (name, (_(name), size(number))) for name, number in found.rows
         ]
         rows.append(("needed", (plain(_("needed in all"), "bold"), right(size(found.needed), "bold"))))
         if found.free is not None:

@@ -89,9 +89,11 @@ def _failed(code: int, complaints: IO[bytes]) -> FishtuneError:
     complaints.seek(0)
     last = complaints.read()[-10_000:].decode(errors="replace").strip().rpartition("\n")[2]
     return FishtuneError(
-        f"What this model needs of memory could not be worked out: the process ended with {code} and said "
-        f"{last or 'nothing'!r}.",
+        "What this model needs of memory could not be worked out: the process ended with "
+        "{code_} and said {last}.",
         "Everything else works without it; fishtune doctor checks the installation.",
+        code_=code,
+        last=repr(last or "nothing"),
     )
 
 

@@ -8,13 +8,14 @@ from typing import Final
 from pydantic import BaseModel, ConfigDict
 
 from ...config.presets import lora_preset, preset_names
+from ...messages import Message
 from ...units import GIB, format_bytes
 from ..readings import GpuProcess, Memory
 from .estimate import MemoryEstimate
 from .needs import EncodingNeeds, TrainingNeeds
 
 MARGIN_BYTES: Final = 256 * 1024**2
-"""Free memory that is left alone: other programs on the same GPU breathe."""
+"""Free memory that is left alone: headroom for other programs on the same GPU."""
 CARD_SIZES: Final = (8, 12, 16, 24, 48, 80)
 """Gibibytes of common GPUs."""
 SMALLEST_LENGTH: Final = 512
@@ -125,7 +126,7 @@ def suggest_training(needs: TrainingNeeds, available: Available) -> TrainingSugg
     )
 
 
-def _training_remedies(needs: TrainingNeeds, available: Available) -> Iterator[str]:
+def _training_remedies(needs: TrainingNeeds, available: Available) -> Iterator[Message]:
     """Yield what would make the longest sample fit, the mildest first."""
 
     def fits(other: TrainingNeeds, card: Available = available) -> bool:
@@ -137,27 +138,32 @@ def _training_remedies(needs: TrainingNeeds, available: Available) -> Iterator[s
     if needs.options.checkpointing == "none":
         needs = needs.changed(checkpointing="blocks")
         if fits(needs):
-            yield "--checkpointing blocks"
+            yield Message("--checkpointing blocks")
             return
         recomputing = True
     lengths = range(needs.longest - _STEP, SMALLEST_LENGTH - 1, -_STEP)
     length = next((length for length in lengths if fits(needs.changed(max_length=length))), None)
     if length is not None:
-        yield _also(f"clips of at most {length} columns (--max-length {length})", recomputing)
+        yield _also(
+            Message("clips of at most {length} tokens (--max-length {length})", length=length), recomputing
+        )
     lighter = _lighter_preset(needs, fits)
     if lighter is not None:
-        yield _also(f"--lora-config {lighter}", recomputing)
+        yield _also(Message("--lora-config {preset}", preset=lighter), recomputing)
     size = next((size for size in CARD_SIZES if fits(needs, Available.card(size * GIB))), None)
     if size is not None and size * GIB > available.total:
-        yield _also(f"a GPU of {size} GB", recomputing)
+        yield _also(Message("a GPU of {size} GB", size=size), recomputing)
 
 
-def _also(remedy: str, recomputing: bool) -> str:
-    return f"--checkpointing blocks with {remedy}" if recomputing else remedy
+def _also(remedy: Message, recomputing: bool) -> Message:
+    return Message("--checkpointing blocks with {other}", other=remedy) if recomputing else remedy
 
 
-def _ending_others(available: Available) -> str:
-    return f"ending what else uses this GPU ({format_bytes(available.total - available.free)} are taken)"
+def _ending_others(available: Available) -> Message:
+    return Message(
+        "ending what else uses this GPU ({size} are taken)",
+        size=format_bytes(available.total - available.free),
+    )
 
 
 def _lighter_preset(needs: TrainingNeeds, fits: Callable[[TrainingNeeds], bool]) -> str | None:
@@ -220,13 +226,13 @@ def suggest_extraction(
 
 def _extraction_remedies(
     available: Available, longest: float, fits: Callable[[int, float], bool], needed: int
-) -> Iterator[str]:
+) -> Iterator[Message]:
     if needed <= Available.card(available.total).usable:
         yield _ending_others(available)
     seconds = next((s for s in (120, 60, 30, 20, 15, 10, 5) if s < longest and fits(1, s)), None)
     if seconds is not None:
-        yield f"clips of at most {seconds} s"
+        yield Message("clips of at most {seconds} s", seconds=seconds)
     size = next((size for size in CARD_SIZES if needed <= Available.card(size * GIB).usable), None)
     if size is not None and size * GIB > available.total:
-        yield f"a GPU of {size} GB"
-    yield "--device cpu, which is slower"
+        yield Message("a GPU of {size} GB", size=size)
+    yield Message("--device cpu, which is slower")

@@ -58,15 +58,18 @@ def locate_tensors(path: Path) -> dict[str, Location]:
     scattered = [name for name, tensor in tensors.items() if not tensor.is_contiguous()]
     if scattered:
         raise CheckpointError(
-            f"{path} stores {scattered[0]} as a view with gaps, which cannot be replaced in place.",
+            "{file} stores {name} as a view with gaps, which cannot be replaced in place.",
             "Load the file with torch, make its tensors contiguous, and save it again.",
+            file=path,
+            name=scattered[0],
         )
     begins = {_begin(tensor) for tensor in tensors.values()}
     # torch reckons the places from the order in which it meets the storages; see that it reckoned well.
     if places != sorted(places) or not begins <= set(places):
         raise CheckpointError(
-            f"{path} does not lay its tensors out as torch.save does.",
+            "{file} does not lay its tensors out as torch.save does.",
             "Load the file with torch and save it again.",
+            file=path,
         )
     return {
         name: Location(path, _offset(tensor), tensor.shape, tensor.dtype) for name, tensor in tensors.items()

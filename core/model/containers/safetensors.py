@@ -16,9 +16,9 @@ from torch import Tensor
 
 from ...compute.safetensors_header import inspect_safetensors
 from ...errors import CheckpointError, MalformedFileError
+from ...messages import Message, first_of
 from ...reading import open_regular, reading
 from ...tables import read_json
-from ...units import first_of
 from .container import Container, Location
 
 _DTYPES: Final = {
@@ -40,7 +40,7 @@ _MOST_SHARDS: Final = 1000
 _LARGEST_INDEX: Final = 16 << 20
 """Bytes. A published index of 358 tensors has 33 kB."""
 _LISTED = 8
-_AGAIN = "Download the checkpoint again: the index and all of its shards."
+_AGAIN = Message("Download the checkpoint again: the index and all of its shards.")
 
 
 class SafetensorsContainer(Container):
@@ -82,9 +82,10 @@ class ShardedContainer(SafetensorsContainer):
         )
         if wrong:
             raise CheckpointError(
-                f"{self.path} and its shards disagree on where tensors lie: "
-                f"{first_of([name[:80] for name in wrong], _LISTED)}.",
+                "{file} and its shards disagree on where tensors lie: {wrong}.",
                 _AGAIN,
+                file=self.path,
+                wrong=first_of([name[:80] for name in wrong], _LISTED),
             )
         return {tensor: place for tensors in shards.values() for tensor, place in tensors.items()}
 
@@ -99,16 +100,25 @@ class ShardedContainer(SafetensorsContainer):
             raise CheckpointError(error.message, _AGAIN) from error
         found = content.get("weight_map") if isinstance(content, dict) else None
         if not isinstance(found, dict) or not found or not all(isinstance(v, str) for v in found.values()):
-            raise CheckpointError(f"{self.path} does not say which tensor lies in which shard.", _AGAIN)
+            raise CheckpointError(
+                "{file} does not say which tensor lies in which shard.", _AGAIN, file=self.path
+            )
         names = set(found.values())
         outside = sorted(name for name in names if not _is_file_name(name))
         if outside:
             raise CheckpointError(
-                f"{self.path} names {outside[0][:80]!r}, which is not a shard beside it.",
+                "{file} names {outside}, which is not a shard beside it.",
                 "Do not trust this file: get the weights from where they were published.",
+                file=self.path,
+                outside=repr(outside[0][:80]),
             )
         if len(names) > _MOST_SHARDS:
-            raise CheckpointError(f"{self.path} names {len(names):,} shards, more than any model.", _AGAIN)
+            raise CheckpointError(
+                "{file} names {names:,} shards, more than any model.",
+                _AGAIN,
+                file=self.path,
+                names=len(names),
+            )
         return found
 
 

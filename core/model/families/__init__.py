@@ -13,6 +13,7 @@ from ...config.presets import ModelPreset, model_preset
 from ...config.run_files import ADAPTER_CONFIG, CHECKPOINT_SUFFIX
 from ...config.settings import CODEC_FILE
 from ...errors import CheckpointError, MalformedFileError, StorageError, UsageError
+from ...messages import Message, joined
 from ...tables import read_json
 from ..shape import Shape
 from .family import Family
@@ -23,7 +24,7 @@ FAMILIES: list[Family] = [_DEFAULT]
 """All that are known; a directory belongs to the first that owns it."""
 LARGEST_CONFIG = 1 << 20
 """Bytes of a configuration; published ones have 1,000 to 2,000."""
-_MERGE_FIRST = (
+_MERGE_FIRST = Message(
     "Merge it into its base first, with fishtune merge; or hear it without merging: fishtune audition"
 )
 
@@ -90,7 +91,9 @@ def preset_family(preset: ModelPreset) -> Family:
     """
     if not preset.config:
         return default_family()
-    return family_of_config(preset.config, f"The preset of {preset.repository}")
+    return family_of_config(
+        preset.config, Message("The preset of {repository}", repository=preset.repository)
+    )
 
 
 def base_model(directory: Path, name: str) -> tuple[Family, Shape]:
@@ -106,11 +109,12 @@ def base_model(directory: Path, name: str) -> tuple[Family, Shape]:
     if is_model_directory(directory):
         found = read_configuration(directory)
         return found.family, found.read_shape()
-    config, source = model_preset(name).config, f"The model preset {name}"
+    config, source = model_preset(name).config, Message("The model preset {name}", name=name)
     if not config:
         raise UsageError(
-            f"{source} does not tell the model's shape.",
+            "{source} does not tell the model's shape.",
             "Download the model first, or add [config] to the preset.",
+            source=source,
         )
     family = family_of_config(config, source)
     return family, family.read_shape(config, source)
@@ -142,7 +146,9 @@ def check_codec_file(path: Path) -> None:
     right = path.with_name(CODEC_FILE)
     others = {CODEC_CONFIG_FILE, *(name for family in FAMILIES for name in family.files)} - {CODEC_FILE}
     if path.name in others and right.is_file():
-        raise CheckpointError(f"{path} does not hold the codec.", f"Give the file beside it: {right}")
+        raise CheckpointError(
+            "{path} does not hold the codec.", "Give the file beside it: {file}", path=path, file=right
+        )
 
 
 def _owner(families: list[Family], config: Mapping[str, Any], source: str, directory: Path | None) -> Family:
@@ -152,14 +158,24 @@ def _owner(families: list[Family], config: Mapping[str, Any], source: str, direc
     types = ", ".join(sorted(repr(name) for family in FAMILIES for name in family.model_types))
     kind = reprlib.repr(config.get("model_type"))
     raise CheckpointError(
-        f"{source} describes a model of the type {kind}, not {types}.",
-        f"Use a checkpoint of the {supported()}.",
+        "{source} describes a model of the type {kind}, not {types}.",
+        "Use a checkpoint of the {supported}.",
+        source=source,
+        kind=kind,
+        types=types,
+        supported=supported(),
     )
 
 
-def supported() -> str:
+def supported() -> Message:
     """Return what models there are, in words: "S1 family (model_type dual_ar), such as openaudio-s1-mini"."""
-    return " or the ".join(f"{family.title}, such as {family.model_preset}" for family in FAMILIES)
+    return joined(
+        (
+            Message("{family}, such as {name}", family=family.title, name=family.model_preset)
+            for family in FAMILIES
+        ),
+        Message(" or the "),
+    )
 
 
 def _read(file: Path) -> dict[str, Any]:
@@ -168,7 +184,7 @@ def _read(file: Path) -> dict[str, Any]:
     except MalformedFileError as error:
         raise CheckpointError(error.message, "Download the checkpoint again.") from error
     if not isinstance(content, dict):
-        raise CheckpointError(f"{file} does not hold settings.", "Download the checkpoint again.")
+        raise CheckpointError("{file} does not hold settings.", "Download the checkpoint again.", file=file)
     return content
 
 
@@ -179,21 +195,29 @@ def _config_of(path: Path) -> Path:
         return found
     directory = model_directory_of(path)
     if directory is not None:
-        raise CheckpointError(f"{path} is a file of a model directory.", f"Give the directory: {directory}")
+        raise CheckpointError(
+            "{file} is a file of a model directory.",
+            "Give the directory: {directory}",
+            file=path,
+            directory=directory,
+        )
     if path.suffix == CHECKPOINT_SUFFIX and path.is_file():
-        raise CheckpointError(f"{path} is a checkpoint of training, not a whole model.", _MERGE_FIRST)
+        raise CheckpointError(
+            "{file} is a checkpoint of training, not a whole model.", _MERGE_FIRST, file=path
+        )
     if (path / ADAPTER_CONFIG).is_file():
-        raise CheckpointError(f"{path} is an adapter, not a whole model.", _MERGE_FIRST)
+        raise CheckpointError("{file} is an adapter, not a whole model.", _MERGE_FIRST, file=path)
     inside = [entry for entry in path.glob("*/") if is_model_directory(entry)] if path.is_dir() else []
-    meant = f"Did you mean {inside[0]}?" if len(inside) == 1 else name_a_directory()
+    meant = Message("Did you mean {name}?", name=inside[0]) if len(inside) == 1 else name_a_directory()
     if path.is_file():
-        raise CheckpointError(f"{path} is a file, and a model is a directory.", meant)
+        raise CheckpointError("{file} is a file, and a model is a directory.", meant, file=path)
     missing = path / default_family().config_file
-    raise CheckpointError(f"{missing} cannot be read: there is no such file.", meant)
+    raise CheckpointError("{file} cannot be read: there is no such file.", meant, file=missing)
 
 
 def name_a_directory() -> str:
     """Return the hint for who named something else than a checkpoint directory."""
-    return (
-        f"Name a checkpoint directory; one is fetched with: fishtune download {default_family().model_preset}"
+    return Message(
+        "Name a checkpoint directory; one is fetched with: fishtune download {model_preset}",
+        model_preset=default_family().model_preset,
     )

@@ -32,6 +32,7 @@ from ...judge.record import (
 from ...judge.rules import BYTES_PER_SECOND, expected_seconds, find_faults
 from ...lora.attach import apply_checkpoint
 from ...lora.files import check_fit, read_adapter, read_training_state
+from ...messages import Message
 from ...model.checkpoint import load_model
 from ...model.directory import ModelDirectory
 from ...model.dual_ar import DualAR
@@ -50,7 +51,7 @@ _PATIENCE = 3.0
 """A text may take this many times its expected length before it counts as endless."""
 _LOOKED_AT = 200
 """Transcripts that tell the script of a data set."""
-_STOPPED = "Nothing was written."
+_STOPPED = Message("Nothing was written.")
 
 
 @dataclass(frozen=True)
@@ -80,11 +81,16 @@ def run(settings: AuditionSettings, reporter: Reporter) -> AuditionResult:
     recover_folder(folder)
     _check_folder(folder, settings)
     if not checkpoint.exists():
-        raise CheckpointError(f"{checkpoint} does not exist.", "Name a checkpoint or a model directory.")
+        raise CheckpointError(
+            "{checkpoint} does not exist.", "Name a checkpoint or a model directory.", checkpoint=checkpoint
+        )
     directory = model_directory_of(checkpoint)
     if directory is not None:
         raise CheckpointError(
-            f"{checkpoint} is a file of a model directory.", f"Give the directory: {directory}"
+            "{checkpoint} is a file of a model directory.",
+            "Give the directory: {directory}",
+            checkpoint=checkpoint,
+            directory=directory,
         )
     modified = checkpoint.stat().st_mtime
     is_model = is_model_directory(checkpoint)
@@ -93,7 +99,9 @@ def run(settings: AuditionSettings, reporter: Reporter) -> AuditionResult:
     base = checkpoint if is_model else _known_folder(settings.base_weight, trained, "base")
     if base is None:
         raise UsageError(
-            f"The base of {checkpoint} is not known or gone.", "Give its directory with --base-weight."
+            "The base of {checkpoint} is not known or gone.",
+            "Give its directory with --base-weight.",
+            checkpoint=checkpoint,
         )
     device = resolve_device(settings.device)
     shape = codec_config(base / CODEC_FILE, settings.config_name)
@@ -119,7 +127,11 @@ def run(settings: AuditionSettings, reporter: Reporter) -> AuditionResult:
     speaker.attempt(lambda: speaker.move(device))
     with atomic_folder(folder) as temporary:
         spoken = [
-            speaker.speak(text, temporary / f"{number}.wav", f"text {number} of {len(texts)}")
+            speaker.speak(
+                text,
+                temporary / f"{number}.wav",
+                Message("text {number} of {total}", number=number, total=len(texts)),
+            )
             for number, text in enumerate(texts, start=1)
         ]
         result = AuditionResult(
@@ -146,7 +158,9 @@ def _check_folder(folder: Path, settings: AuditionSettings) -> None:
     record = read_record(folder) if folder.is_dir() else None
     if record is None:
         raise UsageError(
-            f"{folder} exists and holds no audition.", "Move it away: the audition's recordings go there."
+            "{folder} exists and holds no audition.",
+            "Move it away: the audition's recordings go there.",
+            folder=folder,
         )
     own = {RECORD_FILE, *(text.audio for text in record.texts)}
     found = [name for name in strangers(folder, record.files) if name != RECORD_FILE]
@@ -154,8 +168,10 @@ def _check_folder(folder: Path, settings: AuditionSettings) -> None:
     added = [name for name in found if name not in own]
     changed = [name for name in found if name in own and record.files]
     if added or (changed and not settings.overwrite):
-        hint = "Move it away." if added else "Move it away, or replace it with --overwrite."
-        raise UsageError(f"{folder / [*added, *changed][0]} did not come from the audition.", hint)
+        hint = Message("Move it away.") if added else Message("Move it away, or replace it with --overwrite.")
+        raise UsageError(
+            "{folder} did not come from the audition.", hint, folder=folder / [*added, *changed][0]
+        )
 
 
 @dataclass(frozen=True)
@@ -184,8 +200,9 @@ class _Speaker:
         self.move(torch.device("cpu"))
         empty_cache()
         self.reporter.warn(
-            f"The device's memory does not suffice for the audition, which continues on the CPU: {reason}",
+            "Out of GPU memory: the audition continues on the CPU. {reason}",
             "It is slower there. fishtune gpus shows what else uses the device.",
+            reason=reason,
         )
         return None
 
@@ -205,7 +222,7 @@ class _Speaker:
 
         def count(frames: int) -> None:
             self.reporter.check_stop(_STOPPED)
-            meter.advance(detail=f"{frames / shape.frame_rate:.1f} s of speech")
+            meter.advance(detail=Message("{frames:.1f} s of speech", frames=frames / shape.frame_rate))
 
         generation = generate(
             self.model,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from ...errors import DownloadError
+from ...messages import NOTHING, Message, joined
 from ...model.families.family import Family
 from ...redact import HIDDEN, redacted
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from huggingface_hub.errors import HfHubHTTPError
 
 _LONGEST_REPLY = 300
+_DEEPEST_CAUSE = 16
 """Characters of a server's message that are shown."""
 
 
@@ -53,13 +55,17 @@ def remote_files(
                 if name in family.optional_files:
                     continue
                 raise DownloadError(
-                    f"{repository} has no file {name}.",
-                    f"It is not a model of the {family.title}, or another --revision holds the file.",
+                    "{repository} has no file {name}.",
+                    "It is not a model of the {title}, or another --revision holds the file.",
+                    repository=repository,
+                    name=name,
+                    title=family.title,
                 ) from error
             if metadata.commit_hash is None or metadata.etag is None:
                 raise DownloadError(
-                    f"The server at {urlsplit(url).hostname} does not answer like the model hub.",
+                    "The server at {hostname} does not answer like the model hub.",
                     "Check HF_ENDPOINT and your proxy; some networks want a login in a browser first.",
+                    hostname=urlsplit(url).hostname,
                 )
             revision = metadata.commit_hash  # the rest comes from the very same commit
             url = huggingface_hub.hf_hub_url(repository, name, revision=revision, endpoint=endpoint)
@@ -97,10 +103,21 @@ def hub_errors(repository: str, *, token: str | None) -> Iterator[None]:
     except (httpx2.HTTPError, httpx2.InvalidURL) as error:
         _redact_all(error, token)
         raise DownloadError(
-            f"The hub cannot be reached: {str(error) or type(error).__name__}.",
+            "The hub cannot be reached: {reason}.",
             "Check the network and proxy (HTTPS_PROXY), then run the command again; "
             "what has arrived is kept. On a machine without network, copy the files there by hand.",
+            reason=_of_the_system(error) or str(error) or type(error).__name__,
         ) from error
+
+
+def _of_the_system(error: BaseException) -> OSError | None:
+    """Return the error of the system that a failed connection came from, if one is among its causes."""
+    cause: BaseException | None = error
+    for _ in range(_DEEPEST_CAUSE):
+        if cause is None or (isinstance(cause, OSError) and cause.errno is not None):
+            return cause
+        cause = cause.__cause__ or cause.__context__
+    return None
 
 
 def _redact_all(error: BaseException, token: str | None) -> None:
@@ -113,65 +130,90 @@ def _redact_all(error: BaseException, token: str | None) -> None:
 
 
 def _refusal(repository: str, error: HfHubHTTPError, token: str | None) -> DownloadError:
+    reply = _without(" ".join((error.server_message or "").split()), token)[:_LONGEST_REPLY]
+    refusal = _explained(repository, error, token, reply)
+    said = Message("The hub says: {reply}", reply=reply) if reply else NOTHING
+    return DownloadError(joined([refusal.message, said]), refusal.hint)
+
+
+def _explained(repository: str, error: HfHubHTTPError, token: str | None, reply: str) -> DownloadError:
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
 
     page = f"https://huggingface.co/{repository}"
     tokens = "https://huggingface.co/settings/tokens"
     status = error.response.status_code if error.response is not None else 0
-    reply = _without(" ".join((error.server_message or "").split()), token)[:_LONGEST_REPLY]
-    said = f" The hub says: {reply}" if reply else ""
     if "fine-grained" in reply:
         return DownloadError(
-            f"Your token may not read gated repositories such as {repository}.{said}",
-            f"Open {tokens}, edit the token, and tick “Read access to contents of all public gated repos "
-            "you can access”; or make a token of the kind “Read”.",
+            "Your token may not read gated repositories such as {repository}.",
+            "Open {tokens}, edit the token, and tick “Read access to contents of all public "
+            "gated repos you can access”; or make a token of the kind “Read”.",
+            repository=repository,
+            tokens=tokens,
         )
     if "Invalid credentials" in reply or (
         status == 401 and token and not error.response.headers.get("X-Error-Code")
     ):
         return DownloadError(
-            f"The hub refuses your token for {repository}: it is not valid (any more), "
-            f"or your token is not valid for this server.{said}",
-            f"Make a new one at {tokens} and log in with: hf auth login",
+            "The hub refuses your token for {repository}: it is not valid (any more), or your "
+            "token is not valid for this server.",
+            "Make a new one at {tokens} and log in with: hf auth login",
+            repository=repository,
+            tokens=tokens,
         )
     if isinstance(error, GatedRepoError) and token:
         return DownloadError(
-            f"Your account may not read {repository} yet: its licence is not accepted.{said}",
-            f"Open {page}, accept the licence with the account of your token, and try again.",
+            "Your account may not read {repository} yet: its licence is not accepted.",
+            "Open {page}, accept the licence with the account of your token, and try again.",
+            repository=repository,
+            page=page,
         )
     if isinstance(error, GatedRepoError):
         return DownloadError(
-            f"{repository} is gated: it needs an account that accepted its licence, and no token is set."
-            f"{said}",
-            f"Accept the licence at {page}, make a read token at {tokens}, "
-            "and give it with: hf auth login (or the variable HF_TOKEN).",
+            "{repository} is gated: it needs an account that accepted its licence, and no token is set.",
+            "Accept the licence at {page}, make a read token at {tokens}, and give it with: hf "
+            "auth login (or the variable HF_TOKEN).",
+            repository=repository,
+            page=page,
+            tokens=tokens,
         )
     if isinstance(error, RepositoryNotFoundError) and token:
         return DownloadError(
-            f"The hub does not know {repository}, or your token may not see it.{said}",
+            "The hub does not know {repository}, or your token may not see it.",
             "Check the name, and log in again with: hf auth login",
+            repository=repository,
         )
     if isinstance(error, RepositoryNotFoundError):
         return DownloadError(
-            f"The hub does not know {repository}, or shows it to logged-in accounts only.{said}",
+            "The hub does not know {repository}, or shows it to logged-in accounts only.",
             "Check the name; for a private repository give a token with: hf auth login",
+            repository=repository,
         )
     if isinstance(error, RevisionNotFoundError):
         return DownloadError(
-            f"{repository} has no such revision.{said}", "Check --revision, or leave it out for the newest."
+            "{repository} has no such revision.",
+            "Check --revision, or leave it out for the newest.",
+            repository=repository,
         )
-    answered = f"The hub answered {status or 'nothing'} for {repository}.{said}"
+    answered = Message(
+        "The hub answered {status} for {repository}.",
+        status=status or Message("nothing"),
+        repository=repository,
+    )
     match status:
         case 401 | 403 if token:
             return DownloadError(
-                answered, f"Your token may not read it: look at its permissions at {tokens}, or log in again."
+                answered,
+                "Your token may not read it: look at its permissions at {tokens}, or log in again.",
+                tokens=tokens,
             )
         case 401 | 403:
             return DownloadError(answered, "Log in with: hf auth login (or set HF_TOKEN).")
         case 429:
             wait = error.response.headers.get("Retry-After", "") if error.response is not None else ""
-            wait = f"in {wait} s" if wait.isdigit() else "in a few minutes"
+            wait = Message("in {wait} s", wait=wait) if wait.isdigit() else Message("in a few minutes")
             return DownloadError(
-                answered, f"Too many requests from this address: try again {wait}; what has arrived is kept."
+                answered,
+                "Too many requests from this address: try again {wait}; what has arrived is kept.",
+                wait=wait,
             )
     return DownloadError(answered, "That is the server's trouble: try again later; what has arrived is kept.")

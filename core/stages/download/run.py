@@ -8,7 +8,6 @@ name and is never continued with another version's bytes.
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import os
 import re
@@ -25,6 +24,7 @@ from ...config.settings import DownloadSettings
 from ...errors import CheckpointError, DownloadError, FishtuneError, StorageError, UsageError
 from ...events import ProgressMeter, Reporter
 from ...files import fsync_folder, storage_errors, write_text
+from ...messages import Message, joined, near
 from ...model.families import (
     config_file,
     default_family,
@@ -40,7 +40,7 @@ RECORD_FILE = ".fishtune-download.json"
 PARTIAL_FOLDER = ".fishtune-partial"
 _UNKNOWN_SIZE_RESERVE = 1 << 30
 """Bytes that stay free on the disk where a server does not say how large a file is."""
-_STOPPED = "The part that has arrived is kept; the same command continues there."
+_STOPPED = Message("The part that has arrived is kept; the same command continues there.")
 
 
 class DownloadedFile(BaseModel):
@@ -89,8 +89,11 @@ def run(settings: DownloadSettings, reporter: Reporter) -> DownloadResult:
     record = read_record(directory)
     if record is not None and record.repository != preset.repository:
         raise DownloadError(
-            f"{directory} holds {record.repository}, not {preset.repository}.",
+            "{directory} holds {repository}, not {wanted}.",
             "Choose another --local-dir.",
+            directory=directory,
+            repository=record.repository,
+            wanted=preset.repository,
         )
     remote, revision = remote_files(
         preset.repository,
@@ -146,14 +149,14 @@ def resolve_model(name: str) -> ModelPreset:
             files=list(default_family().files),
         )
     if "/" in name:
-        raise UsageError(f"{name!r} is not a hub repository.", "Write it as owner/name.")
+        raise UsageError("{name} is not a hub repository.", "Write it as owner/name.", name=repr(name))
     if name not in preset_names("models"):
-        near = difflib.get_close_matches(name, preset_names("models"), n=1)
-        meant = f" Did you mean {near[0]}?" if near else ""
+        names = preset_names("models")
         raise UsageError(
-            f"There is no model preset {name!r}.{meant}",
-            f"Supported are {', '.join(preset_names('models'))}, and as owner/name any repository of the "
-            f"{supported()}.",
+            joined([Message("There is no model preset {name}.", name=repr(name)), near(name, names)]),
+            "Supported are {names}, and as owner/name any repository of the {family}.",
+            names=", ".join(names),
+            family=supported(),
         )
     return model_preset(name)
 
@@ -166,7 +169,11 @@ def _check_family(directory: Path, name: str) -> None:
         family_of(directory)
     except CheckpointError as error:
         raise DownloadError(
-            f"{name} is not a model that fishtune trains: {error.message}", f"Supported is the {supported()}."
+            "{name} is not a model that fishtune trains: {message}",
+            "Supported is the {supported}.",
+            name=name,
+            message=error.message,
+            supported=supported(),
         ) from error
 
 
@@ -206,8 +213,9 @@ def _is_present(directory: Path, remote: RemoteFile, record: DownloadRecord, rep
     if known is not None:
         return False  # ours, of an older revision
     raise DownloadError(
-        f"{target} is there, but it is not the hub's file.",
+        "{file} is there, but it is not the hub's file.",
         "Move it away, or choose another --local-dir; nothing has been changed.",
+        file=target,
     )
 
 
@@ -220,7 +228,7 @@ def _content_matches(path: Path, etag: str, reporter: Reporter) -> bool:
         digest = hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False)
     else:
         return True  # a mirror with its own tags: the size is all there is to compare
-    meter = ProgressMeter(reporter, f"checking {path.name}", size, "bytes")
+    meter = ProgressMeter(reporter, Message("checking {file}", file=path.name), size, "bytes")
     with path.open("rb") as file:
         while block := file.read(1 << 24):
             reporter.check_stop(_STOPPED)
@@ -236,8 +244,11 @@ def _check_room(directory: Path, missing: list[RemoteFile]) -> None:
     free = shutil.disk_usage(directory).free
     if needed > free:
         raise StorageError(
-            f"{directory} has {free / 1e9:.1f} GB free, but {needed / 1e9:.1f} GB are still to come.",
+            "{directory} has {free:.1f} GB free, but {needed:.1f} GB are still to come.",
             "Free some space, or choose a --local-dir on another disk.",
+            directory=directory,
+            free=free / 1e9,
+            needed=needed / 1e9,
         )
 
 
@@ -255,8 +266,9 @@ def _fetch(directory: Path, remote: RemoteFile, repository: str, reporter: Repor
         if not _content_matches(partial, remote.etag, reporter):
             partial.unlink()
             raise DownloadError(
-                f"{remote.name} arrived damaged: its hash differs from the hub's.",
+                "{file} arrived damaged: its hash differs from the hub's.",
                 "Run the command again; if it happens twice, a proxy is changing the content.",
+                file=remote.name,
             )
         target = directory / remote.name
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -307,8 +319,10 @@ class _BoundedFile:
     def write(self, block: bytes) -> int:
         if self._file.tell() + len(block) > self._limit:
             raise DownloadError(
-                f"The server sends more of {self._name} than it said ({self._limit:,} bytes).",
+                "The server sends more of {name} than it said ({limit:,} bytes).",
                 "Run the command again; if it happens twice, the server or a proxy is at fault.",
+                name=self._name,
+                limit=self._limit,
             )
         return self._file.write(block)
 

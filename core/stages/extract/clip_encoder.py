@@ -149,19 +149,25 @@ class ClipEncoder:
             self._on_failed(
                 longest,
                 DataError(
-                    f"{longest.utterance.audio} ({longest.seconds:.1f} s) alone needs more memory than "
-                    f"{self._device} has free.",
+                    "{file} ({seconds:.1f} s) alone needs more memory than {device} has free.",
                     "End what else uses the device (fishtune gpus), split the clip, or use --device cpu.",
+                    file=longest.utterance.audio,
+                    seconds=longest.seconds,
+                    device=self._device,
                 ),
             )
             return []
         half = -(-len(batch) // 2)
         self.batch_size = min(self.batch_size, half)
         self._reporter.warn(
-            f"{self._device} has too little free memory for {len(batch)} clips of up to "
-            f"{longest.seconds:.1f} s at once: going on with {half}.",
+            "{device} has too little free memory for {number} clips of up to {seconds:.1f} s at "
+            "once: continuing with {smaller}.",
             "A smaller --batch-size or --batch-seconds spares the attempt; fishtune gpus shows what else "
             "uses the memory.",
+            device=self._device,
+            number=len(batch),
+            seconds=longest.seconds,
+            smaller=half,
         )
         return self._encode(batch[:half]) + self._encode(batch[half:])
 
@@ -205,7 +211,9 @@ class ClipEncoder:
         state = _state(utterance.audio)
         if state is None or decoded.state is None or not state.same_content(decoded.state):
             raise DataError(
-                f"{utterance.audio} changed while it was being encoded.", "Run fishtune extract again."
+                "{file} changed while it was being encoded.",
+                "Run fishtune extract again.",
+                file=utterance.audio,
             )
         write_codes(utterance.codes_path, codes)
         origin = Origin(state, decoded.digest, codes_digest(codes), self._codec_identity)

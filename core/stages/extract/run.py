@@ -35,6 +35,7 @@ from ...events import ItemFailed, Progress, ProgressMeter, Reporter
 from ...files import check_writable, sweep_targets
 from ...hardware.memory.measured import MeasurementCache
 from ...hardware.memory.needs import EncodingNeeds
+from ...messages import Message
 from ...model.families import check_codec_file
 from ...terminal import shell_quoted
 from ...units import format_duration
@@ -48,8 +49,8 @@ class FailedClip(BaseModel):
 
     clip: str
     """`SPEAKER/NAME`, or the path of what is no clip."""
-    message: str
-    hint: str
+    message: Message
+    hint: Message
 
 
 class ExtractResult(BaseModel):
@@ -69,7 +70,7 @@ class ExtractResult(BaseModel):
     """Seconds that took, without loading the codec; of the slowest rank."""
     device: str
     batch_size: int
-    """Clips a batch at the end: less than asked for if the device's memory did not suffice."""
+    """Clips per batch at the end: less than asked for if the device's memory did not suffice."""
     source: str = ""
     """`inputs_digest` of the recordings."""
     one_sided: list[str] = []
@@ -118,8 +119,11 @@ def run(settings: ExtractSettings, reporter: Reporter) -> ExtractResult:
     warn_of_channels(reporter, result.one_sided, result.opposite_phase)
     if len(results) == ranks.count and len(result.failed) == result.clips:
         raise DataError(
-            f"No recording in {settings.data} could be encoded; the first: {result.failed[0].message}",
-            f"See what is wrong with all of them: fishtune validate {shell_quoted(settings.data)}",
+            "No recording in {data} could be encoded; the first: {reason}",
+            "See what is wrong with all of them: fishtune validate {quoted}",
+            data=settings.data,
+            reason=result.failed[0].message,
+            quoted=shell_quoted(settings.data),
         )
     return result
 
@@ -136,8 +140,9 @@ def _find(settings: ExtractSettings) -> tuple[Scan, list[Finding], list[Finding]
             (unusable if problem.severity is Severity.ERROR else left_out).append(problem)
     if not found.utterances and not unusable:
         raise DataError(
-            f"{settings.data} has no recordings.",
-            f"Put them there as {settings.data}/SPEAKER/NAME.mp3 (or .wav, .flac).",
+            "{data} has no recordings.",
+            "Put them there as {data}/SPEAKER/NAME.mp3 (or .wav, .flac).",
+            data=settings.data,
         )
     return found, unusable, left_out
 
@@ -260,8 +265,9 @@ class _Share:
                 MeasurementCache().record(needs.setting, needs.predicted(encoder.largest), meter.peak())
         if self._settled < self._clips:
             self._reporter.check_stop(
-                f"The codes of {self._already_done + self._encoded} of {self._clips} clips are there; "
-                "starting again goes on with the rest."
+                "The codes of {done} of {clips} clips are there; starting again continues with the rest.",
+                done=self._already_done + self._encoded,
+                clips=self._clips,
             )
 
     @property
@@ -282,12 +288,13 @@ class _Share:
     def _fail_utterance(self, utterance: Utterance, error: DataError) -> None:
         if not self._settings.data.is_dir():
             raise StorageError(
-                f"The data set {self._settings.data} is gone.",
+                "The data set {data} is gone.",
                 "Check that its disk is still mounted and run the command again; what is done is kept.",
+                data=self._settings.data,
             ) from error
         self._fail(utterance.key, error.message, error.hint)
 
-    def _fail(self, item: str, message: str, hint: str) -> None:
+    def _fail(self, item: str, message: Message, hint: Message) -> None:
         self._failed.append(FailedClip(clip=item, message=message, hint=hint))
         self._reporter.emit(ItemFailed(item=item, message=message, hint=hint))
 
@@ -299,16 +306,18 @@ class _Share:
             return
         self._shown_at = now
         speed = self._seconds / self._elapsed if self._elapsed else 0.0
-        self._reporter.emit(Progress(task="clips", done=self._settled, total=self._clips, unit="clips"))
+        self._reporter.emit(
+            Progress(task=Message("clips"), done=self._settled, total=self._clips, unit="clips")
+        )
         self._reporter.emit(
             Progress(
-                task="audio",
+                task=Message("audio"),
                 done=self._seconds,
                 total=self._total_seconds,
                 unit="s",
                 rate=speed,
                 eta=(self._total_seconds - self._seconds) / speed if speed else None,
-                detail=f"{speed:.1f} × real time",
+                detail=Message("{speed:.1f} × real time", speed=speed),
             )
         )
 
@@ -357,8 +366,9 @@ def _not_ours(verdict: Verdict) -> DataError:
     if verdict.state is CodesState.OTHER_CODEC:
         return verdict.error
     return DataError(
-        f"{verdict.error.message} fishtune did not write this file and does not replace it.",
+        "{reason} fishtune did not write this file and does not replace it.",
         "Move it away, or rename the recording and its transcript, and extract again.",
+        reason=verdict.error.message,
     )
 
 

@@ -12,6 +12,7 @@ from ...errors import CheckpointError
 from ...events import ProgressMeter, Reporter
 from ...lora.agreement import Agreement, Logits, captured_change, compare_logits, compute_logits
 from ...lora.files import Adapter, FullWeights
+from ...messages import Message
 from ...model.checkpoint import load_model
 from ...model.containers.container import Container, WeightsReader, split_rows
 from ...model.directory import ModelDirectory
@@ -20,7 +21,7 @@ from ...model.families.family import Family
 from ...model.targets import WORD_EMBEDDING
 from ...text.prompts import PromptBuilder
 
-_STOPPED = "Nothing was written."
+_STOPPED = Message("Nothing was written.")
 
 
 _PIECE_ELEMENTS = 1 << 22
@@ -66,9 +67,9 @@ def verify_merge(
     advance("base")
     exact = compute_logits(model, prompts, changes=source.modules) if isinstance(source, Adapter) else None
     del model
-    advance("base + changes")
+    advance(Message("base + changes"))
     adapted = _adapted_logits(load_model(base.path, known_finite=True), source, prompts)
-    advance("base + adapter")
+    advance(Message("base + adapter"))
     found = compute_logits(load_model(merged), prompts)
     advance("merged")
 
@@ -80,17 +81,21 @@ def verify_merge(
     )
     if not verification.arithmetic.relative_difference <= _LARGEST_DIFFERENCE:
         raise CheckpointError(
-            "The merged weights do not compute what base and adapter compute: their logits differ by "
-            f"{verification.arithmetic.relative_difference:.2g}, at most {_LARGEST_DIFFERENCE:g} is noise.",
+            "The merged weights do not compute what base and adapter compute: their logits "
+            "differ by {difference:.2g}, at most {limit:g} is noise.",
             "Nothing was written. Please report this with the configurations of both.",
+            difference=verification.arithmetic.relative_difference,
+            limit=_LARGEST_DIFFERENCE,
         )
     if verification.captured < 0.5:
         # The base lies on the dtype's grid, so a change below half a step vanishes altogether.
         dtype = str(next(load_model(merged).parameters()).dtype).removeprefix("torch.")
         reporter.warn(
-            f"Only {max(0.0, verification.captured):.0%} of what the adapter changes is left after rounding "
-            f"to {dtype}: most of its changes are smaller than that format's steps.",
+            "Only {share:.0%} of what the adapter changes is left after rounding to {dtype}: "
+            "most of its changes are smaller than that format's steps.",
             "Compare by ear; a later checkpoint or a higher learning rate changes more.",
+            share=max(0.0, verification.captured),
+            dtype=dtype,
         )
     return verification
 
@@ -112,8 +117,9 @@ def _check_stored(base: DualAR, family: Family, merged: Container, source: Adapt
                     found = file.read_rows(part, place, len(expected))
                     if not found.equal(expected.to(found.dtype)):
                         raise CheckpointError(
-                            f"The merged weights were not stored as computed: {name} differs.",
+                            "The merged weights were not stored as computed: {name} differs.",
                             "Nothing was written. Check the disk; if it is sound, please report this.",
+                            name=name,
                         )
 
 

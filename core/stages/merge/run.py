@@ -28,6 +28,7 @@ from ...errors import CheckpointError, FishtuneError, UsageError
 from ...events import ProgressMeter, Reporter
 from ...files import atomic_folder, recover_folder, sha256, storage_errors, write_json
 from ...lora.files import Adapter, FullWeights, ModuleAdapter, check_fit, read_adapter
+from ...messages import Message, first_of, of_the_system
 from ...model.base_hash import base_hash
 from ...model.checkpoint import build_model, own_tensors
 from ...model.containers.container import Container, WeightsEditor, combined_sha256, split_rows
@@ -40,7 +41,7 @@ from ...tables import read_json
 from .proof import Verification, verify_merge
 
 _BLOCK = 1 << 24
-_STOPPED = "Nothing was written."
+_STOPPED = Message("Nothing was written.")
 _OWN_FILES = ".fishtune"
 """What fishtune itself keeps in a checkpoint directory (records of a download) begins with this."""
 _MADE_BY = "fishtune merge"
@@ -85,9 +86,13 @@ def run(settings: MergeSettings, reporter: Reporter) -> MergeResult:
     base_sha256 = base_hash(settings.base_weight, reporter)
     if source.base_sha256 not in (None, base_sha256):
         raise CheckpointError(
-            f"{settings.lora_weight} was trained on another base: its weights have the hash "
-            f"{str(source.base_sha256)[:12]}, those of {settings.base_weight} {base_sha256[:12]}.",
+            "{checkpoint} was trained on another base: its weights have the hash {hash}, "
+            "those of {base} {other}.",
             "Give the base it was trained on with --base-weight.",
+            checkpoint=settings.lora_weight,
+            hash=str(source.base_sha256)[:12],
+            base=settings.base_weight,
+            other=base_sha256[:12],
         )
 
     with storage_errors(output):
@@ -122,27 +127,36 @@ def _check_output(settings: MergeSettings) -> list[Any]:
     """Return how records of earlier merges describe the output, if there is one to replace."""
     output, base = settings.output.absolute().resolve(), settings.base_weight.absolute().resolve()
     checkpoint = settings.lora_weight.absolute().resolve()
-    for path, what in ((base, "the base"), (checkpoint, "the checkpoint")):
+    for path, what in ((base, Message("the base")), (checkpoint, Message("the checkpoint"))):
         if output == path or output in path.parents or path in output.parents:
             raise UsageError(
-                f"The output {settings.output} and {what} {path} overlap.", "Choose another --output."
+                "The output {output} and {what} {file} overlap.",
+                "Choose another --output.",
+                output=settings.output,
+                what=what,
+                file=path,
             )
     file = merge_record_path(settings.output)
     record = _former_record(file)
     if record is None and os.path.lexists(file):
         raise UsageError(
-            f"{file} exists already, and fishtune did not write it.",
+            "{file} exists already, and fishtune did not write it.",
             "The merge writes its record there: choose another --output.",
+            file=file,
         )
     if not output.exists() or (output.is_dir() and not any(output.iterdir())):
         return []
     if not output.is_dir() or record is None:
         raise UsageError(
-            f"{settings.output} exists already, and fishtune did not write it.", "Choose another --output."
+            "{output} exists already, and fishtune did not write it.",
+            "Choose another --output.",
+            output=settings.output,
         )
     if not settings.overwrite:
         raise UsageError(
-            f"{settings.output} exists already.", "Choose another --output, or replace it with --overwrite."
+            "{output} exists already.",
+            "Choose another --output, or replace it with --overwrite.",
+            output=settings.output,
         )
     former = _described(record, settings.base_weight)
     _refuse_strangers(output, former)
@@ -176,10 +190,11 @@ def _described(record: dict[str, Any], base_weight: Path) -> list[Any]:
 def _refuse_strangers(output: Path, former: list[Any]) -> None:
     found = strangers(output, *former) if output.is_dir() else []
     if found:
-        more = f" and {len(found) - 1} more" if len(found) > 1 else ""
         raise UsageError(
-            f"{output / found[0]}{more} did not come from the merge, and replacing {output} would lose it.",
+            "{files} did not come from the merge, and replacing {output} would lose it.",
             "Move it away, or choose another --output.",
+            files=first_of([output / name for name in found], 1),
+            output=output,
         )
 
 
@@ -200,14 +215,18 @@ def _check_fit(
     odd = [name for name, dtype in dtypes.items() if dtype not in _DTYPES]
     if odd:
         raise CheckpointError(
-            f"{weights} stores {odd[0]} as {dtypes[odd[0]]}, which cannot be adapted.",
+            "{weights} stores {name} as {dtype}, which cannot be adapted.",
             "Use the base as it was published, in bfloat16 or float32.",
+            weights=weights,
+            name=odd[0],
+            dtype=dtypes[odd[0]],
         )
     if tied and isinstance(source, Adapter) and WORD_EMBEDDING in source.modules:
         reporter.warn(
-            f"{source.file} adapts the word embedding, which in this base is the output head too "
+            "{file} adapts the word embedding, which in this base is the output head too "
             "(tie_word_embeddings): merging changes both.",
             "Compare with the base by ear; adapters made by fishtune train never do this.",
+            file=source.file,
         )
 
 
@@ -232,8 +251,10 @@ def _copy_files(settings: MergeSettings, weights: Container, folder: Path, repor
             except OSError as error:
                 linked = False
                 reporter.warn(
-                    f"{name} could not be linked ({error.strerror}) and was copied.",
+                    "{name} could not be linked ({reason}) and was copied.",
                     "Links need base and output on one file system that knows them.",
+                    name=name,
+                    reason=of_the_system(error),
                 )
         with open_regular(source, CheckpointError) as read, target.open("wb") as write:
             while block := _read_block(read, source):

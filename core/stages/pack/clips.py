@@ -9,6 +9,7 @@ from typing import NamedTuple
 from ...dataset.clips import CODES_EXTENSION, Clip
 from ...dataset.codes import Codes, is_stale, known_origin, read_codes
 from ...errors import DataError, StorageError
+from ...messages import NOTHING, Message
 from ...shards.index_file import IndexEntry, entry_of
 from ...shards.manifest import Dropped, DropReason, file_states
 from ...shards.wire import Sentence, encode_sentence
@@ -47,7 +48,7 @@ def read_clip(clip: Clip, excluded: frozenset[str]) -> ReadClip:
     """
     states = file_states(clip)
     if clip.key in excluded:
-        loss = dropped(clip, DropReason.EXCLUDED, f"{clip.key} is left out.", "")
+        loss = dropped(clip, DropReason.EXCLUDED, Message("{clip} is left out.", clip=clip.key), NOTHING)
         return ReadClip(states, dropped=loss)
     try:
         sentence = Sentence((_read_text(clip),), _read_codes(clip))
@@ -57,13 +58,13 @@ def read_clip(clip: Clip, excluded: frozenset[str]) -> ReadClip:
     return ReadClip(states, content, entry_of(clip.speaker, sentence, content))
 
 
-def dropped(clip: Clip, reason: DropReason, what: str, what_to_do: str) -> Dropped:
+def dropped(clip: Clip, reason: DropReason, what: Message, what_to_do: Message) -> Dropped:
     """Return the record of a clip that is not packed."""
     return Dropped(clip=clip.key, reason=reason, what=what, what_to_do=what_to_do)
 
 
 class _DropError(DataError):
-    def __init__(self, reason: DropReason, message: str, hint: str) -> None:
+    def __init__(self, reason: DropReason, message: Message, hint: Message) -> None:
         super().__init__(message, hint)
         self.reason = reason
 
@@ -71,8 +72,8 @@ class _DropError(DataError):
 def _read_text(clip: Clip) -> str:
     if clip.text is None:
         name = clip.audio[0] if clip.audio else clip.codes
-        advice = clip.text_advice or "Write what is said beside it."
-        raise _DropError(DropReason.NO_TEXT, f"{name} has no transcript.", advice)
+        advice = clip.text_advice or Message("Write what is said beside it.")
+        raise _DropError(DropReason.NO_TEXT, Message("{file} has no transcript.", file=name), advice)
     try:
         return read_transcript(clip.text).packed
     except TextError as error:
@@ -86,16 +87,24 @@ def _read_codes(clip: Clip) -> Codes:
         names = ", ".join(path.name for path in clip.audio)
         raise _DropError(
             DropReason.SEVERAL_RECORDINGS,
-            f"{clip.key} has the recordings {names}; whose codes these are cannot be known.",
-            "Keep one of them, or rename one with its transcript, and extract again.",
+            Message(
+                "{key} has the recordings {names}; whose codes these are cannot be known.",
+                key=clip.key,
+                names=names,
+            ),
+            Message("Keep one of them, or rename one with its transcript, and extract again."),
         )
-    extract = "Run fishtune extract first."
+    extract = Message("Run fishtune extract first.")
     if clip.codes is None:
         what = clip.audio[0] if clip.audio else clip.text
         if clip.is_blocked and what is not None:
             there = what.with_suffix(CODES_EXTENSION)
-            raise _DropError(DropReason.NO_CODES, f"{there} is not a file.", "Rename or remove it.")
-        raise _DropError(DropReason.NO_CODES, f"{what} has no codes beside it.", extract)
+            raise _DropError(
+                DropReason.NO_CODES,
+                Message("{file} is not a file.", file=there),
+                Message("Rename or remove it."),
+            )
+        raise _DropError(DropReason.NO_CODES, Message("{file} has no codes beside it.", file=what), extract)
     try:
         codes = read_codes(clip.codes)
     except DataError as error:
@@ -104,8 +113,12 @@ def _read_codes(clip: Clip) -> Codes:
     if clip.audio and _are_of_another_recording(clip.audio[0], clip.codes, codes):
         raise _DropError(
             DropReason.STALE_CODES,
-            f"{clip.codes} was made from another recording than {clip.audio[0].name} is now.",
-            "Run fishtune extract again.",
+            Message(
+                "{file} was made from another recording than {recording} is now.",
+                file=clip.codes,
+                recording=clip.audio[0].name,
+            ),
+            Message("Run fishtune extract again."),
         )
     return codes
 
@@ -122,6 +135,7 @@ def _refuse_vanished(path: Path) -> None:
     """End the stage if a file is gone that was listed before: its disk may be, and much more with it."""
     if not os.path.lexists(path):
         raise StorageError(
-            f"{path} was there a moment ago and is gone.",
+            "{file} was there a moment ago and is gone.",
             "Check that its disk is still mounted and run the command again; nothing was changed.",
+            file=path,
         )

@@ -21,6 +21,7 @@ from ...dataset.layout import scan
 from ...errors import DataError, ShardError, StorageError, UsageError
 from ...events import ItemFailed, ProgressMeter, Reporter
 from ...files import atomic_folder, is_temporary, recover_folder
+from ...messages import NOTHING, Message, first_of, joined
 from ...reading import reading
 from ...shards.index_file import IndexBuilder, IndexEntry, shard_states
 from ...shards.manifest import (
@@ -44,7 +45,7 @@ from ...workers import ordered_map
 from .clips import dropped, read_clip
 
 _CHUNK = 500  # clips; a tenth of a second of work
-_NOTHING_CHANGED = "Nothing was changed."
+_NOTHING_CHANGED = Message("Nothing was changed.")
 # Markers and turn ends of a training sequence, at most.
 _MARKUP_COLUMNS = 32
 _HISTOGRAM_BINS = 20
@@ -83,8 +84,10 @@ def run(settings: PackSettings, reporter: Reporter) -> PackResult:
         reporter.warn(finding.what, finding.what_to_do)
     if not clips:
         raise DataError(
-            f"{settings.input} has no speaker folder with recordings.",
-            f"Check it first with: fishtune validate {shell_quoted(settings.input)}",
+            "{input} has no speaker folder with recordings.",
+            "Check it first with: fishtune validate {quoted}",
+            input=settings.input,
+            quoted=shell_quoted(settings.input),
         )
     with atomic_folder(output) as folder:
         with ShardWriter(folder, settings.shard_size) as writer:
@@ -139,7 +142,7 @@ def _write(
             assert loss is not None
             losses.append(loss)
             if loss.reason is not DropReason.EXCLUDED:
-                hint = "" if loss.what_to_do in said else loss.what_to_do
+                hint = NOTHING if loss.what_to_do in said else loss.what_to_do
                 if loss.reason is DropReason.NO_TEXT:
                     said.add(hint)
                 reporter.emit(ItemFailed(item=loss.clip, message=loss.what, hint=hint))
@@ -153,25 +156,43 @@ def _other_codec(clip: Clip, entry: IndexEntry | None, packed: list[_Packed]) ->
     return dropped(
         clip,
         DropReason.OTHER_CODEC,
-        f"{clip.codes} has {entry.codebooks} codebooks, those before it {packed[0].entry.codebooks}.",
-        "Extract all recordings with the same codec: fishtune extract --overwrite",
+        Message(
+            "{file} has {number} codebooks, those before it {other}.",
+            file=clip.codes,
+            number=entry.codebooks,
+            other=packed[0].entry.codebooks,
+        ),
+        Message("Extract all recordings with the same codec: fishtune extract --overwrite"),
     )
 
 
 def _refuse_unusable(settings: PackSettings, packed: list[_Packed], losses: list[Dropped]) -> None:
     reasons = Counter(loss.reason for loss in losses)
     if not packed:
-        counts = ", ".join(f"{reason} ({count})" for reason, count in reasons.most_common())
         raise DataError(
-            f"None of the {len(losses)} clips in {settings.input} can be packed: {counts}.",
-            losses[0].what_to_do or "Leave fewer clips out.",
+            "None of the {number} clips in {input} can be packed: {reasons}.",
+            losses[0].what_to_do or Message("Leave fewer clips out."),
+            number=len(losses),
+            input=settings.input,
+            reasons=_counts(reasons),
         )
     if reasons[DropReason.OTHER_CODEC] > len(packed):
         raise DataError(
-            f"{packed[0].clip.codes} has {packed[0].entry.codebooks} codebooks, but most codes have another "
-            "number.",
+            "{file} has {number} codebooks, but most codes have another number.",
             "They come from different codecs. Extract all again with: fishtune extract --overwrite",
+            file=packed[0].clip.codes,
+            number=packed[0].entry.codebooks,
         )
+
+
+def _counts(reasons: Counter[DropReason]) -> Message:
+    return joined(
+        (
+            Message("{reason} ({number})", reason=Message(reason), number=number)
+            for reason, number in reasons.most_common()
+        ),
+        ", ",
+    )
 
 
 def _refuse_unreadable(found: Scan) -> None:
@@ -183,12 +204,13 @@ def _refuse_unreadable(found: Scan) -> None:
 
 def _read_back(writer: ShardWriter, sizes: dict[str, int], reporter: Reporter) -> None:
     """Compare every byte that is there with what was written."""
-    meter = ProgressMeter(reporter, "reading back", sum(sizes.values()), "bytes")
+    meter = ProgressMeter(reporter, Message("reading back"), sum(sizes.values()), "bytes")
     for path in writer.paths:
         if shard_digest(path) != writer.digests[path.name]:
             raise ShardError(
-                f"{path.name} cannot be read back as it was written.",
+                "{file} cannot be read back as it was written.",
                 "The disk may be failing; check it and pack again.",
+                file=path.name,
             )
         meter.advance(sizes[path.name])
 
@@ -228,13 +250,14 @@ def _folder_to_replace(output: Path) -> Path:
     Raises:
         UsageError: packing would replace the working folder or a folder around it.
     """
-    with reading(output, UsageError, "Choose another folder with --output."):
+    with reading(output, UsageError, Message("Choose another folder with --output.")):
         folder = output.resolve()
         here = Path.cwd()
     if here.is_relative_to(folder):
         raise UsageError(
-            f"{output} is the working folder or around it, and packing replaces its output whole.",
+            "{output} is the working folder or around it, and packing replaces its output whole.",
             "Name a folder of its own, for example: --output protos",
+            output=output,
         )
     return folder
 
@@ -249,23 +272,32 @@ def _refuse_fewer(
     lost = held - len(packed)
     if lost < _FEWEST_LOST or lost <= held * _LARGEST_LOSS:
         return
-    reasons = Counter(loss.reason for loss in losses if loss.reason is not DropReason.EXCLUDED)
-    counts = ", ".join(f"{reason} ({count})" for reason, count in reasons.most_common())
-    allow = (
-        "If fewer are meant, say so: "
-        f"fishtune pack --input {shell_quoted(settings.input)} "
-        f"--output {shell_quoted(settings.output)} --allow-fewer"
+    reasons: Counter[DropReason] = Counter(
+        loss.reason for loss in losses if loss.reason is not DropReason.EXCLUDED
+    )
+    counts = _counts(reasons)
+    allow = Message(
+        "If fewer are meant, say so: fishtune pack --input {input} --output {output} --allow-fewer",
+        input=shell_quoted(settings.input),
+        output=shell_quoted(settings.output),
     )
     if counts:
         raise UsageError(
-            f"The shards in {settings.output} hold {held} clips, the new ones would hold {len(packed)}, so "
-            f"the old ones were kept. What cannot be packed now: {counts}.",
+            "The shards in {output} hold {held} clips, the new ones would hold {now}, so the "
+            "old ones were kept. What cannot be packed now: {reasons}.",
             allow,
+            output=settings.output,
+            held=held,
+            now=len(packed),
+            reasons=counts,
         )
     raise UsageError(
-        f"The shards in {settings.output} hold {held} clips, but {settings.input} now has {len(packed)}, so "
-        "the old ones were kept.",
+        "The shards in {output} hold {held} clips, but {input} now has {now}, so the old ones were kept.",
         allow,
+        output=settings.output,
+        held=held,
+        input=settings.input,
+        now=len(packed),
     )
 
 
@@ -274,7 +306,7 @@ def _refuse_foreign(output: Path) -> None:
     if not output.exists():
         return
     if not output.is_dir():
-        raise UsageError(f"{output} is a file.", "Name a folder with --output.")
+        raise UsageError("{output} is a file.", "Name a folder with --output.", output=output)
     with reading(output, UsageError):
         present = {path.name for path in output.iterdir() if not is_temporary(path)}
     manifest = read_manifest(output)
@@ -283,12 +315,14 @@ def _refuse_foreign(output: Path) -> None:
         return
     if manifest is None and MANIFEST_FILE in present:
         raise UsageError(
-            f"{output / MANIFEST_FILE} is damaged or of another version, so that nothing tells whose files "
-            f"lie in {output}.",
+            "{file} is damaged or of another version, so that nothing tells whose files lie in {output}.",
             "Move the folder away and pack again, or choose another one with --output.",
+            file=output / MANIFEST_FILE,
+            output=output,
         )
-    more = f" and {len(foreign) - 3} more" if len(foreign) > 3 else ""
     raise UsageError(
-        f"{output} holds files that fishtune pack did not write: {', '.join(foreign[:3])}{more}.",
+        "{output} holds files that fishtune pack did not write: {files}.",
         "Move them away or choose another folder with --output.",
+        output=output,
+        files=first_of(foreign, 3),
     )

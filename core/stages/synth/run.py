@@ -23,6 +23,7 @@ from ...dataset.codes import read_codes, write_codes
 from ...errors import CheckpointError, DataError, UsageError
 from ...events import ProgressMeter, Reporter
 from ...files import check_writable
+from ...messages import Message
 from ...model.checkpoint import load_model
 from ...model.directory import ModelDirectory
 from ...model.generate import Generation, generate
@@ -32,7 +33,9 @@ from ...reading import check_regular, reading
 from ...text.prompts import Turn
 from ...text.transcripts import check_typed, read_transcript
 
-_REFERENCE_HINT = "Give what is said in the reference with --ref-text, or put it into a .lab file beside it."
+_REFERENCE_HINT = Message(
+    "Give what is said in the reference with --ref-text, or put it into a .lab file beside it."
+)
 
 
 class SynthResult(BaseModel):
@@ -70,8 +73,9 @@ def run(settings: SynthSettings, reporter: Reporter) -> SynthResult:
     check_codebooks(shape, base.shape.num_codebooks, settings.checkpoint)
     if not codec_file.is_file():
         raise CheckpointError(
-            f"{codec_file} does not exist.",
+            "{file} does not exist.",
             "A checkpoint directory holds model and codec: download it again.",
+            file=codec_file,
         )
     prompts = base.prompts  # read before a reference is encoded
     references = _references(settings, base.shape, shape, device, reporter)
@@ -88,8 +92,10 @@ def run(settings: SynthSettings, reporter: Reporter) -> SynthResult:
         )
     if not generation.ended:
         reporter.warn(
-            f"The model did not end by itself: the recording was cut at {frames} frames ({seconds:.1f} s).",
+            "The model did not end by itself: the recording was cut at {frames} frames ({seconds:.1f} s).",
             "Raise --max-new-tokens for a long text; otherwise split the text, or try an earlier checkpoint.",
+            frames=frames,
+            seconds=seconds,
         )
 
     reporter.check_stop("Nothing was written.")
@@ -130,26 +136,37 @@ def _check(settings: SynthSettings) -> str:
     for path in outputs:
         if reference is not None and _same(path, reference):
             raise UsageError(
-                f"{reference} is the reference and cannot be the output.", "Choose another --out."
+                "{reference} is the reference and cannot be the output.",
+                "Choose another --out.",
+                reference=reference,
             )
         if any(_same(path, file) for file in _read_files(settings, reference)):
-            raise UsageError(f"{path} is needed for the synthesis itself.", "Choose another output.")
+            raise UsageError(
+                "{file} is needed for the synthesis itself.", "Choose another output.", file=path
+            )
     if settings.codes_out is not None and _same(settings.codes_out, settings.out):
-        raise UsageError(f"{settings.out} cannot hold both sound and codes.", "Choose another --codes-out.")
+        raise UsageError(
+            "{out} cannot hold both sound and codes.", "Choose another --codes-out.", out=settings.out
+        )
     for output, name in ((settings.out, "speech.wav"), (settings.codes_out, "speech.npy")):
         if output is not None and output.is_dir():
-            raise UsageError(f"{output} is a folder.", f"Give a file name, such as {name}.")
+            raise UsageError(
+                "{output} is a folder.", "Give a file name, such as {name}.", output=output, name=name
+            )
     known = soundfile.available_formats()
     audio_format = settings.out.suffix.removeprefix(".").upper()
     if audio_format not in known:
         raise UsageError(
-            f"{settings.out} has no ending that names an audio format.", "Use .wav, .flac, .ogg or .mp3."
+            "{out} has no ending that names an audio format.",
+            "Use .wav, .flac, .ogg or .mp3.",
+            out=settings.out,
         )
     for path in outputs:
         if os.path.lexists(path) and not settings.overwrite and not is_remembered(path):
             raise UsageError(
-                f"{path} exists already, and synthesis did not write it.",
+                "{file} exists already, and synthesis did not write it.",
                 "Choose another name, or replace it with --overwrite.",
+                file=path,
             )
         if path.exists():
             check_regular(path, UsageError)
@@ -204,7 +221,7 @@ def _transcript_beside(file: Path) -> str:
     with reading(transcript):
         missing = not transcript.exists()
     if missing:
-        raise UsageError(f"What is said in {file} is not known.", _REFERENCE_HINT)
+        raise UsageError("What is said in {file} is not known.", _REFERENCE_HINT, file=file)
     return read_transcript(transcript).packed  # as training saw it
 
 
@@ -221,11 +238,13 @@ def _generate(
     reporter.log(f"Loading the model of {settings.checkpoint} on {device}")
     model = load_model(settings.checkpoint, device=device)
     limit = min(settings.max_new_tokens, model.config.max_seq_len - prompt.shape[1])
-    meter = ProgressMeter(reporter, f"generating, {limit} frames at most", limit, "frames")
+    meter = ProgressMeter(
+        reporter, Message("generating, {limit} frames at most", limit=limit), limit, "frames"
+    )
 
     def count(frames: int) -> None:
         reporter.check_stop("Nothing was written.")
-        meter.advance(detail=f"{frames / shape.frame_rate:.1f} s of speech")
+        meter.advance(detail=Message("{frames:.1f} s of speech", frames=frames / shape.frame_rate))
 
     asked = settings.model_dump(include={"temperature", "top_p", "repetition_penalty"}, exclude_none=True)
     sampling = replace(base.family.sampling, greedy=settings.greedy, seed=seed, **asked)

@@ -26,6 +26,7 @@ from ...dataset.headers import HeaderError, parse_header
 from ...errors import DataError, StorageError
 from ...events import ItemFailed, ProgressMeter, Reporter
 from ...files import atomic_open
+from ...messages import Message, joined
 from ...model.directory import ModelDirectory
 from ...model.shape import Shape
 from ...reading import read_regular
@@ -139,8 +140,11 @@ def load_data(settings: TrainSettings, base: ModelDirectory, reporter: Reporter)
     sides = split(table.speakers, content[usable], settings.held_out)
     if len(sides.training) == 0:
         raise DataError(
-            f"No clip of {settings.protos} can be trained on: all {len(index)} exceed {limit} columns.",
+            "No clip of {protos} can be trained on: all {number} exceed {limit} tokens.",
             "Raise --batch-tokens and --max-length, or cut the recordings into shorter ones.",
+            protos=settings.protos,
+            number=len(index),
+            limit=limit,
         )
     # The reference of the legacy format would have no place in its prompt.
     probability = settings.reference_probability if settings.prompt == "inference" else 0.0
@@ -157,10 +161,14 @@ def _check_codes(index: ShardIndex, shape: Shape) -> None:
     largest = max(index.largest_codes)
     if index.num_codebooks != shape.num_codebooks or largest >= shape.codebook_size:
         raise DataError(
-            f"The packed codes of {index.folder} do not fit the model: they have {index.num_codebooks} "
-            f"codebooks with codes up to {largest}, the model {shape.num_codebooks} codebooks of "
-            f"{shape.codebook_size}.",
+            "The packed codes of {folder} do not fit the model: they have {number} "
+            "codebooks with codes up to {largest}, the model {wanted} codebooks of {size}.",
             "Extract the recordings with the codec of this model, and pack them again.",
+            folder=index.folder,
+            number=index.num_codebooks,
+            largest=largest,
+            wanted=shape.num_codebooks,
+            size=shape.codebook_size,
         )
 
 
@@ -171,16 +179,20 @@ def _report_refused(
     settings: TrainSettings,
     reporter: Reporter,
 ) -> None:
-    hint = "Cut the recording into shorter ones."
+    hint = Message("Cut the recording into shorter ones.")
     if limit == settings.batch_tokens:
-        hint += " Or raise --batch-tokens, if the memory allows it."
+        hint = joined([hint, Message("Or raise --batch-tokens, if the memory allows it.")])
     elif limit == settings.max_length:
-        hint += " Or raise --max-length."
+        hint = joined([hint, Message("Or raise --max-length.")])
     for clip in np.flatnonzero(lengths > limit).tolist():
         reporter.emit(
             ItemFailed(
                 item=index.name(clip),
-                message=f"Left out: {lengths[clip]} columns, more than the {limit} allowed.",
+                message=Message(
+                    "Left out: {length} tokens, more than the {limit} allowed.",
+                    length=lengths[clip],
+                    limit=limit,
+                ),
                 hint=hint,
             )
         )
@@ -200,7 +212,7 @@ def clip_lengths(source: SampleSource, reporter: Reporter) -> npt.NDArray[np.int
         stored = _stored_lengths(file, len(source.index), key)
         if stored is not None:
             return stored
-    meter = ProgressMeter(reporter, "measuring transcripts", len(source.index), "clips")
+    meter = ProgressMeter(reporter, Message("measuring transcripts"), len(source.index), "clips")
     lengths = np.zeros((2, len(source.index)), dtype=np.int64)
     for clip in range(len(source.index)):
         reporter.check_stop("Nothing was trained yet.")

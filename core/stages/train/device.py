@@ -28,8 +28,10 @@ def device_of(settings: TrainSettings, ranks: Ranks) -> torch.device:
     device = resolve_device(settings.device, ranks.local_rank)
     if ranks.size > 1 and ":" in settings.device:
         raise UsageError(
-            f"--device {settings.device} names one device, but the run has {ranks.size}.",
+            "--device {device} names one device, but the run has {size}.",
             "Choose --device cuda, and which GPUs with CUDA_VISIBLE_DEVICES.",
+            device=settings.device,
+            size=ranks.size,
         )
     return device
 
@@ -45,6 +47,8 @@ def precision_of(settings: TrainSettings, device: torch.device) -> torch.dtype:
     has_bf16 = computes_in_bf16(device)
     if settings.precision == "bf16":
         if not has_bf16:
-            raise UsageError(f"{device} does not compute in bf16.", "Choose --precision float32.")
+            raise UsageError(
+                "{device} does not compute in bf16.", "Choose --precision float32.", device=device
+            )
         return torch.bfloat16
     return torch.bfloat16 if device.type == "cuda" and has_bf16 else torch.float32

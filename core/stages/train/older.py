@@ -132,18 +132,24 @@ def _warn_of_order(
 ) -> None:
     left = int((passes <= state.epoch).sum())
     reporter.warn(
-        f"{checkpoint} was written by an earlier version, which drew clips and references by other numbers: "
-        f"the {left} clips that epoch {state.epoch + 1} had not come to are next, in another order than "
-        "they would have been.",
+        "{checkpoint} was written by an earlier version, which drew clips and references by "
+        "other numbers: the {left} clips that epoch {epoch} had not come to are next, in "
+        "another order than they would have been.",
         "Every clip is still seen once per epoch, and nothing needs to be done. Held-out losses are measured "
         "with other references from now on, so small differences from earlier ones mean nothing.",
+        checkpoint=checkpoint,
+        left=left,
+        epoch=state.epoch + 1,
     )
 
 
 def _warn_of_repetition(state: RunState, checkpoint: Path, reporter: Reporter) -> None:
     reporter.warn(
-        f"{checkpoint} was written by an earlier version, and the shards have another order than then, so "
-        f"that nothing tells which clips epoch {state.epoch + 1} has come to: that epoch begins again.",
+        "{checkpoint} was written by an earlier version, and the shards have another order "
+        "than then, so that nothing tells which clips epoch {epoch} has come to: that epoch "
+        "begins again.",
         "Some clips are seen once more than others; all else continues. To avoid it, train on the shards as "
         "they were.",
+        checkpoint=checkpoint,
+        epoch=state.epoch + 1,
     )

@@ -20,13 +20,14 @@ from torch.optim import Optimizer
 from ...compute.devices import empty_cache, is_out_of_memory
 from ...errors import DeviceMemoryError
 from ...events import Reporter
+from ...messages import Message
 
 T = TypeVar("T")
 
-_HINT = (
-    "This run can go on with --checkpointing blocks, on a card with more memory, or with less beside it "
-    "(fishtune gpus shows what uses this one). A preset of lower rank or shorter clips (--max-length) need "
-    "a run of their own: another --project."
+_HINT = Message(
+    "This run can continue with --checkpointing blocks, on a card with more memory, or with "
+    "less beside it (fishtune gpus shows what uses this one). A preset of lower rank or "
+    "shorter clips (--max-length) need a run of their own: another --project."
 )
 
 
@@ -58,16 +59,20 @@ class MicroBatchSplit:
             # Outside of the handler, whose traceback still holds the tensors of the failed attempt.
             if self.count >= largest:
                 raise DeviceMemoryError(
-                    f"The device's memory does not suffice for one clip in {what}: {reason}",
+                    "Out of GPU memory in {what}: not even one clip fits. {reason}",
                     _HINT,
+                    what=what,
+                    reason=reason,
                 )
             self.count *= 2
             empty_cache()
             self._reporter.warn(
-                f"Out of memory in {what}: micro-batches are computed in {self.count} pieces from now on. "
+                "Out of memory in {what}: micro-batches are computed in {count} pieces from now on. "
                 "The effective batch stays the same and no data is lost or repeated.",
-                "Started again with a smaller --batch-tokens and more --accumulation, the run goes on "
-                "without the failed attempts.",
+                "Started again with a smaller --batch-tokens and more --accumulation, the run "
+                "continues without the failed attempts.",
+                what=what,
+                count=self.count,
             )
 
 
@@ -97,7 +102,11 @@ def update(optimizer: Optimizer, step: Callable[[], object], what: str, kept: st
             del optimizer.state[parameter]
         empty_cache()
     raise DeviceMemoryError(
-        f"The device's memory does not suffice for the update of {what}: {reason}. {kept}", _HINT
+        "Out of GPU memory in the update of {what}: {reason}. {kept}",
+        _HINT,
+        what=what,
+        reason=reason,
+        kept=kept,
     )
 
 

@@ -26,6 +26,7 @@ from ...hardware.memory.estimate import Part
 from ...hardware.memory.measured import MeasurementCache
 from ...hardware.memory.profiles import Profiles
 from ...lora.injection import add_adapters, train_everything, trainable_parameters
+from ...messages import Message
 from ...model.base_hash import base_hash
 from ...model.checkpoint import load_model
 from ...model.directory import ModelDirectory
@@ -62,7 +63,7 @@ DEFAULT_PASSES = 250
 DEFAULT_HOURS = 250.0
 """Hours of speech seen in all, where no limit is set: larger sets need fewer passes."""
 _FEWEST_PASSES = 5
-_NOTHING_DONE = "Nothing new was trained."
+_NOTHING_DONE = Message("Nothing new was trained.")
 _FRAMES_PER_HOUR = 3600 * FRAME_RATE
 
 
@@ -237,7 +238,9 @@ class _Run:
         if ending == "stop_requested":
             path = checkpoint_path(self.folder, trainer.global_step)
             raise StopRequested(
-                f"Step {trainer.global_step} is saved in {path}; starting again goes on from there."
+                "Step {step} is saved in {file}; starting again continues from there.",
+                step=trainer.global_step,
+                file=path,
             )
         return self._result(ending, began, trainer.global_step)
 
@@ -261,9 +264,11 @@ class _Run:
             self.reporter.log(f"{path} already is at the end of this run; nothing is left to train.")
             if ending == "early_stopping":
                 self.reporter.warn(
-                    f"Nothing was trained: this run stopped early at step {step}, as its held-out loss "
-                    f"has not improved since step {callback.guard.best_step}.",
+                    "Nothing was trained: this run stopped early at step {step}, as its held-out loss "
+                    "has not improved since step {best_step}.",
                     "To train on nevertheless, raise --early-stopping or leave it out.",
+                    step=step,
+                    best_step=callback.guard.best_step,
                 )
         else:
             path = checkpoint_path(self.folder, step)
@@ -284,9 +289,9 @@ class _Run:
         split, settings = self.data.split, self.settings
         trained = sum(parameter.numel() for parameter in trainable_parameters(self.model).values())
         held_out = (
-            f"{len(split.held_out)} held out"
+            Message("{number} held out", number=len(split.held_out))
             if len(split.held_out)
-            else "none held out: overfitting cannot be seen"
+            else Message("none held out: overfitting cannot be seen")
         )
         self.reporter.log(
             f"{len(split.training)} clips to train on, {held_out}. {settings.lora_config} trains "
@@ -358,7 +363,12 @@ class _Run:
 
     def _say_accounting(self, done: int, total: int) -> None:
         self.reporter.emit(
-            Progress(task="working out what this model needs", done=done, total=total or None, unit="batches")
+            Progress(
+                task=Message("working out what this model needs"),
+                done=done,
+                total=total or None,
+                unit="batches",
+            )
         )
         self.reporter.check_stop(_NOTHING_DONE)
 

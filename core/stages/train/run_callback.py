@@ -134,8 +134,9 @@ class RunCallback(Callback):
         if at_an_interval and self.plateau.observe():
             since = step - PLATEAU_CHECKS * self._settings.validate_every
             self._reporter.warn(
-                f"The training loss has hardly fallen since step {since}.",
+                "The training loss has hardly fallen since step {since}.",
                 "More steps will hardly help: listen to a checkpoint, or try a higher rank or learning rate.",
+                since=since,
             )
         if step % self._settings.checkpoint_every == 0 or self.ending:
             self.save(trainer, pl_module, step)
@@ -224,9 +225,12 @@ class RunCallback(Callback):
         )
         if self.guard.observe(step, loss):
             self._reporter.warn(
-                f"The held-out loss has not improved since step {self.guard.best_step} "
-                f"({self.guard.best_loss:.3f}, now {loss:.3f}): it begins to learn clips by heart.",
-                f"Checkpoints near step {self.guard.best_step} will do best on other texts; more clips help.",
+                "The held-out loss has not improved since step {best_step} ({best_loss:.3f}, now "
+                "{loss:.3f}): the model is starting to overfit.",
+                "Checkpoints near step {best_step} will do best on other texts; more clips help.",
+                best_step=self.guard.best_step,
+                best_loss=self.guard.best_loss,
+                loss=loss,
             )
 
     def _log(self, trainer: Trainer, step: int, metrics: dict[str, float]) -> None:

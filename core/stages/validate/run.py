@@ -175,7 +175,12 @@ def inspect_clip(data: Path, key: str, text_extension: str, points: int) -> Clip
     """
     clips = {clip.key: clip for clip in scan(data, text_extension).clips}
     if key not in clips:
-        raise UsageError(f"{data} has no clip {key!r}.", "Name it as SPEAKER/NAME, without an extension.")
+        raise UsageError(
+            "{data} has no clip {clip}.",
+            "Name it as SPEAKER/NAME, without an extension.",
+            data=data,
+            clip=repr(key),
+        )
     clip = clips[key]
     transcript, audio = check_clip(clip)
     detail = ClipDetail(clip=key, text=clip.text, findings=transcript.findings + audio.findings)
@@ -219,8 +224,10 @@ def _same_audio(checked: list[_Checked]) -> list[Finding]:
         warning(
             Code.SAME_AUDIO,
             again.audio,
-            f"{again.clip.key} is the same recording as {group[0].clip.key}.",
-            "Keep one of them: clips that come twice count twice, and may be trained on and tested with.",
+            "{clip} is the same recording as {other}.",
+            "Keep one of them: a duplicate counts twice and may land in both training and held-out data.",
+            clip=again.clip.key,
+            other=group[0].clip.key,
         )
         for group in groups.values()
         for again in group[1:]
@@ -238,9 +245,14 @@ def _spread(data: Path, checked: list[_Checked]) -> list[Finding]:
         warning(
             Code.LOUDNESS_SPREAD,
             data,
-            f"Loudness differs by {high - low:.1f} LU: {quiet.clip.key} has {low:.1f} LUFS, "
-            f"{loud.clip.key} has {high:.1f}.",
-            f"Bring all to one loudness: fishtune loudness-norm {data} {data}-normalised",
+            "Loudness differs by {difference:.1f} LU: {quiet} has {low:.1f} LUFS, {loud} has {high:.1f}.",
+            "Bring all to one loudness: fishtune loudness-norm {data} {data}-normalised",
+            difference=high - low,
+            quiet=quiet.clip.key,
+            low=low,
+            loud=loud.clip.key,
+            high=high,
+            data=data,
         )
     ]
 
@@ -264,8 +276,11 @@ def _reading_speed(checked: list[_Checked]) -> list[Finding]:
             warning(
                 Code.READING_SPEED,
                 item.audio,
-                f"{item.clip.key} has {speed:.1f} letters a second, its speaker usually {usual:.1f}.",
+                "{clip} has {speed:.1f} letters per second, its speaker usually {usual:.1f}.",
                 "Compare transcript and recording: words may be missing, or belong to another clip.",
+                clip=item.clip.key,
+                speed=speed,
+                usual=usual,
             )
             for speed, item in speeds
             if not _SLOWEST <= speed / usual <= _FASTEST
@@ -280,16 +295,22 @@ def _impossible_pace(item: _Checked) -> Finding | None:
         return warning(
             Code.READING_SPEED,
             item.audio,
-            f"{item.clip.key} has {item.letters} letters in {item.seconds:.2f} s, more than anybody can say.",
+            "{clip} has {letters} letters in {seconds:.2f} s, more than anybody can say.",
             "Compare transcript and recording: it may be cut short, or the words belong to another clip.",
+            clip=item.clip.key,
+            letters=item.letters,
+            seconds=item.seconds,
         )
     weight = letters + _LETTERS_PER_SYLLABLE * item.syllables
     if item.seconds > _SECONDS_TO_SPEAK and weight / item.seconds < _LEAST_LETTERS:
         return warning(
             Code.READING_SPEED,
             item.audio,
-            f"{item.clip.key} has only {item.letters} letters in {item.seconds:.1f} s.",
+            "{clip} has only {letters} letters in {seconds:.1f} s.",
             "Compare transcript and recording: words may be missing, or belong to another clip.",
+            clip=item.clip.key,
+            letters=item.letters,
+            seconds=item.seconds,
         )
     return None
 
@@ -302,8 +323,9 @@ def _amount(data: Path, checked: list[_Checked]) -> list[Finding]:
         warning(
             Code.TOO_LITTLE,
             data,
-            f"There are {format_duration(seconds)} of speech in all.",
-            "10 minutes are the least that makes sense, 30 to 60 are recommended.",
+            "There are {duration} of speech in all.",
+            "10 minutes is the practical minimum; 30 to 60 work well.",
+            duration=format_duration(seconds),
         )
     ]
 

@@ -50,8 +50,10 @@ def _doubtful(path: Path, text: str) -> list[Finding]:
             warning(
                 Code.TEXT_STRIPPED,
                 path,
-                f"Packing takes out {' '.join(stripped)[:80]} of {path.name}.",
+                "Packing takes out {parts} of {file}.",
                 "Nothing, if that is not spoken; otherwise write it without braces and angle brackets.",
+                parts=" ".join(stripped)[:80],
+                file=path.name,
             )
         )
     lines = len([line for line in text.splitlines() if line.strip()])
@@ -60,8 +62,10 @@ def _doubtful(path: Path, text: str) -> list[Finding]:
             warning(
                 Code.TEXT_LINES,
                 path,
-                f"{path.name} has {lines} lines, which are joined.",
+                "{file} has {number} lines, which are joined.",
                 "Check that it holds this clip's transcript and nothing else.",
+                file=path.name,
+                number=lines,
             )
         )
     if text.startswith("\ufeff"):
@@ -69,8 +73,9 @@ def _doubtful(path: Path, text: str) -> list[Finding]:
             warning(
                 Code.TEXT_SECOND_MARK,
                 path,
-                f"{path.name} begins with two byte order marks; packing takes both out.",
+                "{file} begins with two byte order marks; packing takes both out.",
                 "Save it as UTF-8 without one, so that other programs read it too.",
+                file=path.name,
             )
         )
     if controls := control_characters(text):
@@ -78,8 +83,10 @@ def _doubtful(path: Path, text: str) -> list[Finding]:
             warning(
                 Code.TEXT_CONTROL_CHARACTERS,
                 path,
-                f"{path.name} holds control characters, such as {controls[0]!r}; packing takes them out.",
+                "{file} holds control characters, such as {character}; packing takes them out.",
                 "Check what is left of the text around them, and remove them.",
+                file=path.name,
+                character=repr(controls[0]),
             )
         )
     if "\ufffd" in text:
@@ -88,9 +95,10 @@ def _doubtful(path: Path, text: str) -> list[Finding]:
             warning(
                 Code.TEXT_LOST_LETTERS,
                 path,
-                f"Letters of {path.name} were lost in {text[max(0, place - 10) : place + 10]!r}; "
-                "it is packed as it is.",
+                "Letters of {file} were lost in {text}; it is packed as it is.",
                 "Write the letters in the places of \ufffd, or leave the clip out.",
+                file=path.name,
+                text=repr(text[max(0, place - 10) : place + 10]),
             )
         )
     elif garbled := find_mojibake(text):
@@ -98,8 +106,10 @@ def _doubtful(path: Path, text: str) -> list[Finding]:
             warning(
                 Code.TEXT_GARBLED,
                 path,
-                f"{path.name} was read in a wrong encoding once: {garbled!r}; it is packed as it is.",
+                "{file} was read in a wrong encoding once: {text}; it is packed as it is.",
                 "Write it again from its source, or leave the clip out.",
+                file=path.name,
+                text=repr(garbled),
             )
         )
     return found

@@ -71,8 +71,11 @@ def _try_model(model: DualAR, base: ModelDirectory) -> None:
     prompt = torch.from_numpy(base.prompts.prompt([], _TEXT))
     if prompt.shape[1] >= model.config.max_seq_len:
         raise CheckpointError(
-            f"The model of {base.path} has room for {model.config.max_seq_len} columns, too few to speak.",
-            f"{base.family.config_file} should not be edited: download it again.",
+            "The model of {file} has room for {max_seq_len} columns, too few to speak.",
+            "{config_file} should not be edited: download it again.",
+            file=base.path,
+            max_seq_len=model.config.max_seq_len,
+            config_file=base.family.config_file,
         )
     with torch.inference_mode():
         hidden = model.slow(prompt[None])[:, -1]
@@ -92,6 +95,7 @@ def _try_codec(codec: Codec, directory: Path) -> None:
 def _refuse_overflow(values: Tensor, source: Path) -> None:
     if not values.isfinite().all():
         raise CheckpointError(
-            f"What {source} computes is infinite or not a number, though its weights are numbers.",
-            "The file is damaged or was trained to pieces: download or merge it again.",
+            "What {source} computes is infinite or not a number, though its weights are numbers.",
+            "The file is damaged, or training diverged: download or merge it again.",
+            source=source,
         )

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ....config.settings import CODEC_FILE
+from ....messages import Message
 from ...sampling import Sampling, SamplingRule
 from ...shape import Shape
 from ..family import Family
@@ -25,7 +26,7 @@ class S1(Family):
     """See `Family`."""
 
     name = "s1"
-    title = f"S1 family (model_type {MODEL_TYPE})"
+    title = Message("S1 family (model_type {model_type})", model_type=MODEL_TYPE)
     model_types = frozenset({MODEL_TYPE})
     config_file = CONFIG
     files = (CONFIG, WEIGHTS, CODEC_FILE, RANKS, SPECIAL_TOKENS)

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from ....config.strict import parse
 from ....errors import CheckpointError, SettingsError
+from ....messages import joined
 from ...shape import Shape, contradictions
 from . import files
 
@@ -74,7 +75,7 @@ class DualARConfig(BaseModel):
     def _makes_a_model(self) -> DualARConfig:
         faults = contradictions(self.shape)
         if faults:
-            raise ValueError("; ".join(faults))
+            raise ValueError(joined(faults, "; "))
         return self
 
     @property
@@ -139,5 +140,7 @@ def read_shape(content: Mapping[str, Any], source: str) -> Shape:
         return parse(DualARConfig, dict(content), source).shape
     except SettingsError as error:
         raise CheckpointError(
-            error.message, f"Download the checkpoint again; {files.CONFIG} should not be edited."
+            error.message,
+            "Download the checkpoint again; {config} should not be edited.",
+            config=files.CONFIG,
         ) from error

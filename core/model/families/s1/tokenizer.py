@@ -9,6 +9,7 @@ from pathlib import Path
 import tiktoken
 
 from ....errors import CheckpointError, MalformedFileError
+from ....messages import Message
 from ....reading import read_regular, reading
 from ....tables import read_json
 from ....text.markers import DEFAULT_SPECIAL_TOKENS, IM_END, INTERLEAVE, SPOKEN_TOKENS, VOICE
@@ -31,7 +32,7 @@ SPLIT_PATTERN = "|".join(
 LARGEST_FILE = 64 << 20
 """Bytes of ranks or special tokens; published ones have 3 MB."""
 _MOST_SPECIAL_TOKENS = 1 << 20
-_REDOWNLOAD = "Download the checkpoint again, or point to the directory that holds it."
+_REDOWNLOAD = Message("Download the checkpoint again, or point to the directory that holds it.")
 
 
 class S1Tokenizer:
@@ -68,7 +69,9 @@ class S1Tokenizer:
         self.semantic_end_id = self.semantic_begin_id + count - 1
         """Id of the semantic token of the highest code."""
         if any(self._special.get(f"<|semantic:{c}|>") != self.semantic_begin_id + c for c in range(count)):
-            raise CheckpointError(f"The semantic tokens of {source} are not in one row.", _REDOWNLOAD)
+            raise CheckpointError(
+                "The semantic tokens of {source} are not in one row.", _REDOWNLOAD, source=source
+            )
         for token in (INTERLEAVE, VOICE):
             self.token_id(token)
         self.end_id = self.token_id(IM_END)
@@ -109,7 +112,12 @@ class S1Tokenizer:
             CheckpointError: this tokenizer has no such token.
         """
         if token not in self._special:
-            raise CheckpointError(f"The tokenizer of {self._source} has no token {token}.", _REDOWNLOAD)
+            raise CheckpointError(
+                "The tokenizer of {source} has no token {token}.",
+                _REDOWNLOAD,
+                source=self._source,
+                token=token,
+            )
         return self._special[token]
 
 
@@ -124,15 +132,21 @@ def _read_ranks(file: Path) -> dict[bytes, int]:
         try:
             token = base64.b64decode(encoded, validate=True)
         except binascii.Error as error:
-            raise CheckpointError(f"Line {number} of {file} is not a token.", _REDOWNLOAD) from error
+            raise CheckpointError(
+                "Line {number} of {file} is not a token.", _REDOWNLOAD, number=number, file=file
+            ) from error
         # As digits only: Python also reads "1_0", " 1" and "+1".
         if not token or not rank.isdigit() or len(rank) > 9:
-            raise CheckpointError(f"Line {number} of {file} is not a token.", _REDOWNLOAD)
+            raise CheckpointError(
+                "Line {number} of {file} is not a token.", _REDOWNLOAD, number=number, file=file
+            )
         if token in ranks:
-            raise CheckpointError(f"Line {number} of {file} repeats a token.", _REDOWNLOAD)
+            raise CheckpointError(
+                "Line {number} of {file} repeats a token.", _REDOWNLOAD, number=number, file=file
+            )
         ranks[token] = int(rank)
     if not ranks:
-        raise CheckpointError(f"{file} holds no tokens.", _REDOWNLOAD)
+        raise CheckpointError("{file} holds no tokens.", _REDOWNLOAD, file=file)
     return ranks
 
 
@@ -140,23 +154,38 @@ def _check_ranks(ranks: dict[bytes, int], source: str) -> None:
     """Refuse ranks that are not 0 … n-1, each once: special tokens take the ids from n on."""
     seen = set(ranks.values())
     if len(seen) < len(ranks):
-        raise CheckpointError(f"{files.RANKS} of {source} gives one id to several tokens.", _REDOWNLOAD)
+        raise CheckpointError(
+            "{file} of {source} gives one id to several tokens.",
+            _REDOWNLOAD,
+            file=files.RANKS,
+            source=source,
+        )
     if min(seen, default=0) < 0 or max(seen, default=0) >= len(ranks):
         raise CheckpointError(
-            f"The ids in {files.RANKS} of {source} are not 0 to {len(ranks) - 1}.", _REDOWNLOAD
+            "The ids in {file} of {source} are not 0 to {last}.",
+            _REDOWNLOAD,
+            file=files.RANKS,
+            source=source,
+            last=len(ranks) - 1,
         )
     missing = sum(bytes((byte,)) not in ranks for byte in range(256))
     if missing:
         raise CheckpointError(
-            f"{files.RANKS} of {source} lacks {missing} of the 256 single bytes.",
+            "{file} of {source} lacks {number} of the 256 single bytes.",
             _REDOWNLOAD,
+            file=files.RANKS,
+            source=source,
+            number=missing,
         )
 
 
 def _check_special_tokens(tokens: list[str], source: str) -> None:
     if not all(tokens) or len(set(tokens)) < len(tokens) or len(tokens) > _MOST_SPECIAL_TOKENS:
         raise CheckpointError(
-            f"{files.SPECIAL_TOKENS} of {source} holds an empty token, one twice, or too many.", _REDOWNLOAD
+            "{file} of {source} holds an empty token, one twice, or too many.",
+            _REDOWNLOAD,
+            file=files.SPECIAL_TOKENS,
+            source=source,
         )
 
 
@@ -166,5 +195,5 @@ def _read_special_tokens(file: Path) -> list[str]:
     except MalformedFileError as error:
         raise CheckpointError(error.message, _REDOWNLOAD) from error
     if not isinstance(tokens, dict):
-        raise CheckpointError(f"{file} does not list tokens.", _REDOWNLOAD)
+        raise CheckpointError("{file} does not list tokens.", _REDOWNLOAD, file=file)
     return list(tokens)
