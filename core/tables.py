@@ -133,7 +133,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
         twice = next(key for number, (key, _) in enumerate(pairs) if key in dict(pairs[:number]))
-        raise _OutOfBoundsError(Message("the key {twice} stands twice in one place", twice=repr(twice[:80])))
+        raise _OutOfBoundsError(Message("the key {key} stands twice in one place", key=repr(twice[:80])))
     return found
 
 

@@ -121,7 +121,7 @@ def _progress() -> Iterator[Progress]:
 
     def show(done: int, total: int) -> None:
         counted = f": {done} of {total} batches" if total else ""
-        status.update(f"Working out what this model needs, which is done once{counted}")
+        status.update(f"Measuring how much memory this model needs, once{counted}")
         status.start()
 
     try:

@@ -21,7 +21,7 @@ from ..messages import Message, joined
 from ..tables import read_json
 
 CONFIG_FILE = "codec_config.json"
-_NAME_A_FILE = Message("Name the file of weights in it, such as {codec_file}.", codec_file=CODEC_FILE)
+_NAME_A_FILE = Message("Name the file of weights in it, such as {name}.", name=CODEC_FILE)
 CODEC_RATE = 44_100
 """Hz; of the published codec, as all that follows."""
 FRAME_LENGTH = 2_048

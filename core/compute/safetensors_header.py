@@ -84,10 +84,10 @@ def inspect_safetensors(path: Path) -> dict[str, StoredTensor]:
     header.pop(METADATA, None)
     if len(header) > _MOST_TENSORS:
         raise CheckpointError(
-            "{file} lists {header:,} tensors, more than any file of weights.",
+            "{file} lists {number:,} tensors, more than any file of weights.",
             _DISTRUST,
             file=path,
-            header=len(header),
+            number=len(header),
         )
     found = {name: _entry(path, name, value, begin) for name, value in header.items()}
     ordered = sorted(found.items(), key=lambda item: (item[1].offset, item[1].size))
@@ -99,38 +99,38 @@ def _entry(path: Path, name: str, value: Any, begin: int) -> StoredTensor:
     shown = name[:80]
     if not isinstance(value, dict) or value.keys() != {"dtype", "shape", "data_offsets"}:
         raise CheckpointError(
-            "The header of {file} does not describe {shown} as a tensor.", _AGAIN, file=path, shown=shown
+            "The header of {file} does not describe {tensor} as a tensor.", _AGAIN, file=path, tensor=shown
         )
     dtype, shape, offsets = value["dtype"], value["shape"], value["data_offsets"]
     if not isinstance(dtype, str) or dtype not in ITEM_BYTES:
         raise CheckpointError(
-            "{file} stores {shown} as {dtype}, a kind of number that cannot be used.",
+            "{file} stores {tensor} as {dtype}, a kind of number that cannot be used.",
             "Get the weights in bfloat16, float16 or float32.",
             file=path,
-            shown=shown,
+            tensor=shown,
             dtype=repr(str(dtype)[:20]),
         )
     if not _are_counts(shape) or len(shape) > _MOST_DIMENSIONS or not _are_counts(offsets):
         raise CheckpointError(
-            "The header of {file} gives {shown} a shape or place that is none.",
+            "The header of {file} gives {tensor} a shape or place that cannot be.",
             _AGAIN,
             file=path,
-            shown=shown,
+            tensor=shown,
         )
     if len(offsets) != 2 or offsets[1] - offsets[0] != math.prod(shape) * ITEM_BYTES[dtype]:
         raise CheckpointError(
-            "The header of {file} gives {shown} another number of bytes than its shape has.",
+            "The header of {file} gives {tensor} another number of bytes than its shape has.",
             _AGAIN,
             file=path,
-            shown=shown,
+            tensor=shown,
         )
     place = begin + offsets[0]
     if place % ITEM_BYTES[dtype]:
         raise CheckpointError(
-            "{file} stores {shown} at an odd place, where it cannot be mapped.",
+            "{file} stores {tensor} at an odd place, where it cannot be mapped.",
             "Load the file with safetensors and save it again.",
             file=path,
-            shown=shown,
+            tensor=shown,
         )
     return StoredTensor(place, tuple(shape), dtype)
 
@@ -145,11 +145,14 @@ def _check_places(path: Path, tensors: list[tuple[str, StoredTensor]], begin: in
     for name, tensor in tensors:
         if tensor.offset < place:
             raise CheckpointError(
-                "{file} lays {name} over another tensor.", _DISTRUST, file=path, name=name[:80]
+                "{file} lays {tensor} over another tensor.", _DISTRUST, file=path, tensor=name[:80]
             )
         if tensor.offset > place:
             raise CheckpointError(
-                "{file} has bytes before {name} that belong to no tensor.", _AGAIN, file=path, name=name[:80]
+                "{file} has bytes before {tensor} that belong to no tensor.",
+                _AGAIN,
+                file=path,
+                tensor=name[:80],
             )
         place += tensor.size
     if place != size:

@@ -49,9 +49,9 @@ def read_archive(path: Path) -> Any:
     if path.is_dir():
         raise CheckpointError(
             "{file} is a folder.",
-            "Name the file of weights in it, such as {codec_file}.",
+            "Name the file of weights in it, such as {name}.",
             file=path,
-            codec_file=CODEC_FILE,
+            name=CODEC_FILE,
         )
     if not path.exists() and not path.is_symlink():
         raise CheckpointError(

@@ -89,11 +89,11 @@ def _failed(code: int, complaints: IO[bytes]) -> FishtuneError:
     complaints.seek(0)
     last = complaints.read()[-10_000:].decode(errors="replace").strip().rpartition("\n")[2]
     return FishtuneError(
-        "What this model needs of memory could not be worked out: the process ended with "
-        "{code_} and said {last}.",
+        "The memory that this model needs could not be measured: the process ended with {code} "
+        "and said {words}.",
         "Everything else works without it; fishtune doctor checks the installation.",
-        code_=code,
-        last=repr(last or "nothing"),
+        code=code,
+        words=repr(last or "nothing"),
     )
 
 

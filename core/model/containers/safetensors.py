@@ -82,10 +82,10 @@ class ShardedContainer(SafetensorsContainer):
         )
         if wrong:
             raise CheckpointError(
-                "{file} and its shards disagree on where tensors lie: {wrong}.",
+                "{file} and its shards disagree on where tensors lie: {tensors}.",
                 _AGAIN,
                 file=self.path,
-                wrong=first_of([name[:80] for name in wrong], _LISTED),
+                tensors=first_of([name[:80] for name in wrong], _LISTED),
             )
         return {tensor: place for tensors in shards.values() for tensor, place in tensors.items()}
 
@@ -107,17 +107,17 @@ class ShardedContainer(SafetensorsContainer):
         outside = sorted(name for name in names if not _is_file_name(name))
         if outside:
             raise CheckpointError(
-                "{file} names {outside}, which is not a shard beside it.",
+                "{file} names {name}, which is not a shard beside it.",
                 "Do not trust this file: get the weights from where they were published.",
                 file=self.path,
-                outside=repr(outside[0][:80]),
+                name=repr(outside[0][:80]),
             )
         if len(names) > _MOST_SHARDS:
             raise CheckpointError(
-                "{file} names {names:,} shards, more than any model.",
+                "{file} names {number:,} shards, more than any model.",
                 _AGAIN,
                 file=self.path,
-                names=len(names),
+                number=len(names),
             )
         return found
 

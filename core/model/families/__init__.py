@@ -159,11 +159,11 @@ def _owner(families: list[Family], config: Mapping[str, Any], source: str, direc
     kind = reprlib.repr(config.get("model_type"))
     raise CheckpointError(
         "{source} describes a model of the type {kind}, not {types}.",
-        "Use a checkpoint of the {supported}.",
+        "Use a checkpoint of the {families}.",
         source=source,
         kind=kind,
         types=types,
-        supported=supported(),
+        families=supported(),
     )
 
 
@@ -218,6 +218,6 @@ def _config_of(path: Path) -> Path:
 def name_a_directory() -> str:
     """Return the hint for who named something else than a checkpoint directory."""
     return Message(
-        "Name a checkpoint directory; one is fetched with: fishtune download {model_preset}",
-        model_preset=default_family().model_preset,
+        "Name a checkpoint directory; one is fetched with: fishtune download {name}",
+        name=default_family().model_preset,
     )

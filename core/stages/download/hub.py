@@ -56,10 +56,10 @@ def remote_files(
                     continue
                 raise DownloadError(
                     "{repository} has no file {name}.",
-                    "It is not a model of the {title}, or another --revision holds the file.",
+                    "It is not a model of the {family}, or another --revision holds the file.",
                     repository=repository,
                     name=name,
-                    title=family.title,
+                    family=family.title,
                 ) from error
             if metadata.commit_hash is None or metadata.etag is None:
                 raise DownloadError(

@@ -169,11 +169,11 @@ def _check_family(directory: Path, name: str) -> None:
         family_of(directory)
     except CheckpointError as error:
         raise DownloadError(
-            "{name} is not a model that fishtune trains: {message}",
-            "Supported is the {supported}.",
+            "{name} is not a model that fishtune trains: {reason}",
+            "Supported is the {families}.",
             name=name,
-            message=error.message,
-            supported=supported(),
+            reason=error.message,
+            families=supported(),
         ) from error
 
 

@@ -364,7 +364,7 @@ class _Run:
     def _say_accounting(self, done: int, total: int) -> None:
         self.reporter.emit(
             Progress(
-                task=Message("working out what this model needs"),
+                task=Message("measuring memory needs"),
                 done=done,
                 total=total or None,
                 unit="batches",

@@ -71,11 +71,11 @@ def _try_model(model: DualAR, base: ModelDirectory) -> None:
     prompt = torch.from_numpy(base.prompts.prompt([], _TEXT))
     if prompt.shape[1] >= model.config.max_seq_len:
         raise CheckpointError(
-            "The model of {file} has room for {max_seq_len} columns, too few to speak.",
-            "{config_file} should not be edited: download it again.",
+            "The model of {file} has room for {number} tokens, too few to speak.",
+            "{config} should not be edited: download it again.",
             file=base.path,
-            max_seq_len=model.config.max_seq_len,
-            config_file=base.family.config_file,
+            number=model.config.max_seq_len,
+            config=base.family.config_file,
         )
     with torch.inference_mode():
         hidden = model.slow(prompt[None])[:, -1]

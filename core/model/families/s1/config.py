@@ -141,6 +141,6 @@ def read_shape(content: Mapping[str, Any], source: str) -> Shape:
     except SettingsError as error:
         raise CheckpointError(
             error.message,
-            "Download the checkpoint again; {config} should not be edited.",
-            config=files.CONFIG,
+            "Download the checkpoint again; {file} should not be edited.",
+            file=files.CONFIG,
         ) from error
