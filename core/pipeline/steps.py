@@ -24,10 +24,10 @@ from ..dataset.layout import scan
 from ..dataset.origins import inputs_digest, is_outdated
 from ..errors import FishtuneError
 from ..events import Finished
+from ..hub.client import OPTIONAL_FILES
 from ..jobs.post_mortem import describe_loss
 from ..jobs.record import Job, JobState, Place, list_jobs
 from ..shards.manifest import is_current
-from ..stages.download.hub import OPTIONAL_FILES
 from ..stages.registry import StageName
 from ..tables import read_json
 

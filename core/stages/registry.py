@@ -30,6 +30,7 @@ class StageName(StrEnum):
     MERGE = "merge"
     SYNTH = "synth"
     AUDITION = "audition"
+    JUDGE = "judge"
     RUN = "run"
 
 
@@ -84,6 +85,7 @@ STAGES: dict[StageName, Stage] = {
         Stage(StageName.MERGE, "config.settings:MergeSettings", "stages.merge.run:run", "output"),
         Stage(StageName.SYNTH, "config.settings:SynthSettings", "stages.synth.run:run"),
         Stage(StageName.AUDITION, "config.settings:AuditionSettings", "stages.audition.run:run"),
+        Stage(StageName.JUDGE, "config.settings:JudgeSettings", "stages.judge.run:run"),
         Stage(StageName.RUN, "pipeline.chain:RunSettings", "pipeline.chain:run"),
     )
 }

@@ -16,8 +16,8 @@ from ...core.config.presets import model_preset
 from ...core.config.project import Project
 from ...core.config.settings import DownloadSettings
 from ...core.errors import FishtuneError
+from ...core.hub.transfer import PARTIAL_FOLDER, DownloadRecord, read_record
 from ...core.pipeline.steps import StepName
-from ...core.stages.download.run import PARTIAL_FOLDER, DownloadRecord, read_record
 from ...core.stages.registry import StageName
 from ...core.tables import parse_json, read_json
 from ..access import project_screen

@@ -19,6 +19,7 @@ from .data import (
     PackSettings,
     ValidateSettings,
 )
+from .listen import JudgeSettings
 from .model import DownloadSettings, ModelOptions
 from .speech import AuditionSettings, MergeOptions, MergeSettings, SynthSettings
 from .train import TrainOptions, TrainSettings
@@ -32,6 +33,7 @@ __all__ = [
     "DownloadSettings",
     "ExtractOptions",
     "ExtractSettings",
+    "JudgeSettings",
     "LoudnessNormSettings",
     "MergeOptions",
     "MergeSettings",

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from ...errors import DownloadError
-from ...redact import HIDDEN, redacted
+from ..errors import DownloadError
+from ..redact import HIDDEN, redacted
 
 if TYPE_CHECKING:
     from huggingface_hub.errors import HfHubHTTPError

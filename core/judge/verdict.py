@@ -1,0 +1,278 @@
+"""What is wrong with a recording, from what was measured of it and what is known of its voice.
+
+The thresholds were set on 27 clean recordings of six readers (LJ Speech, and LibriSpeech's difficult part with
+its accents and old words) and 23 kinds of damage done to them, heard by the smallest Whisper: they lie between
+what clean recordings reach and what the damage leaves, nearer to the damage. What belongs to a voice (its pace,
+its pitch, how well recognition understands it) is held against that voice's own recordings where there are any,
+and else against what people and languages can do.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from .acoustics import Acoustics
+from .alignment import Alignment
+from .differences import Difference, Where, differences, letters_expected, letters_heard
+from .pitch import Pitch, semitones
+from .record import Finding, FindingKind
+from .rules import LONGEST, SHORTEST, expected_seconds
+from .speaker import Embedding, similarity
+from .words import LETTER_LANGUAGES
+
+SAME_VOICE = 0.5
+"""Cosine of two embeddings from which they count as one voice. Of one speaker: .62 to .97; of two: at most .37."""
+_FEWEST = 3
+"""Clips that tell a voice's own pace and pitch."""
+# Speech that is missing or added: letters, and their share of the text. Clean: at most 7, and 4 %.
+_MISSING, _MISSING_SHARE = 5, 0.08
+_ADDED, _ADDED_SHARE = 6, 0.08
+_WORDS, _WORDS_SHARE, _WORDS_OF_OWN = 6, 0.4, 2.5
+"""Letters that are other ones: how many, as a share, and times the share that is usual for the voice. Clean: .40
+where old words are said with an accent, else .34 and less."""
+_RUN_SHARE = 0.25
+"""Share that a single run of other words may have: babble lies together, misheard words are scattered."""
+_UNSURE = 1.3
+"""Factor on what is allowed where fewer clips than `_FEWEST` tell a voice's own."""
+_SHORTER, _LONGER = 1.35, 0.6
+"""Letters of the text per second of speech, relative to the voice's pace. Clean: 0.68 to 1.25."""
+_FASTER, _SLOWER = 1.4, 0.6
+"""Letters heard per second, likewise."""
+_PACES = {True: (1.5, 13.0), False: (4.5, 23.0)}
+"""Letters per second that people speak at: of languages written in syllables or ideographs, and of others."""
+_OWN_SEMITONES = 6.5
+"""By which the median pitch may differ from the voice's own; sentences of one reader differ by up to 5."""
+_MONOTONOUS = 1.6
+"""Semitones between the 10th and 90th percentile of pitch. The flattest reader has 2.5."""
+_VOICED_SECONDS = 1.5
+"""Speech from which a flat pitch says something."""
+_PAUSE, _SILENCE_AROUND = 1.6, 1.5
+"""Seconds. Clean: 1.35 within, 0.6 before and after."""
+_SILENT = 0.6
+"""Share of a recording."""
+_FADE = -13.5
+"""Decibels from beginning to end. Clean: −11.2; a fade to nothing: about −17."""
+_STUCK = 0.6
+"""Seconds. Clean: 0.16."""
+_REPEATED = 0.36
+"""Seconds. Clean: 0.24."""
+_CLIPPED = 0.002
+"""Share of samples."""
+_NOISE_RANGE = 17.0
+"""Decibels between speech and pauses. Clean: 21 and more; noise at 5 dB: at most 13."""
+_BACKGROUND = 2.3
+"""Opinion of the background that DNSMOS expects."""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What was measured of one recording; None where nothing could measure it."""
+
+    acoustics: Acoustics
+    language: str = "en"
+    text: str = ""
+    """What should be said; "" where it is not known."""
+    alignment: Alignment | None = None
+    embedding: Embedding | None = field(default=None, repr=False)
+    pitch: Pitch | None = None
+    background: float | None = None
+
+    @property
+    def rate(self) -> float | None:
+        """Letters and digits heard per second of speech, pauses left out."""
+        if self.alignment is None or not self.acoustics.active:
+            return None
+        return letters_heard(self.alignment.steps) / self.acoustics.active
+
+    @property
+    def text_rate(self) -> float | None:
+        """Letters and digits of the text per second of speech: what `rate` would be if all of it were said."""
+        if self.alignment is None or not self.acoustics.active:
+            return None
+        return letters_expected(self.alignment.steps) / self.acoustics.active
+
+    @property
+    def misheard(self) -> float | None:
+        """Share of letters that are other ones than the text's; small where recognition understands the voice."""
+        if self.alignment is None:
+            return None
+        different = sum(each.distance for each in differences(self.alignment))
+        return different / max(letters_expected(self.alignment.steps), 1)
+
+
+@dataclass(frozen=True)
+class Voice:
+    """What is known of a voice itself; None where nothing is."""
+
+    embedding: Embedding | None = field(default=None, repr=False)
+    pace: float | None = None
+    """Letters per second of speech."""
+    pitch: float | None = None
+    """Median, Hz."""
+    misheard: float = 0.0
+    text: str = ""
+    """What is said in the reference, letters only: what must not leak."""
+    allowance: float = 1.0
+    """Factor on what may differ: more than 1 where few recordings tell."""
+
+
+def voice_of(clips: Sequence[Evidence], embedding: Embedding | None, text: str = "") -> Voice:
+    """Return what recordings tell of the voice they share, by medians, so that a few bad ones do not matter.
+
+    Args:
+        embedding: the voice; clips of another one do not count.
+    """
+    own = [clip for clip in clips if not _is_other(clip, embedding)]
+    paces = [clip.rate for clip in own if clip.rate]
+    pitches = [clip.pitch.median for clip in own if clip.pitch is not None]
+    misheard = [clip.misheard for clip in own if clip.misheard is not None]
+    return Voice(
+        embedding=embedding,
+        pace=statistics.median(paces) if paces else None,
+        pitch=statistics.median(pitches) if pitches else None,
+        misheard=statistics.median(misheard) if len(misheard) >= _FEWEST else 0.0,
+        text=text,
+        allowance=1.0 if len(own) >= _FEWEST else _UNSURE,
+    )
+
+
+def judge(clip: Evidence, voice: Voice) -> list[Finding]:
+    """Return what is wrong with a recording; nothing if it sounds right."""
+    found: dict[FindingKind, str] = {}
+    for kind, message in (*_of_sound(clip), *_of_words(clip, voice), *_of_voice(clip, voice)):
+        found.setdefault(kind, message)
+    return [Finding(kind=kind, message=message) for kind, message in found.items()]
+
+
+Fault = tuple[FindingKind, str]
+
+
+def _is_other(clip: Evidence, embedding: Embedding | None) -> bool:
+    return (
+        embedding is not None
+        and clip.embedding is not None
+        and similarity(clip.embedding, embedding) < SAME_VOICE
+    )
+
+
+def _of_sound(clip: Evidence) -> Iterator[Fault]:
+    heard = clip.acoustics
+    silent = 1 - heard.active / max(heard.seconds, 1e-9)
+    if silent > _SILENT:
+        yield FindingKind.SILENT, f"{silent:.0%} of it is silence."
+    if heard.longest_pause > _PAUSE:
+        yield FindingKind.PAUSE, f"A silence of {heard.longest_pause:.1f} s begins at {heard.pause_at:.1f} s."
+    elif heard.leading > _SILENCE_AROUND:
+        yield FindingKind.PAUSE, f"It begins with {heard.leading:.1f} s of silence."
+    elif heard.trailing > _SILENCE_AROUND:
+        yield FindingKind.PAUSE, f"It ends with {heard.trailing:.1f} s of silence."
+    if heard.slope < _FADE:
+        yield FindingKind.FADING, f"The voice fades by {-heard.slope:.0f} dB from beginning to end."
+    if heard.steadiest > _STUCK:
+        yield FindingKind.STUCK, f"One sound is held unchanged for {heard.steadiest:.1f} s."
+    elif heard.repeated > _REPEATED:
+        yield (
+            FindingKind.REPEATED,
+            f"The sound from {heard.repeated_at:.1f} s on is an exact repetition, {heard.repeated:.1f} s long.",
+        )
+    if heard.clipped > _CLIPPED:
+        yield FindingKind.CLIPPED, f"{heard.clipped:.1%} of the samples are cut off at full scale."
+    if heard.range < _NOISE_RANGE and heard.active:
+        yield FindingKind.NOISY, f"The pauses are only {heard.range:.0f} dB quieter than the speech."
+    elif clip.background is not None and clip.background < _BACKGROUND:
+        yield FindingKind.NOISY, f"The background would be rated {clip.background:.1f} of 5 (DNSMOS)."
+
+
+def _of_words(clip: Evidence, voice: Voice) -> Iterator[Fault]:
+    if clip.alignment is None:
+        yield from _of_length(clip)
+        return
+    letters = letters_expected(clip.alignment.steps)
+    for difference in differences(clip.alignment):
+        yield from _of_difference(difference, letters, voice)
+    misheard = clip.misheard or 0.0
+    usual = _WORDS_OF_OWN * voice.misheard
+    longest = max((each.distance for each in differences(clip.alignment)), default=0)
+    if (misheard * letters >= _WORDS and misheard > max(_WORDS_SHARE, usual)) or (
+        longest >= _WORDS and longest > max(_RUN_SHARE, usual) * letters
+    ):
+        yield FindingKind.OTHER_WORDS, f"{misheard:.0%} of the letters differ from the text's."
+    yield from _of_pace(clip, voice)
+
+
+def _of_length(clip: Evidence) -> Iterator[Fault]:
+    """Hold the length against the text where nothing hears the words."""
+    if not clip.text:
+        return
+    seconds, expected = clip.acoustics.seconds, expected_seconds(clip.text)
+    if seconds < SHORTEST * expected:
+        yield FindingKind.SHORT, f"Only {seconds:.1f} s for a text of about {expected:.1f} s."
+    elif seconds > LONGEST * expected:
+        yield FindingKind.LONG, f"{seconds:.1f} s for a text of about {expected:.1f} s."
+
+
+def _of_difference(difference: Difference, letters: int, voice: Voice) -> Iterator[Fault]:
+    missing = difference.missing
+    wholly = not difference.heard
+    if missing >= _MISSING and (
+        missing >= _MISSING_SHARE * letters or (wholly and difference.where is Where.END)
+    ):
+        if difference.where is Where.END:
+            yield FindingKind.MISSING_END, f"The end is missing: “{difference.expected_text}”."
+        else:
+            yield FindingKind.MISSING_WORDS, f"Words are missing: “{difference.expected_text}”."
+    if difference.repeats and difference.added >= _ADDED:
+        yield FindingKind.REPEATED, f"Said again: “{difference.heard_text}”."
+    elif difference.added >= max(_ADDED, _ADDED_SHARE * letters):
+        if voice.text and difference.joined in voice.text:
+            yield FindingKind.LEAKED_REFERENCE, f"Words of the reference are said: “{difference.heard_text}”."
+        else:
+            yield FindingKind.ADDED_WORDS, f"Not in the text, but said: “{difference.heard_text}”."
+
+
+def _of_pace(clip: Evidence, voice: Voice) -> Iterator[Fault]:
+    rate, text_rate = clip.rate, clip.text_rate
+    if rate is None or text_rate is None:
+        return
+    slowest, fastest = _PACES[clip.language in LETTER_LANGUAGES]
+    if voice.pace is not None:
+        slowest = max(slowest, _SLOWER / voice.allowance * voice.pace)
+        fastest = min(fastest, _FASTER * voice.allowance * voice.pace)
+        ratio = text_rate / voice.pace
+        if ratio > _SHORTER * voice.allowance:
+            yield FindingKind.SHORT, f"The text would take this voice {ratio:.1f} times as long."
+        elif ratio < _LONGER / voice.allowance:
+            yield FindingKind.LONG, f"The text would take this voice only {ratio:.0%} of this time."
+    elif text_rate > fastest:
+        yield (
+            FindingKind.SHORT,
+            f"Nobody says {text_rate:.0f} letters per second: part of the text is missing.",
+        )
+    elif text_rate < slowest:
+        yield FindingKind.LONG, f"Only {text_rate:.1f} letters of the text per second are said."
+    if rate > fastest:
+        yield FindingKind.FAST, f"{rate:.1f} letters per second are faster than the voice speaks."
+    elif rate < slowest:
+        yield FindingKind.SLOW, f"{rate:.1f} letters per second are slower than the voice speaks."
+
+
+def _of_voice(clip: Evidence, voice: Voice) -> Iterator[Fault]:
+    if voice.embedding is not None and clip.embedding is not None:
+        alike = similarity(clip.embedding, voice.embedding)
+        if alike < SAME_VOICE:
+            yield FindingKind.OTHER_VOICE, f"It sounds like another voice: similarity {alike:.2f}."
+    if clip.pitch is None:
+        return
+    if voice.pitch is not None:
+        off = semitones(voice.pitch, clip.pitch.median)
+        if abs(off) > _OWN_SEMITONES * voice.allowance:
+            way = "higher" if off > 0 else "lower"
+            yield (
+                FindingKind.OTHER_PITCH,
+                f"At {clip.pitch.median:.0f} Hz it is {abs(off):.0f} semitones {way} than the voice, "
+                f"{voice.pitch:.0f} Hz.",
+            )
+    if clip.pitch.spread < _MONOTONOUS and clip.acoustics.active > _VOICED_SECONDS:
+        yield FindingKind.MONOTONOUS, f"The pitch moves by {clip.pitch.spread:.1f} semitones only."

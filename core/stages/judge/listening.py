@@ -1,0 +1,174 @@
+"""What listens on this machine: loaded once, as far as it is installed and at hand; what is not is said."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import TypeVar
+
+from ...audio.mixing import Waveform
+from ...compute.devices import resolve_device
+from ...config.settings import JudgeSettings
+from ...errors import DeviceError, DeviceMemoryError, DownloadError, StorageError
+from ...events import Reporter
+from ...hardware.device import available_on, find_device
+from ...hardware.nvml import read_gpus
+from ...judge.acoustics import measure
+from ...judge.alignment import align
+from ...judge.extra import INSTALL, is_installed
+from ...judge.models import (
+    SPEAKER,
+    default_recognition,
+    place,
+    recognition_folder,
+    recognition_preset,
+    speaker_file,
+)
+from ...judge.pitch import PitchMeter
+from ...judge.quality import QualityMeter, dnsmos_file
+from ...judge.recognition import Placement, Recogniser
+from ...judge.speaker import SpeakerEncoder
+from ...judge.verdict import Evidence
+from ...judge.words import tokens_of
+
+T = TypeVar("T")
+
+_ENGLISH = "en"
+
+
+@dataclass(frozen=True)
+class Listeners:
+    """What listens; None where it is not there."""
+
+    recogniser: Recogniser | None = None
+    speaker: SpeakerEncoder | None = None
+    pitch: PitchMeter | None = None
+    quality: QualityMeter | None = None
+    language: str | None = None
+    """Of all recordings; None = each is recognised."""
+    names: dict[str, str] = field(default_factory=dict)
+    """Which models they are, by what they judge."""
+    not_judged: tuple[str, ...] = ()
+    """What is left out, each a sentence with its reason."""
+
+    def listen(self, samples: Waveform, text: str | None) -> tuple[Evidence, str]:
+        """Return what was measured of mono samples at 16 kHz, and what was heard.
+
+        Args:
+            text: what should be said; None = not known, then what was heard is right.
+        """
+        evidence = Evidence(
+            measure(samples),
+            language=self.language or _ENGLISH,
+            text=text or "",
+            embedding=self.speaker.embed(samples) if self.speaker else None,
+            pitch=self.pitch.measure(samples) if self.pitch else None,
+            background=self.quality.background(samples) if self.quality else None,
+        )
+        if self.recogniser is None:
+            return evidence, ""
+        heard = self.recogniser.listen(samples, self.language)
+        expected = tokens_of(heard.text if text is None else text, heard.language)
+        alignment = align(expected, heard.tokens()[0])
+        return replace(evidence, language=heard.language, alignment=alignment), heard.text
+
+
+def load_listeners(settings: JudgeSettings, language: str | None, reporter: Reporter) -> Listeners:
+    """Return everything that can listen here, with a warning for each thing that cannot.
+
+    What was asked for by name must be there; what is a default may be missing.
+
+    Args:
+        language: that of the transcripts, where they tell.
+
+    Raises:
+        FishtuneError: a model that was asked for cannot be had or used.
+        StopRequested: asked to stop while a model was fetched.
+    """
+    language = settings.language or language
+    names: dict[str, str] = {}
+    left_out: list[str] = []
+
+    def attempt(what: str, asked: bool, modules: tuple[str, ...], load: Callable[[], T]) -> T | None:
+        missing = [module for module in modules if not is_installed(module)]
+        if missing and not asked:
+            left_out.append(f"{what} not judged: {missing[0]} is not installed.")
+            reporter.warn(left_out[-1], INSTALL)
+            return None
+        try:
+            return load()
+        except (DownloadError, StorageError) as error:
+            if asked:
+                raise
+            left_out.append(f"{what} not judged: {error.message}")
+            reporter.warn(left_out[-1], error.hint)
+            return None
+
+    def load_recogniser() -> Recogniser:
+        name, recogniser = _recogniser(settings, language, reporter)
+        names["recognition"] = name
+        return recogniser
+
+    def load_speaker() -> SpeakerEncoder:
+        name = settings.speaker_model or SPEAKER
+        encoder = SpeakerEncoder.load(speaker_file(name, reporter))
+        names["speaker"] = name
+        return encoder
+
+    recogniser = attempt(
+        "Words and pace are",
+        settings.asr_model is not None,
+        ("faster_whisper", "num2words"),
+        load_recogniser,
+    )
+    if recogniser is not None and language is not None:
+        recogniser.check_language(language)
+    speaker = attempt(
+        "Voices are",
+        settings.speaker_model is not None,
+        () if settings.speaker_model else ("onnxruntime",),
+        load_speaker,
+    )
+    pitch = attempt("Pitch is", False, ("swift_f0", "onnxruntime"), PitchMeter.load)
+    dnsmos = dnsmos_file()
+    if dnsmos is not None:
+        names["quality"] = "DNSMOS"
+    return Listeners(
+        recogniser=recogniser,
+        speaker=speaker,
+        pitch=pitch,
+        quality=QualityMeter.load(dnsmos) if dnsmos else None,
+        language=language,
+        names=names,
+        not_judged=tuple(left_out),
+    )
+
+
+def _recogniser(settings: JudgeSettings, language: str | None, reporter: Reporter) -> tuple[str, Recogniser]:
+    gpu, free = _gpu(settings.device)
+    name = settings.asr_model or default_recognition(language, gpu, free)
+    preset = recognition_preset(name)
+    folder = recognition_folder(name, reporter)
+    placement = replace(place(preset, gpu, free), threads=settings.num_workers)
+    reporter.log(f"Loading {name} for recognition on {placement}")
+    try:
+        return name, Recogniser.load(folder, placement)
+    except DeviceMemoryError as error:
+        if settings.device != "auto":
+            raise
+        reporter.warn(error.message, "Recognition uses the CPU, more slowly.")
+    return name, Recogniser.load(folder, Placement(threads=settings.num_workers))
+
+
+def _gpu(device: str) -> tuple[int | None, int | None]:
+    """Return the GPU that may be used, None = none, and the bytes free on it, None = not known."""
+    chosen = resolve_device(device)
+    if chosen.type != "cuda":
+        return None, None
+    number = chosen.index or 0
+    try:
+        found = find_device(read_gpus(), f"cuda:{number}")
+    except DeviceError:
+        return number, None
+    available = available_on(found) if found else None
+    return number, available.usable if available else None
