@@ -1,7 +1,8 @@
-"""What the samples alone tell of a recording: where it is silent, whether it fades, is stuck, or repeats itself.
+"""What the samples alone tell of a recording: where it is silent, whether it fades, is stuck, or repeats
+itself.
 
-Thresholds that say what counts as speech or as alike are here; from which length a thing is a fault, `verdict`
-says.
+Thresholds that say what counts as speech or as alike are here; from which length a thing is a fault,
+`verdict` says.
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ _PARTS = 6
 _STEADY_FRAME = 1024
 """Samples of a spectrum, 64 ms: two periods of the lowest sound that a stuck codec makes."""
 _STEADY = 0.98
-"""Cosine of neighbouring spectra (of square roots of amplitudes) from which a sound does not change. A voice moves
-even in a long vowel: 0.16 s is the longest in 27 clean recordings of six speakers."""
+"""Cosine of neighbouring spectra (of square roots of amplitudes) from which a sound does not change. A
+voice moves even in a long vowel: 0.16 s is the longest in 27 clean recordings of six speakers."""
 _LOUD, _SOFT = 10 ** (-20 / 10), 10 ** (-30 / 10)
 """Power, relative to the loudest speech, from which a sound is surely speech, and from which it may be."""
 _OVER_NOISE = 10
@@ -61,7 +62,8 @@ class Acoustics:
     slope: float
     """By how much the level of speech rises from beginning to end; negative where it fades."""
     range: float
-    """Between the loudest and the quietest windows (95th and 5th percentile): low where a noise fills the pauses."""
+    """Between the loudest and the quietest windows (95th and 5th percentile): low where a noise fills the
+    pauses."""
     steadiest: float
     """The longest sound that does not change."""
     repeated: float

@@ -1,8 +1,8 @@
 """What was said against what was to be said: which words are missing, added or other ones, and where.
 
-Our own rather than a library's: the readings of a number are chosen by what fits, compounds may be written apart,
-and of alignments with equally few errors the one whose errors lie together is wanted. A leaked sentence is then
-one run of added words, not words scattered among chance matches.
+Our own rather than a library's: the readings of a number are chosen by what fits, compounds may be written
+apart, and of alignments with equally few errors the one whose errors lie together is wanted. A leaked
+sentence is then one run of added words, not words scattered among chance matches.
 """
 
 from __future__ import annotations

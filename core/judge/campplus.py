@@ -1,8 +1,8 @@
 """CAM++, the speaker encoder, from a checkpoint of its own format: tensors by name in a `.pt` file.
 
-Wang et al. 2023, "CAM++: A Fast and Efficient Network for Speaker Verification Using Context-Aware Masking". Its
-authors publish `campplus_cn_en_common.pt` and the like; others turn them into ONNX, which `speaker` prefers. The
-network is read off the tensors' names and shapes, so that every size of it loads.
+Wang et al. 2023, "CAM++: A Fast and Efficient Network for Speaker Verification Using Context-Aware
+Masking". Its authors publish `campplus_cn_en_common.pt` and the like; others turn them into ONNX, which
+`speaker` prefers. The network is read off the tensors' names and shapes, so that every size of it loads.
 
 Shapes: B batch, F mel bands, T frames, C channels.
 """

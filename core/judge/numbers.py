@@ -45,6 +45,8 @@ _PERCENT = {
     "ko": "퍼센트",
     "ja": "パーセント",
 }
+_AND = {"en": "and", "de": "und", "fr": "et", "es": "con"}
+"""Between an amount and its cents."""
 _ORDINAL_SUFFIXES = {
     "en": ("st", "nd", "rd", "th"),
     "fr": ("er", "re", "e", "eme"),
@@ -79,7 +81,8 @@ def number_readings(digits: str, suffix: str, language: str) -> list[str]:
 
 
 def amount_readings(said: list[str], digits: str, sign: str, language: str) -> list[str]:
-    """Return how an amount of money is said, whose number is said as one of `said`: with its cents, or without.
+    """Return how an amount of money is said, whose number is said as one of `said`: with its cents, or
+    without.
 
     Args:
         sign: of the currency, `$`.
@@ -90,7 +93,8 @@ def amount_readings(said: list[str], digits: str, sign: str, language: str) -> l
     parts = re.fullmatch(r"(.*\d)[.,](\d\d)", digits)
     if parts and language != "zh":
         whole, cents = (number_readings(part.lstrip("0") or "0", "", language)[0] for part in parts.groups())
-        middles = [f" {name} " for name in names] + [" "]
+        joints = dict.fromkeys((" ", f" {_AND.get(language, '')} "))
+        middles = [f" {name}{joint}" for name in names for joint in joints] + [" "]
         readings += [f"{whole}{middle}{cents}{end}" for middle in middles for end in ("", " cents", " cent")]
     return readings
 

@@ -1,4 +1,5 @@
-"""How high a voice is and how much it moves: fundamental frequency by swift-f0, whose wheel carries its network."""
+"""How high a voice is and how much it moves: fundamental frequency by swift-f0, whose wheel carries its
+network."""
 
 from __future__ import annotations
 
@@ -31,7 +32,8 @@ class Pitch(BaseModel):
     median: float
     """Hz."""
     spread: float
-    """Semitones between the 10th and the 90th percentile: about 3 where it is monotonous, 6 to 14 in speech."""
+    """Semitones between the 10th and the 90th percentile: about 3 where it is monotonous, 6 to 14 in
+    speech."""
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
 """How clean a recording is: DNSMOS P.835, an estimate of what listeners would say of its background.
 
-Reddy et al. 2022, "DNSMOS P.835: A Non-Intrusive Perceptual Objective Speech Quality Metric to Evaluate Noise
-Suppressors". The network comes with the package `speechmos`, which is looked for and never imported: it would bring
-half a gigabyte of libraries along, of which the network needs none.
+Reddy et al. 2022, "DNSMOS P.835: A Non-Intrusive Perceptual Objective Speech Quality Metric to Evaluate
+Noise Suppressors". The network comes with the package `speechmos`, which is looked for and never imported:
+it would bring half a gigabyte of libraries along, of which the network needs none.
 """
 
 from __future__ import annotations
@@ -56,7 +56,8 @@ class QualityMeter:
         return cls(onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"]))
 
     def background(self, samples: Waveform) -> float:
-        """Return the opinion of the background of mono samples at `SAMPLE_RATE`: 5 is silence, 1 very annoying."""
+        """Return the opinion of the background of mono samples at `SAMPLE_RATE`: 5 is silence, 1 very
+        annoying."""
         pieces = max(1, len(samples) // _SAMPLES)
         scores = []
         for piece in range(pieces):

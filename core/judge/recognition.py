@@ -1,7 +1,7 @@
 """What is said in a recording: faster-whisper, on a model that lies in a folder.
 
-The model decides nothing but the words: no text is given to it beforehand, each recording is heard on its own, and
-the most probable words are taken, so that the same recording always gives the same words.
+The model decides nothing but the words: no text is given to it beforehand, each recording is heard on its
+own, and the most probable words are taken, so that the same recording always gives the same words.
 """
 
 from __future__ import annotations

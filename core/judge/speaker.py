@@ -1,7 +1,7 @@
 """Whose voice it is: an embedding of a recording, near those of the same speaker's other recordings.
 
-The encoder is an ONNX file, run by onnxruntime, that takes mel features `(1, frames, 80)` as those of 3D-Speaker
-and WeSpeaker do; or a checkpoint of CAM++ as its authors publish it (`campplus`).
+The encoder is an ONNX file, run by onnxruntime, that takes mel features `(1, frames, 80)` as those of
+3D-Speaker and WeSpeaker do; or a checkpoint of CAM++ as its authors publish it (`campplus`).
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """What is wrong with a recording, from what was measured of it and what is known of its voice.
 
-The thresholds were set on 27 clean recordings of six readers (LJ Speech, and LibriSpeech's difficult part with
-its accents and old words) and 23 kinds of damage done to them, heard by the smallest Whisper: they lie between
-what clean recordings reach and what the damage leaves, nearer to the damage. What belongs to a voice (its pace,
-its pitch, how well recognition understands it) is held against that voice's own recordings where there are any,
-and else against what people and languages can do.
+The thresholds were set on 27 clean recordings of six readers (LJ Speech, and LibriSpeech's difficult part
+with its accents and old words) and 23 kinds of damage done to them, heard by the smallest Whisper: they lie
+between what clean recordings reach and what the damage leaves, nearer to the damage. What belongs to a
+voice (its pace, its pitch, how well recognition understands it) is held against that voice's own recordings
+where there are any, and else against what people and languages can do.
 """
 
 from __future__ import annotations
@@ -23,15 +23,16 @@ from .speaker import Embedding, similarity
 from .words import LETTER_LANGUAGES
 
 SAME_VOICE = 0.5
-"""Cosine of two embeddings from which they count as one voice. Of one speaker: .62 to .97; of two: at most .37."""
+"""Cosine of two embeddings from which they count as one voice. Of one speaker: .62 to .97; of two: at most
+.37."""
 _FEWEST = 3
 """Clips that tell a voice's own pace and pitch."""
 # Speech that is missing or added: letters, and their share of the text. Clean: at most 7, and 4 %.
 _MISSING, _MISSING_SHARE = 5, 0.08
 _ADDED, _ADDED_SHARE = 6, 0.08
 _WORDS, _WORDS_SHARE, _WORDS_OF_OWN = 6, 0.4, 2.5
-"""Letters that are other ones: how many, as a share, and times the share that is usual for the voice. Clean: .40
-where old words are said with an accent, else .34 and less."""
+"""Letters that are other ones: how many, as a share, and times the share that is usual for the voice.
+Clean: .40 where old words are said with an accent, else .34 and less."""
 _RUN_SHARE = 0.25
 """Share that a single run of other words may have: babble lies together, misheard words are scattered."""
 _UNSURE = 1.3
@@ -88,14 +89,16 @@ class Evidence:
 
     @property
     def text_rate(self) -> float | None:
-        """Letters and digits of the text per second of speech: what `rate` would be if all of it were said."""
+        """Letters and digits of the text per second of speech: what `rate` would be if all of it were
+        said."""
         if self.alignment is None or not self.acoustics.active:
             return None
         return letters_expected(self.alignment.steps) / self.acoustics.active
 
     @property
     def misheard(self) -> float | None:
-        """Share of letters that are other ones than the text's; small where recognition understands the voice."""
+        """Share of letters that are other ones than the text's; small where recognition understands the
+        voice."""
         if self.alignment is None:
             return None
         different = sum(each.distance for each in differences(self.alignment))

@@ -1,9 +1,9 @@
 """A text as what can be compared with another: words, or letters where words are not set apart.
 
-"15th", "fifteenth" and "Fifteenth," are one thing to who listens. So a text becomes `Token`s, and a token that
-may be said in several ways (a number, an abbreviation) has several `readings`; the alignment takes the one that
-fits the other text. Languages without spaces between words, and Korean, whose spaces are as often left out as
-not, are compared letter by letter: their error rate is a CER.
+"15th", "fifteenth" and "Fifteenth," are one thing to who listens. So a text becomes `Token`s, and a token
+that may be said in several ways (a number, an abbreviation) has several `readings`; the alignment takes the
+one that fits the other text. Languages without spaces between words, and Korean, whose spaces are as often
+left out as not, are compared letter by letter: their error rate is a CER.
 """
 
 from __future__ import annotations

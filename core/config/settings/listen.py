@@ -25,7 +25,8 @@ class JudgeSettings(Table):
     ] = None
     """Language of the recordings, two letters: en, ko, zh, ja, es, de, fr, ..."""
     asr_model: Annotated[NameOrPath | None, Option(unset="chosen by language and free memory")] = None
-    """Model for recognition: base, small, small.en, large-v3-turbo, or a folder with Whisper for CTranslate2."""
+    """Model for recognition: base, small, small.en, large-v3-turbo, or a folder with Whisper for
+    CTranslate2."""
     speaker_model: Annotated[NameOrPath | None, Option(unset="campplus")] = None
     """Speaker encoder: campplus, or a file (.onnx, or CAM++ as .pt)."""
     num_workers: Annotated[int, Option(unit="threads")] = Field(default=0, ge=0)

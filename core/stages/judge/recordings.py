@@ -85,7 +85,8 @@ def transcript_of(recording: Path) -> str | None:
 
 
 def language_of(texts: Iterable[str | None]) -> str | None:
-    """Return the language of texts whose script only one has; None for Latin, which hundreds are written in."""
+    """Return the language of texts whose script only one has; None for Latin, which hundreds are written
+    in."""
     letters = [letter for text in texts for letter in text or "" if letter.isalpha()]
     scripts = Counter(unicodedata.name(letter, "").partition(" ")[0] for letter in letters)
     if not scripts:
