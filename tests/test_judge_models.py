@@ -1,4 +1,4 @@
-"""The judge with real models on real speech, damaged on purpose. Slow: the models are fetched, then they listen."""
+"""The judge with real models on real speech, damaged on purpose. Slow: the models are fetched, and listen."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def models() -> RealModels:
 
 @pytest.fixture(scope="module")
 def speech(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folders of the clips, one per damage, and one with other voices saying (so their transcripts) the same."""
+    """Folders of the clips, one per damage, and one with other voices that should say the same."""
     root = tmp_path_factory.mktemp("speech")
     for clip in lj_clips():
         for kind in DAMAGES:

@@ -100,7 +100,7 @@ def test_a_difference_knows_what_is_missing_and_what_is_said_again() -> None:
     assert again.repeats
     assert again.added == 8
     (misheard,) = differences(aligned("a shop boy", "a shock boy"))
-    assert (misheard.missing, misheard.distance) == (-1, 2)
+    assert (misheard.missing, misheard.wrong) == (-1, 2)
     assert not misheard.repeats
     (everything,) = differences(aligned("yes", "no way"))
     assert everything.where is Where.ALL

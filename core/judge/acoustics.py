@@ -25,6 +25,8 @@ _LEAST = 1e-9
 """Power that is silence whatever the rest is: −90 dBFS."""
 _PARTS = 6
 """Into which a recording is cut to see its level change."""
+_FADED = 10 ** (-40 / 10)
+"""Power, likewise, down to which speech is followed as it fades; most rooms are quieter."""
 _STEADY_FRAME = 1024
 """Samples of a spectrum, 64 ms: two periods of the lowest sound that a stuck codec makes."""
 _STEADY = 0.98
@@ -96,7 +98,7 @@ def measure(samples: Waveform) -> Acoustics:
         trailing=0.0 if runs[-1][0] or silent else runs[-1][1],
         longest_pause=longest,
         pause_at=place,
-        slope=_slope(powers, active),
+        slope=_slope(powers, top),
         range=float(10 * np.log10(top / max(float(np.percentile(powers, 5)), 1e-12)))
         if top > _LEAST
         else 0.0,
@@ -107,9 +109,9 @@ def measure(samples: Waveform) -> Acoustics:
     )
 
 
-def _slope(powers: npt.NDArray[np.float64], active: npt.NDArray[np.bool_]) -> float:
+def _slope(powers: npt.NDArray[np.float64], top: float) -> float:
     """Return the change of level of a line through the parts of a recording, from the first to the last."""
-    levels = 10 * np.log10(np.maximum(powers[active], _LEAST))
+    levels = 10 * np.log10(powers[powers > max(_FADED * top, _LEAST)])
     if len(levels) < 2 * _PARTS:
         return 0.0
     parts = [np.percentile(part, 85) for part in np.array_split(levels, _PARTS)]

@@ -38,9 +38,14 @@ class Difference:
     """Whether what was heard is what was said right before, or is right after."""
 
     @property
+    def letters(self) -> int:
+        """Letters that were expected."""
+        return sum(map(len, self.expected))
+
+    @property
     def missing(self) -> int:
         """Letters fewer than expected; negative where there are more."""
-        return sum(map(len, self.expected)) - sum(map(len, self.heard))
+        return self.letters - sum(map(len, self.heard))
 
     @property
     def added(self) -> int:
@@ -58,9 +63,9 @@ class Difference:
         return _shown(self.heard)
 
     @property
-    def distance(self) -> int:
-        """Letters to change, add and remove to get from what was expected to what was heard."""
-        return _edits("".join(self.expected), "".join(self.heard))
+    def wrong(self) -> int:
+        """How many of the letters expected are other ones or missing; what was only added does not count."""
+        return min(_edits("".join(self.expected), "".join(self.heard)), self.letters)
 
     @property
     def joined(self) -> str:

@@ -2,7 +2,7 @@
 
 Reddy et al. 2022, "DNSMOS P.835: A Non-Intrusive Perceptual Objective Speech Quality Metric to Evaluate
 Noise Suppressors". The network comes with the package `speechmos`, which is looked for and never imported:
-it would bring half a gigabyte of libraries along, of which the network needs none.
+it would bring librosa and pandas along, of which the network needs nothing.
 """
 
 from __future__ import annotations

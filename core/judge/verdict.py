@@ -3,8 +3,8 @@
 The thresholds were set on 27 clean recordings of six readers (LJ Speech, and LibriSpeech's difficult part
 with its accents and old words) and 23 kinds of damage done to them, heard by the smallest Whisper: they lie
 between what clean recordings reach and what the damage leaves, nearer to the damage. What belongs to a
-voice (its pace, its pitch, how well recognition understands it) is held against that voice's own recordings
-where there are any, and else against what people and languages can do.
+voice (its pace, its pitch) is held against that voice's own recordings where there are any, and else against
+what people and languages can do.
 """
 
 from __future__ import annotations
@@ -30,11 +30,14 @@ _FEWEST = 3
 # Speech that is missing or added: letters, and their share of the text. Clean: at most 7, and 4 %.
 _MISSING, _MISSING_SHARE = 5, 0.08
 _ADDED, _ADDED_SHARE = 6, 0.08
-_WORDS, _WORDS_SHARE, _WORDS_OF_OWN = 6, 0.4, 2.5
-"""Letters that are other ones: how many, as a share, and times the share that is usual for the voice.
-Clean: .40 where old words are said with an accent, else .34 and less."""
-_RUN_SHARE = 0.25
-"""Share that a single run of other words may have: babble lies together, misheard words are scattered."""
+_WORDS, _WORDS_SHARE = 8, 0.37
+"""Letters that are other ones: how many, and as a share. Clean: .34, and .40 in a clip of five words."""
+_RUN, _RUN_SHARE = 6, 0.25
+"""Letters and share that a single run of other words may have: babble lies together, misheard words are
+scattered."""
+_UNDERSTOOD, _UNDERSTOOD_RUN = (0.2, 3.0), (0.12, 1.5)
+"""The two shares where recognition understands the voice well: a constant, and a factor on the share that is
+usual for it. Never more than the shares above: many bad clips must not excuse one another."""
 _UNSURE = 1.3
 """Factor on what is allowed where fewer clips than `_FEWEST` tell a voice's own."""
 _SHORTER, _LONGER = 1.35, 0.6
@@ -53,8 +56,8 @@ _PAUSE, _SILENCE_AROUND = 1.6, 1.5
 """Seconds. Clean: 1.35 within, 0.6 before and after."""
 _SILENT = 0.6
 """Share of a recording."""
-_FADE = -13.5
-"""Decibels from beginning to end. Clean: −11.2; a fade to nothing: about −17."""
+_FADE = -13.0
+"""Decibels from beginning to end. Clean: −11.7; a fade to nothing: about −17."""
 _STUCK = 0.6
 """Seconds. Clean: 0.16."""
 _REPEATED = 0.36
@@ -101,7 +104,7 @@ class Evidence:
         voice."""
         if self.alignment is None:
             return None
-        different = sum(each.distance for each in differences(self.alignment))
+        different = sum(each.wrong for each in differences(self.alignment))
         return different / max(letters_expected(self.alignment.steps), 1)
 
 
@@ -114,7 +117,8 @@ class Voice:
     """Letters per second of speech."""
     pitch: float | None = None
     """Median, Hz."""
-    misheard: float = 0.0
+    misheard: float | None = None
+    """Share of its letters that recognition usually gets wrong."""
     text: str = ""
     """What is said in the reference, letters only: what must not leak."""
     allowance: float = 1.0
@@ -135,8 +139,8 @@ def voice_of(clips: Sequence[Evidence], embedding: Embedding | None, text: str =
         embedding=embedding,
         pace=statistics.median(paces) if paces else None,
         pitch=statistics.median(pitches) if pitches else None,
-        misheard=statistics.median(misheard) if len(misheard) >= _FEWEST else 0.0,
         text=text,
+        misheard=statistics.median(misheard) if len(misheard) >= _FEWEST else None,
         allowance=1.0 if len(own) >= _FEWEST else _UNSURE,
     )
 
@@ -178,7 +182,7 @@ def _of_sound(clip: Evidence) -> Iterator[Fault]:
     elif heard.repeated > _REPEATED:
         yield (
             FindingKind.REPEATED,
-            f"The sound from {heard.repeated_at:.1f} s on is an exact repetition, {heard.repeated:.1f} s long.",
+            f"From {heard.repeated_at:.1f} s on, {heard.repeated:.1f} s of sound are repeated exactly.",
         )
     if heard.clipped > _CLIPPED:
         yield FindingKind.CLIPPED, f"{heard.clipped:.1%} of the samples are cut off at full scale."
@@ -196,13 +200,24 @@ def _of_words(clip: Evidence, voice: Voice) -> Iterator[Fault]:
     for difference in differences(clip.alignment):
         yield from _of_difference(difference, letters, voice)
     misheard = clip.misheard or 0.0
-    usual = _WORDS_OF_OWN * voice.misheard
-    longest = max((each.distance for each in differences(clip.alignment)), default=0)
-    if (misheard * letters >= _WORDS and misheard > max(_WORDS_SHARE, usual)) or (
-        longest >= _WORDS and longest > max(_RUN_SHARE, usual) * letters
+    longest = max((each.wrong for each in differences(clip.alignment)), default=0)
+    share, run_share = _shares(voice)
+    if (misheard * letters >= _WORDS and misheard > share) or (
+        longest >= _RUN and longest > run_share * letters
     ):
         yield FindingKind.OTHER_WORDS, f"{misheard:.0%} of the letters differ from the text's."
     yield from _of_pace(clip, voice)
+
+
+def _shares(voice: Voice) -> tuple[float, float]:
+    """Return which shares of other letters a clip may have, in all and in one run."""
+    if voice.misheard is None:
+        return _WORDS_SHARE, _RUN_SHARE
+    (least, factor), (least_run, factor_run) = _UNDERSTOOD, _UNDERSTOOD_RUN
+    return (
+        min(_WORDS_SHARE, least + factor * voice.misheard),
+        min(_RUN_SHARE, least_run + factor_run * voice.misheard),
+    )
 
 
 def _of_length(clip: Evidence) -> Iterator[Fault]:

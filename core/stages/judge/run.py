@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pydantic import BaseModel
@@ -165,7 +165,9 @@ def _voice(
     if reference is None:
         # Clips of a folder without a common voice are of several: none tells another's pace.
         return voice_of(own if embedding is not None else [], embedding)
-    return voice_of([reference, *own], embedding, letters_of_text(reference.alignment))
+    voice = voice_of([reference, *own], embedding, letters_of_text(reference.alignment))
+    # The reference is surely right, so what recognition gets wrong in it, it gets wrong in this voice.
+    return replace(voice, misheard=reference.misheard) if reference.text else voice
 
 
 def _judge(clip: _Listened, voice: Voice) -> JudgedClip:
