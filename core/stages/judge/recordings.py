@@ -29,6 +29,8 @@ _OF_SCRIPT = {
 }
 _KANA = 0.1
 """Share of kana from which Chinese characters are Japanese."""
+_OWN = 0.2
+"""Share of letters of a script that tell its language; names and terms in Latin may be longer than the rest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,4 +95,6 @@ def language_of(texts: Iterable[str | None]) -> str | None:
         return None
     if scripts["HIRAGANA"] + scripts["KATAKANA"] > _KANA * len(letters):
         return "ja"
-    return _OF_SCRIPT.get(scripts.most_common(1)[0][0])
+    known = Counter({script: count for script, count in scripts.items() if script in _OF_SCRIPT})
+    script, count = next(iter(known.most_common(1)), ("", 0))
+    return _OF_SCRIPT[script] if count > _OWN * len(letters) else None
