@@ -12,13 +12,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import groupby
-
-import numpy as np
+from typing import TypeVar
 
 from .words import Token
 
 _OPENING = 1e-3
 """Cost of beginning a run of errors: decides between alignments with equally many."""
+_MOST_CHOSEN = 40_000
+"""Pairs of tokens up to which readings are chosen, each by an alignment: 200 words on either side."""
+
+T = TypeVar("T")
+_Cells = list[list[list[T]]]
+"""One value for a match and one for an error, for every pair of beginnings."""
 
 
 class Kind(StrEnum):
@@ -83,13 +88,15 @@ def _choose_readings(expected: Sequence[Token], heard: Sequence[Token]) -> tuple
     """Return the number of the reading of every token, each chosen in turn while the others stay."""
     sides = (expected, heard)
     chosen = ([0] * len(expected), [0] * len(heard))
+    if len(expected) * len(heard) > _MOST_CHOSEN:
+        return chosen
 
     def cost() -> float:
-        atoms = [
+        left, right = (
             [atom for token, number in zip(side, numbers, strict=True) for atom in token.readings[number]]
             for side, numbers in zip(sides, chosen, strict=True)
-        ]
-        return _table(*atoms)[0][-1, -1].min()
+        )
+        return min(_table(left, right)[0][-1][-1])
 
     best = math.inf
     for side, numbers in zip(sides, chosen, strict=True):
@@ -103,44 +110,40 @@ def _choose_readings(expected: Sequence[Token], heard: Sequence[Token]) -> tuple
     return chosen
 
 
-def _table(left: Sequence[str], right: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+def _table(left: Sequence[str], right: Sequence[str]) -> tuple[_Cells[float], _Cells[int]]:
     """Return costs `(left + 1, right + 1, 2)` of ending in a match or in an error, and the way back.
 
     Gotoh's affine gaps, where a run of errors of any kinds counts as one gap. The way back is 0 for a match,
     1 substituted, 2 deleted, 3 inserted, plus 4 where the step before was an error.
     """
-    identities = {atom: number for number, atom in enumerate(dict.fromkeys([*left, *right]))}
-    a, b = ([identities[atom] for atom in side] for side in (left, right))
-    rows, columns = len(a) + 1, len(b) + 1
-    costs = np.full((rows, columns, 2), np.inf)
-    back = np.zeros((rows, columns, 2), np.int8)
-    costs[0, 0, 0] = 0.0
-    plain: list[list[list[float]]] = costs.tolist()
-    ways: list[list[list[int]]] = back.tolist()
+    rows, columns = len(left) + 1, len(right) + 1
+    costs: _Cells[float] = [[[math.inf, math.inf] for _ in range(columns)] for _ in range(rows)]
+    ways: _Cells[int] = [[[0, 0] for _ in range(columns)] for _ in range(rows)]
+    costs[0][0][0] = 0.0
     for i in range(rows):
         for j in range(columns):
-            if i and j and a[i - 1] == b[j - 1]:
-                matched, failed = plain[i - 1][j - 1]
-                plain[i][j][0] = min(matched, failed)
+            if i and j and left[i - 1] == right[j - 1]:
+                matched, failed = costs[i - 1][j - 1]
+                costs[i][j][0] = min(matched, failed)
                 ways[i][j][0] = 4 if failed < matched else 0
             for way, (row, column) in ((1, (i - 1, j - 1)), (2, (i - 1, j)), (3, (i, j - 1))):
                 if row < 0 or column < 0:
                     continue
-                matched, failed = plain[row][column]
+                matched, failed = costs[row][column]
                 cost = 1 + min(matched + _OPENING, failed)
-                if cost < plain[i][j][1]:
-                    plain[i][j][1] = cost
+                if cost < costs[i][j][1]:
+                    costs[i][j][1] = cost
                     ways[i][j][1] = way + 4 * (failed <= matched + _OPENING)
-    return np.array(plain), np.array(ways)
+    return costs, ways
 
 
 def _steps(left: Sequence[str], right: Sequence[str], places: Sequence[int]) -> list[Step]:
-    costs, back = _table(left, right)
+    costs, ways = _table(left, right)
     i, j = len(left), len(right)
-    failed = int(costs[i, j, 1] < costs[i, j, 0])
+    failed = int(costs[i][j][1] < costs[i][j][0])
     steps: list[Step] = []
     while i or j:
-        way, before = int(back[i, j, failed]) % 4, int(back[i, j, failed]) // 4
+        before, way = divmod(ways[i][j][failed], 4)
         match way if failed else 0:
             case 0:
                 steps.append(Step(Kind.SAME, left[i - 1], right[j - 1], places[j - 1]))

@@ -14,7 +14,7 @@ _CHINESE_GROUPS = ("", "万", "亿", "万亿")
 _KOREAN_TENS = ("", "열", "스물", "서른", "마흔", "쉰", "예순", "일흔", "여든", "아흔")
 _KOREAN_ONES = ("", "하나", "둘", "셋", "넷", "다섯", "여섯", "일곱", "여덟", "아홉")
 _KOREAN_BEFORE_NOUNS = {"하나": "한", "둘": "두", "셋": "세", "넷": "네", "스물": "스무"}
-_CURRENCIES = {
+_CURRENCIES: dict[str, dict[str, tuple[str, ...]]] = {
     "$": {
         "en": ("dollars", "dollar"),
         "de": ("dollar",),

@@ -95,7 +95,8 @@ def _without_silence(samples: Waveform) -> Waveform:
         return samples
     windows = samples[: count * _WINDOW].reshape(count, _WINDOW)
     power = np.square(windows, dtype=np.float64).mean(axis=1)
-    return windows[power > _LOUDEST_PART * power.max()].reshape(-1)
+    speech: Waveform = windows[power > _LOUDEST_PART * power.max()].reshape(-1)
+    return speech
 
 
 def _load_onnx(path: Path) -> Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]:

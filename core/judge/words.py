@@ -22,7 +22,7 @@ Reading = tuple[str, ...]
 LETTER_LANGUAGES = frozenset({"zh", "yue", "ja", "ko", "th", "lo", "km", "my", "bo"})
 """Compared letter by letter."""
 # Said as written, or in full. What is no abbreviation elsewhere in a sentence ("no.", "in.") is not here.
-_IN_FULL = {
+_IN_FULL: dict[str, dict[str, tuple[str, ...]]] = {
     "en": {
         "dr": ("doctor", "drive"),
         "mr": ("mister",),

@@ -30,7 +30,7 @@ _OF_SCRIPT = {
 _KANA = 0.1
 """Share of kana from which Chinese characters are Japanese."""
 _OWN = 0.2
-"""Share of letters of a script that tell its language; names and terms in Latin may be longer than the rest."""
+"""Share of letters whose script tells the language; names and terms in Latin may be long beside them."""
 
 
 @dataclass(frozen=True, slots=True)
