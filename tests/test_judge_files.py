@@ -78,6 +78,18 @@ def test_a_model_is_fetched_once_into_the_cache_and_then_used_without_the_hub(hu
         recognition_folder("tiny", Reporter(), hub.address)
 
 
+@pytest.mark.usefixtures("tiny")
+def test_files_that_were_copied_by_hand_are_taken_if_they_are_the_right_ones() -> None:
+    folder = models_folder() / "recognition" / "tiny"
+    folder.mkdir(parents=True)
+    for name in ("config.json", "model.bin", "tokenizer.json", "vocabulary.txt"):
+        (folder / name).write_bytes(WEIGHTS)
+    assert recognition_folder("tiny", Reporter(), "http://127.0.0.1:9") == folder
+    (folder / "model.bin").write_bytes(b"something else")
+    with pytest.raises(DownloadError):
+        recognition_folder("tiny", Reporter(), "http://127.0.0.1:9")
+
+
 def test_content_that_is_not_what_was_tried_is_refused(hub: Hub) -> None:
     write_preset(**{"model.bin": "0" * 64})
     with pytest.raises(DownloadError, match="model.bin arrived damaged"):

@@ -22,7 +22,7 @@ from pydantic import BaseModel, ValidationError
 
 from ..errors import DownloadError, FishtuneError, StorageError
 from ..events import ProgressMeter, Reporter
-from ..files import fsync_folder, storage_errors, write_text
+from ..files import fsync_folder, sha256, storage_errors, write_text
 from ..tables import read_json
 from .client import RemoteFile, hub_errors, remote_files
 
@@ -138,6 +138,26 @@ def is_complete(directory: Path, repository: str, names: Sequence[str], revision
     if record is None or (record.repository, record.revision) != (repository, revision):
         return False
     return all(_is_as_recorded(directory / name, record.files.get(name)) for name in names)
+
+
+def adopt(
+    directory: Path, repository: str, digests: Mapping[str, str], revision: str, licence: str = ""
+) -> bool:
+    """Return whether a folder holds these files, put there by hand, and remember them then.
+
+    Args:
+        digests: SHA-256 that each file must have; "" where any content will do.
+    """
+    if not all((directory / name).is_file() for name in digests):
+        return False
+    if any(digest and sha256(directory / name) != digest for name, digest in digests.items()):
+        return False
+    record = DownloadRecord(repository=repository, revision=revision, licence=licence)
+    for name, digest in digests.items():
+        status = (directory / name).stat()
+        record.files[name] = DownloadedFile(etag=digest, bytes=status.st_size, modified_ns=status.st_mtime_ns)
+    _write_record(directory, record)
+    return True
 
 
 def _is_as_recorded(file: Path, known: DownloadedFile | None) -> bool:

@@ -13,7 +13,7 @@ import platformdirs
 from ..config.presets import HearingPreset, hearing_preset, preset_names
 from ..errors import UsageError
 from ..events import Reporter
-from ..hub.transfer import fetch, is_complete
+from ..hub.transfer import adopt, fetch, is_complete
 from ..units import format_bytes
 from .recognition import Placement, check_folder
 
@@ -104,12 +104,16 @@ def _fetched(
     kind: Hearing, name: str, preset: HearingPreset, reporter: Reporter, endpoint: str | None
 ) -> Path:
     folder = models_folder() / kind / name
-    if not is_complete(folder, preset.repository, list(preset.files), preset.revision):
+    names = list(preset.files)
+    if not (
+        is_complete(folder, preset.repository, names, preset.revision)
+        or adopt(folder, preset.repository, preset.files, preset.revision, preset.licence)
+    ):
         reporter.log(f"Downloading {preset.repository} ({preset.licence}) into {folder}")
         result = fetch(
             folder,
             preset.repository,
-            list(preset.files),
+            names,
             reporter,
             revision=preset.revision,
             endpoint=endpoint,
