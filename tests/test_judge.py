@@ -39,7 +39,12 @@ class Ears:
 
     def listen(self, samples: np.ndarray, language: str | None) -> Heard:
         words = self.heard.get(len(samples), TEXT).split()
-        return Heard(tuple(HeardWord(f" {word}", 0.0, 0.1, 0.9) for word in words), language or "en")
+        return Heard(
+            tuple(
+                HeardWord(f" {word}", place / 10, place / 10 + 0.1, 0.9) for place, word in enumerate(words)
+            ),
+            language or "en",
+        )
 
     def embed(self, samples: np.ndarray) -> np.ndarray:
         return self.voices.get(len(samples), np.array([1, 0], np.float32))
@@ -94,6 +99,14 @@ def test_clips_are_judged_with_their_numbers(ears: Ears, place: Place, tmp_path:
     assert second.deletions == len(TEXT.split()) - 8
     assert FindingKind.MISSING_END in [finding.kind for finding in second.findings]
     assert [event.done for event in reporter.of(Progress)][-1] == 2
+
+
+def test_where_the_words_differ_is_told_with_its_time(ears: Ears, place: Place) -> None:
+    clip = place("a")
+    ears.heard[length(clip)] = f"oh well {TEXT.replace('immediate', '')}"
+    first, second = judge(clip).clips[0].differences
+    assert (first.expected, first.heard, first.start) == ("", "oh well", 0.0)
+    assert (second.expected, second.heard, second.start) == ("immediate", "", None)
 
 
 def test_a_voice_unlike_the_reference_is_found(ears: Ears, place: Place, tmp_path: Path) -> None:

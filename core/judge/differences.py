@@ -36,6 +36,8 @@ class Difference:
     where: Where
     repeats: bool
     """Whether what was heard is what was said right before, or is right after."""
+    place: int = -1
+    """Number of the first token heard in it; −1 where nothing was."""
 
     @property
     def letters(self) -> int:
@@ -82,12 +84,14 @@ def differences(alignment: Alignment) -> list[Difference]:
         end = begin + len(list(run))
         if not is_same:
             heard = tuple(step.heard for step in steps[begin:end] if step.heard)
+            places = (step.place for step in steps[begin:end] if step.heard)
             found.append(
                 Difference(
                     expected=tuple(step.expected for step in steps[begin:end] if step.expected),
                     heard=heard,
                     where=_where(begin, end, len(steps)),
                     repeats=_repeats(heard, steps[:begin], steps[end:]),
+                    place=next(places, -1),
                 )
             )
         begin = end

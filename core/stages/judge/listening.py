@@ -68,9 +68,13 @@ class Listeners:
         if self.recogniser is None:
             return evidence, ""
         heard = self.recogniser.listen(samples, self.language)
-        expected = tokens_of(heard.text if text is None else text, heard.language)
-        alignment = align(expected, heard.tokens()[0])
-        return replace(evidence, language=heard.language, alignment=alignment), heard.text
+        tokens, words = heard.tokens()
+        return replace(
+            evidence,
+            language=heard.language,
+            alignment=align(tokens_of(heard.text if text is None else text, heard.language), tokens),
+            starts=tuple(word.start for word in words),
+        ), heard.text
 
 
 def load_listeners(settings: JudgeSettings, language: str | None, reporter: Reporter) -> Listeners:

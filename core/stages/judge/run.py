@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import BaseModel
@@ -12,8 +12,8 @@ from ...config.settings import JudgeSettings
 from ...errors import DataError
 from ...events import ItemFailed, ProgressMeter, Reporter
 from ...judge.acoustics import SAMPLE_RATE
-from ...judge.alignment import Kind
-from ...judge.differences import letters_of_text
+from ...judge.alignment import Alignment, Kind
+from ...judge.differences import differences, letters_of_text
 from ...judge.pitch import Pitch
 from ...judge.record import Finding
 from ...judge.speaker import Embedding, similarity
@@ -24,6 +24,15 @@ from .listening import Listeners, load_listeners
 from .recordings import find_recordings, language_of, transcript_of
 
 _STOPPED = "Nothing was written."
+
+
+class HeardDifference(BaseModel):
+    """Words, or letters, that were not said as they are in the text."""
+
+    expected: str
+    heard: str
+    start: float | None
+    """When what was heard begins, seconds; None where nothing was."""
 
 
 class JudgedClip(BaseModel):
@@ -40,6 +49,8 @@ class JudgedClip(BaseModel):
     deletions: int | None
     insertions: int | None
     substitutions: int | None
+    differences: list[HeardDifference]
+    """Where the words differ, in order."""
     similarity: float | None
     """To the reference's voice, else to the voice of the folder's other recordings; a cosine."""
     rate: float | None
@@ -165,9 +176,7 @@ def _voice(
     if reference is None:
         # Clips of a folder without a common voice are of several: none tells another's pace.
         return voice_of(own if embedding is not None else [], embedding)
-    voice = voice_of([reference, *own], embedding, letters_of_text(reference.alignment))
-    # The reference is surely right, so what recognition gets wrong in it, it gets wrong in this voice.
-    return replace(voice, misheard=reference.misheard) if reference.text else voice
+    return voice_of([reference, *own], embedding, letters_of_text(reference.alignment))
 
 
 def _judge(clip: _Listened, voice: Voice) -> JudgedClip:
@@ -185,9 +194,21 @@ def _judge(clip: _Listened, voice: Voice) -> JudgedClip:
         deletions=alignment.count(Kind.DELETED) if alignment else None,
         insertions=alignment.count(Kind.INSERTED) if alignment else None,
         substitutions=alignment.count(Kind.SUBSTITUTED) if alignment else None,
+        differences=_differences(evidence) if alignment else [],
         similarity=alike,
         rate=evidence.rate,
         pitch=evidence.pitch,
         background=evidence.background,
         findings=judge(evidence, voice),
     )
+
+
+def _differences(evidence: Evidence) -> list[HeardDifference]:
+    return [
+        HeardDifference(
+            expected=each.expected_text,
+            heard=each.heard_text,
+            start=evidence.starts[each.place] if each.place >= 0 else None,
+        )
+        for each in differences(evidence.alignment or Alignment(()))
+    ]
