@@ -68,6 +68,11 @@ def test_another_number_is_an_error() -> None:
     assert aligned("사과 24개", "사과 스물다섯 개", "ko").error_rate > 0
 
 
+def test_a_number_counts_in_a_language_whose_numbers_are_not_known() -> None:
+    assert aligned("ja 123 na", "ja na", "xx").error_rate > 0
+    assert aligned("ja 123 na", "ja 123 na", "xx").error_rate == 0
+
+
 def test_errors_are_counted_by_kind() -> None:
     assert counts(aligned("one small step for a man", "one small step for man")) == (1, 0, 0)
     assert counts(aligned("one small step", "one very small step")) == (0, 1, 0)

@@ -141,7 +141,7 @@ def _repeated(samples: Waveform) -> tuple[float, float]:
     count = len(bands)
     if count <= _SHORTEST_LAG or not loud.any():
         return 0.0, 0.0
-    bands = bands - bands[loud].mean(axis=0)
+    bands = (bands - bands[loud].mean(axis=0)).astype(np.float32)
     bands /= np.linalg.norm(bands, axis=1, keepdims=True) + 1e-9
     alike = bands @ bands.T > _ALIKE
     longest, again = 0, 0

@@ -152,7 +152,10 @@ def _named(value: Decimal | int, language: str, kind: str) -> list[str]:
 def _digit_by_digit(digits: str, language: str) -> list[str]:
     if language == "zh":
         return ["".join(_CHINESE_DIGITS[int(digit)] for digit in digits)]
-    said = [" ".join(name for digit in digits for name in _named(int(digit), language, "cardinal"))]
+    names = [name for digit in digits for name in _named(int(digit), language, "cardinal")]
+    if not names:  # a language that num2words does not know
+        return []
+    said = [" ".join(names)]
     if language == "en" and "0" in digits:
         said.append(said[0].replace("zero", "oh"))
     return said

@@ -92,11 +92,11 @@ class Recogniser:
         """Return the model in `folder`, used as it lies there; nothing is fetched.
 
         Raises:
-            UsageError: faster-whisper is not installed.
+            UsageError: the extra is not installed.
             CheckpointError: a file is missing, or it is not Whisper.
             DeviceMemoryError: the GPU's memory does not suffice, or its libraries cannot be used.
         """
-        require("Recognition", "faster_whisper")
+        require("Recognition", "faster_whisper", "num2words")
         check_folder(folder)
         from faster_whisper import WhisperModel
 

@@ -30,6 +30,8 @@ _FEWEST = 3
 # Speech that is missing or added: letters, and their share of the text. Clean: at most 7, and 4 %.
 _MISSING, _MISSING_SHARE = 5, 0.08
 _ADDED, _ADDED_SHARE = 6, 0.08
+_AGAIN = 3
+"""Letters said twice; recognition does not make up repetitions."""
 _WORDS, _WORDS_SHARE = 8, 0.32
 """Letters that are other ones: how many, and as a share. Clean: .28 where an accent is hard to understand."""
 _RUNS = ((6, 0.25), (9, 0.14))
@@ -47,8 +49,10 @@ _OWN_SEMITONES = 6.5
 """By which the median pitch may differ from the voice's own; sentences of one reader differ by up to 5."""
 _MONOTONOUS = 1.6
 """Semitones between the 10th and 90th percentile of pitch. The flattest reader has 2.5."""
-_VOICED_SECONDS = 1.5
-"""Speech from which a flat pitch says something."""
+_TELLING = 1.2
+"""Seconds of speech from which its pitch and its pauses say something."""
+_TELLING_PACE = 0.8
+"""Seconds of speech from which its pace does."""
 _PAUSE, _SILENCE_AROUND = 1.6, 1.5
 """Seconds. Clean: 1.35 within, 0.6 before and after."""
 _SILENT = 0.6
@@ -180,7 +184,7 @@ def _of_sound(clip: Evidence) -> Iterator[Fault]:
         )
     if heard.clipped > _CLIPPED:
         yield FindingKind.CLIPPED, f"{heard.clipped:.1%} of the samples are cut off at full scale."
-    if heard.range < _NOISE_RANGE and heard.active:
+    if heard.range < _NOISE_RANGE and heard.active > _TELLING:
         yield FindingKind.NOISY, f"The pauses are only {heard.range:.0f} dB quieter than the speech."
     elif clip.background is not None and clip.background < _BACKGROUND:
         yield FindingKind.NOISY, f"The background would be rated {clip.background:.1f} of 5 (DNSMOS)."
@@ -223,7 +227,7 @@ def _of_difference(difference: Difference, letters: int, voice: Voice) -> Iterat
             yield FindingKind.MISSING_END, f"The end is missing: “{difference.expected_text}”."
         else:
             yield FindingKind.MISSING_WORDS, f"Words are missing: “{difference.expected_text}”."
-    if difference.repeats and difference.added >= _ADDED:
+    if difference.repeats and difference.added >= _AGAIN:
         yield FindingKind.REPEATED, f"Said again: “{difference.heard_text}”."
     elif difference.added >= max(_ADDED, _ADDED_SHARE * letters):
         if voice.text and difference.joined in voice.text:
@@ -234,7 +238,7 @@ def _of_difference(difference: Difference, letters: int, voice: Voice) -> Iterat
 
 def _of_pace(clip: Evidence, voice: Voice) -> Iterator[Fault]:
     rate, text_rate = clip.rate, clip.text_rate
-    if rate is None or text_rate is None:
+    if rate is None or text_rate is None or clip.acoustics.active < _TELLING_PACE:
         return
     slowest, fastest = _PACES[clip.language in LETTER_LANGUAGES]
     if voice.pace is not None:
@@ -253,9 +257,12 @@ def _of_pace(clip: Evidence, voice: Voice) -> Iterator[Fault]:
     elif text_rate < slowest:
         yield FindingKind.LONG, f"Only {text_rate:.1f} letters of the text per second are said."
     if rate > fastest:
-        yield FindingKind.FAST, f"{rate:.1f} letters per second are faster than the voice speaks."
+        yield FindingKind.FAST, f"{rate:.1f} letters per second are said, {fastest:.1f} at most are expected."
     elif rate < slowest:
-        yield FindingKind.SLOW, f"{rate:.1f} letters per second are slower than the voice speaks."
+        yield (
+            FindingKind.SLOW,
+            f"{rate:.1f} letters per second are said, {slowest:.1f} at least are expected.",
+        )
 
 
 def _of_voice(clip: Evidence, voice: Voice) -> Iterator[Fault]:
@@ -274,5 +281,5 @@ def _of_voice(clip: Evidence, voice: Voice) -> Iterator[Fault]:
                 f"At {clip.pitch.median:.0f} Hz it is {abs(off):.0f} semitones {way} than the voice, "
                 f"{voice.pitch:.0f} Hz.",
             )
-    if clip.pitch.spread < _MONOTONOUS and clip.acoustics.active > _VOICED_SECONDS:
+    if clip.pitch.spread < _MONOTONOUS and clip.acoustics.active > _TELLING:
         yield FindingKind.MONOTONOUS, f"The pitch moves by {clip.pitch.spread:.1f} semitones only."

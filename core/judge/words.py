@@ -105,11 +105,6 @@ def tokens_of(text: str, language: str) -> list[Token]:
     return list(_tokens(text, language))
 
 
-def letters_of(reading: Reading) -> int:
-    """Return how many letters and digits a reading has."""
-    return sum(map(len, reading))
-
-
 def _plain(letter: str) -> str:
     """Return a Latin letter without its accent, katakana as hiragana, others as they are."""
     if "\u30a1" <= letter <= "\u30f6":
