@@ -29,6 +29,7 @@ from fishtune.core.judge.recognition import Placement
 from fishtune.core.judge.speaker import SpeakerEncoder
 
 from .hub_server import COMMIT, Hub, running_hub
+from .judge_kit import SPEECH
 from .recorder import Recorder
 
 WEIGHTS = bytes(range(256)) * 100
@@ -205,6 +206,18 @@ def test_an_encoder_as_its_authors_save_it_makes_embeddings(tmp_path: Path) -> N
     assert louder is not None
     assert embedding @ louder > 0.999, "loudness is not part of a voice"
     assert encoder.embed(np.zeros(16_000, np.float32)) is None
+
+
+def test_an_encoder_in_onnx_makes_the_same_embeddings() -> None:
+    pytest.importorskip("onnxruntime", reason="the extra is not installed")
+    encoder = SpeakerEncoder.load(SPEECH / "encoder.onnx")
+    network = CamPlusPlus(campplus_weights())
+    same = SpeakerEncoder(lambda features: network(torch.from_numpy(features)).numpy())
+    sound = np.random.default_rng(0).normal(0, 0.1, 30_000).astype(np.float32)
+    one, other = encoder.embed(sound), same.embed(sound)
+    assert one is not None
+    assert other is not None
+    np.testing.assert_allclose(one, other, atol=1e-5)
 
 
 def test_a_file_that_is_no_encoder_is_refused(tmp_path: Path) -> None:
