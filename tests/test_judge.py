@@ -244,7 +244,7 @@ def test_a_default_model_that_cannot_be_had_is_said_and_one_that_was_asked_for_e
 
     monkeypatch.setattr(listening, "is_installed", lambda *_: True)
     monkeypatch.setattr(listening, "dnsmos_file", lambda: None)
-    monkeypatch.setattr(listening, "recognition_folder", refuse)
+    monkeypatch.setattr(listening, "load_recogniser", refuse)
     monkeypatch.setattr(listening, "speaker_file", refuse)
     monkeypatch.setattr(listening.PitchMeter, "load", lambda: Ears())
     clip = place("a")

@@ -12,9 +12,11 @@ import numpy as np
 import platformdirs
 import pytest
 import torch
+from fishtune.core.compute.devices import UsableGpu
 from fishtune.core.config.presets import HearingPreset, hearing_preset, preset_names
-from fishtune.core.errors import CheckpointError, DownloadError, UsageError
-from fishtune.core.events import Log, Reporter
+from fishtune.core.errors import CheckpointError, DeviceMemoryError, DownloadError, UsageError
+from fishtune.core.events import Log, Reporter, Warned
+from fishtune.core.hardware.device import usable_gpu
 from fishtune.core.judge import models
 from fishtune.core.judge.campplus import CamPlusPlus
 from fishtune.core.judge.extra import require
@@ -127,15 +129,36 @@ def test_our_models_are_pinned_and_permissive() -> None:
 
 
 def test_the_model_follows_language_and_free_memory() -> None:
-    assert default_recognition("en", None, None) == "small.en"
-    assert default_recognition("ko", None, None) == "small"
-    assert default_recognition("en", 0, 24 * GIB) == "large-v3-turbo"
-    assert default_recognition("en", 0, 1 * GIB) == "small.en"
+    assert default_recognition("en", None) == "small.en"
+    assert default_recognition("ko", None) == "small"
+    assert default_recognition("en", UsableGpu(0, 24 * GIB)) == "large-v3-turbo"
+    assert default_recognition("en", UsableGpu(0, 1 * GIB)) == "small.en"
     small = hearing_preset("recognition", "small")
-    assert place(small, 1, 3 * GIB) == Placement(device="cuda", index=1, compute_type="float16")
-    assert place(small, 1, 1 * GIB) == Placement()
-    assert place(None, 0, None).device == "cuda"
-    assert place(None, None, None).device == "cpu"
+    assert place(small, UsableGpu(1, 3 * GIB)) == Placement(device="cuda", index=1, compute_type="float16")
+    assert place(small, UsableGpu(1, 1 * GIB)) == Placement()
+    assert place(None, UsableGpu(0)).device == "cuda"
+    assert place(None, None).device == "cpu"
+    assert usable_gpu("cpu") is None
+
+
+def test_a_gpu_that_cannot_be_used_is_said_and_the_cpu_used(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name in ("config.json", "model.bin", "tokenizer.json", "vocabulary.txt"):
+        (tmp_path / name).write_text("{}")
+
+    def load(_: Path, placement: Placement) -> Placement:
+        if placement.device == "cuda":
+            raise DeviceMemoryError("Recognition cannot use cuda:0: out of memory.")
+        return placement
+
+    monkeypatch.setattr(models.Recogniser, "load", load)
+    reporter = Recorder()
+    loaded = models.load_recogniser(str(tmp_path), UsableGpu(0), reporter, threads=2)
+    assert loaded == Placement(threads=2)
+    assert "cannot use cuda:0" in reporter.of(Warned)[0].message
+    with pytest.raises(DeviceMemoryError):
+        models.load_recogniser(str(tmp_path), UsableGpu(0), reporter, insist=True)
 
 
 def test_a_package_that_is_missing_is_named_with_how_to_install_it() -> None:

@@ -18,7 +18,8 @@ def judge(given: Given, json: Json = False) -> None:
     """Listen to recordings and find what is wrong: words, voice, pace, pitch, silence, noise.
 
     PATHS are recordings, or folders of them; what each should say stands in NAME.lab beside it. Recordings of
-    one folder are held against one another, or all against --reference. Needs: pip install "fishtune[judge]"
+    one folder are held against one another, or all against --reference. Words, voice and pitch need the extra
+    "judge" of fishtune.
 
     Example: fishtune judge results/my-voice/audition --reference data/my-voice/0001.wav --language en
     """

@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from ..errors import DeviceError, UsageError
 
 if TYPE_CHECKING:
     import torch
+
+
+@dataclass(frozen=True)
+class UsableGpu:
+    """A GPU that may be used."""
+
+    number: int
+    free: int | None = None
+    """Bytes; None = not known."""
 
 
 def resolve_device(name: str, local_rank: int = 0) -> torch.device:

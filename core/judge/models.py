@@ -5,17 +5,19 @@ They are kept in the user's cache folder, one folder per model. What is there is
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
 import platformdirs
 
+from ..compute.devices import UsableGpu
 from ..config.presets import HearingPreset, hearing_preset, preset_names
-from ..errors import UsageError
+from ..errors import DeviceMemoryError, UsageError
 from ..events import Reporter
 from ..hub.transfer import adopt, fetch, is_complete
 from ..units import format_bytes
-from .recognition import Placement, check_folder
+from .recognition import Placement, Recogniser, check_folder
 
 SPEAKER = "campplus"
 """The speaker encoder that is used where none is named."""
@@ -30,25 +32,49 @@ def models_folder() -> Path:
     return Path(platformdirs.user_cache_dir("fishtune")) / "models"
 
 
-def place(preset: HearingPreset | None, gpu: int | None, free: int | None) -> Placement:
+def place(preset: HearingPreset | None, gpu: UsableGpu | None) -> Placement:
     """Return where recognition computes.
 
     Args:
         preset: the model; None = one of the user's own, of a size that is not known, which gets the GPU.
-        gpu: number of the GPU that may be used; None = there is none.
-        free: bytes free on it; None = not known.
     """
     needed = preset.gpu_memory if preset else 0
-    if gpu is None or (free is not None and free < needed):
+    if gpu is None or (gpu.free is not None and gpu.free < needed):
         return Placement()
-    return Placement(device="cuda", index=gpu, compute_type="float16")
+    return Placement(device="cuda", index=gpu.number, compute_type="float16")
 
 
-def default_recognition(language: str | None, gpu: int | None, free: int | None) -> str:
+def default_recognition(language: str | None, gpu: UsableGpu | None) -> str:
     """Return the name of the model for a language on this machine; see `place`."""
-    if place(hearing_preset("recognition", _ON_GPU), gpu, free).device == "cuda":
+    if place(hearing_preset("recognition", _ON_GPU), gpu).device == "cuda":
         return _ON_GPU
     return _ON_CPU_ENGLISH if language == "en" else _ON_CPU
+
+
+def load_recogniser(
+    name: str, gpu: UsableGpu | None, reporter: Reporter, *, threads: int = 0, insist: bool = False
+) -> Recogniser:
+    """Return a model for recognition, fetched if it has to be; on the CPU where the GPU cannot be used.
+
+    Args:
+        name: of a preset, or a folder.
+        threads: on the CPU; 0 = as many as suit it.
+        insist: whether a GPU that cannot be used is an error.
+
+    Raises:
+        UsageError, CheckpointError, DownloadError, StorageError, StopRequested: see `recognition_folder`.
+        DeviceMemoryError: the GPU cannot be used, and `insist`.
+    """
+    folder = recognition_folder(name, reporter)
+    placement = replace(place(recognition_preset(name), gpu), threads=threads)
+    reporter.log(f"Loading {name} for recognition on {placement}")
+    try:
+        return Recogniser.load(folder, placement)
+    except DeviceMemoryError as error:
+        if insist:
+            raise
+        reporter.warn(error.message, "Recognition uses the CPU, more slowly.")
+    return Recogniser.load(folder, Placement(threads=threads))
 
 
 def recognition_preset(name: str) -> HearingPreset | None:

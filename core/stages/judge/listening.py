@@ -7,26 +7,22 @@ from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from ...audio.mixing import Waveform
-from ...compute.devices import resolve_device
 from ...config.settings import JudgeSettings
-from ...errors import DeviceError, DeviceMemoryError, DownloadError, StorageError
+from ...errors import DownloadError, StorageError
 from ...events import Reporter
-from ...hardware.device import available_on, find_device
-from ...hardware.nvml import read_gpus
+from ...hardware.device import usable_gpu
 from ...judge.acoustics import measure
 from ...judge.alignment import align
 from ...judge.extra import INSTALL, is_installed
 from ...judge.models import (
     SPEAKER,
     default_recognition,
-    place,
-    recognition_folder,
-    recognition_preset,
+    load_recogniser,
     speaker_file,
 )
 from ...judge.pitch import PitchMeter
 from ...judge.quality import QualityMeter, dnsmos_file
-from ...judge.recognition import Placement, Recogniser
+from ...judge.recognition import Recogniser
 from ...judge.speaker import SpeakerEncoder
 from ...judge.verdict import Evidence
 from ...judge.words import tokens_of
@@ -108,10 +104,13 @@ def load_listeners(settings: JudgeSettings, language: str | None, reporter: Repo
             reporter.warn(left_out[-1], error.hint)
             return None
 
-    def load_recogniser() -> Recogniser:
-        name, recogniser = _recogniser(settings, language, reporter)
+    def load_ears() -> Recogniser:
+        gpu = usable_gpu(settings.device)
+        name = settings.asr_model or default_recognition(language, gpu)
         names["recognition"] = name
-        return recogniser
+        return load_recogniser(
+            name, gpu, reporter, threads=settings.num_workers, insist=settings.device != "auto"
+        )
 
     def load_speaker() -> SpeakerEncoder:
         name = settings.speaker_model or SPEAKER
@@ -123,7 +122,7 @@ def load_listeners(settings: JudgeSettings, language: str | None, reporter: Repo
         "Words and pace are",
         settings.asr_model is not None,
         ("faster_whisper", "num2words"),
-        load_recogniser,
+        load_ears,
     )
     if recogniser is not None and language is not None:
         recogniser.check_language(language)
@@ -146,33 +145,3 @@ def load_listeners(settings: JudgeSettings, language: str | None, reporter: Repo
         names=names,
         not_judged=tuple(left_out),
     )
-
-
-def _recogniser(settings: JudgeSettings, language: str | None, reporter: Reporter) -> tuple[str, Recogniser]:
-    gpu, free = _gpu(settings.device)
-    name = settings.asr_model or default_recognition(language, gpu, free)
-    preset = recognition_preset(name)
-    folder = recognition_folder(name, reporter)
-    placement = replace(place(preset, gpu, free), threads=settings.num_workers)
-    reporter.log(f"Loading {name} for recognition on {placement}")
-    try:
-        return name, Recogniser.load(folder, placement)
-    except DeviceMemoryError as error:
-        if settings.device != "auto":
-            raise
-        reporter.warn(error.message, "Recognition uses the CPU, more slowly.")
-    return name, Recogniser.load(folder, Placement(threads=settings.num_workers))
-
-
-def _gpu(device: str) -> tuple[int | None, int | None]:
-    """Return the GPU that may be used, None = none, and the bytes free on it, None = not known."""
-    chosen = resolve_device(device)
-    if chosen.type != "cuda":
-        return None, None
-    number = chosen.index or 0
-    try:
-        found = find_device(read_gpus(), f"cuda:{number}")
-    except DeviceError:
-        return number, None
-    available = available_on(found) if found else None
-    return number, available.usable if available else None
