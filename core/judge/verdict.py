@@ -274,12 +274,15 @@ def _of_voice(clip: Evidence, voice: Voice) -> Iterator[Fault]:
         return
     if voice.pitch is not None:
         off = semitones(voice.pitch, clip.pitch.median)
-        if abs(off) > _OWN_SEMITONES * voice.allowance:
-            way = "higher" if off > 0 else "lower"
+        if off > _OWN_SEMITONES * voice.allowance:
             yield (
                 FindingKind.OTHER_PITCH,
-                f"At {clip.pitch.median:.0f} Hz it is {abs(off):.0f} semitones {way} than the voice, "
-                f"{voice.pitch:.0f} Hz.",
+                f"It is {off:.0f} semitones higher than the voice: {clip.pitch.median:.0f} Hz.",
+            )
+        elif off < -_OWN_SEMITONES * voice.allowance:
+            yield (
+                FindingKind.OTHER_PITCH,
+                f"It is {-off:.0f} semitones lower than the voice: {clip.pitch.median:.0f} Hz.",
             )
     if clip.pitch.spread < _MONOTONOUS and clip.acoustics.active > _TELLING:
         yield FindingKind.MONOTONOUS, f"The pitch moves by {clip.pitch.spread:.1f} semitones only."

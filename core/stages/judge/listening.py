@@ -89,19 +89,23 @@ def load_listeners(settings: JudgeSettings, language: str | None, reporter: Repo
     names: dict[str, str] = {}
     left_out: list[str] = []
 
-    def attempt(what: str, asked: bool, modules: tuple[str, ...], load: Callable[[], T]) -> T | None:
+    def leave_out(sentence: str, hint: str) -> None:
+        left_out.append(sentence)
+        reporter.warn(sentence, hint)
+
+    def attempt(
+        say: Callable[[str], str], asked: bool, modules: tuple[str, ...], load: Callable[[], T]
+    ) -> T | None:
         missing = [module for module in modules if not is_installed(module)]
         if missing and not asked:
-            left_out.append(f"{what} not judged: {missing[0]} is not installed.")
-            reporter.warn(left_out[-1], INSTALL)
+            leave_out(say(f"{missing[0]} is not installed."), INSTALL)
             return None
         try:
             return load()
         except (DownloadError, StorageError) as error:
             if asked:
                 raise
-            left_out.append(f"{what} not judged: {error.message}")
-            reporter.warn(left_out[-1], error.hint)
+            leave_out(say(error.message), error.hint)
             return None
 
     def load_ears() -> Recogniser:
@@ -119,7 +123,7 @@ def load_listeners(settings: JudgeSettings, language: str | None, reporter: Repo
         return encoder
 
     recogniser = attempt(
-        "Words and pace are",
+        lambda reason: f"Words and pace are not judged: {reason}",
         settings.asr_model is not None,
         ("faster_whisper", "num2words"),
         load_ears,
@@ -127,12 +131,14 @@ def load_listeners(settings: JudgeSettings, language: str | None, reporter: Repo
     if recogniser is not None and language is not None:
         recogniser.check_language(language)
     speaker = attempt(
-        "Voices are",
+        lambda reason: f"Voices are not judged: {reason}",
         settings.speaker_model is not None,
         () if settings.speaker_model else ("onnxruntime",),
         load_speaker,
     )
-    pitch = attempt("Pitch is", False, ("swift_f0", "onnxruntime"), PitchMeter.load)
+    pitch = attempt(
+        lambda reason: f"Pitch is not judged: {reason}", False, ("swift_f0", "onnxruntime"), PitchMeter.load
+    )
     dnsmos = dnsmos_file()
     if dnsmos is not None:
         names["quality"] = "DNSMOS"
