@@ -14,7 +14,8 @@ import pytest
 import torch
 from fishtune.core.compute.devices import UsableGpu
 from fishtune.core.config.presets import HearingPreset, hearing_preset, preset_names
-from fishtune.core.errors import CheckpointError, DeviceMemoryError, DownloadError, UsageError
+from fishtune.core.config.strict import parse
+from fishtune.core.errors import CheckpointError, DeviceMemoryError, DownloadError, SettingsError, UsageError
 from fishtune.core.events import Log, Reporter, Warned
 from fishtune.core.hardware.device import usable_gpu
 from fishtune.core.judge import models
@@ -27,7 +28,7 @@ from fishtune.core.judge.models import (
     recognition_folder,
     speaker_file,
 )
-from fishtune.core.judge.recognition import Placement
+from fishtune.core.judge.recognition import Placement, Recogniser
 from fishtune.core.judge.speaker import SpeakerEncoder
 
 from .hub_server import COMMIT, Hub, running_hub
@@ -159,6 +160,34 @@ def test_a_gpu_that_cannot_be_used_is_said_and_the_cpu_used(
     assert "cannot use cuda:0" in reporter.of(Warned)[0].message
     with pytest.raises(DeviceMemoryError):
         models.load_recogniser(str(tmp_path), UsableGpu(0), reporter, insist=True)
+
+
+def test_a_gpu_whose_libraries_are_missing_is_found_out_while_the_model_is_loaded(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    faster_whisper = pytest.importorskip("faster_whisper", reason="the extra is not installed")
+    pytest.importorskip("num2words", reason="the extra is not installed")
+    for name in ("config.json", "model.bin", "tokenizer.json", "vocabulary.txt"):
+        (tmp_path / name).write_text("{}")
+
+    class Model:
+        supported_languages = ("en",)
+
+        def __init__(self, *_: object, **__: object) -> None: ...
+
+        def transcribe(self, _: np.ndarray) -> None:
+            raise RuntimeError("Library libcublas.so.12 is not found or cannot be loaded")
+
+    monkeypatch.setattr(faster_whisper, "WhisperModel", Model)
+    with pytest.raises(DeviceMemoryError, match=r"Recognition cannot use cuda:0: Library libcublas\.so\.12"):
+        Recogniser.load(tmp_path, Placement(device="cuda"))
+    assert Recogniser.load(tmp_path, Placement()) is not None
+
+
+def test_a_memory_that_is_no_size_is_refused_by_its_field() -> None:
+    content = hearing_preset("recognition", "small").model_dump() | {"gpu_memory": "much"}
+    with pytest.raises(SettingsError, match="gpu_memory: write it like 4GiB"):
+        parse(HearingPreset, content, "preset mine")
 
 
 def test_a_package_that_is_missing_is_named_with_how_to_install_it() -> None:

@@ -89,7 +89,12 @@ _DIGEST = r"^([0-9a-f]{64})?$"
 
 
 def _bytes(value: Any) -> Any:
-    return parse_bytes(value) if isinstance(value, str) else value
+    if not isinstance(value, str):
+        return value
+    try:
+        return parse_bytes(value)
+    except UsageError as error:
+        raise ValueError("write it like 4GiB") from error
 
 
 def _check_file_name(name: str) -> str:
@@ -132,8 +137,6 @@ class HearingPreset(Table):
         Field(min_length=1),
     ]
     """Files that are needed, each with its SHA-256; "" where the hub's own hash of the revision is enough."""
-    languages: list[str] = []
-    """Two letters each; empty = many."""
     gpu_memory: Annotated[int, BeforeValidator(_bytes)] = 0
     """Free memory that a GPU should have for it, "4GiB"."""
 

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+import numpy as np
+
 from ..audio.mixing import Waveform
 from ..errors import CheckpointError, DeviceMemoryError, UsageError
 from ..reading import reading
@@ -109,6 +111,9 @@ class Recogniser:
                 cpu_threads=placement.threads,
                 local_files_only=True,
             )
+            if placement.device == "cuda":
+                # Its libraries are loaded by the first computation: what is wrong with them shows here.
+                list(model.transcribe(np.zeros(SAMPLE_RATE, np.float32))[0])
         return cls(model, folder)
 
     def check_language(self, language: str) -> None:
