@@ -497,8 +497,8 @@ def measured(target: Target) -> None:
 
 def notes(target: Target) -> None:
     """As download, merge and synth: what they wrote before."""
+    from fishtune.core.hub.transfer import read_record
     from fishtune.core.ownership import is_remembered
-    from fishtune.core.stages.download.run import read_record
 
     is_remembered(target.root / "written.wav")
     read_record(target.root / "model")

@@ -16,6 +16,7 @@ from .import_graph import Arrow, arrows, circles, modules, room_of, upward
 ROOT = Path(__file__).parent.parent
 ENGINE = [
     "config",
+    "hub",
     "audio",
     "dataset",
     "text",
@@ -104,7 +105,7 @@ def test_a_stage_is_a_folder_named_as_its_command_with_a_run() -> None:
     assert all((ROOT / "core" / "stages" / name / "run.py").is_file() for name in folders)
     assert folders == {
         *("validate", "loudness_norm", "download", "extract", "pack", "train", "audition", "merge"),
-        *("synth", "verify"),
+        *("judge", "synth", "verify"),
     }
 
 
@@ -196,6 +197,7 @@ def test_a_planted_circle_is_found(tmp_path: Path, part: str) -> None:
 
 HEAVY = ["torch", "torchaudio", "lightning", "peft", "transformers", "numpy", "scipy"]
 HEAVY += ["huggingface_hub", "soundfile", "tensorboard"]
+HEAVY += ["faster_whisper", "ctranslate2", "onnxruntime", "swift_f0", "num2words"]
 
 
 @pytest.mark.parametrize(

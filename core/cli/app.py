@@ -23,6 +23,7 @@ from . import (
     extract,
     gpus,
     jobs,
+    judge,
     loudness_norm,
     merge,
     pack,
@@ -92,6 +93,7 @@ add_stage("merge", merge.merge)
 add_stage("synth", synth.synth)
 add_stage("audition", audition.audition)
 add_stage("verify", verify.verify)
+add_stage("judge", judge.judge)
 add("init", project.init, "Project")
 add("run", project.run, "Project")
 add("demo", demo.demo, "Project")

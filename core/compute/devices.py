@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
 from ..errors import DeviceError, UsageError
@@ -13,6 +14,15 @@ if TYPE_CHECKING:
 
 FIRST_WITH_BF16: Final = (8, 0)
 """Compute capability from which bfloat16 is computed, not imitated."""
+
+
+@dataclass(frozen=True)
+class UsableGpu:
+    """A GPU that may be used."""
+
+    number: int
+    free: int | None = None
+    """Bytes; None = not known."""
 
 
 def resolve_device(name: str, local_rank: int = 0) -> torch.device:
@@ -86,7 +96,7 @@ def is_out_of_memory(error: RuntimeError) -> bool:
     return isinstance(error, torch.OutOfMemoryError) or any(words in str(error) for words in _NO_MEMORY)
 
 
-_NO_MEMORY = ("CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED", "CUDA error: out of memory")
+_NO_MEMORY = ("CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED", Message("CUDA error: out of memory"))
 
 
 def empty_cache() -> None:

@@ -157,6 +157,8 @@ def _check_places(path: Path, tensors: list[tuple[str, StoredTensor]], begin: in
         place += tensor.size
     if place != size:
         what = (
-            "is damaged: it is cut short" if place > size else "has bytes at its end that belong to no tensor"
+            Message("is damaged: it is cut short")
+            if place > size
+            else Message("has bytes at its end that belong to no tensor")
         )
         raise CheckpointError("{file} {what}.", _AGAIN, file=path, what=what)

@@ -3,6 +3,8 @@
     presets/lora/NAME.toml      what is trained: rank, alpha, targets; may bring training settings
     presets/codec/NAME.toml     shape of a codec (the keys of `codec_config.json`)
     presets/models/NAME.toml    where a base model comes from, its files, its shape
+    presets/recognition/NAME.toml, presets/speaker/NAME.toml    models that listen: where they come from
+    presets/texts/LANGUAGE.toml    what a voice is given to say
 
 A person's own lie in `$XDG_CONFIG_HOME/fishtune/presets/KIND/NAME.toml` and win over ours of that name.
 """
@@ -14,19 +16,20 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import platformdirs
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from ... import presets as ours
 from ..errors import MalformedFileError, SettingsError, UsageError
 from ..messages import Message, joined, near
 from ..tables import read_toml
+from ..units import parse_bytes
 from .settings import CODEC_PRESET, TrainOptions
 from .strict import Table, parse
 
 LARGEST_RANK = 1 << 14
 """No matrix of a model has more rows or columns worth adapting."""
 LARGEST_ALPHA = 1e6
-Kind = Literal["lora", "codec", "models"]
+Kind = Literal["lora", "codec", "models", "recognition", "speaker", "texts"]
 
 _OURS = Path(ours.__path__[0])
 
@@ -64,6 +67,18 @@ class LoraPreset(Table):
         return self.alpha / (self.rank**0.5 if self.use_rslora else self.rank)
 
 
+_DIGEST = r"^([0-9a-f]{64})?$"
+
+
+def _bytes(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    try:
+        return parse_bytes(value)
+    except UsageError as error:
+        raise ValueError(Message("write it like 4GiB")) from error
+
+
 def _check_file_name(name: str) -> str:
     parts = name.split("/")
     if (
@@ -88,6 +103,32 @@ class ModelPreset(Table):
     """Keys of `config.json`, for estimates before the download and for benchmarks."""
     codec: str = CODEC_PRESET
     """Codec preset."""
+
+
+class HearingPreset(Table):
+    """Where a model that listens comes from: recognition or a speaker encoder, pinned to what was tried."""
+
+    description: str
+    repository: Annotated[str, Field(pattern=r"^[\w.-]+/[\w.-]+$")]
+    """`owner/name` on the hub."""
+    revision: Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")]
+    """Commit."""
+    licence: str
+    files: Annotated[
+        dict[Annotated[str, AfterValidator(_check_file_name)], Annotated[str, Field(pattern=_DIGEST)]],
+        Field(min_length=1),
+    ]
+    """Files that are needed, each with its SHA-256; "" where the hub's own hash of the revision is enough."""
+    gpu_memory: Annotated[int, BeforeValidator(_bytes)] = 0
+    """Free memory that a GPU should have for it, "4GiB"."""
+
+
+class TextsPreset(Table):
+    """What a voice is given to say."""
+
+    description: str = ""
+    language: Annotated[str, Field(pattern=r"^[a-z]{2,3}$")]
+    texts: Annotated[list[str], Field(min_length=1, max_length=1000)]
 
 
 def user_presets_folder() -> Path:
@@ -148,3 +189,13 @@ def lora_preset(name: str) -> LoraPreset:
 def model_preset(name: str) -> ModelPreset:
     """Return the model preset `name`; see `read_preset` for errors."""
     return parse(ModelPreset, read_preset("models", name), Message("preset {name}", name=name))
+
+
+def hearing_preset(kind: Literal["recognition", "speaker"], name: str) -> HearingPreset:
+    """Return the preset `name` of a model that listens; see `read_preset` for errors."""
+    return parse(HearingPreset, read_preset(kind, name), Message("preset {name}", name=name))
+
+
+def texts_preset(language: str) -> TextsPreset:
+    """Return the texts of a language; see `read_preset` for errors."""
+    return parse(TextsPreset, read_preset("texts", language), Message("preset {name}", name=language))

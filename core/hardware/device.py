@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from ..compute.devices import FIRST_WITH_BF16
+from ..compute.devices import FIRST_WITH_BF16, UsableGpu, resolve_device
+from ..errors import DeviceError
 from .memory.setups import Precision
 from .memory.suggest import Available
+from .nvml import read_gpus
 from .readings import GpuReading
 from .visibility import CudaDevice, cuda_view, torch_device_uuids
 
@@ -25,6 +27,27 @@ def available_on(device: CudaDevice) -> Available | None:
         return None
     processes = device.mig.processes if device.mig else device.gpu.processes
     return Available.of(device.gpu.name, device.memory, processes or ())
+
+
+def usable_gpu(name: str) -> UsableGpu | None:
+    """Return the GPU that a setting means for what computes without torch; None for the CPU.
+
+    Args:
+        name: `auto`, `cpu`, `cuda` or `cuda:N`.
+
+    Raises:
+        UsageError, DeviceError: see `resolve_device`.
+    """
+    chosen = resolve_device(name)
+    if chosen.type != "cuda":
+        return None
+    number = chosen.index or 0
+    try:
+        found = find_device(read_gpus(), f"cuda:{number}")
+    except DeviceError:  # torch sees it, the driver's own library does not tell of it
+        return UsableGpu(number)
+    available = available_on(found) if found else None
+    return UsableGpu(number, available.usable if available else None)
 
 
 def precision_on(device: CudaDevice | None) -> Precision:

@@ -13,13 +13,14 @@ from .record import Finding, FindingKind
 
 BYTES_PER_SECOND = 14.0
 """Speed of speech in UTF-8 bytes of its transcript: where a sign is a syllable, it takes more bytes."""
-_WINDOW_SECONDS = 0.05
+WINDOW_SECONDS = 0.05
+"""Of `window_powers`."""
 _SILENCE = -50.0
 """dBFS of a window that counts as silent."""
 _MOST_SILENCE = 0.6
 _FADE = 15.0
 """Decibels by which the last third may be quieter than the first."""
-_SHORTEST, _LONGEST = 0.4, 2.5
+SHORTEST, LONGEST = 0.4, 2.5
 """Length relative to the expected duration of the text."""
 _STUCK_SECONDS = 1.5
 
@@ -53,11 +54,11 @@ def find_faults(
         found[FindingKind.ENDLESS] = Message(
             "The model did not end by itself within {seconds:.1f} s.", seconds=seconds
         )
-    elif seconds > _LONGEST * expected:
+    elif seconds > LONGEST * expected:
         found[FindingKind.LONG] = Message(
             "{seconds:.1f} s for a text of about {expected:.1f} s.", seconds=seconds, expected=expected
         )
-    if seconds < _SHORTEST * expected:
+    if seconds < SHORTEST * expected:
         found[FindingKind.SHORT] = Message(
             "Only {seconds:.1f} s for a text of about {expected:.1f} s.", seconds=seconds, expected=expected
         )
@@ -80,7 +81,7 @@ def find_faults(
 
 def window_powers(samples: npt.NDArray[np.float32], sample_rate: int) -> npt.NDArray[np.float64]:
     """Return the mean square of every 50 ms."""
-    window = max(1, round(_WINDOW_SECONDS * sample_rate))
+    window = max(1, round(WINDOW_SECONDS * sample_rate))
     count = max(1, len(samples) // window)
     windows = np.resize(samples.astype(np.float64), count * window).reshape(count, window)
     powers: npt.NDArray[np.float64] = np.square(windows).mean(axis=1)
@@ -92,7 +93,7 @@ def fading(powers: npt.NDArray[np.float64]) -> float:
 
     A recording of less than 1 s is not judged: its last third may be one closing consonant.
     """
-    if len(powers) * _WINDOW_SECONDS < 1:
+    if len(powers) * WINDOW_SECONDS < 1:
         return 0.0
     third = len(powers) // 3
     first, last = (math.sqrt(float(part.mean())) for part in (powers[:third], powers[-third:]))

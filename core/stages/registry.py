@@ -31,6 +31,7 @@ class StageName(StrEnum):
     SYNTH = "synth"
     AUDITION = "audition"
     VERIFY = "verify"
+    JUDGE = "judge"
     RUN = "run"
 
 
@@ -86,6 +87,7 @@ STAGES: dict[StageName, Stage] = {
         Stage(StageName.SYNTH, "config.settings:SynthSettings", "stages.synth.run:run"),
         Stage(StageName.AUDITION, "config.settings:AuditionSettings", "stages.audition.run:run"),
         Stage(StageName.VERIFY, "config.settings:VerifySettings", "stages.verify.run:run"),
+        Stage(StageName.JUDGE, "config.settings:JudgeSettings", "stages.judge.run:run"),
         Stage(StageName.RUN, "pipeline.chain:RunSettings", "pipeline.chain:run"),
     )
 }

@@ -23,10 +23,10 @@ from fishtune.core.dataset.findings import Code
 from fishtune.core.errors import FishtuneError
 from fishtune.core.events import Reporter
 from fishtune.core.files import write_text
+from fishtune.core.hub.client import hub_errors
 from fishtune.core.jobs.failures import explain
 from fishtune.core.model.directory import ModelDirectory
 from fishtune.core.shards.index import ShardIndex
-from fishtune.core.stages.download.hub import hub_errors
 from fishtune.core.stages.loudness_norm.run import run as normalise
 from fishtune.core.stages.pack.run import run as pack
 from fishtune.core.stages.validate.run import LONGEST_SECONDS, inspect_clip

@@ -16,9 +16,9 @@ from ...core.config.project import Project
 from ...core.config.settings import MODELS_FOLDER, DownloadSettings, VerifySettings
 from ...core.errors import FishtuneError
 from ...core.events import Finished
+from ...core.hub.transfer import PARTIAL_FOLDER, DownloadRecord, read_record
 from ...core.model.families import default_family, read_configuration
 from ...core.pipeline.steps import StepName, model_files
-from ...core.stages.download.run import PARTIAL_FOLDER, DownloadRecord, read_record
 from ...core.stages.registry import StageName
 from ..access import project_screen
 from ..catalogue import _

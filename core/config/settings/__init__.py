@@ -19,6 +19,7 @@ from .data import (
     PackSettings,
     ValidateSettings,
 )
+from .listen import JudgeSettings
 from .model import DownloadSettings, ModelOptions, VerifySettings
 from .speech import AuditionSettings, MergeOptions, MergeSettings, SynthSettings
 from .train import TrainOptions, TrainSettings
@@ -45,6 +46,7 @@ __all__ = [
     "DownloadSettings",
     "ExtractOptions",
     "ExtractSettings",
+    "JudgeSettings",
     "LoudnessNormSettings",
     "MergeOptions",
     "MergeSettings",

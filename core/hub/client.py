@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from ...errors import DownloadError
-from ...messages import NOTHING, Message, joined
-from ...model.families.family import Family
-from ...redact import HIDDEN, redacted
+from ..errors import DownloadError
+from ..messages import NOTHING, Message, joined
+from ..redact import HIDDEN, redacted
 
 if TYPE_CHECKING:
     from huggingface_hub.errors import HfHubHTTPError
 
 _LONGEST_REPLY = 300
-_DEEPEST_CAUSE = 16
 """Characters of a server's message that are shown."""
+_DEEPEST_CAUSE = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,11 +31,17 @@ class RemoteFile:
 
 
 def remote_files(
-    repository: str, names: list[str], family: Family, *, revision: str | None, endpoint: str | None
+    repository: str,
+    names: list[str],
+    *,
+    optional: Collection[str] = (),
+    revision: str | None,
+    endpoint: str | None,
 ) -> tuple[list[RemoteFile], str]:
     """Ask the hub for `names`; return them, all of one commit, and that commit.
 
-    One that is optional in the family and that the repository lacks is left out.
+    Args:
+        optional: those of them that a repository may lack.
 
     Raises:
         DownloadError: see `hub_errors`; or a file is missing, or the server is no hub.
@@ -52,14 +57,13 @@ def remote_files(
             try:
                 metadata = huggingface_hub.get_hf_file_metadata(url, token=token, endpoint=endpoint)
             except RemoteEntryNotFoundError as error:
-                if name in family.optional_files:
+                if name in optional:
                     continue
                 raise DownloadError(
                     "{repository} has no file {name}.",
-                    "It is not a model of the {family}, or another --revision holds the file.",
+                    "It may be another kind of model, or another --revision holds the file.",
                     repository=repository,
                     name=name,
-                    family=family.title,
                 ) from error
             if metadata.commit_hash is None or metadata.etag is None:
                 raise DownloadError(
@@ -70,7 +74,7 @@ def remote_files(
             revision = metadata.commit_hash  # the rest comes from the very same commit
             url = huggingface_hub.hf_hub_url(repository, name, revision=revision, endpoint=endpoint)
             files.append(RemoteFile(name, url, metadata.etag, metadata.size))
-    assert revision is not None, "no family's files are all optional, so a commit is known"
+    assert revision is not None, "not all files are optional, so a commit is known"
     return files, revision
 
 
