@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,13 @@ def start(small_base: Path, shards: Path, tmp_path: Path) -> Start:  # noqa: F81
 
     def begin(project: str, **changes: Any) -> tuple[TrainResult, Recorder]:
         recorder = Recorder()
-        values = {"project": project, "max_steps": 4, "held_out": 0, "checkpoint_every": 2} | changes
+        values = {
+            "checkpointing": "none",
+            "project": project,
+            "max_steps": 4,
+            "held_out": 0,
+            "checkpoint_every": 2,
+        } | changes
         return run.run(train_settings(tmp_path, small_base, shards, **values), recorder), recorder
 
     return begin
@@ -45,30 +52,31 @@ def compile_with(monkeypatch: pytest.MonkeyPatch, backend: object) -> list[Any]:
         runners.append(model.training_block)
 
     torch._dynamo.reset()
+    monkeypatch.setattr(logging.getLogger("torch.__trace"), "propagate", False)  # pytest would keep all of it
     monkeypatch.setattr(compilation, "DEVICES", ("cpu",))
     monkeypatch.setattr(compilation, "BACKEND", backend)
     monkeypatch.setattr(run, "compile_blocks", noted)
     return runners
 
 
-def test_compiled_runs_resume_to_the_weights_of_one_run_and_of_one_that_is_not_compiled(
+def test_compiled_runs_resume_bit_by_bit_and_follow_the_curve_of_blocks_as_they_are(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plain, _ = start("plain")
+    _, plain = start("plain")
     runners = compile_with(monkeypatch, "eager")
-    whole, _ = start("whole")
+    whole, compiled = start("whole")
     start("parts", max_steps=2)
     resumed, recorder = start("parts")
     assert [step.step for step in recorder.of(Step)] == [3, 4]
     assert len(runners) == 3 and run_block not in runners
     assert_equal_weights(resumed, whole)
-    torch.testing.assert_close(
-        torch.load(whole.checkpoint, weights_only=True)["state_dict"],
-        torch.load(plain.checkpoint, weights_only=True)["state_dict"],
-    )
+    for one, other in zip(compiled.of(Step), plain.of(Step), strict=True):
+        assert one.loss == pytest.approx(other.loss, rel=1e-4)
+        # AdamW makes whole updates of gradients that are rounding errors.
+        assert one.gradient_norm == pytest.approx(other.gradient_norm, rel=2e-3)
 
 
-@pytest.mark.parametrize("checkpointing", ["none", "selective", "blocks"])
+@pytest.mark.parametrize("checkpointing", [pytest.param("selective", marks=pytest.mark.slow), "blocks"])
 def test_compiled_accumulation_is_one_step(
     start: Start, monkeypatch: pytest.MonkeyPatch, checkpointing: str
 ) -> None:

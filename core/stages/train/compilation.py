@@ -53,14 +53,19 @@ def compile_blocks(
     except torch.OutOfMemoryError:
         raise
     except Exception as error:  # noqa: BLE001 - the compiler's errors have no base in common
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         reporter.log(
             "The model's blocks are not compiled, and training is slower but gives the same results: "
-            f"torch.compile does not work here ({reason})."
+            f"torch.compile does not work here ({_reason(error)})."
         )
         return
     torch._dynamo.config.suppress_errors = True  # a form that fails later runs as it is, and is logged
     model.training_block = compiled
+
+
+def _reason(error: BaseException) -> str:
+    """Return the first line of what went wrong; the compiler wraps what its backend raised."""
+    error = getattr(error, "inner_exception", error)
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def _check_agreement(
