@@ -13,7 +13,7 @@ from .options import Given, Json, takes
 from .running import run_stage
 
 
-@takes(JudgeSettings, arguments=["paths"])
+@takes(JudgeSettings)
 def judge(given: Given, json: Json = False) -> None:
     """Listen to recordings and find what is wrong: words, voice, pace, pitch, silence, noise.
 

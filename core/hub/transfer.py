@@ -98,11 +98,11 @@ def fetch(
     record = read_record(directory)
     if record is not None and record.repository != repository:
         raise DownloadError(
-            "{directory} holds {repository}, not {repository_2}.",
+            "{directory} holds {repository}, not {wanted}.",
             "Choose another --local-dir.",
             directory=directory,
             repository=record.repository,
-            repository_2=repository,
+            wanted=repository,
         )
     remote, revision = remote_files(
         repository, list(names), optional=optional, revision=revision, endpoint=endpoint
@@ -214,9 +214,9 @@ def _is_present(
     if known is not None:
         return False  # ours, of an older revision
     raise DownloadError(
-        "{target} is there, but it is not the hub's file.",
+        "{file} is there, but it is not the hub's file.",
         "Move it away, or choose another --local-dir; nothing has been changed.",
-        target=target,
+        file=target,
     )
 
 
@@ -269,9 +269,9 @@ def _fetch(
         if not _content_matches(partial, digest or remote.etag, reporter):
             partial.unlink()
             raise DownloadError(
-                "{remote} arrived damaged: its hash differs from the hub's.",
+                "{file} arrived damaged: its hash differs from the hub's.",
                 "Run the command again; if it happens twice, a proxy is changing the content.",
-                remote=remote.name,
+                file=remote.name,
             )
         target = directory / remote.name
         target.parent.mkdir(parents=True, exist_ok=True)

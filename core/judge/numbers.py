@@ -6,8 +6,6 @@ import contextlib
 import re
 from decimal import Decimal
 
-from ..messages import Message
-
 _DECIMAL_COMMA = frozenset({"de", "fr", "es", "it", "pt", "nl", "ru", "pl", "sv"})
 _LIKE = {"yue": "zh"}
 _CHINESE_DIGITS = "零一二三四五六七八九"
@@ -42,8 +40,8 @@ _CURRENCIES: dict[str, dict[str, tuple[str, ...]]] = {
 _PERCENT = {
     "en": "percent",
     "de": "prozent",
-    "fr": Message("pour cent"),
-    "es": Message("por ciento"),
+    "fr": "pour cent",
+    "es": "por ciento",
     "ko": "퍼센트",
     "ja": "パーセント",
 }
@@ -97,11 +95,7 @@ def amount_readings(said: list[str], digits: str, sign: str, language: str) -> l
         whole, cents = (number_readings(part.lstrip("0") or "0", "", language)[0] for part in parts.groups())
         joints = dict.fromkeys((" ", f" {_AND.get(language, '')} "))
         middles = [f" {name}{joint}" for name in names for joint in joints] + [" "]
-        readings += [
-            f"{whole}{middle}{cents}{end}"
-            for middle in middles
-            for end in ("", Message(" cents"), Message(" cent"))
-        ]
+        readings += [f"{whole}{middle}{cents}{end}" for middle in middles for end in ("", " cents", " cent")]
     return readings
 
 
@@ -131,11 +125,11 @@ def _whole(value: int, suffix: str, language: str) -> list[str]:
     if 1000 <= value < 2100:
         said = [*_named(value, language, "year"), *said]
     if language == "en":
-        said += [name.replace(Message(" and "), " ") for name in said]
+        said += [name.replace(" and ", " ") for name in said]
         if suffix == "s":
             said = [_plural(name) for name in said]
         elif 1100 <= value < 10_000 and value % 100 == 0 and value % 1000:
-            said += [Message("{name} hundred", name=name) for name in _named(value // 100, "en", "cardinal")]
+            said += [f"{name} hundred" for name in _named(value // 100, "en", "cardinal")]
     elif language == "de":
         # "am 15. Mai": the point is punctuation to who reads word by word, and the ending is the case's.
         said += [name + ending for name in _named(value, "de", "ordinal") for ending in ("", "n", "r", "s")]

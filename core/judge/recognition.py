@@ -172,7 +172,7 @@ def check_folder(folder: Path) -> None:
         if not missing and not any(folder.glob("vocabulary.*")):
             missing = ["vocabulary.json"]
     if missing:
-        raise CheckpointError("{folder} lacks {missing}.", _WHISPER, folder=folder, missing=missing[0])
+        raise CheckpointError("{base} lacks {files}.", _WHISPER, base=folder, files=missing[0])
 
 
 @contextlib.contextmanager

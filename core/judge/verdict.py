@@ -146,13 +146,13 @@ def voice_of(clips: Sequence[Evidence], embedding: Embedding | None, text: str =
 
 def judge(clip: Evidence, voice: Voice) -> list[Finding]:
     """Return what is wrong with a recording; nothing if it sounds right."""
-    found: dict[FindingKind, str] = {}
+    found: dict[FindingKind, Message] = {}
     for kind, message in (*_of_sound(clip), *_of_words(clip, voice), *_of_voice(clip, voice)):
         found.setdefault(kind, message)
     return [Finding(kind=kind, message=message) for kind, message in found.items()]
 
 
-Fault = tuple[FindingKind, str]
+Fault = tuple[FindingKind, Message]
 
 
 def _is_other(clip: Evidence, embedding: Embedding | None) -> bool:
@@ -167,7 +167,7 @@ def _of_sound(clip: Evidence) -> Iterator[Fault]:
     heard = clip.acoustics
     silent = 1 - heard.active / max(heard.seconds, 1e-9)
     if silent > _SILENT:
-        yield FindingKind.SILENT, Message("{silent:.0%} of it is silence.", silent=silent)
+        yield FindingKind.SILENT, Message("{share:.0%} of it is silence.", share=silent)
     if heard.longest_pause > _PAUSE:
         yield (
             FindingKind.PAUSE,
@@ -178,18 +178,18 @@ def _of_sound(clip: Evidence) -> Iterator[Fault]:
             ),
         )
     elif heard.leading > _SILENCE_AROUND:
-        yield FindingKind.PAUSE, Message("It begins with {leading:.1f} s of silence.", leading=heard.leading)
+        yield FindingKind.PAUSE, Message("It begins with {seconds:.1f} s of silence.", seconds=heard.leading)
     elif heard.trailing > _SILENCE_AROUND:
-        yield FindingKind.PAUSE, Message("It ends with {trailing:.1f} s of silence.", trailing=heard.trailing)
+        yield FindingKind.PAUSE, Message("It ends with {seconds:.1f} s of silence.", seconds=heard.trailing)
     if heard.slope < _FADE:
         yield (
             FindingKind.FADING,
-            Message("The voice fades by {slope:.0f} dB from beginning to end.", slope=-heard.slope),
+            Message("The voice fades by {number:.0f} dB from beginning to end.", number=-heard.slope),
         )
     if heard.steadiest > _STUCK:
         yield (
             FindingKind.STUCK,
-            Message("One sound is held unchanged for {steadiest:.1f} s.", steadiest=heard.steadiest),
+            Message("One sound is held unchanged for {seconds:.1f} s.", seconds=heard.steadiest),
         )
     elif heard.repeated > _REPEATED:
         yield (
@@ -203,12 +203,12 @@ def _of_sound(clip: Evidence) -> Iterator[Fault]:
     if heard.clipped > _CLIPPED:
         yield (
             FindingKind.CLIPPED,
-            Message("{clipped:.1%} of the samples are cut off at full scale.", clipped=heard.clipped),
+            Message("{share:.1%} of the samples are cut off at full scale.", share=heard.clipped),
         )
     if heard.range < _NOISE_RANGE and heard.active > _TELLING:
         yield (
             FindingKind.NOISY,
-            Message("The pauses are only {range:.0f} dB quieter than the speech.", range=heard.range),
+            Message("The pauses are only {number:.0f} dB quieter than the speech.", number=heard.range),
         )
     elif clip.background is not None and clip.background < _BACKGROUND:
         yield (
@@ -233,7 +233,7 @@ def _of_words(clip: Evidence, voice: Voice) -> Iterator[Fault]:
     ):
         yield (
             FindingKind.OTHER_WORDS,
-            Message("{misheard:.0%} of the letters differ from the text's.", misheard=misheard),
+            Message("{share:.0%} of the letters differ from the text's.", share=misheard),
         )
     yield from _of_pace(clip, voice)
 
@@ -270,25 +270,25 @@ def _of_difference(difference: Difference, letters: int, voice: Voice) -> Iterat
         if difference.where is Where.END:
             yield (
                 FindingKind.MISSING_END,
-                Message("The end is missing: “{expected_text}”.", expected_text=difference.expected_text),
+                Message("The end is missing: “{words}”.", words=difference.expected_text),
             )
         else:
             yield (
                 FindingKind.MISSING_WORDS,
-                Message("Words are missing: “{expected_text}”.", expected_text=difference.expected_text),
+                Message("Words are missing: “{words}”.", words=difference.expected_text),
             )
     if difference.repeats and difference.added >= _AGAIN:
-        yield FindingKind.REPEATED, Message("Said again: “{heard_text}”.", heard_text=difference.heard_text)
+        yield FindingKind.REPEATED, Message("Said again: “{words}”.", words=difference.heard_text)
     elif difference.added >= max(_ADDED, _ADDED_SHARE * letters):
         if voice.text and difference.joined in voice.text:
             yield (
                 FindingKind.LEAKED_REFERENCE,
-                Message("Words of the reference are said: “{heard_text}”.", heard_text=difference.heard_text),
+                Message("Words of the reference are said: “{words}”.", words=difference.heard_text),
             )
         else:
             yield (
                 FindingKind.ADDED_WORDS,
-                Message("Not in the text, but said: “{heard_text}”.", heard_text=difference.heard_text),
+                Message("Not in the text, but said: “{words}”.", words=difference.heard_text),
             )
 
 

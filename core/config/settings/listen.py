@@ -16,7 +16,7 @@ NameOrPath = Annotated[str, AfterValidator(check_path_text)]
 class JudgeSettings(Table):
     """`fishtune judge`."""
 
-    paths: Annotated[list[UserPath], Field(min_length=1)]
+    paths: Annotated[list[UserPath], Field(min_length=1), Option(argument=True)]
     """Recordings, and folders of them; what they should say stands in NAME.lab beside each."""
     reference: UserPath | None = None
     """A recording of the voice that they should have."""

@@ -8,10 +8,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ...config.settings.types import TEXT_EXTENSION
 from ...dataset.clips import AUDIO_EXTENSIONS
 from ...dataset.entries import walk_files
 from ...errors import DataError, UsageError
+from ...file_names import TEXT_EXTENSION
 from ...reading import reading
 from ...text.transcripts import read_transcript
 
@@ -68,9 +68,9 @@ def find_recordings(paths: Sequence[Path]) -> list[Path]:
                 )
     if not found:
         raise DataError(
-            "{paths} has no recordings.",
+            "{data} has no recordings.",
             "They end in {audio_extensions}; convert others first.",
-            paths=paths[0],
+            data=paths[0],
             audio_extensions=", ".join(AUDIO_EXTENSIONS),
         )
     return list(dict.fromkeys(found))
