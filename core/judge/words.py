@@ -13,7 +13,6 @@ import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from ..messages import Message
 from ..text.cleaning import strip_markup
 from .numbers import amount_readings, number_readings, percent_readings
 
@@ -32,7 +31,7 @@ _IN_FULL: dict[str, dict[str, tuple[str, ...]]] = {
         "st": ("saint", "street"),
         "prof": ("professor",),
         "vs": ("versus",),
-        "etc": (Message("et cetera"), "etcetera"),
+        "etc": ("et cetera", "etcetera"),
         "ok": ("okay",),
         "&": ("and",),
         "+": ("plus",),
@@ -43,7 +42,7 @@ _IN_FULL: dict[str, dict[str, tuple[str, ...]]] = {
         "fr": ("frau",),
         "prof": ("professor",),
         "nr": ("nummer",),
-        "usw": (Message("und so weiter"),),
+        "usw": ("und so weiter",),
         "bzw": ("beziehungsweise",),
         "ca": ("circa", "zirka"),
         "&": ("und",),
@@ -55,7 +54,7 @@ _IN_FULL: dict[str, dict[str, tuple[str, ...]]] = {
         "dr": ("docteur",),
         "st": ("saint",),
         "ste": ("sainte",),
-        "etc": (Message("et cetera"),),
+        "etc": ("et cetera",),
         "&": ("et",),
     },
     "es": {
