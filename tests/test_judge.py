@@ -16,7 +16,7 @@ from fishtune.core.errors import CheckpointError, DataError, DownloadError, Stop
 from fishtune.core.events import ItemFailed, Progress, Warned
 from fishtune.core.judge.pitch import Pitch
 from fishtune.core.judge.recognition import Heard, HeardWord, Placement, Recogniser
-from fishtune.core.judge.record import FindingKind
+from fishtune.core.judge.record import SpeechFaultKind
 from fishtune.core.stages.judge import listening
 from fishtune.core.stages.judge.listening import Listeners
 from fishtune.core.stages.judge.recordings import find_recordings, language_of
@@ -97,7 +97,7 @@ def test_clips_are_judged_with_their_numbers(ears: Ears, place: Place, tmp_path:
     assert first.rate == pytest.approx(16, abs=2)
     assert first.pitch == Pitch(median=200, spread=10)
     assert second.deletions == len(TEXT.split()) - 8
-    assert FindingKind.MISSING_END in [finding.kind for finding in second.findings]
+    assert SpeechFaultKind.MISSING_END in [finding.kind for finding in second.findings]
     assert [event.done for event in reporter.of(Progress)][-1] == 2
 
 
@@ -114,7 +114,7 @@ def test_a_voice_unlike_the_reference_is_found(ears: Ears, place: Place, tmp_pat
     ears.voices[length(strange)] = np.array([0.2, 0.98], np.float32)
     (clip,) = judge(strange, reference=reference).clips
     assert clip.similarity == pytest.approx(0.2)
-    assert [finding.kind for finding in clip.findings] == [FindingKind.OTHER_VOICE]
+    assert [finding.kind for finding in clip.findings] == [SpeechFaultKind.OTHER_VOICE]
 
 
 def test_clips_of_a_folder_are_held_against_one_another_and_not_against_other_folders(
@@ -147,7 +147,7 @@ def test_words_of_the_reference_that_leak_are_named(ears: Ears, place: Place) ->
     ears.heard[length(reference)] = "The museum is closed on Mondays."
     ears.heard[length(leaked)] = f"The museum is closed on Mondays. {TEXT}"
     (clip,) = judge(leaked, reference=reference).clips
-    assert FindingKind.LEAKED_REFERENCE in [finding.kind for finding in clip.findings]
+    assert SpeechFaultKind.LEAKED_REFERENCE in [finding.kind for finding in clip.findings]
 
 
 def test_a_clip_without_transcript_has_no_words_to_judge(ears: Ears, place: Place) -> None:
@@ -219,8 +219,8 @@ def test_without_the_extra_the_sound_is_judged_and_the_rest_is_said(
     result = judge(tmp_path, reporter=reporter)
     assert [[finding.kind for finding in clip.findings] for clip in result.clips] == [
         [],
-        [FindingKind.FADING],
-        [FindingKind.SHORT],
+        [SpeechFaultKind.FADING],
+        [SpeechFaultKind.SHORT],
     ]
     assert result.not_judged == [
         "Words and pace are not judged: faster_whisper is not installed.",

@@ -14,7 +14,7 @@ pytest.importorskip("num2words", reason="the extra is not installed: pip install
 from fishtune.core.judge.acoustics import Acoustics
 from fishtune.core.judge.alignment import align
 from fishtune.core.judge.pitch import Pitch
-from fishtune.core.judge.record import FindingKind
+from fishtune.core.judge.record import SpeechFaultKind
 from fishtune.core.judge.verdict import Evidence, Voice, judge, voice_of
 from fishtune.core.judge.voices import shared_voice
 from fishtune.core.judge.words import tokens_of
@@ -52,7 +52,7 @@ def spoken(heard: str = TEXT, *, text: str = TEXT, language: str = "en", **chang
     return replace(clip, **changes)
 
 
-def kinds(clip: Evidence, own: Voice | None = None) -> list[FindingKind]:
+def kinds(clip: Evidence, own: Voice | None = None) -> list[SpeechFaultKind]:
     return [finding.kind for finding in judge(clip, own or Voice())]
 
 
@@ -65,15 +65,18 @@ def test_a_sound_clip_has_no_findings() -> None:
 @pytest.mark.parametrize(
     ("heard", "kind"),
     [
-        ("When the rain had stopped we walked", FindingKind.MISSING_END),
-        ("we walked along the river to the bridge", FindingKind.MISSING_WORDS),
-        ("When the rain had stopped to the bridge", FindingKind.MISSING_WORDS),
-        (f"I never said that. {TEXT}", FindingKind.ADDED_WORDS),
-        (f"{TEXT} to the bridge", FindingKind.REPEATED),
-        ("When the rain had stopped we bunny lamb fin glottal rower ho hum fridge", FindingKind.OTHER_WORDS),
+        ("When the rain had stopped we walked", SpeechFaultKind.MISSING_END),
+        ("we walked along the river to the bridge", SpeechFaultKind.MISSING_WORDS),
+        ("When the rain had stopped to the bridge", SpeechFaultKind.MISSING_WORDS),
+        (f"I never said that. {TEXT}", SpeechFaultKind.ADDED_WORDS),
+        (f"{TEXT} to the bridge", SpeechFaultKind.REPEATED),
+        (
+            "When the rain had stopped we bunny lamb fin glottal rower ho hum fridge",
+            SpeechFaultKind.OTHER_WORDS,
+        ),
     ],
 )
-def test_words_that_differ_are_named(heard: str, kind: FindingKind) -> None:
+def test_words_that_differ_are_named(heard: str, kind: SpeechFaultKind) -> None:
     assert kind in kinds(spoken(heard))
 
 
@@ -83,8 +86,10 @@ def test_a_misheard_word_is_no_fault() -> None:
 
 def test_words_of_the_reference_are_told_from_others() -> None:
     own = Voice(text="themuseumisclosedonmondays")
-    assert kinds(spoken(f"The museum is closed on Mondays. {TEXT}"), own) == [FindingKind.LEAKED_REFERENCE]
-    assert kinds(spoken(f"The garden is open on Sundays. {TEXT}"), own) == [FindingKind.ADDED_WORDS]
+    assert kinds(spoken(f"The museum is closed on Mondays. {TEXT}"), own) == [
+        SpeechFaultKind.LEAKED_REFERENCE
+    ]
+    assert kinds(spoken(f"The garden is open on Sundays. {TEXT}"), own) == [SpeechFaultKind.ADDED_WORDS]
 
 
 def test_what_is_said_is_quoted_in_the_finding() -> None:
@@ -94,59 +99,59 @@ def test_what_is_said_is_quoted_in_the_finding() -> None:
 
 def test_another_voice_is_found() -> None:
     clip = spoken(embedding=voice(1.2))
-    assert kinds(clip, Voice(voice(0))) == [FindingKind.OTHER_VOICE]
+    assert kinds(clip, Voice(voice(0))) == [SpeechFaultKind.OTHER_VOICE]
     assert kinds(clip, Voice(voice(0.5))) == []
     assert kinds(clip) == []
 
 
 def test_pace_is_held_against_the_voices_own() -> None:
-    assert kinds(spoken(), Voice(pace=10)) == [FindingKind.SHORT, FindingKind.FAST]
-    assert kinds(spoken(), Voice(pace=30)) == [FindingKind.LONG, FindingKind.SLOW]
+    assert kinds(spoken(), Voice(pace=10)) == [SpeechFaultKind.SHORT, SpeechFaultKind.FAST]
+    assert kinds(spoken(), Voice(pace=30)) == [SpeechFaultKind.LONG, SpeechFaultKind.SLOW]
     assert kinds(spoken(), Voice(pace=12)) == []
     # One recording tells a pace less surely than three.
     assert kinds(spoken(), Voice(pace=10, allowance=1.3)) == []
 
 
 def test_pace_without_a_voice_is_held_against_what_people_can_do() -> None:
-    assert FindingKind.SHORT in kinds(spoken(acoustics=replace(SOUND, active=2.0)))
-    assert FindingKind.LONG in kinds(spoken(acoustics=replace(SOUND, active=15.0, seconds=16.0)))
+    assert SpeechFaultKind.SHORT in kinds(spoken(acoustics=replace(SOUND, active=2.0)))
+    assert SpeechFaultKind.LONG in kinds(spoken(acoustics=replace(SOUND, active=15.0, seconds=16.0)))
     korean = spoken("다시 한번 말씀해 주시겠어요", text="다시 한번 말씀해 주시겠어요", language="ko")
     assert kinds(korean) == []
 
 
 def test_pitch_is_held_against_the_voices_own() -> None:
-    assert kinds(spoken(pitch=Pitch(median=300, spread=9)), Voice(pitch=190)) == [FindingKind.OTHER_PITCH]
+    assert kinds(spoken(pitch=Pitch(median=300, spread=9)), Voice(pitch=190)) == [SpeechFaultKind.OTHER_PITCH]
     assert kinds(spoken(pitch=Pitch(median=250, spread=9)), Voice(pitch=190)) == []
-    assert kinds(spoken(pitch=Pitch(median=200, spread=1.0))) == [FindingKind.MONOTONOUS]
+    assert kinds(spoken(pitch=Pitch(median=200, spread=1.0))) == [SpeechFaultKind.MONOTONOUS]
 
 
 @pytest.mark.parametrize(
     ("changes", "kind"),
     [
-        ({"active": 1.0}, FindingKind.SILENT),
-        ({"longest_pause": 2.0}, FindingKind.PAUSE),
-        ({"leading": 2.0}, FindingKind.PAUSE),
-        ({"trailing": 2.0}, FindingKind.PAUSE),
-        ({"slope": -17.0}, FindingKind.FADING),
-        ({"steadiest": 1.0}, FindingKind.STUCK),
-        ({"repeated": 0.5}, FindingKind.REPEATED),
-        ({"clipped": 0.02}, FindingKind.CLIPPED),
-        ({"range": 12.0}, FindingKind.NOISY),
+        ({"active": 1.0}, SpeechFaultKind.SILENT),
+        ({"longest_pause": 2.0}, SpeechFaultKind.PAUSE),
+        ({"leading": 2.0}, SpeechFaultKind.PAUSE),
+        ({"trailing": 2.0}, SpeechFaultKind.PAUSE),
+        ({"slope": -17.0}, SpeechFaultKind.FADING),
+        ({"steadiest": 1.0}, SpeechFaultKind.STUCK),
+        ({"repeated": 0.5}, SpeechFaultKind.REPEATED),
+        ({"clipped": 0.02}, SpeechFaultKind.CLIPPED),
+        ({"range": 12.0}, SpeechFaultKind.NOISY),
     ],
 )
-def test_what_is_wrong_with_the_sound_is_found(changes: dict[str, float], kind: FindingKind) -> None:
+def test_what_is_wrong_with_the_sound_is_found(changes: dict[str, float], kind: SpeechFaultKind) -> None:
     assert kinds(Evidence(replace(SOUND, **changes))) == [kind]
 
 
 def test_a_bad_background_is_found() -> None:
-    assert kinds(Evidence(SOUND, background=1.9)) == [FindingKind.NOISY]
+    assert kinds(Evidence(SOUND, background=1.9)) == [SpeechFaultKind.NOISY]
     assert kinds(Evidence(SOUND, background=3.8)) == []
 
 
 def test_without_recognition_the_length_is_held_against_the_text() -> None:
     assert kinds(Evidence(SOUND, text=TEXT)) == []
-    assert kinds(Evidence(SOUND, text=TEXT * 3)) == [FindingKind.SHORT]
-    assert kinds(Evidence(SOUND, text="Yes.")) == [FindingKind.LONG]
+    assert kinds(Evidence(SOUND, text=TEXT * 3)) == [SpeechFaultKind.SHORT]
+    assert kinds(Evidence(SOUND, text="Yes.")) == [SpeechFaultKind.LONG]
 
 
 def test_clips_of_another_voice_tell_nothing_of_a_voice() -> None:

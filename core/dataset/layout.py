@@ -20,7 +20,7 @@ from ..messages import Message, of_the_system, plural
 from ..reading import unreadable
 from .clips import AUDIO_EXTENSIONS, CODES_EXTENSION, SHARD_EXTENSION, Clip, Scan
 from .entries import Entry, Listing, link_back, list_folder, sort_entries, walk_files
-from .findings import Code, Finding, error, warning
+from .findings import Finding, FindingKind, error, warning
 from .transcript_tables import TranscriptTable, is_table_name, read_table
 
 _OTHER_TEXT = (".txt", TEXT_EXTENSION)
@@ -50,7 +50,7 @@ def scan(root: Path, text_extension: str = TEXT_EXTENSION, exclude: Iterable[str
     if loose:
         problems.append(
             error(
-                Code.NOT_IN_SPEAKER_FOLDER,
+                FindingKind.NOT_IN_SPEAKER_FOLDER,
                 root,
                 plural(
                     loose,
@@ -66,7 +66,7 @@ def scan(root: Path, text_extension: str = TEXT_EXTENSION, exclude: Iterable[str
     if not any(clip.audio or clip.codes for clip in clips) and not loose:
         problems.append(
             error(
-                Code.NO_SPEAKERS,
+                FindingKind.NO_SPEAKERS,
                 root,
                 "{folder} has no speaker folder with recordings.",
                 "Put them there as {folder}/SPEAKER/NAME.mp3 (or .wav, .flac) with NAME{extension}.",
@@ -76,7 +76,7 @@ def scan(root: Path, text_extension: str = TEXT_EXTENSION, exclude: Iterable[str
         )
     problems += [
         warning(
-            Code.EXCLUDED_UNKNOWN,
+            FindingKind.EXCLUDED_UNKNOWN,
             root,
             "The clip {key} is to be left out but does not exist.",
             "Correct or remove it in the list of excluded clips (exclude in fishtune.toml).",
@@ -183,7 +183,7 @@ class _Scanner:
         except OSError as failure:
             self.problems.append(
                 error(
-                    Code.FOLDER_UNREADABLE,
+                    FindingKind.FOLDER_UNREADABLE,
                     path,
                     "The folder {file} cannot be read ({reason}).",
                     "Change its permissions.",
@@ -226,7 +226,7 @@ class _Scanner:
             elif extension in _FOREIGN_AUDIO:
                 self.problems.append(
                     error(
-                        Code.UNKNOWN_FORMAT,
+                        FindingKind.UNKNOWN_FORMAT,
                         path,
                         "{file} is not used: recordings are {extensions}.",
                         "Convert it, for example: ffmpeg -i '{file}' '{target}'",
@@ -250,7 +250,7 @@ class _Scanner:
         unused = other if used is path else path
         self.problems.append(
             warning(
-                Code.TEXT_TWICE,
+                FindingKind.TEXT_TWICE,
                 unused,
                 "{file} is not used, as {other} lies beside it.",
                 "Keep the right one of them.",
@@ -269,7 +269,7 @@ class _Scanner:
             if extension in AUDIO_EXTENSIONS
             else Message("{file} is a folder, though it is named like a transcript or codes.", file=path)
         )
-        self.problems.append(error(Code.NOT_A_FILE, path, what, "Rename or remove it."))
+        self.problems.append(error(FindingKind.NOT_A_FILE, path, what, "Rename or remove it."))
 
     def _look_deeper(self, entry: Entry, speaker: Path, above: list[Path]) -> None:
         """Count the recordings in a folder that lies too deep to be read."""
@@ -285,7 +285,7 @@ class _Scanner:
             first, count = paths[0], len(paths)
             self.problems.append(
                 warning(
-                    Code.NESTED_TOO_DEEP,
+                    FindingKind.NESTED_TOO_DEEP,
                     folder,
                     plural(
                         count,
@@ -303,7 +303,7 @@ class _Scanner:
         for table, count in self._in_tables.items():
             self.problems.append(
                 error(
-                    Code.TEXT_IN_TABLE,
+                    FindingKind.TEXT_IN_TABLE,
                     table.path,
                     plural(
                         count,
@@ -388,7 +388,9 @@ def _make_transcripts(table: TranscriptTable, text_extension: str) -> Message:
 def _text_missing(clip: Clip) -> Finding:
     path = clip.audio[0] if clip.audio else clip.codes
     assert path is not None  # a clip has at least one file
-    return error(Code.TEXT_MISSING, path, "{file} has no transcript.", clip.text_advice, file=path.name)
+    return error(
+        FindingKind.TEXT_MISSING, path, "{file} has no transcript.", clip.text_advice, file=path.name
+    )
 
 
 def _audio_problems(clip: Clip, *, is_refused: bool) -> list[Finding]:
@@ -397,7 +399,7 @@ def _audio_problems(clip: Clip, *, is_refused: bool) -> list[Finding]:
         names = ", ".join(path.name for path in clip.audio)
         return [
             error(
-                Code.AUDIO_TWICE,
+                FindingKind.AUDIO_TWICE,
                 clip.audio[1],
                 "{key} has {number} recordings, {names}; they would share {name}.npy.",
                 "Keep one of them, or rename one together with its transcript.",
@@ -410,7 +412,7 @@ def _audio_problems(clip: Clip, *, is_refused: bool) -> list[Finding]:
     if clip.text is not None and not clip.audio and clip.codes is None and not is_refused:
         return [
             error(
-                Code.AUDIO_MISSING,
+                FindingKind.AUDIO_MISSING,
                 clip.text,
                 "{file} has no recording.",
                 "Add {name}.mp3, .wav or .flac, or remove the transcript.",

@@ -19,7 +19,7 @@ _LARGEST = 16 << 20
 """Bytes of a record."""
 
 
-class FindingKind(StrEnum):
+class SpeechFaultKind(StrEnum):
     """What may be wrong with a generated recording."""
 
     ENDLESS = "endless"
@@ -66,10 +66,10 @@ class FindingKind(StrEnum):
     """Noise fills the pauses, or the background is bad."""
 
 
-class Finding(BaseModel):
+class SpeechFault(BaseModel):
     """One thing that is wrong, in a sentence with its numbers."""
 
-    kind: FindingKind
+    kind: SpeechFaultKind
     message: Message
 
 
@@ -84,7 +84,7 @@ class AuditionedText(BaseModel):
     """About how long the text takes to say."""
     ended: bool
     """Whether the model ended by itself."""
-    findings: list[Finding]
+    findings: list[SpeechFault]
 
 
 class AuditionResult(BaseModel):

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from ..audio.levels import decibels
 from ..messages import Message
-from .record import Finding, FindingKind
+from .record import SpeechFault, SpeechFaultKind
 
 BYTES_PER_SECOND = 14.0
 """Speed of speech in UTF-8 bytes of its transcript: where a sign is a syllable, it takes more bytes."""
@@ -37,7 +37,7 @@ def find_faults(
     sample_rate: int,
     ended: bool,
     expected: float,
-) -> list[Finding]:
+) -> list[SpeechFault]:
     """Return what is wrong with one generated recording; nothing if it sounds like speech.
 
     Args:
@@ -47,36 +47,40 @@ def find_faults(
         expected: `expected_seconds` of its text.
     """
     if codes.shape[1] == 0:
-        return [Finding(kind=FindingKind.EMPTY, message=Message("The model ended before the first frame."))]
+        return [
+            SpeechFault(
+                kind=SpeechFaultKind.EMPTY, message=Message("The model ended before the first frame.")
+            )
+        ]
     seconds = len(samples) / sample_rate
-    found: dict[FindingKind, Message] = {}
+    found: dict[SpeechFaultKind, Message] = {}
     if not ended:
-        found[FindingKind.ENDLESS] = Message(
+        found[SpeechFaultKind.ENDLESS] = Message(
             "The model did not end by itself within {seconds:.1f} s.", seconds=seconds
         )
     elif seconds > LONGEST * expected:
-        found[FindingKind.LONG] = Message(
+        found[SpeechFaultKind.LONG] = Message(
             "{seconds:.1f} s for a text of about {expected:.1f} s.", seconds=seconds, expected=expected
         )
     if seconds < SHORTEST * expected:
-        found[FindingKind.SHORT] = Message(
+        found[SpeechFaultKind.SHORT] = Message(
             "Only {seconds:.1f} s for a text of about {expected:.1f} s.", seconds=seconds, expected=expected
         )
     powers = window_powers(samples, sample_rate)
     silent = float((powers < 10 ** (_SILENCE / 10)).mean())
     fade = fading(powers)
     if silent > _MOST_SILENCE:
-        found[FindingKind.SILENT] = Message(
+        found[SpeechFaultKind.SILENT] = Message(
             "{share:.0%} of it is silence (below {limit:.0f} dBFS).", share=silent, limit=_SILENCE
         )
     elif fade > _FADE:
-        found[FindingKind.FADING] = Message(
+        found[SpeechFaultKind.FADING] = Message(
             "The last third is {fall:.0f} dB quieter than the first.", fall=fade
         )
     stuck = longest_repetition(codes) * seconds / codes.shape[1]
     if stuck > _STUCK_SECONDS:
-        found[FindingKind.STUCK] = Message("One frame is repeated for {seconds:.1f} s.", seconds=stuck)
-    return [Finding(kind=kind, message=message) for kind, message in found.items()]
+        found[SpeechFaultKind.STUCK] = Message("One frame is repeated for {seconds:.1f} s.", seconds=stuck)
+    return [SpeechFault(kind=kind, message=message) for kind, message in found.items()]
 
 
 def window_powers(samples: npt.NDArray[np.float32], sample_rate: int) -> npt.NDArray[np.float64]:

@@ -18,7 +18,7 @@ from .acoustics import Acoustics
 from .alignment import Alignment
 from .differences import Difference, Where, differences, letters_expected, letters_heard
 from .pitch import Pitch, semitones
-from .record import Finding, FindingKind
+from .record import SpeechFault, SpeechFaultKind
 from .rules import LONGEST, SHORTEST, expected_seconds
 from .speaker import Embedding, similarity
 from .words import LETTER_LANGUAGES
@@ -144,15 +144,15 @@ def voice_of(clips: Sequence[Evidence], embedding: Embedding | None, text: str =
     )
 
 
-def judge(clip: Evidence, voice: Voice) -> list[Finding]:
+def judge(clip: Evidence, voice: Voice) -> list[SpeechFault]:
     """Return what is wrong with a recording; nothing if it sounds right."""
-    found: dict[FindingKind, Message] = {}
+    found: dict[SpeechFaultKind, Message] = {}
     for kind, message in (*_of_sound(clip), *_of_words(clip, voice), *_of_voice(clip, voice)):
         found.setdefault(kind, message)
-    return [Finding(kind=kind, message=message) for kind, message in found.items()]
+    return [SpeechFault(kind=kind, message=message) for kind, message in found.items()]
 
 
-Fault = tuple[FindingKind, Message]
+Fault = tuple[SpeechFaultKind, Message]
 
 
 def _is_other(clip: Evidence, embedding: Embedding | None) -> bool:
@@ -167,10 +167,10 @@ def _of_sound(clip: Evidence) -> Iterator[Fault]:
     heard = clip.acoustics
     silent = 1 - heard.active / max(heard.seconds, 1e-9)
     if silent > _SILENT:
-        yield FindingKind.SILENT, Message("{share:.0%} of it is silence.", share=silent)
+        yield SpeechFaultKind.SILENT, Message("{share:.0%} of it is silence.", share=silent)
     if heard.longest_pause > _PAUSE:
         yield (
-            FindingKind.PAUSE,
+            SpeechFaultKind.PAUSE,
             Message(
                 "A silence of {longest_pause:.1f} s begins at {pause_at:.1f} s.",
                 longest_pause=heard.longest_pause,
@@ -178,22 +178,28 @@ def _of_sound(clip: Evidence) -> Iterator[Fault]:
             ),
         )
     elif heard.leading > _SILENCE_AROUND:
-        yield FindingKind.PAUSE, Message("It begins with {seconds:.1f} s of silence.", seconds=heard.leading)
+        yield (
+            SpeechFaultKind.PAUSE,
+            Message("It begins with {seconds:.1f} s of silence.", seconds=heard.leading),
+        )
     elif heard.trailing > _SILENCE_AROUND:
-        yield FindingKind.PAUSE, Message("It ends with {seconds:.1f} s of silence.", seconds=heard.trailing)
+        yield (
+            SpeechFaultKind.PAUSE,
+            Message("It ends with {seconds:.1f} s of silence.", seconds=heard.trailing),
+        )
     if heard.slope < _FADE:
         yield (
-            FindingKind.FADING,
+            SpeechFaultKind.FADING,
             Message("The voice fades by {number:.0f} dB from beginning to end.", number=-heard.slope),
         )
     if heard.steadiest > _STUCK:
         yield (
-            FindingKind.STUCK,
+            SpeechFaultKind.STUCK,
             Message("One sound is held unchanged for {seconds:.1f} s.", seconds=heard.steadiest),
         )
     elif heard.repeated > _REPEATED:
         yield (
-            FindingKind.REPEATED,
+            SpeechFaultKind.REPEATED,
             Message(
                 "From {repeated_at:.1f} s on, {repeated:.1f} s of sound are repeated exactly.",
                 repeated_at=heard.repeated_at,
@@ -202,17 +208,17 @@ def _of_sound(clip: Evidence) -> Iterator[Fault]:
         )
     if heard.clipped > _CLIPPED:
         yield (
-            FindingKind.CLIPPED,
+            SpeechFaultKind.CLIPPED,
             Message("{share:.1%} of the samples are cut off at full scale.", share=heard.clipped),
         )
     if heard.range < _NOISE_RANGE and heard.active > _TELLING:
         yield (
-            FindingKind.NOISY,
+            SpeechFaultKind.NOISY,
             Message("The pauses are only {number:.0f} dB quieter than the speech.", number=heard.range),
         )
     elif clip.background is not None and clip.background < _BACKGROUND:
         yield (
-            FindingKind.NOISY,
+            SpeechFaultKind.NOISY,
             Message(
                 "The background would be rated {background:.1f} of 5 (DNSMOS).", background=clip.background
             ),
@@ -232,7 +238,7 @@ def _of_words(clip: Evidence, voice: Voice) -> Iterator[Fault]:
         longest >= least and longest > share * letters for least, share in _RUNS
     ):
         yield (
-            FindingKind.OTHER_WORDS,
+            SpeechFaultKind.OTHER_WORDS,
             Message("{share:.0%} of the letters differ from the text's.", share=misheard),
         )
     yield from _of_pace(clip, voice)
@@ -245,7 +251,7 @@ def _of_length(clip: Evidence) -> Iterator[Fault]:
     seconds, expected = clip.acoustics.seconds, expected_seconds(clip.text)
     if seconds < SHORTEST * expected:
         yield (
-            FindingKind.SHORT,
+            SpeechFaultKind.SHORT,
             Message(
                 "Only {seconds:.1f} s for a text of about {expected:.1f} s.",
                 seconds=seconds,
@@ -254,7 +260,7 @@ def _of_length(clip: Evidence) -> Iterator[Fault]:
         )
     elif seconds > LONGEST * expected:
         yield (
-            FindingKind.LONG,
+            SpeechFaultKind.LONG,
             Message(
                 "{seconds:.1f} s for a text of about {expected:.1f} s.", seconds=seconds, expected=expected
             ),
@@ -269,25 +275,25 @@ def _of_difference(difference: Difference, letters: int, voice: Voice) -> Iterat
     ):
         if difference.where is Where.END:
             yield (
-                FindingKind.MISSING_END,
+                SpeechFaultKind.MISSING_END,
                 Message("The end is missing: “{words}”.", words=difference.expected_text),
             )
         else:
             yield (
-                FindingKind.MISSING_WORDS,
+                SpeechFaultKind.MISSING_WORDS,
                 Message("Words are missing: “{words}”.", words=difference.expected_text),
             )
     if difference.repeats and difference.added >= _AGAIN:
-        yield FindingKind.REPEATED, Message("Said again: “{words}”.", words=difference.heard_text)
+        yield SpeechFaultKind.REPEATED, Message("Said again: “{words}”.", words=difference.heard_text)
     elif difference.added >= max(_ADDED, _ADDED_SHARE * letters):
         if voice.text and difference.joined in voice.text:
             yield (
-                FindingKind.LEAKED_REFERENCE,
+                SpeechFaultKind.LEAKED_REFERENCE,
                 Message("Words of the reference are said: “{words}”.", words=difference.heard_text),
             )
         else:
             yield (
-                FindingKind.ADDED_WORDS,
+                SpeechFaultKind.ADDED_WORDS,
                 Message("Not in the text, but said: “{words}”.", words=difference.heard_text),
             )
 
@@ -303,17 +309,17 @@ def _of_pace(clip: Evidence, voice: Voice) -> Iterator[Fault]:
         ratio = text_rate / voice.pace
         if ratio > _SHORTER * voice.allowance:
             yield (
-                FindingKind.SHORT,
+                SpeechFaultKind.SHORT,
                 Message("The text would take this voice {ratio:.1f} times as long.", ratio=ratio),
             )
         elif ratio < _LONGER / voice.allowance:
             yield (
-                FindingKind.LONG,
+                SpeechFaultKind.LONG,
                 Message("The text would take this voice only {ratio:.0%} of this time.", ratio=ratio),
             )
     elif text_rate > fastest:
         yield (
-            FindingKind.SHORT,
+            SpeechFaultKind.SHORT,
             Message(
                 "Nobody says {text_rate:.0f} letters per second: part of the text is missing.",
                 text_rate=text_rate,
@@ -321,12 +327,12 @@ def _of_pace(clip: Evidence, voice: Voice) -> Iterator[Fault]:
         )
     elif text_rate < slowest:
         yield (
-            FindingKind.LONG,
+            SpeechFaultKind.LONG,
             Message("Only {text_rate:.1f} letters of the text per second are said.", text_rate=text_rate),
         )
     if rate > fastest:
         yield (
-            FindingKind.FAST,
+            SpeechFaultKind.FAST,
             Message(
                 "{rate:.1f} letters per second are said, {fastest:.1f} at most are expected.",
                 rate=rate,
@@ -335,7 +341,7 @@ def _of_pace(clip: Evidence, voice: Voice) -> Iterator[Fault]:
         )
     elif rate < slowest:
         yield (
-            FindingKind.SLOW,
+            SpeechFaultKind.SLOW,
             Message(
                 "{rate:.1f} letters per second are said, {slowest:.1f} at least are expected.",
                 rate=rate,
@@ -349,7 +355,7 @@ def _of_voice(clip: Evidence, voice: Voice) -> Iterator[Fault]:
         alike = similarity(clip.embedding, voice.embedding)
         if alike < SAME_VOICE:
             yield (
-                FindingKind.OTHER_VOICE,
+                SpeechFaultKind.OTHER_VOICE,
                 Message("It sounds like another voice: similarity {alike:.2f}.", alike=alike),
             )
     if clip.pitch is None:
@@ -358,7 +364,7 @@ def _of_voice(clip: Evidence, voice: Voice) -> Iterator[Fault]:
         off = semitones(voice.pitch, clip.pitch.median)
         if off > _OWN_SEMITONES * voice.allowance:
             yield (
-                FindingKind.OTHER_PITCH,
+                SpeechFaultKind.OTHER_PITCH,
                 Message(
                     "It is {off:.0f} semitones higher than the voice: {median:.0f} Hz.",
                     off=off,
@@ -367,7 +373,7 @@ def _of_voice(clip: Evidence, voice: Voice) -> Iterator[Fault]:
             )
         elif off < -_OWN_SEMITONES * voice.allowance:
             yield (
-                FindingKind.OTHER_PITCH,
+                SpeechFaultKind.OTHER_PITCH,
                 Message(
                     "It is {off:.0f} semitones lower than the voice: {median:.0f} Hz.",
                     off=-off,
@@ -376,6 +382,6 @@ def _of_voice(clip: Evidence, voice: Voice) -> Iterator[Fault]:
             )
     if clip.pitch.spread < _MONOTONOUS and clip.acoustics.active > _TELLING:
         yield (
-            FindingKind.MONOTONOUS,
+            SpeechFaultKind.MONOTONOUS,
             Message("The pitch moves by {spread:.1f} semitones only.", spread=clip.pitch.spread),
         )

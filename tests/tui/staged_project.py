@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from fishtune.core.config.project import Project
-from fishtune.core.dataset.findings import Code, error, warning
+from fishtune.core.dataset.findings import FindingKind, error, warning
 from fishtune.core.events import CheckpointSaved, Finished, ItemFailed, Progress, Started, Step, Validation
 from fishtune.core.jobs.record import Job, Place, list_jobs
 from fishtune.core.messages import AS_DATA
@@ -101,9 +101,14 @@ def _check(project: Project, engine: FakeEngine) -> None:
     amy = {"clips": 120, "seconds": 500.0, "median_seconds": 4.1, "longest_seconds": 11.0, "loudness": -22.9}
     yoona = {"clips": 94, "seconds": 431.0, "median_seconds": 4.4, "longest_seconds": 12.5, "loudness": -23.1}
     findings = [
-        error(Code.TEXT_EMPTY, project.data / "amy" / "a.lab", "a.lab has no words.", "Write what is said."),
+        error(
+            FindingKind.TEXT_EMPTY,
+            project.data / "amy" / "a.lab",
+            "a.lab has no words.",
+            "Write what is said.",
+        ),
         warning(
-            Code.TEXT_STRIPPED,
+            FindingKind.TEXT_STRIPPED,
             project.data / "윤아" / "편지.lab",
             "Packing takes out {parts} of {file}.",
             "Nothing, if that is not spoken; otherwise write it without braces and angle brackets.",

@@ -19,7 +19,7 @@ from fishtune.core.config.strict import complaint
 from fishtune.core.hardware.memory.estimate import Part
 from fishtune.core.hardware.readings import DriverState, GpuState
 from fishtune.core.jobs.record import JobState
-from fishtune.core.judge.record import FindingKind
+from fishtune.core.judge.record import SpeechFaultKind
 from fishtune.core.messages import names_of
 from fishtune.core.shards.manifest import DropReason
 from pydantic import ValidationError
@@ -58,7 +58,7 @@ PLACES_OF_TEMPLATES = {
     "warning": (2, 3),
     "ProgressMeter": (1,),
 }
-ENUMERATIONS: tuple[type[StrEnum], ...] = (DropReason, DriverState, GpuState, Part, FindingKind, JobState)
+ENUMERATIONS: tuple[type[StrEnum], ...] = (DropReason, DriverState, GpuState, Part, SpeechFaultKind, JobState)
 """Those whose values are words on the screen."""
 SYSTEM_ERRORS = (
     *(errno.EACCES, errno.EPERM, errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENOSPC, errno.EDQUOT),

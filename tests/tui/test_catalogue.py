@@ -127,7 +127,7 @@ def test_whatever_is_raised_warned_of_or_found_stands_in_the_catalogue() -> None
         ("Message('near' if near else 'far')", ["near", "far"]),
         ("raise DataError(why, hint or 'Look for it.')", ["Look for it."]),
         ("plural(n, '{number} clip', '{number} clips')", ["{number} clip", "{number} clips"]),
-        ("warning(Code.X, path, '{file} is odd.', HINT, file=path)", ["{file} is odd."]),
+        ("warning(FindingKind.X, path, '{file} is odd.', HINT, file=path)", ["{file} is odd."]),
         ("reporter.log('step 1 done')\nprint('it is so')", []),
     ],
 )

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from fishtune.core.config.project import Project
-from fishtune.core.dataset.findings import Code, error
+from fishtune.core.dataset.findings import FindingKind, error
 from fishtune.core.events import Failed, Finished, ItemFailed, Log, Progress, Step, Warned
 from fishtune.core.hardware.readings import DriverState, GpuProcess
 from fishtune.core.pipeline.steps import StepName, StepState
@@ -159,7 +159,7 @@ async def test_every_screen_of_a_project_survives_hostile_text(
     training = engine.new_job(project, StageName.TRAIN)
     numbers = {"loss": 1.0, "base_loss": 1.0, "semantic_loss": 1.0, "learning_rate": 1.0}
     engine.say(training, [*said, Step(step=1, **numbers), Step(step=2, **numbers)])
-    finding = error(Code.TEXT_EMPTY, project.data / HOSTILE, HOSTILE, LONG)
+    finding = error(FindingKind.TEXT_EMPTY, project.data / HOSTILE, HOSTILE, LONG)
     check = engine.new_job(project, StageName.VALIDATE, {"data": str(project.data)})
     speaker = {"speaker": HOSTILE, "clips": 1, "seconds": 1.0, "median_seconds": 1.0, "loudness": None}
     summary = {"data": "x", "clips": 1, "seconds": 1.0, "speakers": [speaker]}

@@ -19,7 +19,7 @@ from fishtune.core.config.presets import lora_preset
 from fishtune.core.config.project import Project
 from fishtune.core.config.settings import LoudnessNormSettings, PackSettings, ValidateSettings
 from fishtune.core.dataset.codes import read_codes
-from fishtune.core.dataset.findings import Code
+from fishtune.core.dataset.findings import FindingKind
 from fishtune.core.errors import FishtuneError
 from fishtune.core.events import Reporter
 from fishtune.core.files import write_text
@@ -271,8 +271,8 @@ def test_all_findings_of_a_bad_data_set_are_in_the_persons_language(tmp_path: Pa
     for name in ("안녕.wav".encode("cp949"), b"a\x1b.wav"):
         written(data / "유나" / os.fsdecode(name), b"x")
     report = validate(ValidateSettings(data=data, exclude=["유나/nobody"], num_workers=1), Reporter())
-    missing = set(Code) - {finding.code for finding in report.findings}
-    assert missing <= {Code.NO_SPEAKERS, Code.FOLDER_UNREADABLE, Code.TEXT_UNREADABLE}
+    missing = set(FindingKind) - {finding.code for finding in report.findings}
+    assert missing <= {FindingKind.NO_SPEAKERS, FindingKind.FOLDER_UNREADABLE, FindingKind.TEXT_UNREADABLE}
     for finding in report.findings:
         for text in (finding.what, finding.what_to_do):
             assert english(sentence(text).replace(str(data), "/at")) == [], (text, sentence(text))

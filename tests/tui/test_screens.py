@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from fishtune.core.config.project import Project
 from fishtune.core.config.settings import TrainSettings
-from fishtune.core.dataset.findings import Code, error, warning
+from fishtune.core.dataset.findings import FindingKind, error, warning
 from fishtune.core.events import CheckpointSaved, Failed, Finished, ItemFailed, Progress, Step, Validation
 from fishtune.core.hardware.readings import DriverState, Gpu, GpuReading, GpuState
 from fishtune.core.pipeline.steps import StepName
@@ -279,12 +279,12 @@ def report(data: Path) -> Finished:
                 {"speaker": "[/amy]", "clips": 3, "seconds": 750.0, "median_seconds": 2.5, "loudness": -21.0}
             ],
             "findings": [
-                error(Code.TEXT_EMPTY, data / "A" / "a.lab", "a.lab is empty [/x].", "Write it.").model_dump(
-                    mode="json"
-                ),
-                warning(Code.CLIPPING, data / "A" / "b.wav", "b.wav clips.", "Record again.").model_dump(
-                    mode="json"
-                ),
+                error(
+                    FindingKind.TEXT_EMPTY, data / "A" / "a.lab", "a.lab is empty [/x].", "Write it."
+                ).model_dump(mode="json"),
+                warning(
+                    FindingKind.CLIPPING, data / "A" / "b.wav", "b.wav clips.", "Record again."
+                ).model_dump(mode="json"),
             ],
         }
     )

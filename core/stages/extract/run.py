@@ -27,7 +27,7 @@ from ...compute.ranks import Ranks
 from ...config.settings import ExtractSettings
 from ...dataset.clips import CODES_EXTENSION, Scan, Utterance
 from ...dataset.codes import CodesState, Verdict, judge_codes
-from ...dataset.findings import LEAVES_OUT, Code, Finding, Severity
+from ...dataset.findings import LEAVES_OUT, Finding, FindingKind, Severity
 from ...dataset.layout import scan
 from ...dataset.origins import FileState, Origin, append_origins, content_digest, inputs_digest, tidy_origins
 from ...errors import DataError, StorageError
@@ -134,7 +134,7 @@ def _find(settings: ExtractSettings) -> tuple[Scan, list[Finding], list[Finding]
     unusable: list[Finding] = []
     left_out: list[Finding] = []
     for problem in found.problems:  # the others are about transcripts
-        if problem.code is Code.AUDIO_TWICE:
+        if problem.code is FindingKind.AUDIO_TWICE:
             unusable.append(problem)
         elif problem.code in LEAVES_OUT:
             (unusable if problem.severity is Severity.ERROR else left_out).append(problem)

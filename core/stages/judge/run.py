@@ -15,7 +15,7 @@ from ...judge.acoustics import SAMPLE_RATE
 from ...judge.alignment import Alignment, Kind
 from ...judge.differences import differences, letters_of_text
 from ...judge.pitch import Pitch
-from ...judge.record import Finding
+from ...judge.record import SpeechFault
 from ...judge.speaker import Embedding, similarity
 from ...judge.verdict import Evidence, Voice, judge, voice_of
 from ...judge.voices import shared_voice
@@ -58,7 +58,7 @@ class JudgedClip(BaseModel):
     pitch: Pitch | None
     background: float | None
     """Opinion of the background that DNSMOS expects, 1 … 5."""
-    findings: list[Finding]
+    findings: list[SpeechFault]
     """What is wrong; empty = it sounds right."""
 
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from ...config.settings import PackSettings
 from ...dataset.clips import Clip, Scan
-from ...dataset.findings import Code
+from ...dataset.findings import FindingKind
 from ...dataset.layout import scan
 from ...errors import DataError, ShardError, StorageError, UsageError
 from ...events import ItemFailed, ProgressMeter, Reporter
@@ -198,7 +198,7 @@ def _counts(reasons: Counter[DropReason]) -> Message:
 def _refuse_unreadable(found: Scan) -> None:
     """End the stage if a folder could not be listed: its clips would be missing without a word."""
     for problem in found.problems:
-        if problem.code is Code.FOLDER_UNREADABLE:
+        if problem.code is FindingKind.FOLDER_UNREADABLE:
             raise StorageError(problem.what, problem.what_to_do)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ...dataset.clips import Clip
-from ...dataset.findings import Code, error
+from ...dataset.findings import FindingKind, error
 from ...errors import DataError, StorageError
 from .recordings import CheckedAudio, check_audio
 from .transcripts import CheckedTranscript, check_transcript
@@ -19,7 +19,7 @@ def check_clip(clip: Clip) -> tuple[CheckedTranscript, CheckedAudio]:
         try:
             audio = check_audio(clip.audio[0])
         except (DataError, StorageError) as failure:
-            code = Code.AUDIO_EMPTY if _is_empty(clip.audio[0]) else Code.AUDIO_UNREADABLE
+            code = FindingKind.AUDIO_EMPTY if _is_empty(clip.audio[0]) else FindingKind.AUDIO_UNREADABLE
             audio.findings.append(error(code, clip.audio[0], failure.message, failure.hint))
     return transcript, audio
 

@@ -12,7 +12,7 @@ from ...audio.mixing import Mixing, Mono, mix
 from ...audio.recordings import check_rate, read_channels, read_info
 from ...codec.config import CODEC_RATE, LONGEST_SECONDS
 from ...codec.limits import is_too_long
-from ...dataset.findings import Code, Finding, error, warning
+from ...dataset.findings import Finding, FindingKind, error, warning
 from ...messages import Message
 from ...units import format_duration
 
@@ -56,7 +56,7 @@ def check_audio(path: Path) -> CheckedAudio:
     if rate < LOWEST_SAMPLE_RATE:
         checked.findings.append(
             warning(
-                Code.SAMPLE_RATE_LOW,
+                FindingKind.SAMPLE_RATE_LOW,
                 path,
                 "{file} has a sample rate of {rate} Hz: what is above {highest} Hz is missing.",
                 "Use a better source if there is one; 24,000 Hz or more is good.",
@@ -71,7 +71,7 @@ def check_audio(path: Path) -> CheckedAudio:
     if clipped >= _CLIPPED_SAMPLES:
         checked.findings.append(
             warning(
-                Code.CLIPPING,
+                FindingKind.CLIPPING,
                 path,
                 "{file} is clipped: {number} samples are cut off at full scale.",
                 "Record it again at a lower level, or leave it out: the voice learns the distortion.",
@@ -82,7 +82,7 @@ def check_audio(path: Path) -> CheckedAudio:
     if level <= NEAR_SILENCE:
         checked.findings.append(
             warning(
-                Code.NEAR_SILENCE,
+                FindingKind.NEAR_SILENCE,
                 path,
                 "{file} is nearly silent ({level}).",
                 "Listen to it; leave it out if nothing is said.",
@@ -98,7 +98,7 @@ def check_audio(path: Path) -> CheckedAudio:
 
 def _too_long(path: Path, seconds: float) -> Finding:
     return error(
-        Code.AUDIO_TOO_LONG,
+        FindingKind.AUDIO_TOO_LONG,
         path,
         "{file} is {duration} long; the codec takes {limit:.0f} s.",
         "Split it at pauses into clips of 3 to 15 s, each with its own transcript.",
@@ -113,7 +113,7 @@ def _channels(path: Path, mono: Mono, channels: int) -> list[Finding]:
         case Mixing.ONE_SIDED:
             return [
                 warning(
-                    Code.ONE_SIDED,
+                    FindingKind.ONE_SIDED,
                     path,
                     "{file} has its voice on {number} of {channels} channels; the others are left out.",
                     "Nothing, if it sounds well; otherwise export it as mono.",
@@ -125,7 +125,7 @@ def _channels(path: Path, mono: Mono, channels: int) -> list[Finding]:
         case Mixing.OPPOSITE_PHASE:
             return [
                 warning(
-                    Code.OPPOSITE_PHASE,
+                    FindingKind.OPPOSITE_PHASE,
                     path,
                     "The channels of {file} cancel each other (opposite phase); only channel {channel} "
                     "is used.",

@@ -22,7 +22,7 @@ from ...audio.recordings import read_channels
 from ...codec.config import LONGEST_SECONDS as LONGEST_SECONDS
 from ...config.settings import ValidateSettings
 from ...dataset.clips import Clip
-from ...dataset.findings import Code, Finding, Severity, warning
+from ...dataset.findings import Finding, FindingKind, Severity, warning
 from ...dataset.layout import scan
 from ...dataset.origins import inputs_digest
 from ...errors import DataError, FishtuneError, StorageError, UsageError
@@ -150,7 +150,7 @@ def run(settings: ValidateSettings, reporter: Reporter) -> ValidationReport:
     readable = [item for item in checked if item.seconds]
     findings += _same_audio(readable) + _spread(settings.data, readable) + _reading_speed(readable)
     findings += _amount(settings.data, readable)
-    order = list(Code)
+    order = list(FindingKind)
     findings.sort(key=lambda f: (f.severity is not Severity.ERROR, order.index(f.code), f.path.parts))
     return ValidationReport(
         data=settings.data,
@@ -222,7 +222,7 @@ def _same_audio(checked: list[_Checked]) -> list[Finding]:
         groups[item.digest].append(item)
     return [
         warning(
-            Code.SAME_AUDIO,
+            FindingKind.SAME_AUDIO,
             again.audio,
             "{clip} is the same recording as {other}.",
             "Keep one of them: a duplicate counts twice and may land in both training and held-out data.",
@@ -243,7 +243,7 @@ def _spread(data: Path, checked: list[_Checked]) -> list[Finding]:
         return []
     return [
         warning(
-            Code.LOUDNESS_SPREAD,
+            FindingKind.LOUDNESS_SPREAD,
             data,
             "Loudness differs by {difference:.1f} LU: {quiet} has {low:.1f} LUFS, {loud} has {high:.1f}.",
             "Bring all to one loudness: fishtune loudness-norm {data} {data}-normalised",
@@ -274,7 +274,7 @@ def _reading_speed(checked: list[_Checked]) -> list[Finding]:
         usual = median(speed for speed, _ in speeds)
         findings += [
             warning(
-                Code.READING_SPEED,
+                FindingKind.READING_SPEED,
                 item.audio,
                 "{clip} has {speed:.1f} letters per second, its speaker usually {usual:.1f}.",
                 "Compare transcript and recording: words may be missing, or belong to another clip.",
@@ -293,7 +293,7 @@ def _impossible_pace(item: _Checked) -> Finding | None:
     letters = item.letters - item.syllables
     if letters / _MOST_LETTERS + item.syllables / _MOST_SYLLABLES > item.seconds:
         return warning(
-            Code.READING_SPEED,
+            FindingKind.READING_SPEED,
             item.audio,
             "{clip} has {letters} letters in {seconds:.2f} s, more than anybody can say.",
             "Compare transcript and recording: it may be cut short, or the words belong to another clip.",
@@ -304,7 +304,7 @@ def _impossible_pace(item: _Checked) -> Finding | None:
     weight = letters + _LETTERS_PER_SYLLABLE * item.syllables
     if item.seconds > _SECONDS_TO_SPEAK and weight / item.seconds < _LEAST_LETTERS:
         return warning(
-            Code.READING_SPEED,
+            FindingKind.READING_SPEED,
             item.audio,
             "{clip} has only {letters} letters in {seconds:.1f} s.",
             "Compare transcript and recording: words may be missing, or belong to another clip.",
@@ -321,7 +321,7 @@ def _amount(data: Path, checked: list[_Checked]) -> list[Finding]:
         return []
     return [
         warning(
-            Code.TOO_LITTLE,
+            FindingKind.TOO_LITTLE,
             data,
             "There are {duration} of speech in all.",
             "10 minutes is the practical minimum; 30 to 60 work well.",

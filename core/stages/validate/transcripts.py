@@ -5,18 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from ...dataset.findings import Code, Finding, error, warning
+from ...dataset.findings import Finding, FindingKind, error, warning
 from ...errors import StorageError
 from ...text.cleaning import control_characters, letter_counts, stripped_parts
 from ...text.mojibake import find_mojibake
 from ...text.transcripts import TextError, TextFault, read_transcript
 
 _CODES = {
-    TextFault.UNREADABLE: Code.TEXT_UNREADABLE,
-    TextFault.NOT_UTF8: Code.TEXT_NOT_UTF8,
-    TextFault.BINARY: Code.TEXT_BINARY,
-    TextFault.TOKENS: Code.TEXT_TOKENS,
-    TextFault.EMPTY: Code.TEXT_EMPTY,
+    TextFault.UNREADABLE: FindingKind.TEXT_UNREADABLE,
+    TextFault.NOT_UTF8: FindingKind.TEXT_NOT_UTF8,
+    TextFault.BINARY: FindingKind.TEXT_BINARY,
+    TextFault.TOKENS: FindingKind.TEXT_TOKENS,
+    TextFault.EMPTY: FindingKind.TEXT_EMPTY,
 }
 
 
@@ -38,7 +38,7 @@ def check_transcript(path: Path) -> CheckedTranscript:
     except TextError as failure:
         return CheckedTranscript([error(_CODES[failure.fault], path, failure.message, failure.hint)])
     except StorageError as failure:  # unlike packing, a report of what there is may go on without one file
-        return CheckedTranscript([error(Code.TEXT_UNREADABLE, path, failure.message, failure.hint)])
+        return CheckedTranscript([error(FindingKind.TEXT_UNREADABLE, path, failure.message, failure.hint)])
     return CheckedTranscript(_doubtful(path, transcript.text), *letter_counts(transcript.packed))
 
 
@@ -48,7 +48,7 @@ def _doubtful(path: Path, text: str) -> list[Finding]:
     if stripped := stripped_parts(text):
         found.append(
             warning(
-                Code.TEXT_STRIPPED,
+                FindingKind.TEXT_STRIPPED,
                 path,
                 "Packing takes out {parts} of {file}.",
                 "Nothing, if that is not spoken; otherwise write it without braces and angle brackets.",
@@ -60,7 +60,7 @@ def _doubtful(path: Path, text: str) -> list[Finding]:
     if lines > 1:
         found.append(
             warning(
-                Code.TEXT_LINES,
+                FindingKind.TEXT_LINES,
                 path,
                 "{file} has {number} lines, which are joined.",
                 "Check that it holds this clip's transcript and nothing else.",
@@ -71,7 +71,7 @@ def _doubtful(path: Path, text: str) -> list[Finding]:
     if text.startswith("\ufeff"):
         found.append(
             warning(
-                Code.TEXT_SECOND_MARK,
+                FindingKind.TEXT_SECOND_MARK,
                 path,
                 "{file} begins with two byte order marks; packing takes both out.",
                 "Save it as UTF-8 without one, so that other programs read it too.",
@@ -81,7 +81,7 @@ def _doubtful(path: Path, text: str) -> list[Finding]:
     if controls := control_characters(text):
         found.append(
             warning(
-                Code.TEXT_CONTROL_CHARACTERS,
+                FindingKind.TEXT_CONTROL_CHARACTERS,
                 path,
                 "{file} holds control characters, such as {character}; packing takes them out.",
                 "Check what is left of the text around them, and remove them.",
@@ -93,7 +93,7 @@ def _doubtful(path: Path, text: str) -> list[Finding]:
         place = text.index("\ufffd")
         found.append(
             warning(
-                Code.TEXT_LOST_LETTERS,
+                FindingKind.TEXT_LOST_LETTERS,
                 path,
                 "Letters of {file} were lost in {text}; it is packed as it is.",
                 "Write the letters in the places of \ufffd, or leave the clip out.",
@@ -104,7 +104,7 @@ def _doubtful(path: Path, text: str) -> list[Finding]:
     elif garbled := find_mojibake(text):
         found.append(
             warning(
-                Code.TEXT_GARBLED,
+                FindingKind.TEXT_GARBLED,
                 path,
                 "{file} was read in a wrong encoding once: {text}; it is packed as it is.",
                 "Write it again from its source, or leave the clip out.",
