@@ -8,10 +8,12 @@ import torch
 
 from ...config.presets import LoraPreset
 from ...config.settings import Checkpointing, TrainSettings
+from ...events import Progress, Reporter
 from ...hardware.doctor import main_memory
 from ...hardware.memory.needs import TrainingNeeds
 from ...hardware.memory.profiles import Profiles
 from ...hardware.memory.suggest import Available
+from ...messages import Message
 from ...model.shape import Shape
 from .device import PRECISION_NAMES
 
@@ -22,6 +24,21 @@ def free_memory(device: torch.device) -> int:
         return torch.cuda.mem_get_info(device)[0]
     _, free = main_memory()
     return free
+
+
+def told_profiles(reporter: Reporter, nothing_done: str) -> Profiles:
+    """Return profiles that tell how far they are where they must be made, and end if asked to stop.
+
+    Args:
+        nothing_done: what is said then.
+    """
+
+    def tell(done: int, total: int) -> None:
+        task = Message("measuring memory needs")
+        reporter.emit(Progress(task=task, done=done, total=total or None, unit="batches"))
+        reporter.check_stop(nothing_done)
+
+    return Profiles(tell)
 
 
 def choose_checkpointing(needs: TrainingNeeds, tokens: int, free: int) -> Checkpointing:

@@ -52,3 +52,8 @@ def precision_of(settings: TrainSettings, device: torch.device) -> torch.dtype:
             )
         return torch.bfloat16
     return torch.bfloat16 if device.type == "cuda" and has_bf16 else torch.float32
+
+
+def backend_of(device: torch.device) -> str:
+    """Return what processes on such devices talk by."""
+    return "nccl" if device.type == "cuda" and torch.distributed.is_nccl_available() else "gloo"

@@ -20,11 +20,10 @@ from ...config.presets import lora_preset
 from ...config.run_files import adapter_folder, checkpoint_folder, checkpoint_path
 from ...config.settings import Checkpointing, TrainSettings
 from ...errors import FishtuneError, StopRequested
-from ...events import MemoryMeasured, Progress, Reporter
+from ...events import MemoryMeasured, Reporter
 from ...files import sweep_temporary
 from ...hardware.memory.estimate import Part
 from ...hardware.memory.measured import MeasurementCache
-from ...hardware.memory.profiles import Profiles
 from ...lora.injection import add_adapters, train_everything, trainable_parameters
 from ...messages import Message
 from ...model.base_hash import base_hash
@@ -34,7 +33,7 @@ from ...model.dual_ar import DualAR
 from ...model.shape import Shape
 from ...units import format_bytes
 from .branches import take_course
-from .checkpointing import choose_checkpointing, free_memory, training_needs
+from .checkpointing import choose_checkpointing, free_memory, told_profiles, training_needs
 from .checkpoints import (
     AtomicCheckpointIO,
     Identity,
@@ -45,7 +44,7 @@ from .checkpoints import (
 )
 from .compilation import compile_blocks
 from .data import PlannedSteps, load_data
-from .device import PRECISION_NAMES, device_of, precision_of
+from .device import PRECISION_NAMES, backend_of, device_of, precision_of
 from .launch import Ranks, enter_group, find_ranks, other_ranks
 from .loading import load_steps
 from .logs import make_loggers, quiet_libraries
@@ -170,7 +169,7 @@ class _Run:
         if self.settings.checkpointing != "auto":
             return self.settings.checkpointing
         largest, free = max(self.sampler.epoch(0), key=_size), free_memory(self.device)
-        profiles = Profiles(self._say_accounting)
+        profiles = told_profiles(self.reporter, _NOTHING_DONE)
         needs = training_needs(
             shape, self.settings, self.preset, self.precision, largest.columns, profiles=profiles
         )
@@ -231,7 +230,7 @@ class _Run:
             if self.first and self.state is not None and self.checkpoint is not None:
                 self.checkpoint = take_course(self.folder, self.checkpoint, self.state.step, self.reporter)
             self.module.last_checkpoint = self.checkpoint
-            enter_group(self.ranks, self._backend())
+            enter_group(self.ranks, backend_of(self.device))
             trainer.fit(self.module, loader, ckpt_path=self.checkpoint)
         ending = self.callback.ending
         assert ending is not None
@@ -342,7 +341,7 @@ class _Run:
             self.precision,
             largest.columns,
             meter.device_name,
-            Profiles(self._say_accounting),
+            told_profiles(self.reporter, _NOTHING_DONE),
         )
         frames = int(self.data.table.frames[largest.clips].sum())
         try:
@@ -361,29 +360,13 @@ class _Run:
         if self.batch_split.count == 1:  # what was cut into pieces is not what was predicted
             MeasurementCache().record(needs.setting, predicted, measured)
 
-    def _say_accounting(self, done: int, total: int) -> None:
-        self.reporter.emit(
-            Progress(
-                task=Message("measuring memory needs"),
-                done=done,
-                total=total or None,
-                unit="batches",
-            )
-        )
-        self.reporter.check_stop(_NOTHING_DONE)
-
-    def _backend(self) -> str:
-        """Return what processes talk by."""
-        on_gpu = self.device.type == "cuda"
-        return "nccl" if on_gpu and torch.distributed.is_nccl_available() else "gloo"
-
     def _trainer(self) -> Trainer:
         settings, ranks = self.settings, self.ranks
         strategy: Any = "auto"
         if ranks.environment is not None:
             strategy = DDPStrategy(
                 cluster_environment=ranks.environment,
-                process_group_backend=self._backend(),
+                process_group_backend=backend_of(self.device),
                 broadcast_buffers=False,
             )
         on_gpu = self.device.type == "cuda"
