@@ -88,7 +88,7 @@ def test_a_library_without_memory_lets_micro_batches_be_cut() -> None:
 
     assert MicroBatchSplit(recorder).attempt(work, 8, "step 3") == 4
     assert len(recorder.of(Warned)) == 2
-    with pytest.raises(DeviceMemoryError, match="one clip in step 3: cuDNN error"):
+    with pytest.raises(DeviceMemoryError, match="in step 3: not even one clip fits. cuDNN error"):
         MicroBatchSplit(recorder).attempt(work, 2, "step 3")
 
 

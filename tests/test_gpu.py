@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,8 @@ from fishtune.core.events import Event, MemoryMeasured, Reporter, Step, Warned
 from fishtune.core.hardware.nvml import read_gpus
 from fishtune.core.hardware.visibility import cuda_view
 from fishtune.core.model.checkpoint import load_model
-from fishtune.core.model.generate import Sampling, generate
+from fishtune.core.model.directory import ModelDirectory
+from fishtune.core.model.generate import generate
 from fishtune.core.stages.extract.run import run as extract
 from fishtune.core.stages.train.checkpoints import read_run_state
 from fishtune.core.stages.train.run import TrainResult, run
@@ -98,17 +100,17 @@ def test_the_gate_finds_generation_and_training_in_agreement(
     precision: str,
 ) -> None:
     _, recorder = train(tmp_path, tiny_checkpoint, shards, max_steps=2, precision=precision)
-    assert [event.message for event in recorder.of(Warned) if "gate" in event.message] == []
+    assert [event.message for event in recorder.of(Warned) if "Preflight" in event.message] == []
     assert len(recorder.of(Step)) == 2
 
 
 def test_cached_generation_is_the_training_forward_on_the_same_path(tiny_checkpoint: Path) -> None:
-    model = load_model(tiny_checkpoint, device=DEVICE)
+    base, model = ModelDirectory.open(tiny_checkpoint), load_model(tiny_checkpoint, device=DEVICE)
     prompt = make_batch(tiny_checkpoint).tokens[0]
     spoken = generate(
         model,
         prompt,
-        Sampling(greedy=True),
+        base.rule(replace(base.family.sampling, greedy=True)),
         end_id=-1,
         max_new_tokens=12,
         residual_codebook_size=model.config.codebook_size,

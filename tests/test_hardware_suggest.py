@@ -54,14 +54,14 @@ def test_room_enough_to_spare_the_recomputation_is_told() -> None:
 
 
 def test_what_would_help_really_does() -> None:
-    asked = needs("full", longest=2048, checkpointing="none")
-    card = Available(total=17 * GIB, free=16 * GIB)
+    asked = needs("r_64_alpha_64", longest=4096, checkpointing="none")
+    card = Available(total=round(4.6 * GIB), free=round(3.6 * GIB))
     found = suggest_training(asked, card)
     assert not found.fits
     words = " | ".join(found.remedies)
     length = int(re.search(r"--max-length (\d+)", words)[1])
     shorter = asked.changed(checkpointing="blocks", max_length=length)
-    assert shorter.longest == length < 2048
+    assert shorter.longest == length < 4096
     assert suggest_training(shorter, card).fits
     preset = re.search(r"--lora-config (\w+)", words)[1]
     assert suggest_training(asked.changed(lora_preset(preset), checkpointing="blocks"), card).fits
@@ -75,7 +75,7 @@ def test_memory_that_others_hold_is_named_first() -> None:
 
 
 def test_checkpointing_alone_is_the_only_remedy_named_when_it_suffices() -> None:
-    found = suggest_training(needs(checkpointing="none", longest=2048), Available.card(8 * GIB))
+    found = suggest_training(needs(checkpointing="none", longest=4096), Available.card(8 * GIB))
     assert found.remedies == ("--checkpointing blocks",)
 
 
@@ -119,10 +119,10 @@ def test_a_measured_peak_corrects_the_next_suggestion(cache: MeasurementCache) -
         preset = lora_preset("r_16_alpha_16")
         return TrainingNeeds(CONFIG, options, preset, gpu, longest=1024, cache=cache)
 
-    before = suggest_training(asked(), Available.card(8 * GIB))
+    before = suggest_training(asked(), Available.card(4 * GIB))
     estimate = asked().predicted(8192)
     cache.record(asked().setting, estimate, reserved(estimate, 1.5))
-    after = suggest_training(asked(), Available.card(8 * GIB))
+    after = suggest_training(asked(), Available.card(4 * GIB))
     assert asked().factor == pytest.approx(1.5, rel=1e-6)
     assert after.measured
     assert not before.measured

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from fishtune.core.config.presets import lora_preset
-from fishtune.core.errors import GateError
+from fishtune.core.errors import PreflightError
 from fishtune.core.events import Log, Warned
 from fishtune.core.lora.injection import add_adapters, trainable_parameters
 from fishtune.core.model.checkpoint import load_model
@@ -91,7 +91,7 @@ def test_a_sound_set_up_passes_and_stays_as_it_was(
 
 
 def test_random_weights_are_refused_unless_exempted(tiny_checkpoint: Path, data: TrainingData) -> None:
-    with pytest.raises(GateError, match=r"untrained weights give .* random or wiped") as caught:
+    with pytest.raises(PreflightError, match=r"untrained weights give .* random or wiped") as caught:
         run_gate(adapted(tiny_checkpoint), data, strict=True)
     assert "--no-gate" in caught.value.hint
 
@@ -116,7 +116,7 @@ def test_another_embedding_in_training_than_in_generation_is_found(
     monkeypatch.setattr(model, "embed", unscaled_where_sequences_are_whole)
     reporter = run_gate(model, data)
     assert any("Generation and training disagree" in event.message for event in reporter.of(Warned))
-    with pytest.raises(GateError, match="Generation and training disagree"):
+    with pytest.raises(PreflightError, match="Generation and training disagree"):
         run_gate(model, data, strict=True)
 
 

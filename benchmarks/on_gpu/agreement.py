@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 import pytest
 import torch
 from fishtune.core.codec.checkpoint import load_encoder
-from fishtune.core.codec.config import WEIGHTS_FILE
+from fishtune.core.config.settings import CODEC_FILE
 
 from .bench import Bench
 from .inputs import RATE, noise
@@ -31,7 +31,7 @@ def gate_in_bf16(bench: Bench) -> Iterator[Row]:
 
 def codes_like_the_cpu(bench: Bench) -> Iterator[Row]:
     """Yield how many codes of a batch of two clips are those that a CPU gives."""
-    file = bench.base / WEIGHTS_FILE
+    file = bench.base / CODEC_FILE
     clips = [noise(bench.sizes.compared_seconds / (row + 1), row) for row in range(2)]
     lengths = [len(clip) for clip in clips]
     audio = torch.zeros(2, 1, lengths[0])

@@ -6,11 +6,11 @@ import gc
 import math
 from collections.abc import Iterator
 
-from fishtune.core.codec.config import WEIGHTS_FILE, codec_config
-from fishtune.core.config.settings import ExtractSettings
+from fishtune.core.codec.config import codec_config
+from fishtune.core.config.settings import CODEC_FILE, ExtractSettings
 from fishtune.core.events import Reporter
-from fishtune.core.hardware.memory.encoding import EncodingPlan
-from fishtune.core.hardware.memory.estimate import extraction_memory
+from fishtune.core.hardware.memory.needs import EncodingNeeds
+from fishtune.core.hardware.memory.setups import EncodingBatch
 from fishtune.core.stages.extract.run import run
 from fishtune.core.units import GIB
 
@@ -41,7 +41,7 @@ def extraction_speed(bench: Bench) -> Iterator[Row]:
 def _settings(bench: Bench, batch_seconds: float) -> ExtractSettings:
     return ExtractSettings(
         data=bench.recordings,
-        checkpoint_path=bench.base / WEIGHTS_FILE,
+        checkpoint_path=bench.base / CODEC_FILE,
         batch_size=max(1, math.floor(batch_seconds / bench.sizes.recording_seconds)),
         batch_seconds=batch_seconds,
         num_workers=_DECODERS,
@@ -64,6 +64,6 @@ def _memory(bench: Bench, clips: int) -> Row:
 
 def predicted_peak(bench: Bench, clips: int) -> int:
     """Return what torch is predicted to reserve for a batch of recordings, bytes."""
-    config = codec_config(bench.base / WEIGHTS_FILE, "modded_dac_vq")
-    plan = EncodingPlan.of(config, clips, bench.sizes.recording_seconds)
-    return extraction_memory(config, plan).reserved
+    config = codec_config(bench.base / CODEC_FILE, "modded_dac_vq")
+    batch = EncodingBatch.of(config, clips, bench.sizes.recording_seconds)
+    return EncodingNeeds(config).predicted(batch).reserved

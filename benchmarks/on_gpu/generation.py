@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import torch
-from fishtune.core.codec.config import WEIGHTS_FILE, codec_config
+from fishtune.core.codec.config import codec_config
+from fishtune.core.config.settings import CODEC_FILE
 from fishtune.core.model.checkpoint import load_model
+from fishtune.core.model.directory import ModelDirectory
 from fishtune.core.model.dual_ar import DualAR
-from fishtune.core.model.generate import Sampling, generate
+from fishtune.core.model.generate import generate
 from fishtune.core.units import GIB
 from true_size_model import random_prompt
 
@@ -22,13 +25,13 @@ TEXTS = 8
 def generation_speed(bench: Bench) -> Iterator[Row]:
     """Yield frames per second of one text and of eight, after a first text that loads kernels."""
     model = load_model(bench.base, device=bench.device)
-    real_time = codec_config(bench.base / WEIGHTS_FILE, "modded_dac_vq").frame_rate
+    real_time = codec_config(bench.base / CODEC_FILE, "modded_dac_vq").frame_rate
     prompts = [random_prompt(model, bench.sizes.prompt, seed) for seed in range(TEXTS)]
-    generate_texts(model, prompts[:1], min(10, bench.sizes.generated))
+    generate_texts(bench, model, prompts[:1], min(10, bench.sizes.generated))
     for texts in (1, TEXTS):
         bench.synchronise()
         began = time.perf_counter()
-        frames = generate_texts(model, prompts[:texts], bench.sizes.generated)
+        frames = generate_texts(bench, model, prompts[:texts], bench.sizes.generated)
         speed = frames / (time.perf_counter() - began)
         peak = bench.peak_bytes()
         yield {
@@ -42,14 +45,14 @@ def generation_speed(bench: Bench) -> Iterator[Row]:
         }
 
 
-def generate_texts(model: DualAR, prompts: Sequence[torch.Tensor], frames: int) -> int:
+def generate_texts(bench: Bench, model: DualAR, prompts: Sequence[torch.Tensor], frames: int) -> int:
     """Generate `frames` frames after each prompt; return how many came. None of them can end by itself."""
-    largest = model.config.codebook_size
+    largest, directory = model.config.codebook_size, ModelDirectory.open(bench.base)
     return sum(
         generate(
             model,
             prompt,
-            Sampling(seed=number),
+            directory.rule(replace(directory.family.sampling, seed=number)),
             end_id=-1,
             max_new_tokens=frames,
             residual_codebook_size=min(largest, 1024),

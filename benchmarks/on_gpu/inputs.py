@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import soundfile
 from fishtune.core.demo.checkpoint import write_checkpoint
+from fishtune.core.model.directory import ModelDirectory
 from fishtune.core.model.families import read_configuration
 from fishtune.core.shards.wire import Sentence, ShardWriter, encode_sentence
-from fishtune.core.text.prompts import Turn, training_sequence
-from fishtune.core.text.tokenizer import Tokenizer
+from fishtune.core.text.prompts import Turn
 
 from .bench import Bench
 from .running import Row
@@ -67,10 +67,9 @@ def _write_clips(bench: Bench, folder: Path) -> None:
 
 def sequence_length(bench: Bench) -> int:
     """Return the tokens of every training sequence: a packed clip behind another one as its reference."""
-    codebooks = read_configuration(bench.base).read_shape().num_codebooks
-    turn = Turn(_TEXT.format(0), np.zeros((codebooks, bench.sizes.frames), dtype=np.int64))
-    tokenizer = Tokenizer.from_directory(bench.base)
-    return int(training_sequence(tokenizer, "inference", [turn], turn, codebooks).tokens.shape[1])
+    base = ModelDirectory.open(bench.base)
+    turn = Turn(_TEXT.format(0), np.zeros((base.shape.num_codebooks, bench.sizes.frames), dtype=np.int64))
+    return int(base.prompts.training_sequence("inference", [turn], turn).tokens.shape[1])
 
 
 def _write_recordings(bench: Bench, folder: Path) -> None:

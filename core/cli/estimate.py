@@ -227,7 +227,7 @@ def _training(
             flags += " --checkpointing none"
     tokens = max(options.batch_tokens, needs.longest)
     words = (
-        f"Training, {options.lora_config}: micro-batches of {tokens} columns × {options.accumulation}, "
+        f"Training, {options.lora_config}: micro-batches of {tokens} tokens × {options.accumulation}, "
         f"samples of up to {needs.longest}, {needs.setup.precision}, checkpointing {options.checkpointing}"
     )
     return _Answer(words, needs.at(tokens), needs.factor != 1.0, suggestion, flags)
