@@ -92,7 +92,7 @@ def assert_every_step_is_what_is_counted(gpu: ModuleType, work: Path) -> None:
     data = load_data(settings, ModelDirectory.open(bench.base), Recorder())
     for plan in data.sampler(settings.batch_tokens, 1, settings.seed).epoch(0):
         labels = data.source.batch(plan).labels[:, 0]
-        tokenizer = data.source.tokenizer
+        tokenizer = data.source.base.tokenizer
         semantic = (labels >= tokenizer.semantic_begin_id) & (labels <= tokenizer.semantic_end_id)
         assert [plan.columns] * len(plan.clips) == counted.lengths
         assert int((labels != IGNORED).sum()) == counted.supervised

@@ -271,7 +271,7 @@ async def test_a_verification_is_a_job_whose_result_is_said_beside_the_model(
         (job,) = (job for job in list_jobs(place) if job.id in engine.writers and job.id != merged.id)
         files = ["config.json", "model.pth", "codec.pth"]
         engine.say(job, [Finished(summary={"tensors": 12, "files": files})])
-        await until(lambda: "Sound: 12 tensors fit config.json, 3 files read." in shown(app), app)
+        await until(lambda: "Sound: 12 tensors fit the configuration, 3 files read." in shown(app), app)
 
 
 # log
