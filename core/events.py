@@ -144,7 +144,7 @@ class Log(_Event):
 
 
 class Warned(_Event):
-    """Something a person should know; the stage goes on."""
+    """Something a user should know; the stage goes on."""
 
     kind: Literal["warning"] = "warning"
     message: Message

@@ -48,11 +48,11 @@ class Wizard(App[None]):
     Args:
         project: project folder or file to open at once; None shows the start page.
         engine: the wizard's only way to the engine; tests give another.
-        no_color: whether the person asked for no colours.
+        no_color: whether the user asked for no colours.
 
     Attributes:
         farewell: what to print after the screen is gone.
-        trouble: what ended the program, if it was not the person.
+        trouble: what ended the program, if it was not the user.
         running: jobs that were running when last looked, by id.
     """
 
@@ -204,7 +204,7 @@ class Wizard(App[None]):
         self.notify(text, severity="error", timeout=12, markup=False)
 
     def tell(self, text: str) -> None:
-        """Show a short message about something the person just did; never foreign text."""
+        """Show a short message about something the user just did; never foreign text."""
         self.notify(text, timeout=4, markup=False)
 
     # GPU readings go to whatever screens want them
@@ -243,7 +243,7 @@ class Wizard(App[None]):
             self.copy(text)
 
     def copy(self, text: str) -> None:
-        """Put `text` on the person's clipboard and say so."""
+        """Put `text` on the user's clipboard and say so."""
         done = clipboard.copy(self, text)
         self.tell(_("Copied.") if done else _("tmux did not take the text."))
 

@@ -1,4 +1,4 @@
-"""A job's whole log, outside of the screen: in a file of the person's choice, or in their pager."""
+"""A job's whole log, outside of the screen: in a file of the user's choice, or in their pager."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The settings file that a person may write: `$XDG_CONFIG_HOME/fishtune/wizard.toml`.
+"""The settings file that a user may write: `$XDG_CONFIG_HOME/fishtune/wizard.toml`.
 
 Read before the first screen; hence by hand, as pydantic would double the time until something is seen.
 """
@@ -45,7 +45,7 @@ def settings_file() -> Path:
 
 
 def load_settings() -> WizardSettings:
-    """Return the person's settings, the defaults where there is no file.
+    """Return the user's settings, the defaults where there is no file.
 
     Raises:
         SettingsError: the file is not TOML or has wrong keys or values.

@@ -107,7 +107,7 @@ def decimal(number: float | None, places: int = 3) -> str:
 
 
 def clock(seconds: float) -> str:
-    """Return a Unix time as the person's local date and time; a dash where no calendar has it."""
+    """Return a Unix time as the user's local date and time; a dash where no calendar has it."""
     try:
         return datetime.fromtimestamp(seconds).astimezone().strftime("%Y-%m-%d %H:%M")
     except (ValueError, OverflowError, OSError):

@@ -165,7 +165,7 @@ class _Answer:
         }
 
     def show(self, available: Available | None) -> None:
-        """Write it for a person."""
+        """Write it for a user."""
         out.print(self._words)
         table = Table(box=None, pad_edge=False)
         table.add_column("part")

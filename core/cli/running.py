@@ -98,7 +98,7 @@ def without_ends(show: Listener) -> Listener:
 def default_place(settings: Table | None = None) -> Place:
     """Return where jobs belong: to the run that training names, else to the project around this folder.
 
-    Outside of any project they go to the person's state folder, apart for each working folder.
+    Outside of any project they go to the user's state folder, apart for each working folder.
     """
     if isinstance(settings, TrainSettings):
         return Place(results=settings.results.absolute(), project=settings.project)

@@ -1,7 +1,7 @@
 """Shape of a codec: the keys of `codec_config.json` and of `presets/codec/NAME.toml`.
 
 The weights' file carries no configuration. A checkpoint directory may hold a `codec_config.json` beside
-`codec.pth`; otherwise the shape is the preset that the person names (formats.md section 4). No torch here.
+`codec.pth`; otherwise the shape is the preset that the user names (formats.md section 4). No torch here.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ FRAME_RATE = CODEC_RATE / FRAME_LENGTH
 MAX_FRAMES = 4096
 """The longest clip, in frames: what the published model's rotary tables cover."""
 LONGEST_SECONDS = math.floor(MAX_FRAMES / FRAME_RATE)
-"""Of the longest clip; what is said to a person."""
+"""Of the longest clip; what is said to a user."""
 
 
 # Bounds far above any real codec, below what would exhaust memory or time.

@@ -1,4 +1,4 @@
-"""Presets: named settings in TOML, ours in `presets/`, a person's own in the configuration folder.
+"""Presets: named settings in TOML, ours in `presets/`, a user's own in the configuration folder.
 
     presets/lora/NAME.toml      what is trained: rank, alpha, targets; may bring training settings
     presets/codec/NAME.toml     shape of a codec (the keys of `codec_config.json`)
@@ -6,7 +6,7 @@
     presets/recognition/NAME.toml, presets/speaker/NAME.toml    models that listen: where they come from
     presets/texts/LANGUAGE.toml    what a voice is given to say
 
-A person's own lie in `$XDG_CONFIG_HOME/fishtune/presets/KIND/NAME.toml` and win over ours of that name.
+A user's own lie in `$XDG_CONFIG_HOME/fishtune/presets/KIND/NAME.toml` and win over ours of that name.
 """
 
 from __future__ import annotations
@@ -132,12 +132,12 @@ class TextsPreset(Table):
 
 
 def user_presets_folder() -> Path:
-    """Return the folder of a person's own presets."""
+    """Return the folder of a user's own presets."""
     return Path(platformdirs.user_config_dir("fishtune")) / "presets"
 
 
 def preset_names(kind: Kind) -> list[str]:
-    """Return the names of all presets of a kind, ours and the person's own, in natural order."""
+    """Return the names of all presets of a kind, ours and the user's own, in natural order."""
     names = {path.stem for path in (user_presets_folder() / kind).glob("*.toml")}
     names |= {path.stem for path in (_OURS / kind).glob("*.toml")}
     return sorted(names, key=_natural)

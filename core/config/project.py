@@ -1,4 +1,4 @@
-"""The project file `fishtune.toml`: every choice of a person, in one place.
+"""The project file `fishtune.toml`: every choice of a user, in one place.
 
 Paths in the file are relative to its folder; the `…_settings` methods resolve them for the engine.
 

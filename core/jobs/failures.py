@@ -1,4 +1,4 @@
-"""What a person is told when a stage raised: every exception becomes one message and one hint."""
+"""What a user is told when a stage raised: every exception becomes one message and one hint."""
 
 from __future__ import annotations
 

@@ -220,7 +220,7 @@ def _await_heard(job: Job, now: bool) -> Job:
 def declare_lost(job: Job) -> None:
     """Write the last event of a job whose machine or container is gone and cannot be asked.
 
-    Nobody can tell from here whether it runs, so this is for a person to say. What can be seen is looked at:
+    Nobody can tell from here whether it runs, so this is for a user to say. What can be seen is looked at:
     a lock that is held, and events that still arrive, speak against it.
 
     Raises:

@@ -25,7 +25,7 @@ _LARGEST_RECORD = 1 << 16  # bytes
 def base_hash(base: Path, reporter: Reporter) -> str:
     """Return the SHA-256 of the base's weights, in hex: of one file its own, of several that of their hashes.
 
-    Each file's is kept in the person's cache folder by path, since reading gigabytes takes seconds, with the
+    Each file's is kept in the user's cache folder by path, since reading gigabytes takes seconds, with the
     size, the times and a digest of a part of the content. Nothing is written into the base directory.
 
     Raises:

@@ -1,4 +1,4 @@
-"""How adapters are scaled: what a file carries, what a person gives instead, and whether the two agree."""
+"""How adapters are scaled: what a file carries, what a user gives instead, and whether the two agree."""
 
 from __future__ import annotations
 

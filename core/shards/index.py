@@ -1,7 +1,7 @@
 """Random access to the sentences of packed shards, without loading or parsing what is not asked for.
 
 The index lists, for every sentence, where it lies and how long it is. It is built once by walking the
-shards, kept in one file beside them (in the person's cache folder where that cannot be written), mapped
+shards, kept in one file beside them (in the user's cache folder where that cannot be written), mapped
 into memory when it is opened, and built anew when a shard changes. Shards of any writer will do.
 Its file is described in `index_file`. One that is damaged or of other shards is built anew; a sentence that
 is no longer what was indexed is an error when it is read.

@@ -1,4 +1,4 @@
-"""Help for the step that is open, with the keys as this person has them."""
+"""Help for the step that is open, with the keys as this user has them."""
 
 from __future__ import annotations
 

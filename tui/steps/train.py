@@ -92,7 +92,7 @@ class TrainPane(StagePane):
         for name in preset_names("lora"):
             try:
                 self._presets[name] = lora_preset(name)
-            except FishtuneError as error:  # one of the person's own
+            except FishtuneError as error:  # one of the user's own
                 self._trouble = error
 
     def all_fields(self) -> tuple[Field, ...]:

@@ -201,7 +201,7 @@ class Form(Vertical):
 
     def on_input_blurred(self, event: Input.Blurred) -> None:
         event.stop()
-        # Another window, or the end of the program, takes the focus without the person leaving the field.
+        # Another window, or the end of the program, takes the focus without the user leaving the field.
         if self.app.app_focus and self.app.is_running and not event.input.has_focus:
             self._store(event.input)
 

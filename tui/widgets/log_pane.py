@@ -25,7 +25,7 @@ class LogPane(Log):
         self._follows = True
 
     def add(self, lines: Iterable[str]) -> None:
-        """Append lines in one go; follows the end unless the person scrolled up."""
+        """Append lines in one go; follows the end unless the user scrolled up."""
         batch = [harmless(line, LONGEST_LINE) for line in lines][-MOST_LOG_LINES:]
         if batch:
             # Where the end is cannot be asked now: another size may have moved it under the same offset.
@@ -33,7 +33,7 @@ class LogPane(Log):
             self._to_end()
 
     def watch_scroll_y(self, old_value: float, new_value: float) -> None:
-        """Stop following once the person scrolls up; go on once they are back at the end."""
+        """Stop following once the user scrolls up; go on once they are back at the end."""
         super().watch_scroll_y(old_value, new_value)
         self._follows = new_value >= self.max_scroll_y - 1
 

@@ -34,7 +34,7 @@ class Suggestion(Vertical):
     """
 
     class Taken(Message):
-        """The person wants the suggested values."""
+        """The user wants the suggested values."""
 
         def __init__(self, values: dict[str, Any]) -> None:
             super().__init__()

@@ -1,6 +1,6 @@
 """Measured peaks, so that the next prediction for the same GPU, versions and settings is better.
 
-Kept in the person's cache folder as one JSON file, written atomically. It may be lost or damaged at any
+Kept in the user's cache folder as one JSON file, written atomically. It may be lost or damaged at any
 time; then predictions are merely uncorrected.
 """
 
@@ -75,7 +75,7 @@ class MeasurementCache:
     """The file of measurements.
 
     Args:
-        file: None = in the person's cache folder.
+        file: None = in the user's cache folder.
     """
 
     def __init__(self, file: Path | None = None) -> None:

@@ -245,7 +245,7 @@ def _totals(packed: list[_Packed], losses: list[Dropped]) -> list[PackedSpeaker]
 
 
 def _folder_to_replace(output: Path) -> Path:
-    """Return the folder itself where `output` is a link to it: links that a person made stay.
+    """Return the folder itself where `output` is a link to it: links that a user made stay.
 
     Raises:
         UsageError: packing would replace the working folder or a folder around it.

@@ -2,7 +2,7 @@
 
 Sentences stay in their shards until a batch needs them. What is kept of each is its length: tokenising all
 transcripts takes seconds for a large data set, so the lengths are kept in a file beside the shards (in the
-person's cache folder where that cannot be written).
+user's cache folder where that cannot be written).
 
 Clips have numbers, by which orders and references are drawn. They follow from the contents of the clips that
 can be used and from nothing else, so renamed files, or a further clip that is too long, change no draw.

@@ -43,7 +43,7 @@ def check_transcript(path: Path) -> CheckedTranscript:
 
 
 def _doubtful(path: Path, text: str) -> list[Finding]:
-    """Return what a person should know of a transcript that can be used."""
+    """Return what a user should know of a transcript that can be used."""
     found = []
     if stripped := stripped_parts(text):
         found.append(
