@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import re
 import threading
 from collections.abc import Iterable
 from importlib.metadata import version
@@ -22,13 +23,14 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from .... import presets
 from ...errors import FishtuneError, StorageError
 from ...files import remove, write_json
-from ...tables import read_json, read_toml
+from ...tables import parse_toml, read_json, read_toml
 from .accounting_process import Progress, account
 from .profile import Profile
 from .setups import Batch, EncodingBatch, Setup, TrainingBatch, fingerprint
 
 _KEPT: Final = 200  # files
 _LARGEST: Final = 1 << 16  # bytes; a profile has about 3,000
+_SETUP: Final = re.compile(r'^setup = "(\w+)"$', re.MULTILINE)
 _one_at_a_time = threading.Lock()
 
 
@@ -74,16 +76,31 @@ def versions() -> dict[str, str]:
     return {name: version(name) for name in ("fishtune", "torch", "peft")}
 
 
-@functools.cache
 def profile_tables() -> dict[str, ProfileTable]:
     """Return the tables that come with fishtune, by name."""
-    folder = Path(presets.__path__[0]) / "memory"
-    return {path.stem: ProfileTable.model_validate(read_toml(path)) for path in sorted(folder.glob("*.toml"))}
+    return {path.stem: ProfileTable.model_validate(read_toml(path)) for path in _tables()}
+
+
+def _tables() -> list[Path]:
+    return sorted((Path(presets.__path__[0]) / "memory").glob("*.toml"))
 
 
 @functools.cache
-def _known() -> dict[str, Profile]:
-    return {entry.setup: entry.profile for table in profile_tables().values() for entry in table.entries}
+def _entries() -> dict[str, str]:
+    """Return the text of every entry of the tables by its fingerprint.
+
+    The wizard asks for a few of many; all of them read would take 3 MiB of it.
+    """
+    head = "[[entries]]"
+    texts = [head + text for path in _tables() for text in path.read_text(encoding="utf-8").split(head)[1:]]
+    return {found[1]: text for text in texts if (found := _SETUP.search(text))}
+
+
+@functools.cache
+def _from_table(name: str) -> Profile | None:
+    """Return the profile that comes with fishtune for a fingerprint."""
+    text = _entries().get(name)
+    return Entry.model_validate(parse_toml(text, name)["entries"][0]).profile if text else None
 
 
 class Profiles:
@@ -101,7 +118,7 @@ class Profiles:
     def known(self, setup: Setup) -> Profile | None:
         """Return a set-up's profile if nothing need be accounted for it."""
         name = setup.fingerprint
-        return _known().get(name) or self._made.get(name) or _read(_kept_file(setup))
+        return _from_table(name) or self._made.get(name) or _read(_kept_file(setup))
 
     def get(self, setup: Setup) -> Profile:
         """Return a set-up's profile; it may have to be made first, which takes seconds to a minute.
