@@ -85,6 +85,8 @@ OFF_THE_LINE = [
         ),
         pytest.param(shallow(), SLOW, {"precision": "float32", "checkpointing": "none"}, id="float32"),
         pytest.param(shallow(), FULL, {"accumulation": 2}, id="full-accumulated"),
+        # So few logits that a piece of them is never full.
+        pytest.param(shallow(vocab_size=5_000), ALL, {"checkpointing": "blocks"}, id="small-vocabulary"),
         pytest.param(shallow(), DORA, {"checkpointing": "none"}, id="dora"),
         pytest.param(
             shallow(fast_dim=512, fast_head_dim=32, norm_fastlayer_input=True, attention_qk_norm=False),

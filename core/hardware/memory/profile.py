@@ -74,15 +74,14 @@ class Profile(BaseModel):
         return max((self._phase(parts, batch) for parts in self.phases.values()), key=_total)
 
     def _phase(self, parts: Mapping[Part, Growth], batch: Batch) -> dict[Part, int]:
-        sizes, size = self.sizes, batch.size
-        upper = min(max(bisect_right(sizes, size), 1), len(sizes) - 1)
-        low, high = sizes[upper - 1], sizes[upper]
-        share = (size - low) / (high - low)
         found = {}
         for part, growth in parts.items():
+            size, offsets = batch.seen_by(part)
+            upper = min(max(bisect_right(self.sizes, size), 1), len(self.sizes) - 1)
+            low, high = self.sizes[upper - 1], self.sizes[upper]
             first, second = growth.line[upper - 1], growth.line[upper]
-            grown = first + (second - first) * share
-            beside = sum(slope * offset for slope, offset in zip(growth.slopes, batch.offsets, strict=True))
+            grown = first + (second - first) * (size - low) / (high - low)
+            beside = sum(slope * offset for slope, offset in zip(growth.slopes, offsets, strict=True))
             found[part] = max(round(grown + beside), 0)
         return found
 

@@ -12,12 +12,14 @@ from ...config.presets import LoraPreset
 from ...config.settings import Checkpointing, TrainOptions
 from ...model.shape import Shape
 from ...model.targets import match_targets, patterns
+from .estimate import Part
 
 Precision = Literal["bf16", "float32"]
 _SHORTEST = 64
 """Columns of the rows that lines are measured with."""
-_LINE = (64, 256, 1024, 3072, 8192)
+_LINE = (64, 256, 512, 1024, 3072, 8192)
 """Columns of the micro-batches that are measured. Beyond the last, memory grows as between the last two."""
+_OF_FRAMES = (Part.LOGITS, Part.FAST)
 _LONGEST = 4096
 """Columns of a row that shows what attention takes."""
 
@@ -42,6 +44,15 @@ class TrainingBatch(NamedTuple):
         """What else it depends on, from where lines are measured: frames, and products of attention."""
         return self.frames - self.tokens, self.tokens * (self.longest - _SHORTEST)
 
+    def seen_by(self, part: Part) -> tuple[int, tuple[int, ...]]:
+        """Return size and offsets as they count for a part of memory.
+
+        Logits and the fast stack never see more of a batch than the frames, and that in pieces: up to a full
+        piece they grow with the frames, then no more, which no slope at one size can tell.
+        """
+        beside, products = self.offsets
+        return (self.frames, (0, products)) if part in _OF_FRAMES else (self.tokens, (beside, products))
+
 
 class EncodingBatch(NamedTuple):
     """A batch of extraction; shorter clips are padded."""
@@ -59,6 +70,10 @@ class EncodingBatch(NamedTuple):
     def offsets(self) -> tuple[int, ...]:
         """Nothing else."""
         return ()
+
+    def seen_by(self, _part: Part) -> tuple[int, tuple[int, ...]]:
+        """Return size and offsets, which are the same for every part of memory."""
+        return self.size, self.offsets
 
     @classmethod
     def of(cls, config: CodecConfig, clips: int, seconds: float) -> EncodingBatch:
