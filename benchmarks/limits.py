@@ -24,7 +24,6 @@ from fishtune.core.config.presets import lora_preset, model_preset
 from fishtune.core.config.settings import TrainOptions, ValidateSettings
 from fishtune.core.events import Step, decode_event, encode_event
 from fishtune.core.hardware.memory.needs import TrainingNeeds
-from fishtune.core.hardware.memory.profiles import profile_tables
 from fishtune.core.hardware.memory.suggest import Available, suggest_training
 from fishtune.core.jobs.follow import EventFollower, read_lines
 from fishtune.core.jobs.record import Place
@@ -149,9 +148,6 @@ def findings_in_korean() -> float:
 
 def measures() -> Iterator[Measure]:
     """Measure everything."""
-    yield Measure(
-        "memory tables, read once (CPU)", seconds(profile_tables, time.process_time), "s", at_most=0.5
-    )
     slowest = slowest_prediction() * 1000
     yield Measure("prediction of training memory, slowest of four (CPU)", slowest, "ms", at_most=10)
     yield Measure("suggestion of a training batch (CPU)", suggestion(), "s", at_most=1)

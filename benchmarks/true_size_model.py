@@ -158,19 +158,10 @@ def write_adapter(base: Path, preset: str, folder: Path) -> list[str]:
 def step_merge(options: argparse.Namespace) -> dict[str, object]:
     """Merge the adapter into a directory whose unchanged files are linked."""
     from fishtune.core.config.settings import MergeSettings
-    from fishtune.core.events import Event, Progress, Reporter
     from fishtune.core.stages.merge.run import run
+    from task_clock import TaskClock
 
-    class Clock(Reporter):
-        def __init__(self) -> None:
-            super().__init__()
-            self.last: dict[str, float] = {}
-
-        def emit(self, event: Event) -> None:
-            if isinstance(event, Progress):
-                self.last[event.task] = event.time
-
-    clock = Clock()
+    clock = TaskClock()
     began = time.time()
     result = run(
         MergeSettings(

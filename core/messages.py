@@ -217,9 +217,7 @@ def _as_json(value: Value) -> Any:
 
 def _written(message: Message, info: SerializationInfo) -> Any:
     wanted = isinstance(info.context, dict) and info.context.get("messages") == "data"
-    if wanted and isinstance(message, Message) and message.values:  # models made without checks hold texts
-        return as_data(message)
-    return str.__str__(message)
+    return as_data(message) if wanted and message.values else str.__str__(message)
 
 
 def from_data(found: object) -> Message:

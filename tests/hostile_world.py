@@ -204,8 +204,8 @@ def _project(root: Path) -> None:
         ItemFailed(time=now, item="spk/a", message="Left out.", hint="Cut it."),
         Log(time=now, message="A note."),
         Warned(time=now, message="A warning.", hint="Look."),
-        Stopped.model_construct(time=now, saved="Step 12 was saved."),
-        Failed.model_construct(time=now, error="DataError", message="It failed.", hint="Again."),
+        Stopped(time=now, saved="Step 12 was saved."),
+        Failed(time=now, error="DataError", message="It failed.", hint="Again."),
         Finished.model_construct(time=now, summary={"steps": STEP}),
     )
     job.events_path.write_bytes(b"".join(map(encode_event, events[:-2])))

@@ -7,8 +7,8 @@ import time
 from collections.abc import Iterator
 
 from fishtune.core.config.settings import MergeSettings
-from fishtune.core.events import Event, Progress, Reporter
 from fishtune.core.stages.merge.run import run
+from task_clock import TaskClock
 from true_size_model import write_adapter
 
 from .bench import Bench
@@ -21,7 +21,7 @@ def merging(bench: Bench) -> Iterator[Row]:
     """Yield how long a merge with its proof takes, and what the proof found."""
     adapter = bench.work / "step_000000010"
     write_adapter(bench.base, "r_8_alpha_16", adapter)
-    clock, began = _Clock(), time.time()
+    clock, began = TaskClock(), time.time()
     result = run(
         MergeSettings(
             base_weight=bench.base,
@@ -44,16 +44,3 @@ def merging(bench: Bench) -> Iterator[Row]:
         "passed": found.arithmetic.relative_difference <= _LARGEST_DIFFERENCE,
     }
     shutil.rmtree(result.output)
-
-
-class _Clock(Reporter):
-    """Notes when each task of the merge was last heard of."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.last: dict[str, float] = {}
-
-    def emit(self, event: Event) -> None:
-        """Take an event."""
-        if isinstance(event, Progress):
-            self.last[event.task] = event.time

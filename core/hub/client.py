@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 _LONGEST_REPLY = 300
 """Characters of a server's message that are shown."""
-_DEEPEST_CAUSE = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,23 +113,25 @@ def hub_errors(repository: str, *, token: str | None) -> Iterator[None]:
         ) from error
 
 
-def _of_the_system(error: BaseException) -> OSError | None:
-    """Return the error of the system that a failed connection came from, if one is among its causes."""
-    cause: BaseException | None = error
-    for _ in range(_DEEPEST_CAUSE):
-        if cause is None or (isinstance(cause, OSError) and cause.errno is not None):
-            return cause
-        cause = cause.__cause__ or cause.__context__
-    return None
-
-
-def _redact_all(error: BaseException, token: str | None) -> None:
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """Yield an error and what it came from, each once: causes may lead in a circle."""
     seen: set[int] = set()
     cause: BaseException | None = error
     while cause is not None and id(cause) not in seen:
         seen.add(id(cause))
-        cause.args = tuple(_without(part, token) if isinstance(part, str) else part for part in cause.args)
+        yield cause
         cause = cause.__cause__ or cause.__context__
+
+
+def _of_the_system(error: BaseException) -> OSError | None:
+    """Return the error of the system that a failed connection came from, if one is among its causes."""
+    refused = (cause for cause in _causes(error) if isinstance(cause, OSError) and cause.errno is not None)
+    return next(refused, None)
+
+
+def _redact_all(error: BaseException, token: str | None) -> None:
+    for cause in _causes(error):
+        cause.args = tuple(_without(part, token) if isinstance(part, str) else part for part in cause.args)
 
 
 def _refusal(repository: str, error: HfHubHTTPError, token: str | None) -> DownloadError:

@@ -122,7 +122,9 @@ def run(settings: JudgeSettings, reporter: Reporter) -> JudgeResult:
         meter.advance(detail=path.name)
     if not listened:
         raise DataError(
-            "None of {paths} recordings can be read.", "See what is wrong with each above.", paths=len(paths)
+            "None of {number} recordings can be read.",
+            "See what is wrong with each above.",
+            number=len(paths),
         )
     return JudgeResult(
         clips=_judged(listened, reference, reporter),
