@@ -47,7 +47,7 @@ def plain_adapted(x: Tensor, weight: Tensor, a: Tensor, b: Tensor, mask: Tensor 
 
 
 TABLE = rotary_table(T, D, 100.0)
-MASK = torch.arange(B * T * D) % 3 != 0  # 80 elements: eights are filled
+MASK = torch.arange(B * T * 8).view(B, T, 8) % 3 != 0  # rows are filled up to eights
 FROZEN = random(4, D, seed=7).detach()
 
 CASES: dict[str, tuple[Callable[..., Tensor], Callable[..., Tensor], list[tuple[int, ...]]]] = {

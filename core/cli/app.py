@@ -38,7 +38,7 @@ from . import (
 from .arguments import check_arguments, check_working_folder, with_checked_paths
 from .console import print_error
 from .ending import INTERRUPTED, end_of
-from .help import HELP_FLAGS, shorten
+from .help import HELP_FLAGS, quiet_switches
 
 app = typer.Typer(
     name="fishtune",
@@ -150,7 +150,7 @@ def run(arguments: list[str] | None = None) -> int:
 
 def _run(arguments: list[str] | None) -> int:
     command = get_command(app)
-    shorten(command)
+    quiet_switches(command)
     given = sys.argv[1:] if arguments is None else arguments
     try:
         check_arguments(given)

@@ -74,9 +74,12 @@ def demo_checkpoint(
     directory: Annotated[Path, typer.Argument(help="New directory of the checkpoint.")],
     shape: Annotated[
         Shape,
-        typer.Option(help="tiny: 3 MB, for tries; s1-mini: 3.6 GB, the published shape, for benchmarks."),
+        typer.Option(
+            metavar="tiny|s1-mini",
+            help="tiny: 3 MB, for tries; s1-mini: 3.6 GB, the published shape, for benchmarks.",
+        ),
     ] = Shape.TINY,
-    seed: Annotated[int, typer.Option(min=0, max=999_999, help="Of the random weights.")] = 0,
+    seed: Annotated[int, typer.Option(metavar="N", min=0, max=999_999, help="Of the random weights.")] = 0,
 ) -> None:
     """Write a base checkpoint with random weights in the real format, for tests and benchmarks.
 

@@ -59,23 +59,35 @@ class EstimatedStage(StrEnum):
 def estimate(
     training: Given,
     extraction: Given,
-    stage: Annotated[EstimatedStage, typer.Option(help="Which stage.")] = EstimatedStage.TRAIN,
+    stage: Annotated[
+        EstimatedStage, typer.Option(metavar="train|extract", help="Which stage.")
+    ] = EstimatedStage.TRAIN,
     gpu_memory: Annotated[
         str | None,
         typer.Option(
-            help="Ask about a card that is not here, for example 24GiB.", show_default="this machine's GPU"
+            metavar="SIZE",
+            help="Ask about a card that is not here, for example 24GiB.",
+            show_default="this machine's GPU",
         ),
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cuda or cuda:N.")] = "auto",
+    device: Annotated[str, typer.Option(metavar="NAME", help="auto, cuda or cuda:N.")] = "auto",
     base: Annotated[
         Path | None,
         typer.Option(
-            help="Checkpoint directory.", show_default="the project's; before the download: its preset"
+            metavar="PATH",
+            help="Checkpoint directory.",
+            show_default="the project's; before the download: its preset",
         ),
     ] = None,
     clip_seconds: Annotated[
         float,
-        typer.Option(min=0.1, max=LONGEST_SECONDS, rich_help_panel=_EXTRACTION, help="Of the longest clip."),
+        typer.Option(
+            metavar="X",
+            min=0.1,
+            max=LONGEST_SECONDS,
+            rich_help_panel=_EXTRACTION,
+            help="Of the longest clip.",
+        ),
     ] = 20.0,
     json: Json = False,
 ) -> None:

@@ -41,8 +41,10 @@ JobId = Annotated[
         help="The job, or enough of its id to know it. Without it: the newest that runs, else the newest.",
     ),
 ]
-Project = Annotated[str | None, typer.Option(help="Only jobs of this project.")]
-Results = Annotated[Path | None, typer.Option(help="Results folder to look in, instead of this project's.")]
+Project = Annotated[str | None, typer.Option(metavar="NAME", help="Only jobs of this project.")]
+Results = Annotated[
+    Path | None, typer.Option(metavar="PATH", help="Results folder to look in, instead of this project's.")
+]
 
 
 def jobs(

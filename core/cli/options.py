@@ -17,6 +17,9 @@ Given = dict[str, Any]
 Json = Annotated[bool, typer.Option("--json", help="Write JSON.")]
 
 _TYPES: dict[Kind, Any] = {Kind.WHOLE: int, Kind.NUMBER: float, Kind.PATH: Path, Kind.SWITCH: bool}
+_WORDS: dict[Kind, str] = {Kind.WHOLE: "N", Kind.NUMBER: "X", Kind.PATH: "PATH"}
+_LONGEST_CHOICE = 20
+"""Characters of choices that the help shows in place; typer's own words leave no room for names and texts."""
 _BY_NAME = inspect.Parameter.KEYWORD_ONLY
 _PROJECTS = "the project's"
 
@@ -86,7 +89,7 @@ def _parameter(field: Description, holds: str, panel: str) -> inspect.Parameter:
     if field.option.argument:
         mark = typer.Argument(metavar=field.flag, **about)
     else:
-        about |= {"metavar": field.option.metavar or None}
+        about |= {"metavar": field.option.metavar or _word(field)}
         about |= {"rich_help_panel": panel or field.option.panel or None}
         switch = f"{field.flag}/--no-{field.flag.removeprefix('--')}"
         mark = typer.Option(switch if field.default is True else field.flag, **about)
@@ -97,6 +100,16 @@ def _parameter(field: Description, holds: str, panel: str) -> inspect.Parameter:
         default=inspect.Parameter.empty if needed else None,
         annotation=Annotated[kind if needed else Optional[kind], mark],  # noqa: UP045 - made at run time
     )
+
+
+def _word(field: Description) -> str | None:
+    """Return what the help shows as a flag's value; None = a switch, which has none."""
+    if field.kind is Kind.SWITCH:
+        return None
+    if field.kind is Kind.CHOICE and not field.repeated:
+        choices = "|".join(map(str, field.choices))
+        return choices if len(choices) <= _LONGEST_CHOICE else "NAME"
+    return _WORDS.get(field.kind, "TEXT")
 
 
 def _type(field: Description) -> Any:

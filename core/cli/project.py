@@ -24,16 +24,25 @@ from .running import detached, run_stage
 
 def init(
     folder: Annotated[Path, typer.Argument(help="Folder of the project; made where it is missing.")] = Path(),
-    name: Annotated[str | None, typer.Option(help="Name of the run; else the folder's name.")] = None,
+    name: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Name of the run; else the folder's name.")
+    ] = None,
     data: Annotated[
         Path | None,
-        typer.Option(help="Recordings, as DATA/SPEAKER/NAME.mp3 with NAME.lab; else data in the project."),
+        typer.Option(
+            metavar="PATH",
+            help="Recordings, as DATA/SPEAKER/NAME.mp3 with NAME.lab; else data in the project.",
+        ),
     ] = None,
     model: Annotated[
         Path | None,
-        typer.Option(help="Checkpoint directory of the base model; else the project's own, downloaded."),
+        typer.Option(
+            metavar="PATH", help="Checkpoint directory of the base model; else the project's own, downloaded."
+        ),
     ] = None,
-    lora_config: Annotated[str | None, typer.Option(help="What is trained; see fishtune presets.")] = None,
+    lora_config: Annotated[
+        str | None, typer.Option(metavar="NAME", help="What is trained; see fishtune presets.")
+    ] = None,
 ) -> None:
     """Make a project file, fishtune.toml, that holds every choice.
 

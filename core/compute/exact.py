@@ -77,17 +77,27 @@ class _Rotary(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, table: Tensor) -> Tensor:
         ctx.save_for_backward(table)
-        return _turned(x, torch.view_as_complex(_wide(table)))
+        return _turned(x, table)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         (table,) = ctx.saved_tensors
-        return _turned(gradient, torch.view_as_complex(_wide(table)).conj()), None
+        return _turned(gradient, table, back=True), None
 
 
-def _turned(x_BTHE: Tensor, angles_TP: Tensor) -> Tensor:
-    pairs = torch.view_as_complex(_wide(x_BTHE).contiguous().view(*x_BTHE.shape[:-1], -1, 2))
-    return torch.view_as_real(pairs * angles_TP[:, None]).flatten(-2).type_as(x_BTHE)
+def _turned(x_BTHE: Tensor, table_TP2: Tensor, *, back: bool = False) -> Tensor:
+    pairs, table_T1P2 = _wide(x_BTHE).unflatten(-1, (-1, 2)), _wide(table_TP2)[:, None]
+    if x_BTHE.is_cpu and not torch.compiler.is_compiling():
+        # The same numbers ten times as fast; but no compiler takes complex ones.
+        angles = torch.view_as_complex(table_T1P2)
+        turned = torch.view_as_real(
+            torch.view_as_complex(pairs.contiguous()) * (angles.conj() if back else angles)
+        )
+    else:
+        (even, odd), (cos, sin) = pairs.unbind(-1), table_T1P2.unbind(-1)
+        sin = -sin if back else sin
+        turned = torch.stack([even * cos - odd * sin, even * sin + odd * cos], dim=-1)
+    return turned.flatten(-2).type_as(x_BTHE)
 
 
 class _SwiGLU(torch.autograd.Function):

@@ -26,19 +26,25 @@ def kept_share(probability: float) -> float:
 
 
 def draw_mask(x: Tensor, probability: float) -> Tensor:
-    """Return which elements of `x` stay, from torch's generator of its device: bool, flat, eights filled."""
-    words = 2 * -(-x.numel() // 8)
-    bits = torch.randint(-(1 << 63), (1 << 63) - 1, (words,), device=x.device, dtype=torch.int64)
+    """Return which elements of `x` `(…, I)` stay, from torch's generator of its device.
+
+    bool, `(…, I)` filled up to eights.
+    """
+    # Rows of 32 bits: compilers draw no wider ones.
+    words = 4 * -(-x.shape[-1] // 8)
+    bits = torch.randint(
+        -(1 << 31), (1 << 31) - 1, (*x.shape[:-1], words), device=x.device, dtype=torch.int32
+    )
     return bits.view(torch.int16) >= dropped_steps(probability) - _STEPS // 2
 
 
 def masked(x: Tensor, mask: Tensor) -> Tensor:
     """Return `x` with zeros where the mask drops; nothing is scaled."""
-    return torch.where(mask[: x.numel()].view(x.shape), x, x.new_zeros(()))
+    return torch.where(mask[..., : x.shape[-1]], x, x.new_zeros(()))
 
 
 def packed(mask: Tensor) -> Tensor:
-    """Return a mask at one bit per element, int8."""
+    """Return a mask at one bit per element, int8, `(…, I/8)`."""
     return ((mask.view(torch.int64) * _GATHER) >> 56).to(torch.int8)
 
 

@@ -70,11 +70,13 @@ class _AdaptedLinear(torch.autograd.Function):
         mask: Tensor | None,
     ) -> Tensor:
         seen = x if mask is None else masked(x, mask)
-        low = F.linear(seen, a.type_as(x)) * scaling
+        low = F.linear(seen, a.type_as(x))
         ctx.save_for_backward(x, weight, a, b, low, None if mask is None else packed(mask))
         ctx.scaling = scaling
         # Selective checkpointing keeps the base's product, which nothing may then change in place.
-        return F.linear(low, b.type_as(x)).add_(F.linear(x, weight, bias))
+        output = F.linear(x, weight, bias)
+        added = torch.addmm(output.flatten(0, -2), low.flatten(0, -2), b.type_as(x).T, alpha=scaling)
+        return added.view(output.shape)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
@@ -82,12 +84,12 @@ class _AdaptedLinear(torch.autograd.Function):
         mask = None if bits is None else unpacked(bits)
         seen_NI = (x if mask is None else masked(x, mask)).flatten(0, -2)
         gradient_NO, low_NR = gradient.flatten(0, -2), low.flatten(0, -2)
-        to_low_NR = (gradient_NO @ b.type_as(x)) * ctx.scaling
+        to_low_NR = gradient_NO @ (b.type_as(x) * ctx.scaling)
         to_x = None
         if ctx.needs_input_grad[0]:
             to_x_NI = to_low_NR @ a.type_as(x)
             if mask is not None:
-                to_x_NI = masked(to_x_NI, mask)
+                to_x_NI = masked(to_x_NI, mask.flatten(0, -2))
             to_x = to_x_NI.addmm_(gradient_NO, weight).view(x.shape)
-        to_a, to_b = to_low_NR.T @ seen_NI, gradient_NO.T @ low_NR
-        return to_x, None, None, to_a.type_as(a), to_b.type_as(b), None, None
+        to_a, to_b = to_low_NR.T @ seen_NI, (gradient_NO.T @ low_NR).type_as(b) * ctx.scaling
+        return to_x, None, None, to_a.type_as(a), to_b, None, None

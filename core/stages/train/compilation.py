@@ -23,7 +23,8 @@ _TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 5e-2}
 """Of the largest number of an output or gradient."""
 _VARIANTS = 64
 """Compiled forms at most: of both stacks, with and without adapters, for one row and for more."""
-_ROWS, _COLUMNS = 2, 8
+_ROWS, _COLUMNS = 3, 23
+"""Of the trial; no other size of anything, or the compiler would take them for one and compile again."""
 
 
 def compile_blocks(
@@ -45,6 +46,7 @@ def compile_blocks(
 
     torch._dynamo.config.recompile_limit = _VARIANTS
     torch._dynamo.config.suppress_errors = False
+    torch._dynamo.config.specialize_float = True  # scalings and probabilities never change
     # Shapes are those of the batches; compiled for one shape first, results would depend on which came first.
     compiled = cast(BlockRunner, torch.compile(run_block, dynamic=True, backend=BACKEND))
     try:

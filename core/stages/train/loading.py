@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import traceback
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from torch.utils.data import DataLoader, Dataset
@@ -19,16 +20,33 @@ _DEAD = re.compile(r"DataLoader worker .*(is killed by signal: (?P<signal>[\w ]+
 
 
 def load_steps(source: SampleSource, plans: PlannedSteps, num_workers: int) -> Iterable[StepBatch]:
-    """Return the planned batches in order, made in `num_workers` processes; 0 = in this one.
+    """Return the planned batches in order, made in `num_workers` processes; 0 = in a thread of this one.
+
+    Each is made while the one before it is in use.
 
     Iterating may raise, besides what reading a clip raises:
         TrainingError: a loading process was killed.
         StorageError: too many open files to talk with the loading processes.
     """
     if num_workers == 0:
-        return step_loader(source, plans, 0)
+        return _Ahead(step_loader(source, plans, 0))
     carrying: Any = _Carrying(source)  # a source in all but what it may give
     return _Deliveries(step_loader(carrying, plans, num_workers))
+
+
+class _Ahead:
+    """What another thread gives, one step ahead. It has no length, like the run's plan."""
+
+    def __init__(self, steps: Iterable[StepBatch]) -> None:
+        self._steps = steps
+
+    def __iter__(self) -> Iterator[StepBatch]:
+        arriving = iter(self._steps)
+        with ThreadPoolExecutor(1, "loading") as thread:
+            waiting = thread.submit(next, arriving, None)
+            while (step := waiting.result()) is not None:
+                waiting = thread.submit(next, arriving, None)
+                yield step
 
 
 class _Carrying(Dataset[StepBatch | BaseException]):
