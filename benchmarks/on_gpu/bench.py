@@ -107,3 +107,9 @@ class Bench:
         import torch
 
         return None if self.device == "cpu" else torch.cuda.max_memory_reserved()
+
+    def allocated_bytes(self) -> int | None:
+        """Return the most that tensors held on the device, without what torch keeps beside; None on a CPU."""
+        import torch
+
+        return None if self.device == "cpu" else torch.cuda.max_memory_allocated()

@@ -54,10 +54,11 @@ def _memory(bench: Bench, clips: int) -> Row:
     """Return predicted and measured peak; the stage forgets the peak of what was before it."""
     clips = min(clips, bench.sizes.recordings)
     predicted = predicted_peak(bench, clips)
-    measured = bench.peak_bytes()
+    measured, held = bench.peak_bytes(), bench.allocated_bytes()
     return {
         "predicted GiB": predicted / GIB,
         "measured GiB": measured / GIB if measured is not None else None,
+        "held by tensors GiB": held / GIB if held is not None else None,
         "measured/predicted": measured / predicted if measured is not None else None,
     }
 

@@ -15,6 +15,7 @@ from fishtune.core.model.dual_ar import DualAR
 from fishtune.core.stages.train import module
 from fishtune.core.stages.train.checkpoints import read_run_state
 from fishtune.core.stages.train.loss import LossSums, loss_sums
+from fishtune.core.units import GIB
 
 from .bench import Bench
 from .running import Row
@@ -37,6 +38,8 @@ class Ballast(Watch):
         super().__init__()
         self._bench = bench
         self.bytes = 0
+        self.found: Row = {}
+        """Of the device's memory when the ballast came, GiB."""
         self._held: torch.Tensor | None = None
 
     def emit(self, event: Event) -> None:
@@ -57,6 +60,12 @@ class Ballast(Watch):
         cached = torch.cuda.memory_reserved() - at_rest
         left = max(_LEFT * taken_by_a_step - cached, _LEAST_LEFT)
         self.bytes = max(0, int(torch.cuda.mem_get_info()[0] - left))
+        self.found = {
+            "held GiB": at_rest / GIB,
+            "a step takes GiB": taken_by_a_step / GIB,
+            "in pieces GiB": cached / GIB,
+            "left GiB": left / GIB,
+        }
         self._held = torch.empty(self.bytes, dtype=torch.uint8, device=self._bench.device)
 
 
@@ -72,13 +81,17 @@ def out_of_memory(bench: Bench) -> Iterator[Row]:
     tokens = bench.sizes.tight_tokens
     train(settings_of(bench, "roomy", max_steps=STEPS, batch_tokens=tokens), plain)
     gc.collect()  # Lightning's parts hold one another, and with them the first run's memory
-    train(settings_of(bench, "tight", max_steps=STEPS, batch_tokens=tokens), tight)
+    try:
+        train(settings_of(bench, "tight", max_steps=STEPS, batch_tokens=tokens), tight)
+    finally:
+        if tight.found:
+            held = torch.cuda.memory_allocated() - tight.bytes
+            yield {"what": "memory", **tight.found, "held at the end GiB": held / GIB}
     short = [warning for warning in tight.warnings if warning.startswith("Out of memory in step")]
     same = _same_coverage(bench, "roomy", "tight")
     difference = _loss_difference(plain.steps, tight.steps)
     yield {
         "what": f"ballast in the midst of {STEPS} steps",
-        "ballast bytes": tight.bytes,
         "halved": len(short),
         "same coverage": same,
         "largest difference of a loss": difference,

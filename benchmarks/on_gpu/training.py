@@ -9,7 +9,7 @@ from typing import Any
 
 from fishtune.core.config.presets import lora_preset
 from fishtune.core.config.settings import TrainSettings
-from fishtune.core.events import Event, MemoryMeasured, Reporter, Step, Warned
+from fishtune.core.events import Event, Log, MemoryMeasured, Reporter, Step, Warned
 from fishtune.core.model.families import read_configuration
 from fishtune.core.stages.train.run import run
 from fishtune.core.units import GIB
@@ -27,6 +27,7 @@ class Watch(Reporter):
     Attributes:
         moments: when each step was over (`time.perf_counter`).
         warnings: everything that was warned of.
+        said: everything else that was said.
     """
 
     def __init__(self, last: int | None = None) -> None:
@@ -35,6 +36,7 @@ class Watch(Reporter):
         self.steps: list[Step] = []
         self.memory: MemoryMeasured | None = None
         self.warnings: list[str] = []
+        self.said: list[str] = []
         self._last = last
 
     def emit(self, event: Event) -> None:
@@ -48,6 +50,8 @@ class Watch(Reporter):
             self.memory = event
         elif isinstance(event, Warned):
             self.warnings.append(event.message)
+        elif isinstance(event, Log):
+            self.said.append(event.message)
 
 
 class Enough(Exception):  # noqa: N818 - nothing failed
@@ -81,10 +85,16 @@ def settings_of(bench: Bench, project: str, **changes: Any) -> TrainSettings:
 
 def training_speed(bench: Bench, preset: str, checkpointing: str) -> Iterator[Row]:
     """Yield speed and memory of training with a preset and a way of checkpointing."""
-    watch = Watch(last=bench.sizes.steps)
+    watch, began = Watch(last=bench.sizes.steps), time.perf_counter()
     project = f"speed-{preset}-{checkpointing}"
     train(settings_of(bench, project, lora_config=preset, checkpointing=checkpointing), watch)
-    yield {"what": f"{preset}, {checkpointing}", **_speed(bench, preset, watch), **_memory(watch)}
+    yield {
+        "what": f"{preset}, {checkpointing}",
+        **_speed(bench, preset, watch),
+        **_memory(watch),
+        "s before the first step": watch.moments[0] - began,
+        "compiled": not any("not compiled" in line for line in watch.said),
+    }
 
 
 def step_work(bench: Bench) -> Work:
