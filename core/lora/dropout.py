@@ -45,7 +45,8 @@ def masked(x: Tensor, mask: Tensor) -> Tensor:
 
 def packed(mask: Tensor) -> Tensor:
     """Return a mask at one bit per element, int8, `(…, I/8)`."""
-    return ((mask.view(torch.int64) * _GATHER) >> 56).to(torch.int8)
+    # Compilers give whole bytes another type, and no truth values.
+    return ((mask.to(torch.uint8).view(torch.int64) * _GATHER) >> 56).to(torch.int8)
 
 
 def unpacked(bits: Tensor) -> Tensor:
