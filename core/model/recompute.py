@@ -30,21 +30,34 @@ _LONG_SUM = 256
 adapter's, over its rank."""
 
 
+BlockForward = Callable[[nn.Module, Tensor, Tensor], Tensor]
 BlockRunner = Callable[[nn.Module, Tensor, Tensor, Checkpointing], Tensor]
 """`run_block`, or a compiled one."""
 
 
-def run_block(block: nn.Module, x: Tensor, rotary: Tensor, mode: Checkpointing) -> Tensor:
-    """Return what a block gives for `x` and rows of the rotary table.
+def forward_block(block: nn.Module, x: Tensor, rotary: Tensor) -> Tensor:
+    """Return what a block gives for `x` and rows of the rotary table."""
+    return cast(Tensor, block(x, rotary))
+
+
+def run_block(
+    block: nn.Module, x: Tensor, rotary: Tensor, mode: Checkpointing, forward: BlockForward = forward_block
+) -> Tensor:
+    """Return what a block gives in training.
 
     Checkpoints are not reentrant, so gradients reach adapters below frozen embeddings; and they bring back
     the generators' states, so dropout is the same both times.
+
+    Args:
+        forward: `forward_block`, or a compiled one.
     """
     if mode == "none":
-        return cast(Tensor, block(x, rotary))
+        return forward(block, x, rotary)
     if mode == "blocks":
-        return cast(Tensor, checkpoint(block, x, rotary, use_reentrant=False))
-    return cast(Tensor, checkpoint(block, x, rotary, use_reentrant=False, context_fn=_keeping_products))
+        return cast(Tensor, checkpoint(forward, block, x, rotary, use_reentrant=False))
+    return cast(
+        Tensor, checkpoint(forward, block, x, rotary, use_reentrant=False, context_fn=_keeping_products)
+    )
 
 
 def _policy(

@@ -6,15 +6,17 @@ stake, on a short input in each stack, and must give what the blocks give uncomp
 
 from __future__ import annotations
 
+import functools
 from contextlib import AbstractContextManager
 from typing import cast
 
 import torch
 from torch import Tensor
 
+from ...config.settings import Checkpointing
 from ...events import Reporter
 from ...model.dual_ar import DualAR
-from ...model.recompute import BlockRunner, run_block
+from ...model.recompute import BlockForward, BlockRunner, forward_block, run_block
 
 DEVICES = ("cuda",)
 """Kinds of device whose blocks are compiled. On a CPU compiling takes longer than it saves."""
@@ -48,7 +50,7 @@ def compile_blocks(
     torch._dynamo.config.suppress_errors = False
     torch._dynamo.config.specialize_float = True  # scalings and probabilities never change
     # Shapes are those of the batches; compiled for one shape first, results would depend on which came first.
-    compiled = cast(BlockRunner, torch.compile(run_block, dynamic=True, backend=BACKEND))
+    compiled = _compiled(model.checkpointing)
     try:
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
             _check_agreement(model, compiled, arithmetic, _TOLERANCE[precision])
@@ -62,6 +64,18 @@ def compile_blocks(
         return
     torch._dynamo.config.suppress_errors = True  # a form that fails later runs as it is, and is logged
     model.training_block = compiled
+
+
+def _compiled(mode: Checkpointing) -> BlockRunner:
+    """Return `run_block` compiled.
+
+    What a checkpoint of a whole block computes again is the compiled block; only one that keeps single
+    products has to be compiled with it.
+    """
+    if mode == "selective":
+        return cast(BlockRunner, torch.compile(run_block, dynamic=True, backend=BACKEND))
+    forward = cast(BlockForward, torch.compile(forward_block, dynamic=True, backend=BACKEND))
+    return functools.partial(run_block, forward=forward)
 
 
 def _reason(error: BaseException) -> str:
