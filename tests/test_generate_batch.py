@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from fishtune.core.errors import UsageError
+from fishtune.core.model import recording
 from fishtune.core.model.checkpoint import load_model
 from fishtune.core.model.dual_ar import DualAR
 from fishtune.core.model.families.s1 import S1
@@ -18,6 +19,7 @@ from fishtune.core.model.families.s1 import sampling as s1_sampling
 from fishtune.core.model.families.s1.sampling import S1Rule
 from fishtune.core.model.frame import FrameModel
 from fishtune.core.model.generate import Generation, Request, generate, generate_all, shared_columns
+from fishtune.core.model.recording import StepRunner
 from fishtune.core.model.sampling import Sampling
 
 ModelDirectory = Callable[..., Path]
@@ -120,7 +122,7 @@ def test_logits_of_a_batch_are_those_of_one_row(
         for name, groups in (("one", [[n] for n in range(5)]), ("all", [list(range(5))])):
             rows = []
             for group in groups:
-                batch = FrameModel(model, len(group), 100)
+                batch = FrameModel(model, len(group), 100, StepRunner(torch.device("cpu"), 1, print))
                 for row, number in enumerate(group):
                     batch.read(row, prompts[number], 0)
                 hidden = batch.hidden(frames[group], [prompts[number].shape[1] for number in group])
@@ -195,3 +197,88 @@ def test_a_nucleus_found_among_the_most_probable_is_that_of_the_whole_vocabulary
         )
     assert drawn[0] == drawn[1]
     assert len(set(drawn[0])) > 10
+
+
+class GraphOnCpu:
+    """What a CUDA graph is to its user: inputs and output have their places, and a replay overwrites them."""
+
+    def __init__(self, step: Callable[..., torch.Tensor], examples: Sequence[torch.Tensor]) -> None:
+        self._step, self._inputs = step, [example.clone() for example in examples]
+        self._output = step(*self._inputs).clone()
+
+    def __call__(self, *inputs: torch.Tensor) -> torch.Tensor:
+        for own, given in zip(self._inputs, inputs, strict=True):
+            assert own.shape == given.shape and own.dtype == given.dtype
+            own.copy_(given)
+        self._output.copy_(self._step(*self._inputs))
+        return self._output
+
+
+@pytest.fixture
+def graphs_on_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recording, "DEVICES", ("cpu",))
+    monkeypatch.setattr(recording, "LEAST_FRAMES", 2)
+    monkeypatch.setattr(recording, "RecordedStep", GraphOnCpu)
+
+
+@pytest.mark.parametrize("codebooks", [1, 2, 10])
+def test_recorded_steps_generate_the_same(
+    model_directory: ModelDirectory,
+    prompts: list[torch.Tensor],
+    monkeypatch: pytest.MonkeyPatch,
+    codebooks: int,
+) -> None:
+    model = load_model(model_directory(num_codebooks=codebooks))
+    prompts = [prompt[: codebooks + 1] for prompt in prompts]
+    expected = together(model, prompts, DRAWN, rows=2)
+    monkeypatch.setattr(recording, "DEVICES", ("cpu",))
+    monkeypatch.setattr(recording, "LEAST_FRAMES", 2)
+    made: list[GraphOnCpu] = []
+    monkeypatch.setattr(
+        recording, "RecordedStep", lambda *arguments: made.append(GraphOnCpu(*arguments)) or made[-1]
+    )
+    said: list[str] = []
+    assert_same(together(model, prompts, DRAWN, rows=2, log=said.append), expected)
+    assert len(made) == min(codebooks, 3) + 1  # slow, token, second code, next code
+    assert not said
+
+
+@pytest.mark.parametrize("fault", ["cannot be recorded", "gives other numbers"])
+def test_where_steps_cannot_be_recorded_the_log_says_so_and_frames_are_the_same(
+    model_directory: ModelDirectory,
+    prompts: list[torch.Tensor],
+    monkeypatch: pytest.MonkeyPatch,
+    graphs_on_cpu: None,
+    fault: str,
+) -> None:
+    made = 0
+
+    class Faulty(GraphOnCpu):
+        def __init__(self, *arguments: Any) -> None:
+            nonlocal made
+            made += 1
+            if made > 2 and fault == "cannot be recorded":
+                raise RuntimeError("operation not permitted when stream is capturing\nmore")
+            super().__init__(*arguments)
+
+        def __call__(self, *inputs: torch.Tensor) -> torch.Tensor:
+            found = super().__call__(*inputs)
+            return found if made <= 2 else found + 1
+
+    model = load_model(model_directory())
+    expected = alone(model, prompts, GREEDY)
+    monkeypatch.setattr(recording, "RecordedStep", Faulty)
+    said: list[str] = []
+    assert_same(together(model, prompts, GREEDY, log=said.append), expected)
+    reason = "operation not permitted when stream is capturing" if "cannot" in fault else "other numbers"
+    assert len(said) == 1 and reason in said[0] and "\n" not in said[0]
+
+
+def test_a_few_frames_are_not_worth_a_recording_and_autocast_forbids_it(
+    graphs_on_cpu: None,
+) -> None:
+    device = torch.device("cpu")
+    assert StepRunner(device, 2, print).records
+    assert not StepRunner(device, 1, print).records
+    with torch.autocast("cpu", torch.bfloat16):
+        assert not StepRunner(device, 2, print).records

@@ -17,6 +17,7 @@ from torch import Tensor
 from ..errors import UsageError
 from .dual_ar import DualAR
 from .frame import FrameModel
+from .recording import StepRunner
 from .sampling import SamplingRule
 
 ROWS = 8
@@ -85,6 +86,7 @@ def generate_all(
     residual_codebook_size: int,
     rows: int = ROWS,
     on_frame: Callable[[int], None] | None = None,
+    log: Callable[[str], None] = lambda _: None,
 ) -> list[Generation]:
     """Return for each request the frames that `model` continues its prompt with.
 
@@ -100,6 +102,7 @@ def generate_all(
         rows: requests at once, at most.
         on_frame: called with the number of frames so far, of all requests together; an exception of it ends
             the generation.
+        log: gets a sentence where a GPU cannot generate as fast as it could.
 
     Raises:
         UsageError: a prompt leaves no room in the model's longest sequence.
@@ -118,7 +121,7 @@ def generate_all(
     model.eval()
     try:
         with torch.inference_mode():
-            batch = _Batch(model, requests, min(rows, len(requests)), end_id, residual_codebook_size)
+            batch = _Batch(model, requests, min(rows, len(requests)), end_id, residual_codebook_size, log)
             batch.run(on_frame)
     finally:
         model.train(was_training)
@@ -153,7 +156,13 @@ class _Batch:
     """Rows of texts that are at the same frame step, though each at its own length."""
 
     def __init__(
-        self, model: DualAR, requests: Sequence[Request], rows: int, end_id: int, residual_codebook_size: int
+        self,
+        model: DualAR,
+        requests: Sequence[Request],
+        rows: int,
+        end_id: int,
+        residual_codebook_size: int,
+        log: Callable[[str], None],
     ) -> None:
         self.texts = [
             _Text(
@@ -170,7 +179,8 @@ class _Batch:
         self._codebook_size, self._codebooks = model.config.codebook_size, model.config.num_codebooks
         self._residual_size = min(residual_codebook_size, model.config.codebook_size)
         longest = max(text.prompt.shape[1] + text.limit for text in self.texts)
-        self._model = FrameModel(model, rows, longest)
+        runner = StepRunner(model.norm.weight.device, max(text.limit for text in self.texts), log)
+        self._model = FrameModel(model, rows, longest, runner)
         self._hidden_RD = model.norm.weight.new_zeros(rows, model.config.dim)
         self._shared = shared_columns([text.prompt for text in self.texts])
 
