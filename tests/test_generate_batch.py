@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from fishtune.core.config.presets import model_preset
 from fishtune.core.errors import UsageError
-from fishtune.core.model import recording
+from fishtune.core.model import cache, recording
+from fishtune.core.model.cache import rows_that_fit
 from fishtune.core.model.checkpoint import load_model
 from fishtune.core.model.dual_ar import DualAR
 from fishtune.core.model.families.s1 import S1
@@ -163,8 +166,7 @@ def test_frames_of_all_texts_are_counted(
 ) -> None:
     counted: list[int] = []
     together(load_model(model_directory()), prompts, GREEDY, on_frame=counted.append)
-    assert counted[0] == 5 and counted[-1] == sum(LIMITS)
-    assert len(counted) == max(LIMITS)
+    assert counted == list(range(1, sum(LIMITS) + 1))
 
 
 def test_a_prompt_that_is_too_long_stops_all_before_the_first_frame(
@@ -197,6 +199,16 @@ def test_a_nucleus_found_among_the_most_probable_is_that_of_the_whole_vocabulary
         )
     assert drawn[0] == drawn[1]
     assert len(set(drawn[0])) > 10
+
+
+def test_a_gpu_that_is_nearly_full_gets_fewer_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    shape = S1().read_shape(model_preset("openaudio-s1-mini").config, "config.json").slow
+    row = 28 * 2 * 8 * 128 * 1000 * 2  # layers, keys and values, heads, channels, columns, bytes
+    fits = partial(rows_that_fit, shape, 1000, 8, torch.bfloat16)
+    for unused, rows in ((17 * row, 8), (7 * row, 3), (row, 1)):
+        monkeypatch.setattr(cache, "unused_memory", lambda _, unused=unused: unused)
+        assert fits(torch.device("cuda", 0)) == rows
+    assert fits(torch.device("cpu")) == 8
 
 
 class GraphOnCpu:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..compute.devices import unused_memory
 from ..compute.layers import LayerPast
 from .shape import TransformerShape
 
@@ -72,6 +73,14 @@ class Past:
         return LayerPast(keys, values, self.positions)
 
 
-def bytes_per_column(shape: TransformerShape, dtype: torch.dtype) -> int:
-    """Return what a cache takes per column of one row."""
-    return shape.n_layer * 2 * shape.n_local_heads * shape.head_dim * dtype.itemsize
+def rows_that_fit(
+    shape: TransformerShape, length: int, most: int, dtype: torch.dtype, device: torch.device
+) -> int:
+    """Return how many rows of `length` columns a cache on a device should have: 1 to `most`.
+
+    On a GPU they take at most half of what is unused. On a CPU the weights need more than they do.
+    """
+    if device.type != "cuda":
+        return most
+    row = shape.n_layer * 2 * shape.n_local_heads * length * shape.head_dim * dtype.itemsize
+    return max(1, min(most, unused_memory(device) // (2 * row)))

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from ..errors import UsageError
+from .cache import rows_that_fit
 from .dual_ar import DualAR
 from .frame import FrameModel
 from .recording import StepRunner
@@ -99,9 +100,9 @@ def generate_all(
         end_id: id of the token that ends a generation.
         residual_codebook_size: codes 1 … K−1 are drawn below this, since the codec's residual
             codebooks may be smaller than `codebook_size`.
-        rows: requests at once, at most.
-        on_frame: called with the number of frames so far, of all requests together; an exception of it ends
-            the generation.
+        rows: requests at once, at most; fewer where a GPU's memory is short.
+        on_frame: called for each frame with the number of frames so far, of all requests together; an
+            exception of it ends the generation.
         log: gets a sentence where a GPU cannot generate as fast as it could.
 
     Raises:
@@ -121,7 +122,7 @@ def generate_all(
     model.eval()
     try:
         with torch.inference_mode():
-            batch = _Batch(model, requests, min(rows, len(requests)), end_id, residual_codebook_size, log)
+            batch = _Batch(model, requests, rows, end_id, residual_codebook_size, log)
             batch.run(on_frame)
     finally:
         model.train(was_training)
@@ -173,15 +174,19 @@ class _Batch:
             for request in requests
         ]
         self._waiting = list(reversed(self.texts))
-        self._rows: list[_Text | None] = [None] * rows
         self._end_id = end_id
         self._semantic_begin_id = model.semantic_begin_id
         self._codebook_size, self._codebooks = model.config.codebook_size, model.config.num_codebooks
         self._residual_size = min(residual_codebook_size, model.config.codebook_size)
         longest = max(text.prompt.shape[1] + text.limit for text in self.texts)
-        runner = StepRunner(model.norm.weight.device, max(text.limit for text in self.texts), log)
+        weight = model.norm.weight
+        rows = rows_that_fit(
+            model.config.slow, longest, min(rows, len(self.texts)), weight.dtype, weight.device
+        )
+        self._rows: list[_Text | None] = [None] * rows
+        runner = StepRunner(weight.device, max(text.limit for text in self.texts), log)
         self._model = FrameModel(model, rows, longest, runner)
-        self._hidden_RD = model.norm.weight.new_zeros(rows, model.config.dim)
+        self._hidden_RD = weight.new_zeros(rows, model.config.dim)
         self._shared = shared_columns([text.prompt for text in self.texts])
 
     def run(self, on_frame: Callable[[int], None] | None) -> None:
@@ -195,9 +200,9 @@ class _Batch:
             speaking = self._speaking()
             for row, text in speaking:
                 text.frames.append(frames_RK[row])
-            if on_frame is not None and speaking:
-                made += len(speaking)
-                on_frame(made)
+                made += 1
+                if on_frame is not None:
+                    on_frame(made)
             for row, text in speaking:
                 if len(text.frames) == text.limit:
                     self._rows[row] = None
