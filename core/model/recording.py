@@ -34,7 +34,7 @@ class RecordedStep:
         self._inputs = [example.clone() for example in examples]
         self._graph = torch.cuda.CUDAGraph()
         with torch.cuda.device(self._inputs[0].device):  # streams are of the current device
-            side = torch.cuda.Stream()
+            side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
             side.wait_stream(torch.cuda.current_stream())
             with torch.cuda.stream(side):
                 for _ in range(_WARM_UPS):
