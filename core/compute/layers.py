@@ -139,7 +139,7 @@ class Attention(nn.Module):
             values_BGTE,
             attn_mask=mask,
             is_causal=mask is None,
-            enable_gqa=queries.shape[1] != self.n_local_heads,
+            enable_gqa=not is_one_column and self.n_head != self.n_local_heads,
         )
         attended_BTHE = attended.flatten(1, 2)[:, None] if is_one_column else attended.transpose(1, 2)
         return cast(Tensor, self.wo(attended_BTHE.flatten(-2)))
