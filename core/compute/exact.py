@@ -22,12 +22,12 @@ def rms_norm(x: Tensor, weight: Tensor, eps: float, *, weight_in_float32: bool =
     return cast(Tensor, _RMSNorm.apply(x, weight, eps, weight_in_float32))
 
 
-def apply_rotary(x_BTHE: Tensor, table_TP2: Tensor) -> Tensor:
+def apply_rotary(x_BTHE: Tensor, table: Tensor) -> Tensor:
     """Return `x`, its interleaved pairs (x₂ᵢ, x₂ᵢ₊₁) turned by the angles whose cos and sin the table holds.
 
-    In float32, cast back.
+    In float32, cast back. The table is `(T, P, 2)`, or `(B, T, P, 2)` where positions differ by row.
     """
-    return cast(Tensor, _Rotary.apply(x_BTHE, table_TP2))
+    return cast(Tensor, _Rotary.apply(x_BTHE, table))
 
 
 def swiglu(gate: Tensor, up: Tensor) -> Tensor:
@@ -85,8 +85,8 @@ class _Rotary(torch.autograd.Function):
         return _turned(gradient, table, back=True), None
 
 
-def _turned(x_BTHE: Tensor, table_TP2: Tensor, *, back: bool = False) -> Tensor:
-    pairs, table_T1P2 = _wide(x_BTHE).unflatten(-1, (-1, 2)), _wide(table_TP2)[:, None]
+def _turned(x_BTHE: Tensor, table: Tensor, *, back: bool = False) -> Tensor:
+    pairs, table_T1P2 = _wide(x_BTHE).unflatten(-1, (-1, 2)), _wide(table)[..., None, :, :]
     if x_BTHE.is_cpu and not torch.compiler.is_compiling():
         # The same numbers ten times as fast; but no compiler takes complex ones.
         angles = torch.view_as_complex(table_T1P2)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -32,12 +32,12 @@ from ...judge.record import (
 from ...judge.rules import BYTES_PER_SECOND, expected_seconds, find_faults
 from ...lora.attach import apply_checkpoint
 from ...lora.files import check_fit, read_adapter, read_training_state
-from ...messages import Message
+from ...messages import Message, plural
 from ...model.checkpoint import load_model
 from ...model.directory import ModelDirectory
 from ...model.dual_ar import DualAR
 from ...model.families import is_model_directory, model_directory_of
-from ...model.generate import generate
+from ...model.generate import Generation, Request, generate_all
 from ...ownership import describe, strangers
 from ...shards.index import ShardIndex
 from ...text.prompts import Turn
@@ -125,14 +125,11 @@ def run(settings: AuditionSettings, reporter: Reporter) -> AuditionResult:
         reporter=reporter,
     )
     speaker.attempt(lambda: speaker.move(device))
+    generations = speaker.generate(texts)
     with atomic_folder(folder) as temporary:
         spoken = [
-            speaker.speak(
-                text,
-                temporary / f"{number}.wav",
-                Message("text {number} of {total}", number=number, total=len(texts)),
-            )
-            for number, text in enumerate(texts, start=1)
+            speaker.listen(text, generation, temporary / f"{number}.wav")
+            for number, (text, generation) in enumerate(zip(texts, generations, strict=True), start=1)
         ]
         result = AuditionResult(
             checkpoint=checkpoint,
@@ -206,33 +203,50 @@ class _Speaker:
         )
         return None
 
-    def speak(self, text: str, audio: Path, task: str) -> AuditionedText:
-        """Generate one text, write the recording to `audio`, and return what is wrong with it.
+    def generate(self, texts: Sequence[str]) -> list[Generation]:
+        """Return what the model says to each text; on the CPU where the device's memory does not suffice."""
+        return self.attempt(lambda: self._generate(texts)) or self._generate(texts)
 
-        Where the device's memory does not suffice, this text and those that follow are generated on the CPU.
-        """
-        return self.attempt(lambda: self._speak(text, audio, task)) or self._speak(text, audio, task)
-
-    def _speak(self, text: str, audio: Path, task: str) -> AuditionedText:
-        shape, base = self.codec.config, self.base
-        expected = expected_seconds(text, self.voice.bytes_per_second)
+    def _generate(self, texts: Sequence[str]) -> list[Generation]:
+        base, frame_rate = self.base, self.codec.config.frame_rate
         references = [] if self.voice.reference is None else [self.voice.reference]
-        prompt = base.prompts.prompt(references, text)
+        task = plural(len(texts), "{number} text", "{number} texts")
         meter = ProgressMeter(self.reporter, task, None, "frames")
 
         def count(frames: int) -> None:
             self.reporter.check_stop(_STOPPED)
-            meter.advance(detail=Message("{frames:.1f} s of speech", frames=frames / shape.frame_rate))
+            meter.advance(detail=Message("{frames:.1f} s of speech", frames=frames / frame_rate))
 
-        generation = generate(
+        return generate_all(
             self.model,
-            torch.from_numpy(prompt),
-            base.rule(replace(base.family.sampling, seed=self.settings.seed)),
+            [
+                Request(
+                    prompt=torch.from_numpy(base.prompts.prompt(references, text)),
+                    rule=base.rule(replace(base.family.sampling, seed=self.settings.seed)),
+                    max_new_tokens=math.ceil(_PATIENCE * self._expected_seconds(text) * frame_rate),
+                )
+                for text in texts
+            ],
             end_id=base.tokenizer.end_id,
-            max_new_tokens=math.ceil(_PATIENCE * expected * shape.frame_rate),
             residual_codebook_size=residual_codebook_size(self.settings.config_name),
             on_frame=count,
+            log=self.reporter.log,
         )
+
+    def _expected_seconds(self, text: str) -> float:
+        return expected_seconds(text, self.voice.bytes_per_second)
+
+    def listen(self, text: str, generation: Generation, audio: Path) -> AuditionedText:
+        """Write the recording of what was generated to `audio`, and return what is wrong with it.
+
+        Where the device's memory does not suffice, this one and those that follow are decoded on the CPU.
+        """
+        return self.attempt(lambda: self._listen(text, generation, audio)) or self._listen(
+            text, generation, audio
+        )
+
+    def _listen(self, text: str, generation: Generation, audio: Path) -> AuditionedText:
+        shape, expected = self.codec.config, self._expected_seconds(text)
         samples = np.zeros(0, dtype=np.float32)
         if generation.codes.shape[1]:
             codes = generation.codes[None].to(self.codec.device)
