@@ -10,7 +10,7 @@ HELP_FLAGS = ["-h", "--help"]
 
 
 def quiet_switches(command: Any) -> None:
-    """Let the help of a command, and of those below it, show nothing after a switch, where typer writes `<bool>`.
+    """Let the help of a command and of those below it show nothing after a switch; typer writes `<bool>`.
 
     Args:
         command: what `typer.main.get_command` returns.
