@@ -7,6 +7,7 @@ from typing import Any
 
 import peft
 import torch
+from peft.tuners.tuners_utils import BaseTunerLayer
 
 from ..compute.weights import load_strict
 from ..model.dual_ar import DualAR
@@ -52,3 +53,13 @@ def attach_adapter(model: DualAR, adapter: Adapter) -> None:
             if part.magnitude is not None:
                 layer.lora_magnitude_vector["default"].weight.data = part.magnitude.float()
     model.eval()
+
+
+def detach_adapters(model: DualAR) -> None:
+    """Take all adapters off again: what is left is the model as it was before `attach_adapter`."""
+    layers = [(name, layer) for name, layer in model.named_modules() if isinstance(layer, BaseTunerLayer)]
+    for name, layer in layers:
+        parent, _, own = name.rpartition(".")
+        setattr(model.get_submodule(parent), own, layer.get_base_layer())
+    if hasattr(model, "peft_config"):
+        del model.peft_config
