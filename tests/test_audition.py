@@ -18,8 +18,10 @@ from fishtune.core.config.settings import AuditionSettings
 from fishtune.core.errors import CheckpointError, StopRequested, UsageError
 from fishtune.core.events import Reporter, Warned
 from fishtune.core.files import temporary_path
-from fishtune.core.judge.record import AuditionResult, audition_folder, read_audition
-from fishtune.core.judge.rules import SpeechFaultKind, expected_seconds, find_faults
+from fishtune.core.judge.faults import SpeechFaultKind
+from fishtune.core.judge.record import audition_folder, read_audition
+from fishtune.core.judge.results import AuditionResult
+from fishtune.core.judge.rules import expected_seconds, find_faults
 from fishtune.core.lora.injection import add_adapters, save_adapter
 from fishtune.core.model.checkpoint import load_model
 from fishtune.core.stages.audition import run as audition
@@ -132,19 +134,25 @@ def listen(checkpoint: Path, reporter: Reporter | None = None, **changes: Any) -
     return run(AuditionSettings(checkpoint=checkpoint, device="cpu", **changes), reporter or Reporter())
 
 
+def seconds_of(result: AuditionResult) -> list[float]:
+    """Return how long each text of an audition's only candidate took."""
+    (candidate,) = result.candidates
+    return [cell.seconds for cell in candidate.cells]
+
+
 def test_a_checkpoint_speaks_on_its_base_in_a_voice_of_its_data_set(checkpoint: Path) -> None:
     result = listen(checkpoint)
     folder = checkpoint.parent.parent / "audition/step_000000010"
     assert audition_folder(checkpoint) == folder
     assert result.reference == "SPK1 #0"
     assert len(result.texts) == 3
-    for spoken in result.texts:
+    for spoken in result.candidates[0].cells:
         if spoken.audio:
             assert soundfile.info(folder / spoken.audio).duration == pytest.approx(spoken.seconds)
-    assert read_audition(checkpoint) == result
+    assert read_audition(checkpoint) == result.candidates[0]
     # The folder beside it is the same training, and speaks the same.
     again = listen(checkpoint.with_suffix(""))
-    assert [text.seconds for text in again.texts] == [text.seconds for text in result.texts]
+    assert seconds_of(again) == seconds_of(result)
 
 
 def test_an_audition_of_a_former_file_does_not_count(checkpoint: Path) -> None:
@@ -212,7 +220,7 @@ def test_out_of_memory_moves_an_audition_to_the_cpu_and_says_so(
     recorder = Recorder()
     result = listen(checkpoint, recorder, texts=["hello", "hi"])
     assert calls == 3
-    assert [text.seconds for text in result.texts] == [text.seconds for text in calm.texts]
+    assert seconds_of(result) == seconds_of(calm)
     (warned,) = recorder.of(Warned)
     assert "continues on the CPU. CUDA out of memory" in warned.message
 

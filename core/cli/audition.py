@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..config.settings import AuditionSettings
 from ..config.strict import parse_flags
-from ..judge.record import AuditionResult, audition_folder
+from ..judge.results import AuditionResult
 from .console import out
 from .options import Given, Json, takes
 from .running import run_stage
@@ -24,11 +24,11 @@ def audition(given: Given, json: Json = False) -> None:
     if summary is None or json:
         return
     result = AuditionResult.model_validate(summary)
-    folder = audition_folder(result.checkpoint)
     voice = f", in the voice of {result.reference}" if result.reference else ", without a reference"
-    out.print(f"{'Sound' if result.healthy else 'Unsound'}: {result.summary}{voice}")
-    for spoken in result.texts:
-        out.print(f"\n{spoken.text}")
-        out.print(f"  {folder / spoken.audio if spoken.audio else 'no recording'}  {spoken.seconds:.1f} s")
-        for finding in spoken.findings:
-            out.print(f"  {finding.message}")
+    for candidate in result.candidates:
+        out.print(f"{'Sound' if candidate.healthy else 'Unsound'}: {candidate.summary}{voice}")
+        for cell in candidate.cells:
+            out.print(f"\n{result.texts[cell.text].text}")
+            out.print(f"  {candidate.audio(cell) or 'no recording'}  {cell.seconds:.1f} s")
+            for finding in cell.findings:
+                out.print(f"  {finding.message}")

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from pydantic import BaseModel
 
 from ..audio.mixing import Waveform
 from .extra import require
+from .results import Pitch
 
 if TYPE_CHECKING:
     from swift_f0 import SwiftF0
@@ -24,16 +24,6 @@ _VOICED = 0.6
 _SHORTEST = 0.3
 """Seconds of voiced speech that a median needs."""
 _FRAME_SECONDS = 256 / SAMPLE_RATE
-
-
-class Pitch(BaseModel):
-    """Pitch of a recording, over its voiced frames."""
-
-    median: float
-    """Hz."""
-    spread: float
-    """Semitones between the 10th and the 90th percentile: about 3 where it is monotonous, 6 to 14 in
-    speech."""
 
 
 @dataclass(frozen=True)

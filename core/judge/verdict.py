@@ -17,8 +17,9 @@ from ..messages import Message
 from .acoustics import Acoustics
 from .alignment import Alignment
 from .differences import Difference, Where, differences, letters_expected, letters_heard
-from .pitch import Pitch, semitones
-from .record import SpeechFault, SpeechFaultKind
+from .faults import SpeechFault, SpeechFaultKind
+from .pitch import semitones
+from .results import Pitch
 from .rules import LONGEST, SHORTEST, expected_seconds
 from .speaker import Embedding, similarity
 from .words import LETTER_LANGUAGES

@@ -19,7 +19,7 @@ from fishtune.core.config.strict import complaint
 from fishtune.core.hardware.memory.estimate import Part
 from fishtune.core.hardware.readings import DriverState, GpuState
 from fishtune.core.jobs.record import JobState
-from fishtune.core.judge.record import SpeechFaultKind
+from fishtune.core.judge.faults import SpeechFaultKind
 from fishtune.core.messages import names_of
 from fishtune.core.shards.manifest import DropReason
 from pydantic import ValidationError

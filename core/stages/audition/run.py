@@ -21,13 +21,14 @@ from ...config.settings import CODEC_FILE, AuditionSettings
 from ...errors import CheckpointError, UsageError
 from ...events import ProgressMeter, Reporter
 from ...files import atomic_folder, recover_folder
-from ...judge.record import (
-    RECORD_FILE,
-    AuditionedText,
+from ...judge.record import RECORD_FILE, audition_folder, read_record, write_record
+from ...judge.results import (
+    AuditionCandidate,
     AuditionResult,
-    audition_folder,
-    read_record,
-    write_record,
+    AuditionText,
+    CandidateKind,
+    Cell,
+    TextSource,
 )
 from ...judge.rules import BYTES_PER_SECOND, expected_seconds, find_faults
 from ...lora.attach import apply_checkpoint
@@ -128,20 +129,29 @@ def run(settings: AuditionSettings, reporter: Reporter) -> AuditionResult:
     with atomic_folder(folder) as temporary:
         spoken = [
             speaker.speak(
+                number,
                 text,
-                temporary / f"{number}.wav",
-                Message("text {number} of {total}", number=number, total=len(texts)),
+                temporary / f"{number + 1}.wav",
+                Message("text {number} of {total}", number=number + 1, total=len(texts)),
             )
-            for number, text in enumerate(texts, start=1)
+            for number, text in enumerate(texts)
         ]
-        result = AuditionResult(
-            checkpoint=checkpoint,
-            checkpoint_modified=modified,
-            reference=voice.name,
-            texts=spoken,
-            healthy=2 * sum(bool(text.findings) for text in spoken) < len(spoken),
+        candidate = AuditionCandidate(
+            kind=CandidateKind.BASE if is_model else CandidateKind.CHECKPOINT,
+            path=checkpoint,
+            modified=modified,
+            folder=folder,
+            cells=spoken,
+            files=describe(temporary),
         )
-        result = result.model_copy(update={"files": describe(temporary)})
+        source = TextSource.GIVEN if settings.texts else TextSource.OURS
+        result = AuditionResult(
+            digest="",
+            texts=[AuditionText(text=text, source=source) for text in texts],
+            seeds=[settings.seed],
+            reference=voice.name,
+            candidates=[candidate],
+        )
         write_record(result, temporary)
         _check_folder(folder, settings)  # minutes have passed
     return result
@@ -162,11 +172,12 @@ def _check_folder(folder: Path, settings: AuditionSettings) -> None:
             "Move it away: the audition's recordings go there.",
             folder=folder,
         )
-    own = {RECORD_FILE, *(text.audio for text in record.texts)}
-    found = [name for name in strangers(folder, record.files) if name != RECORD_FILE]
+    (column,) = record.candidates
+    own = {RECORD_FILE, *(cell.audio for cell in column.cells)}
+    found = [name for name in strangers(folder, column.files) if name != RECORD_FILE]
     # Records of earlier versions do not describe the recordings.
     added = [name for name in found if name not in own]
-    changed = [name for name in found if name in own and record.files]
+    changed = [name for name in found if name in own and column.files]
     if added or (changed and not settings.overwrite):
         hint = Message("Move it away.") if added else Message("Move it away, or replace it with --overwrite.")
         raise UsageError(
@@ -206,14 +217,16 @@ class _Speaker:
         )
         return None
 
-    def speak(self, text: str, audio: Path, task: str) -> AuditionedText:
+    def speak(self, number: int, text: str, audio: Path, task: str) -> Cell:
         """Generate one text, write the recording to `audio`, and return what is wrong with it.
 
         Where the device's memory does not suffice, this text and those that follow are generated on the CPU.
         """
-        return self.attempt(lambda: self._speak(text, audio, task)) or self._speak(text, audio, task)
+        return self.attempt(lambda: self._speak(number, text, audio, task)) or self._speak(
+            number, text, audio, task
+        )
 
-    def _speak(self, text: str, audio: Path, task: str) -> AuditionedText:
+    def _speak(self, number: int, text: str, audio: Path, task: str) -> Cell:
         shape, base = self.codec.config, self.base
         expected = expected_seconds(text, self.voice.bytes_per_second)
         references = [] if self.voice.reference is None else [self.voice.reference]
@@ -238,8 +251,9 @@ class _Speaker:
             codes = generation.codes[None].to(self.codec.device)
             samples = self.codec.decode(codes)[0, 0].cpu().numpy()
             write_audio(audio, samples, shape.sample_rate)
-        return AuditionedText(
-            text=text,
+        return Cell(
+            text=number,
+            seed=self.settings.seed,
             audio=audio.name if len(samples) else "",
             seconds=len(samples) / shape.sample_rate,
             expected_seconds=expected,
