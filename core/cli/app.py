@@ -35,7 +35,7 @@ from . import (
     validate,
     verify,
 )
-from .arguments import check_arguments, check_working_folder, with_checked_paths
+from .arguments import check_arguments, check_working_folder, spread_lists, with_checked_paths
 from .console import print_error
 from .ending import INTERRUPTED, end_of
 from .help import HELP_FLAGS, shorten
@@ -156,7 +156,7 @@ def _run(arguments: list[str] | None) -> int:
         check_arguments(given)
         if not {*HELP_FLAGS, "--version"}.intersection(given):
             check_working_folder()
-        code = command.main(args=arguments, prog_name="fishtune", standalone_mode=False)
+        code = command.main(args=spread_lists(given), prog_name="fishtune", standalone_mode=False)
     except _WrongUse as error:
         message = _PYDANTIC_WORDS.sub("", error.format_message()).strip()
         if message:  # a command without arguments has shown its help instead

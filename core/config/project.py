@@ -324,5 +324,6 @@ class Project(Table):
             lora_weight=self.resolve(Path(self.merge.checkpoint)),
             output=self.merged,
             lora_config=self.merge.lora_config,
+            strength=self.merge.strength,
             link=self.merge.link,
         )

@@ -63,7 +63,7 @@ def parse_flags(model: type[T], /, **flags: Any) -> T:
         return model.model_validate(flags)
     except ValidationError as error:
         problems = [
-            _describe(model, item | {"loc": (flag_of(model, str(item["loc"][0])),)})
+            _describe(model, item | {"loc": tuple(flag_of(model, str(name)) for name in item["loc"][:1])})
             for item in error.errors()
         ]
         raise UsageError(

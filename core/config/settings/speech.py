@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Self
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
+from ...messages import Message
 from ..options import BASIC, FirstRunOnly, Option
 from ..strict import Table
 from .listen import ListenerSettings
@@ -28,6 +30,8 @@ class MergeOptions(Table):
     """The directory that is made; it can take the base's place wherever that is loaded."""
     lora_config: Annotated[str | None, Option("Preset of training", group=BASIC)] = None
     """Preset of the training; only checkpoints of fish-speech's own format need it, for alpha."""
+    strength: Strength = 1.0
+    """How much of the training counts: 0 is the base, 1 all of it, more exaggerates it."""
     link: Annotated[bool, Option("Hard-link unchanged files", group=BASIC)] = False
     """Hard-link unchanged files instead of copying them (saves 1.9 GB)."""
 
@@ -37,10 +41,14 @@ class MergeSettings(Table):
 
     base_weight: UserPath
     """Checkpoint directory of the base model."""
-    lora_weight: Annotated[UserPath, Option(unset="the recommended one")]
+    lora_weight: Annotated[UserPath | None, Option(unset="the recommended one")] = None
     """A checkpoint (step_….ckpt), ours or of fish-speech's own format, or a PEFT adapter folder."""
     output: UserPath
     """The directory that is made; it can take the base's place wherever that is loaded."""
+    average: Annotated[list[UserPath], Option(metavar="A B …")] = []
+    """Checkpoints of one run: the mean of what they change is merged."""
+    strength: Strength = 1.0
+    """How much of the training counts: 0 is the base, 1 all of it, more exaggerates it."""
     lora_config: str | None = None
     """Preset of the training; only checkpoints of fish-speech's own format need it, for alpha."""
     lora_alpha: float | None = Field(default=None, gt=0)
@@ -50,16 +58,35 @@ class MergeSettings(Table):
     overwrite: Annotated[bool, FirstRunOnly(then=False)] = False
     """Replace an output that fishtune merge wrote."""
 
+    @model_validator(mode="after")
+    def _check_checkpoints(self) -> Self:
+        if not self.checkpoints:
+            raise ValueError(Message("--lora-weight is missing"))
+        return self
+
+    @property
+    def checkpoints(self) -> tuple[Path, ...]:
+        """What is merged: one checkpoint, or several of one run, each once."""
+        given = [self.lora_weight] if self.lora_weight else []
+        return tuple({path.absolute(): path for path in (*given, *self.average)}.values())
+
 
 class SynthSettings(Table):
     """`fishtune synth`."""
 
     checkpoint: Annotated[UserPath, Option(unset="the project's merged model")]
-    """Checkpoint directory: a base or a merged model."""
+    """Checkpoint directory, a base or a merged model; or a checkpoint of training (step_….ckpt) or adapter
+    folder, which speaks unmerged."""
     text: str
     """What is to be said."""
     out: UserPath
     """The recording that is written; its ending names the format."""
+    base_weight: Annotated[UserPath | None, Option(unset="the one it was trained on")] = None
+    """Base of a checkpoint of training."""
+    average: Annotated[list[UserPath], Option(metavar="A B …")] = []
+    """More checkpoints of the run: the mean of what they change speaks."""
+    strength: Strength = 1.0
+    """How much of the training counts: 0 is the base, 1 all of it, more exaggerates it."""
     ref_audio: UserPath | None = None
     """A recording whose voice is to be used (3 to 15 s)."""
     ref_codes: UserPath | None = None

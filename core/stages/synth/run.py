@@ -18,16 +18,19 @@ from ...codec.checkpoint import load_codec, load_encoder
 from ...codec.codec import check_length
 from ...codec.config import CodecConfig, check_codebooks, codec_config, residual_codebook_size
 from ...compute.devices import resolve_device
+from ...config.run_files import ADAPTER_CONFIG
 from ...config.settings import CODEC_FILE, SynthSettings
 from ...dataset.codes import read_codes, write_codes
 from ...errors import CheckpointError, DataError, UsageError
 from ...events import ProgressMeter, Reporter
 from ...files import check_writable
+from ...lora.unmerged import base_of, load_unmerged
 from ...messages import Message
 from ...model.checkpoint import load_model
 from ...model.directory import ModelDirectory
+from ...model.dual_ar import DualAR
+from ...model.families import model_directory_of
 from ...model.generate import Generation, generate
-from ...model.shape import Shape
 from ...ownership import is_remembered, remember
 from ...reading import check_regular, reading
 from ...text.prompts import Turn
@@ -65,12 +68,13 @@ def run(settings: SynthSettings, reporter: Reporter) -> SynthResult:
         StorageError: an output cannot be written; found out before the model is loaded, if it can be.
         StopRequested: asked to stop; nothing was written.
     """
-    audio_format = _check(settings)
+    directory, checkpoints = _model_of(settings)
+    audio_format = _check(settings, directory)
     device = resolve_device(settings.device)
-    codec_file = settings.checkpoint / CODEC_FILE
-    base = ModelDirectory.open(settings.checkpoint)
+    codec_file = directory / CODEC_FILE
+    base = ModelDirectory.open(directory)
     shape = codec_config(codec_file, settings.config_name)
-    check_codebooks(shape, base.shape.num_codebooks, settings.checkpoint)
+    check_codebooks(shape, base.shape.num_codebooks, directory)
     if not codec_file.is_file():
         raise CheckpointError(
             "{file} does not exist.",
@@ -78,11 +82,16 @@ def run(settings: SynthSettings, reporter: Reporter) -> SynthResult:
             file=codec_file,
         )
     prompts = base.prompts  # read before a reference is encoded
-    references = _references(settings, base.shape, shape, device, reporter)
+    references = _references(settings, base, shape, device, reporter)
     prompt = torch.from_numpy(prompts.prompt(references, settings.text))
 
     seed = secrets.randbelow(1 << 31) if settings.seed is None else settings.seed
-    generation, speed = _generate(settings, base, seed, prompt, device, shape, reporter)
+    reporter.log(f"Loading the model of {settings.checkpoint} on {device}")
+    if checkpoints:
+        model = load_unmerged(directory, checkpoints, settings.strength).to(device)
+    else:
+        model = load_model(directory, device=device)
+    generation, speed = _generate(settings, base, model, seed, prompt, shape, reporter)
     frames = generation.codes.shape[1]
     seconds = frames / shape.frame_rate
     if frames == 0:
@@ -117,7 +126,37 @@ def run(settings: SynthSettings, reporter: Reporter) -> SynthResult:
     )
 
 
-def _check(settings: SynthSettings) -> str:
+def _model_of(settings: SynthSettings) -> tuple[Path, list[Path]]:
+    """Return the model directory, and the checkpoints of training that speak on it unmerged.
+
+    Raises:
+        UsageError: there is nothing that a strength could be of, or the base of a checkpoint is not known.
+    """
+    given, base = settings.checkpoint, settings.base_weight
+    is_trained = given.is_file() or (given / ADAPTER_CONFIG).is_file()
+    own = model_directory_of(given)
+    if own is not None:
+        raise CheckpointError(
+            "{checkpoint} is a file of a model directory.",
+            "Give the directory: {directory}",
+            checkpoint=given,
+            directory=own,
+        )
+    if is_trained:
+        checkpoints = {path.absolute(): path for path in (given, *settings.average)}
+        return base_of(given, base), list(checkpoints.values())
+    if settings.average:
+        return given, settings.average
+    if settings.strength != 1 or base is not None:
+        raise UsageError(
+            "{checkpoint} is not a checkpoint of training, so there is nothing to put on a base.",
+            "Name a checkpoint (step_….ckpt) with --checkpoint, or leave out --strength and --base-weight.",
+            checkpoint=given,
+        )
+    return given, []
+
+
+def _check(settings: SynthSettings, directory: Path) -> str:
     """Return the format that the name of the output asks for; refuse settings that contradict each other."""
     if not settings.text.strip():
         raise UsageError("There is no text to speak.", "Give one with --text.")
@@ -140,7 +179,7 @@ def _check(settings: SynthSettings) -> str:
                 "Choose another --out.",
                 reference=reference,
             )
-        if any(_same(path, file) for file in _read_files(settings, reference)):
+        if any(_same(path, file) for file in _read_files(directory, reference)):
             raise UsageError(
                 "{file} is needed for the synthesis itself.", "Choose another output.", file=path
             )
@@ -182,16 +221,16 @@ def _same(path: Path, other: Path) -> bool:
         return path.resolve() == other.resolve()
 
 
-def _read_files(settings: SynthSettings, reference: Path | None) -> list[Path]:
+def _read_files(directory: Path, reference: Path | None) -> list[Path]:
     """Return what the synthesis reads beside the reference itself."""
     beside = [] if reference is None else [reference.with_suffix(".lab")]
-    inside = settings.checkpoint.iterdir() if settings.checkpoint.is_dir() else ()
+    inside = directory.iterdir() if directory.is_dir() else ()
     return [*beside, *inside]
 
 
 def _references(
     settings: SynthSettings,
-    model: Shape,
+    base: ModelDirectory,
     shape: CodecConfig,
     device: torch.device,
     reporter: Reporter,
@@ -201,7 +240,8 @@ def _references(
         return []
     text = settings.ref_text or _transcript_beside(file)
     if settings.ref_codes is not None:
-        return [Turn(text, read_codes(settings.ref_codes, [model.codebook_size] * model.num_codebooks))]
+        sizes = [base.shape.codebook_size] * base.shape.num_codebooks
+        return [Turn(text, read_codes(settings.ref_codes, sizes))]
     info = read_info(file)
     check_length(-(-info.frames * shape.sample_rate // info.sample_rate), shape, str(file))
     samples, mixing = read_mono(file, shape.sample_rate)
@@ -211,7 +251,7 @@ def _references(
         [str(file)] if mixing is Mixing.OPPOSITE_PHASE else [],
     )
     check_length(len(samples), shape, str(file))
-    encoder = load_encoder(settings.checkpoint / CODEC_FILE, settings.config_name, device)
+    encoder = load_encoder(base.path / CODEC_FILE, settings.config_name, device)
     codes = encoder.encode(torch.from_numpy(samples)[None, None].to(device))
     return [Turn(text, codes[0].cpu().numpy())]
 
@@ -228,15 +268,13 @@ def _transcript_beside(file: Path) -> str:
 def _generate(
     settings: SynthSettings,
     base: ModelDirectory,
+    model: DualAR,
     seed: int,
     prompt: torch.Tensor,
-    device: torch.device,
     shape: CodecConfig,
     reporter: Reporter,
 ) -> tuple[Generation, float]:
     """Return what the model says, and how many frames it made a second."""
-    reporter.log(f"Loading the model of {settings.checkpoint} on {device}")
-    model = load_model(settings.checkpoint, device=device)
     limit = min(settings.max_new_tokens, model.config.max_seq_len - prompt.shape[1])
     meter = ProgressMeter(
         reporter, Message("generating, {limit} frames at most", limit=limit), limit, "frames"
