@@ -24,15 +24,17 @@ from fishtune.core.stages.audition import speaking
 from fishtune.core.stages.audition.candidates import spread
 from fishtune.core.stages.audition.run import run
 
+from .training_kit import write_shards
+
 SLOW = LoraPreset(description="", rank=4, alpha=8, targets=[r"layers\.\d+\.attention\.(wqkv|wo)"])
 KINDS = [CandidateKind.RECORDING, CandidateKind.BASE, CandidateKind.CHECKPOINT, CandidateKind.CHECKPOINT]
 
 
 @pytest.fixture
-def run_folder(golden: Path, tmp_path: Path, model_directory: Callable[..., Path]) -> Path:
+def run_folder(tmp_path: Path, model_directory: Callable[..., Path]) -> Path:
     """`results/me` with the checkpoints of steps 10 and 20, as training leaves them; half is held out."""
-    base, protos = model_directory(), tmp_path / "protos"
-    shutil.copytree(golden / "protos", protos)
+    base = model_directory()
+    protos = write_shards(tmp_path / "protos", {"ANN": [30, 24, 26, 28]})
     folder = tmp_path / "results/me"
     settings = {"base": str(base), "protos": str(protos), "held_out": 0.5}
     for step in (10, 20):
@@ -159,6 +161,17 @@ def test_a_killed_audition_leaves_nothing_in_the_way(run_folder: Path) -> None:
     (folder / "7.wav").touch()  # said, and not yet in the record
     assert listen(run_folder) == whole
     assert not (folder / "7.wav").exists()
+
+
+def test_a_grid_of_strengths_begins_with_the_base_itself(run_folder: Path) -> None:
+    result = listen(run_folder, strengths=[0, 0.5, 1])
+    named = {each.name: each for each in result.candidates}
+    assert list(named)[2:5] == ["step 10 × 0", "step 10 × 0.5", "step 10"]
+    assert sounds(named["step 10 × 0"]) == sounds(named["step 20 × 0"]) == sounds(named["base"])
+    whole = sounds(named["step 10"])
+    assert whole != sounds(named["base"])
+    assert sounds(named["step 10 × 0.5"]) not in (whole, sounds(named["base"]))
+    assert named["step 10 × 0.5"].folder == run_folder / "audition/step_000000010@0.5"
 
 
 def test_a_run_without_checkpoints_says_so(run_folder: Path) -> None:

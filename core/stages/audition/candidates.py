@@ -14,6 +14,7 @@ from ...errors import CheckpointError, UsageError
 from ...judge.record import audition_folder, companion_folder
 from ...judge.results import CandidateKind
 from ...lora.files import read_training_state
+from ...lora.unmerged import base_of
 from ...model.families import is_model_directory, model_directory_of
 
 SPREAD = 6
@@ -62,14 +63,8 @@ def plan_candidates(settings: AuditionSettings) -> Plan:
     is_model = is_model_directory(target)
     noted = {} if is_model else read_training_state(checkpoints[-1]).get("settings")
     trained = noted if isinstance(noted, dict) else {}
-    base = target if is_model else _known_folder(settings.base_weight, trained, "base")
-    if base is None:
-        raise UsageError(
-            "The base of {checkpoint} is not known or gone.",
-            "Give its directory with --base-weight.",
-            checkpoint=target,
-        )
-    protos = _known_folder(settings.protos, trained, "protos")
+    base = target if is_model else base_of(checkpoints[-1], settings.base_weight)
+    protos = settings.protos or _noted_folder(trained, "protos")
     share = trained.get("held_out")
     if is_model:
         speakers = [Planned(CandidateKind.BASE, target, audition_folder(target))]
@@ -160,9 +155,7 @@ def _step_of(checkpoint: Path) -> int | None:
         return None
 
 
-def _known_folder(given: Path | None, trained: dict[str, Any], name: str) -> Path | None:
-    """Return a folder that was given, or the one that training noted if it is still there."""
-    if given is not None:
-        return given
+def _noted_folder(trained: dict[str, Any], name: str) -> Path | None:
+    """Return the folder that training noted if it is still there."""
     noted = trained.get(name)
     return Path(noted) if isinstance(noted, str) and os.path.isdir(noted) else None  # noqa: PTH112 - never raises

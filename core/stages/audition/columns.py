@@ -108,7 +108,7 @@ class Column:
             and (not cell.audio or ((self.folder / cell.audio).is_file() and cell.audio not in changed))
         ]
         self.candidate.cells = kept
-        if same and len(kept) == len(wanted) == len(before.cells):
+        if same and before.complete and len(kept) == len(wanted):
             self.table = record.model_copy(update={"texts": self.table.texts})
             return
         self.candidate.files = before.files if kept else {}

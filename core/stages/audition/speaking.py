@@ -21,6 +21,7 @@ from ...events import ProgressMeter, Reporter
 from ...judge.results import CandidateKind, Cell
 from ...judge.rules import expected_seconds, find_faults
 from ...lora.attach import apply_checkpoint, detach_adapters
+from ...lora.blending import at_strength
 from ...lora.files import Adapter, check_fit, read_adapter
 from ...messages import Message
 from ...model.checkpoint import load_model
@@ -127,7 +128,7 @@ class Speakers:
         source = read_adapter(planned.path)
         shapes = {name: tuple(weight.shape) for name, weight in model.state_dict().items()}
         check_fit(source, shapes, model.config.tie_word_embeddings, self._base.path)
-        apply_checkpoint(model, source)
+        apply_checkpoint(model, at_strength(source, planned.strength, model.get_parameter))
         self._attempt(lambda: model.to(self._device))
         try:
             yield model
