@@ -73,14 +73,14 @@ def sounds(candidate: AuditionCandidate) -> list[list[float]]:
 
 @pytest.fixture
 def calls(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
-    """Count what is loaded and what is said."""
-    counted = {"load_model": 0, "generate": 0}
+    """Count the models that are loaded and the texts that are said."""
+    counted = {"load_model": 0, "generate_all": 0}
 
     def counting(name: str) -> Callable[..., Any]:
         plain = getattr(speaking, name)
 
         def count(*values: Any, **named: Any) -> Any:
-            counted[name] += 1
+            counted[name] += len(values[1]) if name == "generate_all" else 1
             return plain(*values, **named)
 
         return count
@@ -96,7 +96,7 @@ def test_base_recordings_and_every_checkpoint_say_the_same_in_one_process(
     result = listen(run_folder, seeds=2)
     assert [each.kind for each in result.candidates] == KINDS
     assert [each.name for each in result.candidates] == ["recording", "base", "step 10", "step 20"]
-    assert calls == {"load_model": 1, "generate": 6}
+    assert calls == {"load_model": 1, "generate_all": 6}
     recordings, base, *checkpoints = result.candidates
     assert [row.source for row in result.texts[1:]] == [TextSource.HELD_OUT] * len(recordings.cells)
     assert recordings.cells and all(cell.text > 0 and cell.seed is None for cell in recordings.cells)
@@ -115,18 +115,18 @@ def test_base_recordings_and_every_checkpoint_say_the_same_in_one_process(
 
 def test_what_was_said_and_heard_before_is_not_made_again(run_folder: Path, calls: dict[str, int]) -> None:
     first = listen(run_folder)
-    said = calls["generate"]
+    said = calls["generate_all"]
     assert listen(run_folder) == first
-    assert calls["generate"] == said and calls["load_model"] == 1
+    assert calls["generate_all"] == said and calls["load_model"] == 1
     # A checkpoint that changed speaks again, alone; so does everyone to another question.
     path = run_folder / "checkpoints/step_000000020.ckpt"
     torch.save(torch.load(path), path)
     joined = read_run(run_folder)
     assert joined is not None and [each.step for each in joined.candidates] == [None, None, 10]
     listen(run_folder)
-    assert calls["generate"] == said + 1
+    assert calls["generate_all"] == said + 1
     listen(run_folder, texts=["ho"])
-    assert calls["generate"] == said + 1 + 3
+    assert calls["generate_all"] == said + 1 + 3
 
 
 def test_a_stopped_audition_continues_where_it_was(
@@ -134,7 +134,8 @@ def test_a_stopped_audition_continues_where_it_was(
 ) -> None:
     whole = listen(run_folder, texts=["hi", "ho"])
     shutil.rmtree(run_folder / "audition")
-    plain, said = speaking.generate, 0
+    monkeypatch.setattr(speaking, "_TOGETHER", 1)
+    plain, said = speaking.generate_all, 0
     reporter = Reporter()
 
     def stopping(*values: Any, **named: Any) -> Any:
@@ -144,13 +145,13 @@ def test_a_stopped_audition_continues_where_it_was(
         said += 1
         return plain(*values, **named)
 
-    monkeypatch.setattr(speaking, "generate", stopping)
+    monkeypatch.setattr(speaking, "generate_all", stopping)
     with pytest.raises(StopRequested, match="the same command continues"):
         listen(run_folder, reporter, texts=["hi", "ho"])
     assert read_run(run_folder) is None, "nothing is complete before it was listened to"
-    calls["generate"] = 0
+    calls["generate_all"] = 0
     assert listen(run_folder, texts=["hi", "ho"]) == whole
-    assert calls["generate"] == 3
+    assert calls["generate_all"] == 3
 
 
 def test_a_killed_audition_leaves_nothing_in_the_way(run_folder: Path) -> None:

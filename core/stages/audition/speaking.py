@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
@@ -27,7 +28,7 @@ from ...messages import Message
 from ...model.checkpoint import load_model
 from ...model.directory import ModelDirectory
 from ...model.dual_ar import DualAR
-from ...model.generate import Generation, generate
+from ...model.generate import ROWS, Generation, Request, generate_all
 from .candidates import Planned
 from .columns import Column
 from .question import Question
@@ -36,17 +37,9 @@ T = TypeVar("T")
 
 _PATIENCE = 3.0
 """A text may take this many times its expected length before it counts as endless."""
+_TOGETHER = 2 * ROWS
+"""Texts that are generated before the first of them is written."""
 _STOPPED = Message("What was said until now is kept; the same command continues from there.")
-
-
-@dataclass(frozen=True)
-class Request:
-    """One text that is to be said."""
-
-    row: int
-    seed: int
-    prompt: npt.NDArray[np.int64]
-    most_frames: int
 
 
 class Speakers:
@@ -108,11 +101,9 @@ class Speakers:
                     self._play(column, row)
                     meter.advance()
                 return
-            requests = [self._request(row, seed) for row, seed in missing if seed is not None]
             with self._speaking_as(column.planned) as model:
-                for request, generation in self._said(model, requests, meter):
-                    self._take(column, request, generation)
-                    meter.advance()
+                for row, seed, generation in self._said(model, missing, meter):
+                    self._take(column, row, seed, generation)
                     column.save_now_and_then()
         finally:
             column.save()
@@ -146,55 +137,61 @@ class Speakers:
             self._attempt(lambda: model.to(self._device))
         return self._model
 
-    def _request(self, row: int, seed: int) -> Request:
-        text, question = self._question.texts[row].text, self._question
-        references = [] if question.reference is None else [question.reference]
-        expected = expected_seconds(text, question.bytes_per_second)
-        return Request(
-            row=row,
-            seed=seed,
-            prompt=self._base.prompts.prompt(references, text),
-            most_frames=math.ceil(_PATIENCE * expected * self._codec.config.frame_rate),
-        )
-
     def _said(
-        self, model: DualAR, requests: Sequence[Request], meter: ProgressMeter
-    ) -> Iterable[tuple[Request, Generation]]:
-        """Yield what the model says to each request, as it comes.
+        self, model: DualAR, wanted: Sequence[tuple[int, int | None]], meter: ProgressMeter
+    ) -> Iterator[tuple[int, int | None, Generation]]:
+        """Yield rows and seeds with what the model says to each, some at a time.
 
-        Where the device's memory does not suffice, this one and those that follow are said on the CPU.
+        Where the device's memory does not suffice, these and those that follow are said on the CPU.
         """
-        for request in requests:
-            generation = self._attempt(lambda request=request: self._generate(model, request, meter))
-            yield request, generation or self._generate(model, request, meter)
+        for begin in range(0, len(wanted), _TOGETHER):
+            part = wanted[begin : begin + _TOGETHER]
+            generations = self._attempt(partial(self._generate, model, part, meter))
+            if generations is None:
+                generations = self._generate(model, part, meter)
+            for (row, seed), generation in zip(part, generations, strict=True):
+                yield row, seed, generation
+            meter.advance(len(part))
 
-    def _generate(self, model: DualAR, request: Request, meter: ProgressMeter) -> Generation:
-        rate = self._codec.config.frame_rate
+    def _generate(
+        self, model: DualAR, wanted: Sequence[tuple[int, int | None]], meter: ProgressMeter
+    ) -> list[Generation]:
+        base, rate = self._base, self._codec.config.frame_rate
 
         def count(frames: int) -> None:
             self._reporter.check_stop(_STOPPED)
             meter.advance(0, Message("{frames:.1f} s of speech", frames=frames / rate))
 
-        return generate(
+        return generate_all(
             model,
-            torch.from_numpy(request.prompt),
-            self._base.rule(replace(self._base.family.sampling, seed=request.seed)),
-            end_id=self._base.tokenizer.end_id,
-            max_new_tokens=request.most_frames,
+            [self._request(row, seed) for row, seed in wanted],
+            end_id=base.tokenizer.end_id,
             residual_codebook_size=self._residual,
             on_frame=count,
+            log=self._reporter.log,
         )
 
-    def _take(self, column: Column, request: Request, generation: Generation) -> None:
+    def _request(self, row: int, seed: int | None) -> Request:
+        question, base = self._question, self._base
+        text = question.texts[row].text
+        references = [] if question.reference is None else [question.reference]
+        expected = expected_seconds(text, question.bytes_per_second)
+        return Request(
+            prompt=torch.from_numpy(base.prompts.prompt(references, text)),
+            rule=base.rule(replace(base.family.sampling, seed=seed or 0)),
+            max_new_tokens=math.ceil(_PATIENCE * expected * self._codec.config.frame_rate),
+        )
+
+    def _take(self, column: Column, row: int, seed: int | None, generation: Generation) -> None:
         codes = generation.codes.numpy()
         samples = self.decoded(codes)
-        text, rate = self._question.texts[request.row].text, self.sample_rate
+        text, rate = self._question.texts[row].text, self.sample_rate
         expected = expected_seconds(text, self._question.bytes_per_second)
         faults = find_faults(codes, samples, sample_rate=rate, ended=generation.ended, expected=expected)
         cell = Cell(
-            text=request.row,
-            seed=request.seed,
-            audio=column.audio_name(request.row, request.seed) if len(samples) else "",
+            text=row,
+            seed=seed,
+            audio=column.audio_name(row, seed) if len(samples) else "",
             seconds=len(samples) / rate,
             expected_seconds=expected,
             ended=generation.ended,
