@@ -30,6 +30,7 @@ from . import (
     presets,
     project,
     running,
+    runs,
     synth,
     train,
     validate,
@@ -103,6 +104,9 @@ add("attach", jobs.attach, "Jobs")
 add("stop", jobs.stop, "Jobs")
 add("logs", jobs.logs, "Jobs")
 add("resume", jobs.resume, "Jobs")
+add("runs", runs.runs, "Runs")
+add("checkpoints", runs.checkpoints, "Runs")
+add("compare", runs.compare_runs, "Runs")
 add("doctor", doctor.doctor, "This machine, presets and checkpoints")
 add("gpus", gpus.gpus, "This machine, presets and checkpoints")
 add("estimate", estimate.estimate, "This machine, presets and checkpoints")

@@ -16,7 +16,7 @@ from textual.widgets import DataTable, Static
 
 from ...core.config.presets import preset_names
 from ...core.config.project import Project
-from ...core.config.settings import CODEC_FILE, AuditionSettings, MergeSettings
+from ...core.config.settings import CODEC_FILE, MergeSettings
 from ...core.errors import FishtuneError
 from ...core.events import Finished
 from ...core.jobs.record import Job, JobState, Place
@@ -247,12 +247,7 @@ class MergePane(StagePane):
             return
         self.start_stage(
             StageName.AUDITION,
-            lambda: AuditionSettings(
-                checkpoint=Path(path),
-                base_weight=self.project.base,
-                protos=self.project.protos if self.project.protos.is_dir() else None,
-                config_name=self.project.extract.config_name,
-            ),
+            lambda: self.project.audition_settings(Path(path)),
         )
 
     def show_job(self, job: Job, state: JobState, view: RunView) -> None:

@@ -24,6 +24,9 @@ class MergeOptions(Table):
         Annotated[str, AfterValidator(check_path_text)] | None, Option(unset="the recommended one")
     ] = None
     """Checkpoint to merge, relative to the project."""
+    audition: bool = True
+    """Let fishtune run listen to checkpoints before it merges the recommended one, where the extra judge is
+    installed."""
     output: Annotated[
         UserPath | None, Option("Merged directory", group=BASIC, unset=f"{MODELS_FOLDER}/NAME-merged")
     ] = None
