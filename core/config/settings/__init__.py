@@ -19,7 +19,7 @@ from .data import (
     PackSettings,
     ValidateSettings,
 )
-from .listen import JudgeSettings
+from .listen import JudgeSettings, ListenSettings
 from .model import DownloadSettings, ModelOptions, VerifySettings
 from .speech import AuditionSettings, MergeOptions, MergeSettings, SynthSettings
 from .train import TrainOptions, TrainSettings
@@ -47,6 +47,7 @@ __all__ = [
     "ExtractOptions",
     "ExtractSettings",
     "JudgeSettings",
+    "ListenSettings",
     "LoudnessNormSettings",
     "MergeOptions",
     "MergeSettings",
