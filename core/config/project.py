@@ -32,6 +32,7 @@ from .settings import (
     MergeOptions,
     MergeSettings,
     ModelOptions,
+    NotifyOptions,
     PackOptions,
     PackSettings,
     RunName,
@@ -47,7 +48,7 @@ PROTOS = "protos"
 """Folder of the shards inside the data set."""
 RESULTS = "results"
 """Folder of all runs inside the project."""
-_TABLES = ("dataset", "model", "extract", "pack", "train", "merge")
+_TABLES = ("dataset", "model", "extract", "pack", "train", "merge", "notify")
 _LIMITS = {"epochs", "max_steps", "max_minutes"}
 
 
@@ -102,6 +103,7 @@ class Project(Table):
     pack: PackOptions = Field(default_factory=PackOptions)
     train: TrainOptions = Field(default_factory=TrainOptions)
     merge: MergeOptions = Field(default_factory=MergeOptions)
+    notify: NotifyOptions = Field(default_factory=NotifyOptions)
 
     _folder: Path = PrivateAttr(default=Path())
     _on_disk: dict[str, Any] | None = PrivateAttr(default=None)

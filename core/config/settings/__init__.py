@@ -21,6 +21,7 @@ from .data import (
 )
 from .listen import JudgeSettings, ListenSettings
 from .model import DownloadSettings, ModelOptions, VerifySettings
+from .notify import NotifyOptions
 from .speech import AuditionSettings, MergeOptions, MergeSettings, SynthSettings
 from .train import TrainOptions, TrainSettings
 from .types import (
@@ -52,6 +53,7 @@ __all__ = [
     "MergeOptions",
     "MergeSettings",
     "ModelOptions",
+    "NotifyOptions",
     "PackOptions",
     "PackSettings",
     "RunName",
