@@ -1,61 +1,80 @@
-"""Generation at the model's true shape: frames per second of one text, and of eight."""
+"""Generation at the model's true shape: frames per second of one text, and of eight at once."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
+from unittest import mock
 
-import torch
 from fishtune.core.codec.config import codec_config
 from fishtune.core.config.settings import CODEC_FILE
+from fishtune.core.model import recording
 from fishtune.core.model.checkpoint import load_model
 from fishtune.core.model.directory import ModelDirectory
 from fishtune.core.model.dual_ar import DualAR
-from fishtune.core.model.generate import generate
+from fishtune.core.model.generate import Request, generate_all
 from fishtune.core.units import GIB
-from true_size_model import random_prompt
+from generation import TEXTS, prompts_of
+from torch import Tensor
 
 from .bench import Bench
 from .running import Row
 
-TEXTS = 8
-
 
 def generation_speed(bench: Bench) -> Iterator[Row]:
-    """Yield frames per second of one text and of eight, after a first text that loads kernels."""
+    """Yield frames per second of one text and of eight at once, with CUDA graphs and without them.
+
+    Reading the prompts and recording the graphs are part of the time.
+    """
     model = load_model(bench.base, device=bench.device)
     real_time = codec_config(bench.base / CODEC_FILE, "modded_dac_vq").frame_rate
-    prompts = [random_prompt(model, bench.sizes.prompt, seed) for seed in range(TEXTS)]
-    generate_texts(bench, model, prompts[:1], min(10, bench.sizes.generated))
+    prompts = prompts_of(model, TEXTS, bench.sizes.prompt)
+    generate_texts(bench, model, prompts[:1], min(10, bench.sizes.generated), [])  # loads kernels
     for texts in (1, TEXTS):
-        bench.synchronise()
-        began = time.perf_counter()
-        frames = generate_texts(bench, model, prompts[:texts], bench.sizes.generated)
-        speed = frames / (time.perf_counter() - began)
-        peak = bench.peak_bytes()
-        yield {
-            "what": "one text" if texts == 1 else f"{texts} texts, one after another",
-            "prompt": bench.sizes.prompt,
-            "frames": frames,
-            "frames/s": speed,
-            "× real time": speed / real_time,
-            "measured GiB": peak / GIB if peak is not None else None,
-            "passed": frames == texts * bench.sizes.generated,
-        }
+        for graphs in (True, False) if bench.device != "cpu" else (False,):
+            said: list[str] = []
+            bench.synchronise()
+            with nullcontext() if graphs else mock.patch.object(recording, "DEVICES", ()):
+                began = time.perf_counter()
+                frames = generate_texts(bench, model, prompts[:texts], bench.sizes.generated, said)
+                speed = frames / (time.perf_counter() - began)
+            peak = bench.peak_bytes()
+            row = {
+                "what": "one text" if texts == 1 else f"{texts} texts at once",
+                "CUDA graphs": "failed" if said else "yes" if graphs else "no",
+                "prompt": bench.sizes.prompt,
+                "frames": frames,
+                "frames/s": speed,
+                "× real time": speed / real_time,
+                "measured GiB": peak / GIB if peak is not None else None,
+                "passed": frames == texts * bench.sizes.generated and not said,
+            }
+            yield row | ({"note": said[0]} if said else {})
 
 
-def generate_texts(bench: Bench, model: DualAR, prompts: Sequence[torch.Tensor], frames: int) -> int:
-    """Generate `frames` frames after each prompt; return how many came. None of them can end by itself."""
+def generate_texts(
+    bench: Bench, model: DualAR, prompts: Sequence[Tensor], frames: int, said: list[str]
+) -> int:
+    """Generate `frames` frames after each prompt, all at once; return how many came.
+
+    None of them can end by itself.
+
+    Args:
+        said: gets what generation has to say.
+    """
     largest, directory = model.config.codebook_size, ModelDirectory.open(bench.base)
-    return sum(
-        generate(
-            model,
-            prompt,
-            directory.rule(replace(directory.family.sampling, seed=number)),
-            end_id=-1,
-            max_new_tokens=frames,
-            residual_codebook_size=min(largest, 1024),
-        ).codes.shape[1]
+    requests = [
+        Request(prompt, directory.rule(replace(directory.family.sampling, seed=number)), frames)
         for number, prompt in enumerate(prompts)
+    ]
+    found = generate_all(
+        model,
+        requests,
+        end_id=-1,
+        residual_codebook_size=min(largest, 1024),
+        rows=len(prompts),
+        log=said.append,
     )
+    return sum(each.codes.shape[1] for each in found)

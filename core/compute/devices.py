@@ -107,6 +107,14 @@ def empty_cache() -> None:
         torch.cuda.empty_cache()
 
 
+def unused_memory(device: torch.device) -> int:
+    """Return the bytes that torch could still get on a GPU, those that it holds and does not use included."""
+    import torch
+
+    kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return torch.cuda.mem_get_info(device)[0] + kept
+
+
 class PeakMeter(Protocol):
     """Measures a device's memory."""
 

@@ -22,12 +22,12 @@ def rms_norm(x: Tensor, weight: Tensor, eps: float, *, weight_in_float32: bool =
     return cast(Tensor, _RMSNorm.apply(x, weight, eps, weight_in_float32))
 
 
-def apply_rotary(x_BTHE: Tensor, table_TP2: Tensor) -> Tensor:
+def apply_rotary(x_BTHE: Tensor, table: Tensor) -> Tensor:
     """Return `x`, its interleaved pairs (x₂ᵢ, x₂ᵢ₊₁) turned by the angles whose cos and sin the table holds.
 
-    In float32, cast back.
+    In float32, cast back. The table is `(T, P, 2)`, or `(B, T, P, 2)` where positions differ by row.
     """
-    return cast(Tensor, _Rotary.apply(x_BTHE, table_TP2))
+    return cast(Tensor, _Rotary.apply(x_BTHE, table))
 
 
 def swiglu(gate: Tensor, up: Tensor) -> Tensor:
@@ -85,9 +85,9 @@ class _Rotary(torch.autograd.Function):
         return _turned(gradient, torch.view_as_complex(_wide(table)).conj()), None
 
 
-def _turned(x_BTHE: Tensor, angles_TP: Tensor) -> Tensor:
+def _turned(x_BTHE: Tensor, angles: Tensor) -> Tensor:
     pairs = torch.view_as_complex(_wide(x_BTHE).contiguous().view(*x_BTHE.shape[:-1], -1, 2))
-    return torch.view_as_real(pairs * angles_TP[:, None]).flatten(-2).type_as(x_BTHE)
+    return torch.view_as_real(pairs * angles[..., None, :]).flatten(-2).type_as(x_BTHE)
 
 
 class _SwiGLU(torch.autograd.Function):

@@ -6,6 +6,7 @@ Arithmetic: formats.md section 2.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import cast
 
 import torch
@@ -45,21 +46,24 @@ def rotary_table(length: int, head_dim: int, base: float) -> Tensor:
     return torch.stack([angles.cos(), angles.sin()], dim=-1).bfloat16()
 
 
-class KeyValueCache:
-    """Keys and values of one attention layer for positions 0 … length−1, allocated once."""
+@dataclass(frozen=True)
+class LayerPast:
+    """What one attention layer has cached of each sequence, and where new columns of it go.
 
-    def __init__(
-        self, batch: int, heads: int, length: int, head_dim: int, dtype: torch.dtype, device: torch.device
-    ) -> None:
-        self._keys = torch.empty(batch, heads, length, head_dim, dtype=dtype, device=device)
-        self._values = torch.empty_like(self._keys)
+    Attributes:
+        keys, values: `(B, G, L, E)`, of positions 0 … L−1; those of new columns are written into them.
+        positions: of the new columns in their sequences, `(B, T)`.
+    """
 
-    def put(self, keys: Tensor, values: Tensor, start: int) -> tuple[Tensor, Tensor]:
-        """Store keys and values `(B, G, T, E)` at `start`; return those of all positions so far."""
-        end = start + keys.shape[2]
-        self._keys[:, :, start:end] = keys
-        self._values[:, :, start:end] = values
-        return self._keys[:, :, :end], self._values[:, :, :end]
+    keys: Tensor
+    values: Tensor
+    positions: Tensor
+
+    def put(self, keys_BTGE: Tensor, values_BTGE: Tensor) -> None:
+        """Write keys and values of the new columns."""
+        rows_B1 = torch.arange(len(self.positions), device=self.positions.device)[:, None]
+        self.keys[rows_B1, :, self.positions] = keys_BTGE.type_as(self.keys)
+        self.values[rows_B1, :, self.positions] = values_BTGE.type_as(self.values)
 
 
 class Attention(nn.Module):
@@ -93,19 +97,19 @@ class Attention(nn.Module):
     def forward(
         self,
         x_BTD: Tensor,
-        rotary_TP2: Tensor,
+        rotary: Tensor,
         *,
-        mask_TT: Tensor | None = None,
-        cache: KeyValueCache | None = None,
-        start: int = 0,
+        mask: Tensor | None = None,
+        past: LayerPast | None = None,
     ) -> Tensor:
         """Return `(B, T, D)`.
 
         Args:
-            rotary_TP2: rows of the rotary table for these T positions.
-            mask_TT: True where a query may see a key; None = causal.
-            cache: keys and values of positions before `start`; these T positions are added. Several
-                positions at once are only possible at `start` 0.
+            rotary: rows of the rotary table for these positions, `(T, P, 2)`, or `(B, T, P, 2)`.
+            mask: True where a query may see a key, `(T, keys)` or with dimensions of batch and heads before
+                them; None = causal, among these positions alone.
+            past: keys and values of earlier positions; those of these T are added. The mask is over its L
+                positions, or over the first of them: no others are looked at.
         """
         q_rows, kv_rows = self.n_head * self.head_dim, self.n_local_heads * self.head_dim
         q, k, v = self.wqkv(x_BTD).split([q_rows, kv_rows, kv_rows], dim=-1)
@@ -114,20 +118,29 @@ class Attention(nn.Module):
         v_BTGE = v.unflatten(-1, (self.n_local_heads, self.head_dim))
         if self.q_norm is not None and self.k_norm is not None:
             q_BTHE, k_BTGE = self.q_norm(q_BTHE), self.k_norm(k_BTGE)
-        q_BTHE, k_BTGE = apply_rotary(q_BTHE, rotary_TP2), apply_rotary(k_BTGE, rotary_TP2)
-        queries, keys, values = (heads.transpose(1, 2) for heads in (q_BTHE, k_BTGE, v_BTGE))
-        if cache is not None:
-            keys, values = cache.put(keys, values, start)
+        q_BTHE, k_BTGE = apply_rotary(q_BTHE, rotary), apply_rotary(k_BTGE, rotary)
+        if past is not None:
+            past.put(k_BTGE, v_BTGE)
+        if past is None or mask is None:
+            keys_BGTE, values_BGTE = k_BTGE.transpose(1, 2), v_BTGE.transpose(1, 2)
+        else:
+            seen = mask.shape[-1]
+            keys_BGTE, values_BGTE = past.keys[:, :, :seen], past.values[:, :, :seen]
+        is_one_column = past is not None and x_BTD.shape[1] == 1
+        # Of one column, heads that share keys can stand as queries beside one another: no key is copied.
+        queries = (
+            q_BTHE.unflatten(2, (self.n_local_heads, -1))[:, 0] if is_one_column else q_BTHE.transpose(1, 2)
+        )
         attended = F.scaled_dot_product_attention(
             queries,
-            keys,
-            values,
-            attn_mask=mask_TT,
-            # One query at the end of the cache sees every key, so no mask is needed then.
-            is_causal=mask_TT is None and start == 0,
-            enable_gqa=self.n_head != self.n_local_heads,
+            keys_BGTE,
+            values_BGTE,
+            attn_mask=mask,
+            is_causal=mask is None,
+            enable_gqa=queries.shape[1] != self.n_local_heads,
         )
-        return cast(Tensor, self.wo(attended.transpose(1, 2).flatten(-2)))
+        attended_BTHE = attended.flatten(1, 2)[:, None] if is_one_column else attended.transpose(1, 2)
+        return cast(Tensor, self.wo(attended_BTHE.flatten(-2)))
 
 
 class FeedForward(nn.Module):

@@ -71,11 +71,11 @@ def read_record(folder: Path) -> AuditionResult | None:
 def read_audition(checkpoint: Path, strength: float = 1.0) -> AuditionCandidate | None:
     """Return the audition of a checkpoint, or None if there is none or the checkpoint has changed since."""
     result = read_record(audition_folder(checkpoint, strength))
-    try:
-        modified = checkpoint.stat().st_mtime
-    except OSError:
+    if result is None:
         return None
-    return result.candidates[0] if result is not None and result.candidates[0].modified == modified else None
+    (candidate,) = result.candidates
+    is_present = candidate.modified == _modified(checkpoint) is not None
+    return candidate if candidate.complete and is_present else None
 
 
 def read_run(run_folder: Path) -> AuditionResult | None:
@@ -116,7 +116,9 @@ def _written(folder: Path) -> float:
 
 
 def _is_present(candidate: AuditionCandidate) -> bool:
-    """Whether a candidate is still the file that spoke; a run that was moved keeps its auditions."""
+    """Whether a candidate is judged, and still the file that spoke; a run may be moved with its auditions."""
+    if not candidate.complete:
+        return False
     if candidate.path is None:
         return True
     if candidate.step is None:

@@ -17,6 +17,10 @@ from pydantic import BaseModel, Field, computed_field
 from ..messages import Message, joined
 from .faults import SpeechFault
 
+SAME_VOICE = 0.5
+"""Cosine of two embeddings from which they count as one voice. Of one speaker: .62 to .97; of two: at most
+.37."""
+
 
 class Pitch(BaseModel):
     """Pitch of a recording, over its voiced frames."""
@@ -147,6 +151,8 @@ class AuditionCandidate(BaseModel):
     folder: Path = Field(default=Path(), validate_default=False)
     """Where the recordings lie; known to whoever read or wrote them, "." in the record itself."""
     cells: list[Cell]
+    complete: bool = True
+    """Whether it has said every text, and everything was listened to."""
     measures: Measures = Measures()
     files: dict[str, Any] = {}
     """What the recordings were when they were written; see `ownership.describe`."""
@@ -197,6 +203,9 @@ class AuditionResult(BaseModel):
     digest: str
     """Of everything that the recordings follow from beside the candidate: tables of one digest can be joined.
     Empty = not known."""
+    listened: str = ""
+    """Digest of what listened to them: numbers of one digest can be compared. Empty = rules alone, or not
+    known."""
     texts: list[AuditionText]
     seeds: list[int]
     reference: str

@@ -8,6 +8,7 @@ from typing import Any
 
 import peft
 import torch
+from peft.tuners.tuners_utils import BaseTunerLayer
 
 from ..compute.weights import load_strict
 from ..model.dual_ar import DualAR
@@ -64,3 +65,13 @@ def attach_adapter(model: DualAR, adapter: Adapter, name: str = "default", share
             if len(layer.scaling) > 1:
                 layer.set_adapter(list(layer.scaling), inference_mode=True)
     model.eval()
+
+
+def detach_adapters(model: DualAR) -> None:
+    """Take all adapters off again: what is left is the model as it was before `attach_adapter`."""
+    layers = [(name, layer) for name, layer in model.named_modules() if isinstance(layer, BaseTunerLayer)]
+    for name, layer in layers:
+        parent, _, own = name.rpartition(".")
+        setattr(model.get_submodule(parent), own, layer.get_base_layer())
+    if hasattr(model, "peft_config"):
+        del model.peft_config

@@ -9,7 +9,6 @@ formats.md section 2.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import cast
 
 import torch
@@ -19,12 +18,13 @@ from torch.nn import functional as F
 from ..compute.layers import (
     Attention,
     FeedForward,
-    KeyValueCache,
+    LayerPast,
     RMSNorm,
     rotary_table,
     uninitialised_embedding,
 )
 from ..config.settings import Checkpointing
+from .cache import Past
 from .recompute import BlockRunner, run_block
 from .shape import Shape, TransformerShape
 
@@ -49,10 +49,10 @@ class TransformerBlock(nn.Module):
         self.ffn_norm = RMSNorm(config.dim, config.norm_eps)
 
     def forward(
-        self, x: Tensor, rotary: Tensor, cache: KeyValueCache | None = None, start: int = 0
+        self, x: Tensor, rotary: Tensor, mask: Tensor | None = None, past: LayerPast | None = None
     ) -> Tensor:
-        """Return `(B, T, D)`; `cache` and `start` as in `Attention`."""
-        h = x + self.attention(self.attention_norm(x), rotary, cache=cache, start=start)
+        """Return `(B, T, D)`; arguments as in `Attention`."""
+        h = x + self.attention(self.attention_norm(x), rotary, mask=mask, past=past)
         return cast(Tensor, h + self.feed_forward(self.ffn_norm(h)))
 
 
@@ -126,20 +126,13 @@ class DualAR(nn.Module):
             x_BTD = torch.where(semantic_BT1, x_BTD / math.sqrt(self.config.num_codebooks + 1), x_BTD)
         return cast(Tensor, x_BTD)
 
-    def slow(
-        self,
-        tokens_BKT: Tensor,
-        caches: Sequence[KeyValueCache] | None = None,
-        start: int = 0,
-    ) -> Tensor:
+    def slow(self, tokens_BKT: Tensor, past: Past | None = None) -> Tensor:
         """Return the slow hidden state `(B, T, D)`, before the final norm.
 
         Args:
-            caches: one a layer, with the columns before `start`; None = no columns came before.
-            start: position of the first column.
+            past: the columns before these; None = none came before.
         """
-        rotary = self.rotary[start : start + tokens_BKT.shape[-1]]
-        return self._run(self.layers, self.embed(tokens_BKT), rotary, caches, start)
+        return self._run(self.layers, self.embed(tokens_BKT), self.rotary, past)
 
     def token_logits(self, hidden: Tensor) -> Tensor:
         """Return the logits `(…, V)` of row 0 from slow hidden states `(…, D)`."""
@@ -154,19 +147,13 @@ class DualAR(nn.Module):
             hidden = self.norm(hidden)
         return hidden if self.fast_project_in is None else cast(Tensor, self.fast_project_in(hidden))
 
-    def fast(
-        self,
-        x_NKC: Tensor,
-        caches: Sequence[KeyValueCache] | None = None,
-        start: int = 0,
-    ) -> Tensor:
+    def fast(self, x_NKC: Tensor, past: Past | None = None) -> Tensor:
         """Return the fast transformer's logits `(N, positions, S)` for inputs `(N, positions, C)`.
 
         Position 0 holds `fast_input`, position i ≥ 1 `fast_embeddings` of code i − 1; the logits at position
-        i predict code i. `caches` and `start` as in `slow`.
+        i predict code i. `past` as in `slow`.
         """
-        rotary = self.fast_rotary[start : start + x_NKC.shape[1]]
-        return self.codebook_logits(self._run(self.fast_layers, x_NKC, rotary, caches, start))
+        return self.codebook_logits(self._run(self.fast_layers, x_NKC, self.fast_rotary, past))
 
     def codebook_logits(self, hidden: Tensor) -> Tensor:
         """Return the logits `(…, S)` of a code from fast hidden states `(…, C)`."""
@@ -183,18 +170,14 @@ class DualAR(nn.Module):
         x_NKC = torch.cat([fast_input_NC[:, None].type_as(earlier_NKC), earlier_NKC], dim=1)
         return self.fast(x_NKC)
 
-    def _run(
-        self,
-        layers: nn.ModuleList,
-        x: Tensor,
-        rotary: Tensor,
-        caches: Sequence[KeyValueCache] | None,
-        start: int,
-    ) -> Tensor:
+    def _run(self, layers: nn.ModuleList, x: Tensor, table: Tensor, past: Past | None) -> Tensor:
+        if past is not None:
+            rotary, mask = table[past.positions], past.mask
+            for number, layer in enumerate(layers):
+                x = layer(x, rotary, mask, past.layer(number))
+            return x
         learning = self.training and torch.is_grad_enabled()
-        for number, layer in enumerate(layers):
-            if learning:
-                x = self.training_block(layer, x, rotary, self.checkpointing)
-            else:
-                x = layer(x, rotary, caches[number] if caches is not None else None, start)
+        rotary = table[: x.shape[1]]
+        for layer in layers:
+            x = self.training_block(layer, x, rotary, self.checkpointing) if learning else layer(x, rotary)
         return x

@@ -1,22 +1,43 @@
-"""Generation: one frame of codes after another, each computed once (keys and values are cached).
+"""Generation: one frame of codes after another, for several texts at once.
 
 Per frame the slow transformer gives the token of row 0, and with it code 0; the fast transformer then
-gives the other codes one by one (formats.md section 2, *Generation*).
+gives the other codes one by one (formats.md section 2, *Generation*). Every frame needs all weights, and
+reading them is what takes the time: a frame of eight texts takes little longer than a frame of one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 from torch import Tensor
 
-from ..compute.layers import KeyValueCache
 from ..errors import UsageError
+from .cache import rows_that_fit
 from .dual_ar import DualAR
+from .frame import FrameModel
+from .recording import StepRunner
 from .sampling import SamplingRule
-from .shape import TransformerShape
+
+ROWS = 8
+"""Texts at once, at most."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is to be generated.
+
+    Attributes:
+        prompt: token matrix `(K+1, T)`.
+        rule: picks from the logits; made for this request alone.
+        max_new_tokens: frames at most; the model's `max_seq_len` is a limit, too.
+    """
+
+    prompt: Tensor
+    rule: SamplingRule
+    max_new_tokens: int
 
 
 @dataclass(frozen=True)
@@ -47,93 +68,201 @@ def generate(
     residual_codebook_size: int,
     on_frame: Callable[[int], None] | None = None,
 ) -> Generation:
-    """Return the frames that `model` continues `prompt` with.
+    """Return the frames that `model` continues `prompt` with; see `Request` and `generate_all`."""
+    (generation,) = generate_all(
+        model,
+        [Request(prompt, rule, max_new_tokens)],
+        end_id=end_id,
+        residual_codebook_size=residual_codebook_size,
+        on_frame=on_frame,
+    )
+    return generation
+
+
+def generate_all(
+    model: DualAR,
+    requests: Sequence[Request],
+    *,
+    end_id: int,
+    residual_codebook_size: int,
+    rows: int = ROWS,
+    on_frame: Callable[[int], None] | None = None,
+    log: Callable[[str], None] = lambda _: None,
+) -> list[Generation]:
+    """Return for each request the frames that `model` continues its prompt with.
+
+    Requests do not see each other: each gets the frames that it would get alone, as far as sums in another
+    order allow. When one ends, the next that waits takes its row. What all prompts begin with is read once.
 
     The model may carry adapters. It is in evaluation mode meanwhile, and in its former mode afterwards.
 
     Args:
-        prompt: token matrix `(K+1, T)`.
-        rule: picks from the logits; made for this generation alone.
-        end_id: id of the token that ends the generation.
-        max_new_tokens: frames at most; the model's `max_seq_len` is a limit, too.
+        end_id: id of the token that ends a generation.
         residual_codebook_size: codes 1 … K−1 are drawn below this, since the codec's residual
             codebooks may be smaller than `codebook_size`.
-        on_frame: called with the number of frames so far; an exception of it ends the generation.
+        rows: requests at once, at most; fewer where a GPU's memory is short.
+        on_frame: called for each frame with the number of frames so far, of all requests together; an
+            exception of it ends the generation.
+        log: gets a sentence where a GPU cannot generate as fast as it could.
 
     Raises:
-        UsageError: the prompt leaves no room in the model's longest sequence.
+        UsageError: a prompt leaves no room in the model's longest sequence.
     """
-    room = model.config.max_seq_len - prompt.shape[1]
-    if room < 1:
-        raise UsageError(
-            "The prompt takes {number} tokens; the model holds {limit}.",
-            "Use a shorter reference or a shorter text.",
-            number=prompt.shape[1],
-            limit=model.config.max_seq_len,
-        )
+    for request in requests:
+        if request.prompt.shape[1] >= model.config.max_seq_len:
+            raise UsageError(
+                "The prompt takes {number} tokens; the model holds {limit}.",
+                "Use a shorter reference or a shorter text.",
+                number=request.prompt.shape[1],
+                limit=model.config.max_seq_len,
+            )
+    if not requests:
+        return []
     was_training = model.training
     model.eval()
     try:
         with torch.inference_mode():
-            generator = _Generator(model, rule, residual_codebook_size)
-            frames, ended = generator.run(prompt, end_id, min(max_new_tokens, room), on_frame)
+            batch = _Batch(model, requests, rows, end_id, residual_codebook_size, log)
+            batch.run(on_frame)
     finally:
         model.train(was_training)
-    # A plain tensor: inference tensors cannot take part in training later.
-    return Generation(torch.tensor(frames, dtype=torch.int64).reshape(-1, len(prompt)).T.contiguous(), ended)
+    # Plain tensors: inference tensors cannot take part in training later.
+    return [Generation(text.tokens(len(text.prompt)).clone(), text.ended) for text in batch.texts]
 
 
-class _Generator:
-    """The state of one generation: the rule and the caches."""
+@dataclass
+class _Text:
+    """A request, and how far it is."""
 
-    def __init__(self, model: DualAR, rule: SamplingRule, residual_codebook_size: int) -> None:
-        self._model = model
-        self._rule = rule
-        self._residual_size = min(residual_codebook_size, model.config.codebook_size)
-        self._device = model.norm.weight.device
-        self._fast_caches = self._caches(model.config.fast, model.config.num_codebooks)
+    prompt: Tensor
+    rule: SamplingRule
+    limit: int
+    """Frames at most."""
+    frames: list[Tensor] = field(default_factory=list)
+    ended: bool = False
 
-    def _caches(self, config: TransformerShape, length: int) -> list[KeyValueCache]:
-        dtype = self._model.norm.weight.dtype
-        return [
-            KeyValueCache(1, config.n_local_heads, length, config.head_dim, dtype, self._device)
-            for _ in range(config.n_layer)
+    @property
+    def position(self) -> int:
+        """Where the newest frame stands."""
+        return self.prompt.shape[1] + len(self.frames) - 1
+
+    def tokens(self, codebooks: int) -> Tensor:
+        """Return the frames so far as a token matrix on the CPU."""
+        if not self.frames:
+            return torch.zeros(codebooks, 0, dtype=torch.int64)
+        return torch.stack(self.frames, dim=1).cpu()
+
+
+class _Batch:
+    """Rows of texts that are at the same frame step, though each at its own length."""
+
+    def __init__(
+        self,
+        model: DualAR,
+        requests: Sequence[Request],
+        rows: int,
+        end_id: int,
+        residual_codebook_size: int,
+        log: Callable[[str], None],
+    ) -> None:
+        self.texts = [
+            _Text(
+                request.prompt,
+                request.rule,
+                min(request.max_new_tokens, model.config.max_seq_len - request.prompt.shape[1]),
+            )
+            for request in requests
         ]
+        self._waiting = list(reversed(self.texts))
+        self._end_id = end_id
+        self._semantic_begin_id = model.semantic_begin_id
+        self._codebook_size, self._codebooks = model.config.codebook_size, model.config.num_codebooks
+        self._residual_size = min(residual_codebook_size, model.config.codebook_size)
+        longest = max(text.prompt.shape[1] + text.limit for text in self.texts)
+        weight = model.norm.weight
+        rows = rows_that_fit(
+            model.config.slow, longest, min(rows, len(self.texts)), weight.dtype, weight.device
+        )
+        self._rows: list[_Text | None] = [None] * rows
+        runner = StepRunner(weight.device, max(text.limit for text in self.texts), log)
+        self._model = FrameModel(model, rows, longest, runner)
+        self._hidden_RD = weight.new_zeros(rows, model.config.dim)
+        self._shared = shared_columns([text.prompt for text in self.texts])
 
-    def run(
-        self, prompt: Tensor, end_id: int, limit: int, on_frame: Callable[[int], None] | None
-    ) -> tuple[list[list[int]], bool]:
-        """Return the frames (K+1 numbers each) and whether `end_id` came."""
-        length = prompt.shape[1]
-        caches = self._caches(self._model.config.slow, length + limit)
-        columns = prompt.to(self._device)[None]
-        frames: list[Tensor] = []
-        start = 0
-        while len(frames) < limit:
-            hidden = self._model.slow(columns, caches, start)[:, -1]
-            start = length + len(frames)
-            token = self._rule.token(self._model.token_logits(hidden)[0], frames)
-            if token.item() == end_id:
-                return [frame.tolist() for frame in frames], True
-            frame = torch.stack([token, *self._codes(token, hidden, frames)])
-            frames.append(frame)
-            columns = frame[None, :, None]
-            if on_frame is not None:
-                on_frame(len(frames))
-        return [frame.tolist() for frame in frames], False
+    def run(self, on_frame: Callable[[int], None] | None) -> None:
+        """Generate until every text has ended."""
+        if self._shared:
+            self._model.read(0, self.texts[0].prompt[:, : self._shared], 0)
+            self._model.share(self._shared)
+        made = 0
+        while self._fill_rows():
+            frames_RK = self._draw_frames()
+            speaking = self._speaking()
+            for row, text in speaking:
+                text.frames.append(frames_RK[row])
+                made += 1
+                if on_frame is not None:
+                    on_frame(made)
+            for row, text in speaking:
+                if len(text.frames) == text.limit:
+                    self._rows[row] = None
+            if self._speaking():
+                # A free row is computed, too; its next text overwrites what that writes.
+                positions = [self._shared if text is None else text.position for text in self._rows]
+                self._hidden_RD = self._model.hidden(frames_RK, positions)
 
-    def _codes(self, token: Tensor, hidden: Tensor, frames: Sequence[Tensor]) -> list[Tensor]:
-        """Return the K codes of the frame that begins with `token`."""
-        model = self._model
-        code = (token - model.semantic_begin_id).clamp(0, model.config.codebook_size - 1)
-        codes = [code]
-        # Position 0 predicts code 0, which the token gave already: it goes along with position 1.
-        inputs = torch.stack([model.fast_input(hidden), model.fast_embeddings(code[None])], dim=1)
-        position = 0
-        for codebook in range(1, model.config.num_codebooks):
-            logits = model.fast(inputs, self._fast_caches, position)[0, -1]
-            position += inputs.shape[1]
-            code = self._rule.code(codebook, logits[: self._residual_size], frames)
-            codes.append(code)
-            inputs = model.fast_embeddings(code[None, None])
-        return codes
+    def _speaking(self) -> list[tuple[int, _Text]]:
+        """Return the rows that have a text."""
+        return [(row, text) for row, text in enumerate(self._rows) if text is not None]
+
+    def _fill_rows(self) -> bool:
+        """Give free rows to texts that wait; return whether any row has one."""
+        for row, text in enumerate(self._rows):
+            if text is None and self._waiting:
+                begun = self._rows[row] = self._waiting.pop()
+                rest = begun.prompt[:, self._shared :]
+                self._hidden_RD[row] = self._model.read(row, rest, self._shared)
+        return bool(self._speaking())
+
+    def _draw_frames(self) -> Tensor:
+        """Return the next frames `(R, K+1)`, zeros where a row has none; texts that end leave their rows."""
+        logits_RV = self._model.token_logits(self._hidden_RD)
+        tokens_R = self._drawn(lambda row, text: text.rule.token(logits_RV[row], text.frames))
+        numbers = tokens_R.tolist()  # the only moment in which a GPU is waited for
+        for row, text in self._speaking():
+            if numbers[row] == self._end_id:
+                text.ended = True
+                self._rows[row] = None
+        code_R = (tokens_R - self._semantic_begin_id).clamp(0, self._codebook_size - 1)
+        numbers_RK = [tokens_R, code_R]
+        if not self._speaking():
+            return torch.stack(numbers_RK, dim=1)
+        for codebook in range(1, self._codebooks):
+            logits_RS = self._model.code_logits(codebook, code_R, self._hidden_RD)[:, : self._residual_size]
+            code_R = self._drawn(partial(_code, codebook, logits_RS))
+            numbers_RK.append(code_R)
+        return torch.stack(numbers_RK, dim=1)
+
+    def _drawn(self, draw: Callable[[int, _Text], Tensor]) -> Tensor:
+        """Return what the rule of each row's text draws, `(R,)`; 0 for a free row."""
+        nothing = torch.zeros((), dtype=torch.int64, device=self._hidden_RD.device)
+        return torch.stack(
+            [nothing if text is None else draw(row, text) for row, text in enumerate(self._rows)]
+        )
+
+
+def _code(codebook: int, logits_RS: Tensor, row: int, text: _Text) -> Tensor:
+    return text.rule.code(codebook, logits_RS[row], text.frames)
+
+
+def shared_columns(prompts: Sequence[Tensor]) -> int:
+    """Return how many columns at the beginning of several prompts `(K+1, T)` are the same.
+
+    The last column of none is among them: what follows it is each text's own.
+    """
+    if len(prompts) == 1:
+        return 0
+    shortest = min(prompt.shape[1] for prompt in prompts) - 1
+    begins = torch.stack([prompt[:, :shortest] for prompt in prompts])
+    same = (begins == begins[:1]).all(dim=0).all(dim=0)
+    return int(same.long().cumprod(0).sum())

@@ -29,10 +29,10 @@ from ..jobs.process import Liveness
 from ..jobs.record import Job, JobState, Place
 from ..jobs.signals import before_end
 from ..jobs.start import start_job, stop_job
-from ..judge.selection import Recommendation, recommend
+from ..judge.selection import Recommendation
 from ..messages import Message
 from ..shards.manifest import DropReason
-from .history import checkpoint_candidates
+from .history import recommended
 from .steps import STAGE_OF, StepName, StepState, StepStatus, step_status
 
 _POLL_SECONDS = 0.1
@@ -195,7 +195,7 @@ def with_checkpoint(project: Project) -> Project:
 
 def recommended_checkpoint(project: Project) -> Recommendation | None:
     """Return which checkpoint of a project to merge, with the reason, or None if there is none."""
-    return recommend(checkpoint_candidates(place_of(project)))
+    return recommended(place_of(project))
 
 
 def place_of(project: Project) -> Place:

@@ -21,8 +21,8 @@ from ...core.errors import FishtuneError
 from ...core.events import Finished
 from ...core.jobs.record import Job, JobState, Place
 from ...core.judge.record import read_audition
-from ...core.judge.selection import Candidate, Recommendation, recommend
-from ...core.pipeline.history import checkpoint_candidates
+from ...core.judge.selection import Candidate, Recommendation
+from ...core.pipeline.history import checkpoint_candidates, recommended
 from ...core.pipeline.steps import StepName
 from ...core.stages.registry import StageName
 from ..access import project_screen, wizard
@@ -115,14 +115,15 @@ class MergePane(StagePane):
 
         def work() -> None:
             found = candidates_of(project)
-            self.app.call_from_thread(self._take_candidates, found)
+            recommendation = recommended(place_of(project)) if found else None
+            self.app.call_from_thread(self._take_candidates, found, recommendation)
 
         in_thread(self, work, self.notice.show_error, "candidates")
 
-    def _take_candidates(self, found: list[Candidate]) -> None:
+    def _take_candidates(self, found: list[Candidate], recommendation: Recommendation | None) -> None:
         first = not self._candidates
         self._candidates = {str(candidate.path): candidate for candidate in found}
-        self._recommended = recommend(found)
+        self._recommended = recommendation
         self._show_candidates()
         if first and self._candidates:
             chosen = self._chosen_path()
@@ -288,10 +289,15 @@ class MergePane(StagePane):
         )
 
 
+def place_of(project: Project) -> Place:
+    """Return where the project's checkpoints lie."""
+    return Place(results=project.results, project=project.name)
+
+
 def candidates_of(project: Project) -> list[Candidate]:
     """Return the project's checkpoints, oldest step first; none where they cannot be read."""
     try:
-        return checkpoint_candidates(Place(results=project.results, project=project.name))
+        return checkpoint_candidates(place_of(project))
     except FishtuneError:
         return []
 

@@ -19,7 +19,7 @@ from .data import (
     PackSettings,
     ValidateSettings,
 )
-from .listen import JudgeSettings, ListenSettings
+from .listen import JudgeSettings, ListenerSettings, ListenSettings
 from .model import DownloadSettings, ModelOptions, VerifySettings
 from .notify import NotifyOptions
 from .speech import AuditionSettings, MergeOptions, MergeSettings, SynthSettings
@@ -49,6 +49,7 @@ __all__ = [
     "ExtractSettings",
     "JudgeSettings",
     "ListenSettings",
+    "ListenerSettings",
     "LoudnessNormSettings",
     "MergeOptions",
     "MergeSettings",

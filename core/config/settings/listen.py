@@ -13,13 +13,9 @@ from .types import Device, UserPath, check_path_text
 NameOrPath = Annotated[str, AfterValidator(check_path_text)]
 
 
-class JudgeSettings(Table):
-    """`fishtune judge`."""
+class ListenerSettings(Table):
+    """What listens to recordings: shared by the stages that judge."""
 
-    paths: Annotated[list[UserPath], Field(min_length=1), Option(argument=True)]
-    """Recordings, and folders of them; what they should say stands in NAME.lab beside each."""
-    reference: UserPath | None = None
-    """A recording of the voice that they should have."""
     language: Annotated[
         Annotated[str, Field(pattern=r"^[a-z]{2,3}$")] | None, Option(unset="recognised from text and sound")
     ] = None
@@ -33,6 +29,15 @@ class JudgeSettings(Table):
     """Threads for recognition on a CPU; 0 = as many as suit it."""
     device: Device = "auto"
     """auto, cpu, cuda or cuda:N."""
+
+
+class JudgeSettings(ListenerSettings):
+    """`fishtune judge`."""
+
+    paths: Annotated[list[UserPath], Field(min_length=1), Option(argument=True)]
+    """Recordings, and folders of them; what they should say stands in NAME.lab beside each."""
+    reference: UserPath | None = None
+    """A recording of the voice that they should have."""
 
 
 class ListenSettings(Table):

@@ -10,6 +10,7 @@ from pydantic import AfterValidator, Field, model_validator
 from ...messages import Message
 from ..options import BASIC, FirstRunOnly, Option
 from ..strict import Table
+from .listen import ListenerSettings
 from .types import CODEC_PRESET, MODELS_FOLDER, Device, Seed, UserPath, check_path_text
 
 Strength = Annotated[float, Field(ge=0, le=1.5)]
@@ -117,22 +118,37 @@ class SynthSettings(Table):
     """auto (the first GPU, else the CPU), cpu, cuda or cuda:N."""
 
 
-class AuditionSettings(Table):
+class AuditionSettings(ListenerSettings):
     """`fishtune audition`."""
 
-    checkpoint: Annotated[UserPath, Option(argument=True)]
-    """A checkpoint (step_….ckpt), an adapter folder, or a model directory."""
+    checkpoint: Annotated[UserPath, Option(argument=True, metavar="RUN")]
+    """A run, by folder or name; or a checkpoint (step_….ckpt), an adapter folder, or a model directory."""
+    all: bool = False
+    """Every checkpoint of the run, not only 6 spread over it."""
+    with_base: bool = False
+    """Beside a single checkpoint, too, judge its base and the held-out recordings; beside a run's they always
+    are."""
+    strengths: Annotated[list[Strength], Option(flag="strength", unset="1")] = []
+    """How much of the training counts: 0 is the base, 1 all of it; may be repeated, each speaks."""
     base_weight: Annotated[UserPath | None, Option(unset="the one it was trained on")] = None
     """Base of the checkpoint."""
     protos: Annotated[UserPath | None, Option(unset="the one it was trained on")] = None
-    """Packed data set that gives voice, script and speaking rate."""
-    texts: Annotated[list[str], Option(flag="text", unset="three sentences in the data set's script")] = []
+    """Packed data set that gives voice, language, speaking rate and held-out recordings."""
+    reference: Annotated[UserPath | None, Option(unset="a clip of the data set")] = None
+    """A recording whose voice is given, with what it says in a .lab file beside it."""
+    texts: Annotated[
+        list[str], Option(flag="text", unset="24 texts in the data set's language, and held-out transcripts")
+    ] = []
     """What it says; may be repeated."""
+    text_source: Annotated[
+        str | None, Option(flag="texts", metavar="FILE", unset="the data set's language")
+    ] = None
+    """What it says: a language with texts of ours (en), or a file, one text per line or TOML."""
     seed: Seed = 1
     """The same seed makes checkpoints comparable."""
+    seeds: Annotated[int, Field(ge=1, le=20)] = 1
+    """How often every text is said, each time with the next seed."""
     overwrite: bool = False
     """Replace recordings that are named like its own, too."""
     config_name: str = CODEC_PRESET
     """Codec preset, used where no codec_config.json lies beside the weights."""
-    device: Device = "auto"
-    """auto (the first GPU, else the CPU), cpu, cuda or cuda:N."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -12,15 +13,16 @@ from ...files import write_text
 from ...jobs.record import Place
 from ...judge.pitch import PitchMeter
 from ...judge.record import read_record, read_run
-from ...judge.results import CandidateKind
-from ...judge.selection import recommend
+from ...judge.results import AuditionResult, CandidateKind
 from ...messages import Message, plural
-from ...pipeline.history import checkpoint_candidates
+from ...pipeline.history import recommended, run_history
 from ..html import self_contained
 from ..languages import page_texts, said
 from .clips import Clip, common_loudness, make_clip, measure_level
 from .view import Auditioned, Course, Page, column_id, page_of, recordings
 
+_MOST_POINTS = 400
+"""Of a curve: what is drawn is about 1000 pixels wide."""
 LISTEN_FILE = "listen.html"
 SCRIPTS = ("words.js", "drawing.js", "player.js", "table.js", "course.js", "blind.js", "main.js")
 
@@ -50,29 +52,34 @@ def _auditioned(run: Path) -> Auditioned:
     table = single or read_run(run)
     if table is None or not any(candidate.cells for candidate in table.candidates):
         raise DataError("{run} has no audition to listen to.", "Make one: fishtune audition {run}", run=run)
-    course = Course(run=run.name)
-    if single is None:
-        candidates = checkpoint_candidates(Place(results=run.parent, project=run.name))
-        course.held_out = [
-            (candidate.step, candidate.validation_loss)
-            for candidate in candidates
-            if candidate.validation_loss is not None
-        ]
-        best = recommend(candidates)
-        column = next(
-            (
-                each
-                for each in table.candidates
-                if best is not None
-                and each.kind is CandidateKind.CHECKPOINT
-                and each.step == best.candidate.step
-                and each.strength == 1
-            ),
-            None,
-        )
-        if best is not None and column is not None:
-            course.recommended, course.reason = column_id(run.name, column), said(best.reason)
+    course = Course(run=run.name) if single is not None else _course(run, table)
     return Auditioned(course, table)
+
+
+def _course(run: Path, table: AuditionResult) -> Course:
+    """Return the training of a run, and which of its columns is recommended."""
+    place = Place(results=run.parent, project=run.name)
+    history = run_history(place)
+    course = Course(
+        run=run.name,
+        training=_thinned([(step, event.loss) for step, event in sorted(history.steps.items())]),
+        held_out=[(step, event.loss) for step, event in sorted(history.validations.items())],
+        resumed=[mark.step for mark in history.marks],
+    )
+    best = recommended(place)
+    for column in table.candidates if best is not None else ():
+        is_plain = column.kind is CandidateKind.CHECKPOINT and column.strength == 1
+        if best is not None and is_plain and column.step == best.candidate.step:
+            course.recommended, course.reason = column_id(run.name, column), said(best.reason)
+    return course
+
+
+def _thinned(curve: list[tuple[int, float]]) -> list[tuple[int, float]]:
+    """Return a curve of at most `_MOST_POINTS` points, each the mean of its neighbours."""
+    points = [(step, loss) for step, loss in curve if math.isfinite(loss)]
+    size = math.ceil(len(points) / _MOST_POINTS)
+    parts = [points[first : first + size] for first in range(0, len(points), size or 1)]
+    return [(part[len(part) // 2][0], sum(loss for _, loss in part) / len(part)) for part in parts]
 
 
 def _clips(paths: Sequence[Path], reporter: Reporter) -> list[tuple[Path, Clip]]:

@@ -11,16 +11,18 @@ from ...audio.recordings import read_audio
 from ...config.settings import JudgeSettings
 from ...errors import DataError
 from ...events import ItemFailed, ProgressMeter, Reporter
+from ...hardware.device import usable_gpu
 from ...judge.acoustics import SAMPLE_RATE
 from ...judge.differences import letters_of_text
 from ...judge.judging import judgement
+from ...judge.listeners import Listeners, load_listeners
 from ...judge.results import Judgement
 from ...judge.speaker import Embedding
 from ...judge.verdict import Evidence, Voice, voice_of
 from ...judge.voices import shared_voice
 from ...messages import Message, named
-from .listening import Listeners, load_listeners
-from .recordings import find_recordings, language_of, transcript_of
+from ...text.languages import language_of
+from .recordings import find_recordings, transcript_of
 
 _STOPPED = Message("Nothing was written.")
 
@@ -74,7 +76,7 @@ def run(settings: JudgeSettings, reporter: Reporter) -> JudgeResult:
             "Write what should be said into NAME.lab beside the recording.",
             silent=named(silent),
         )
-    listeners = load_listeners(settings, language_of(texts.values()), reporter)
+    listeners = load_listeners(settings, language_of(texts.values()), reporter, usable_gpu)
     reference = _reference(settings.reference, listeners) if settings.reference else None
 
     listened: list[_Listened] = []

@@ -12,11 +12,10 @@ import soundfile
 import torch
 from pydantic import BaseModel
 
-from ...audio.mixing import Mixing, warn_of_channels
-from ...audio.recordings import read_info, read_mono, write_audio
-from ...codec.checkpoint import load_codec, load_encoder
-from ...codec.codec import check_length
+from ...audio.recordings import write_audio
+from ...codec.checkpoint import load_codec
 from ...codec.config import CodecConfig, check_codebooks, codec_config, residual_codebook_size
+from ...codec.references import encode_reference, transcript_beside
 from ...compute.devices import resolve_device
 from ...config.run_files import ADAPTER_CONFIG
 from ...config.settings import CODEC_FILE, SynthSettings
@@ -32,9 +31,9 @@ from ...model.dual_ar import DualAR
 from ...model.families import model_directory_of
 from ...model.generate import Generation, generate
 from ...ownership import is_remembered, remember
-from ...reading import check_regular, reading
+from ...reading import check_regular
 from ...text.prompts import Turn
-from ...text.transcripts import check_typed, read_transcript
+from ...text.transcripts import check_typed
 
 _REFERENCE_HINT = Message(
     "Give what is said in the reference with --ref-text, or put it into a .lab file beside it."
@@ -82,7 +81,7 @@ def run(settings: SynthSettings, reporter: Reporter) -> SynthResult:
             file=codec_file,
         )
     prompts = base.prompts  # read before a reference is encoded
-    references = _references(settings, base, shape, device, reporter)
+    references = _references(settings, base, device, reporter)
     prompt = torch.from_numpy(prompts.prompt(references, settings.text))
 
     seed = secrets.randbelow(1 << 31) if settings.seed is None else settings.seed
@@ -231,38 +230,18 @@ def _read_files(directory: Path, reference: Path | None) -> list[Path]:
 def _references(
     settings: SynthSettings,
     base: ModelDirectory,
-    shape: CodecConfig,
     device: torch.device,
     reporter: Reporter,
 ) -> list[Turn]:
     file = settings.ref_audio or settings.ref_codes
     if file is None:
         return []
-    text = settings.ref_text or _transcript_beside(file)
+    text = settings.ref_text or transcript_beside(file, _REFERENCE_HINT)
     if settings.ref_codes is not None:
         sizes = [base.shape.codebook_size] * base.shape.num_codebooks
         return [Turn(text, read_codes(settings.ref_codes, sizes))]
-    info = read_info(file)
-    check_length(-(-info.frames * shape.sample_rate // info.sample_rate), shape, str(file))
-    samples, mixing = read_mono(file, shape.sample_rate)
-    warn_of_channels(
-        reporter,
-        [str(file)] if mixing is Mixing.ONE_SIDED else [],
-        [str(file)] if mixing is Mixing.OPPOSITE_PHASE else [],
-    )
-    check_length(len(samples), shape, str(file))
-    encoder = load_encoder(base.path / CODEC_FILE, settings.config_name, device)
-    codes = encoder.encode(torch.from_numpy(samples)[None, None].to(device))
-    return [Turn(text, codes[0].cpu().numpy())]
-
-
-def _transcript_beside(file: Path) -> str:
-    transcript = file.with_suffix(".lab")
-    with reading(transcript):
-        missing = not transcript.exists()
-    if missing:
-        raise UsageError("What is said in {file} is not known.", _REFERENCE_HINT, file=file)
-    return read_transcript(transcript).packed  # as training saw it
+    codec = base.path / CODEC_FILE
+    return [encode_reference(file, text, codec, settings.config_name, device, reporter)]
 
 
 def _generate(

@@ -45,10 +45,24 @@ class S1Rule:
             logits = logits.index_put(
                 (recent,), torch.where(repeated < 0, repeated * penalty, repeated / penalty)
             )
-        ordered, indices = logits.sort(descending=True)
-        probabilities = ordered.softmax(-1)
+        ordered, indices, probabilities = _most_probable(logits, sampling.top_p)
         # The nucleus is taken before the temperature, as the model family's own engine does, so that
         # people's values mean the same here.
         reached = probabilities.cumsum(-1) - probabilities >= sampling.top_p
         ordered = (ordered / sampling.temperature).masked_fill(reached, -torch.inf)
         return indices[torch.multinomial(ordered.softmax(-1), 1, generator=self._random)][0]
+
+
+_CANDIDATES = 1024
+"""Entries among which a nucleus is looked for first: ordering a whole vocabulary takes long."""
+
+
+def _most_probable(logits: Tensor, share: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Return logits in falling order, their indices and probabilities; those left out lie beyond `share`."""
+    if len(logits) > _CANDIDATES:
+        ordered, indices = logits.topk(_CANDIDATES)
+        probabilities = (ordered - logits.logsumexp(-1)).exp()
+        if probabilities.sum() > share:
+            return ordered, indices, probabilities
+    ordered, indices = logits.sort(descending=True)
+    return ordered, indices, ordered.softmax(-1)
