@@ -24,6 +24,7 @@ from . import (
     gpus,
     jobs,
     judge,
+    listen,
     loudness_norm,
     merge,
     pack,
@@ -95,6 +96,7 @@ add_stage("synth", synth.synth)
 add_stage("audition", audition.audition)
 add_stage("verify", verify.verify)
 add_stage("judge", judge.judge)
+add("listen", listen.listen, "Runs")
 add("init", project.init, "Project")
 add("run", project.run, "Project")
 add("demo", demo.demo, "Project")

@@ -59,6 +59,7 @@ class Option:
         argument: whether a command takes it by its place instead of by a flag.
         flag: its flag without the dashes, where that is not the field's name.
         metavar: what the help shows as the flag's or argument's value.
+        secret: whether messages must not show its value.
         unset: what holds where nothing is given and the default does not say it ("never", "no limit").
     """
 
@@ -70,6 +71,7 @@ class Option:
     flag: str = ""
     metavar: str = ""
     unset: str = ""
+    secret: bool = False
 
 
 @dataclass(frozen=True)

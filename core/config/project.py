@@ -33,6 +33,7 @@ from .settings import (
     MergeOptions,
     MergeSettings,
     ModelOptions,
+    NotifyOptions,
     PackOptions,
     PackSettings,
     RunName,
@@ -48,7 +49,7 @@ PROTOS = "protos"
 """Folder of the shards inside the data set."""
 RESULTS = "results"
 """Folder of all runs inside the project."""
-_TABLES = ("dataset", "model", "extract", "pack", "train", "merge")
+_TABLES = ("dataset", "model", "extract", "pack", "train", "merge", "notify")
 _LIMITS = {"epochs", "max_steps", "max_minutes"}
 
 
@@ -103,6 +104,7 @@ class Project(Table):
     pack: PackOptions = Field(default_factory=PackOptions)
     train: TrainOptions = Field(default_factory=TrainOptions)
     merge: MergeOptions = Field(default_factory=MergeOptions)
+    notify: NotifyOptions = Field(default_factory=NotifyOptions)
 
     _folder: Path = PrivateAttr(default=Path())
     _on_disk: dict[str, Any] | None = PrivateAttr(default=None)

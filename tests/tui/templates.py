@@ -53,6 +53,7 @@ PLACES_OF_TEMPLATES = {
     "StopRequested": (0,),
     "check_stop": (0,),
     "warn": (0, 1),
+    "guard": (0, 1),
     "plural": (1, 2),
     "error": (2, 3),
     "warning": (2, 3),

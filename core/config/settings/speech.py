@@ -83,7 +83,8 @@ class SynthSettings(Table):
     text: str
     """What is to be said."""
     out: UserPath
-    """The recording that is written; its ending names the format."""
+    """The recording that is written; its ending names the format. A dash (-) writes WAV to standard output,
+    for a player."""
     base_weight: Annotated[UserPath | None, Option(unset="the one it was trained on")] = None
     """Base of a checkpoint of training."""
     average: Annotated[list[UserPath], Option(metavar="A B …")] = []

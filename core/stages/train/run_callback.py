@@ -138,7 +138,7 @@ class RunCallback(Callback):
                 self.ending = "early_stopping"
         if at_an_interval and self.plateau.observe():
             since = step - PLATEAU_CHECKS * self._settings.validate_every
-            self._reporter.warn(
+            self._reporter.guard(
                 "The training loss has hardly fallen since step {since}.",
                 "More steps will hardly help: listen to a checkpoint, or try a higher rank or learning rate.",
                 since=since,
@@ -234,7 +234,7 @@ class RunCallback(Callback):
         loss = self._measure_held_out(trainer, module, step)
         self.validation_loss, self._validated_step = loss, step
         if self.guard.observe(step, loss):
-            self._reporter.warn(
+            self._reporter.guard(
                 "The held-out loss has not improved since step {best_step} ({best_loss:.3f}, now "
                 "{loss:.3f}): the model is starting to overfit.",
                 "Checkpoints near step {best_step} will do best on other texts; more clips help.",
