@@ -30,6 +30,7 @@ from . import (
     pack,
     presets,
     project,
+    report,
     running,
     runs,
     synth,
@@ -109,6 +110,7 @@ add("resume", jobs.resume, "Jobs")
 add("runs", runs.runs, "Runs")
 add("checkpoints", runs.checkpoints, "Runs")
 add("compare", runs.compare_runs, "Runs")
+add("report", report.report, "Runs")
 add("doctor", doctor.doctor, "This machine, presets and checkpoints")
 add("gpus", gpus.gpus, "This machine, presets and checkpoints")
 add("estimate", estimate.estimate, "This machine, presets and checkpoints")
