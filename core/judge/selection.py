@@ -135,8 +135,8 @@ Cost = Callable[[Measures], tuple[float, float] | None]
 def _by_judge(judged: Sequence[Candidate], against: Yardsticks) -> tuple[Candidate, Message]:
     own = against.recordings or Measures()
     costs: list[Cost] = [
-        lambda found: found.wer and (found.wer.mean, found.wer.high),
-        lambda found: found.similarity and (-found.similarity.mean, -found.similarity.low),
+        lambda found: (found.wer.mean, found.wer.high) if found.wer else None,
+        lambda found: (-found.similarity.mean, -found.similarity.low) if found.similarity else None,
         lambda found: _distance(found.rate, own.rate),
         lambda found: _distance(found.pitch, own.pitch),
     ]

@@ -227,7 +227,7 @@ def _cell(
 ) -> None:
     cell = next((cell for cell in candidate.cells if cell.text == row), None)
     audio = _audio(candidate, row)
-    if cell is None or audio not in sounds:
+    if cell is None or audio is None or audio not in sounds:
         parent.text = _NONE
         return
     add(parent, "audio", attributes={"controls": "controls", "preload": "none", "src": sounds[audio]})

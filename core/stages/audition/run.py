@@ -84,7 +84,7 @@ def _question(
 
     def fits(text: str) -> bool:
         turns = [reference.turn] if reference else []
-        room = base.shape.max_seq_len - base.prompts.prompt(turns, text).shape[1]
+        room = base.shape.max_seq_len - int(base.prompts.prompt(turns, text).shape[1])
         return room >= expected_seconds(text, data.bytes_per_second) * shape.frame_rate
 
     question = make_question(settings, data, reference, made_from, fits)
