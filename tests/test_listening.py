@@ -99,6 +99,15 @@ def test_one_recording_of_a_few_peaks_does_not_make_all_others_quiet() -> None:
     assert common_loudness([Level(-90, -80)]) == -20
 
 
+def test_the_course_of_a_run_is_one_over_all_its_jobs(run: Path) -> None:
+    (course,) = data_of(run / "listen.html")["runs"]
+    assert [step for step, _ in course["training"]] == list(range(1, 201))
+    assert [step for step, _ in course["held_out"]] == [0, 50, 100, 150, 200]
+    assert course["resumed"] == [100]
+    assert course["recommended"] == "my-voice/step 100"
+    assert course["reason"]["en"].startswith("8.0% of its words are wrong")
+
+
 def test_rows_columns_and_their_words(run: Path) -> None:
     data = data_of(run / "listen.html")
     assert [row["text"] for row in data["rows"]] == TEXTS
@@ -226,7 +235,7 @@ def test_votes_are_counted_by_what_was_preferred_to_what() -> None:
 def test_votes_read_by_the_command_decide_the_recommendation(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run = make_run(tmp_path, TEXTS[:1])
+    run = make_run(tmp_path, TEXTS[:3])
     monkeypatch.chdir(tmp_path)
     place = Place(results=run.parent, project=run.name)
     before = recommended(place)

@@ -153,6 +153,15 @@ def test_a_switch_is_exact(opened: Any) -> None:
     assert switched[1] == pytest.approx(switched[0], abs=0.03)
 
 
+def test_a_checkpoint_on_the_curve_leads_to_its_column(opened: Any) -> None:
+    checkpoints = opened.locator(".course .checkpoint")
+    assert checkpoints.count() == 2
+    assert checkpoints.first.get_attribute("aria-label").endswith("recommended")
+    checkpoints.last.focus()
+    opened.keyboard.press("Enter")
+    wait_until(opened, "document.activeElement.dataset.column === '4'")
+
+
 def test_foreign_texts_are_text(opened: Any) -> None:
     assert opened.evaluate("window.hacked") is None
     assert opened.locator("#table .asked").all_text_contents() == TEXTS

@@ -12,7 +12,7 @@ from ..config.strict import parse_flags
 from ..errors import UsageError
 from ..events import Event, Reporter
 from ..files import absolute
-from ..judge.votes import VOTES_FILE, keep_votes, read_votes
+from ..judge.votes import VOTES_FILE, keep_votes, read_votes, runs_of
 from ..messages import Message
 from ..report.serving import PageServer, copy_command, tunnel_command
 from ..terminal import shell_quoted
@@ -90,10 +90,7 @@ def _serve(page: Path, port: int) -> None:
 def _keep(run: Path, files: list[Path]) -> int:
     """Keep the votes of files that are about a run; return how many were new."""
     votes = [vote for file in files for vote in read_votes(file)]
-    own = f"{run.name}/"
-    return keep_votes(
-        run, [vote for vote in votes if own in (vote.first[: len(own)], vote.second[: len(own)])]
-    )
+    return keep_votes(run, [vote for vote in votes if run.name in runs_of(vote)])
 
 
 def _folder_of(run: Path) -> Path:

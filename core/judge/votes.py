@@ -65,6 +65,11 @@ def column_id(run: str, name: str) -> str:
     return f"{run}/{name}"
 
 
+def runs_of(vote: Vote) -> set[str]:
+    """Return the runs whose columns a vote compares."""
+    return {column.partition("/")[0] for column in (vote.first, vote.second)}
+
+
 def read_votes(file: Path) -> list[Vote]:
     """Return the votes of a file.
 
