@@ -8,6 +8,7 @@ import shutil
 import time
 import warnings
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +20,11 @@ from .listening_kit import HOSTILE, TEXTS, make_run
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 WAIT = 20_000  # ms, on a busy machine
-if CHROMIUM is None:
-    warnings.warn(
-        "NO BROWSER: the listening page is not tested. Install one: make test-browser", stacklevel=1
-    )
-pytest.importorskip("playwright", reason="NO PLAYWRIGHT: the listening page is not tested. make test-browser")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="NO BROWSER: the listening page is not tested")
+MISSING = "Chromium" if CHROMIUM is None else "playwright" if find_spec("playwright") is None else ""
+NOT_TESTED = f"NO {MISSING.upper()}: the listening page is not tested. Install it: make test-browser"
+if MISSING:
+    warnings.warn(NOT_TESTED, stacklevel=1)
+pytestmark = pytest.mark.skipif(bool(MISSING), reason=NOT_TESTED)
 
 SOUNDING = "[...document.querySelectorAll('audio')].filter(each => !each.paused && !each.ended)"
 
