@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import soundfile
 from fishtune.core.config.run_files import CHECKPOINTS
+from fishtune.core.events import Event, Started, Step, Validation, encode_event
+from fishtune.core.jobs.record import JobRecord
 from fishtune.core.judge.faults import SpeechFault, SpeechFaultKind
 from fishtune.core.judge.record import AUDITIONS, audition_folder, write_record
 from fishtune.core.judge.results import (
@@ -44,6 +46,8 @@ def make_run(folder: Path, texts: list[str] = TEXTS, seeds: tuple[int, ...] = (1
     """Write `results/my-voice` with base, recordings, two checkpoints and one at half its strength."""
     run = folder / "results" / "my-voice"
     (run / CHECKPOINTS).mkdir(parents=True)
+    _train(run, 1, range(1, 151))
+    _train(run, 2, range(101, 201))  # killed after 150, continued from the checkpoint of 100
     asked = [
         AuditionText(text=text, source=TextSource.HELD_OUT if number == 1 else TextSource.OURS, clip="ANNA/7")
         for number, text in enumerate(texts)
@@ -81,7 +85,7 @@ def make_run(folder: Path, texts: list[str] = TEXTS, seeds: tuple[int, ...] = (1
             measures=Measures(
                 faulty=Measure(mean=0.25, low=0.0, high=0.5, texts=len(cells)),
                 wer=Measure(mean=0.04 * number, low=0.01, high=0.09, texts=len(cells)),
-                similarity=Measure(mean=0.8 - 0.05 * number, low=0.6, high=0.9, texts=len(cells)),
+                similarity=Measure(mean=0.8 - 0.01 * number, low=0.6, high=0.9, texts=len(cells)),
             ),
         )
         table = AuditionResult(
@@ -95,6 +99,26 @@ def make_run(folder: Path, texts: list[str] = TEXTS, seeds: tuple[int, ...] = (1
         )
         write_record(table, place)
     return run
+
+
+def _train(run: Path, number: int, steps: range) -> None:
+    """Write what a job of training says."""
+    folder = run / "jobs" / f"000{number}-train"
+    folder.mkdir(parents=True)
+    record = JobRecord(
+        id=folder.name, stage="train", project=run.name, number=number, settings={}, folder=run, command=[]
+    )
+    (folder / "job.json").write_text(record.model_dump_json(), encoding="utf-8")
+    events: list[Event] = [Started(stage="train")]
+    losses = {"base_loss": 2.0, "semantic_loss": 4.0}
+    if number == 1:
+        events.append(Validation(step=0, loss=7.0, top_5_accuracy=0.2, **losses))
+    for step in steps:
+        loss = 4 + 3 / (1 + step / 40) + 0.2 * np.sin(step)
+        events.append(Step(step=step, total_steps=200, loss=loss, learning_rate=1e-4, **losses))
+        if step % 50 == 0:
+            events.append(Validation(step=step, loss=loss + 0.3, top_5_accuracy=0.4, **losses))
+    (folder / "events.jsonl").write_bytes(b"".join(map(encode_event, events)))
 
 
 def _cell(place: Path, text: int, seed: int | None, number: int) -> Cell:

@@ -8,6 +8,7 @@ import shutil
 import time
 import warnings
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +20,11 @@ from .listening_kit import HOSTILE, TEXTS, make_run
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 WAIT = 20_000  # ms, on a busy machine
-if CHROMIUM is None:
-    warnings.warn(
-        "NO BROWSER: the listening page is not tested. Install one: make test-browser", stacklevel=1
-    )
-pytest.importorskip("playwright", reason="NO PLAYWRIGHT: the listening page is not tested. make test-browser")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="NO BROWSER: the listening page is not tested")
+MISSING = "Chromium" if CHROMIUM is None else "playwright" if find_spec("playwright") is None else ""
+NOT_TESTED = f"NO {MISSING.upper()}: the listening page is not tested. Install it: make test-browser"
+if MISSING:
+    warnings.warn(NOT_TESTED, stacklevel=1)
+pytestmark = pytest.mark.skipif(bool(MISSING), reason=NOT_TESTED)
 
 SOUNDING = "[...document.querySelectorAll('audio')].filter(each => !each.paused && !each.ended)"
 
@@ -151,6 +151,15 @@ def test_a_switch_is_exact(opened: Any) -> None:
         }"""
     )
     assert switched[1] == pytest.approx(switched[0], abs=0.03)
+
+
+def test_a_checkpoint_on_the_curve_leads_to_its_column(opened: Any) -> None:
+    checkpoints = opened.locator(".course .checkpoint")
+    assert checkpoints.count() == 2
+    assert checkpoints.first.get_attribute("aria-label").endswith("recommended")
+    checkpoints.last.focus()
+    opened.keyboard.press("Enter")
+    wait_until(opened, "document.activeElement.dataset.column === '4'")
 
 
 def test_foreign_texts_are_text(opened: Any) -> None:

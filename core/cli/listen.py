@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..config.project import RESULTS
 from ..config.settings import ListenSettings
@@ -11,13 +12,18 @@ from ..config.strict import parse_flags
 from ..errors import UsageError
 from ..events import Event, Reporter
 from ..files import absolute
+from ..judge.votes import VOTES_FILE, keep_votes, read_votes, runs_of
 from ..messages import Message
+from ..report.serving import PageServer, copy_command, tunnel_command
 from ..terminal import shell_quoted
 from ..units import format_bytes
 from .console import err, out, print_json
 from .display import display_events
 from .options import Given, Json, takes
 from .running import find_project
+
+if TYPE_CHECKING:
+    from ..report.listening.view import Page
 
 
 @takes(ListenSettings)
@@ -32,6 +38,7 @@ def listen(given: Given, json: Json = False) -> None:
     """
     settings = parse_flags(ListenSettings, **given)
     runs = [_folder_of(run) for run in settings.runs] or [_project_run()]
+    added = [(run, _keep(run, settings.votes)) for run in runs if settings.votes]
     output = settings.output or _default_output(runs)
     from ..report.listening.page import write_listening_page
 
@@ -44,30 +51,46 @@ def listen(given: Given, json: Json = False) -> None:
         page = write_listening_page(runs, output, Shown())
     if json:
         print_json(
-            {"page": str(output), "texts": len(page.rows), "columns": [each.id for each in page.columns]}
+            {
+                "page": str(output),
+                "texts": len(page.rows),
+                "columns": [column.id for column in page.columns],
+                "recommended": {course.run: course.recommended or None for course in page.runs},
+                "new_votes": {run.name: number for run, number in added},
+            }
         )
     else:
-        size = format_bytes(output.stat().st_size)
-        out.print(f"Wrote {output}: {len(page.rows)} texts, {len(page.columns)} columns, {size}")
+        _tell(page, output, added)
     if settings.serve:
         _serve(output, settings.port)
     elif not json:
-        from ..report.serving import copy_command
-
+        named = " ".join(["fishtune listen", *map(shell_quoted, settings.runs), "--serve"])
         out.print(f"  on your computer:  {copy_command(output)}")
-        out.print(
-            f"  or serve it here:  fishtune listen {' '.join(map(shell_quoted, settings.runs))} --serve"
-        )
+        out.print(f"  or serve it here:  {named}")
+
+
+def _tell(page: Page, output: Path, added: list[tuple[Path, int]]) -> None:
+    for run, number in added:
+        out.print(f"{number} new votes are kept in {run / VOTES_FILE}")
+    size = format_bytes(output.stat().st_size)
+    out.print(f"Wrote {output}: {len(page.rows)} texts, {len(page.columns)} columns, {size}")
+    for course in page.runs:
+        if course.recommended:
+            out.print(f"Recommended: {course.recommended}. {course.reason['en']}")
 
 
 def _serve(page: Path, port: int) -> None:
-    from ..report.serving import PageServer, tunnel_command
-
     with PageServer(page, port) as server:
         err.print(f"Serving it until Ctrl+C: {server.address}")
         if "SSH_CONNECTION" in os.environ:
             err.print(f"  first, on your computer:  {tunnel_command(server.server_port)}")
         server.serve_forever()
+
+
+def _keep(run: Path, files: list[Path]) -> int:
+    """Keep the votes of files that are about a run; return how many were new."""
+    votes = [vote for file in files for vote in read_votes(file)]
+    return keep_votes(run, [vote for vote in votes if run.name in runs_of(vote)])
 
 
 def _folder_of(run: Path) -> Path:

@@ -1,6 +1,7 @@
 """Which checkpoint to merge: the earliest that is about as good as the best.
 
-Where checkpoints were listened to, what they say decides: who cannot be understood, has another voice or is
+Whom the user prefers in blind tests, more often than chance would, is taken unless it is out. Else, where
+checkpoints were listened to, what they say decides: who cannot be understood, has another voice or is
 unhealthy is out; of the others those within the interval of the best are kept, by words first, then voice,
 rate and pitch. Held-out loss breaks the tie that is left, and the earliest wins: it usually generalises best.
 Where nobody listened, loss alone decides, by the share of the improvement over the base.
@@ -15,11 +16,14 @@ from pathlib import Path
 
 from ..messages import NOTHING, Message, joined
 from .results import SAME_VOICE, Measure, Measures
+from .votes import Preference
 
 WITHIN = 0.01
 """Share of the best held-out loss that another one may lie above it, where the base's is not known."""
 IMPROVEMENT = 0.95
 """Share of the best improvement over the base's held-out loss that counts as equally good."""
+CHANCE = 0.1
+"""Preferences that chance makes at least as often do not count."""
 UNINTELLIGIBLE = 0.4
 """Share of words that are wrong from which a checkpoint is out."""
 
@@ -41,6 +45,8 @@ class Candidate:
     """Whether the audition found its speech sound; None = not listened to."""
     measures: Measures | None = None
     """What the audition measured, on the same texts as of the others."""
+    preference: Preference | None = None
+    """What the user's blind tests say, if it took part in any."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +87,15 @@ def recommend(candidates: Sequence[Candidate], against: Yardsticks | None = None
     )
     field = left or ordered
     judged = [candidate for candidate in field if candidate.measures is not None and _is_judged(candidate)]
-    chosen, reason = _by_judge(judged, against) if judged else _by_loss(field, against)
+    preferred = [(each.preference.by_chance, each.preference, each) for each in field if each.preference]
+    surest = min(preferred, key=lambda entry: entry[0], default=None)
+    if surest is not None and surest[0] <= CHANCE:
+        _, preference, chosen = surest
+        reason = _on_preference(preference)
+    elif judged:
+        chosen, reason = _by_judge(judged, against)
+    else:
+        chosen, reason = _by_loss(field, against)
     return Recommendation(chosen, joined([reason, caution]), tuple(rejected.values()))
 
 
@@ -123,6 +137,16 @@ def _why_out(candidate: Candidate, against: Yardsticks) -> Message:
 def _is_judged(candidate: Candidate) -> bool:
     return candidate.measures is not None and (
         candidate.measures.wer is not None or candidate.measures.similarity is not None
+    )
+
+
+def _on_preference(found: Preference) -> Message:
+    return Message(
+        "You preferred it in {won} of {number} blind comparisons; by chance that happens in {chance:.1%} of "
+        "such tests.",
+        won=found.won,
+        number=found.won + found.lost,
+        chance=found.by_chance,
     )
 
 

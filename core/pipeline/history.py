@@ -19,8 +19,9 @@ from ..events import CheckpointSaved, Step, Validation, decode_event
 from ..jobs.follow import read_lines
 from ..jobs.record import Job, Place, list_jobs
 from ..judge.record import read_audition, read_run
-from ..judge.results import AuditionResult, CandidateKind, Measures
+from ..judge.results import AuditionCandidate, AuditionResult, CandidateKind
 from ..judge.selection import Candidate, Recommendation, Yardsticks, recommend
+from ..judge.votes import Preference, column_id, preferences, votes_of
 from ..stages.registry import StageName
 
 T = TypeVar("T")
@@ -125,12 +126,19 @@ def checkpoint_candidates(place: Place) -> list[Candidate]:
 def candidates_of(place: Place, history: RunHistory, table: AuditionResult | None) -> list[Candidate]:
     """Return what `checkpoint_candidates` does, from what was read."""
     heard = {
-        each.step: each.measures
+        each.step: each
         for each in (table.candidates if table else [])
         if each.kind is CandidateKind.CHECKPOINT and each.strength == 1
     }
+    voted = preferences(votes_of(place.folder))
     return [
-        _candidate(path, history, heard.get(checkpoint_step(path))) for path in list_checkpoints(place.folder)
+        _candidate(
+            path,
+            history,
+            column := heard.get(checkpoint_step(path)),
+            voted.get(column_id(place.project, column.name)) if column else None,
+        )
+        for path in list_checkpoints(place.folder)
     ]
 
 
@@ -151,7 +159,9 @@ def recommended(place: Place) -> Recommendation | None:
     return recommend(candidates_of(place, history, table), yardsticks_of(history, table))
 
 
-def _candidate(path: Path, history: RunHistory, measures: Measures | None) -> Candidate:
+def _candidate(
+    path: Path, history: RunHistory, column: AuditionCandidate | None, preference: Preference | None
+) -> Candidate:
     step = checkpoint_step(path)
     saved, validation = history.saved.get(step), history.validations.get(step)
     try:
@@ -171,5 +181,6 @@ def _candidate(path: Path, history: RunHistory, measures: Measures | None) -> Ca
         validation_loss=validation.loss if validation else None,
         top_5_accuracy=validation.top_5_accuracy if validation else None,
         healthy=audition.healthy if audition else None,
-        measures=measures,
+        measures=column.measures if column else None,
+        preference=preference,
     )

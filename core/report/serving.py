@@ -76,23 +76,22 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
 def copy_command(file: Path, environment: Mapping[str, str] = os.environ) -> str:
     """Return the `scp` command that fetches a file of this machine, for the user's own."""
-    host, port = _this_machine(environment)
+    user, host, port = _this_machine(environment)
     option = f"-P {port} " if port != 22 else ""
-    return f"scp {option}{shell_quoted(f'{host}:{file.absolute()}')} ."
+    place = f"{user}@{f'[{host}]' if ':' in host else host}:{file.absolute()}"
+    return f"scp {option}{shell_quoted(place)} ."
 
 
 def tunnel_command(port: int, environment: Mapping[str, str] = os.environ) -> str:
     """Return the `ssh` command that makes a port of this machine reachable from the user's own."""
-    host, ssh_port = _this_machine(environment)
+    user, host, ssh_port = _this_machine(environment)
     option = f"-p {ssh_port} " if ssh_port != 22 else ""
-    return f"ssh {option}-N -L {port}:{_HOSTS[0]}:{port} {shell_quoted(host)}"
+    return f"ssh {option}-N -L {port}:{_HOSTS[0]}:{port} {shell_quoted(f'{user}@{host}')}"
 
 
-def _this_machine(environment: Mapping[str, str]) -> tuple[str, int]:
-    """Return `user@host` and the port of this machine's ssh server, as the user's own machine reached it."""
+def _this_machine(environment: Mapping[str, str]) -> tuple[str, str, int]:
+    """Return user, host and the port of this machine's ssh server, as the user's own machine reached it."""
     parts = environment.get("SSH_CONNECTION", "").split()  # client, its port, server, its port
     if len(parts) == 4 and parts[3].isdigit():
-        host, port = parts[2], int(parts[3])
-    else:
-        host, port = socket.gethostname(), 22
-    return f"{getpass.getuser()}@{f'[{host}]' if ':' in host else host}", port
+        return getpass.getuser(), parts[2], int(parts[3])
+    return getpass.getuser(), socket.gethostname(), 22

@@ -13,13 +13,14 @@ from ...jobs.record import Place
 from ...judge.pitch import PitchMeter
 from ...judge.record import read_record, read_run
 from ...judge.results import AuditionResult, CandidateKind
+from ...judge.votes import column_id
 from ...messages import Message, plural
 from ...pipeline.history import recommended, run_history
 from ..curves import thinned
 from ..html import self_contained
 from ..languages import page_texts, said
 from .clips import Clip, common_loudness, make_clip, measure_level
-from .view import Auditioned, Course, Page, column_id, page_of, recordings
+from .view import Auditioned, Course, Page, page_of, recordings
 
 LISTEN_FILE = "listen.html"
 SCRIPTS = ("words.js", "drawing.js", "player.js", "table.js", "course.js", "blind.js", "main.js")
@@ -68,7 +69,7 @@ def _course(run: Path, table: AuditionResult) -> Course:
     for column in table.candidates if best is not None else ():
         is_plain = column.kind is CandidateKind.CHECKPOINT and column.strength == 1
         if best is not None and is_plain and column.step == best.candidate.step:
-            course.recommended, course.reason = column_id(run.name, column), said(best.reason)
+            course.recommended, course.reason = column_id(run.name, column.name), said(best.reason)
     return course
 
 

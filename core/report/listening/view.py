@@ -14,6 +14,7 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from ...judge.results import AuditionCandidate, AuditionResult, CandidateKind, Cell, Measure
+from ...judge.votes import column_id
 from ...messages import Message
 from ..languages import Said, said
 from .clips import Clip
@@ -68,7 +69,7 @@ class Column(BaseModel):
     """Who speaks."""
 
     id: str
-    """`RUN/NAME`; votes name it."""
+    """What votes call it."""
     run: str
     name: str
     kind: str
@@ -158,11 +159,6 @@ def page_of(auditioned: Sequence[Auditioned], clips: Sequence[tuple[Path, Clip]]
     )
 
 
-def column_id(run: str, candidate: AuditionCandidate) -> str:
-    """Return what votes call a candidate."""
-    return f"{run}/{candidate.name}"
-
-
 def _rows(auditioned: Sequence[Auditioned], columns: int) -> dict[tuple[str, int | None], Row]:
     """Return empty rows by text and seed, in the order in which they were asked."""
     rows: dict[tuple[str, int | None], Row] = {}
@@ -205,7 +201,7 @@ def _cell(candidate: AuditionCandidate, cell: Cell, place_of: Callable[[Path], i
 def _column(run: str, candidate: AuditionCandidate) -> Column:
     measures = {name: getattr(candidate.measures, name) for name in MEASURED}
     return Column(
-        id=column_id(run, candidate),
+        id=column_id(run, candidate.name),
         run=run,
         name=candidate.name,
         kind=candidate.kind,
