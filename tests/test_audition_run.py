@@ -232,6 +232,23 @@ def test_what_was_said_is_listened_to_once_ears_are_there_and_not_said_again(
     assert ears.loaded == 2
 
 
+def test_what_was_heard_before_is_lost_only_once_something_takes_its_place(
+    run_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = listen(run_folder)
+
+    def damaged(_: Path) -> Any:
+        raise CheckpointError("It is damaged.", "Copy it again.")
+
+    monkeypatch.setattr(speaking, "load_model", damaged)
+    with pytest.raises(CheckpointError):
+        listen(run_folder, texts=["ho"])
+    checkpoints = [each for each in before.candidates if each.kind is CandidateKind.CHECKPOINT]
+    for candidate in checkpoints:
+        assert read_audition(candidate.path or Path()) == candidate
+        assert all(audio.exists() for cell in candidate.cells if (audio := candidate.audio(cell)))
+
+
 def test_a_run_without_checkpoints_says_so(run_folder: Path) -> None:
     for path in (run_folder / "checkpoints").iterdir():
         shutil.rmtree(path) if path.is_dir() else path.unlink()

@@ -11,6 +11,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
+from ..config.project import RESULTS
 from ..errors import UsageError
 from ..jobs.record import Place
 from ..judge.results import Measure, Measures
@@ -19,7 +20,7 @@ from ..pipeline.runs import Comparison, RunSummary, compare, has_run, run_checkp
 from ..units import format_bytes
 from .console import out, print_json
 from .options import Json
-from .running import places_here
+from .running import find_project, places_here
 
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="The run: its name, or its folder results/NAME.")]
 _NONE = "–"
@@ -99,14 +100,15 @@ def find_run(run: Path) -> Place:
     Raises:
         UsageError: there is no such run.
     """
-    if run.is_dir() and has_run(place := _place_of(run)):
-        return place
-    known = {place.project: place for place in places_here() if has_run(place)}
-    if str(run) in known:
-        return known[str(run)]
+    project = find_project()
+    results = project.results if project else Path(RESULTS)
+    for folder in (run, results / run):
+        if folder.is_dir() and has_run(place := _place_of(folder)):
+            return place
+    known = [place.project for place in places_here() if has_run(place)]
     raise UsageError(
         "There is no run {name} here.",
-        near(str(run), list(known)) or Message("See the runs of this folder with: fishtune runs"),
+        near(str(run), known) or Message("See the runs of this folder with: fishtune runs"),
         name=run,
     )
 

@@ -74,7 +74,7 @@ def _question(
         text = transcript_beside(settings.reference, _REFERENCE_HINT)
         codec = plan.base / CODEC_FILE
         turn = encode_reference(settings.reference, text, codec, settings.config_name, device, reporter)
-        reference = OwnClip(str(settings.reference), turn)
+        reference = OwnClip(settings.reference.name, turn)
     sampling = base.family.sampling
     made_from = {
         "base": base_hash(plan.base, reporter),
