@@ -133,7 +133,7 @@ def summarise(place: Place) -> RunSummary:
         best_step=best,
         checkpoints=len(list_checkpoints(place.folder)),
         recommended=chosen.step if chosen else None,
-        jobs=len(jobs),
+        jobs=len(history.jobs),
         resumed=[ResumedAt(step=mark.step, job=mark.job, time=mark.time) for mark in history.marks],
         settings=_settings_of(jobs),
     )
