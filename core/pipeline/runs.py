@@ -15,9 +15,8 @@ from ..errors import UsageError
 from ..jobs.record import Job, JobState, Place
 from ..judge.record import read_run
 from ..judge.results import CandidateKind, Measures
-from ..judge.selection import Candidate, recommend
 from ..messages import Message
-from .history import RunHistory, candidates_of, run_history, training_jobs, yardsticks_of
+from .history import choose_by, run_history, training_jobs
 
 _PLACES = {"project", "results", "resume", "device", "devices", "num_nodes", "num_workers", "loggers"}
 """Settings that say where a run lies and computes, not what it learns."""
@@ -119,7 +118,7 @@ def summarise(place: Place) -> RunSummary:
     newest = history.steps.get(step)
     measured = {number: event.loss for number, event in history.validations.items() if number > 0}
     best = min(measured, key=lambda number: measured[number]) if measured else None
-    chosen = _choice(place, history)
+    found = choose_by(place, history, read_run(place.folder)).recommendation
     return RunSummary(
         run=place.project,
         folder=place.folder,
@@ -132,17 +131,11 @@ def summarise(place: Place) -> RunSummary:
         best_loss=measured[best] if best is not None else None,
         best_step=best,
         checkpoints=len(list_checkpoints(place.folder)),
-        recommended=chosen.step if chosen else None,
+        recommended=found.candidate.step if found else None,
         jobs=len(history.jobs),
         resumed=[ResumedAt(step=mark.step, job=mark.job, time=mark.time) for mark in history.marks],
         settings=_settings_of(jobs),
     )
-
-
-def _choice(place: Place, history: RunHistory) -> Candidate | None:
-    table = read_run(place.folder)
-    found = recommend(candidates_of(place, history, table), yardsticks_of(history, table))
-    return found.candidate if found else None
 
 
 def _settings_of(jobs: Sequence[Job]) -> dict[str, Any]:
@@ -160,8 +153,8 @@ def _settings_of(jobs: Sequence[Job]) -> dict[str, Any]:
 def run_checkpoints(place: Place) -> RunCheckpoints:
     """Return a run's checkpoints with everything that is known of each, the base and the recordings first."""
     history, table = run_history(place, with_steps=False), read_run(place.folder)
-    candidates = candidates_of(place, history, table)
-    found = recommend(candidates, yardsticks_of(history, table))
+    choice = choose_by(place, history, table)
+    found = choice.recommendation
     base = history.validations.get(0)
     rows = []
     own = table.candidate(CandidateKind.RECORDING) if table else None
@@ -193,7 +186,7 @@ def run_checkpoints(place: Place) -> RunCheckpoints:
             measures=each.measures,
             recommended=found is not None and each.step == found.candidate.step,
         )
-        for each in candidates
+        for each in choice.candidates
     ]
     return RunCheckpoints(
         run=place.project,
