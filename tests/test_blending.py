@@ -112,17 +112,21 @@ def test_strength_scales_the_change(base: Path, tmp_path: Path, preset: LoraPres
     assert result.verification.arithmetic.relative_difference < 1e-5
 
 
-def test_strength_scales_direction_and_magnitude_of_dora(base: Path, tmp_path: Path) -> None:
-    source = checkpoint(base, tmp_path / "run", 1, KINDS[2])
+def test_direction_and_magnitude_of_dora_are_averaged_and_scaled_each_for_itself(
+    base: Path, tmp_path: Path
+) -> None:
+    sources = [checkpoint(base, tmp_path / "run", step, KINDS[2]) for step in (1, 2)]
+    result = merge(base, tmp_path / "half", *sources, strength=0.5)
+    assert result.verification.arithmetic.relative_difference < 1e-5
     name = "layers.0.attention.wo"
-    state = torch.load(source)["state_dict"]
+    states = [torch.load(source)["state_dict"] for source in sources]
     a, b, magnitude = (
-        state[f"model.{name}.lora_{part}.default.weight"] for part in ("A", "B", "magnitude_vector")
+        [state[f"model.{name}.lora_{part}.default.weight"] for state in states]
+        for part in ("A", "B", "magnitude_vector")
     )
-    merge(base, tmp_path / "half", lora_weight=source, strength=0.5)
     weight = weights(base)[f"{name}.weight"]
-    direction = weight + 0.5 * (6 / 4) * b @ a
-    lengths = 0.5 * (weight.norm(dim=1) + magnitude)
+    direction = weight + 0.5 * (6 / 4) * (b[0] @ a[0] + b[1] @ a[1]) / 2
+    lengths = 0.5 * (weight.norm(dim=1) + (magnitude[0] + magnitude[1]) / 2)
     expected = direction * (lengths / direction.norm(dim=1))[:, None]
     torch.testing.assert_close(weights(tmp_path / "half")[f"{name}.weight"], expected, atol=1e-6, rtol=1e-5)
 
@@ -195,6 +199,8 @@ def test_a_checkpoint_named_twice_counts_once_and_the_record_names_all(
     [
         (SLOW.model_copy(update={"targets": ["slow_attention"]}), "they change different weights"),
         (SLOW.model_copy(update={"use_dora": True}), "only one of them uses DoRA"),
+        (SLOW.model_copy(update={"rank": 8, "alpha": 12}), "they were trained at different ranks or alphas"),
+        (SLOW.model_copy(update={"alpha": 12}), "they were trained at different ranks or alphas"),
         (None, "they change different weights"),
     ],
 )

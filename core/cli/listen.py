@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -82,8 +81,7 @@ def _tell(page: Page, output: Path, added: list[tuple[Path, int]]) -> None:
 def _serve(page: Path, port: int) -> None:
     with PageServer(page, port) as server:
         err.print(f"Serving it until Ctrl+C: {server.address}")
-        if "SSH_CONNECTION" in os.environ:
-            err.print(f"  first, on your computer:  {tunnel_command(server.server_port)}")
+        err.print(f"  from another computer, first there:  {tunnel_command(server.server_port)}")
         server.serve_forever()
 
 

@@ -89,22 +89,26 @@ def _difference(one: Source, other: Source) -> Message | None:
         return Message("they change different weights")
     if None not in (one.base_sha256, other.base_sha256) and one.base_sha256 != other.base_sha256:
         return Message("they were trained on different bases")
-    if isinstance(one, Adapter) and isinstance(other, Adapter) and one.use_dora is not other.use_dora:
-        return Message("only one of them uses DoRA")
+    if isinstance(one, Adapter) and isinstance(other, Adapter):
+        if one.use_dora is not other.use_dora:
+            return Message("only one of them uses DoRA")
+        if any(_scale(part) != _scale(other.modules[name]) for name, part in one.modules.items()):
+            return Message("they were trained at different ranks or alphas")
     return None
 
 
+def _scale(part: ModuleAdapter) -> tuple[int, float]:
+    return part.a.shape[0], part.scaling
+
+
 def _mean_adapter(parts: Sequence[ModuleAdapter]) -> ModuleAdapter:
-    """Return the adapter of one module whose product is the mean of the parts' products."""
-    scaling = parts[0].scaling
-    # Of one run all scalings are equal, and nothing is multiplied.
-    b = [part.b if part.scaling == scaling else part.b.float() * (part.scaling / scaling) for part in parts]
+    """Return the adapter of one module whose product is the mean of the parts', which have one scale."""
     magnitudes = [part.magnitude for part in parts if part.magnitude is not None]
     return replace(
         parts[0],
         a=torch.cat([part.a for part in parts]),
-        b=torch.cat(b, dim=1),
-        scaling=scaling / len(parts),
+        b=torch.cat([part.b for part in parts], dim=1),
+        scaling=parts[0].scaling / len(parts),
         magnitude=_mean(magnitudes) if magnitudes else None,
     )
 

@@ -139,11 +139,10 @@ def page_of(auditioned: Sequence[Auditioned], clips: Sequence[tuple[Path, Clip]]
     columns = [(each, candidate) for each in auditioned for candidate in each.table.candidates]
     rows = _rows(auditioned, len(columns))
     for number, (each, candidate) in enumerate(columns):
-        seeds = each.table.seeds or [None]
         for cell in candidate.cells:
             shown = _cell(candidate, cell, place.get)
             # A recording, which no seed drew, stands beside what every seed made of its text.
-            for seed in seeds if cell.seed is None else [cell.seed]:
+            for seed in _seeds(each.table) if cell.seed is None else [cell.seed]:
                 rows[each.table.texts[cell.text].text, seed].cells[number] = shown
     first = auditioned[0].table
     asked = "\n".join(f"{each.course.run} {each.table.digest}" for each in auditioned)
@@ -163,7 +162,7 @@ def _rows(auditioned: Sequence[Auditioned], columns: int) -> dict[tuple[str, int
     """Return empty rows by text and seed, in the order in which they were asked."""
     rows: dict[tuple[str, int | None], Row] = {}
     for each in auditioned:
-        seeds: Sequence[int | None] = each.table.seeds or [None]
+        seeds = _seeds(each.table)
         for asked in each.table.texts:
             for take, seed in enumerate(seeds, start=1):
                 row = Row(
@@ -177,6 +176,11 @@ def _rows(auditioned: Sequence[Auditioned], columns: int) -> dict[tuple[str, int
                 )
                 rows.setdefault((asked.text, seed), row)
     return rows
+
+
+def _seeds(table: AuditionResult) -> Sequence[int | None]:
+    """Return the seeds of the rows; tables of the version before do not tell theirs."""
+    return table.seeds or [None]
 
 
 def _cell(candidate: AuditionCandidate, cell: Cell, place_of: Callable[[Path], int | None]) -> ShownCell:
