@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_ROOT_USER_ACTION := ignore
 
-.PHONY: demo test test-slow check format clean install proto catalogue memory-table
+.PHONY: demo test test-slow test-browser check format clean install proto catalogue memory-table
 
 # The demo runs in a plain terminal and in CI alike; on a terminal the wizard then opens on what it made.
 demo: install
@@ -26,6 +26,15 @@ test: install
 
 test-slow: install
 	$(BIN)/python -m pytest -m slow --timeout 3600
+
+# The listening page in a real Chromium: the system's, or Debian's package where that can be installed.
+test-browser: install
+	@command -v chromium || command -v chromium-browser || command -v google-chrome || \
+		{ command -v apt-get >/dev/null && apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends chromium; } || \
+		echo "NO BROWSER: install Chromium to test the listening page"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[browser]' || \
+		echo "NO PLAYWRIGHT: the listening page is not tested"
+	$(BIN)/python -m pytest tests/test_listening_browser.py
 
 check: install
 	$(BIN)/ruff check .

@@ -149,6 +149,7 @@ class Warned(_Event):
     kind: Literal["warning"] = "warning"
     message: Message
     hint: Message = NOTHING
+    guard: bool = False  # a guard of training says so, and somebody may have asked to be told
 
 
 class Failed(_Event):
@@ -250,6 +251,11 @@ class Reporter:
     def warn(self, message: str, hint: str = NOTHING, /, **values: object) -> None:
         """Emit a `Warned` event; `values` fill in the places of both sentences."""
         self.emit(Warned(message=Message.of(message, values), hint=Message.of(hint, values)))
+
+    def guard(self, message: str, hint: str = NOTHING, /, **values: object) -> None:
+        """Emit a `Warned` event of which whoever asked for it is told (`[notify]`)."""
+        event = Warned(message=Message.of(message, values), hint=Message.of(hint, values), guard=True)
+        self.emit(event)
 
     def log(self, message: str) -> None:
         """Emit a `Log` event, which is in English everywhere."""

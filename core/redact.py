@@ -15,6 +15,14 @@ _VARIABLES: Final = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "WANDB_API_KEY")
 _SHORTEST: Final = 8
 
 
+_hidden: set[str] = set()
+
+
+def hide(secret: str) -> None:
+    """Keep a secret of the settings out of whatever this process writes from now on."""
+    _hidden.add(secret)
+
+
 def redacted(text: str) -> str:
     """Return `text` without the user part of addresses, without tokens of the hub and of this environment."""
     text = _SIGNED.sub(rf"\1{HIDDEN}", _TOKEN.sub(HIDDEN, _USER_PART.sub(HIDDEN, text)))
@@ -22,6 +30,8 @@ def redacted(text: str) -> str:
         value = os.environ.get(name, "")
         if len(value) >= _SHORTEST:
             text = text.replace(value, HIDDEN)
+    for secret in _hidden:
+        text = text.replace(secret, HIDDEN)
     return text
 
 

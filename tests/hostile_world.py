@@ -50,7 +50,8 @@ from fishtune.core.files import write_json
 from fishtune.core.hub.transfer import RECORD_FILE, DownloadedFile, DownloadRecord
 from fishtune.core.jobs.process import ProcessIdentity
 from fishtune.core.jobs.record import WORKER_FILE, Place, create_job
-from fishtune.core.judge.record import AuditionResult, audition_folder, write_record
+from fishtune.core.judge.record import audition_folder, write_record
+from fishtune.core.judge.results import AuditionCandidate, AuditionResult, CandidateKind
 from fishtune.core.lora.injection import add_adapters, save_adapter
 from fishtune.core.model.base_hash import base_hash
 from fishtune.core.model.checkpoint import load_model
@@ -157,9 +158,10 @@ def _checkpoints(root: Path) -> None:
     named = {f"model.{name.replace('.default.weight', '')}": weight for name, weight in weights.items()}
     torch.save({"state_dict": named}, root / "reference.ckpt")
     checkpoint = adapter.with_suffix(".ckpt")
-    result = AuditionResult.model_construct(
-        checkpoint=checkpoint, checkpoint_modified=checkpoint.stat().st_mtime, texts=[]
+    candidate = AuditionCandidate(
+        kind=CandidateKind.CHECKPOINT, path=checkpoint, modified=checkpoint.stat().st_mtime, cells=[]
     )
+    result = AuditionResult(digest="", texts=[], seeds=[], reference="", candidates=[candidate])
     write_record(result, _made(audition_folder(checkpoint)))
 
 

@@ -18,13 +18,19 @@ from fishtune.core.config.settings import AuditionSettings
 from fishtune.core.errors import CheckpointError, StopRequested, UsageError
 from fishtune.core.events import Reporter, Warned
 from fishtune.core.files import temporary_path
-from fishtune.core.judge.record import AuditionResult, audition_folder, read_audition
-from fishtune.core.judge.rules import SpeechFaultKind, expected_seconds, find_faults
+from fishtune.core.judge.faults import SpeechFaultKind
+from fishtune.core.judge.record import audition_folder, read_audition
+from fishtune.core.judge.results import AuditionResult
+from fishtune.core.judge.rules import expected_seconds, find_faults
 from fishtune.core.lora.injection import add_adapters, save_adapter
 from fishtune.core.model.checkpoint import load_model
-from fishtune.core.stages.audition import run as audition
+from fishtune.core.shards.index import ShardIndex
+from fishtune.core.stages.audition import speaking
+from fishtune.core.stages.audition.question import DataSet, OwnClip, Question, make_question, read_data_set
 from fishtune.core.stages.audition.run import run
-from fishtune.core.stages.audition.texts import texts_like
+from fishtune.core.text.languages import likely_language
+from fishtune.core.text.prompts import Turn
+from fishtune.core.text.texts import texts_of
 
 from .recorder import Recorder
 
@@ -87,7 +93,7 @@ def test_nothing_generated_is_found() -> None:
     ("transcripts", "word"),
     [
         (["hello there", "안녕"], "train"),
-        (["안녕하세요, 반갑습니다", "ok"], "기차는"),
+        (["안녕하세요, 반갑습니다", "ok"], "기차"),
         (["今日は天気がいいですね"], "電車"),
         (["カタカナとひらがな"], "電車"),
         (["你好，世界"], "火车"),
@@ -97,10 +103,59 @@ def test_nothing_generated_is_found() -> None:
         ([], "train"),
     ],
 )
-def test_texts_are_in_the_script_of_the_data_set(transcripts: list[str], word: str) -> None:
-    texts = texts_like(transcripts)
-    assert len(texts) == 3
-    assert word in texts[1]
+def test_texts_are_in_the_language_of_the_data_set(transcripts: list[str], word: str) -> None:
+    question = asked(DataSet(transcripts=tuple(transcripts)))
+    assert len(question.texts) == question.said == 24
+    assert any(word in row.text for row in question.texts)
+
+
+@pytest.mark.parametrize(
+    ("language", "text"),
+    [("de", "Es ist nicht weit, und wir gehen mit."), ("es", "No lo sé, pero por la tarde es mejor."),
+     ("fr", "Il est dans la rue avec les enfants."), ("en", "It was the end of the day.")],
+)  # fmt: skip
+def test_a_language_in_latin_letters_is_known_by_its_commonest_words(language: str, text: str) -> None:
+    assert likely_language([text]) == language
+    assert asked(DataSet(transcripts=(text,))).texts[0].text == texts_of(language)[0]
+
+
+def asked(data: DataSet, **settings: Any) -> Question:
+    """Return what an audition asks about a data set, of a model that holds every text."""
+    chosen = AuditionSettings(checkpoint=Path("x"), **settings)
+    return make_question(chosen, data, data.reference, {}, lambda _: True)
+
+
+def clip(text: str, frames: int = 40) -> OwnClip:
+    return OwnClip(text, Turn(text, np.full((10, frames), len(text))))
+
+
+def test_held_out_transcripts_are_said_after_ours_unless_texts_are_given() -> None:
+    data = DataSet(held_out=(clip("The short one."), clip("The one that is longer.")))
+    question = asked(data, language="en")
+    assert [row.source for row in question.texts] == [*["ours"] * 24, *["held-out"] * 2]
+    assert (question.said, sorted(question.recordings)) == (26, [24, 25])
+    given = asked(data, texts=["Hello."])
+    assert [row.text for row in given.texts] == ["Hello.", "The short one.", "The one that is longer."]
+    assert (given.said, sorted(given.recordings)) == (1, [1, 2])
+    assert given.digest != question.digest == asked(data, language="en").digest
+    assert question.digest != asked(data, language="en", seeds=2).digest
+
+
+def test_what_a_model_cannot_hold_is_not_asked() -> None:
+    chosen = AuditionSettings(checkpoint=Path("x"), language="en")
+    question = make_question(chosen, DataSet(), None, {}, lambda text: len(text) < 20)
+    assert [row.text for row in question.texts] == ["Good morning.", "Not today, thanks."]
+
+
+def test_up_to_8_held_out_clips_are_taken_and_the_reference_is_one_that_was_seen(
+    golden: Path,
+) -> None:
+    index = ShardIndex.open(golden / "protos")
+    data = read_data_set(golden / "protos", 0.5, 21.5)
+    assert data.reference is not None
+    assert data.reference.name not in [each.name for each in data.held_out]
+    assert len(data.transcripts) == len(index)
+    assert read_data_set(golden / "protos", None, 21.5).held_out == ()
 
 
 @pytest.fixture
@@ -132,19 +187,25 @@ def listen(checkpoint: Path, reporter: Reporter | None = None, **changes: Any) -
     return run(AuditionSettings(checkpoint=checkpoint, device="cpu", **changes), reporter or Reporter())
 
 
+def seconds_of(result: AuditionResult) -> list[float]:
+    """Return how long each text of an audition's only candidate took."""
+    (candidate,) = result.candidates
+    return [cell.seconds for cell in candidate.cells]
+
+
 def test_a_checkpoint_speaks_on_its_base_in_a_voice_of_its_data_set(checkpoint: Path) -> None:
-    result = listen(checkpoint)
+    result = listen(checkpoint, texts=["one", "two", "three"])
     folder = checkpoint.parent.parent / "audition/step_000000010"
     assert audition_folder(checkpoint) == folder
     assert result.reference == "SPK1 #0"
     assert len(result.texts) == 3
-    for spoken in result.texts:
+    for spoken in result.candidates[0].cells:
         if spoken.audio:
             assert soundfile.info(folder / spoken.audio).duration == pytest.approx(spoken.seconds)
-    assert read_audition(checkpoint) == result
+    assert read_audition(checkpoint) == result.candidates[0]
     # The folder beside it is the same training, and speaks the same.
-    again = listen(checkpoint.with_suffix(""))
-    assert [text.seconds for text in again.texts] == [text.seconds for text in result.texts]
+    again = listen(checkpoint.with_suffix(""), texts=["one", "two", "three"])
+    assert seconds_of(again) == seconds_of(result)
 
 
 def test_an_audition_of_a_former_file_does_not_count(checkpoint: Path) -> None:
@@ -199,7 +260,7 @@ def test_out_of_memory_moves_an_audition_to_the_cpu_and_says_so(
     checkpoint: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calm = listen(checkpoint, texts=["hello", "hi"])
-    plain, calls = audition.generate_all, 0
+    plain, calls = speaking.generate_all, 0
 
     def tight(*values: Any, **named: Any) -> Any:
         nonlocal calls
@@ -208,18 +269,20 @@ def test_out_of_memory_moves_an_audition_to_the_cpu_and_says_so(
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
         return plain(*values, **named)
 
-    monkeypatch.setattr(audition, "generate_all", tight)
+    monkeypatch.setattr(speaking, "generate_all", tight)
+    shutil.rmtree(audition_folder(checkpoint))
     recorder = Recorder()
     result = listen(checkpoint, recorder, texts=["hello", "hi"])
     assert calls == 2
-    assert [text.seconds for text in result.texts] == [text.seconds for text in calm.texts]
-    (warned,) = recorder.of(Warned)
+    assert seconds_of(result) == seconds_of(calm)
+    (warned,) = [event for event in recorder.of(Warned) if "are not judged" not in event.message]
     assert "continues on the CPU. CUDA out of memory" in warned.message
 
     def full(*_: Any, **__: Any) -> Any:
         raise torch.OutOfMemoryError("CUDA out of memory.")
 
-    monkeypatch.setattr(audition, "generate_all", full)
+    monkeypatch.setattr(speaking, "generate_all", full)
+    shutil.rmtree(audition_folder(checkpoint))
     with pytest.raises(torch.OutOfMemoryError):
         listen(checkpoint, texts=["hello"])
 

@@ -83,7 +83,9 @@ def test_without_a_project_missing_flags_are_named(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert run(["merge", "--output", "x"]) == 2
-    assert "--base-weight is missing; --lora-weight is missing." in capsys.readouterr().err
+    assert "--base-weight is missing." in capsys.readouterr().err
+    assert run(["merge", "--output", "x", "--base-weight", "y"]) == 2
+    assert "--lora-weight is missing." in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

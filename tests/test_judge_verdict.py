@@ -13,8 +13,8 @@ pytest.importorskip("num2words", reason="the extra is not installed: pip install
 
 from fishtune.core.judge.acoustics import Acoustics
 from fishtune.core.judge.alignment import align
-from fishtune.core.judge.pitch import Pitch
-from fishtune.core.judge.record import SpeechFaultKind
+from fishtune.core.judge.faults import SpeechFaultKind
+from fishtune.core.judge.results import Pitch
 from fishtune.core.judge.verdict import Evidence, Voice, judge, voice_of
 from fishtune.core.judge.voices import shared_voice
 from fishtune.core.judge.words import tokens_of

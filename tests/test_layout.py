@@ -43,6 +43,7 @@ VOCABULARY = {
     "messages",
     "owned",
     "ownership",
+    "particles",
     "randomness",
     "reading",
     "redact",

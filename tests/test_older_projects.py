@@ -118,7 +118,7 @@ def test_normalisation_checkpoints_and_audition_are_known(older: Path) -> None:
     assert candidate.healthy is False
     result = read_audition(checkpoint_of(older))
     assert result is not None
-    assert result.texts[0].audio == "1.wav"
+    assert result.cells[0].audio == "1.wav"
 
 
 # ---- packed data

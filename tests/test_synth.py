@@ -115,6 +115,33 @@ def test_the_outputs_ending_names_the_format(golden: Path, tmp_path: Path, name:
     assert soundfile.info(tmp_path / "new" / name).format == name[2:].upper()
 
 
+def test_a_dash_writes_the_recording_to_standard_output_and_nothing_else(
+    golden: Path, tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    said = [
+        "synth",
+        "--checkpoint",
+        str(golden / "base"),
+        "--text",
+        "hello",
+        "--seed",
+        "3",
+        "--device",
+        "cpu",
+    ]
+    said += ["--max-new-tokens", "8"]
+    assert run_command([*said, "--out", "x.wav"]) == 0
+    capfdbinary.readouterr()
+    assert run_command([*said, "--out", "-"]) == 0
+    written, told = capfdbinary.readouterr()
+    assert written == (tmp_path / "x.wav").read_bytes()
+    assert b"Wrote the recording: 0.4 s" in told
+    assert sorted(path.name for path in tmp_path.iterdir() if path.suffix) == ["x.wav"]
+    assert run_command([*said, "--out", "-", "--json"]) == 2
+    assert run_command(["start", *said, "--out", "-"]) == 2
+
+
 def test_a_stopped_synthesis_writes_nothing(golden: Path, tmp_path: Path) -> None:
     reporter = Reporter()
     reporter.request_stop()

@@ -12,12 +12,12 @@ from fishtune.core.text.cleaning import letter_counts
 from fishtune.core.text.texts import texts_of
 from fishtune.core.text.transcripts import check_typed
 
-LANGUAGES = ["de", "en", "es", "fr", "ja", "ko", "zh"]
+LANGUAGES = ["de", "en", "es", "fr", "ja", "ko", "ru", "zh"]
 PACE = {"ja": 6.0, "ko": 6.0, "zh": 4.2}
 """Letters per second, pauses included; about 13 where a letter is not a syllable."""
 
 
-def test_seven_languages_have_texts() -> None:
+def test_eight_languages_have_texts() -> None:
     assert preset_names("texts") == LANGUAGES
 
 

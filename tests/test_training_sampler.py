@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from fishtune.core.randomness import hashed, uniform
+from fishtune.core.shards.split import split
 from fishtune.core.stages.train.sampler import (
     NO_REFERENCE,
     ClipTable,
@@ -19,7 +20,6 @@ from fishtune.core.stages.train.sampler import (
     StepPlan,
     validation_batches,
 )
-from fishtune.core.stages.train.split import split
 
 from .training_kit import LIMIT, make_table
 

@@ -20,6 +20,7 @@ from fishtune.core.config.presets import user_presets_folder
 from fishtune.core.config.settings import TrainSettings
 from fishtune.core.events import Event, Step, Validation
 from fishtune.core.files import write_text
+from fishtune.core.jobs.writer import EventWriter
 from fishtune.core.model.checkpoint import build_model
 from fishtune.core.model.families.s1 import S1
 from fishtune.core.model.families.s1.prompts import S1Prompts
@@ -148,25 +149,32 @@ class Death:
     value: float = 0
 
 
-def run_until_killed(settings: TrainSettings, death: Death) -> None:
+def run_until_killed(settings: TrainSettings, death: Death, events: Path | None = None) -> None:
     """Train in a process of its own, which must end by SIGKILL where `death` says.
 
     The process is forked from a server that has never trained: torch's threads do not survive a fork of
     this one.
+
+    Args:
+        events: file of a job that what it tells is written into.
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["fishtune.core.stages.train.run"])
-    process = context.Process(target=_train_and_die, args=(settings, death))
+    process = context.Process(target=_train_and_die, args=(settings, death, events))
     process.start()
     process.join()
     assert process.exitcode == -signal.SIGKILL
 
 
-def _train_and_die(settings: TrainSettings, death: Death) -> None:
+def _train_and_die(settings: TrainSettings, death: Death, events: Path | None) -> None:
     torch.set_num_threads(1)
     save, save_adapter = torch.save, run_callback.save_adapter
 
+    writer = EventWriter(events) if events is not None else None
+
     def at(event: Event) -> None:
+        if writer is not None:
+            writer.write(event)
         kind = {"step": Step, "validation": Validation}.get(death.at)
         if kind is not None and isinstance(event, kind) and event.step == death.value:
             _kill_self()

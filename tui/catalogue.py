@@ -13,7 +13,7 @@ import os
 from pathlib import Path
 
 from ..core.messages import Message
-from .particles import fill
+from ..core.particles import fill
 
 LANGUAGES = ("en", "ko")
 LOCALE_FOLDER = Path(__file__).parent / "locale"

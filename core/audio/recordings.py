@@ -113,7 +113,7 @@ def read_mono(path: Path, sample_rate: int) -> tuple[Waveform, Mixing]:
     mono = mix(samples, own_rate)
     if own_rate == sample_rate:
         return mono.samples, mono.mixing
-    return _resample(mono.samples, own_rate, sample_rate), mono.mixing
+    return resample(mono.samples, own_rate, sample_rate), mono.mixing
 
 
 def read_channels(path: Path) -> tuple[Waveform, int]:
@@ -390,7 +390,8 @@ def _check(path: Path, info: AudioInfo) -> None:
         raise no_audio(path)
 
 
-def _resample(samples: Waveform, source_rate: int, target_rate: int) -> Waveform:
+def resample(samples: Waveform, source_rate: int, target_rate: int) -> Waveform:
+    """Return samples at another rate."""
     divisor = math.gcd(source_rate, target_rate)
     if (source_rate // divisor) * (target_rate // divisor) > _PREPARED_KERNEL:
         return _interpolate(samples, source_rate, target_rate)

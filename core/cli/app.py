@@ -24,18 +24,21 @@ from . import (
     gpus,
     jobs,
     judge,
+    listen,
     loudness_norm,
     merge,
     pack,
     presets,
     project,
+    report,
     running,
+    runs,
     synth,
     train,
     validate,
     verify,
 )
-from .arguments import check_arguments, check_working_folder, with_checked_paths
+from .arguments import check_arguments, check_working_folder, spread_lists, with_checked_paths
 from .console import print_error
 from .ending import INTERRUPTED, end_of
 from .help import HELP_FLAGS, quiet_switches
@@ -94,6 +97,7 @@ add_stage("synth", synth.synth)
 add_stage("audition", audition.audition)
 add_stage("verify", verify.verify)
 add_stage("judge", judge.judge)
+add("listen", listen.listen, "Runs")
 add("init", project.init, "Project")
 add("run", project.run, "Project")
 add("demo", demo.demo, "Project")
@@ -103,6 +107,10 @@ add("attach", jobs.attach, "Jobs")
 add("stop", jobs.stop, "Jobs")
 add("logs", jobs.logs, "Jobs")
 add("resume", jobs.resume, "Jobs")
+add("runs", runs.runs, "Runs")
+add("checkpoints", runs.checkpoints, "Runs")
+add("compare", runs.compare_runs, "Runs")
+add("report", report.report, "Runs")
 add("doctor", doctor.doctor, "This machine, presets and checkpoints")
 add("gpus", gpus.gpus, "This machine, presets and checkpoints")
 add("estimate", estimate.estimate, "This machine, presets and checkpoints")
@@ -156,7 +164,7 @@ def _run(arguments: list[str] | None) -> int:
         check_arguments(given)
         if not {*HELP_FLAGS, "--version"}.intersection(given):
             check_working_folder()
-        code = command.main(args=arguments, prog_name="fishtune", standalone_mode=False)
+        code = command.main(args=spread_lists(given), prog_name="fishtune", standalone_mode=False)
     except _WrongUse as error:
         message = _PYDANTIC_WORDS.sub("", error.format_message()).strip()
         if message:  # a command without arguments has shown its help instead

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,8 @@ from ..messages import Message, of_the_system
 
 _LONGEST_NAME = 255  # bytes
 _LONGEST_PATH = 4096
+_LISTS = frozenset({"--average"})
+"""Flags that take several values in a row."""
 _RENAME = Message("Rename it, for example with convmv: convmv -f CP949 -t UTF-8 --notest NAME")
 
 
@@ -32,6 +34,19 @@ def check_arguments(arguments: Iterable[str]) -> None:
             )
         if not is_text(argument):
             raise UsageError("{file} is not UTF-8.", _RENAME, file=visible_name(argument))
+
+
+def spread_lists(arguments: Sequence[str]) -> list[str]:
+    """Return arguments with a flag for each entry of a list (`--average A B`), which is what typer takes."""
+    spread: list[str] = []
+    flag = ""
+    for argument in arguments:
+        if flag and not argument.startswith("-") and spread[-1] != flag:
+            spread.append(flag)
+        elif argument.startswith("-"):
+            flag = argument if argument in _LISTS else ""
+        spread.append(argument)
+    return spread
 
 
 def check_working_folder() -> None:

@@ -2,33 +2,67 @@
 
 from __future__ import annotations
 
+from rich.table import Table
+from rich.text import Text
+
 from ..config.settings import AuditionSettings
 from ..config.strict import parse_flags
-from ..judge.record import AuditionResult, audition_folder
+from ..judge.results import AuditionCandidate, AuditionResult
 from .console import out
 from .options import Given, Json, takes
 from .running import run_stage
+from .runs import MEASURES, find_run, measure_cells
 
 
 @takes(AuditionSettings)
 def audition(given: Given, json: Json = False) -> None:
-    """Let a checkpoint speak without merging it, and find what is wrong: endless, silent, fading speech.
+    """Let checkpoints speak without merging them, and find what is wrong with what they say.
 
-    The recordings and the findings go to results/NAME/audition; listen to them before you merge. Checkpoints
-    whose speech is unsound are not recommended for merging.
+    Beside a run's checkpoints stand their base (the floor) and your own held-out recordings (the ceiling).
+    All say the same texts; recordings and findings go to results/NAME/audition, and what is there already is
+    not made again. Checkpoints whose speech is unsound are not recommended for merging. Words, voice and
+    pitch need the extra "judge" of fishtune.
 
-    Example: fishtune audition results/my-voice/checkpoints/step_000000100.ckpt
+    Example: fishtune audition my-voice --all
     """
     settings = parse_flags(AuditionSettings, **given)
-    summary = run_stage("audition", settings, json=json)
+    summary = run_stage("audition", _named(settings), json=json)
     if summary is None or json:
         return
     result = AuditionResult.model_validate(summary)
-    folder = audition_folder(result.checkpoint)
-    voice = f", in the voice of {result.reference}" if result.reference else ", without a reference"
-    out.print(f"{'Sound' if result.healthy else 'Unsound'}: {result.summary}{voice}")
-    for spoken in result.texts:
-        out.print(f"\n{spoken.text}")
-        out.print(f"  {folder / spoken.audio if spoken.audio else 'no recording'}  {spoken.seconds:.1f} s")
-        for finding in spoken.findings:
+    voice = f"in the voice of {result.reference}" if result.reference else "without a reference"
+    if len(result.candidates) > 1:
+        out.print(_table(result), soft_wrap=False)
+        out.print(f"Of {len(result.texts)} texts, {voice}; means with their 95 % intervals")
+    else:
+        _tell(result, result.candidates[0], voice)
+    for sentence in result.not_judged:
+        out.print(sentence)
+
+
+def _named(settings: AuditionSettings) -> AuditionSettings:
+    """Return the settings with a run that is named alone found in the results of this folder."""
+    name = settings.checkpoint
+    if name.exists() or len(name.parts) != 1:
+        return settings
+    return settings.model_copy(update={"checkpoint": find_run(name).folder})
+
+
+def _tell(result: AuditionResult, candidate: AuditionCandidate, voice: str) -> None:
+    out.print(f"{'Sound' if candidate.healthy else 'Unsound'}: {candidate.summary}, {voice}")
+    for cell in candidate.cells:
+        out.print(f"\n{result.texts[cell.text].text}")
+        out.print(f"  {candidate.audio(cell) or 'no recording'}  {cell.seconds:.1f} s")
+        for finding in cell.findings:
             out.print(f"  {finding.message}")
+
+
+def _table(result: AuditionResult) -> Table:
+    table = Table(box=None, pad_edge=False)
+    table.add_column("")
+    for heading in MEASURES:
+        table.add_column(heading, justify="right")
+    table.add_column("what is wrong", overflow="fold")
+    for candidate in result.candidates:
+        table.add_row(candidate.name, *measure_cells(candidate.measures), Text(candidate.summary))
+    return table

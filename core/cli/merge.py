@@ -24,7 +24,7 @@ def merge(given: Given, json: Json = False) -> None:
     Example: fishtune merge --base-weight checkpoints/openaudio-s1-mini --lora-weight
     results/my-voice/checkpoints/step_000000100.ckpt --output checkpoints/my-voice-merged
     """
-    of_project = partial(_of_project, given.get("lora_weight"))
+    of_project = partial(_of_project, given.get("lora_weight"), given.get("average", []))
     settings = project_settings(MergeSettings, of_project, {}, **given)
     summary = run_stage("merge", settings, json=json)
     if summary is None or json:
@@ -42,9 +42,11 @@ def merge(given: Given, json: Json = False) -> None:
     )
 
 
-def _of_project(lora_weight: Path | None, project: Project) -> MergeSettings:
-    """Return how the project merges: the checkpoint that was given, else the chosen or recommended one."""
-    if lora_weight is not None:
+def _of_project(lora_weight: Path | None, average: list[str], project: Project) -> MergeSettings:
+    """Return how the project merges: what was given, else the chosen or recommended checkpoint."""
+    named = lora_weight or next(map(Path, average), None)
+    if named is not None:
         project = project.model_copy(deep=True)
-        project.merge.checkpoint = str(lora_weight.absolute())
-    return with_checkpoint(project).merge_settings()
+        project.merge.checkpoint = str(named.absolute())
+    settings = with_checkpoint(project).merge_settings()
+    return settings.model_copy(update={"lora_weight": None}) if average and not lora_weight else settings

@@ -58,7 +58,8 @@ class Option:
         panel: heading under which the command's help lists it.
         argument: whether a command takes it by its place instead of by a flag.
         flag: its flag without the dashes, where that is not the field's name.
-        metavar: what the help shows as the flag's value.
+        metavar: what the help shows as the flag's or argument's value.
+        secret: whether messages must not show its value.
         unset: what holds where nothing is given and the default does not say it ("never", "no limit").
     """
 
@@ -70,6 +71,7 @@ class Option:
     flag: str = ""
     metavar: str = ""
     unset: str = ""
+    secret: bool = False
 
 
 @dataclass(frozen=True)
@@ -112,7 +114,7 @@ class Description:
     def flag(self) -> str:
         """What the command line calls it: `--batch-size`, and `DATA` where its place says what it is."""
         if self.option.argument:
-            return self.name.upper()
+            return self.option.metavar or self.name.upper()
         return f"--{self.option.flag or self.name.replace('_', '-')}"
 
     @property

@@ -26,12 +26,14 @@ from .presets import lora_preset
 from .settings import (
     CODEC_FILE,
     MODELS_FOLDER,
+    AuditionSettings,
     DownloadSettings,
     ExtractOptions,
     ExtractSettings,
     MergeOptions,
     MergeSettings,
     ModelOptions,
+    NotifyOptions,
     PackOptions,
     PackSettings,
     RunName,
@@ -47,7 +49,7 @@ PROTOS = "protos"
 """Folder of the shards inside the data set."""
 RESULTS = "results"
 """Folder of all runs inside the project."""
-_TABLES = ("dataset", "model", "extract", "pack", "train", "merge")
+_TABLES = ("dataset", "model", "extract", "pack", "train", "merge", "notify")
 _LIMITS = {"epochs", "max_steps", "max_minutes"}
 
 
@@ -102,6 +104,7 @@ class Project(Table):
     pack: PackOptions = Field(default_factory=PackOptions)
     train: TrainOptions = Field(default_factory=TrainOptions)
     merge: MergeOptions = Field(default_factory=MergeOptions)
+    notify: NotifyOptions = Field(default_factory=NotifyOptions)
 
     _folder: Path = PrivateAttr(default=Path())
     _on_disk: dict[str, Any] | None = PrivateAttr(default=None)
@@ -307,6 +310,15 @@ class Project(Table):
             protos=self.protos,
         )
 
+    def audition_settings(self, target: Path) -> AuditionSettings:
+        """Return what `fishtune audition` needs for a checkpoint of the project, or its run."""
+        return AuditionSettings(
+            checkpoint=target,
+            base_weight=self.base,
+            protos=self.protos if self.protos.is_dir() else None,
+            config_name=self.extract.config_name,
+        )
+
     def merge_settings(self) -> MergeSettings:
         """Return what `fishtune merge` needs.
 
@@ -324,5 +336,6 @@ class Project(Table):
             lora_weight=self.resolve(Path(self.merge.checkpoint)),
             output=self.merged,
             lora_config=self.merge.lora_config,
+            strength=self.merge.strength,
             link=self.merge.link,
         )

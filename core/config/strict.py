@@ -11,7 +11,7 @@ from pydantic_core import PydanticKnownError
 
 from ..errors import SettingsError, UsageError
 from ..messages import Message, joined, plural
-from .options import flag_of
+from .options import describe, flag_of
 
 
 class Table(BaseModel):
@@ -63,7 +63,7 @@ def parse_flags(model: type[T], /, **flags: Any) -> T:
         return model.model_validate(flags)
     except ValidationError as error:
         problems = [
-            _describe(model, item | {"loc": (flag_of(model, str(item["loc"][0])),)})
+            _describe(model, item | {"loc": tuple(flag_of(model, str(name)) for name in item["loc"][:1])})
             for item in error.errors()
         ]
         raise UsageError(
@@ -119,21 +119,37 @@ def _describe(model: type[BaseModel], item: Any) -> Message:
     fault = complaint(item)
     if not path:  # a fault of the table as a whole: fields that do not fit together
         return fault
+    if _is_secret(model, item["loc"]):
+        return Message("{key}: {fault}", key=path, fault=fault)
     shown = repr(item["input"])
     shown = shown if len(shown) <= 60 else shown[:57] + "…"
     return Message("{key}: {fault} (the value is {value})", key=path, fault=fault, value=shown)
 
 
+def _is_secret(model: type[BaseModel], path: tuple[int | str, ...]) -> bool:
+    """Return whether a field's value must not be shown."""
+    names = [part for part in path if isinstance(part, str)]
+    owner = _model_at(model, tuple(names[:-1]))
+    field = describe(owner).get(names[-1]) if owner is not None and names else None
+    return field is not None and field.option.secret
+
+
 def _keys_at(model: type[BaseModel], path: tuple[int | str, ...]) -> list[str]:
+    owner = _model_at(model, path)
+    return list(owner.model_fields) if owner is not None else []
+
+
+def _model_at(model: type[BaseModel], path: tuple[int | str, ...]) -> type[BaseModel] | None:
+    """Return the model that a table of a settings file fills, by its path; None where there is none."""
     current: Any = model
     for part in path:
         if isinstance(part, int):
             continue
         field = current.model_fields.get(part) if _is_model(current) else None
         if field is None:
-            return []
+            return None
         current = next((kind for kind in _leaves(field.annotation) if _is_model(kind)), None)
-    return list(current.model_fields) if _is_model(current) else []
+    return current if _is_model(current) else None
 
 
 def _is_model(kind: Any) -> bool:

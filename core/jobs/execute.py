@@ -22,6 +22,7 @@ from ..stages.registry import STAGES, Stage, StageName
 from .failures import explain
 from .lines import PRIVATE, LogFile, append_log
 from .locks import Lock
+from .notify import notifiers_of
 from .process import ProcessIdentity
 from .record import Job, Place
 from .signals import end_now, watch_signals
@@ -78,7 +79,8 @@ def run_job(
         StopRequested: the stage was asked to stop and has saved.
     """
     writer = EventWriter(job.events_path)
-    reporter = JobReporter(writer, [LogFile(job.log_path), *listeners])
+    log = LogFile(job.log_path)
+    reporter = JobReporter(writer, [log, *listeners, *notifiers_of(job, log)])
 
     def stop() -> None:
         reporter.request_stop()

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from pydantic import BaseModel
+import numpy.typing as npt
 
 from ..audio.mixing import Waveform
 from .extra import require
+from .results import Pitch
 
 if TYPE_CHECKING:
     from swift_f0 import SwiftF0
@@ -24,16 +25,7 @@ _VOICED = 0.6
 _SHORTEST = 0.3
 """Seconds of voiced speech that a median needs."""
 _FRAME_SECONDS = 256 / SAMPLE_RATE
-
-
-class Pitch(BaseModel):
-    """Pitch of a recording, over its voiced frames."""
-
-    median: float
-    """Hz."""
-    spread: float
-    """Semitones between the 10th and the 90th percentile: about 3 where it is monotonous, 6 to 14 in
-    speech."""
+Contour = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -56,14 +48,19 @@ class PitchMeter:
 
     def measure(self, samples: Waveform) -> Pitch | None:
         """Return the pitch of mono samples at `SAMPLE_RATE`; None where hardly anything is voiced."""
-        if not len(samples):
-            return None
-        found = self.network.detect(samples, SAMPLE_RATE, LOWEST, HIGHEST)
-        voiced = found.pitch_hz[found.confidence >= _VOICED]
+        contour = self.contour(samples)
+        voiced = contour[contour > 0]
         if len(voiced) * _FRAME_SECONDS < _SHORTEST:
             return None
         low, median, high = np.percentile(voiced, (10, 50, 90))
         return Pitch(median=float(median), spread=semitones(float(low), float(high)))
+
+    def contour(self, samples: Waveform) -> Contour:
+        """Return Hz for each 16 ms of mono samples at `SAMPLE_RATE`; 0 where nothing is voiced."""
+        if not len(samples):
+            return np.zeros(0, dtype=np.float32)
+        found = self.network.detect(samples, SAMPLE_RATE, LOWEST, HIGHEST)
+        return np.where(found.confidence >= _VOICED, found.pitch_hz, 0).astype(np.float32)
 
 
 def semitones(low: float, high: float) -> float:

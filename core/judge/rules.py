@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from ..audio.levels import decibels
 from ..messages import Message
-from .record import SpeechFault, SpeechFaultKind
+from .faults import SpeechFault, SpeechFaultKind
 
 BYTES_PER_SECOND = 14.0
 """Speed of speech in UTF-8 bytes of its transcript: where a sign is a syllable, it takes more bytes."""

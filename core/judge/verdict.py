@@ -17,15 +17,13 @@ from ..messages import Message
 from .acoustics import Acoustics
 from .alignment import Alignment
 from .differences import Difference, Where, differences, letters_expected, letters_heard
-from .pitch import Pitch, semitones
-from .record import SpeechFault, SpeechFaultKind
+from .faults import SpeechFault, SpeechFaultKind
+from .pitch import semitones
+from .results import SAME_VOICE, Pitch
 from .rules import LONGEST, SHORTEST, expected_seconds
 from .speaker import Embedding, similarity
 from .words import LETTER_LANGUAGES
 
-SAME_VOICE = 0.5
-"""Cosine of two embeddings from which they count as one voice. Of one speaker: .62 to .97; of two: at most
-.37."""
 _FEWEST = 3
 """Clips that tell a voice's own pace and pitch."""
 # Speech that is missing or added: letters, and their share of the text. Clean: at most 7, and 4 %.

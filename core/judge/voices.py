@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from .results import SAME_VOICE
 from .speaker import Embedding, centre
-from .verdict import SAME_VOICE
 
 _FEWEST = 3
 _MAJORITY = 0.6

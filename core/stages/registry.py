@@ -85,7 +85,7 @@ STAGES: dict[StageName, Stage] = {
         Stage(StageName.TRAIN, "config.settings:TrainSettings", "stages.train.run:run"),
         Stage(StageName.MERGE, "config.settings:MergeSettings", "stages.merge.run:run", "output"),
         Stage(StageName.SYNTH, "config.settings:SynthSettings", "stages.synth.run:run"),
-        Stage(StageName.AUDITION, "config.settings:AuditionSettings", "stages.audition.run:run"),
+        Stage(StageName.AUDITION, "config.settings:AuditionSettings", "report.auditioned:run"),
         Stage(StageName.VERIFY, "config.settings:VerifySettings", "stages.verify.run:run"),
         Stage(StageName.JUDGE, "config.settings:JudgeSettings", "stages.judge.run:run"),
         Stage(StageName.RUN, "pipeline.chain:RunSettings", "pipeline.chain:run"),

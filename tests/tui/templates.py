@@ -19,7 +19,7 @@ from fishtune.core.config.strict import complaint
 from fishtune.core.hardware.memory.estimate import Part
 from fishtune.core.hardware.readings import DriverState, GpuState
 from fishtune.core.jobs.record import JobState
-from fishtune.core.judge.record import SpeechFaultKind
+from fishtune.core.judge.faults import SpeechFaultKind
 from fishtune.core.messages import names_of
 from fishtune.core.shards.manifest import DropReason
 from pydantic import ValidationError
@@ -53,6 +53,7 @@ PLACES_OF_TEMPLATES = {
     "StopRequested": (0,),
     "check_stop": (0,),
     "warn": (0, 1),
+    "guard": (0, 1),
     "plural": (1, 2),
     "error": (2, 3),
     "warning": (2, 3),

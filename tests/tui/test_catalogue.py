@@ -10,8 +10,8 @@ from pathlib import Path
 import catalogue_update as update
 import pytest
 from fishtune.core.messages import Message, joined, plural
+from fishtune.core.particles import fill
 from fishtune.tui.catalogue import sentence, use_language
-from fishtune.tui.particles import fill
 from templates import (
     ERRORS,
     NOT_SHOWN,

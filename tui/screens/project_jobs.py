@@ -14,7 +14,8 @@ from ...core.jobs.record import Job, JobState
 from ...core.pipeline.steps import StepName, StepState
 from ...core.stages.registry import StageName
 from ..access import wizard
-from ..catalogue import _
+from ..attention import call_for_attention
+from ..catalogue import _, sentence
 from ..messages import MOST_LOG_LINES, JobChanged, LogGrown
 from ..project_state import ProjectState, ShownStep
 from ..trouble import caught, in_thread
@@ -39,6 +40,8 @@ class ProjectJobsScreen(ProjectFileScreen):
         self._pending: dict[StepName, Timer] = {}
         self._logs: dict[StepName, deque[str]] = {}
         self._stop_asked: set[str] = set()
+        self._guards: dict[str, int] = {}
+        """Warnings of guards that were told, by job."""
 
     def on_unmount(self) -> None:
         for watch in self._watches.values():
@@ -67,9 +70,25 @@ class ProjectJobsScreen(ProjectFileScreen):
             self._pending[message.step] = self.set_timer(
                 _SHOW_SECONDS - since, lambda: self._show_job(message.step)
             )
+        if before is not None and before.job.id == message.job.id:
+            self._call_for_attention(message, ended)
         if ended:
             self._stop_asked.discard(message.job.id)
             self.refresh_state()
+
+    def _call_for_attention(self, message: JobChanged, ended: bool) -> None:
+        """Tell whoever looks elsewhere that a job ended, or that a guard of training warns."""
+        options, job, view = self.project.notify, message.job, message.view
+        texts = []
+        with view.lock:
+            guards = [warning for warning in view.warnings if warning.guard]
+        if len(guards) > self._guards.get(job.id, 0) and options.guard:
+            texts.append(sentence(guards[-1].message))
+        self._guards[job.id] = len(guards)
+        if ended and (options.failure if message.state in (JobState.FAILED, JobState.LOST) else options.end):
+            texts.append(_("{stage}: {state}").format(stage=job.record.stage, state=_(str(message.state))))
+        for text in texts:
+            call_for_attention(self.app, f"{self.project.name}: {text}", options)
 
     def _show_job(self, step: StepName) -> None:
         self._shown_at[step] = time.monotonic()

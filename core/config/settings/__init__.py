@@ -19,8 +19,9 @@ from .data import (
     PackSettings,
     ValidateSettings,
 )
-from .listen import JudgeSettings
+from .listen import JudgeSettings, ListenerSettings, ListenSettings
 from .model import DownloadSettings, ModelOptions, VerifySettings
+from .notify import NotifyOptions
 from .speech import AuditionSettings, MergeOptions, MergeSettings, SynthSettings
 from .train import TrainOptions, TrainSettings
 from .types import (
@@ -47,10 +48,13 @@ __all__ = [
     "ExtractOptions",
     "ExtractSettings",
     "JudgeSettings",
+    "ListenSettings",
+    "ListenerSettings",
     "LoudnessNormSettings",
     "MergeOptions",
     "MergeSettings",
     "ModelOptions",
+    "NotifyOptions",
     "PackOptions",
     "PackSettings",
     "RunName",

@@ -1,4 +1,4 @@
-"""Settings of what listens: `fishtune judge`."""
+"""Settings of what listens, and of what is listened to: `fishtune judge`, `fishtune listen`."""
 
 from __future__ import annotations
 
@@ -13,13 +13,9 @@ from .types import Device, UserPath, check_path_text
 NameOrPath = Annotated[str, AfterValidator(check_path_text)]
 
 
-class JudgeSettings(Table):
-    """`fishtune judge`."""
+class ListenerSettings(Table):
+    """What listens to recordings: shared by the stages that judge."""
 
-    paths: Annotated[list[UserPath], Field(min_length=1), Option(argument=True)]
-    """Recordings, and folders of them; what they should say stands in NAME.lab beside each."""
-    reference: UserPath | None = None
-    """A recording of the voice that they should have."""
     language: Annotated[
         Annotated[str, Field(pattern=r"^[a-z]{2,3}$")] | None, Option(unset="recognised from text and sound")
     ] = None
@@ -33,3 +29,27 @@ class JudgeSettings(Table):
     """Threads for recognition on a CPU; 0 = as many as suit it."""
     device: Device = "auto"
     """auto, cpu, cuda or cuda:N."""
+
+
+class JudgeSettings(ListenerSettings):
+    """`fishtune judge`."""
+
+    paths: Annotated[list[UserPath], Field(min_length=1), Option(argument=True)]
+    """Recordings, and folders of them; what they should say stands in NAME.lab beside each."""
+    reference: UserPath | None = None
+    """A recording of the voice that they should have."""
+
+
+class ListenSettings(Table):
+    """`fishtune listen`."""
+
+    runs: Annotated[list[UserPath], Option(argument=True, unset="the project's run")] = []
+    """Runs that have been auditioned: their names, or their folders (results/NAME)."""
+    output: Annotated[UserPath | None, Option(unset="listen.html in the run's folder")] = None
+    """The page that is written."""
+    votes: list[UserPath] = []
+    """Votes that the page saved: they are kept with the run and count in the recommendation."""
+    serve: bool = False
+    """Serve the page on this machine's 127.0.0.1 until Ctrl+C."""
+    port: int = Field(default=0, ge=0, le=65535)
+    """Port to serve it on; 0 = any free one."""

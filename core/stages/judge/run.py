@@ -11,55 +11,28 @@ from ...audio.recordings import read_audio
 from ...config.settings import JudgeSettings
 from ...errors import DataError
 from ...events import ItemFailed, ProgressMeter, Reporter
+from ...hardware.device import usable_gpu
 from ...judge.acoustics import SAMPLE_RATE
-from ...judge.alignment import Alignment, Kind
-from ...judge.differences import differences, letters_of_text
-from ...judge.pitch import Pitch
-from ...judge.record import SpeechFault
-from ...judge.speaker import Embedding, similarity
-from ...judge.verdict import Evidence, Voice, judge, voice_of
+from ...judge.differences import letters_of_text
+from ...judge.judging import judgement
+from ...judge.listeners import Listeners, load_listeners
+from ...judge.results import Judgement
+from ...judge.speaker import Embedding
+from ...judge.verdict import Evidence, Voice, voice_of
 from ...judge.voices import shared_voice
 from ...messages import Message, named
-from .listening import Listeners, load_listeners
-from .recordings import find_recordings, language_of, transcript_of
+from ...text.languages import language_of
+from .recordings import find_recordings, transcript_of
 
 _STOPPED = Message("Nothing was written.")
 
 
-class HeardDifference(BaseModel):
-    """Words, or letters, that were not said as they are in the text."""
-
-    expected: str
-    heard: str
-    start: float | None
-    """When what was heard begins, seconds; None where nothing was."""
-
-
-class JudgedClip(BaseModel):
-    """One recording; numbers are None where nothing could measure them."""
+class JudgedClip(Judgement):
+    """One recording."""
 
     file: Path
     text: str | None
     """What it should say."""
-    heard: str
-    """What recognition heard."""
-    seconds: float
-    wer: float | None
-    """Errors per word of the text; per letter in languages that are compared so."""
-    deletions: int | None
-    insertions: int | None
-    substitutions: int | None
-    differences: list[HeardDifference]
-    """Where the words differ, in order."""
-    similarity: float | None
-    """To the reference's voice, else to the voice of the folder's other recordings; a cosine."""
-    rate: float | None
-    """Letters and digits heard per second of speech."""
-    pitch: Pitch | None
-    background: float | None
-    """Opinion of the background that DNSMOS expects, 1 … 5."""
-    findings: list[SpeechFault]
-    """What is wrong; empty = it sounds right."""
 
 
 class JudgeResult(BaseModel):
@@ -103,7 +76,7 @@ def run(settings: JudgeSettings, reporter: Reporter) -> JudgeResult:
             "Write what should be said into NAME.lab beside the recording.",
             silent=named(silent),
         )
-    listeners = load_listeners(settings, language_of(texts.values()), reporter)
+    listeners = load_listeners(settings, language_of(texts.values()), reporter, usable_gpu)
     reference = _reference(settings.reference, listeners) if settings.reference else None
 
     listened: list[_Listened] = []
@@ -167,7 +140,12 @@ def _judged(listened: list[_Listened], reference: Evidence | None, reporter: Rep
                 )
         everyone = [clip.evidence for clip in clips]
         for clip, embedding in zip(clips, embeddings, strict=True):
-            judged[clip.path] = _judge(clip, _voice(clip, everyone, embedding, reference))
+            voice = _voice(clip, everyone, embedding, reference)
+            judged[clip.path] = JudgedClip(
+                file=clip.path,
+                text=clip.text,
+                **dict(judgement(clip.evidence, voice, clip.heard, has_text=clip.text is not None)),
+            )
     return [judged[one.path] for one in listened]
 
 
@@ -183,38 +161,3 @@ def _voice(
         # Clips of a folder without a common voice are of several: none tells another's pace.
         return voice_of(own if embedding is not None else [], embedding)
     return voice_of([reference, *own], embedding, letters_of_text(reference.alignment))
-
-
-def _judge(clip: _Listened, voice: Voice) -> JudgedClip:
-    evidence = clip.evidence
-    alignment = evidence.alignment if clip.text is not None else None
-    alike = None
-    if voice.embedding is not None and evidence.embedding is not None:
-        alike = similarity(evidence.embedding, voice.embedding)
-    return JudgedClip(
-        file=clip.path,
-        text=clip.text,
-        heard=clip.heard,
-        seconds=evidence.acoustics.seconds,
-        wer=alignment.error_rate if alignment else None,
-        deletions=alignment.count(Kind.DELETED) if alignment else None,
-        insertions=alignment.count(Kind.INSERTED) if alignment else None,
-        substitutions=alignment.count(Kind.SUBSTITUTED) if alignment else None,
-        differences=_differences(evidence) if alignment else [],
-        similarity=alike,
-        rate=evidence.rate,
-        pitch=evidence.pitch,
-        background=evidence.background,
-        findings=judge(evidence, voice),
-    )
-
-
-def _differences(evidence: Evidence) -> list[HeardDifference]:
-    return [
-        HeardDifference(
-            expected=each.expected_text,
-            heard=each.heard_text,
-            start=evidence.starts[each.place] if each.place >= 0 else None,
-        )
-        for each in differences(evidence.alignment or Alignment(()))
-    ]

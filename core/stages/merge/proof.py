@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from pydantic import BaseModel
@@ -43,12 +43,19 @@ class Verification(BaseModel):
 
 
 def verify_merge(
-    base: ModelDirectory, merged: Path, source: Adapter | FullWeights, reporter: Reporter
+    base: ModelDirectory,
+    merged: Path,
+    source: Adapter | FullWeights,
+    sources: Sequence[Adapter | FullWeights],
+    strength: float,
+    reporter: Reporter,
 ) -> Verification:
     """Compare merged weights with base + adapter and return the numbers; one model is in memory at a time.
 
     Args:
         merged: checkpoint directory with the merged weights.
+        source: what was merged.
+        sources: the checkpoints that it is made of, at `strength`.
 
     Raises:
         CheckpointError: a stored weight is not what it must be, or the merged weights compute something else.
@@ -68,7 +75,9 @@ def verify_merge(
     exact = compute_logits(model, prompts, changes=source.modules) if isinstance(source, Adapter) else None
     del model
     advance(Message("base + changes"))
-    adapted = _adapted_logits(load_model(base.path, known_finite=True), source, prompts)
+    fresh = load_model(base.path, known_finite=True)
+    adapted = _adapted_logits(fresh, source, sources, strength, prompts)
+    del fresh
     advance(Message("base + adapter"))
     found = compute_logits(load_model(merged), prompts)
     advance("merged")
@@ -135,12 +144,27 @@ def _expected_rows(name: str, weight: Tensor, source: Adapter | FullWeights) -> 
         yield first, whole.detach()[first : first + step]
 
 
-def _adapted_logits(model: DualAR, source: Adapter | FullWeights, prompts: PromptBuilder) -> Logits:
-    """Return the logits of base + adapter as training computes them; `model` is the base and is changed."""
-    # peft takes 240 MiB; nothing before this needs it, and by now the other model is gone.
-    from ...lora.attach import apply_checkpoint
+def _adapted_logits(
+    model: DualAR,
+    source: Adapter | FullWeights,
+    sources: Sequence[Adapter | FullWeights],
+    strength: float,
+    prompts: PromptBuilder,
+) -> Logits:
+    """Return the logits of base + adapter as training computes them; `model` is the base and is changed.
 
-    apply_checkpoint(model, source)
+    `peft` adds up several adapters by itself, each with its share, and knows nothing of how they became one
+    `source`. DoRA and full fine-tuning are not sums: there it is taken as it is.
+    """
+    # peft takes 240 MiB; nothing before this needs it, and by now the other model is gone.
+    from ...lora.attach import apply_checkpoint, attach_adapter
+
+    if isinstance(source, FullWeights) or source.use_dora or not strength:
+        apply_checkpoint(model, source)
+    else:
+        for number, part in enumerate(sources):
+            assert isinstance(part, Adapter)
+            attach_adapter(model, part, str(number), strength / len(sources))
     if isinstance(source, FullWeights):
         return compute_logits(model, prompts)
     tied = source.modules.get(WORD_EMBEDDING) if model.config.tie_word_embeddings else None

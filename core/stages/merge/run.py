@@ -11,7 +11,8 @@ import os
 import platform
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Sequence
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import IO, Any
@@ -27,6 +28,7 @@ from ...config.settings import MergeSettings
 from ...errors import CheckpointError, FishtuneError, UsageError
 from ...events import ProgressMeter, Reporter
 from ...files import atomic_folder, recover_folder, sha256, storage_errors, write_json
+from ...lora.blending import at_strength, mean_of
 from ...lora.files import Adapter, FullWeights, ModuleAdapter, check_fit, read_adapter
 from ...messages import Message, first_of, of_the_system
 from ...model.base_hash import base_hash
@@ -72,7 +74,8 @@ def run(settings: MergeSettings, reporter: Reporter) -> MergeResult:
     output = settings.output
     former = _check_output(settings)
     preset = lora_preset(settings.lora_config) if settings.lora_config is not None else None
-    source = read_adapter(settings.lora_weight, preset, settings.lora_alpha)
+    sources = [read_adapter(path, preset, settings.lora_alpha) for path in settings.checkpoints]
+    source = mean_of(sources)
     base = ModelDirectory.open(settings.base_weight)
     weights = base.container.path
     tensors = base.container.tensors()
@@ -89,12 +92,13 @@ def run(settings: MergeSettings, reporter: Reporter) -> MergeResult:
             "{checkpoint} was trained on another base: its weights have the hash {hash}, "
             "those of {base} {other}.",
             "Give the base it was trained on with --base-weight.",
-            checkpoint=settings.lora_weight,
+            checkpoint=settings.checkpoints[0],
             hash=str(source.base_sha256)[:12],
             base=settings.base_weight,
             other=base_sha256[:12],
         )
 
+    source = at_strength(source, settings.strength, partial(_weight, tensors, stored))
     with storage_errors(output):
         output.parent.mkdir(parents=True, exist_ok=True)
     recover_folder(output)
@@ -103,11 +107,11 @@ def run(settings: MergeSettings, reporter: Reporter) -> MergeResult:
         linked = _copy_files(settings, base.container, folder, reporter)
         changed = _merge_weights(merged, source, tensors, stored, reporter)
         del tensors
-        verification = verify_merge(base, folder, source, reporter)
+        verification = verify_merge(base, folder, source, sources, settings.strength, reporter)
         hashes = {file.name: sha256(file) for file in merged.files}
         reporter.check_stop(_STOPPED)
         # Before the folder gets its name: a merge killed between the two must find its own output again.
-        record = _record(settings, source, base_sha256, combined_sha256(hashes), verification)
+        record = _record(settings, sources, base_sha256, combined_sha256(hashes), verification)
         record["files"] = describe(folder, hashes)
         # The folder that is replaced, for a merge killed before it was.
         record["replaced"] = former
@@ -126,8 +130,11 @@ def run(settings: MergeSettings, reporter: Reporter) -> MergeResult:
 def _check_output(settings: MergeSettings) -> list[Any]:
     """Return how records of earlier merges describe the output, if there is one to replace."""
     output, base = settings.output.absolute().resolve(), settings.base_weight.absolute().resolve()
-    checkpoint = settings.lora_weight.absolute().resolve()
-    for path, what in ((base, Message("the base")), (checkpoint, Message("the checkpoint"))):
+    checkpoints = [path.absolute().resolve() for path in settings.checkpoints]
+    for path, what in (
+        (base, Message("the base")),
+        *((path, Message("the checkpoint")) for path in checkpoints),
+    ):
         if output == path or output in path.parents or path in output.parents:
             raise UsageError(
                 "The output {output} and {what} {file} overlap.",
@@ -290,30 +297,40 @@ def _merge_weights(
         for name, change in changes.items():
             reporter.check_stop(_STOPPED)
             names = stored[name]
-            for first, rows in _merged_rows(change, [tensors[part] for part in names]):
+            if isinstance(change, Tensor):
+                pieces: Iterable[tuple[int, Tensor]] = [(0, change)]
+            else:
+                pieces = change.adapted(_weight(tensors, stored, name))
+            for first, rows in pieces:
                 for part, place, its_rows in split_rows(editor.locations, names, first, rows):
                     editor.write_rows(part, place, its_rows)
             meter.advance(detail=name)
     return len(changes)
 
 
-def _merged_rows(change: ModuleAdapter | Tensor, parts: list[Tensor]) -> Iterator[tuple[int, Tensor]]:
-    if isinstance(change, Tensor):
-        yield 0, change
-    else:
-        yield from change.adapted(parts[0] if len(parts) == 1 else torch.cat(parts))
+def _weight(tensors: dict[str, Tensor], stored: dict[str, tuple[str, ...]], name: str) -> Tensor:
+    """Return a weight of the model, which may be stored in parts."""
+    names = stored[name]
+    return tensors[names[0]] if len(names) == 1 else torch.cat([tensors[part] for part in names])
 
 
 def _record(
     settings: MergeSettings,
-    source: Adapter | FullWeights,
+    sources: Sequence[Adapter | FullWeights],
     base_sha256: str,
     merged_sha256: str,
     verification: Verification,
 ) -> dict[str, Any]:
+    source = sources[0]
     kind: dict[str, Any] = {"format": "full fine-tuning"}
+    others = [
+        {"path": str(path), "sha256": sha256(other.file)}
+        for path, other in zip(settings.checkpoints[1:], sources[1:], strict=True)
+    ]
+    if others:
+        kind["averaged_with"] = others
     if isinstance(source, Adapter):
-        kind = {
+        kind |= {
             "format": source.format,
             "rank": source.rank,
             "alpha": source.alpha,
@@ -325,7 +342,7 @@ def _record(
         "made_by": _MADE_BY,
         "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "base": {"path": str(settings.base_weight), "sha256": base_sha256},
-        "adapter": {"path": str(settings.lora_weight), "sha256": sha256(source.file), **kind},
+        "adapter": {"path": str(settings.checkpoints[0]), "sha256": sha256(source.file), **kind},
         "merged": {"path": str(settings.output), "sha256": merged_sha256},
         "settings": settings.model_dump(mode="json"),
         "verification": verification.model_dump(),

@@ -12,26 +12,28 @@ import soundfile
 import torch
 from pydantic import BaseModel
 
-from ...audio.mixing import Mixing, warn_of_channels
-from ...audio.recordings import read_info, read_mono, write_audio
-from ...codec.checkpoint import load_codec, load_encoder
-from ...codec.codec import check_length
+from ...audio.recordings import write_audio
+from ...codec.checkpoint import load_codec
 from ...codec.config import CodecConfig, check_codebooks, codec_config, residual_codebook_size
+from ...codec.references import encode_reference, transcript_beside
 from ...compute.devices import resolve_device
+from ...config.run_files import ADAPTER_CONFIG
 from ...config.settings import CODEC_FILE, SynthSettings
 from ...dataset.codes import read_codes, write_codes
 from ...errors import CheckpointError, DataError, UsageError
 from ...events import ProgressMeter, Reporter
 from ...files import check_writable
+from ...lora.unmerged import base_of, load_unmerged
 from ...messages import Message
 from ...model.checkpoint import load_model
 from ...model.directory import ModelDirectory
+from ...model.dual_ar import DualAR
+from ...model.families import model_directory_of
 from ...model.generate import Generation, generate
-from ...model.shape import Shape
 from ...ownership import is_remembered, remember
-from ...reading import check_regular, reading
+from ...reading import check_regular
 from ...text.prompts import Turn
-from ...text.transcripts import check_typed, read_transcript
+from ...text.transcripts import check_typed
 
 _REFERENCE_HINT = Message(
     "Give what is said in the reference with --ref-text, or put it into a .lab file beside it."
@@ -65,12 +67,13 @@ def run(settings: SynthSettings, reporter: Reporter) -> SynthResult:
         StorageError: an output cannot be written; found out before the model is loaded, if it can be.
         StopRequested: asked to stop; nothing was written.
     """
-    audio_format = _check(settings)
+    directory, checkpoints = _model_of(settings)
+    audio_format = _check(settings, directory)
     device = resolve_device(settings.device)
-    codec_file = settings.checkpoint / CODEC_FILE
-    base = ModelDirectory.open(settings.checkpoint)
+    codec_file = directory / CODEC_FILE
+    base = ModelDirectory.open(directory)
     shape = codec_config(codec_file, settings.config_name)
-    check_codebooks(shape, base.shape.num_codebooks, settings.checkpoint)
+    check_codebooks(shape, base.shape.num_codebooks, directory)
     if not codec_file.is_file():
         raise CheckpointError(
             "{file} does not exist.",
@@ -78,11 +81,16 @@ def run(settings: SynthSettings, reporter: Reporter) -> SynthResult:
             file=codec_file,
         )
     prompts = base.prompts  # read before a reference is encoded
-    references = _references(settings, base.shape, shape, device, reporter)
+    references = _references(settings, base, device, reporter)
     prompt = torch.from_numpy(prompts.prompt(references, settings.text))
 
     seed = secrets.randbelow(1 << 31) if settings.seed is None else settings.seed
-    generation, speed = _generate(settings, base, seed, prompt, device, shape, reporter)
+    reporter.log(f"Loading the model of {settings.checkpoint} on {device}")
+    if checkpoints:
+        model = load_unmerged(directory, checkpoints, settings.strength).to(device)
+    else:
+        model = load_model(directory, device=device)
+    generation, speed = _generate(settings, base, model, seed, prompt, shape, reporter)
     frames = generation.codes.shape[1]
     seconds = frames / shape.frame_rate
     if frames == 0:
@@ -117,7 +125,37 @@ def run(settings: SynthSettings, reporter: Reporter) -> SynthResult:
     )
 
 
-def _check(settings: SynthSettings) -> str:
+def _model_of(settings: SynthSettings) -> tuple[Path, list[Path]]:
+    """Return the model directory, and the checkpoints of training that speak on it unmerged.
+
+    Raises:
+        UsageError: there is nothing that a strength could be of, or the base of a checkpoint is not known.
+    """
+    given, base = settings.checkpoint, settings.base_weight
+    is_trained = given.is_file() or (given / ADAPTER_CONFIG).is_file()
+    own = model_directory_of(given)
+    if own is not None:
+        raise CheckpointError(
+            "{checkpoint} is a file of a model directory.",
+            "Give the directory: {directory}",
+            checkpoint=given,
+            directory=own,
+        )
+    if is_trained:
+        checkpoints = {path.absolute(): path for path in (given, *settings.average)}
+        return base_of(given, base), list(checkpoints.values())
+    if settings.average:
+        return given, settings.average
+    if settings.strength != 1 or base is not None:
+        raise UsageError(
+            "{checkpoint} is not a checkpoint of training, so there is nothing to put on a base.",
+            "Name a checkpoint (step_….ckpt) with --checkpoint, or leave out --strength and --base-weight.",
+            checkpoint=given,
+        )
+    return given, []
+
+
+def _check(settings: SynthSettings, directory: Path) -> str:
     """Return the format that the name of the output asks for; refuse settings that contradict each other."""
     if not settings.text.strip():
         raise UsageError("There is no text to speak.", "Give one with --text.")
@@ -140,7 +178,7 @@ def _check(settings: SynthSettings) -> str:
                 "Choose another --out.",
                 reference=reference,
             )
-        if any(_same(path, file) for file in _read_files(settings, reference)):
+        if any(_same(path, file) for file in _read_files(directory, reference)):
             raise UsageError(
                 "{file} is needed for the synthesis itself.", "Choose another output.", file=path
             )
@@ -182,61 +220,40 @@ def _same(path: Path, other: Path) -> bool:
         return path.resolve() == other.resolve()
 
 
-def _read_files(settings: SynthSettings, reference: Path | None) -> list[Path]:
+def _read_files(directory: Path, reference: Path | None) -> list[Path]:
     """Return what the synthesis reads beside the reference itself."""
     beside = [] if reference is None else [reference.with_suffix(".lab")]
-    inside = settings.checkpoint.iterdir() if settings.checkpoint.is_dir() else ()
+    inside = directory.iterdir() if directory.is_dir() else ()
     return [*beside, *inside]
 
 
 def _references(
     settings: SynthSettings,
-    model: Shape,
-    shape: CodecConfig,
+    base: ModelDirectory,
     device: torch.device,
     reporter: Reporter,
 ) -> list[Turn]:
     file = settings.ref_audio or settings.ref_codes
     if file is None:
         return []
-    text = settings.ref_text or _transcript_beside(file)
+    text = settings.ref_text or transcript_beside(file, _REFERENCE_HINT)
     if settings.ref_codes is not None:
-        return [Turn(text, read_codes(settings.ref_codes, [model.codebook_size] * model.num_codebooks))]
-    info = read_info(file)
-    check_length(-(-info.frames * shape.sample_rate // info.sample_rate), shape, str(file))
-    samples, mixing = read_mono(file, shape.sample_rate)
-    warn_of_channels(
-        reporter,
-        [str(file)] if mixing is Mixing.ONE_SIDED else [],
-        [str(file)] if mixing is Mixing.OPPOSITE_PHASE else [],
-    )
-    check_length(len(samples), shape, str(file))
-    encoder = load_encoder(settings.checkpoint / CODEC_FILE, settings.config_name, device)
-    codes = encoder.encode(torch.from_numpy(samples)[None, None].to(device))
-    return [Turn(text, codes[0].cpu().numpy())]
-
-
-def _transcript_beside(file: Path) -> str:
-    transcript = file.with_suffix(".lab")
-    with reading(transcript):
-        missing = not transcript.exists()
-    if missing:
-        raise UsageError("What is said in {file} is not known.", _REFERENCE_HINT, file=file)
-    return read_transcript(transcript).packed  # as training saw it
+        sizes = [base.shape.codebook_size] * base.shape.num_codebooks
+        return [Turn(text, read_codes(settings.ref_codes, sizes))]
+    codec = base.path / CODEC_FILE
+    return [encode_reference(file, text, codec, settings.config_name, device, reporter)]
 
 
 def _generate(
     settings: SynthSettings,
     base: ModelDirectory,
+    model: DualAR,
     seed: int,
     prompt: torch.Tensor,
-    device: torch.device,
     shape: CodecConfig,
     reporter: Reporter,
 ) -> tuple[Generation, float]:
     """Return what the model says, and how many frames it made a second."""
-    reporter.log(f"Loading the model of {settings.checkpoint} on {device}")
-    model = load_model(settings.checkpoint, device=device)
     limit = min(settings.max_new_tokens, model.config.max_seq_len - prompt.shape[1])
     meter = ProgressMeter(
         reporter, Message("generating, {limit} frames at most", limit=limit), limit, "frames"

@@ -26,8 +26,8 @@ from ...config.run_files import (
 from ...errors import FishtuneError
 from ...events import Reporter
 from ...files import atomic_folder, atomic_path, fsync_folder, storage_errors
-from ...judge.record import audition_folder, read_audition
-from ...judge.selection import Candidate, recommend
+from ...judge.record import audition_folder, audition_folders, read_audition
+from ...judge.selection import Candidate, Yardsticks, recommend
 from ...messages import Message
 from .checkpoints import read_run_state, remove_checkpoint
 
@@ -87,9 +87,10 @@ def _abandon(run_folder: Path, checkpoints: list[Path], step: int) -> Path:
         for old in reversed(checkpoints):
             new = folder / old.name
             old.rename(new)
+            auditions = audition_folder(new).parent
             for source, target in (
                 (adapter_folder(old), adapter_folder(new)),
-                (audition_folder(old), audition_folder(new)),
+                *((heard, auditions / heard.name) for heard in audition_folders(old)),
             ):
                 if source.exists():
                     target.parent.mkdir(exist_ok=True)
@@ -110,7 +111,10 @@ def _adopt(checkpoint: Path, own: Path) -> None:
 def keep_newest(run_folder: Path, count: int, written: Path) -> None:
     """Remove the run's checkpoints but the newest `count`, the one just written and the recommended one."""
     existing = list_checkpoints(run_folder)
-    recommended = recommend([_candidate(checkpoint) for checkpoint in existing])
+    losses = {checkpoint: _losses(checkpoint) for checkpoint in existing}
+    base_loss = next((base for _, base in reversed(losses.values()) if base is not None), None)
+    candidates = [_candidate(checkpoint, loss) for checkpoint, (loss, _) in losses.items()]
+    recommended = recommend(candidates, Yardsticks(base_loss=base_loss))
     kept = {written, *existing[-count:]}
     if recommended is not None:
         kept.add(recommended.candidate.path)
@@ -119,10 +123,16 @@ def keep_newest(run_folder: Path, count: int, written: Path) -> None:
             remove_checkpoint(checkpoint)
 
 
-def _candidate(checkpoint: Path) -> Candidate:
-    audition, loss = read_audition(checkpoint), None
+def _losses(checkpoint: Path) -> tuple[float | None, float | None]:
+    """Return the held-out loss of a checkpoint and of its base, as far as they are known."""
     with contextlib.suppress(FishtuneError):  # a damaged one is no reason to end a run
-        loss = read_run_state(checkpoint).own_validation_loss
+        state = read_run_state(checkpoint)
+        return state.own_validation_loss, state.base_loss
+    return None, None
+
+
+def _candidate(checkpoint: Path, loss: float | None) -> Candidate:
+    audition = read_audition(checkpoint)
     return Candidate(
         step=checkpoint_step(checkpoint),
         path=checkpoint,

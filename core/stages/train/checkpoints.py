@@ -115,6 +115,8 @@ class RunState(BaseModel):
     plateau_guard: dict[str, Any]
     validation_loss: float | None
     """Held-out loss of this step; None where none was measured at it."""
+    base_loss: float | None = None
+    """Held-out loss of the base, measured before the first step; None where it was not."""
     per_step: int | None = None
     """Micro-batches an optimizer step, over all processes; None = not noted."""
     left: torch.Tensor | None = None

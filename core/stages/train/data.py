@@ -32,11 +32,11 @@ from ...model.shape import Shape
 from ...reading import read_regular
 from ...shards.index import ShardIndex
 from ...shards.manifest import LENGTHS_FILE
+from ...shards.split import IntArray, Split, split
 from ...text.cleaning import TEXT_FORM
 from ...text.prompts import PromptFormat, TrainingSequence, Turn
 from .batches import Batch, StepBatch, collate
 from .sampler import NO_REFERENCE, ClipTable, MicroBatch, References, Sampler, StepPlan
-from .split import IntArray, Split, split
 
 _ORDER = b"numbered by content\n"
 _LENGTHS_ROOM = 4096  # bytes of a header and two entries, at most

@@ -19,11 +19,11 @@ import torch
 
 from ...events import Reporter
 from ...model.shape import Shape
+from ...shards.split import IntArray, split
 from ...text.cleaning import clean_text, spoken_text
 from .checkpoints import RunState
 from .data import SampleSource, TrainingData, clip_lengths
 from .sampler import ClipTable, References, Sampler
-from .split import IntArray, split
 
 
 class _Former(NamedTuple):

@@ -92,6 +92,7 @@ class RunCallback(Callback):
         self.guard = HeldOutGuard()
         self.plateau = PlateauGuard()
         self.validation_loss: float | None = None
+        self.base_loss: float | None = None
         self._validated_step = -1
         self.training_loss: float | None = None
         self.ending: Ending | None = None
@@ -103,11 +104,15 @@ class RunCallback(Callback):
         self.guard = HeldOutGuard(**state.held_out_guard)
         self.plateau = PlateauGuard.from_state(state.plateau_guard)
         self.validation_loss = state.validation_loss
+        self.base_loss = state.base_loss
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Undo Lightning's handling of SIGTERM, which would end the run without saving."""
+        """Undo Lightning's handling of SIGTERM, which would end the run unsaved, and measure the base."""
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, self._sigterm)
+        if self._has_held_out and self._standing.step == 0:
+            assert isinstance(pl_module, TrainingModule)
+            self.base_loss = self._measure_held_out(trainer, pl_module, 0)
         self._began = self._between_steps = time.monotonic()
 
     def on_train_batch_end(
@@ -133,7 +138,7 @@ class RunCallback(Callback):
                 self.ending = "early_stopping"
         if at_an_interval and self.plateau.observe():
             since = step - PLATEAU_CHECKS * self._settings.validate_every
-            self._reporter.warn(
+            self._reporter.guard(
                 "The training loss has hardly fallen since step {since}.",
                 "More steps will hardly help: listen to a checkpoint, or try a higher rank or learning rate.",
                 since=since,
@@ -197,12 +202,12 @@ class RunCallback(Callback):
         over = limit is not None and time.monotonic() - self._began >= limit * 60
         return "max_minutes" if strategy.reduce_boolean_decision(over, all=False) else None
 
-    def _validate(self, trainer: Trainer, module: TrainingModule, step: int) -> None:
+    def _measure_held_out(self, trainer: Trainer, module: TrainingModule, step: int) -> float:
+        """Report the held-out losses of a step, and return the one that counts."""
         sums = trainer.strategy.reduce(module.evaluate(self._held_out, self._source), reduce_op="sum")
         assert isinstance(sums, Tensor)
         losses = Losses.of(sums)
         loss = losses.total(self._settings.semantic_loss_weight)
-        self.validation_loss, self._validated_step = loss, step
         self._reporter.emit(
             Validation(
                 step=step,
@@ -223,8 +228,13 @@ class RunCallback(Callback):
                 "held_out/top_5_accuracy": losses.top_5_accuracy,
             },
         )
+        return loss
+
+    def _validate(self, trainer: Trainer, module: TrainingModule, step: int) -> None:
+        loss = self._measure_held_out(trainer, module, step)
+        self.validation_loss, self._validated_step = loss, step
         if self.guard.observe(step, loss):
-            self._reporter.warn(
+            self._reporter.guard(
                 "The held-out loss has not improved since step {best_step} ({best_loss:.3f}, now "
                 "{loss:.3f}): the model is starting to overfit.",
                 "Checkpoints near step {best_step} will do best on other texts; more clips help.",
@@ -289,6 +299,7 @@ class RunCallback(Callback):
             held_out_guard=self.guard.state_dict(),
             plateau_guard=self.plateau.state_dict(),
             validation_loss=self._loss_of(trainer.global_step),
+            base_loss=self.base_loss,
             per_step=self._per_step,
             left=torch.from_numpy(recut.left.copy()) if recut is not None else None,
         )

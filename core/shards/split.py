@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from ...randomness import UnsignedArray, hashed, uniform
+from ..randomness import UnsignedArray, hashed, uniform
 
 IntArray = npt.NDArray[np.int64]
 _PURPOSE = 0x5EED_01D0  # keeps these draws apart from all others made of the same hashes

@@ -6,27 +6,27 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
-from ...audio.mixing import Waveform
-from ...config.settings import JudgeSettings
-from ...errors import DownloadError, StorageError
-from ...events import Reporter
-from ...hardware.device import usable_gpu
-from ...judge.acoustics import measure
-from ...judge.alignment import align
-from ...judge.extra import INSTALL, is_installed
-from ...judge.models import (
+from ..audio.mixing import Waveform
+from ..compute.devices import UsableGpu
+from ..config.settings import ListenerSettings
+from ..errors import DownloadError, StorageError
+from ..events import Reporter
+from ..messages import Message
+from .acoustics import measure
+from .alignment import align
+from .extra import INSTALL, is_installed
+from .models import (
     SPEAKER,
     default_recognition,
     load_recogniser,
     speaker_file,
 )
-from ...judge.pitch import PitchMeter
-from ...judge.quality import QualityMeter, dnsmos_file
-from ...judge.recognition import Recogniser
-from ...judge.speaker import SpeakerEncoder
-from ...judge.verdict import Evidence
-from ...judge.words import tokens_of
-from ...messages import Message
+from .pitch import PitchMeter
+from .quality import QualityMeter, dnsmos_file
+from .recognition import Recogniser
+from .speaker import SpeakerEncoder
+from .verdict import Evidence
+from .words import tokens_of
 
 T = TypeVar("T")
 
@@ -74,13 +74,19 @@ class Listeners:
         ), heard.text
 
 
-def load_listeners(settings: JudgeSettings, language: str | None, reporter: Reporter) -> Listeners:
+def load_listeners(
+    settings: ListenerSettings,
+    language: str | None,
+    reporter: Reporter,
+    usable_gpu: Callable[[str], UsableGpu | None],
+) -> Listeners:
     """Return everything that can listen here, with a warning for each thing that cannot.
 
     What was asked for by name must be there; what is a default may be missing.
 
     Args:
         language: that of the transcripts, where they tell.
+        usable_gpu: as `hardware.device.usable_gpu`; asked where something is there to use a GPU.
 
     Raises:
         FishtuneError: a model that was asked for cannot be had or used.

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from ..core.messages import PLACE, Value, part
+from .messages import PLACE, Value, part
 
 _PAIRS = {"이(가)": "이가", "을(를)": "을를", "은(는)": "은는", "과(와)": "과와", "(으)로": ("으로", "로")}
 _BOTH = "|".join(map(re.escape, _PAIRS))

@@ -1,0 +1,58 @@
+"""One HTML file of a template, its styles, its scripts and its data.
+
+The page's own policy (Content-Security-Policy) lets only what is in it run and apply, by hash, and lets it
+load nothing but data: addresses. Foreign text travels as JSON, and scripts put it into the page as text.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import html
+from collections.abc import Sequence
+from importlib.resources.abc import Traversable
+from string import Template
+from typing import Any
+
+from ..terminal import json_text
+
+_POLICY = (
+    "default-src 'none'; script-src {script}; style-src {style}; media-src data:; img-src data:; "
+    "base-uri 'none'; form-action 'none'"
+)
+
+
+def self_contained(
+    folder: Traversable, scripts: Sequence[str], data: Any, *, title: str, language: str = "en"
+) -> str:
+    """Return the page of `page.html` and `page.css` in a folder.
+
+    The template names `$language`, `$title`, `$policy`, `$style`, `$data` and `$script`.
+
+    Args:
+        scripts: files that are run one after another in one scope of their own.
+        data: what JSON can hold; the page finds it in its element `data`.
+    """
+    style = (folder / "page.css").read_text("utf-8")
+    parts = "\n".join((folder / name).read_text("utf-8") for name in scripts)
+    script = f'(() => {{\n"use strict";\n{parts}\n}})();\n'
+    # "<" would end the element that holds the data, or begin a comment in it.
+    held = json_text(data, None).replace("<", "\\u003c")
+    return Template((folder / "page.html").read_text("utf-8")).substitute(
+        language=html.escape(language),
+        title=html.escape(title),
+        policy=html.escape(policy(style, script)),
+        style=style,
+        data=held,
+        script=script,
+    )
+
+
+def policy(style: str, script: str | None = None) -> str:
+    """Return the policy of a page that has this style and, if any, this script, and nothing else."""
+    return _POLICY.format(script=_hash(script) if script is not None else "'none'", style=_hash(style))
+
+
+def _hash(text: str) -> str:
+    digest = base64.b64encode(hashlib.sha256(text.encode("utf-8")).digest()).decode()
+    return f"'sha256-{digest}'"

@@ -1,0 +1,266 @@
+"""The listening page in a real browser: what sounds, what keys do, what is kept, what is asked for."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+import warnings
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fishtune.core.events import Reporter
+from fishtune.core.report.listening.page import write_listening_page
+
+from .listening_kit import HOSTILE, TEXTS, make_run
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+WAIT = 20_000  # ms, on a busy machine
+MISSING = "Chromium" if CHROMIUM is None else "playwright" if find_spec("playwright") is None else ""
+NOT_TESTED = f"NO {MISSING.upper()}: the listening page is not tested. Install it: make test-browser"
+if MISSING:
+    warnings.warn(NOT_TESTED, stacklevel=1)
+pytestmark = pytest.mark.skipif(bool(MISSING), reason=NOT_TESTED)
+
+SOUNDING = "[...document.querySelectorAll('audio')].filter(each => !each.paused && !each.ended)"
+
+
+@pytest.fixture(scope="module")
+def page_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A page of four texts and five columns."""
+    folder = tmp_path_factory.mktemp("listening")
+    run = make_run(folder)
+    write_listening_page([run], run / "listen.html", Reporter())
+    return run / "listen.html"
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """A headless Chromium."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        flags = ["--no-sandbox"] if os.geteuid() == 0 else []
+        started = playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
+        yield started
+        started.close()
+
+
+@pytest.fixture
+def opened(browser: Any, page_file: Path) -> Iterator[Any]:
+    """The page, opened; whatever it says on the console or asks for is a failure."""
+    context = browser.new_context(
+        viewport={"width": 1280, "height": 900}, locale="en-US", accept_downloads=True
+    )
+    page = context.new_page()
+    page.set_default_timeout(WAIT)
+    said: list[str] = []
+    page.on("console", lambda message: said.append(message.text))
+    page.on("pageerror", lambda error: said.append(str(error)))
+    page.on("request", lambda request: said.append(request.url))
+    page.goto(page_file.as_uri())
+    page.wait_for_selector("#table table")
+    yield page
+    assert [text for text in said if text != page_file.as_uri()] == []
+    context.close()
+
+
+def button(page: Any, row: int, column: int) -> Any:
+    """Return the button of a cell."""
+    return page.locator(f'button.play[data-row="{row}"][data-column="{column}"]')
+
+
+def sounding(page: Any) -> list[float]:
+    """Return the positions of what sounds."""
+    return list(page.evaluate(f"{SOUNDING}.map(each => each.currentTime)"))
+
+
+def wait_until(page: Any, condition: str) -> None:
+    """Wait until a JavaScript expression is true; the page's policy forbids the driver's own way."""
+    deadline = time.monotonic() + WAIT / 1000
+    while not page.evaluate(condition):
+        assert time.monotonic() < deadline, condition
+        page.wait_for_timeout(20)
+
+
+def wait_for_sound(page: Any, after: float = 0.0) -> None:
+    """Wait until exactly one clip sounds and is past a position."""
+    wait_until(page, f"{SOUNDING}.length === 1 && {SOUNDING}[0].currentTime > {after}")
+
+
+def test_all_cells_play_and_have_their_exact_length(opened: Any) -> None:
+    data = json.loads(opened.locator("#data").text_content())
+    played = 0
+    for row, texts in enumerate(data["rows"]):
+        for column, cell in enumerate(texts["cells"]):
+            if cell is None or cell["clip"] is None:
+                continue
+            button(opened, row, column).focus()
+            opened.keyboard.press("Enter")
+            wait_for_sound(opened, 0.02)
+            (length,) = opened.evaluate(f"{SOUNDING}.map(each => each.duration)")
+            assert length == pytest.approx(data["clips"][cell["clip"]]["seconds"], abs=1e-4)
+            assert button(opened, row, column).get_attribute("aria-pressed") == "true"
+            opened.keyboard.press("Enter")
+            wait_until(opened, f"{SOUNDING}.length === 0")
+            played += 1
+    assert played == len(data["clips"]) == 16
+
+
+def test_keys_go_to_another_column_at_the_same_position(opened: Any) -> None:
+    button(opened, 3, 1).focus()
+    opened.evaluate("document.activeElement.click()")
+    wait_for_sound(opened, 0.6)
+    (before,) = sounding(opened)
+    opened.keyboard.press("ArrowRight")
+    wait_until(opened, "document.activeElement.dataset.column === '2'")
+    wait_for_sound(opened)
+    (after,) = sounding(opened)
+    assert before <= after < before + 0.7
+    opened.keyboard.press("2")
+    wait_until(opened, "document.activeElement.dataset.column === '1'")
+    wait_for_sound(opened, after)
+    opened.keyboard.press("Home")
+    wait_until(opened, f"{SOUNDING}.some(each => each.currentTime < {before})")
+    opened.keyboard.press("ArrowUp")
+    wait_until(opened, "document.activeElement.dataset.row === '2'")
+    opened.keyboard.press(" ")
+    wait_until(opened, f"{SOUNDING}.length === 0")
+
+
+def test_a_switch_is_exact(opened: Any) -> None:
+    button(opened, 3, 1).click()
+    wait_for_sound(opened, 0.2)
+    switched = opened.evaluate(
+        """async () => {
+          const old = [...document.querySelectorAll('audio')].find((each) => !each.paused);
+          const set = Object.getOwnPropertyDescriptor(HTMLMediaElement.prototype, 'currentTime');
+          let from, to;
+          Object.defineProperty(HTMLMediaElement.prototype, 'currentTime', {
+            get() { return set.get.call(this); },
+            set(value) { from = set.get.call(old); to = value; set.set.call(this, value); },
+          });
+          const key = new KeyboardEvent('keydown', {key: 'ArrowRight', bubbles: true});
+          document.activeElement.dispatchEvent(key);
+          await new Promise((done) => setTimeout(done, 300));
+          return [from, to];
+        }"""
+    )
+    assert switched[1] == pytest.approx(switched[0], abs=0.03)
+
+
+def test_a_checkpoint_on_the_curve_leads_to_its_column(opened: Any) -> None:
+    checkpoints = opened.locator(".course .checkpoint")
+    assert checkpoints.count() == 2
+    assert checkpoints.first.get_attribute("aria-label").endswith("recommended")
+    checkpoints.last.focus()
+    opened.keyboard.press("Enter")
+    wait_until(opened, "document.activeElement.dataset.column === '4'")
+
+
+def test_foreign_texts_are_text(opened: Any) -> None:
+    assert opened.evaluate("window.hacked") is None
+    assert opened.locator("#table .asked").all_text_contents() == TEXTS
+    assert opened.locator("#table img, #table b, #table i, script[src]").count() == 0
+    assert "once <i>more</i>" in opened.locator(".faults").text_content()
+    assert (
+        HOSTILE in opened.content()
+        or HOSTILE.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;") in opened.content()
+    )
+
+
+def test_what_would_be_loaded_or_run_from_elsewhere_is_refused(browser: Any, page_file: Path) -> None:
+    page = browser.new_page()
+    refused: list[str] = []
+    page.on("console", lambda message: refused.append(message.text))
+    page.goto(page_file.as_uri())
+    page.evaluate("new Image().src = 'http://127.0.0.1:9/x.png'")
+    page.evaluate(
+        "document.body.append(Object.assign(document.createElement('script'), {text: 'window.ran = 1'}))"
+    )
+    page.wait_for_timeout(100)
+    assert page.evaluate("window.ran") is None
+    assert sum("Content Security Policy" in text for text in refused) >= 2
+    page.close()
+
+
+def test_rows_are_sorted_and_filtered(opened: Any) -> None:
+    opened.get_by_label("Sort by").select_option("length")
+    assert opened.locator("#table .asked").all_text_contents() == sorted(TEXTS, key=len)
+    opened.get_by_label("Sort by").select_option("similarity")
+    opened.get_by_label("Show").select_option("faults")
+    assert opened.locator("#table .asked").all_text_contents() == [TEXTS[0]]
+    opened.get_by_label("Show").select_option("all")
+    opened.get_by_label("Search").fill("NOBODY")
+    assert opened.locator("#table .asked").all_text_contents() == [TEXTS[3]]
+    opened.get_by_label("Search").fill("")
+    opened.get_by_text("Columns", exact=True).click()
+    opened.locator(".columns").get_by_label("base").uncheck()
+    assert opened.locator("#table thead .name").count() == 4
+
+
+def test_votes_are_kept_saved_and_read_back(opened: Any, tmp_path: Path) -> None:
+    opened.locator("#blind").click()
+    assert opened.locator("#table").count() == 0, "names would be seen"
+    assert "step" not in opened.locator(".trial").text_content()
+    opened.keyboard.press("a")
+    wait_for_sound(opened, 0.2)
+    opened.keyboard.press("b")
+    wait_for_sound(opened, 0.2)
+    opened.keyboard.press("2")
+    opened.get_by_role("button", name="no difference").click()
+    opened.locator(".blind select").first.select_option("abx")
+    opened.keyboard.press("x")
+    wait_for_sound(opened)
+    opened.get_by_role("button", name="X is A").click()
+    with opened.expect_download() as download:
+        opened.get_by_role("button", name="Save votes").click()
+    download.value.save_as(tmp_path / "votes.json")
+    saved = json.loads((tmp_path / "votes.json").read_text(encoding="utf-8"))
+    assert [vote["kind"] for vote in saved["votes"]] == ["ab", "ab", "abx"]
+    assert [vote["choice"] for vote in saved["votes"]] == ["second", "same", "first"]
+    assert saved["votes"][0]["first"] != saved["votes"][0]["second"]
+    assert saved["votes"][2]["x"] in ("first", "second")
+
+    opened.reload()  # what the page keeps
+    assert "Votes: 3" in opened.locator(".votes").text_content()
+    opened.on("dialog", lambda dialog: dialog.accept())
+    opened.get_by_role("button", name="Delete votes").click()
+    assert opened.locator(".votes").count() == 0
+    opened.locator("#blind").click()
+    opened.locator("#load-votes").set_input_files(tmp_path / "votes.json")
+    wait_until(opened, "document.querySelector('.votes').textContent.includes('Votes: 3')")
+    opened.locator("#load-votes").set_input_files(tmp_path / "votes.json")  # not twice
+    wait_until(opened, "document.querySelector('#status').textContent.includes('Votes added: 0')")
+    opened.keyboard.press("Escape")
+    assert "my-voice" not in opened.locator(".results").text_content()
+    assert opened.locator(".results tbody tr").count() >= 2
+
+
+@pytest.mark.parametrize("size", [(1280, 900), (390, 844)])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_it_speaks_korean_and_fits_every_screen(
+    browser: Any, page_file: Path, tmp_path: Path, size: tuple[int, int], scheme: str
+) -> None:
+    context = browser.new_context(
+        viewport={"width": size[0], "height": size[1]}, color_scheme=scheme, locale="ko-KR"
+    )
+    page = context.new_page()
+    page.goto(page_file.as_uri())
+    page.wait_for_selector("#table table")
+    assert page.evaluate("document.documentElement.lang") == "ko"
+    assert page.locator("h1").text_content() == "들어 보기: my-voice"
+    assert "끝부분 빠짐" in page.locator(".faults").text_content()
+    assert page.evaluate("document.documentElement.scrollWidth") <= size[0]
+    dark = page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(21, 23, 26)"
+    assert dark == (scheme == "dark")
+    missing = page.evaluate(
+        "[...document.querySelectorAll('button, input, select')].filter(each => !each.textContent.trim()"
+        " && !each.ariaLabel && !each.labels?.length).length"
+    )
+    assert missing == 0, "a control without a name"
+    context.close()
