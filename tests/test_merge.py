@@ -444,8 +444,9 @@ def test_weights_that_were_not_stored_as_computed_are_refused(
 ) -> None:
     write = merge_module.WeightsEditor.write_rows
 
-    def misplace(self: Any, name: str, first: int, rows: torch.Tensor) -> None:
-        write(self, "norm.weight" if name == "layers.0.attention.wo.weight" else name, first, rows[:1])
+    def misplace(self: Any, names: tuple[str, ...], first: int, rows: torch.Tensor) -> None:
+        aside = names == ("layers.0.attention.wo.weight",)
+        write(self, ("fast_layers.0.attention.wo.weight",) if aside else names, first, rows)
 
     monkeypatch.setattr(merge_module.WeightsEditor, "write_rows", misplace)
     with pytest.raises(CheckpointError, match="were not stored as computed"):

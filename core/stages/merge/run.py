@@ -11,7 +11,6 @@ import os
 import platform
 import shutil
 import time
-from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 from typing import IO, Any
@@ -20,18 +19,26 @@ import torch
 from pydantic import BaseModel
 from torch import Tensor
 
-from ...compute.weights import load_strict, refuse_not_finite
+from ...compute.weights import load_strict
 from ...config.presets import lora_preset
 from ...config.project import merge_record_path
 from ...config.settings import MergeSettings
 from ...errors import CheckpointError, FishtuneError, UsageError
 from ...events import ProgressMeter, Reporter
 from ...files import atomic_folder, recover_folder, sha256, storage_errors, write_json
-from ...lora.files import Adapter, FullWeights, ModuleAdapter, check_fit, read_adapter
+from ...lora.adapted import changed_weight
+from ...lora.files import Adapter, FullWeights, check_fit, read_adapter
 from ...messages import Message, first_of, of_the_system
 from ...model.base_hash import base_hash
 from ...model.checkpoint import build_model, own_tensors
-from ...model.containers.container import Container, WeightsEditor, combined_sha256, split_rows
+from ...model.containers.container import (
+    Container,
+    StoredRows,
+    WeightsEditor,
+    WeightsReader,
+    combined_sha256,
+    row_slices,
+)
 from ...model.directory import ModelDirectory
 from ...model.families import default_family
 from ...model.targets import WORD_EMBEDDING
@@ -75,13 +82,11 @@ def run(settings: MergeSettings, reporter: Reporter) -> MergeResult:
     source = read_adapter(settings.lora_weight, preset, settings.lora_alpha)
     base = ModelDirectory.open(settings.base_weight)
     weights = base.container.path
-    tensors = base.container.tensors()
+    tensors = {name: tensor.to("meta") for name, tensor in base.container.tensors().items()}
     stored = base.family.stored_names(tensors)
     # Whether the base itself is complete; its weights stay on disk.
     model = build_model(base.shape, base.tokenizer, base.path)
     load_strict(model, own_tensors(base.family, tensors), weights)
-    del model
-    refuse_not_finite(tensors.items(), weights)
     _check_fit(source, tensors, stored, base.shape.tie_word_embeddings, weights, reporter)
     base_sha256 = base_hash(settings.base_weight, reporter)
     if source.base_sha256 not in (None, base_sha256):
@@ -101,8 +106,7 @@ def run(settings: MergeSettings, reporter: Reporter) -> MergeResult:
     with atomic_folder(output) as folder:
         merged = base.container.of(folder)
         linked = _copy_files(settings, base.container, folder, reporter)
-        changed = _merge_weights(merged, source, tensors, stored, reporter)
-        del tensors
+        changed = _merge_weights(base, merged, source, reporter)
         verification = verify_merge(base, folder, source, reporter)
         hashes = {file.name: sha256(file) for file in merged.files}
         reporter.check_stop(_STOPPED)
@@ -271,37 +275,23 @@ def _read_block(file: IO[bytes], source: Path) -> bytes:
 
 
 def _merge_weights(
-    container: Container,
-    source: Adapter | FullWeights,
-    tensors: dict[str, Tensor],
-    stored: dict[str, tuple[str, ...]],
-    reporter: Reporter,
+    base: ModelDirectory, merged: Container, source: Adapter | FullWeights, reporter: Reporter
 ) -> int:
-    """Replace the changed tensors in the copy `container`; return how many."""
-    changes: dict[str, ModuleAdapter | Tensor] = {}
-    if isinstance(source, FullWeights):
-        changes.update(source.tensors)
-    else:
-        changes.update({f"{name}.weight": part for name, part in source.modules.items()})
-    meter = ProgressMeter(reporter, "merging", len(changes), "tensors")
-    for file in {place.file for place in container.locations.values()}:
+    """Replace the changed tensors in the copy `merged`; return how many."""
+    stored = base.family.stored_names(base.container.locations)
+    meter = ProgressMeter(reporter, "merging", len(source.shapes), "tensors")
+    for file in {place.file for place in merged.locations.values()}:
         file.chmod(file.stat().st_mode | 0o200)  # a base kept read-only is still merged into a copy
-    with WeightsEditor(container) as editor:
-        for name, change in changes.items():
-            reporter.check_stop(_STOPPED)
-            names = stored[name]
-            for first, rows in _merged_rows(change, [tensors[part] for part in names]):
-                for part, place, its_rows in split_rows(editor.locations, names, first, rows):
-                    editor.write_rows(part, place, its_rows)
+    with WeightsReader(base.container) as reader, WeightsEditor(merged) as editor:
+        for name in source.shapes:
+            weight = StoredRows(reader, stored[name])
+            change = changed_weight(source, name, weight)
+            assert change is not None
+            for rows in row_slices(weight.shape):
+                reporter.check_stop(_STOPPED)
+                editor.write_rows(stored[name], rows.start, change.of(weight[rows].float(), rows))
             meter.advance(detail=name)
-    return len(changes)
-
-
-def _merged_rows(change: ModuleAdapter | Tensor, parts: list[Tensor]) -> Iterator[tuple[int, Tensor]]:
-    if isinstance(change, Tensor):
-        yield 0, change
-    else:
-        yield from change.adapted(parts[0] if len(parts) == 1 else torch.cat(parts))
+    return len(source.shapes)
 
 
 def _record(
