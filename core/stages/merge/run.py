@@ -7,10 +7,13 @@ result is compared with base + adapter before it gets its name.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import platform
 import shutil
 import time
+from collections.abc import Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
 from typing import IO, Any
@@ -88,27 +91,18 @@ def run(settings: MergeSettings, reporter: Reporter) -> MergeResult:
     model = build_model(base.shape, base.tokenizer, base.path)
     load_strict(model, own_tensors(base.family, tensors), weights)
     _check_fit(source, tensors, stored, base.shape.tie_word_embeddings, weights, reporter)
-    base_sha256 = base_hash(settings.base_weight, reporter)
-    if source.base_sha256 not in (None, base_sha256):
-        raise CheckpointError(
-            "{checkpoint} was trained on another base: its weights have the hash {hash}, "
-            "those of {base} {other}.",
-            "Give the base it was trained on with --base-weight.",
-            checkpoint=settings.lora_weight,
-            hash=str(source.base_sha256)[:12],
-            base=settings.base_weight,
-            other=base_sha256[:12],
-        )
-
     with storage_errors(output):
         output.parent.mkdir(parents=True, exist_ok=True)
     recover_folder(output)
-    with atomic_folder(output) as folder:
+    with atomic_folder(output) as folder, ThreadPoolExecutor(1, "hash") as beside:
         merged = base.container.of(folder)
-        linked = _copy_files(settings, base.container, folder, reporter)
+        hashing = beside.submit(_right_base_hash, settings, source, reporter)
+        linked = _copy_files(settings, base.container, folder, hashing, reporter)
+        base_sha256 = hashing.result()
         changed = _merge_weights(base, merged, source, reporter)
+        hashed = beside.submit(_hashes, merged.files, reporter)
         verification = verify_merge(base, folder, source, reporter)
-        hashes = {file.name: sha256(file) for file in merged.files}
+        hashes = hashed.result()
         reporter.check_stop(_STOPPED)
         # Before the folder gets its name: a merge killed between the two must find its own output again.
         record = _record(settings, source, base_sha256, combined_sha256(hashes), verification)
@@ -125,6 +119,36 @@ def run(settings: MergeSettings, reporter: Reporter) -> MergeResult:
         linked=linked,
         verification=verification,
     )
+
+
+def _right_base_hash(settings: MergeSettings, source: Adapter | FullWeights, reporter: Reporter) -> str:
+    """Return the hash of the base's weights; refuse one that the checkpoint was not trained on."""
+    found = base_hash(settings.base_weight, reporter)
+    if source.base_sha256 not in (None, found):
+        raise CheckpointError(
+            "{checkpoint} was trained on another base: its weights have the hash {hash}, "
+            "those of {base} {other}.",
+            "Give the base it was trained on with --base-weight.",
+            checkpoint=settings.lora_weight,
+            hash=str(source.base_sha256)[:12],
+            base=settings.base_weight,
+            other=found[:12],
+        )
+    return found
+
+
+def _hashes(files: Iterable[Path], reporter: Reporter) -> dict[str, str]:
+    """Return the SHA-256 of files by name, which are brought to the disk meanwhile."""
+    found = {}
+    for file in files:
+        digest = hashlib.sha256()
+        with file.open("rb") as content:
+            os.fsync(content.fileno())
+            while block := content.read(_BLOCK):
+                reporter.check_stop(_STOPPED)
+                digest.update(block)
+        found[file.name] = digest.hexdigest()
+    return found
 
 
 def _check_output(settings: MergeSettings) -> list[Any]:
@@ -234,8 +258,14 @@ def _check_fit(
         )
 
 
-def _copy_files(settings: MergeSettings, weights: Container, folder: Path, reporter: Reporter) -> bool:
-    """Copy the base's files, the weights always, the others as links where asked; return whether linked."""
+def _copy_files(
+    settings: MergeSettings, weights: Container, folder: Path, hashing: Future[str], reporter: Reporter
+) -> bool:
+    """Copy the base's files, the weights always, the others as links where asked; return whether linked.
+
+    Args:
+        hashing: what goes on beside the copying, and ends it if it fails.
+    """
     base = settings.base_weight
     files = sorted(
         path.relative_to(base)
@@ -263,6 +293,8 @@ def _copy_files(settings: MergeSettings, weights: Container, folder: Path, repor
         with open_regular(source, CheckpointError) as read, target.open("wb") as write:
             while block := _read_block(read, source):
                 reporter.check_stop(_STOPPED)
+                if hashing.done():
+                    hashing.result()
                 write.write(block)
                 meter.advance(len(block), str(name))
         shutil.copystat(source, target)
