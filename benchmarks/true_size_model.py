@@ -47,7 +47,7 @@ def main() -> None:
         return
     for step in STEPS:
         result = subprocess.run(
-            [sys.executable, "-P", __file__, *sys.argv[1:], "--step", step], stdout=subprocess.PIPE, text=True
+            [sys.executable, __file__, *sys.argv[1:], "--step", step], stdout=subprocess.PIPE, text=True
         )
         print(f"{step:9} {result.stdout.strip() or f'failed with {result.returncode}'}", flush=True)
 

@@ -48,7 +48,8 @@ class AdaptedWeight:
         if self._change.is_embedding:
             return added * self._column_factor
         magnitude = self._change.magnitude[rows].float()
-        return added * (magnitude / torch.linalg.vector_norm(added, dim=1))[:, None]
+        sizes: Tensor = torch.linalg.vector_norm(added, dim=1)
+        return added * (magnitude / sizes)[:, None]
 
     def _added(self, base: Tensor, rows: slice | Tensor) -> Tensor:
         product = self._a[:, rows].T @ self._b.T if self._change.is_embedding else self._b[rows] @ self._a

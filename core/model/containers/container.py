@@ -169,7 +169,7 @@ class WeightsReader(_OpenFiles):
         location = self.locations[names[0]]
         rows = torch.empty(count, *location.shape[1:], dtype=location.dtype)
         for name, place, part in split_rows(self.locations, names, first, count):
-            into = memoryview(rows[part].flatten().view(torch.uint8).numpy())
+            into = rows[part].flatten().view(torch.uint8).numpy().data
             with reading(self.locations[name].file, CheckpointError):
                 if self._at(name, place).readinto(into) != len(into):  # type: ignore[attr-defined]
                     raise EOFError

@@ -61,7 +61,7 @@ def locate_tensors(path: Path) -> dict[str, Location]:
     # Mapped, a tensor lies as far from the file's beginning as its address from that of the mapping. (Fake
     # tensors know their places without a mapping, but load torch's compiler: two seconds.)
     with torch_reads(path):
-        content = torch.load(path, map_location=note, mmap=True, weights_only=True)
+        content = torch.load(path, map_location=note, mmap=True, weights_only=True)  # type: ignore[arg-type]
     tensors = state_dict_of(content, path)
     scattered = [name for name, tensor in tensors.items() if not tensor.is_contiguous()]
     if scattered:
