@@ -79,7 +79,7 @@ def place_side_by_side(
     if model.config.tie_word_embeddings:
         tied = source.modules.get(WORD_EMBEDDING) if isinstance(source, Adapter) else None
         head = _tied_head(tied) if tied is not None else None
-        model.output = _Linear(WORD_EMBEDDING, versions, order, trained=head)
+        model.output = _Linear(WORD_EMBEDDING, versions, order, trained=head)  # type: ignore[assignment]
     model.to(device)
 
 
@@ -178,6 +178,6 @@ class _Norm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the normalised `x` (V·N, …, D)."""
-        x_VN = x.unflatten(0, (self._count, -1))
+        x_VN = x.reshape(self._count, -1, *x.shape[1:])
         normalised = [norm(x_VN[of]) for norm, of in zip(self._norms, self._parts, strict=True)]
         return torch.cat(normalised).flatten(0, 1)
