@@ -1,8 +1,8 @@
 """Merging: a base and a checkpoint to a directory that takes the base's place.
 
 The base's weights file is copied and the adapted tensors in it are replaced, piece by piece, computed in
-float32 and cast to the base's dtype; memory never holds more than the base's pages and one piece. The
-result is compared with base + adapter before it gets its name.
+float32 and cast to the base's dtype; no weight is in memory as a whole. The base is hashed while it is
+copied, and the copy while it is proven. The result is compared with base + adapter before it gets its name.
 """
 
 from __future__ import annotations
