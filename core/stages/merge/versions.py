@@ -23,7 +23,7 @@ from ...model.containers.container import StoredRows, WeightsReader, row_slices
 from ...model.directory import ModelDirectory
 
 _STOPPED = Message("Nothing was written.")
-_CHECK_THE_DISK = "Nothing was written. Check the disk; if it is sound, please report this."
+_CHECK_THE_DISK = Message("Nothing was written. Check the disk; if it is sound, please report this.")
 
 
 @dataclass(frozen=True, slots=True)
