@@ -17,9 +17,15 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
+import soundfile
+from measures import Measure
+
 GIB = 1 << 30
+RECORDINGS, RECORDING_SECONDS = 8, 4
 
 
 def main() -> None:
@@ -38,15 +44,20 @@ def main() -> None:
         print(json.dumps(measure(options, options.one)))
         return
     base = options.folder / "base"
+    make_base(base)
+    print(f"codec.pth: {(base / 'codec.pth').stat().st_size / GIB:.2f} GiB")
+    for size in options.batch_sizes:
+        command = [sys.executable, __file__, *sys.argv[1:], "--one", str(size)]
+        result = subprocess.run(command, stdout=subprocess.PIPE, text=True)
+        print(f"batch {size}: {result.stdout.strip() or f'failed with {result.returncode}'}", flush=True)
+
+
+def make_base(base: Path) -> None:
+    """Write the checkpoint, unless it is there."""
     if not base.exists():
         from fishtune.core.demo.checkpoint import write_checkpoint
 
         write_checkpoint(base, shape="s1-mini")
-    print(f"codec.pth: {(base / 'codec.pth').stat().st_size / GIB:.2f} GiB")
-    for size in options.batch_sizes:
-        command = [sys.executable, "-P", __file__, *sys.argv[1:], "--one", str(size)]
-        result = subprocess.run(command, stdout=subprocess.PIPE, text=True)
-        print(f"batch {size}: {result.stdout.strip() or f'failed with {result.returncode}'}", flush=True)
 
 
 def measure(options: argparse.Namespace, batch_size: int) -> dict[str, object]:
@@ -87,6 +98,33 @@ def measure(options: argparse.Namespace, batch_size: int) -> dict[str, object]:
     if torch.cuda.is_available():
         measured["peak_device_gib"] = round(torch.cuda.max_memory_allocated() / GIB, 2)
     return measured
+
+
+def measures(folder: Path) -> Iterator[Measure]:
+    """Measure eight recordings at once against one at a time."""
+    make_base(folder / "base")
+    data = folder / "recordings" / "speaker"
+    data.mkdir(parents=True, exist_ok=True)
+    for number in range(RECORDINGS):
+        samples = np.random.default_rng(number).normal(0, 0.1, RECORDING_SECONDS * 44_100)
+        soundfile.write(data / f"{number}.wav", samples.astype(np.float32), 44_100)
+    one, eight = (
+        json.loads(
+            subprocess.run(
+                [sys.executable, __file__, folder, "--data", data.parent, "--one", str(size)],
+                stdout=subprocess.PIPE,
+                check=True,
+            ).stdout
+        )
+        for size in (1, RECORDINGS)
+    )
+    shutil.rmtree(data.parent)
+    yield Measure("one recording at a time, speed", one["times_real_time"], "× real time")
+    yield Measure(f"{RECORDINGS} at once, speed", eight["times_real_time"], "× real time")
+    ratio = eight["cpu_seconds"] / one["cpu_seconds"]
+    yield Measure(f"{RECORDINGS} at once to one at a time (CPU)", ratio, "×", at_most=1.1)
+    yield Measure(f"memory of the process, {RECORDINGS} at once", eight["peak_gib"], "GiB")
+    yield Measure("different codes of the two", len({one["codes"], eight["codes"]}) - 1, "", at_most=0)
 
 
 if __name__ == "__main__":

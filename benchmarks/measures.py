@@ -46,5 +46,14 @@ def show(title: str, measures: Iterable[Measure]) -> bool:
     return within
 
 
+def rows(measures: Iterable[Measure]) -> list[str]:
+    """Return the lines of a table in Markdown: what, measured, limit."""
+    lines = []
+    for each in measures:
+        limit = each.limit if each.is_within else f"{each.limit} (exceeded)"
+        lines.append(f"| {each.what} | {_number(each.value)} {each.unit}".rstrip() + f" | {limit} |")
+    return lines
+
+
 def _number(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"

@@ -11,13 +11,9 @@ does hardly does. Validation is measured where headers are enough: wavs longer t
 from __future__ import annotations
 
 import hashlib
-import os
-import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +21,7 @@ from fishtune.core.codec.limits import LONGEST_SECONDS
 from fishtune.core.dataset.codes import codes_digest
 from fishtune.core.dataset.origins import FileState, Origin, append_origins, content_digest
 from measures import Measure, show
+from processes import Taken, took
 
 CLIPS, SPEAKERS = 20_000, 20
 LONG_CLIPS = 10_000
@@ -42,18 +39,6 @@ for folder, _, names in os.walk(sys.argv[1]):
             with open(os.path.join(folder, name), "rb") as file:
                 file.read()
 """
-
-
-@dataclass(frozen=True, slots=True)
-class Taken:
-    """What a process took, start included."""
-
-    wall: float
-    """Seconds."""
-    cpu: float
-    """Seconds, with those of its workers."""
-    memory: float
-    """MiB at most, of the largest of its processes."""
 
 
 def wave_head(seconds: float) -> bytes:
@@ -100,29 +85,6 @@ def make_long_clips(root: Path) -> None:
                 file.write(head)
                 file.truncate(size)
             clip.with_suffix(".lab").write_text(WORDS)
-
-
-def took(folder: Path, *arguments: str | Path, passes: tuple[int, ...] = (0,)) -> Taken:
-    """Run Python with `arguments` in `folder` and return what it took.
-
-    Args:
-        passes: exit codes of a run that did its work.
-
-    Raises:
-        RuntimeError: it failed.
-    """
-    environment = {**os.environ, "XDG_STATE_HOME": str(folder / "state"), "OMP_NUM_THREADS": "1"}
-    with (folder / "output.txt").open("w+b") as output:
-        begun = time.perf_counter()
-        process = subprocess.Popen(
-            [sys.executable, *arguments], stdout=output, stderr=output, env=environment, cwd=folder
-        )
-        _, status, usage = os.wait4(process.pid, 0)
-        wall = time.perf_counter() - begun
-        if os.waitstatus_to_exitcode(status) not in passes:
-            output.seek(0)
-            raise RuntimeError(output.read().decode())
-    return Taken(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
 
 
 def protos(data: Path) -> Path:
@@ -187,12 +149,13 @@ def measure_validation(folder: Path) -> Iterator[Measure]:
     yield Measure("validation where headers are enough", rate, "clips/s", at_least=5_000)
 
 
-def measures() -> Iterator[Measure]:
-    """Measure everything."""
-    with tempfile.TemporaryDirectory() as name:
+def measures(folder: Path) -> Iterator[Measure]:
+    """Measure everything in a folder of its own inside `folder`."""
+    with tempfile.TemporaryDirectory(dir=folder) as name:
         yield from measure_packing(Path(name))
         yield from measure_validation(Path(name))
 
 
 if __name__ == "__main__":
-    sys.exit(not show("packing and validation", measures()))
+    with tempfile.TemporaryDirectory() as work:
+        sys.exit(not show("packing and validation", measures(Path(work))))

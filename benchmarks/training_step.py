@@ -36,6 +36,7 @@ from fishtune.core.model.families.s1 import S1
 from fishtune.core.model.shape import Shape
 from fishtune.core.stages.train.loss import LOGITS_PER_CHUNK, loss_sums
 from fishtune.core.text.prompts import IGNORED
+from measures import Measure, show
 from peft.tuners import lora
 from torch import Tensor
 from torch.nn import functional as F
@@ -149,25 +150,27 @@ def run_step(
     return time.process_time() - began, resident("VmHWM") - before, loss.item()
 
 
-def compare(layers_kept: int, steps: int) -> None:
-    """Print seconds and peaks of both, and their ratios."""
+def measures(_: Path, layers_kept: int = 28, steps: int = 2) -> Iterator[Measure]:
+    """Measure steps of both by turns."""
     torch.set_num_threads(1)
     config = S1().read_shape(
         {**model_preset("openaudio-s1-mini").config, "n_layer": layers_kept}, "config.json"
     )
     model, batch = make_model(config), make_batch(config)
-    found: dict[str, list[tuple[float, float, float]]] = {"plain": [], "lean": []}
-    for number in range(steps):
+    plain, lean = [], []
+    for _ in range(steps):
         with plain_layers():
-            found["plain"].append(run_step(model, batch, plain_loss))
-        found["lean"].append(run_step(model, batch, lean_loss))
-        for name, values in found.items():
-            seconds, peak, loss = values[-1]
-            print(f"{number} {name:6} {seconds:7.1f} s {peak / GIB:6.2f} GiB  loss {loss:.5f}", flush=True)
+            plain.append(run_step(model, batch, plain_loss))
+        lean.append(run_step(model, batch, lean_loss))
     (slow, high), (fast, low) = (
-        (min(value[0] for value in values), max(value[1] for value in values)) for values in found.values()
+        (min(value[0] for value in values), max(value[1] for value in values)) for values in (plain, lean)
     )
-    print(f"lean: {slow / fast:.2f} x the speed (limit 1.25), {low / high:.2f} of the memory (limit 0.5)")
+    yield Measure("plain step (CPU)", slow, "s")
+    yield Measure("step of fishtune (CPU)", fast, "s")
+    yield Measure("speed of fishtune's step in that of the plain one (CPU)", slow / fast, "×", at_least=1.25)
+    yield Measure("its memory above the weights in that of the plain one", low / high, "×", at_most=0.5)
+    apart = abs(plain[0][2] - lean[0][2]) / plain[0][2]
+    yield Measure("losses of the two apart, in millionths", apart * 1e6, "", at_most=100)
 
 
 def account(s2: Path | None) -> None:
@@ -206,7 +209,7 @@ def main() -> None:
     if options.account:
         account(options.s2)
     else:
-        compare(options.layers, options.steps)
+        sys.exit(not show("training step", measures(Path(), options.layers, options.steps)))
 
 
 if __name__ == "__main__":

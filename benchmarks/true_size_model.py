@@ -47,7 +47,7 @@ def main() -> None:
         return
     for step in STEPS:
         result = subprocess.run(
-            [sys.executable, "-P", __file__, *sys.argv[1:], "--step", step], stdout=subprocess.PIPE, text=True
+            [sys.executable, __file__, *sys.argv[1:], "--step", step], stdout=subprocess.PIPE, text=True
         )
         print(f"{step:9} {result.stdout.strip() or f'failed with {result.returncode}'}", flush=True)
 
@@ -156,23 +156,23 @@ def write_adapter(base: Path, preset: str, folder: Path) -> list[str]:
 
 
 def step_merge(options: argparse.Namespace) -> dict[str, object]:
-    """Merge the adapter into a directory whose unchanged files are linked."""
+    """Merge the adapter into a new directory whose unchanged files are linked."""
+    from fishtune.core.config.project import merge_record_path
     from fishtune.core.config.settings import MergeSettings
     from fishtune.core.stages.merge.run import run
     from task_clock import TaskClock
 
+    settings = MergeSettings(
+        base_weight=options.folder / "base",
+        lora_weight=options.folder / "step_000000010",
+        output=options.folder / "merged",
+        link=True,
+    )
+    shutil.rmtree(settings.output, ignore_errors=True)
+    merge_record_path(settings.output).unlink(missing_ok=True)
     clock = TaskClock()
     began = time.time()
-    result = run(
-        MergeSettings(
-            base_weight=options.folder / "base",
-            lora_weight=options.folder / "step_000000010",
-            output=options.folder / "merged",
-            link=True,
-            overwrite=True,
-        ),
-        clock,
-    )
+    result = run(settings, clock)
     ends = {f"{task} done at": round(moment - began, 1) for task, moment in clock.last.items()}
     return {**ends, **result.verification.model_dump()}
 

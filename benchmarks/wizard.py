@@ -17,7 +17,7 @@ import sys
 import tempfile
 import threading
 import time
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "tui"))
@@ -26,6 +26,7 @@ from fishtune.core.events import Step, encode_event
 from fishtune.core.jobs.process import ProcessIdentity
 from fishtune.core.jobs.record import Job, Place, create_job
 from fishtune.core.stages.registry import StageName
+from measures import Measure, show
 from pty_terminal import Terminal, wizard_command
 
 HELLO = (
@@ -43,21 +44,12 @@ BYTES_A_SECOND = 40 * 1024
 KEY_MILLISECONDS = 50
 
 
-@dataclass(frozen=True)
-class Row:
-    """One line of the table; `kept` says whether the limit, if there is one, is kept."""
+def measures(_: Path, seconds: float = 20.0) -> Iterator[Measure]:
+    """Measure everything.
 
-    what: str
-    measured: str
-    limit: str = ""
-    kept: bool = True
-
-
-def main() -> None:
-    """Measure everything and print a table."""
-    arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    arguments.add_argument("--seconds", type=float, default=20.0, help="How long bytes are counted.")
-    seconds = arguments.parse_args().seconds
+    Args:
+        seconds: how long bytes are counted.
+    """
     with tempfile.TemporaryDirectory() as temporary:
         home = Path(temporary)
         for name in ("CONFIG", "STATE", "CACHE"):
@@ -65,17 +57,22 @@ def main() -> None:
         os.environ["HOME"] = temporary
         # As an installation has it: compiling our modules anew each time would be a third of the first paint.
         os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
-        rows = [*first_paint(home), *idle(home, seconds)]
+        yield from first_paint(home)
+        yield from idle(home, seconds)
         for size in ((80, 24), (120, 40)):
-            rows += training(home / f"{size[0]}", size, seconds)
+            yield from training(home / f"{size[0]}", size, seconds)
+
+
+def main() -> int:
+    """Measure everything, print a table, and return 1 if a limit is exceeded."""
+    arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    arguments.add_argument("--seconds", type=float, default=20.0, help="How long bytes are counted.")
+    seconds = arguments.parse_args().seconds
     print(f"load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
-    for row in rows:
-        print(f"{row.what:<58} {row.measured:>12}   {row.limit}{'' if row.kept else ': EXCEEDED'}")
-    if not all(row.kept for row in rows):
-        raise SystemExit(1)
+    return 0 if show("wizard", measures(Path(), seconds)) else 1
 
 
-def first_paint(home: Path) -> list[Row]:
+def first_paint(home: Path) -> Iterator[Measure]:
     """Time from the start of the process until the start page is on the screen.
 
     Both programs take turns, since what else the machine does concerns both.
@@ -85,21 +82,10 @@ def first_paint(home: Path) -> list[Row]:
         hello.append(painted([sys.executable, "-c", HELLO], "hello world", home))
         ours.append(painted(wizard_command(), "This machine", home))
     ratio, median = min(ours) / min(hello), statistics.median(ours)
-    return [
-        Row("hello world in Textual, first paint (best, median)", best_and_median(hello)),
-        Row(
-            "first paint (best, median)",
-            best_and_median(ours),
-            f"limit {FIRST_PAINT_SECONDS:.2f} s",
-            median <= FIRST_PAINT_SECONDS,
-        ),
-        Row(
-            "first paint in those of hello world (best)",
-            f"{ratio:.2f}",
-            f"limit {FIRST_PAINT_OF_HELLO}",
-            ratio <= FIRST_PAINT_OF_HELLO,
-        ),
-    ]
+    yield Measure("hello world in Textual, first paint, best", min(hello), "s")
+    yield Measure("first paint, best", min(ours), "s")
+    yield Measure("first paint, median", median, "s", at_most=FIRST_PAINT_SECONDS)
+    yield Measure("first paint to that of hello world, best", ratio, "×", at_most=FIRST_PAINT_OF_HELLO)
 
 
 def painted(command: list[str], text: str, home: Path) -> float:
@@ -109,12 +95,7 @@ def painted(command: list[str], text: str, home: Path) -> float:
         return time.monotonic() - terminal.begun
 
 
-def best_and_median(times: list[float]) -> str:
-    """Return two times as text."""
-    return f"{min(times):.2f}, {statistics.median(times):.2f} s"
-
-
-def idle(home: Path, seconds: float) -> list[Row]:
+def idle(home: Path, seconds: float) -> Iterator[Measure]:
     """Memory and bytes of the start page when nothing happens."""
     with Terminal(wizard_command(), folder=home) as terminal:
         terminal.wait_for("This machine", 60)
@@ -122,13 +103,11 @@ def idle(home: Path, seconds: float) -> list[Row]:
         before = terminal.received
         count(terminal, seconds / 2)
         sent = terminal.received - before
-        return [
-            memory_row("start page", resident(terminal), RESIDENT_MEBIBYTES),
-            Row("bytes a second, start page", f"{sent / (seconds / 2):.0f} B", "nothing", sent == 0),
-        ]
+        yield Measure("resident memory, start page", resident(terminal), "MiB", at_most=RESIDENT_MEBIBYTES)
+        yield Measure("bytes a second, start page", sent / (seconds / 2), "B", at_most=0)
 
 
-def training(folder: Path, size: tuple[int, int], seconds: float) -> list[Row]:
+def training(folder: Path, size: tuple[int, int], seconds: float) -> Iterator[Measure]:
     """A running training, as its files tell it: this process is the job."""
     project = Project.create(folder, "bench")
     project.save()
@@ -154,37 +133,14 @@ def training(folder: Path, size: tuple[int, int], seconds: float) -> list[Row]:
     ended.set()
     writer.join()
     late = sorted(delays)[int(0.95 * len(delays))]
-    return [
-        Row(
-            f"{name}: a run of 100,000 steps opens in",
-            f"{opened:.2f} s",
-            f"limit {OPENS_SECONDS} s",
-            opened <= OPENS_SECONDS,
-        ),
-        Row(
-            f"{name}: bytes a second while it trains",
-            f"{rate / 1024:.1f} KiB",
-            f"limit {BYTES_A_SECOND // 1024} KiB",
-            rate <= BYTES_A_SECOND,
-        ),
-        Row(
-            f"{name}: a key is answered in (median, 95 %)",
-            f"{statistics.median(delays):.0f}, {late:.0f} ms",
-            f"limit {KEY_MILLISECONDS} ms",
-            late <= KEY_MILLISECONDS,
-        ),
-        memory_row(f"{name}, training screen", memory, TRAINING_MEBIBYTES),
-    ]
-
-
-def memory_row(where: str, mebibytes: float, limit: int) -> Row:
-    """Return the line of resident memory at one place."""
-    return Row(
-        f"resident memory, {where}",
-        f"{mebibytes:.1f} MiB",
-        f"limit {limit} MiB",
-        mebibytes <= limit,
+    median = statistics.median(delays)
+    yield Measure(f"{name}: a run of 100,000 steps opens in", opened, "s", at_most=OPENS_SECONDS)
+    yield Measure(
+        f"{name}: bytes a second while it trains", rate / 1024, "KiB", at_most=BYTES_A_SECOND / 1024
     )
+    yield Measure(f"{name}: a key is answered in, median", median, "ms")
+    yield Measure(f"{name}: a key is answered in, 95 %", late, "ms", at_most=KEY_MILLISECONDS)
+    yield Measure(f"resident memory, {name}, training screen", memory, "MiB", at_most=TRAINING_MEBIBYTES)
 
 
 def step(number: int) -> Step:
@@ -245,4 +201,4 @@ def resident(terminal: Terminal) -> float:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -14,7 +14,7 @@ import stat
 from pathlib import Path
 from typing import IO
 
-from .errors import DataError, FishtuneError, StorageError
+from .errors import DataError, FishtuneError, StopRequested, StorageError
 from .messages import Message, of_the_system
 
 _NOT_WAITING = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
@@ -31,8 +31,8 @@ _KINDS_OF_ENTRY = (
 class reading:  # noqa: N801 - used like a function; a generator would cost a third of reading a small file
     """Turn whatever a library raises while it reads the user's file `path` into an error that can be met.
 
-    Our own errors pass unchanged. Wrap only what reads the file, never our own logic: a fault there is a bug
-    and must stay one.
+    Our own errors, and a stop that was asked for, pass unchanged. Wrap only what reads the file, never our
+    own logic: a fault there is a bug and must stay one.
 
     Args:
         kind: what is raised where the file's content or name is at fault.
@@ -51,7 +51,7 @@ class reading:  # noqa: N801 - used like a function; a generator would cost a th
         return
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if error is not None and not isinstance(error, FishtuneError):
+        if error is not None and not isinstance(error, FishtuneError | StopRequested):
             self._raise(error)
 
     def _raise(self, error: BaseException) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import struct
 import zipfile
 from collections.abc import Callable
@@ -16,9 +17,11 @@ from fishtune.core.errors import CheckpointError, FishtuneError
 from fishtune.core.files import sha256
 from fishtune.core.model.containers.container import (
     Container,
+    StoredRows,
     WeightsEditor,
     WeightsReader,
     combined_sha256,
+    row_slices,
     split_rows,
 )
 from fishtune.core.model.containers.pth import PthContainer
@@ -124,8 +127,21 @@ def resident_bytes() -> int:
 @every_container
 def test_rows_are_read_into_memory_of_their_own(tmp_path: Path, write: Write) -> None:
     with WeightsReader(write(tmp_path, tensors())) as reader:
-        assert reader.read_rows("c.weight", 10, 3).equal(tensors()["c.weight"][10:13])
-        assert reader.read_rows("b.weight", 2, 1).equal(tensors()["b.weight"][2:])
+        assert reader.read_rows(["c.weight"], 10, 3).equal(tensors()["c.weight"][10:13])
+        rows = StoredRows(reader, ["b.weight"])
+        assert rows.shape == tensors()["b.weight"].shape
+        assert rows[1:].equal(tensors()["b.weight"][1:])
+        assert rows[torch.tensor([2, 0])].equal(tensors()["b.weight"][[2, 0]])
+
+
+@every_container
+def test_a_file_that_became_shorter_is_named(tmp_path: Path, write: Write) -> None:
+    container = write(tmp_path, tensors())
+    with WeightsReader(container) as reader:
+        file = reader.locations["a.weight"].file
+        file.write_bytes(file.read_bytes()[: reader.locations["a.weight"].offset + 3])
+        with pytest.raises(CheckpointError, match=f"{file.name} is damaged"):
+            reader.read_rows(["a.weight"], 0, 1)
 
 
 @every_container
@@ -138,8 +154,8 @@ def test_replaced_rows_are_all_that_changes_in_a_copy(tmp_path: Path, write: Wri
         (copy / file.name).write_bytes(file.read_bytes())
     rows = torch.arange(10.0).view(2, 5)
     with WeightsEditor(container.of(copy)) as editor:
-        editor.write_rows("a.weight", 3, rows)
-        editor.write_rows("b.weight", 0, torch.zeros(3, 4, 2))
+        editor.write_rows(["a.weight"], 3, rows)
+        editor.write_rows(["b.weight"], 0, torch.zeros(3, 4, 2))
     expected = tensors()
     expected["a.weight"][3:5] = rows.bfloat16()
     expected["b.weight"].zero_()
@@ -168,7 +184,7 @@ def test_the_hash_of_all_files_follows_each_of_them(tmp_path: Path, write: Write
     if len(container.files) == 1:
         assert first == sha256(container.path)
     with WeightsEditor(container) as editor:
-        editor.write_rows("c.weight", 0, torch.zeros(1, 16))
+        editor.write_rows(["c.weight"], 0, torch.zeros(1, 16))
     assert digest() != first
 
 
@@ -176,11 +192,22 @@ def test_rows_of_one_tensor_are_dealt_to_the_parts_it_is_stored_in(tmp_path: Pat
     container = write_single(
         tmp_path, {"q": torch.zeros(4, 2), "k": torch.zeros(2, 2), "v": torch.zeros(2, 2)}
     )
+    dealt = list(split_rows(container.locations, "qkv", 2, 5))
+    assert dealt == [("q", 2, slice(0, 2)), ("k", 0, slice(2, 4)), ("v", 0, slice(4, 5))]
     rows = torch.arange(10.0).view(5, 2)
-    dealt = [
-        (n, first, part[:, 0].tolist()) for n, first, part in split_rows(container.locations, "qkv", 2, rows)
-    ]
-    assert dealt == [("q", 2, [0, 2]), ("k", 0, [4, 6]), ("v", 0, [8])]
+    with WeightsEditor(container) as editor:
+        editor.write_rows("qkv", 2, rows)
+    with WeightsReader(container) as reader:
+        assert StoredRows(reader, "qkv").shape == (8, 2)
+        assert StoredRows(reader, "qkv")[2:7].equal(rows)
+
+
+@pytest.mark.parametrize("shape", [(5,), (3000, 7), (3, 2_000_000), (1, 1)])
+def test_pieces_cover_every_row_once_and_are_small(shape: tuple[int, ...]) -> None:
+    pieces = list(row_slices(shape))
+    assert [row for piece in pieces for row in range(shape[0])[piece]] == list(range(shape[0]))
+    row = math.prod(shape[1:])
+    assert all((piece.stop - piece.start) * row <= max(1 << 20, row) for piece in pieces)
 
 
 def write_header(path: Path, header: Any, content: bytes = b"", length: int | None = None) -> None:

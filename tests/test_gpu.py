@@ -16,7 +16,7 @@ import pytest
 import torch
 from fishtune.core.codec.checkpoint import load_codec
 from fishtune.core.compute.devices import peak_meter
-from fishtune.core.config.settings import ExtractSettings
+from fishtune.core.config.settings import ExtractSettings, MergeSettings
 from fishtune.core.events import Event, MemoryMeasured, Reporter, Step, Warned
 from fishtune.core.hardware.nvml import read_gpus
 from fishtune.core.hardware.visibility import cuda_view
@@ -25,6 +25,8 @@ from fishtune.core.model.checkpoint import load_model
 from fishtune.core.model.directory import ModelDirectory
 from fishtune.core.model.generate import Request, generate, generate_all
 from fishtune.core.stages.extract.run import run as extract
+from fishtune.core.stages.merge import proof
+from fishtune.core.stages.merge.run import run as merge
 from fishtune.core.stages.train.checkpoints import read_run_state
 from fishtune.core.stages.train.run import TrainResult, run
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -333,3 +335,28 @@ def test_adapters_stay_float32_beside_a_base_in_bf16(
     result, _ = train(tmp_path, small_base, shards, max_steps=1, precision="bf16")
     state = torch.load(result.checkpoint, map_location="cpu", weights_only=True)["state_dict"]
     assert {tensor.dtype for tensor in state.values()} == {torch.float32}
+
+
+# Merging.
+
+
+def test_the_proof_of_a_merge_is_computed_on_the_gpu_and_says_what_a_cpu_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = []
+    for device in ("cuda", "cpu"):
+        monkeypatch.setattr(proof, "resolve_device", lambda _, to=device: torch.device(to))
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        settings = MergeSettings(
+            base_weight=GOLDEN / "base",
+            lora_weight=GOLDEN / "lora/step_000000010.ckpt",
+            output=tmp_path / device,
+            lora_alpha=8,
+        )
+        found.append(merge(settings, Reporter()).verification)
+        assert (torch.cuda.max_memory_allocated() > before) == (device == "cuda")
+    on_gpu, on_cpu = found
+    assert on_gpu.arithmetic.relative_difference < 1e-5
+    assert on_gpu.captured == pytest.approx(on_cpu.captured, abs=1e-4)
+    assert on_gpu.effect.relative_difference == pytest.approx(on_cpu.effect.relative_difference, rel=1e-4)

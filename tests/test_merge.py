@@ -9,7 +9,7 @@ import os
 import re
 import shutil
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -24,14 +24,17 @@ from fishtune.core.config.presets import LoraPreset
 from fishtune.core.config.project import merge_record_path
 from fishtune.core.config.settings import MergeSettings
 from fishtune.core.errors import CheckpointError, StopRequested, StorageError, UsageError
-from fishtune.core.events import Event, Progress, Reporter, Warned
+from fishtune.core.events import Event, Log, Progress, Reporter, Warned
 from fishtune.core.lora.files import read_adapter
 from fishtune.core.lora.injection import add_adapters, save_adapter
 from fishtune.core.model.checkpoint import load_model
+from fishtune.core.model.containers import container
+from fishtune.core.model.containers.container import WeightsReader
 from fishtune.core.model.dual_ar import DualAR
 from fishtune.core.model.families.s1 import S1
 from fishtune.core.model.families.s1.sampling import S1Rule
 from fishtune.core.model.generate import generate
+from fishtune.core.stages.merge import proof
 from fishtune.core.stages.merge import run as merge_module
 from fishtune.core.stages.merge.run import MergeResult, run
 from safetensors.torch import load_file
@@ -444,8 +447,9 @@ def test_weights_that_were_not_stored_as_computed_are_refused(
 ) -> None:
     write = merge_module.WeightsEditor.write_rows
 
-    def misplace(self: Any, name: str, first: int, rows: torch.Tensor) -> None:
-        write(self, "norm.weight" if name == "layers.0.attention.wo.weight" else name, first, rows[:1])
+    def misplace(self: Any, names: tuple[str, ...], first: int, rows: torch.Tensor) -> None:
+        aside = names == ("layers.0.attention.wo.weight",)
+        write(self, ("fast_layers.0.attention.wo.weight",) if aside else names, first, rows)
 
     monkeypatch.setattr(merge_module.WeightsEditor, "write_rows", misplace)
     with pytest.raises(CheckpointError, match="were not stored as computed"):
@@ -469,6 +473,52 @@ def test_a_merge_that_computes_something_else_is_refused(
     with pytest.raises(CheckpointError, match="do not compute what base and adapter compute"):
         merge(golden / "base", checkpoint, tmp_path / "out", lora_alpha=8)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_no_weight_is_ever_read_as_a_whole_and_pieces_come_to_the_same(
+    tmp_path: Path, model_directory: ModelDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = model_directory(tie_word_embeddings=False)
+    preset = EVERYTHING.model_copy(update={"targets": [*SLOW.targets, "embeddings"], "use_dora": True})
+    checkpoint = write_checkpoint(trained(base, preset), preset, base, tmp_path / "run")
+    whole = merge(base, checkpoint, tmp_path / "whole")
+    read, counts = WeightsReader.read_rows, []
+
+    def count(self: WeightsReader, names: Sequence[str], first: int, rows: int) -> torch.Tensor:
+        counts.append(rows * self.locations[names[0]].shape[1:].numel())
+        return read(self, names, first, rows)
+
+    monkeypatch.setattr(WeightsReader, "read_rows", count)
+    monkeypatch.setattr(container, "_PIECE_NUMBERS", 500)
+    pieces = merge(base, checkpoint, tmp_path / "pieces")
+    assert max(counts) <= 500
+    assert pieces.verification.arithmetic.relative_difference < 1e-5
+    assert pieces.verification.captured == pytest.approx(whole.verification.captured, rel=1e-4)
+    torch.testing.assert_close(
+        torch.load(tmp_path / "pieces/model.pth"), torch.load(tmp_path / "whole/model.pth")
+    )
+
+
+def test_where_a_gpu_has_no_room_the_cpu_computes_the_proof(
+    golden: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place, tried = proof.place_side_by_side, []
+
+    def full(model: DualAR, versions: Any, source: Any, parts: Any, device: torch.device) -> None:
+        tried.append(device.type)
+        if device.type == "cuda":
+            raise torch.OutOfMemoryError
+        place(model, versions, source, parts, device)
+
+    monkeypatch.setattr(proof, "resolve_device", lambda _: torch.device("cuda"))
+    monkeypatch.setattr(proof, "place_side_by_side", full)
+    reporter = Recorder()
+    result = merge(
+        golden / "base", golden / "lora/step_000000010.ckpt", tmp_path / "out", reporter, lora_alpha=8
+    )
+    assert tried == ["cuda", "cpu"]
+    assert result.verification.merged.relative_difference < 1e-5
+    assert "no room" in "".join(event.message for event in reporter.events if isinstance(event, Log))
 
 
 def test_a_small_change_that_rounding_hides_is_a_warning(

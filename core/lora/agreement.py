@@ -1,31 +1,20 @@
-"""Whether two models compute the same: logits on fixed inputs, in float32 whatever the weights are.
-
-Weights are brought to float32 one at a time, and large ones piece by piece, so that comparing models of
-true size needs no second copy of them.
-"""
+"""Whether two models compute the same: logits on fixed inputs."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 from pydantic import BaseModel
 from torch import Tensor
-from torch.nn import functional as F
-from torch.overrides import TorchFunctionMode
 
 from ..model.dual_ar import DualAR
 from ..text.prompts import IGNORED, PromptBuilder, Turn
-from .files import ModuleAdapter
 
 _TEXT = "The quick brown fox jumps over the lazy dog."
 _FRAMES = 16
-_PIECE_BYTES = 1 << 24
-"""Weights become float32 in pieces of about this size."""
 
 
 @dataclass(frozen=True)
@@ -48,34 +37,31 @@ class Agreement(BaseModel):
     """Share of codes whose most probable value is the same."""
 
 
-def compute_logits(
-    model: DualAR,
-    prompts: PromptBuilder,
-    *,
-    changes: Mapping[str, ModuleAdapter] | None = None,
-    head: Callable[[Tensor], Tensor] | None = None,
-) -> Logits:
+def compute_logits(model: DualAR, prompts: PromptBuilder, versions: int = 1) -> list[Logits]:
     """Return the model's logits for one fixed sentence with fixed codes.
 
     Args:
-        changes: modules whose weights count as adapted: in float32, before any rounding.
-        head: gives the token logits of slow hidden states in place of `model.token_logits`.
+        versions: how often the sentence stands in the batch, for a model in which each has weights of its
+            own; of that many equal parts of every tensor's first dimension, the first is the first version's.
+
+    Returns:
+        Those of every version.
     """
     draw = np.random.default_rng(0)
     sizes = model.semantic_end_id - model.semantic_begin_id + 1
     codes = draw.integers(0, min(sizes, 1024), size=(model.config.num_codebooks, _FRAMES))
     sequence = prompts.training_sequence("inference", [], Turn(_TEXT, codes))
     length = min(sequence.tokens.shape[1], model.config.max_seq_len)
-    tokens = torch.from_numpy(sequence.tokens[:, :length])
-    labels = torch.from_numpy(sequence.labels[:, :length])
-    changed = {id(model.get_submodule(name).weight): part for name, part in (changes or {}).items()}
-    with torch.inference_mode(), _Float32Arithmetic(changed):
-        hidden = model.slow(tokens[None])[0]
-        semantic, supervised = model.is_semantic(labels[0]), labels[0] != IGNORED
-        return Logits(
-            tokens=(head or model.token_logits)(hidden[supervised]),
-            codes=model.fast_logits(model.fast_input(hidden)[semantic], labels[1:, semantic].T),
-        )
+    device = model.rotary.device
+    tokens = torch.from_numpy(sequence.tokens[:, :length]).to(device)
+    labels = torch.from_numpy(sequence.labels[:, :length]).to(device)
+    hidden_VTD = model.slow(tokens.expand(versions, -1, -1))
+    semantic, supervised = model.is_semantic(labels[0]), labels[0] != IGNORED
+    tokens_VNV = model.token_logits(hidden_VTD[:, supervised])
+    first_NC = model.fast_input(hidden_VTD[:, semantic]).flatten(0, 1)
+    codes_NKS = model.fast_logits(first_NC, labels[1:, semantic].T.repeat(versions, 1))
+    parts = zip(tokens_VNV.cpu(), codes_NKS.cpu().chunk(versions), strict=True)
+    return [Logits(*part) for part in parts]
 
 
 def compare_logits(found: Logits, expected: Logits) -> Agreement:
@@ -105,52 +91,3 @@ def captured_change(found: Logits, expected: Logits, base: Logits) -> float:
 
 def _same(one: Tensor, other: Tensor) -> float:
     return float((one.argmax(-1) == other.argmax(-1)).float().mean())
-
-
-class _Float32Arithmetic(TorchFunctionMode):
-    """Computes linear layers and embeddings as if their weights were float32, and adapted where asked."""
-
-    def __init__(self, changes: Mapping[int, ModuleAdapter]) -> None:
-        super().__init__()
-        self._changes = changes
-
-    def __torch_function__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        kwargs = kwargs or {}
-        if func in (F.linear, F.embedding):
-            weight = args[1]
-            change = self._changes.get(id(weight))
-            if func is F.embedding and change is None:
-                return func(*args, **kwargs).float()
-            if change is not None or weight.dtype != torch.float32:
-                pieces = _pieces(weight) if change is None else change.adapted(weight)
-                if func is F.embedding:
-                    return _embedding(args[0], pieces, weight.shape[1])
-                bias = args[2] if len(args) > 2 else kwargs.get("bias")
-                return _linear(args[0], pieces, weight.shape[0], bias)
-        return func(*args, **kwargs)
-
-
-def _pieces(weight: Tensor) -> Iterator[tuple[int, Tensor]]:
-    step = max(1, _PIECE_BYTES // (4 * weight.shape[1]))
-    for first in range(0, weight.shape[0], step):
-        yield first, weight[first : first + step].float()
-
-
-def _linear(
-    x: Tensor, pieces: Iterable[tuple[int, Tensor]], out_features: int, bias: Tensor | None
-) -> Tensor:
-    # Results that are kept from piece to piece would lie between the pieces and keep their memory in use.
-    result = torch.empty(*x.shape[:-1], out_features)
-    for first, rows in pieces:
-        result[..., first : first + len(rows)] = x.float() @ rows.T
-    return result if bias is None else result + bias.float()
-
-
-def _embedding(ids: Tensor, pieces: Iterable[tuple[int, Tensor]], dim: int) -> Tensor:
-    result = torch.zeros(*ids.shape, dim)
-    for first, rows in pieces:
-        here = (ids >= first) & (ids < first + len(rows))
-        result[here] = rows[ids[here] - first]
-    return result

@@ -1,4 +1,4 @@
-"""LoRA adapters in files: what they hold, and what they make of a weight.
+"""LoRA adapters in files: what they hold. What they make of a weight: `adapted.py`.
 
 Three formats hold the same numbers under different names (formats.md section 7): a checkpoint of fishtune's
 training (`model.<module>.lora_A.default.weight`), a PEFT adapter folder
@@ -9,12 +9,11 @@ training (`model.<module>.lora_A.default.weight`), a PEFT adapter folder
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -56,8 +55,6 @@ _UNSUPPORTED: dict[str, tuple[Any, ...]] = {
     "trainable_token_indices": (None, []),
     "target_parameters": (None, []),
 }
-_ROWS_BYTES = 1 << 23
-"""Weights are adapted in pieces of about this many float32 bytes."""
 
 
 @dataclass(frozen=True)
@@ -76,38 +73,6 @@ class ModuleAdapter:
         """Shape of the weight it belongs to."""
         out, inputs = self.b.shape[0], self.a.shape[1]
         return (inputs, out) if self.is_embedding else (out, inputs)
-
-    def adapted(self, weight: Tensor) -> Iterator[tuple[int, Tensor]]:
-        """Yield the adapted weight in pieces: first row and rows, float32.
-
-        Linear: `W + s·B·A`; embedding: `W + s·(B·A)ᵀ`. With DoRA, each row (embedding: column) of that is
-        brought to its learned magnitude.
-        """
-        step = max(1, _ROWS_BYTES // (4 * weight.shape[1]))
-        factor = (
-            self._column_factor(weight, step) if self.magnitude is not None and self.is_embedding else None
-        )
-        for first in range(0, weight.shape[0], step):
-            rows = self._added(weight, first, step)
-            if factor is not None:
-                rows = rows * factor
-            elif self.magnitude is not None:
-                magnitude = self.magnitude[first : first + step].float()
-                rows = rows * (magnitude / torch.linalg.vector_norm(rows, dim=1))[:, None]
-            yield first, rows
-
-    def _added(self, weight: Tensor, first: int, step: int) -> Tensor:
-        a, b = self.a.float(), self.b.float()
-        part = slice(first, first + step)
-        product = a[:, part].T @ b.T if self.is_embedding else b[part] @ a
-        return weight[part].float() + self.scaling * product
-
-    def _column_factor(self, weight: Tensor, step: int) -> Tensor:
-        assert self.magnitude is not None
-        squares = sum(
-            self._added(weight, first, step).square().sum(0) for first in range(0, weight.shape[0], step)
-        )
-        return self.magnitude.float() / torch.as_tensor(squares).sqrt()
 
 
 @dataclass(frozen=True)

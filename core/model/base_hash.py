@@ -31,6 +31,7 @@ def base_hash(base: Path, reporter: Reporter) -> str:
     Raises:
         CheckpointError: there are no weights, or it is not a checkpoint directory.
         StorageError: the system refused to read them.
+        StopRequested: asked to stop.
     """
     files = family_of(base).container(base).files
     return combined_sha256({file.name: _file_hash(file.absolute(), reporter) for file in files})
@@ -52,6 +53,7 @@ def _file_hash(file: Path, reporter: Reporter) -> str:
     meter = ProgressMeter(reporter, Message("checking the base"), state.st_size, "bytes")
     with open_regular(file, CheckpointError) as content, reading(file, CheckpointError, hint):
         while block := content.read(_BLOCK):
+            reporter.check_stop()
             digest.update(block)
             meter.advance(len(block), file.name)
     found = digest.hexdigest()

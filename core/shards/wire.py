@@ -79,8 +79,8 @@ def encode_sentence(sentence: Sentence) -> bytes:
     for text in sentence.texts:
         letters = text.encode("utf-8")
         parts += (_TEXTS_TAG, _varint(len(letters)), letters)
-    used = _USED[codes].view(bool)
-    content = _VARINTS[codes].view(np.uint8)[used].tobytes()
+    used = _USED.take(codes).view(bool)  # a fifth of the time of indexing
+    content = _VARINTS.take(codes).view(np.uint8)[used].tobytes()
     begin = 0
     for size in used.sum(axis=1).tolist():
         parts += (_semantics_head(size), content[begin : begin + size])

@@ -40,8 +40,10 @@ def clean_text(text: str) -> str:
     White space at both ends goes, curly single quotes become straight, emoji go, runs of commas become one
     (formats.md section 3). A space that stood before an emoji at the end stays, as it does in the reference.
     """
-    text = text.strip().replace("‘", "'").replace("’", "'")
-    return _COMMAS.sub(",", _EMOJI.sub("", text))
+    text = text.strip()
+    if not text.isascii():
+        text = _EMOJI.sub("", text.replace("‘", "'").replace("’", "'"))
+    return _one_comma(text)
 
 
 def spoken_text(text: str) -> str:
@@ -51,7 +53,11 @@ def spoken_text(text: str) -> str:
     space, and no white space at the ends. Applied again it changes nothing.
     """
     text = _folded(unicodedata.normalize("NFC", _visible(clean_text(text)))).strip()
-    return _COMMAS.sub(",", text)  # what stood between two commas may have gone
+    return _one_comma(text)  # what stood between two commas may have gone
+
+
+def _one_comma(text: str) -> str:
+    return _COMMAS.sub(",", text) if ",," in text else text
 
 
 def packed_text(text: str) -> str:

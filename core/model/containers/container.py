@@ -7,6 +7,7 @@ are copied as they are, and the bytes of changed tensors are replaced in the cop
 from __future__ import annotations
 
 import hashlib
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -18,6 +19,12 @@ from typing import IO
 
 import torch
 from torch import Tensor
+
+from ...errors import CheckpointError
+from ...reading import reading
+
+_PIECE_NUMBERS = 1 << 20
+"""Tensors are worked on in pieces of about this many numbers, which processor caches hold."""
 
 
 @dataclass(frozen=True)
@@ -92,22 +99,33 @@ def combined_sha256(hashes: Mapping[str, str]) -> str:
     return hashlib.sha256(lines.encode()).hexdigest()
 
 
+def row_slices(shape: Sequence[int]) -> Iterator[slice]:
+    """Yield the rows of a tensor of this shape in pieces of a few megabytes.
+
+    A number that is computed from a piece may depend on the piece's size in its last bits: whoever computes
+    again what another computed takes the same pieces.
+    """
+    step = max(1, _PIECE_NUMBERS // max(1, math.prod(shape[1:])))
+    for first in range(0, shape[0], step):
+        yield slice(first, min(first + step, shape[0]))
+
+
 def split_rows(
-    locations: Mapping[str, Location], names: Sequence[str], first: int, rows: Tensor
-) -> Iterator[tuple[str, int, Tensor]]:
-    """Yield which rows of which stored tensor `rows` are, as name, first row and rows.
+    locations: Mapping[str, Location], names: Sequence[str], first: int, count: int
+) -> Iterator[tuple[str, int, slice]]:
+    """Yield where `count` rows of a tensor of the model lie: stored tensor, first row in it, and which rows.
 
     Args:
-        names: stored tensors that make up one tensor of the model, joined in this order (wq, wk, wv).
-        first: row of that tensor at which `rows` begin.
+        names: stored tensors that make up the tensor of the model, joined in this order (wq, wk, wv).
+        first: row of that tensor at which the rows begin.
     """
     begin = 0
     for name in names:
-        count = locations[name].shape[0]
-        low, high = max(first, begin), min(first + len(rows), begin + count)
+        end = begin + locations[name].shape[0]
+        low, high = max(first, begin), min(first + count, end)
         if low < high:
-            yield name, low - begin, rows[low - first : high - first]
-        begin += count
+            yield name, low - begin, slice(low - first, high - first)
+        begin = end
 
 
 class _OpenFiles:
@@ -141,11 +159,37 @@ class WeightsReader(_OpenFiles):
     def __exit__(self, *_: object) -> None:
         self._closing.close()
 
-    def read_rows(self, name: str, first: int, count: int) -> Tensor:
-        """Return `count` rows of tensor `name` from `first` on."""
-        location = self.locations[name]
-        content = bytearray(self._at(name, first).read(count * location.row_bytes))
-        return torch.frombuffer(content, dtype=location.dtype).view(count, *location.shape[1:])
+    def read_rows(self, names: Sequence[str], first: int, count: int) -> Tensor:
+        """Return `count` rows from `first` on of the tensor that the stored tensors `names`, joined, make up.
+
+        Raises:
+            CheckpointError: the file has become shorter.
+            StorageError: the system refused to read it.
+        """
+        location = self.locations[names[0]]
+        rows = torch.empty(count, *location.shape[1:], dtype=location.dtype)
+        for name, place, part in split_rows(self.locations, names, first, count):
+            into = rows[part].flatten().view(torch.uint8).numpy().data
+            with reading(self.locations[name].file, CheckpointError):
+                if self._at(name, place).readinto(into) != len(into):  # type: ignore[attr-defined]
+                    raise EOFError
+        return rows
+
+
+class StoredRows:
+    """A tensor of the model that is read from its files row by row, as `rows[first:end]`."""
+
+    def __init__(self, reader: WeightsReader, names: Sequence[str]) -> None:
+        self._reader, self._names = reader, names
+        parts = [reader.locations[name] for name in names]
+        self.shape = torch.Size((sum(part.shape[0] for part in parts), *parts[0].shape[1:]))
+
+    def __getitem__(self, rows: slice | Tensor) -> Tensor:
+        """Return a range of rows, or those whose numbers are given (N)."""
+        if isinstance(rows, Tensor):
+            return torch.cat([self[row : row + 1] for row in rows.tolist()])
+        first, end, _ = rows.indices(self.shape[0])
+        return self._reader.read_rows(self._names, first, end - first)
 
 
 class WeightsEditor(_OpenFiles):
@@ -168,9 +212,10 @@ class WeightsEditor(_OpenFiles):
             for file, changed in self._changed.items():
                 self._container.seal(file, sorted(changed))
 
-    def write_rows(self, name: str, first: int, rows: Tensor) -> None:
-        """Replace the rows of tensor `name` from `first` on, cast to the dtype that the file has."""
-        location = self.locations[name]
-        cast = rows.to(location.dtype).contiguous()
-        self._at(name, first).write(cast.flatten().view(torch.uint8).numpy().data)
-        self._changed.setdefault(location.file, set()).add(location.offset)
+    def write_rows(self, names: Sequence[str], first: int, rows: Tensor) -> None:
+        """Replace rows from `first` on of what the stored tensors `names` make up, cast to their dtype."""
+        for name, place, part in split_rows(self.locations, names, first, len(rows)):
+            location = self.locations[name]
+            cast = rows[part].to(location.dtype).contiguous()
+            self._at(name, place).write(cast.flatten().view(torch.uint8).numpy().data)
+            self._changed.setdefault(location.file, set()).add(location.offset)

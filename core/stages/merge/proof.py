@@ -2,29 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
+import torch
 from pydantic import BaseModel
-from torch import Tensor
 
+from ...compute.devices import is_out_of_memory, resolve_device
 from ...errors import CheckpointError
-from ...events import ProgressMeter, Reporter
+from ...events import Reporter
 from ...lora.agreement import Agreement, Logits, captured_change, compare_logits, compute_logits
 from ...lora.files import Adapter, FullWeights
-from ...messages import Message
 from ...model.checkpoint import load_model
-from ...model.containers.container import Container, WeightsReader, split_rows
 from ...model.directory import ModelDirectory
-from ...model.dual_ar import DualAR
-from ...model.families.family import Family
-from ...model.targets import WORD_EMBEDDING
-from ...text.prompts import PromptBuilder
+from .side_by_side import Order, TrainedParts, place_side_by_side, trained_parts
+from .versions import Versions
 
-_STOPPED = Message("Nothing was written.")
-
-
-_PIECE_ELEMENTS = 1 << 22
 _LARGEST_DIFFERENCE = 1e-4
 """Relative difference of logits that float32 arithmetic in another order explains."""
 
@@ -50,7 +43,7 @@ def verify_merge(
     strength: float,
     reporter: Reporter,
 ) -> Verification:
-    """Compare merged weights with base + adapter and return the numbers; one model is in memory at a time.
+    """Compare merged weights with base + adapter, in one pass over both, and return the numbers.
 
     Args:
         merged: checkpoint directory with the merged weights.
@@ -58,35 +51,21 @@ def verify_merge(
         sources: the checkpoints that it is made of, at `strength`.
 
     Raises:
-        CheckpointError: a stored weight is not what it must be, or the merged weights compute something else.
+        CheckpointError: the base holds what is not a number, a stored weight is not what it must be, or the
+            merged weights compute something else.
         StopRequested: asked to stop.
     """
-    meter = ProgressMeter(reporter, "verifying", 4, "models")
-
-    def advance(what: str) -> None:
-        meter.advance(detail=what)
-        reporter.check_stop(_STOPPED)
-
-    prompts = base.prompts
-    model = load_model(base.path, known_finite=True)
-    _check_stored(model, base.family, base.container.of(merged), source)
-    plain = compute_logits(model, prompts)
-    advance("base")
-    exact = compute_logits(model, prompts, changes=source.modules) if isinstance(source, Adapter) else None
-    del model
-    advance(Message("base + changes"))
-    fresh = load_model(base.path, known_finite=True)
-    adapted = _adapted_logits(fresh, source, sources, strength, prompts)
-    del fresh
-    advance(Message("base + adapter"))
-    found = compute_logits(load_model(merged), prompts)
-    advance("merged")
-
+    order = Order.of(source)
+    parts = trained_parts(source, sources, strength)
+    logits = _logits(base, merged, source, parts, reporter)
+    plain, trained, changed, stored = (
+        logits[place] for place in (0, order.trained, order.changed, order.stored)
+    )
     verification = Verification(
-        arithmetic=compare_logits(exact or adapted, adapted),
-        merged=compare_logits(found, adapted),
-        effect=compare_logits(adapted, plain),
-        captured=captured_change(found, adapted, plain),
+        arithmetic=compare_logits(changed, trained),
+        merged=compare_logits(stored, trained),
+        effect=compare_logits(trained, plain),
+        captured=captured_change(stored, trained, plain),
     )
     if not verification.arithmetic.relative_difference <= _LARGEST_DIFFERENCE:
         raise CheckpointError(
@@ -109,71 +88,37 @@ def verify_merge(
     return verification
 
 
-def _check_stored(base: DualAR, family: Family, merged: Container, source: Adapter | FullWeights) -> None:
-    """Compare every weight in the merged file, bit for bit, with what it must be."""
-    weights = dict(base.named_parameters())
-    try:
-        reader = WeightsReader(merged)
-    except CheckpointError as error:
-        raise CheckpointError(
-            "The merged weights were not stored as computed: the file cannot be read back.",
-            "Nothing was written. Check the disk; if it is sound, please report this.",
-        ) from error
-    with reader as file:
-        for name, stored in family.stored_names(file.locations).items():
-            for first, rows in _expected_rows(name, weights[name], source):
-                for part, place, expected in split_rows(file.locations, stored, first, rows):
-                    found = file.read_rows(part, place, len(expected))
-                    if not found.equal(expected.to(found.dtype)):
-                        raise CheckpointError(
-                            "The merged weights were not stored as computed: {name} differs.",
-                            "Nothing was written. Check the disk; if it is sound, please report this.",
-                            name=name,
-                        )
-
-
-def _expected_rows(name: str, weight: Tensor, source: Adapter | FullWeights) -> Iterator[tuple[int, Tensor]]:
-    """Yield what must be stored, in pieces: first row and rows."""
-    change = source.modules.get(name.removesuffix(".weight")) if isinstance(source, Adapter) else None
-    if change is not None:
-        yield from change.adapted(weight.detach())
-        return
-    whole = source.tensors.get(name, weight) if isinstance(source, FullWeights) else weight
-    step = max(1, _PIECE_ELEMENTS // max(1, whole[0].numel()))
-    for first in range(0, len(whole), step):
-        yield first, whole.detach()[first : first + step]
-
-
-def _adapted_logits(
-    model: DualAR,
+def _logits(
+    base: ModelDirectory,
+    merged: Path,
     source: Adapter | FullWeights,
-    sources: Sequence[Adapter | FullWeights],
-    strength: float,
-    prompts: PromptBuilder,
-) -> Logits:
-    """Return the logits of base + adapter as training computes them; `model` is the base and is changed.
+    parts: TrainedParts,
+    reporter: Reporter,
+) -> list[Logits]:
+    """Return the logits of every version, on a GPU where there is one with room; all weights are checked."""
+    device = resolve_device("auto")
+    try:
+        return _logits_on(device, base, merged, source, parts, reporter)
+    except RuntimeError as error:
+        if device.type == "cpu" or not is_out_of_memory(error):
+            raise
+    reporter.log("The GPU has no room for the proof of the merge; the CPU computes it.")
+    return _logits_on(torch.device("cpu"), base, merged, source, parts, reporter)
 
-    `peft` adds up several adapters by itself, each with its share, and knows nothing of how they became one
-    `source`. DoRA and full fine-tuning are not sums: there it is taken as it is.
-    """
-    # peft takes 240 MiB; nothing before this needs it, and by now the other model is gone.
-    from ...lora.attach import apply_checkpoint, attach_adapter
 
-    if isinstance(source, FullWeights) or source.use_dora or not strength:
-        apply_checkpoint(model, source)
-    else:
-        for number, part in enumerate(sources):
-            assert isinstance(part, Adapter)
-            attach_adapter(model, part, str(number), strength / len(sources))
-    if isinstance(source, FullWeights):
-        return compute_logits(model, prompts)
-    tied = source.modules.get(WORD_EMBEDDING) if model.config.tie_word_embeddings else None
-    if tied is None:
-        return compute_logits(model, prompts)
-
-    def head(hidden: Tensor) -> Tensor:
-        # peft adapts the embedding as an input only; the stored weight is the output head, too.
-        change: Tensor = tied.scaling * (model.norm(hidden) @ tied.b.float()) @ tied.a.float()
-        return model.token_logits(hidden) + change
-
-    return compute_logits(model, prompts, head=head)
+@torch.no_grad()
+def _logits_on(
+    device: torch.device,
+    base: ModelDirectory,
+    merged: Path,
+    source: Adapter | FullWeights,
+    parts: TrainedParts,
+    reporter: Reporter,
+) -> list[Logits]:
+    load_model(merged, known_finite=True)  # as everybody will
+    model = load_model(base.path, known_finite=True)
+    with Versions(base, merged, source, reporter) as versions:
+        place_side_by_side(model, versions, source, parts, device)
+        found = compute_logits(model, base.prompts, Order.of(source).count)
+        versions.check_rest()
+    return found

@@ -1,18 +1,19 @@
 """Merging: a base and a checkpoint to a directory that takes the base's place.
 
 The base's weights file is copied and the adapted tensors in it are replaced, piece by piece, computed in
-float32 and cast to the base's dtype; memory never holds more than the base's pages and one piece. The
-result is compared with base + adapter before it gets its name.
+float32 and cast to the base's dtype; no weight is in memory as a whole. The base is hashed while it is
+copied, and the copy while it is proven. The result is compared with base + adapter before it gets its name.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 import platform
 import shutil
 import time
 from collections.abc import Iterable, Sequence
-from functools import partial
+from concurrent.futures import Future, ThreadPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
 from typing import IO, Any
@@ -21,19 +22,27 @@ import torch
 from pydantic import BaseModel
 from torch import Tensor
 
-from ...compute.weights import load_strict, refuse_not_finite
+from ...compute.weights import load_strict
 from ...config.presets import lora_preset
 from ...config.project import merge_record_path
 from ...config.settings import MergeSettings
 from ...errors import CheckpointError, FishtuneError, UsageError
 from ...events import ProgressMeter, Reporter
 from ...files import atomic_folder, recover_folder, sha256, storage_errors, write_json
+from ...lora.adapted import changed_weight
 from ...lora.blending import at_strength, mean_of
-from ...lora.files import Adapter, FullWeights, ModuleAdapter, check_fit, read_adapter
+from ...lora.files import Adapter, FullWeights, check_fit, read_adapter
 from ...messages import Message, first_of, of_the_system
 from ...model.base_hash import base_hash
 from ...model.checkpoint import build_model, own_tensors
-from ...model.containers.container import Container, WeightsEditor, combined_sha256, split_rows
+from ...model.containers.container import (
+    Container,
+    StoredRows,
+    WeightsEditor,
+    WeightsReader,
+    combined_sha256,
+    row_slices,
+)
 from ...model.directory import ModelDirectory
 from ...model.families import default_family
 from ...model.targets import WORD_EMBEDDING
@@ -78,37 +87,26 @@ def run(settings: MergeSettings, reporter: Reporter) -> MergeResult:
     source = mean_of(sources)
     base = ModelDirectory.open(settings.base_weight)
     weights = base.container.path
-    tensors = base.container.tensors()
+    tensors = {name: tensor.to("meta") for name, tensor in base.container.tensors().items()}
     stored = base.family.stored_names(tensors)
     # Whether the base itself is complete; its weights stay on disk.
     model = build_model(base.shape, base.tokenizer, base.path)
     load_strict(model, own_tensors(base.family, tensors), weights)
-    del model
-    refuse_not_finite(tensors.items(), weights)
     _check_fit(source, tensors, stored, base.shape.tie_word_embeddings, weights, reporter)
-    base_sha256 = base_hash(settings.base_weight, reporter)
-    if source.base_sha256 not in (None, base_sha256):
-        raise CheckpointError(
-            "{checkpoint} was trained on another base: its weights have the hash {hash}, "
-            "those of {base} {other}.",
-            "Give the base it was trained on with --base-weight.",
-            checkpoint=settings.checkpoints[0],
-            hash=str(source.base_sha256)[:12],
-            base=settings.base_weight,
-            other=base_sha256[:12],
-        )
-
-    source = at_strength(source, settings.strength, partial(_weight, tensors, stored))
     with storage_errors(output):
         output.parent.mkdir(parents=True, exist_ok=True)
     recover_folder(output)
-    with atomic_folder(output) as folder:
+    with atomic_folder(output) as folder, ThreadPoolExecutor(1, "hash") as beside:
         merged = base.container.of(folder)
-        linked = _copy_files(settings, base.container, folder, reporter)
-        changed = _merge_weights(merged, source, tensors, stored, reporter)
-        del tensors
+        hashing = beside.submit(_right_base_hash, settings, source, reporter)
+        linked = _copy_files(settings, base.container, folder, hashing, reporter)
+        base_sha256 = hashing.result()
+        with WeightsReader(base.container) as reader:
+            source = at_strength(source, settings.strength, lambda name: StoredRows(reader, stored[name])[:])
+        changed = _merge_weights(base, merged, source, reporter)
+        hashed = beside.submit(_hashes, merged.files, reporter)
         verification = verify_merge(base, folder, source, sources, settings.strength, reporter)
-        hashes = {file.name: sha256(file) for file in merged.files}
+        hashes = hashed.result()
         reporter.check_stop(_STOPPED)
         # Before the folder gets its name: a merge killed between the two must find its own output again.
         record = _record(settings, sources, base_sha256, combined_sha256(hashes), verification)
@@ -125,6 +123,36 @@ def run(settings: MergeSettings, reporter: Reporter) -> MergeResult:
         linked=linked,
         verification=verification,
     )
+
+
+def _right_base_hash(settings: MergeSettings, source: Adapter | FullWeights, reporter: Reporter) -> str:
+    """Return the hash of the base's weights; refuse one that the checkpoint was not trained on."""
+    found = base_hash(settings.base_weight, reporter)
+    if source.base_sha256 not in (None, found):
+        raise CheckpointError(
+            "{checkpoint} was trained on another base: its weights have the hash {hash}, "
+            "those of {base} {other}.",
+            "Give the base it was trained on with --base-weight.",
+            checkpoint=settings.checkpoints[0],
+            hash=str(source.base_sha256)[:12],
+            base=settings.base_weight,
+            other=found[:12],
+        )
+    return found
+
+
+def _hashes(files: Iterable[Path], reporter: Reporter) -> dict[str, str]:
+    """Return the SHA-256 of files by name, which are brought to the disk meanwhile."""
+    found = {}
+    for file in files:
+        digest = hashlib.sha256()
+        with file.open("rb") as content:
+            os.fsync(content.fileno())
+            while block := content.read(_BLOCK):
+                reporter.check_stop(_STOPPED)
+                digest.update(block)
+        found[file.name] = digest.hexdigest()
+    return found
 
 
 def _check_output(settings: MergeSettings) -> list[Any]:
@@ -237,8 +265,14 @@ def _check_fit(
         )
 
 
-def _copy_files(settings: MergeSettings, weights: Container, folder: Path, reporter: Reporter) -> bool:
-    """Copy the base's files, the weights always, the others as links where asked; return whether linked."""
+def _copy_files(
+    settings: MergeSettings, weights: Container, folder: Path, hashing: Future[str], reporter: Reporter
+) -> bool:
+    """Copy the base's files, the weights always, the others as links where asked; return whether linked.
+
+    Args:
+        hashing: what goes on beside the copying, and ends it if it fails.
+    """
     base = settings.base_weight
     files = sorted(
         path.relative_to(base)
@@ -266,6 +300,8 @@ def _copy_files(settings: MergeSettings, weights: Container, folder: Path, repor
         with open_regular(source, CheckpointError) as read, target.open("wb") as write:
             while block := _read_block(read, source):
                 reporter.check_stop(_STOPPED)
+                if hashing.done():
+                    hashing.result()
                 write.write(block)
                 meter.advance(len(block), str(name))
         shutil.copystat(source, target)
@@ -278,40 +314,23 @@ def _read_block(file: IO[bytes], source: Path) -> bytes:
 
 
 def _merge_weights(
-    container: Container,
-    source: Adapter | FullWeights,
-    tensors: dict[str, Tensor],
-    stored: dict[str, tuple[str, ...]],
-    reporter: Reporter,
+    base: ModelDirectory, merged: Container, source: Adapter | FullWeights, reporter: Reporter
 ) -> int:
-    """Replace the changed tensors in the copy `container`; return how many."""
-    changes: dict[str, ModuleAdapter | Tensor] = {}
-    if isinstance(source, FullWeights):
-        changes.update(source.tensors)
-    else:
-        changes.update({f"{name}.weight": part for name, part in source.modules.items()})
-    meter = ProgressMeter(reporter, "merging", len(changes), "tensors")
-    for file in {place.file for place in container.locations.values()}:
+    """Replace the changed tensors in the copy `merged`; return how many."""
+    stored = base.family.stored_names(base.container.locations)
+    meter = ProgressMeter(reporter, "merging", len(source.shapes), "tensors")
+    for file in {place.file for place in merged.locations.values()}:
         file.chmod(file.stat().st_mode | 0o200)  # a base kept read-only is still merged into a copy
-    with WeightsEditor(container) as editor:
-        for name, change in changes.items():
-            reporter.check_stop(_STOPPED)
-            names = stored[name]
-            if isinstance(change, Tensor):
-                pieces: Iterable[tuple[int, Tensor]] = [(0, change)]
-            else:
-                pieces = change.adapted(_weight(tensors, stored, name))
-            for first, rows in pieces:
-                for part, place, its_rows in split_rows(editor.locations, names, first, rows):
-                    editor.write_rows(part, place, its_rows)
+    with WeightsReader(base.container) as reader, WeightsEditor(merged) as editor:
+        for name in source.shapes:
+            weight = StoredRows(reader, stored[name])
+            change = changed_weight(source, name, weight)
+            assert change is not None
+            for rows in row_slices(weight.shape):
+                reporter.check_stop(_STOPPED)
+                editor.write_rows(stored[name], rows.start, change.of(weight[rows].float(), rows))
             meter.advance(detail=name)
-    return len(changes)
-
-
-def _weight(tensors: dict[str, Tensor], stored: dict[str, tuple[str, ...]], name: str) -> Tensor:
-    """Return a weight of the model, which may be stored in parts."""
-    names = stored[name]
-    return tensors[names[0]] if len(names) == 1 else torch.cat([tensors[part] for part in names])
+    return len(source.shapes)
 
 
 def _record(
