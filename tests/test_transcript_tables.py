@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from fishtune.core.dataset.findings import Code
 from fishtune.core.dataset.layout import scan
+from fishtune.core.dataset.transcript_tables import Row, read_rows
+from fishtune.core.errors import DataError
 
 
 def recordings(root: Path, *names: str) -> None:
@@ -78,3 +80,57 @@ def test_a_file_that_is_no_table_of_these_recordings_changes_nothing(tmp_path: P
     recordings(tmp_path, "wavs/b.wav")
     (tmp_path / "metadata.csv").write_bytes(content)
     assert [problem.code for problem in scan(tmp_path).problems] == [Code.TEXT_MISSING]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "rows"),
+    [
+        (
+            "metadata.csv",
+            "LJ1|Dr. Who, 3|Doctor Who, three\nLJ2|Yes.|Yes.\n",
+            [("LJ1", "Dr. Who, 3"), ("LJ2", "Yes.")],
+        ),
+        (
+            "train.list",
+            "wavs\\a.wav|bob|EN|Salt | pepper\nwavs/b.wav|bob|ZH|你好。\n".replace(" | ", " and "),
+            [("wavs\\a.wav", "Salt and pepper", "bob", "EN"), ("wavs/b.wav", "你好。", "bob", "ZH")],
+        ),
+        (
+            "list.txt",
+            "".join(f"{n}.wav|{'ab'[n % 2]}|So many words here.\n" for n in range(6)),
+            [(f"{n}.wav", "So many words here.", "ab"[n % 2]) for n in range(6)],
+        ),
+        ("metadata.csv", 'file_name,text\na.mp3,"One, two."\n', [("a.mp3", "One, two.")]),
+        ("metadata.csv", "text,duration,file_name\nOne.,3.2,a.mp3\n", [("a.mp3", "One.")]),
+        (
+            "validated.tsv",
+            "client_id\tpath\tsentence_id\tsentence\tlocale\nx9\ta.mp3\t7\tOne.\tde\n",
+            [("a.mp3", "One.", "x9", "de")],
+        ),
+        (
+            "metadata.jsonl",
+            '{"file_name": "a.mp3", "transcription": "One.", "n": 3}\n\n',
+            [("a.mp3", "One.")],
+        ),
+        (
+            "84-121123.trans.txt",
+            "84-121123-0000 GO DO YOU HEAR\n84-121123-0001\n",
+            [("84-121123-0000", "GO DO YOU HEAR")],
+        ),
+    ],
+)
+def test_columns_are_known_by_heading_or_content(
+    tmp_path: Path, name: str, content: str, rows: list[tuple[str, ...]]
+) -> None:
+    (tmp_path / name).write_text("\ufeff" + content, encoding="utf-8")
+    assert read_rows(tmp_path / name) == [Row(*row) for row in rows]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("a.csv", b"words only"), ("a.csv", b"\xff|\xfe"), ("a.jsonl", b"[1]"), ("a.jsonl", b"{")],
+)
+def test_what_is_not_a_table_is_refused(tmp_path: Path, name: str, content: bytes) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(DataError, match="is not a table of transcripts"):
+        read_rows(tmp_path / name)
