@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_ROOT_USER_ACTION := ignore
 
-.PHONY: demo test test-slow check format clean install proto catalogue
+.PHONY: demo test test-slow check format clean install proto catalogue memory-table
 
 # The demo runs in a plain terminal and in CI alike; on a terminal the wizard then opens on what it made.
 demo: install
@@ -18,7 +18,7 @@ install: $(STAMP)
 $(STAMP): pyproject.toml constraints.txt
 	@command -v $(PYTHON) >/dev/null || { echo "fishtune needs Python 3.11 or newer: make PYTHON=python3.12 …"; exit 2; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,judge]'
 	touch $(STAMP)
 
 test: install
@@ -44,6 +44,11 @@ clean:
 # After a change of a text that the wizard shows, its own or the engine's.
 catalogue: install
 	$(BIN)/python tests/tui/catalogue_update.py
+
+# After a change of what a training step or the codec allocates, of a preset, or of torch and peft: some minutes.
+memory-table: install
+	$(BIN)/python benchmarks/memory_table.py
+	$(BIN)/python benchmarks/memory.py
 
 # After a change of core/shards/text_data.proto. The path inside build/typed becomes the file's registered
 # name, so that it cannot clash with an installed fish-speech.

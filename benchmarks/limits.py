@@ -15,27 +15,29 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import soundfile
 from fishtune.core.config.presets import lora_preset, model_preset
 from fishtune.core.config.settings import TrainOptions, ValidateSettings
-from fishtune.core.events import Step, encode_event
-from fishtune.core.hardware.memory.estimate import training_memory, training_plan
-from fishtune.core.hardware.memory.suggest import Available, TrainingNeeds, suggest_training
-from fishtune.core.jobs.follow import EventFollower, read_events
+from fishtune.core.events import Step, decode_event, encode_event
+from fishtune.core.hardware.memory.needs import TrainingNeeds
+from fishtune.core.hardware.memory.suggest import Available, suggest_training
+from fishtune.core.jobs.follow import EventFollower, read_lines
 from fishtune.core.jobs.record import Place
 from fishtune.core.jobs.start import start_job, stop_job
-from fishtune.core.model.config import DualARConfig
+from fishtune.core.messages import Message
+from fishtune.core.model.families.s1 import S1
 from fishtune.core.shards.index import ShardIndex
 from fishtune.core.shards.manifest import MANIFEST_FILE
 from fishtune.core.shards.wire import Sentence, ShardWriter, encode_sentence
 from fishtune.core.units import GIB
 from fishtune.tui.catalogue import sentence, use_language
+from measures import Measure, show
 
-S1_MINI = DualARConfig.from_dict(model_preset("openaudio-s1-mini").config)
+S1_MINI = S1().read_shape(model_preset("openaudio-s1-mini").config, "config.json")
 EVENTS = 1_000_000
 SENTENCES = 200_000
 
@@ -53,10 +55,13 @@ def slowest_prediction() -> float:
     for preset in ("r_8_alpha_16", "full"):
         for checkpointing in ("none", "blocks"):
             options = TrainOptions(batch_tokens=16384, checkpointing=checkpointing)
-            plan = training_plan(options, lora_preset(preset))
-            runs = [seconds(lambda p=plan: training_memory(S1_MINI, p), time.process_time) for _ in range(5)]
+            runs = [seconds(lambda o=options, p=preset: _predict(o, p), time.process_time) for _ in range(5)]
             taken.append(min(runs))
     return max(taken)
+
+
+def _predict(options: TrainOptions, preset: str) -> None:
+    TrainingNeeds(S1_MINI, options, lora_preset(preset)).predicted(16384)
 
 
 def suggestion() -> float:
@@ -124,42 +129,45 @@ def stop_now(folder: Path) -> float:
 def findings_in_korean() -> float:
     """Return the CPU seconds that the wizard takes to say 5,000 findings in Korean."""
     use_language("ko")
-    kinds = (
-        "clip {}.wav is clipped: {} samples are cut off at full scale.",
-        "clip {}.wav is nearly silent (-{}.0 LUFS).",
-        "/data/SPEAKER/{}.mp3 cannot be read as audio: it is damaged, or not what its name says.",
-        "{}.lab has {} lines, which are joined.",
-        "Packing takes out [laugh] of {}.lab.",
-        "{}.wav has no transcript.",
+    silent = Message("{loudness:.1f} LUFS", loudness=-61.0)
+    kinds: tuple[tuple[str, dict[str, object]], ...] = (
+        ("{file} is clipped: {number} samples are cut off at full scale.", {"number": 12}),
+        ("{file} is nearly silent ({level}).", {"level": silent}),
+        ("{file} cannot be read as audio: it is damaged, or not what its name says.", {}),
+        ("{file} has {number} lines, which are joined.", {"number": 3}),
+        ("Packing takes out {parts} of {file}.", {"parts": "[laugh]"}),
+        ("{file} has no transcript.", {}),
     )
-    findings = [kinds[number % len(kinds)].format(number, number) for number in range(5000)]
+    findings = []
+    for number in range(5000):
+        template, values = kinds[number % len(kinds)]
+        findings.append(Message(template, file=f"/data/SPEAKER/{number}.wav", **values))
+    assert all(sentence(finding) != finding for finding in findings[: len(kinds)]), "a template has changed"
     return seconds(lambda: [sentence(finding) for finding in findings], time.process_time)
 
 
-def main() -> int:
-    """Measure everything; return 1 if a limit is exceeded."""
-    within = True
-
-    def show(what: str, taken: float, limit: float | None) -> None:
-        nonlocal within
-        bound = "" if limit is None else f"{limit * 1000:10,.0f}"
-        print(f"{what:<62}{taken * 1000:10,.1f}{bound}", flush=True)
-        within = within and (limit is None or taken <= limit)
-
-    print(f"{'':<62}{'ms':>10}{'limit':>10}")
-    show("prediction of training memory, slowest of four (CPU)", slowest_prediction(), 0.010)
-    show("suggestion of a training batch (CPU)", suggestion(), 1.0)
-    show("5,000 findings said in Korean (CPU)", findings_in_korean(), 0.2)
+def measures() -> Iterator[Measure]:
+    """Measure everything."""
+    slowest = slowest_prediction() * 1000
+    yield Measure("prediction of training memory, slowest of four (CPU)", slowest, "ms", at_most=10)
+    yield Measure("suggestion of a training batch (CPU)", suggestion(), "s", at_most=1)
+    yield Measure("5,000 findings said in Korean (CPU)", findings_in_korean(), "s", at_most=0.2)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         events = write_events(folder)
-        show(f"{EVENTS:,} events, the last 20", seconds(lambda: EventFollower(events, last=20).poll()), 0.2)
-        show(f"{EVENTS:,} events, all", seconds(lambda: sum(1 for _ in read_events(events))), None)
+        last = seconds(lambda: EventFollower(events, last=20).poll())
+        yield Measure(f"{EVENTS:,} events, the last 20", last, "s", at_most=0.2)
+        yield Measure(
+            f"{EVENTS:,} events, all",
+            seconds(lambda: sum(1 for _ in map(decode_event, read_lines(events)))),
+            "s",
+        )
         shards = write_shards(folder / "protos")
-        show(f"first of {SENTENCES:,} sentences", seconds(lambda: ShardIndex.open(shards).read(0)), 2.0)
-        show("fishtune stop --now, of a process that does not answer", stop_now(folder), 2.0)
-    return 0 if within else 1
+        first = seconds(lambda: ShardIndex.open(shards).read(0))
+        yield Measure(f"first of {SENTENCES:,} sentences", first, "s", at_most=2)
+        stopped = stop_now(folder)
+        yield Measure("fishtune stop --now, of a process that does not answer", stopped, "s", at_most=2)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(not show("limits", measures()))

@@ -1,4 +1,4 @@
-"""Writes docs/memory.md: which batch fits which card, by the arithmetic of core/hardware.
+"""Writes docs/memory.md: which batch fits which card, by what core/hardware/memory knows.
 
 python benchmarks/memory.py            writes the page
 python benchmarks/memory.py --check    exits with 1 if the committed page is another
@@ -13,15 +13,16 @@ from fishtune.core.codec.config import CodecConfig
 from fishtune.core.config.presets import lora_preset, model_preset, read_preset
 from fishtune.core.config.settings import TrainOptions
 from fishtune.core.hardware.memory.estimate import CONTEXT_BYTES, RESERVED_SHARE
+from fishtune.core.hardware.memory.needs import EncodingNeeds, TrainingNeeds
+from fishtune.core.hardware.memory.profiles import profile_tables
 from fishtune.core.hardware.memory.suggest import (
     CARD_SIZES,
     MARGIN_BYTES,
     Available,
-    TrainingNeeds,
     suggest_extraction,
     suggest_training,
 )
-from fishtune.core.model.config import DualARConfig
+from fishtune.core.model.families.s1 import S1
 from fishtune.core.units import format_bytes
 
 PAGE = Path(__file__).parent.parent / "docs" / "memory.md"
@@ -39,19 +40,51 @@ LONGEST = 2048
 EFFECTIVE = 8192
 CLIP_SECONDS, TYPICAL_SECONDS = 20.0, 5.0
 
+
+def _worst() -> str:
+    """Return how far the tables are off where they were checked, in words."""
+    entries = [entry for table in profile_tables().values() for entry in table.entries]
+    errors = [
+        abs(sum(entry.profile.at(check.of()).values()) / check.bytes - 1)
+        for entry in entries
+        for check in entry.checks
+    ]
+    return f"of {len(errors)}, none is more than {max(errors):.1%} off"
+
+
+VERSIONS = profile_tables()[MODEL].versions
+MEASURED = (
+    f"That is done for each preset, precision and way of checkpointing at micro-batches of "
+    f"{', '.join(map(str, profile_tables()[MODEL].entries[0].profile.sizes))} tokens,\nat one with fewer "
+    "learnt frames, and at one of long clips"
+)
+WORST = _worst()
 INTRODUCTION = f"""\
 # Which batch fits which card
 
-Made by `benchmarks/memory.py` from the arithmetic that `fishtune estimate` uses; a test compares. Ask about
-your own settings with `fishtune estimate`, about other cards with `fishtune estimate --gpu-memory 24GiB`.
+Made by `benchmarks/memory.py` from what `fishtune estimate` uses; a test compares. Ask about your own
+settings with `fishtune estimate`, about other cards with `fishtune estimate --gpu-memory 24GiB`.
 
-Counted are all tensors of a step, as torch allocates them: operation by operation, forward and backward, for
-the model's true shape. Without a GPU that is checked against torch itself (`tests/test_hardware_memory.py`,
-`tests/test_hardware_encoding.py`). Two allowances are assumptions: {format_bytes(CONTEXT_BYTES)} for the CUDA
-context and {RESERVED_SHARE:.0%} of what comes and goes for fragmentation. {format_bytes(MARGIN_BYTES)} stay
-free. Attention is assumed to be FlashAttention in bf16; in float32 torch falls back to all products of
-queries and keys, which grows with the square of a clip's length. The peak measured at the start of a
-run corrects what is suggested next time (`~/.cache/fishtune/memory.json`).
+## How the numbers are made
+
+Counted are all tensors of a step, as torch allocates them. The real modules, loss and adapters run forward
+and backward in the model's true shape on tensors without content (torch's meta device), and every storage is
+counted while it lives. No GPU and little memory is needed for that, and nothing is written down a second
+time. What a GPU does otherwise is put in its place: fused attention, dropout's masks, autocast.
+
+{MEASURED}. Between and beyond them memory is taken to grow along straight lines, phase by phase of the step;
+the peak is that of the phase which needs most. Points that no line goes through are counted too and kept
+beside them: {WORST}. `make memory-table` makes the tables in `presets/memory`, with torch
+{VERSIONS["torch"]} and peft {VERSIONS["peft"]}. For another model, codec or preset `fishtune estimate`, the
+wizard and the start of a training make the same once, in up to a minute, and keep it in
+`~/.cache/fishtune/memory`.
+
+Two allowances are assumptions: {format_bytes(CONTEXT_BYTES)} for the CUDA context and {RESERVED_SHARE:.0%} of
+what comes and goes for fragmentation; workspaces inside cuDNN are not counted. {format_bytes(MARGIN_BYTES)}
+stay free. Attention is assumed to be FlashAttention in bf16; in float32 torch falls back to all products of
+queries and keys, which grows with the square of a clip's length. Training is counted as if every column were
+learnt, which bounds it. The peak measured at the start of a run corrects what is suggested next time
+(`~/.cache/fishtune/memory.json`).
 
 A card's memory is taken to be free. A desktop, ECC or another program take their share of it:
 `fishtune gpus` shows what is left.
@@ -65,7 +98,7 @@ def document() -> str:
 
 def training() -> list[str]:
     """Return the section on training."""
-    config = DualARConfig.from_dict(model_preset(MODEL).config)
+    config = S1().read_shape(model_preset(MODEL).config, "config.json")
     lines = [
         "## Training",
         "",
@@ -108,7 +141,9 @@ def extraction() -> list[str]:
         "| --- |" + " --- |" * (len(CARD_SIZES) + 1),
     ]
     found = [
-        suggest_extraction(config, Available.card(size * 1024**3), CLIP_SECONDS, typical=TYPICAL_SECONDS)
+        suggest_extraction(
+            EncodingNeeds(config), Available.card(size * 1024**3), CLIP_SECONDS, typical=TYPICAL_SECONDS
+        )
         for size in (4, *CARD_SIZES)
     ]
     lines.append("| `--batch-seconds` | " + " | ".join(f"{each.batch_seconds:.0f}" for each in found) + " |")

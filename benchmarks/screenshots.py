@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "tui"))
 from fishtune.tui.app import Wizard
 from fishtune.tui.engine import Engine
 from fishtune.tui.screens.project import ProjectScreen
-from fishtune.tui.settings import WizardSettings
+from fishtune.tui.wizard_settings import WizardSettings
 from wizard_helpers import READING, FakeGpus
 
 SIZES = ((80, 24), (120, 40))

@@ -14,7 +14,13 @@ import shutil
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from fishtune.core.model.dual_ar import DualAR
+    from torch import Tensor
 
 GIB = 1 << 30
 STEPS = ("checkpoint", "nothing", "load", "generate", "adapter", "merge", "reload")
@@ -90,22 +96,20 @@ def step_load(options: argparse.Namespace) -> dict[str, object]:
 
 def step_generate(options: argparse.Namespace) -> dict[str, object]:
     """Generate frames after a prompt, greedily and by drawing."""
-    import torch
     from fishtune.core.model.checkpoint import load_model
-    from fishtune.core.model.generate import Sampling, generate
+    from fishtune.core.model.families.s1 import S1
+    from fishtune.core.model.families.s1.sampling import S1Rule
+    from fishtune.core.model.generate import generate
 
     model = load_model(options.folder / "base", device=options.device)
-    generator = torch.Generator().manual_seed(0)
-    prompt = torch.zeros(model.config.num_codebooks + 1, options.prompt, dtype=torch.int64)
-    prompt[1:] = torch.randint(1024, (model.config.num_codebooks, options.prompt), generator=generator)
-    prompt[0] = prompt[1] + model.semantic_begin_id
+    prompt = random_prompt(model, options.prompt)
     measured: dict[str, object] = {"device": str(model.norm.weight.device)}
-    for name, sampling in (("greedy", Sampling(greedy=True)), ("drawn", Sampling(seed=0))):
+    for name, sampling in (("greedy", replace(S1.sampling, greedy=True)), ("drawn", S1.sampling)):
         moments: list[float] = []
         generate(
             model,
             prompt,
-            sampling,
+            S1Rule(sampling),
             end_id=-1,
             max_new_tokens=options.frames,
             residual_codebook_size=1024,
@@ -115,42 +119,49 @@ def step_generate(options: argparse.Namespace) -> dict[str, object]:
     return measured
 
 
+def random_prompt(model: DualAR, columns: int, seed: int = 0) -> Tensor:
+    """Return a prompt `(K+1, columns)` of random codes, such as a reference has."""
+    import torch
+
+    generator = torch.Generator().manual_seed(seed)
+    # The codec's residual codebooks are smaller than the model's.
+    largest = min(model.config.codebook_size, 1024)
+    codes = torch.randint(largest, (model.config.num_codebooks, columns), generator=generator)
+    return torch.cat([codes[:1] + model.semantic_begin_id, codes])
+
+
 def step_adapter(options: argparse.Namespace) -> dict[str, object]:
     """Write an adapter folder of the preset with random weights."""
+    modules = write_adapter(options.folder / "base", options.preset, options.folder / "step_000000010")
+    return {"modules": len(modules)}
+
+
+def write_adapter(base: Path, preset: str, folder: Path) -> list[str]:
+    """Write an adapter folder of a preset with random weights; return the adapted modules."""
     import torch
     from fishtune.core.config.presets import lora_preset
     from fishtune.core.lora.injection import add_adapters, save_adapter
     from fishtune.core.model.checkpoint import load_model
 
-    model = load_model(options.folder / "base")
-    names = add_adapters(model, lora_preset(options.preset), seed=1)
+    model = load_model(base)
+    names = add_adapters(model, lora_preset(preset), seed=1)
     with torch.no_grad():
         for name, weight in model.named_parameters():
             if "lora_B" in name or "lora_embedding_" in name:
                 weight.normal_(0, 0.01)
-    folder = options.folder / "step_000000010"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
-    save_adapter(model, options.folder / "base", folder)
-    return {"modules": len(names)}
+    save_adapter(model, base, folder)
+    return names
 
 
 def step_merge(options: argparse.Namespace) -> dict[str, object]:
     """Merge the adapter into a directory whose unchanged files are linked."""
     from fishtune.core.config.settings import MergeSettings
-    from fishtune.core.events import Event, Progress, Reporter
     from fishtune.core.stages.merge.run import run
+    from task_clock import TaskClock
 
-    class Clock(Reporter):
-        def __init__(self) -> None:
-            super().__init__()
-            self.last: dict[str, float] = {}
-
-        def emit(self, event: Event) -> None:
-            if isinstance(event, Progress):
-                self.last[event.task] = event.time
-
-    clock = Clock()
+    clock = TaskClock()
     began = time.time()
     result = run(
         MergeSettings(

@@ -32,8 +32,10 @@ HELLO = (
     "from textual.app import App\nfrom textual.widgets import Static\n"
     "class Hello(App):\n    def compose(self):\n        yield Static('hello world')\nHello().run()"
 )
+PAINTS = 8
 HISTORY = 100_000
 FIRST_PAINT_SECONDS = 0.6
+FIRST_PAINT_OF_HELLO = 1.4
 RESIDENT_MEBIBYTES = 50
 TRAINING_MEBIBYTES = 55
 OPENS_SECONDS = 1
@@ -61,6 +63,8 @@ def main() -> None:
         for name in ("CONFIG", "STATE", "CACHE"):
             os.environ[f"XDG_{name}_HOME"] = str(home / name.lower())
         os.environ["HOME"] = temporary
+        # As an installation has it: compiling our modules anew each time would be a third of the first paint.
+        os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
         rows = [*first_paint(home), *idle(home, seconds)]
         for size in ((80, 24), (120, 40)):
             rows += training(home / f"{size[0]}", size, seconds)
@@ -72,27 +76,42 @@ def main() -> None:
 
 
 def first_paint(home: Path) -> list[Row]:
-    """Time from the start of the process until the start page is on the screen."""
-    rows = []
-    for name, command, text, limit in (
-        ("hello world in Textual, first paint", [sys.executable, "-c", HELLO], "hello world", None),
-        ("first paint", wizard_command(), "This machine", FIRST_PAINT_SECONDS),
-    ):
-        times = []
-        for _ in range(6):
-            with Terminal(command, folder=home) as terminal:
-                terminal.wait_for(text, 60)
-                times.append(time.monotonic() - terminal.begun)
-        median = statistics.median(times)
-        rows.append(
-            Row(
-                f"{name} (best, median of 6)",
-                f"{min(times):.2f}, {median:.2f} s",
-                f"limit {limit:.2f} s" if limit else "",
-                limit is None or median <= limit,
-            )
-        )
-    return rows
+    """Time from the start of the process until the start page is on the screen.
+
+    Both programs take turns, since what else the machine does concerns both.
+    """
+    hello, ours = [], []
+    for _ in range(PAINTS):
+        hello.append(painted([sys.executable, "-c", HELLO], "hello world", home))
+        ours.append(painted(wizard_command(), "This machine", home))
+    ratio, median = min(ours) / min(hello), statistics.median(ours)
+    return [
+        Row("hello world in Textual, first paint (best, median)", best_and_median(hello)),
+        Row(
+            "first paint (best, median)",
+            best_and_median(ours),
+            f"limit {FIRST_PAINT_SECONDS:.2f} s",
+            median <= FIRST_PAINT_SECONDS,
+        ),
+        Row(
+            "first paint in those of hello world (best)",
+            f"{ratio:.2f}",
+            f"limit {FIRST_PAINT_OF_HELLO}",
+            ratio <= FIRST_PAINT_OF_HELLO,
+        ),
+    ]
+
+
+def painted(command: list[str], text: str, home: Path) -> float:
+    """Return after how many seconds a program shows `text`."""
+    with Terminal(command, folder=home) as terminal:
+        terminal.wait_for(text, 60)
+        return time.monotonic() - terminal.begun
+
+
+def best_and_median(times: list[float]) -> str:
+    """Return two times as text."""
+    return f"{min(times):.2f}, {statistics.median(times):.2f} s"
 
 
 def idle(home: Path, seconds: float) -> list[Row]:
@@ -173,7 +192,6 @@ def step(number: int) -> Step:
     return Step(
         step=number,
         total_steps=1_000_000,
-        epoch=number / 100,
         clip_passes=number / 50,
         loss=8 - number / 2e5 + (number * 7919 % 100) / 100,
         base_loss=3 + (number * 104_729 % 100) / 100,

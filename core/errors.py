@@ -1,6 +1,10 @@
-"""Errors that a person can meet.
+"""Errors that a user can meet.
 
-Every one carries a `message` (what is wrong, with the file or value) and a `hint` (what to do next).
+Every one carries a `message` (what is wrong, with the file or value) and a `hint` (what to do next); both are
+templates with their values (`messages.py`):
+
+    raise DataError("{file} is empty.", "Record it again, or remove {file}.", file=path)
+
 They are printed without a traceback; the traceback goes to the job's log.
 
     FishtuneError
@@ -15,7 +19,7 @@ They are printed without a traceback; the traceback goes to the job's log.
     ├── DeviceError             no such device, driver trouble
     │   └── DeviceMemoryError   the device's memory does not suffice
     ├── TrainingError           a run that must not go on
-    │   └── GateError           the step-0 gate failed
+    │   └── PreflightError      the check before the first step failed
     └── JobError                a job that cannot be started, found or stopped
         └── JobRunningError     another job already writes there
 
@@ -24,26 +28,29 @@ They are printed without a traceback; the traceback goes to the job's log.
 
 from __future__ import annotations
 
+from .messages import NOTHING, Message, joined
+
 
 class FishtuneError(Exception):
-    """Base of all errors that are shown to a person.
+    """Base of all errors that are shown to a user.
 
     Args:
         message: one sentence: what is wrong, naming the file or value.
         hint: what to do next; empty where the message already says it.
+        values: what the places of both are filled in with.
     """
 
     exit_code = 1
 
-    def __init__(self, message: str, hint: str = "") -> None:
-        super().__init__(message)
-        self.message = message
-        self.hint = hint
+    def __init__(self, message: str, hint: str = "", /, **values: object) -> None:
+        self.message = Message.of(message, values)
+        self.hint = Message.of(hint, values)
+        super().__init__(self.message)
 
     def __str__(self) -> str:
-        return f"{self.message} {self.hint}".rstrip()
+        return joined([self.message, self.hint]) if self.hint else self.message
 
-    def __reduce__(self) -> tuple[type[FishtuneError], tuple[str, str]]:
+    def __reduce__(self) -> tuple[type[FishtuneError], tuple[Message, Message]]:
         # Errors cross process boundaries (decoding and packing pools); keep the hint on the way.
         return type(self), (self.message, self.hint)
 
@@ -97,8 +104,8 @@ class TrainingError(FishtuneError):
     """A training run that must not go on."""
 
 
-class GateError(TrainingError):
-    """The step-0 gate failed: the set-up would train the wrong thing."""
+class PreflightError(TrainingError):
+    """The check before the first step failed: the set-up would train the wrong thing."""
 
 
 class JobError(FishtuneError):
@@ -113,9 +120,10 @@ class StopRequested(Exception):  # noqa: N818 - a request, not an error
     """Unwinds a stage that was asked to stop; everything worth keeping has been saved.
 
     Args:
-        saved: one sentence on what is kept and how to go on.
+        saved: one sentence on what is kept and how to continue.
+        values: what its places are filled in with.
     """
 
-    def __init__(self, saved: str = "") -> None:
-        super().__init__(saved)
-        self.saved = saved
+    def __init__(self, saved: str = NOTHING, /, **values: object) -> None:
+        self.saved = Message.of(saved, values)
+        super().__init__(self.saved)

@@ -17,6 +17,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
 from .errors import MalformedFileError, StopRequested
+from .messages import AS_DATA, NOTHING, Message
 from .tables import LARGEST_INTEGER, parse_json
 
 EVENT_VERSION = 1
@@ -65,13 +66,13 @@ class Progress(_Event):
     """How far a stage is. Each replaces the one before it of the same `task`."""
 
     kind: Literal["progress"] = "progress"
-    task: str  # what is counted, in words: "encoding", "model.pth"
+    task: Message  # what is counted, in words: "encoding", "model.pth"
     done: Counted
     total: Estimate = None
     unit: str = ""  # "clips", "bytes", "steps", "s" of audio
     rate: Estimate = None  # units a second
     eta: Remaining = None  # seconds to go
-    detail: str = ""  # "37.2 × real time", the current file
+    detail: Message = NOTHING  # "37.2 × real time", the current file
 
 
 class ItemFailed(_Event):
@@ -79,8 +80,8 @@ class ItemFailed(_Event):
 
     kind: Literal["item_failed"] = "item_failed"
     item: str
-    message: str
-    hint: str = ""
+    message: Message
+    hint: Message = NOTHING
 
 
 class Step(_Event):
@@ -89,7 +90,6 @@ class Step(_Event):
     kind: Literal["step"] = "step"
     step: Whole
     total_steps: Annotated[int | None, _or_unknown(LARGEST_INTEGER)] = None
-    epoch: Counted = 0.0
     clip_passes: Counted = 0.0
     loss: float
     base_loss: float
@@ -144,11 +144,11 @@ class Log(_Event):
 
 
 class Warned(_Event):
-    """Something a person should know; the stage goes on."""
+    """Something a user should know; the stage goes on."""
 
     kind: Literal["warning"] = "warning"
-    message: str
-    hint: str = ""
+    message: Message
+    hint: Message = NOTHING
 
 
 class Failed(_Event):
@@ -156,15 +156,15 @@ class Failed(_Event):
 
     kind: Literal["failed"] = "failed"
     error: str  # class name of the error
-    message: str
-    hint: str = ""
+    message: Message
+    hint: Message = NOTHING
 
 
 class Stopped(_Event):
     """The stage ended because it was asked to; `saved` says what is kept."""
 
     kind: Literal["stopped"] = "stopped"
-    saved: str = ""
+    saved: Message = NOTHING
 
 
 class Finished(_Event):
@@ -196,9 +196,11 @@ LAST_EVENTS = (Failed, Stopped, Finished)
 def encode_event(event: Event) -> bytes:
     """Return the event as one UTF-8 JSON line, newline included; what is not UTF-8 becomes `?`."""
     try:
-        return event.model_dump_json(exclude_none=True).encode("utf-8") + b"\n"
+        return event.model_dump_json(exclude_none=True, context=AS_DATA).encode("utf-8") + b"\n"
     except ValueError:  # half of a surrogate pair: a name whose bytes are no UTF-8
-        content = json.dumps(event.model_dump(exclude_none=True), ensure_ascii=False, default=str)
+        content = json.dumps(
+            event.model_dump(exclude_none=True, context=AS_DATA), ensure_ascii=False, default=str
+        )
         return content.encode("utf-8", errors="replace") + b"\n"
 
 
@@ -240,17 +242,17 @@ class Reporter:
         """Ask the stage to stop at its next safe point."""
         self._stop.set()
 
-    def check_stop(self, saved: str = "") -> None:
-        """Raise `StopRequested(saved)` if the stage was asked to stop."""
+    def check_stop(self, saved: str = NOTHING, /, **values: object) -> None:
+        """Raise `StopRequested(saved)` if the stage was asked to stop; `values` fill in its places."""
         if self.stop_requested:
-            raise StopRequested(saved)
+            raise StopRequested(saved, **values)
 
-    def warn(self, message: str, hint: str = "") -> None:
-        """Emit a `Warned` event."""
-        self.emit(Warned(message=message, hint=hint))
+    def warn(self, message: str, hint: str = NOTHING, /, **values: object) -> None:
+        """Emit a `Warned` event; `values` fill in the places of both sentences."""
+        self.emit(Warned(message=Message.of(message, values), hint=Message.of(hint, values)))
 
     def log(self, message: str) -> None:
-        """Emit a `Log` event."""
+        """Emit a `Log` event, which is in English everywhere."""
         self.emit(Log(message=message))
 
 
@@ -271,7 +273,7 @@ class ProgressMeter:
         frequency: float = 2.0,
     ) -> None:
         self._reporter = reporter
-        self._task = task
+        self._task = Message.of(task, {})
         self._total = total
         self._unit = unit
         self._done = done
@@ -280,7 +282,7 @@ class ProgressMeter:
         self._interval = 1.0 / frequency
         self._shown_at = 0.0
 
-    def advance(self, units: float = 1, detail: str = "") -> None:
+    def advance(self, units: float = 1, detail: str = NOTHING) -> None:
         """Count `units` more; emit if the last event is old enough or the task is complete."""
         self._done += units
         now = time.monotonic()
@@ -288,7 +290,7 @@ class ProgressMeter:
             self._shown_at = now
             self.show(detail)
 
-    def show(self, detail: str = "") -> None:
+    def show(self, detail: str = NOTHING) -> None:
         """Emit the present state."""
         elapsed = time.monotonic() - self._begun_at
         counted = self._done - self._begun_with
@@ -302,6 +304,6 @@ class ProgressMeter:
                 unit=self._unit,
                 rate=rate,
                 eta=eta,
-                detail=detail,
+                detail=Message.of(detail, {}),
             )
         )

@@ -6,6 +6,8 @@ import hashlib
 import os
 import unicodedata
 
+TEXT_EXTENSION = ".lab"
+"""Of transcripts, where no other is chosen."""
 _UNUSABLE_CATEGORIES = {"Cc", "Cs", "Zl", "Zp"}
 # Embeddings, overrides and isolates turn the order of what stands beside them, in reports too.
 _DIRECTION = {*map(chr, range(0x202A, 0x202F)), *map(chr, range(0x2066, 0x206A))}

@@ -15,12 +15,14 @@ import os
 import shutil
 import stat
 import uuid
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
 from .errors import StorageError
 from .file_names import short_name
+from .messages import of_the_system
 from .reading import system_error
 
 TEMPORARY_PREFIX = ".fishtune-tmp-"
@@ -58,7 +60,9 @@ def with_a_name(path: Path) -> Path:
     if path.name in ("", ".."):
         path = path.resolve()
     if not path.name:
-        raise StorageError(f"{path} is the root of a disk and cannot be replaced.", "Name a folder in it.")
+        raise StorageError(
+            "{file} is the root of a disk and cannot be replaced.", "Name a folder in it.", file=path
+        )
     return path
 
 
@@ -84,6 +88,15 @@ def sweep_temporary(folder: Path, *targets: str) -> int:
             remove(entry)
             removed += 1
     return removed
+
+
+def sweep_targets(targets: Iterable[Path]) -> None:
+    """Remove what killed writers of `targets` left beside them; likewise under the stage's lock."""
+    names: dict[Path, list[str]] = defaultdict(list)
+    for target in targets:
+        names[target.parent].append(target.name)
+    for folder, own in names.items():
+        sweep_temporary(folder, *own)
 
 
 def _target_in(temporary: str) -> str:
@@ -114,27 +127,33 @@ def storage_errors(path: Path) -> Iterator[None]:
             raise
         if error.errno in _FULL_DISK:
             raise StorageError(
-                f"The disk is full: {path} could not be written.",
+                "The disk is full: {file} could not be written.",
                 "Free some space on that disk and run the command again; what is already done is kept.",
+                file=path,
             ) from error
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise StorageError(
-                f"{path} could not be written: no permission.",
+                "{file} could not be written: no permission.",
                 "Choose another folder or change its permissions.",
+                file=path,
             ) from error
         if error.errno in (errno.ENOTDIR, errno.EEXIST):
             raise StorageError(
-                f"{path} could not be written: a file is in the place of its folder.",
+                "{file} could not be written: a file is in the place of its folder.",
                 "Choose another folder, or move that file away.",
+                file=path,
             ) from error
         if error.errno == errno.ENOENT:
             raise StorageError(
-                f"{path} could not be written: its folder is gone.",
+                "{file} could not be written: its folder is gone.",
                 "Check that the disk is still mounted and the folder still exists.",
+                file=path,
             ) from error
         raise StorageError(
-            f"{path} could not be written: {error.strerror or error}.",
+            "{file} could not be written: {reason}.",
             "Check the disk or the network share it lies on, and run the command again.",
+            file=path,
+            reason=of_the_system(error) or error,
         ) from error
 
 
@@ -258,8 +277,9 @@ def write_text(target: Path, content: str) -> None:
         encoded = content.encode("utf-8")
     except UnicodeEncodeError as error:  # a path of such bytes arrives as half of a surrogate pair
         raise StorageError(
-            f"{target} could not be written: a name in it is not UTF-8.",
+            "{target} could not be written: a name in it is not UTF-8.",
             "Rename the folder or file with that name.",
+            target=target,
         ) from error
     write_bytes(target, encoded)
 
@@ -316,7 +336,7 @@ def atomic_folder(target: Path) -> Iterator[Path]:
             temporary.rename(target)
         except BaseException:
             remove(temporary)
-            recover_folder(target)
+            _put_back(target)
             raise
         fsync_folder(target.parent)
         remove(old)
@@ -328,6 +348,15 @@ def _aside(target: Path) -> Path:
 
 
 def recover_folder(target: Path) -> None:
+    """Undo what killed writers of `target` left: the old folder is put back, half-written ones are removed.
+
+    Call it only while holding the lock of the stage that writes there.
+    """
+    _put_back(target)
+    sweep_targets([target])
+
+
+def _put_back(target: Path) -> None:
     """Put the old folder back if a writer died between the two renames of `atomic_folder`."""
     old = _aside(target)
     if old.exists() and not target.exists():

@@ -43,6 +43,7 @@ def open_own(path: Path, flags: int, mode: int = 0o666) -> int:
 
 def _not_ours(path: Path) -> StorageError:
     return StorageError(
-        f"{path} is a link or something else that fishtune did not put there, and is not written.",
+        "{file} is a link or something else that fishtune did not put there, and is not written.",
         "Look at where it leads, then remove it.",
+        file=path,
     )

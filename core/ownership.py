@@ -1,8 +1,8 @@
 """Which files fishtune made itself, so that nothing of anybody else's is ever replaced.
 
 A folder that a stage makes is described in its record: every file with its size and, unless it is very
-large, its hash. A single file that a command wrote to a place of the person's choice is remembered in the
-person's cache folder; if that is lost, the file is treated as anybody else's.
+large, its hash. A single file that a command wrote to a place of the user's choice is remembered in the
+user's cache folder; if that is lost, the file is treated as anybody else's.
 """
 
 from __future__ import annotations

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Final, NoReturn
 
 from .errors import MalformedFileError
+from .messages import Message
 from .reading import read_regular
 
 LARGEST_JSON: Final = 64 << 20
@@ -32,31 +33,37 @@ class _OutOfBoundsError(ValueError):
     """A value that no table of ours can hold."""
 
 
-def read_json(path: Path, limit: int = LARGEST_JSON) -> Any:
+def read_json(path: Path, limit: int = LARGEST_JSON, *, unique_keys: bool = False) -> Any:
     """Return what a JSON file holds.
 
     Args:
         limit: bytes; a larger file is refused before it is read.
+        unique_keys: see `parse_json`.
 
     Raises:
         MalformedFileError: missing, no regular file, too large, not JSON, or out of bounds.
         StorageError: the system refused to read it.
     """
-    return parse_json(read_regular(path, limit, MalformedFileError), str(path))
+    return parse_json(read_regular(path, limit, MalformedFileError), str(path), unique_keys=unique_keys)
 
 
-def parse_json(content: bytes | str, name: str) -> Any:
+def parse_json(content: bytes | str, name: str, *, unique_keys: bool = False) -> Any:
     """Return what a JSON text holds; a byte order mark in front is skipped.
 
     Args:
         name: the file's name for messages.
+        unique_keys: refuse a key that stands twice in one object, of which readers take different values.
 
     Raises:
         MalformedFileError: not JSON, too deep, or with numbers that are not finite or beyond 64 bits.
     """
     try:
         found = json.loads(
-            _text(content), parse_int=_integer, parse_float=_finite, parse_constant=_no_constant
+            _text(content),
+            parse_int=_integer,
+            parse_float=_finite,
+            parse_constant=_no_constant,
+            object_pairs_hook=_unique if unique_keys else None,
         )
         _check(found)
     except (ValueError, RecursionError) as error:
@@ -94,7 +101,9 @@ def _check_dotted_keys(text: str) -> None:
         if first == "." and is_part:
             parts, is_part = parts + 1, False
             if parts > DEEPEST:
-                raise _OutOfBoundsError(f"tables and lists lie more than {DEEPEST} deep in one another")
+                raise _OutOfBoundsError(
+                    Message("tables and lists lie more than {limit} deep in one another", limit=DEEPEST)
+                )
         elif first in "\"'" or first in "_-" or first.isalnum():
             parts, is_part = 0 if is_part else parts, True
         elif first not in " \t":
@@ -107,19 +116,29 @@ def _text(content: bytes | str) -> str:
 
 def _integer(digits: str) -> int:
     if len(digits) > len(str(LARGEST_INTEGER)) + 1:
-        raise _OutOfBoundsError(f"it holds a number of {len(digits)} digits")
+        raise _OutOfBoundsError(Message("it holds a number of {digits} digits", digits=len(digits)))
     return int(digits)
 
 
 def _finite(digits: str) -> float:
     number = float(digits)
     if not math.isfinite(number):
-        raise _OutOfBoundsError(f"it holds {digits[:20]}, which is not a number that can be used")
+        raise _OutOfBoundsError(
+            Message("it holds {digits}, which is not a number that can be used", digits=digits[:20])
+        )
     return number
 
 
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        twice = next(key for number, (key, _) in enumerate(pairs) if key in dict(pairs[:number]))
+        raise _OutOfBoundsError(Message("the key {key} stands twice in one place", key=repr(twice[:80])))
+    return found
+
+
 def _no_constant(name: str) -> NoReturn:
-    raise _OutOfBoundsError(f"it holds {name}, which is not a number that can be used")
+    raise _OutOfBoundsError(Message("it holds {name}, which is not a number that can be used", name=name))
 
 
 def _check(found: Any) -> None:
@@ -133,15 +152,19 @@ def _check(found: Any) -> None:
             elif isinstance(value, list):
                 inside += value
             elif isinstance(value, int) and not -LARGEST_INTEGER <= value <= LARGEST_INTEGER:
-                raise _OutOfBoundsError("it holds an integer that does not fit 64 bits")
+                raise _OutOfBoundsError(Message("it holds an integer that does not fit 64 bits"))
             elif isinstance(value, float) and not math.isfinite(value):
-                raise _OutOfBoundsError(f"it holds {value}, which is not a number that can be used")
+                raise _OutOfBoundsError(
+                    Message("it holds {value}, which is not a number that can be used", value=value)
+                )
             elif isinstance(value, str) and not _is_text(value):
-                raise _OutOfBoundsError("it holds half of a surrogate pair, which is not text")
+                raise _OutOfBoundsError(Message("it holds half of a surrogate pair, which is not text"))
         if not inside:
             return
         level = inside
-    raise _OutOfBoundsError(f"tables and lists lie more than {DEEPEST} deep in one another")
+    raise _OutOfBoundsError(
+        Message("tables and lists lie more than {limit} deep in one another", limit=DEEPEST)
+    )
 
 
 def _is_text(value: str) -> bool:
@@ -156,18 +179,27 @@ def _malformed(name: str, kind: str, error: Exception) -> MalformedFileError:
     match error:
         case UnicodeDecodeError():
             return MalformedFileError(
-                f"{name} is not valid {kind}: it is not UTF-8 text.", "Save it as UTF-8."
+                "{name} is not valid {kind}: it is not UTF-8 text.", "Save it as UTF-8.", name=name, kind=kind
             )
         case RecursionError():
-            reason = f"tables and lists lie more than {DEEPEST} deep in one another"
+            reason = Message("tables and lists lie more than {limit} deep in one another", limit=DEEPEST)
         case _OutOfBoundsError() | tomllib.TOMLDecodeError():
-            reason = str(error)
+            reason = Message.of(str(error), {})
         case json.JSONDecodeError():
-            reason = f"{error.msg} (line {error.lineno}, column {error.colno})"
+            reason = Message(
+                "{reason} (line {line}, column {column})",
+                reason=error.msg,
+                line=error.lineno,
+                column=error.colno,
+            )
         case _:  # int() of thousands of digits, a date that no calendar has
-            reason = "it holds a value that cannot be read"
+            reason = Message("it holds a value that cannot be read")
     return MalformedFileError(
-        f"{name} is not valid {kind}: {reason}.", "It may be damaged: correct or replace it."
+        "{name} is not valid {kind}: {reason}.",
+        "It may be damaged: correct or replace it.",
+        name=name,
+        kind=kind,
+        reason=reason,
     )
 
 

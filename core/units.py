@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
 from typing import Final
 
 from .errors import UsageError
+from .messages import Message
 
 GIB: Final = 1024**3
 """Bytes."""
@@ -19,21 +19,20 @@ _FACTORS = {"": 1, "b": 1, "k": 1024, "m": 1024**2, "g": 1024**3} | {
 }
 
 
-def format_duration(seconds: float) -> str:
+def format_duration(seconds: float) -> Message:
     """Return a duration: `8 s`, `4 min 20 s`, `1 h 04 min`, `3 d 02 h`; `?` for what is not finite."""
     if not math.isfinite(seconds):
-        return "?"
-    whole = max(round(seconds), 0)
-    minutes, rest = divmod(whole, 60)
+        return Message("?")
+    minutes, rest = divmod(max(round(seconds), 0), 60)
     hours, minutes = divmod(minutes, 60)
     days, hours = divmod(hours, 24)
     if days:
-        return f"{days} d {hours:02} h"
+        return Message("{days} d {hours:02} h", days=days, hours=hours)
     if hours:
-        return f"{hours} h {minutes:02} min"
+        return Message("{hours} h {minutes:02} min", hours=hours, minutes=minutes)
     if minutes:
-        return f"{minutes} min {rest:02} s"
-    return f"{rest} s"
+        return Message("{minutes} min {seconds:02} s", minutes=minutes, seconds=rest)
+    return Message("{seconds} s", seconds=rest)
 
 
 def format_usage(used: float, total: float) -> str:
@@ -58,7 +57,7 @@ def parse_bytes(text: str) -> int:
     """
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([a-z]*)", text.strip().lower())
     if match is None or match[2] not in _FACTORS:
-        raise UsageError(f"{text!r} is no size of memory.", "Write it like 24GiB or 512MiB.")
+        raise UsageError("{text} is not a memory size.", "Write it like 24GiB or 512MiB.", text=repr(text))
     return int(float(match[1]) * _FACTORS[match[2]])
 
 
@@ -72,14 +71,3 @@ def format_amount(done: float, total: float | None, unit: str) -> str:
         return "/".join(parts)
     parts = [f"{value:,.0f}" for value in (done, total) if value is not None]
     return f"{'/'.join(parts)} {unit}".rstrip()
-
-
-def first_of(names: Sequence[object], most: int, separator: str = ", ") -> str:
-    """Return the first `most` of many names, and how many more there are: `a, b and 4 more`."""
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return separator.join(map(str, names[:most])) + more
-
-
-def named(names: list[str]) -> str:
-    """Return the only name, or how many files there are and the first."""
-    return names[0] if len(names) == 1 else f"{len(names)} files ({names[0]}, …)"

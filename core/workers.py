@@ -33,9 +33,9 @@ def ordered_map(
     """Yield `function(item)` for every item, in order.
 
     The result does not depend on the number of workers. With one worker, or too few items to keep two
-    busy, everything happens in this process. Only a few chunks are under way at a time, so memory does
-    not grow with the number of items. Close the generator if you leave it early (`contextlib.closing`):
-    it abandons what has not begun and ends the workers.
+    busy, everything happens in this process, and so does what can be done while the workers start. Only a
+    few chunks are under way at a time, so memory does not grow with the number of items. Close the generator
+    if you leave it early (`contextlib.closing`): it abandons what has not begun and ends the workers.
 
     Args:
         function: importable by name; its exceptions are raised here.
@@ -51,8 +51,13 @@ def ordered_map(
     # Spawned, not forked: this process may have threads, and a fork copies locks that nobody will open.
     pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _begin_worker)
     try:
+        parts = _chunks(items, chunk)
+        # Until the first has started, which takes as long as reading thousands of small files does.
+        starting = [pool.submit(_nothing) for _ in range(workers)]
+        while not starting[0].done() and (part := next(parts, None)) is not None:
+            yield from map(function, part)
         under_way: deque[Future[list[Result]]] = deque()
-        for part in _chunks(items, chunk):
+        for part in parts:
             under_way.append(pool.submit(_work, function, part))
             if len(under_way) > 3 * workers:
                 yield from under_way.popleft().result()
@@ -71,6 +76,10 @@ def _chunks(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
     iterator = iter(items)
     while part := list(itertools.islice(iterator, size)):
         yield part
+
+
+def _nothing() -> None:
+    """Tell that a worker has started."""
 
 
 def _work(function: Callable[[Item], Result], part: list[Item]) -> list[Result]:

@@ -42,15 +42,15 @@ def model_directory(tmp_path: Path) -> Callable[..., Path]:
     def write(name: str = "model", **changes: Any) -> Path:
         # Imported here: tests that need no model must not load torch.
         import torch
-        from fishtune.core.model.checkpoint import build_model, save_model
-        from fishtune.core.model.config import DualARConfig
-        from fishtune.core.text.tokenizer import Tokenizer
+        from fishtune.core.model.checkpoint import build_model
+        from fishtune.core.model.families.s1 import S1
+        from fishtune.core.model.families.s1.weights import save_model
 
         directory = tmp_path / name
         shutil.copytree(GOLDEN / "base", directory)
         content = json.loads((directory / "config.json").read_text(encoding="utf-8")) | changes
         (directory / "config.json").write_text(json.dumps(content), encoding="utf-8")
-        model = build_model(DualARConfig.from_dict(content), Tokenizer.from_directory(directory), directory)
+        model = build_model(S1().read_shape(content, "config.json"), S1().tokenizer(directory), directory)
         model = model.to_empty(device="cpu")
         generator = torch.Generator().manual_seed(0)
         for key, weight in model.named_parameters():
@@ -72,6 +72,16 @@ def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("base") / "tiny"
     write_checkpoint(directory)
     return directory
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip the tests for GPUs where there is none."""
+    if item.get_closest_marker("gpu") is None:
+        return
+    import torch  # only here: tests that need no model must not load it
+
+    if not torch.cuda.is_available():
+        pytest.skip("needs an NVIDIA GPU that torch can use; fishtune doctor says what is missing")
 
 
 def pytest_configure() -> None:

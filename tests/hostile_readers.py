@@ -20,7 +20,7 @@ from fishtune.core.dataset.codes import CodesState, judge_codes, read_codes
 from fishtune.core.dataset.headers import whole_codes_shape
 from fishtune.core.errors import FishtuneError
 from fishtune.core.events import Reporter
-from fishtune.core.jobs.follow import EventFollower, last_events, read_events
+from fishtune.core.jobs.follow import EventFollower, last_events
 from fishtune.core.jobs.lines import event_line
 from fishtune.core.jobs.post_mortem import describe_loss
 from fishtune.core.jobs.record import Job, Place, list_jobs
@@ -211,12 +211,11 @@ def _never_refused(run: Callable[[Any, Reporter], Any], settings: Any) -> Any:
 
 def packed(target: Target) -> object:
     """As train: names, lengths and hashes of everything that is trained on, and what it says."""
+    from fishtune.core.model.directory import ModelDirectory
     from fishtune.core.stages.train.data import load_data
-    from fishtune.core.text.tokenizer import Tokenizer
 
     base = target.root / "base"
-    config_of = _config_of(base)
-    data = load_data(train_settings(target.root), config_of, Tokenizer.from_directory(base), Reporter())
+    data = load_data(train_settings(target.root), ModelDirectory.open(base), Reporter())
     index = data.source.index
     numbers = range(len(data.source.places))
     return (
@@ -231,9 +230,9 @@ def packed(target: Target) -> object:
 
 
 def _config_of(base: Path) -> Any:
-    from fishtune.core.model.config import read_config
+    from fishtune.core.model.directory import ModelDirectory
 
-    return read_config(base)
+    return ModelDirectory.open(base).shape
 
 
 def unindexed(target: Target) -> None:
@@ -264,9 +263,9 @@ def foreign_shards(target: Target) -> None:
 
 def tokenizer(target: Target) -> None:
     """As pack, train and synth: encode a text, with and without special tokens."""
-    from fishtune.core.text.tokenizer import Tokenizer
+    from fishtune.core.model.families.s1 import S1
 
-    read = Tokenizer.from_directory(target.root / "model")
+    read = S1().tokenizer(target.root / "model")
     for text in (TEXT, "한국어 \0\x7f\U0001f600 ", "<|im_end|><|semantic:3|>", ""):
         ids = read.encode(text)
         read.control_token(ids)
@@ -275,22 +274,22 @@ def tokenizer(target: Target) -> None:
 
 
 def config(target: Target) -> None:
-    """As estimate, train, merge and synth: the shape, its memory, the model."""
+    """As estimate, train, merge and synth: the shape, what is accounted of it, the model."""
     from fishtune.core.config.presets import lora_preset
-    from fishtune.core.hardware.memory.estimate import training_memory, training_plan
+    from fishtune.core.hardware.memory.setups import TrainingSetup
     from fishtune.core.model.checkpoint import load_model
 
     tries = Tries()
     shape = tries(_config_of, target.root / "model")
     if shape is not None:
-        plan = training_plan(train_settings(target.root), lora_preset("r_8_alpha_16"))
-        tries(training_memory, shape, plan)
+        preset = lora_preset("r_8_alpha_16")
+        tries(lambda: _asked(TrainingSetup.of(shape, train_settings(target.root), preset)))
         tries(load_model, target.root / "model")
     tries.done()
 
 
 def codec_config(target: Target) -> None:
-    """As estimate, extract and synth: the shape, its memory, the codec."""
+    """As estimate, extract and synth: the shape, what is accounted of it, the codec."""
     from fishtune.core.codec.checkpoint import load_codec
     from fishtune.core.codec.config import codec_config as read
 
@@ -304,17 +303,27 @@ def codec_config(target: Target) -> None:
 
 
 def _use_codec_shape(tries: Tries, shape: Any) -> None:
-    from fishtune.core.hardware.memory.encoding import EncodingPlan
-    from fishtune.core.hardware.memory.estimate import extraction_memory
+    from fishtune.core.hardware.memory.setups import EncodingSetup
 
     tries(lambda: (shape.codebook_sizes, shape.max_seconds, shape.frames(10_000)))
-    tries(lambda: extraction_memory(shape, EncodingPlan.of(shape, 4, 10.0)))
+    for several in (False, True):
+        tries(_asked, EncodingSetup(shape, several))
+
+
+def _asked(setup: Any) -> object:
+    """Return what the process that accounts a set-up is asked; building models takes too long for each."""
+    from fishtune.core.hardware.memory.accounting_process import SETUPS
+
+    (same,) = SETUPS.validate_json(SETUPS.dump_json([setup]))
+    if same != setup:
+        raise WrongAnswerError(f"{same} in place of {setup}")
+    return setup.fingerprint, setup.line(), setup.probes()
 
 
 def model(target: Target) -> None:
     """As train, merge and synth."""
-    from fishtune.core.model.archive import locate_tensors
     from fishtune.core.model.checkpoint import load_model
+    from fishtune.core.model.containers.pth import locate_tensors
 
     tries = Tries()
     tries(load_model, target.root / "model")
@@ -334,12 +343,12 @@ def codec(target: Target) -> None:
 
 def verified(target: Target) -> None:
     """What `fishtune verify` calls sound must speak."""
-    from fishtune.core.config.settings import SynthSettings
+    from fishtune.core.config.settings import SynthSettings, VerifySettings
     from fishtune.core.stages.synth.run import run
-    from fishtune.core.stages.verify.run import verify
+    from fishtune.core.stages.verify.run import run as verify
 
     base = target.root / "model"
-    verify(base, "modded_dac_vq")
+    verify(VerifySettings(directory=base), Reporter())
     out = target.root / "spoken.wav"
     settings = SynthSettings(
         checkpoint=base, text="hello", out=out, max_new_tokens=2, seed=1, device="cpu",
@@ -375,15 +384,15 @@ def peft(target: Target) -> None:
 
 def merge(target: Target) -> None:
     """The stage; what it merges must speak."""
-    from fishtune.core.config.settings import MergeSettings
+    from fishtune.core.config.settings import MergeSettings, VerifySettings
     from fishtune.core.stages.merge.run import run
-    from fishtune.core.stages.verify.run import verify
+    from fishtune.core.stages.verify.run import run as verify
 
     weights = target.root / "peft" if target.file.parent.name == "peft" else target.file
     out = target.root / "out"
     run(MergeSettings(base_weight=target.root / "base", lora_weight=weights, output=out), Reporter())
     try:
-        verify(out, "modded_dac_vq")
+        verify(VerifySettings(directory=out), Reporter())
     except FishtuneError as error:
         raise WrongAnswerError(f"merged what verify refuses: {error.message}") from error
     finally:
@@ -407,8 +416,8 @@ def presets(target: Target) -> None:
     from fishtune.core.codec.config import codec_config as read_codec
     from fishtune.core.codec.config import residual_codebook_size
     from fishtune.core.config.presets import lora_preset, model_preset
-    from fishtune.core.hardware.memory.estimate import training_memory, training_plan
-    from fishtune.core.model.config import DualARConfig
+    from fishtune.core.hardware.memory.setups import TrainingSetup
+    from fishtune.core.model.families.s1 import S1
 
     tries = Tries()
     match target.file.parent.name:
@@ -416,7 +425,7 @@ def presets(target: Target) -> None:
             preset = tries(lora_preset, "own")
             if preset is not None:
                 shape = _config_of(target.root / "base")
-                tries(lambda: training_memory(shape, training_plan(train_settings(target.root), preset)))
+                tries(lambda: _asked(TrainingSetup.of(shape, train_settings(target.root), preset)))
         case "codec":
             shape = tries(read_codec, target.root / "nowhere" / "codec.pth", "own")
             tries(residual_codebook_size, "own")
@@ -425,7 +434,7 @@ def presets(target: Target) -> None:
         case "models":
             preset = tries(model_preset, "own")
             if preset is not None and preset.config:
-                tries(DualARConfig.from_dict, preset.config)
+                tries(S1().read_shape, preset.config, "config.json")
     tries.done()
 
 
@@ -436,7 +445,7 @@ def job(target: Target) -> None:
     folder = target.file.parent
     view = RunView()
     tries = Tries()
-    for event in tries(lambda: list(read_events(folder / "events.jsonl"))) or []:
+    for event in tries(lambda: EventFollower(folder / "events.jsonl").poll()) or []:
         event_line(event)
         view.apply([event])
     assert view.share is None or 0 <= view.share <= 1
@@ -465,7 +474,7 @@ def _look_at(target: Target) -> None:
 
 def wizard(target: Target) -> None:
     """As the wizard's start; the file is found in the environment, as those of the next two."""
-    from fishtune.tui.settings import load_settings
+    from fishtune.tui.wizard_settings import load_settings
 
     load_settings()
 
@@ -488,8 +497,8 @@ def measured(target: Target) -> None:
 
 def notes(target: Target) -> None:
     """As download, merge and synth: what they wrote before."""
+    from fishtune.core.hub.transfer import read_record
     from fishtune.core.ownership import is_remembered
-    from fishtune.core.stages.download.run import read_record
 
     is_remembered(target.root / "written.wav")
     read_record(target.root / "model")

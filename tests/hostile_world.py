@@ -47,6 +47,7 @@ from fishtune.core.events import (
     encode_event,
 )
 from fishtune.core.files import write_json
+from fishtune.core.hub.transfer import RECORD_FILE, DownloadedFile, DownloadRecord
 from fishtune.core.jobs.process import ProcessIdentity
 from fishtune.core.jobs.record import WORKER_FILE, Place, create_job
 from fishtune.core.judge.record import AuditionResult, audition_folder, write_record
@@ -54,7 +55,6 @@ from fishtune.core.lora.injection import add_adapters, save_adapter
 from fishtune.core.model.base_hash import base_hash
 from fishtune.core.model.checkpoint import load_model
 from fishtune.core.ownership import remember
-from fishtune.core.stages.download.run import RECORD_FILE, DownloadedFile, DownloadRecord
 from fishtune.core.stages.loudness_norm.run import run as loudness_norm
 from fishtune.core.stages.pack.run import run as pack
 from fishtune.core.stages.train.checkpoints import Identity
@@ -204,8 +204,8 @@ def _project(root: Path) -> None:
         ItemFailed(time=now, item="spk/a", message="Left out.", hint="Cut it."),
         Log(time=now, message="A note."),
         Warned(time=now, message="A warning.", hint="Look."),
-        Stopped.model_construct(time=now, saved="Step 12 was saved."),
-        Failed.model_construct(time=now, error="DataError", message="It failed.", hint="Again."),
+        Stopped(time=now, saved="Step 12 was saved."),
+        Failed(time=now, error="DataError", message="It failed.", hint="Again."),
         Finished.model_construct(time=now, summary={"steps": STEP}),
     )
     job.events_path.write_bytes(b"".join(map(encode_event, events[:-2])))

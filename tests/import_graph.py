@@ -40,13 +40,14 @@ def arrows(root: Path) -> list[Arrow]:
         {
             Arrow(name, target)
             for name, path in known.items()
-            for target in _imports(name, path, known)
+            for target in imports_of(name, path, known)
             if target != name
         }
     )
 
 
-def _imports(name: str, path: Path, known: Mapping[str, Path]) -> Iterator[str]:
+def imports_of(name: str, path: Path, known: Mapping[str, Path]) -> Iterator[str]:
+    """Yield the modules that a file imports, `name` being its own."""
     package = name.split(".") if path.name == "__init__.py" else name.split(".")[:-1]
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         match node:

@@ -19,7 +19,7 @@ from fishtune.core.errors import CheckpointError, StopRequested, UsageError
 from fishtune.core.events import Reporter, Warned
 from fishtune.core.files import temporary_path
 from fishtune.core.judge.record import AuditionResult, audition_folder, read_audition
-from fishtune.core.judge.rules import FindingKind, expected_seconds, find_faults
+from fishtune.core.judge.rules import SpeechFaultKind, expected_seconds, find_faults
 from fishtune.core.lora.injection import add_adapters, save_adapter
 from fishtune.core.model.checkpoint import load_model
 from fishtune.core.stages.audition import run as audition
@@ -40,7 +40,7 @@ def speech(seconds: float, gain: Callable[[np.ndarray], np.ndarray] = np.ones_li
     return (noise * (0.3 + np.sin(np.pi * 4 * time) ** 2) * gain(time / seconds)).astype(np.float32)
 
 
-def faults(samples: np.ndarray, codes: np.ndarray | None = None, **changes: Any) -> list[FindingKind]:
+def faults(samples: np.ndarray, codes: np.ndarray | None = None, **changes: Any) -> list[SpeechFaultKind]:
     """Return the kinds of findings; by default the model ended and the text fits the length."""
     seconds = len(samples) / RATE
     if codes is None:
@@ -56,31 +56,31 @@ def test_ordinary_speech_has_no_findings() -> None:
 
 
 def test_speech_that_fades_is_found() -> None:
-    assert faults(speech(4, lambda t: 10.0 ** (-2 * t))) == [FindingKind.FADING]
-    assert faults(speech(4, lambda t: (t < 0.5).astype(float))) == [FindingKind.FADING]
+    assert faults(speech(4, lambda t: 10.0 ** (-2 * t))) == [SpeechFaultKind.FADING]
+    assert faults(speech(4, lambda t: (t < 0.5).astype(float))) == [SpeechFaultKind.FADING]
     assert faults(speech(0.8, lambda t: 10.0 ** (-2 * t))) == []
 
 
 def test_silence_is_found() -> None:
-    assert faults(speech(4) * 0.001) == [FindingKind.SILENT]
-    assert faults(np.zeros(4 * RATE, np.float32)) == [FindingKind.SILENT]
+    assert faults(speech(4) * 0.001) == [SpeechFaultKind.SILENT]
+    assert faults(np.zeros(4 * RATE, np.float32)) == [SpeechFaultKind.SILENT]
 
 
 def test_length_is_held_against_the_text() -> None:
-    assert faults(speech(4), expected=1.5) == [FindingKind.LONG]
-    assert faults(speech(4), expected=11) == [FindingKind.SHORT]
-    assert faults(speech(4), ended=False, expected=1.5) == [FindingKind.ENDLESS]
+    assert faults(speech(4), expected=1.5) == [SpeechFaultKind.LONG]
+    assert faults(speech(4), expected=11) == [SpeechFaultKind.SHORT]
+    assert faults(speech(4), ended=False, expected=1.5) == [SpeechFaultKind.ENDLESS]
     assert expected_seconds("a" * 140) == pytest.approx(10)
 
 
 def test_a_repeated_frame_is_found() -> None:
     codes = np.random.default_rng(1).integers(0, 64, (10, 86))
     codes[:, 20:60] = codes[:, [20]]
-    assert faults(speech(4), codes) == [FindingKind.STUCK]
+    assert faults(speech(4), codes) == [SpeechFaultKind.STUCK]
 
 
 def test_nothing_generated_is_found() -> None:
-    assert faults(np.zeros(0, np.float32), np.zeros((10, 0), int), expected=1.0) == [FindingKind.EMPTY]
+    assert faults(np.zeros(0, np.float32), np.zeros((10, 0), int), expected=1.0) == [SpeechFaultKind.EMPTY]
 
 
 @pytest.mark.parametrize(
@@ -214,7 +214,7 @@ def test_out_of_memory_moves_an_audition_to_the_cpu_and_says_so(
     assert calls == 3
     assert [text.seconds for text in result.texts] == [text.seconds for text in calm.texts]
     (warned,) = recorder.of(Warned)
-    assert "continues on the CPU: CUDA out of memory" in warned.message
+    assert "continues on the CPU. CUDA out of memory" in warned.message
 
     def full(*_: Any, **__: Any) -> Any:
         raise torch.OutOfMemoryError("CUDA out of memory.")

@@ -125,5 +125,5 @@ def test_a_name_of_a_run_that_is_too_long_for_a_folder_is_a_sentence(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert cli(["init", "--name", name]) == 2
-    assert "it names a folder, and is longer than 200 bytes" in capsys.readouterr().err
+    assert "it is used as a folder name, and is longer than 200 bytes" in capsys.readouterr().err
     assert cli(["init", "--name", name[:66]]) == 0

@@ -13,9 +13,11 @@ from fishtune.core.cli.app import run
 from fishtune.core.config.presets import lora_preset, model_preset
 from fishtune.core.config.settings import TrainOptions
 from fishtune.core.hardware.memory.measured import FILE_NAME, MeasurementCache
-from fishtune.core.hardware.memory.suggest import TrainingNeeds
-from fishtune.core.model.config import DualARConfig
+from fishtune.core.hardware.memory.needs import TrainingNeeds
+from fishtune.core.hardware.memory.setups import Setup
+from fishtune.core.model.families.s1 import S1
 
+from .accounting_kit import accounted_here  # noqa: F401 - fixture
 from .fake_nvml import GIB, FakeNvml
 
 ROOT = Path(__file__).parent.parent
@@ -96,17 +98,35 @@ def test_the_project_file_counts_and_flags_win(capsys: pytest.CaptureFixture[str
     Path("fishtune.toml").write_text('name = "x"\n[train]\nlora_config = "full"\nbatch_tokens = 4096\n')
     content = answer(capsys, "--gpu-memory", "80GiB", "--max-length", "1024")
     assert content["asked"].startswith(
-        "Training, full: micro-batches of 4096 columns × 1, samples of up to 1024"
+        "Training, full: micro-batches of 4096 tokens × 1, samples of up to 1024"
     )
     content = answer(capsys, "--gpu-memory", "80GiB", "--lora-config", "r_8_alpha_16")
     assert content["asked"].startswith("Training, r_8_alpha_16")
 
 
 def test_the_shape_is_that_of_the_checkpoint_where_there_is_one(
-    golden: Path, capsys: pytest.CaptureFixture[str]
+    golden: Path,
+    capsys: pytest.CaptureFixture[str],
+    accounted_here: list[Setup],  # noqa: F811
 ) -> None:
-    content = answer(capsys, "--gpu-memory", "8GiB", "--base", str(golden / "base"), "--max-length", "512")
+    flags = ["--gpu-memory", "8GiB", "--base", str(golden / "base"), "--max-length", "512"]
+    content = answer(capsys, *flags)
     assert content["parts"]["weights"] < 10 * 1024**2
+    done = list(accounted_here)
+    assert done, "no table knows it"
+    assert answer(capsys, *flags) == content
+    assert accounted_here == done, "it is accounted once"
+
+
+def test_what_cannot_be_trained_cannot_be_estimated(
+    golden: Path,
+    capsys: pytest.CaptureFixture[str],
+    accounted_here: list[Setup],  # noqa: F811
+) -> None:
+    flags = ["--gpu-memory", "8GiB", "--base", str(golden / "base"), "--lora-config", "r_8_alpha_16"]
+    assert run(["estimate", *flags]) == 2
+    assert "This preset puts an adapter on the word embedding" in capsys.readouterr().err
+    assert accounted_here
 
 
 def test_a_measured_peak_corrects_what_is_told(
@@ -114,7 +134,7 @@ def test_a_measured_peak_corrects_what_is_told(
 ) -> None:
     fake_nvml.add_gpu()
     before = answer(capsys)
-    config = DualARConfig.from_dict(model_preset("openaudio-s1-mini").config)
+    config = S1().read_shape(model_preset("openaudio-s1-mini").config, "config.json")
     cache = MeasurementCache()
     assert cache.file.name == FILE_NAME
     needs = TrainingNeeds(config, TrainOptions(), lora_preset("r_16_alpha_16"), "NVIDIA H100 80GB HBM3")
@@ -133,7 +153,7 @@ def test_extraction_is_estimated_too(capsys: pytest.CaptureFixture[str]) -> None
 
 def test_a_wrong_size_is_wrong_use(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["estimate", "--gpu-memory", "lots"]) == 2
-    assert "'lots' is no size of memory" in capsys.readouterr().err
+    assert "'lots' is not a memory size" in capsys.readouterr().err
 
 
 def test_the_committed_page_is_what_the_arithmetic_says() -> None:

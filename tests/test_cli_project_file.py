@@ -94,7 +94,7 @@ def test_without_a_project_missing_flags_are_named(
         (b"name = " + b"[" * 100_000, "lie more than 64 deep"),
         (b'name = "a"\n[train]\nmax_steps = ' + b"9" * 5000, "it holds a value that cannot be read"),
         (b'name = "\xff"', "it is not UTF-8 text"),
-        (b'name = "a\\u0000"', "name: it names a folder"),
+        (b'name = "a\\u0000"', "name: it is used as a folder name"),
         (b'name = "a"\n[dataset]\npath = "~nobody-of-that-name/x"', "there is no home folder for ~nobody-of"),
         (b'name = "a"\n[dataset]\npath = "a\\u0000b"', "a path cannot hold a NUL character"),
         (b'name = "a"\n[merge]\noutput = "' + b"x" * 300 + b'"', "longer than file systems allow"),

@@ -68,8 +68,8 @@ def test_the_documented_command_works_without_a_project_file(
     [
         ([], "The run has no name"),
         (["--project", "x", "--lora-config", "r8"], "There is no lora preset 'r8'"),
-        (["--project", "a/b"], "--project: it names a folder"),
-        (["--project", ".."], "--project: it names a folder"),
+        (["--project", "a/b"], "--project: it is used as a folder name"),
+        (["--project", ".."], "--project: it is used as a folder name"),
         (["--project", "x", "--learning-rate", "inf"], "--learning-rate: input should be a finite number"),
         (["--project", "x", "--seed", "-1"], "--seed"),
         (["--project", "x", "--max-steps", "many"], "Input should be a valid integer\n"),

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import errno
 import io
+import itertools
 import os
+import re
 import tempfile
 import tracemalloc
 from pathlib import Path
@@ -12,8 +14,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fishtune.core.dataset import codes as module
-from fishtune.core.dataset.codes import CodesState, codes_state, read_codes, write_codes
+from fishtune.core.dataset import origins as origins_module
+from fishtune.core.dataset.codes import CodesState, judge_codes, read_codes, write_codes
 from fishtune.core.dataset.headers import whole_codes_shape
+from fishtune.core.dataset.origins import RECORD_FILE, FileState, Origin, append_origins, origin_of
 from fishtune.core.errors import DataError, StorageError
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -33,7 +37,7 @@ def test_written_codes_are_int64_and_read_back(clip: tuple[Path, Path]) -> None:
     stored = np.load(clip[1])
     assert stored.dtype == np.int64
     assert (read_codes(clip[1], SIZES) == np.arange(50).reshape(10, 5) % 32).all()
-    assert codes_state(*clip, SIZES) is CodesState.DONE
+    assert judge_codes(*clip, SIZES).state is CodesState.DONE
 
 
 @pytest.mark.parametrize("dtype", ["int16", "int32", "uint8", "uint32", ">i4"])
@@ -51,14 +55,14 @@ def test_golden_codes_are_in_range(golden: Path) -> None:
 def test_codes_older_than_their_recording_are_stale(clip: tuple[Path, Path]) -> None:
     written = clip[1].stat().st_mtime_ns
     os.utime(clip[0], ns=(written + 1, written + 1))
-    assert codes_state(*clip, SIZES) is CodesState.STALE
+    assert judge_codes(*clip, SIZES).state is CodesState.STALE
     os.utime(clip[0], ns=(written, written))
-    assert codes_state(*clip, SIZES) is CodesState.DONE
+    assert judge_codes(*clip, SIZES).state is CodesState.DONE
 
 
 def test_missing_codes_are_missing(tmp_path: Path) -> None:
     (tmp_path / "a.wav").write_bytes(b"")
-    assert codes_state(tmp_path / "a.wav", tmp_path / "a.npy", SIZES) is CodesState.MISSING
+    assert judge_codes(tmp_path / "a.wav", tmp_path / "a.npy", SIZES).state is CodesState.MISSING
 
 
 def _truncated(path: Path) -> None:
@@ -129,7 +133,7 @@ def test_damaged_codes_are_never_taken_for_done(tmp_path: Path, kind: str) -> No
     damage, message, state = DAMAGE[kind]
     damage(path)
     os.utime(audio, ns=(0, 0))
-    assert codes_state(audio, path, SIZES) == state
+    assert judge_codes(audio, path, SIZES).state == state
     with pytest.raises(DataError, match=message) as caught:
         read_codes(path, SIZES)
     assert str(path) in caught.value.message
@@ -204,6 +208,31 @@ def test_the_header_is_believed_only_where_numpy_reads_the_same(
             return
         assert whole_codes_shape(path) == codes.shape
         assert np.array_equal(np.load(path), codes)
+
+
+def test_a_line_about_codes_is_the_same_to_the_pattern_and_to_the_parser(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    origins = {
+        f"{number}.npy": Origin(FileState(*state), *texts)
+        for number, (state, texts) in enumerate(
+            itertools.product(
+                [(0, 0, 0), (5, 1_764_158_888_123_456_789, 2**63 - 1), (5, -1, 1), (1, 10**18, 10**19)],
+                [("aa", "0f", ""), ("", "", "c0dec"), ("a", "b", "유나"), ("a", 'b"', "\\")],
+            )
+        )
+    }
+    append_origins(tmp_path, origins.items())
+    with (tmp_path / RECORD_FILE).open("ab") as file:  # of another writer, and changed ones
+        for content in (b'[[1, 2, 3], "a", "b", ""]', b'[[1,2,3],"a","b",""]', b'[[01, 2, 3], "a", "b", ""]'):
+            file.write(origins_module._sealed(origins_module._key(content.hex()), content) + b"\n")
+            origins[content.hex()] = Origin(FileState(1, 2, 3), "a", "b")
+    found = [origin_of(tmp_path / name) for name in origins]
+    monkeypatch.setattr(origins_module, "_PLAIN", re.compile(b"(?!)"))
+    origins_module._parse.cache_clear()
+    assert [origin_of(tmp_path / name) for name in origins] == found
+    assert found[:4] == list(origins.values())[:4]
+    assert found[-3:] == [Origin(FileState(1, 2, 3), "a", "b")] * 2 + [None]
 
 
 def test_a_full_disk_leaves_the_old_codes(clip: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:

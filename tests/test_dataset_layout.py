@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from fishtune.core.dataset.clips import Utterance
-from fishtune.core.dataset.findings import Code, Severity
+from fishtune.core.dataset.findings import FindingKind, Severity
 from fishtune.core.dataset.layout import scan
 from fishtune.core.errors import DataError, StorageError
 
@@ -22,8 +22,8 @@ def make(root: Path, *names: str) -> Path:
     return root
 
 
-def codes_of(root: Path, **options: object) -> dict[Code, list[Path]]:
-    found: dict[Code, list[Path]] = {}
+def codes_of(root: Path, **options: object) -> dict[FindingKind, list[Path]]:
+    found: dict[FindingKind, list[Path]] = {}
     for problem in scan(root, **options).problems:  # type: ignore[arg-type]
         found.setdefault(problem.code, []).append(problem.path)
     return found
@@ -42,10 +42,8 @@ def test_utterances_are_sorted_by_speaker_and_name_whatever_the_extension(tmp_pa
     assert result.speakers == ["Bob", "유나"]
 
 
-def test_an_utterance_names_its_transcript_and_codes_beside_the_recording() -> None:
+def test_an_utterance_names_its_codes_beside_the_recording() -> None:
     utterance = Utterance("Bob", Path("data/Bob/21.15-26.44.mp3"))
-    assert utterance.text_path() == Path("data/Bob/21.15-26.44.lab")
-    assert utterance.text_path(".txt") == Path("data/Bob/21.15-26.44.txt")
     assert utterance.codes_path == Path("data/Bob/21.15-26.44.npy")
 
 
@@ -66,13 +64,13 @@ def test_every_fault_of_the_layout_is_named_with_its_file(tmp_path: Path) -> Non
     make(tmp_path, "protos/00000000.protos", ".hidden/x.wav", "S/.x.wav", "S/.fishtune-tmp-0-a.wav")
     found = codes_of(tmp_path)
     assert found == {
-        Code.TEXT_MISSING: [tmp_path / "S/no text.wav"],
-        Code.AUDIO_MISSING: [tmp_path / "S/no audio.lab"],
-        Code.AUDIO_TWICE: [tmp_path / "S/twice.wav"],
-        Code.UNKNOWN_FORMAT: [tmp_path / "S/phone.m4a"],
-        Code.NOT_A_FILE: [tmp_path / "S/folder.wav"],
-        Code.NESTED_TOO_DEEP: [tmp_path / "S"],
-        Code.NOT_IN_SPEAKER_FOLDER: [tmp_path],
+        FindingKind.TEXT_MISSING: [tmp_path / "S/no text.wav"],
+        FindingKind.AUDIO_MISSING: [tmp_path / "S/no audio.lab"],
+        FindingKind.AUDIO_TWICE: [tmp_path / "S/twice.wav"],
+        FindingKind.UNKNOWN_FORMAT: [tmp_path / "S/phone.m4a"],
+        FindingKind.NOT_A_FILE: [tmp_path / "S/folder.wav"],
+        FindingKind.NESTED_TOO_DEEP: [tmp_path / "S"],
+        FindingKind.NOT_IN_SPEAKER_FOLDER: [tmp_path],
     }
     assert [utterance.key for utterance in scan(tmp_path).utterances] == ["S/no text", "S/ok"]
     assert {problem.severity for problem in scan(tmp_path).problems} == {Severity.ERROR, Severity.WARNING}
@@ -81,7 +79,7 @@ def test_every_fault_of_the_layout_is_named_with_its_file(tmp_path: Path) -> Non
 def test_a_folder_without_speakers_is_an_error_that_shows_the_layout(tmp_path: Path) -> None:
     make(tmp_path, "protos/00000000.protos", "readme.txt")
     (problem,) = scan(tmp_path).problems
-    assert problem.code is Code.NO_SPEAKERS
+    assert problem.code is FindingKind.NO_SPEAKERS
     assert f"{tmp_path}/SPEAKER/NAME.mp3" in problem.what_to_do
 
 
@@ -89,16 +87,16 @@ def test_excluded_clips_vanish_with_their_problems_and_unknown_ones_are_reported
     make(tmp_path, "S/a.wav", "S/b.wav", "S/b.lab")
     result = scan(tmp_path, exclude=["S/a", "S/typo"])
     assert [clip.key for clip in result.clips] == ["S/b"]
-    assert [problem.code for problem in result.problems] == [Code.EXCLUDED_UNKNOWN]
+    assert [problem.code for problem in result.problems] == [FindingKind.EXCLUDED_UNKNOWN]
     assert "'S/typo'" in result.problems[0].what
 
 
 def test_a_transcript_under_another_extension_or_unicode_form_is_pointed_out(tmp_path: Path) -> None:
     make(tmp_path, "S/a.wav", "S/a.txt", "S/" + unicodedata.normalize("NFD", "안녕") + ".wav", "S/안녕.lab")
-    hints = [p.what_to_do for p in scan(tmp_path).problems if p.code is Code.TEXT_MISSING]
+    hints = [p.what_to_do for p in scan(tmp_path).problems if p.code is FindingKind.TEXT_MISSING]
     assert "If a.txt is meant: --text-extension .txt" in hints[0]
     assert "안녕.lab looks alike but is spelt in another Unicode form" in hints[1]
-    assert codes_of(tmp_path, text_extension=".txt").get(Code.TEXT_MISSING) != [tmp_path / "S/a.wav"]
+    assert codes_of(tmp_path, text_extension=".txt").get(FindingKind.TEXT_MISSING) != [tmp_path / "S/a.wav"]
 
 
 @pytest.mark.parametrize("extension", [".txt", "txt"])
@@ -113,7 +111,7 @@ def test_names_that_are_no_text_are_reported_and_not_used(tmp_path: Path) -> Non
     make(tmp_path, "S/ok.wav", "S/ok.lab", "S/two\nlines.wav")
     (tmp_path / "S" / os.fsdecode(b"\xff.wav")).write_bytes(b"")
     found = codes_of(tmp_path)
-    assert found == {Code.BAD_NAME: [tmp_path / "S/two\\nlines.wav", tmp_path / "S/\\xff.wav"]}
+    assert found == {FindingKind.BAD_NAME: [tmp_path / "S/two\\nlines.wav", tmp_path / "S/\\xff.wav"]}
 
 
 @pytest.mark.parametrize("kind", ["missing", "file"])
@@ -147,7 +145,7 @@ def test_a_folder_inside_a_speakers_is_read_and_is_part_of_the_clips_name(tmp_pa
 def test_recordings_that_lie_too_deep_are_counted_and_named(tmp_path: Path, below: str) -> None:
     make(tmp_path, "S/x.wav", "S/x.lab", f"S/b/{below}/1.wav", f"S/b/{below}/2.MP3", f"S/b/{below}/2.lab")
     (problem,) = scan(tmp_path).left_out
-    assert (problem.code, problem.path) == (Code.NESTED_TOO_DEEP, tmp_path / "S")
+    assert (problem.code, problem.path) == (FindingKind.NESTED_TOO_DEEP, tmp_path / "S")
     first = tmp_path / "S/b" / below / "1.wav"
     assert problem.what.startswith("2 recordings in ")
     assert problem.what.endswith(f"lie too deep and are not used, such as {first}.")
@@ -181,7 +179,7 @@ def test_names_with_control_characters_are_findings_that_show_none(tmp_path: Pat
     make(tmp_path, f"S/{name}한글.wav", f"{name}/x.wav", f"S/book/{name}.wav", "S/ok.wav", "S/ok.lab")
     result = scan(tmp_path)
     assert [clip.key for clip in result.clips] == ["S/ok"]
-    assert [problem.code for problem in result.problems] == [Code.BAD_NAME] * 3
+    assert [problem.code for problem in result.problems] == [FindingKind.BAD_NAME] * 3
     for problem in result.problems:
         assert name[-1] not in f"{problem.path}{problem.what}{problem.what_to_do}" or name[-1].isprintable()
     assert "한글" in result.problems[1].what or "한글" in result.problems[0].what
@@ -191,7 +189,7 @@ def test_a_name_in_another_encoding_says_so(tmp_path: Path) -> None:
     make(tmp_path, "S/ok.wav", "S/ok.lab")
     (tmp_path / os.fsdecode("유나".encode("cp949"))).mkdir()
     (problem,) = scan(tmp_path).problems
-    assert problem.code is Code.BAD_NAME
+    assert problem.code is FindingKind.BAD_NAME
     assert problem.what.endswith("is not UTF-8.")
     problem.model_dump_json()
 
@@ -216,12 +214,12 @@ def test_one_entry_that_the_system_refuses_is_a_finding_and_the_others_go_on(
     result = scan(tmp_path)
     assert [utterance.key for utterance in result.utterances] == ["S/ok", "T/y"]
     assert [(problem.code, problem.path.relative_to(tmp_path).as_posix()) for problem in result.problems] == [
-        (Code.ENTRY_REFUSED, "loop"),
-        (Code.ENTRY_REFUSED, "nowhere"),
-        (Code.ENTRY_REFUSED, "S/a.wav"),
-        (Code.ENTRY_REFUSED, "S/self"),
-        (Code.FOLDER_UNREADABLE, "T/locked"),
-        (Code.FOLDER_UNREADABLE, "stale"),
+        (FindingKind.ENTRY_REFUSED, "loop"),
+        (FindingKind.ENTRY_REFUSED, "nowhere"),
+        (FindingKind.ENTRY_REFUSED, "S/a.wav"),
+        (FindingKind.ENTRY_REFUSED, "S/self"),
+        (FindingKind.FOLDER_UNREADABLE, "T/locked"),
+        (FindingKind.FOLDER_UNREADABLE, "stale"),
     ]
     assert result.left_out == result.problems
 
@@ -253,9 +251,9 @@ def test_a_pipe_named_like_a_file_of_a_clip_is_a_finding_and_is_not_opened(
         os.mkfifo(tmp_path / folder / name)
     result = scan(tmp_path)
     assert [(problem.code, problem.path.name) for problem in result.problems] == [
-        (Code.NOT_A_FILE, "a.wav"),
-        (Code.NOT_A_FILE, "b.lab"),
-        (Code.NOT_A_FILE, "c.npy"),
+        (FindingKind.NOT_A_FILE, "a.wav"),
+        (FindingKind.NOT_A_FILE, "b.lab"),
+        (FindingKind.NOT_A_FILE, "c.npy"),
     ]
     assert [utterance.audio.name for utterance in result.utterances] == ["b.wav"]  # c.npy is not ours
 
@@ -265,7 +263,7 @@ def test_devices_and_folders_named_like_files_of_a_clip_are_findings(tmp_path: P
     (tmp_path / "S/zero.wav").symlink_to("/dev/zero")
     (tmp_path / "root.wav").symlink_to("/dev/zero")
     assert codes_of(tmp_path) == {
-        Code.NOT_A_FILE: [tmp_path / name for name in ("root.wav", "S/zero.wav", "S/a.lab", "S/b.npy")]
+        FindingKind.NOT_A_FILE: [tmp_path / name for name in ("root.wav", "S/zero.wav", "S/a.lab", "S/b.npy")]
     }
     assert [utterance.key for utterance in scan(tmp_path).utterances] == ["S/ok"]
 
@@ -281,9 +279,9 @@ def test_a_link_back_is_not_followed_and_a_link_elsewhere_is(tmp_path: Path) -> 
     result = scan(data)
     assert [clip.key for clip in result.clips] == ["S/book/y", "S/x", "T/y"]
     assert [(p.code, p.path) for p in result.problems] == [
-        (Code.ENTRY_REFUSED, data / "S/again"),
-        (Code.ENTRY_REFUSED, data / "S/up"),
-        (Code.ENTRY_REFUSED, data / "all"),
+        (FindingKind.ENTRY_REFUSED, data / "S/again"),
+        (FindingKind.ENTRY_REFUSED, data / "S/up"),
+        (FindingKind.ENTRY_REFUSED, data / "all"),
     ]
 
 
@@ -291,7 +289,9 @@ def test_the_case_of_a_transcripts_extension_does_not_matter(tmp_path: Path) -> 
     make(tmp_path, "S/a.WAV", "S/a.LAB", "S/b.wav", "S/b.Lab", "S/c.wav", "S/c.lab", "S/c.LAB")
     result = scan(tmp_path)
     assert [clip.text.name for clip in result.clips if clip.text] == ["a.LAB", "b.Lab", "c.lab"]
-    assert [(problem.code, problem.path.name) for problem in result.problems] == [(Code.TEXT_TWICE, "c.LAB")]
+    assert [(problem.code, problem.path.name) for problem in result.problems] == [
+        (FindingKind.TEXT_TWICE, "c.LAB")
+    ]
 
 
 def test_a_longer_extension_of_transcripts_is_pointed_out_and_taken(tmp_path: Path) -> None:

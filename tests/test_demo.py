@@ -12,7 +12,7 @@ import pytest
 import soundfile
 from fishtune.core.cli.app import run as cli
 from fishtune.core.config.settings import ValidateSettings
-from fishtune.core.dataset.findings import Code, Severity
+from fishtune.core.dataset.findings import FindingKind, Severity
 from fishtune.core.demo.project import MARKER, RECORDINGS, make_demo
 from fishtune.core.errors import UsageError
 from fishtune.core.events import Reporter
@@ -38,9 +38,9 @@ def test_the_recordings_are_sound_and_show_what_validation_finds(demo: Path) -> 
     assert (len(report.speakers), report.clips) == (2, 12)
     assert {finding.severity for finding in report.findings} == {Severity.WARNING}
     assert {finding.code for finding in report.findings} == {
-        Code.TEXT_STRIPPED,
-        Code.LOUDNESS_SPREAD,
-        Code.TOO_LITTLE,
+        FindingKind.TEXT_STRIPPED,
+        FindingKind.LOUDNESS_SPREAD,
+        FindingKind.TOO_LITTLE,
     }
     lengths = [soundfile.info(path).duration for path in demo.rglob("*.*") if path.suffix in (".mp3", ".wav")]
     assert all(1 <= length <= 3.1 for length in lengths)

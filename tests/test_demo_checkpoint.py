@@ -26,6 +26,19 @@ def test_a_tiny_checkpoint_has_the_published_files_and_names(tiny_checkpoint: Pa
     }
 
 
+def test_the_tables_of_the_codec_are_those_that_the_reference_computes_with(
+    tiny_checkpoint: Path, golden: Path
+) -> None:
+    published = read_state_dict(golden / "base" / "codec.pth")
+    ours = read_state_dict(tiny_checkpoint / "codec.pth")
+    tables = [name for name in ours if name.endswith(("freqs_cis", "causal_mask"))]
+    assert len(tables) == 6
+    for name in tables:
+        rows = min(len(ours[name]), len(published[name]))
+        columns = slice(rows if name.endswith("mask") else None)
+        assert torch.equal(ours[name][:rows, columns], published[name][:rows, columns])
+
+
 def test_model_and_codec_load_strictly(tiny_checkpoint: Path) -> None:
     model = load_model(tiny_checkpoint)
     assert not model.config.tie_word_embeddings

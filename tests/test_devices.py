@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import pytest
 import torch
-from fishtune.core.compute.devices import resolve_device
-from fishtune.core.errors import DeviceError, UsageError
+from fishtune.core.compute.devices import computes_in_bf16, is_out_of_memory, resolve_device
+from fishtune.core.errors import DeviceError, DeviceMemoryError, UsageError
+from fishtune.core.events import Warned
+from fishtune.core.jobs.failures import explain
+from fishtune.core.stages.train.out_of_memory import MicroBatchSplit
+
+from .recorder import Recorder
 
 
 @pytest.fixture
@@ -56,3 +61,47 @@ def test_a_gpu_that_does_not_exist_is_refused() -> None:
 def test_an_unknown_name_is_wrong_use(name: str) -> None:
     with pytest.raises(UsageError, match="There is no device"):
         resolve_device(name)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+        RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
+        RuntimeError("CUDA error: out of memory\nCUDA kernel errors might be asynchronously reported"),
+    ],
+    ids=lambda error: str(error)[:30],
+)
+def test_memory_that_libraries_lack_beside_torchs_own_counts_as_out_of_memory(error: RuntimeError) -> None:
+    assert is_out_of_memory(error)
+    assert isinstance(explain(error, "train"), DeviceMemoryError)
+
+
+def test_a_library_without_memory_lets_micro_batches_be_cut() -> None:
+    recorder = Recorder()
+
+    def work(pieces: int) -> int:
+        if pieces < 4:
+            raise RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED")
+        return pieces
+
+    assert MicroBatchSplit(recorder).attempt(work, 8, "step 3") == 4
+    assert len(recorder.of(Warned)) == 2
+    with pytest.raises(DeviceMemoryError, match="in step 3: not even one clip fits. cuDNN error"):
+        MicroBatchSplit(recorder).attempt(work, 2, "step 3")
+
+
+def test_other_errors_of_a_device_are_not_out_of_memory() -> None:
+    assert not is_out_of_memory(RuntimeError("CUDA error: an illegal memory access was encountered"))
+    assert not is_out_of_memory(RuntimeError("The size of tensor a (3) must match that of b (4)."))
+
+
+@pytest.mark.parametrize(("capability", "expected"), [((7, 5), False), ((8, 0), True), ((9, 0), True)])
+def test_bf16_is_asked_of_the_device_that_computes_and_not_of_the_current_one(
+    monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int], expected: bool
+) -> None:
+    capabilities = {torch.device("cuda", 1): capability}
+    monkeypatch.setattr(torch.cuda, "get_device_capability", capabilities.__getitem__)
+    assert computes_in_bf16(torch.device("cuda", 1)) is expected
+    assert computes_in_bf16(torch.device("cpu"))

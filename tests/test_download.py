@@ -18,6 +18,7 @@ from fishtune.core.config.presets import ModelPreset
 from fishtune.core.config.settings import DownloadSettings
 from fishtune.core.errors import DownloadError, StopRequested, StorageError, UsageError
 from fishtune.core.events import Event, Progress, Reporter
+from fishtune.core.hub import transfer
 from fishtune.core.stages.download import run as download
 from pydantic import ValidationError
 
@@ -61,11 +62,11 @@ def test_only_the_needed_files_come_with_progress_and_the_revision_is_recorded(
     result = download.run(settings(hub, tmp_path / "S1 미니"), reporter)
     folder = tmp_path / "S1 미니"
     assert {path.name for path in folder.iterdir()} == set(hub.files) - {"sample.wav"} | {
-        download.RECORD_FILE
+        transfer.RECORD_FILE
     }
     assert all((folder / name).read_bytes() == hub.files[name] for name in result.downloaded)
     assert result.revision == COMMIT
-    assert json.loads((folder / download.RECORD_FILE).read_text())["revision"] == COMMIT
+    assert json.loads((folder / transfer.RECORD_FILE).read_text())["revision"] == COMMIT
     last = [e for e in reporter.events if isinstance(e, Progress) and e.task == "model.pth"][-1]
     assert (last.done, last.total, last.unit) == (len(MODEL), len(MODEL), "bytes")
 
@@ -80,11 +81,11 @@ def test_a_second_run_transfers_nothing(hub: Hub, tmp_path: Path) -> None:
 
 def test_a_record_that_cannot_be_read_counts_for_nothing(tmp_path: Path) -> None:
     for content in (b"", b"{", b"[" * 9999, b'{"repository": 5}', b"\xff"):
-        (tmp_path / download.RECORD_FILE).write_bytes(content)
-        assert download.read_record(tmp_path) is None
-    (tmp_path / download.RECORD_FILE).unlink()
-    os.mkfifo(tmp_path / download.RECORD_FILE)
-    assert download.read_record(tmp_path) is None
+        (tmp_path / transfer.RECORD_FILE).write_bytes(content)
+        assert transfer.read_record(tmp_path) is None
+    (tmp_path / transfer.RECORD_FILE).unlink()
+    os.mkfifo(tmp_path / transfer.RECORD_FILE)
+    assert transfer.read_record(tmp_path) is None
 
 
 def test_a_stopped_transfer_goes_on_where_it_was(hub: Hub, tmp_path: Path) -> None:
@@ -95,7 +96,7 @@ def test_a_stopped_transfer_goes_on_where_it_was(hub: Hub, tmp_path: Path) -> No
 
     with pytest.raises(StopRequested, match="continues there"):
         download.run(settings(hub, tmp_path), StopsEarly())
-    partial = next((tmp_path / download.PARTIAL_FOLDER).glob("model.pth.*"))
+    partial = next((tmp_path / transfer.PARTIAL_FOLDER).glob("model.pth.*"))
     arrived = partial.stat().st_size
     assert 0 < arrived < len(MODEL)
     hub.requests.clear()
@@ -103,7 +104,7 @@ def test_a_stopped_transfer_goes_on_where_it_was(hub: Hub, tmp_path: Path) -> No
     assert (tmp_path / "model.pth").read_bytes() == MODEL
     ranges = [h["Range"] for _, path, h in hub.requests if path.endswith("model.pth") and "Range" in h]
     assert ranges[0].startswith(f"bytes={arrived}-")
-    assert not (tmp_path / download.PARTIAL_FOLDER).exists()
+    assert not (tmp_path / transfer.PARTIAL_FOLDER).exists()
 
 
 def test_a_link_that_drops_is_picked_up_again_in_the_same_run(hub: Hub, tmp_path: Path) -> None:
@@ -121,7 +122,7 @@ def test_the_token_never_reaches_the_storage_host(
     storage = [headers for _, path, headers in hub.requests if "/resolve/" not in path]
     assert storage
     assert all("Authorization" not in headers for headers in storage)
-    assert "hf_good" not in (tmp_path / download.RECORD_FILE).read_text()
+    assert "hf_good" not in (tmp_path / transfer.RECORD_FILE).read_text()
 
 
 @pytest.mark.parametrize(
@@ -283,7 +284,7 @@ def test_a_body_without_end_stops_at_the_stated_size(hub: Hub, tmp_path: Path) -
     hub.endless.add("codec.pth")
     with pytest.raises(DownloadError, match=r"sends more of codec\.pth than it said"):
         download.run(settings(hub, tmp_path), Reporter())
-    partial = next((tmp_path / download.PARTIAL_FOLDER).glob("codec.pth.*"))
+    partial = next((tmp_path / transfer.PARTIAL_FOLDER).glob("codec.pth.*"))
     assert partial.stat().st_size <= len(hub.files["codec.pth"])
 
 
@@ -301,7 +302,7 @@ def test_a_file_in_a_folder_is_continued_too(
 
     with pytest.raises(StopRequested):
         download.run(settings(hub, tmp_path), StopsEarly())
-    (partial,) = (tmp_path / download.PARTIAL_FOLDER).iterdir()
+    (partial,) = (tmp_path / transfer.PARTIAL_FOLDER).iterdir()
     assert partial.stat().st_size > 0
     download.run(settings(hub, tmp_path), Reporter())
     assert (tmp_path / "sub" / "model.pth").read_bytes() == MODEL

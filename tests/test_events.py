@@ -33,7 +33,7 @@ from fishtune.core.units import format_duration
         ItemFailed(item="SPK/한글 [laugh].mp3", message="line one\nline two"),
         Step(step=1, loss=20.1, base_loss=12.0, semantic_loss=8.1, learning_rate=1e-4),
         Warned(message="[/foo] 😀"),
-        Failed(error="GateError", message="m", hint="h"),
+        Failed(error="PreflightError", message="m", hint="h"),
         Finished(summary={"clips": 3}),
     ],
 )

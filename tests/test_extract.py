@@ -23,14 +23,14 @@ from fishtune.core.dataset.codes import read_codes
 from fishtune.core.errors import CheckpointError, DataError, DeviceError, StopRequested, StorageError
 from fishtune.core.events import Event, ItemFailed, Progress, Reporter, Warned
 from fishtune.core.files import TEMPORARY_PREFIX
-from fishtune.core.hardware.memory.encoding import EncodingPlan
-from fishtune.core.hardware.memory.estimate import extraction_memory
 from fishtune.core.hardware.memory.measured import MeasurementCache
-from fishtune.core.hardware.memory.suggest import extraction_setting
+from fishtune.core.hardware.memory.needs import EncodingNeeds
+from fishtune.core.hardware.memory.setups import EncodingBatch
 from fishtune.core.stages.extract import clip_encoder
 from fishtune.core.stages.extract import run as extract
 from fishtune.core.stages.extract.run import ExtractResult, run
 
+from .accounting_kit import made_up_memory  # noqa: F401 - fixture
 from .extract_kit import CODEC, SIZES, noise, write_clip
 from .recorder import Recorder
 
@@ -558,7 +558,7 @@ def test_out_of_memory_halves_the_batch_and_loses_nothing(
     assert max(shape[0] for shape in shapes) == 2 and sum(shape[0] for shape in shapes) == 6
     warnings = [event.message for event in reporter.events if isinstance(event, Warned)]
     assert warnings[0].startswith("cpu has too little free memory for 6 clips of up to 0.9 s at once")
-    assert warnings[0].endswith("going on with 3.") and len(warnings) == 3
+    assert warnings[0].endswith("continuing with 3.") and len(warnings) == 3
 
 
 class FixedMeter:
@@ -578,19 +578,22 @@ class FixedMeter:
 
 
 def test_the_measured_peak_of_the_largest_batch_corrects_later_estimates(
-    data: Path, monkeypatch: pytest.MonkeyPatch
+    data: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    made_up_memory: None,  # noqa: F811
 ) -> None:
-    shapes = limited(monkeypatch, lambda audio: True)
     config = codec_config(settings(data).checkpoint_path, "modded_dac_vq")
+    needs = EncodingNeeds(config, FixedMeter.device_name)
+    needs.prepare()
+    shapes = limited(monkeypatch, lambda audio: True)
     run(settings(data, batch_size=4), Reporter())
-    setting = extraction_setting(config, FixedMeter.device_name)
-    assert MeasurementCache().factor(setting) == 1, "without a GPU nothing is measured"
+    assert MeasurementCache().factor(needs.setting) == 1, "without a GPU nothing is measured"
     clips, _, samples = max(shapes, key=lambda shape: shape[0] * shape[2])
-    predicted = extraction_memory(config, EncodingPlan.of(config, clips, samples / config.sample_rate))
+    predicted = needs.predicted(EncodingBatch.of(config, clips, samples / config.sample_rate))
     peak = predicted.reserved + predicted.varying // 4
     monkeypatch.setattr(extract, "peak_meter", lambda device: FixedMeter(peak))
     run(settings(data, batch_size=4, overwrite=True), Reporter())
-    assert MeasurementCache().factor(setting) == pytest.approx(1.25, abs=0.01)
+    assert MeasurementCache().factor(needs.setting) == pytest.approx(1.25, abs=0.01)
 
 
 def test_the_peak_of_batches_that_did_not_fit_is_not_kept(

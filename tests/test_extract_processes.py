@@ -105,7 +105,8 @@ def test_sigterm_finishes_the_batch_and_says_what_is_there(data: Path, template:
     assert process.returncode == 1
     assert all_valid(data) == 3
     assert (
-        f"The codes of 3 of {CLIPS} clips are there; starting again goes on with the rest." in process.stderr
+        f"The codes of 3 of {CLIPS} clips are there; starting again continues with the rest."
+        in process.stderr
     )
     finish(data, template)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,18 +14,21 @@ import torch
 from fishtune.core.errors import StopRequested, UsageError
 from fishtune.core.model.checkpoint import load_model
 from fishtune.core.model.dual_ar import DualAR
-from fishtune.core.model.generate import Generation, Sampling, generate
+from fishtune.core.model.families.s1 import S1
+from fishtune.core.model.families.s1.sampling import S1Rule
+from fishtune.core.model.generate import Generation, generate
+from fishtune.core.model.sampling import Sampling
 from peft import LoraConfig, inject_adapter_in_model
 
 ModelDirectory = Callable[..., Path]
-GREEDY = Sampling(greedy=True)
+GREEDY = replace(S1.sampling, greedy=True)
 IM_END = 260
 
 
 def run(model: DualAR, prompt: torch.Tensor, sampling: Sampling = GREEDY, **changes: Any) -> Generation:
     """Generate with the limits of most tests."""
     limits = {"end_id": IM_END, "max_new_tokens": 12, "residual_codebook_size": 64} | changes
-    return generate(model, prompt, sampling, **limits)
+    return generate(model, prompt, S1Rule(sampling), **limits)
 
 
 @pytest.fixture
@@ -99,7 +103,7 @@ def test_residual_codes_stay_below_the_residual_codebook_size(
 ) -> None:
     model = load_model(model_directory())
     assert run(model, prompt).codes[1:].max() >= 8
-    for sampling in (GREEDY, Sampling(seed=1)):
+    for sampling in (GREEDY, replace(S1.sampling, seed=1)):
         assert run(model, prompt, sampling, residual_codebook_size=8).codes[1:].max() < 8
 
 
@@ -128,7 +132,7 @@ def test_the_longest_sequence_is_a_limit(model_directory: ModelDirectory, prompt
     generation = run(model, prompt)
     assert generation.tokens.shape[1] == 3
     assert not generation.ended
-    with pytest.raises(UsageError, match="The prompt takes 73 columns; the model holds 73"):
+    with pytest.raises(UsageError, match="The prompt takes 73 tokens; the model holds 73"):
         run(model, torch.cat([prompt, generation.tokens], dim=1))
 
 
@@ -136,14 +140,14 @@ def test_a_seed_repeats_a_drawing_and_another_changes_it(
     model_directory: ModelDirectory, prompt: torch.Tensor
 ) -> None:
     model = load_model(model_directory())
-    first, again, other = (run(model, prompt, Sampling(seed=seed)).tokens for seed in (1, 1, 2))
+    first, again, other = (run(model, prompt, replace(S1.sampling, seed=seed)).tokens for seed in (1, 1, 2))
     assert first.equal(again)
     assert not first.equal(other)
 
 
 def test_a_tiny_nucleus_is_the_argmax(model_directory: ModelDirectory, prompt: torch.Tensor) -> None:
     model = load_model(model_directory())
-    drawn = run(model, prompt, Sampling(top_p=1e-6, repetition_penalty=1.0))
+    drawn = run(model, prompt, replace(S1.sampling, top_p=1e-6, repetition_penalty=1.0))
     assert drawn.tokens.equal(run(model, prompt).tokens)
 
 
@@ -159,7 +163,7 @@ def test_drawn_shares_follow_nucleus_and_temperature(
     expected = (logits[order[:3]] / 0.05).softmax(-1)
     counts = torch.zeros(len(logits))
     for seed in range(150):
-        sampling = Sampling(temperature=0.05, top_p=top_p, repetition_penalty=1.0, seed=seed)
+        sampling = replace(S1.sampling, temperature=0.05, top_p=top_p, repetition_penalty=1.0, seed=seed)
         token = run(model, prompt, sampling, max_new_tokens=1, end_id=-1).tokens[0, 0]
         counts[token] += 1
     assert counts[order[3:]].sum() == 0
@@ -169,8 +173,10 @@ def test_drawn_shares_follow_nucleus_and_temperature(
 def test_the_repetition_penalty_breaks_a_loop(golden: Path, prompt: torch.Tensor) -> None:
     model = load_model(golden / "base")
     # The reference model repeats itself from the eighth frame on.
-    free = run(model, prompt, Sampling(top_p=1e-6, repetition_penalty=1.0), max_new_tokens=16)
-    penalised = run(model, prompt, Sampling(top_p=1e-6, repetition_penalty=1e6), max_new_tokens=16)
+    free = run(model, prompt, replace(S1.sampling, top_p=1e-6, repetition_penalty=1.0), max_new_tokens=16)
+    penalised = run(
+        model, prompt, replace(S1.sampling, top_p=1e-6, repetition_penalty=1e6), max_new_tokens=16
+    )
     assert len(free.tokens[0].unique()) < 8
     assert len(penalised.tokens[0].unique()) == 16
 

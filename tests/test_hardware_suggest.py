@@ -9,22 +9,16 @@ import pytest
 from fishtune.core.codec.config import CodecConfig
 from fishtune.core.config.presets import lora_preset, model_preset, read_preset
 from fishtune.core.config.settings import TrainOptions
-from fishtune.core.hardware.memory.encoding import EncodingPlan
-from fishtune.core.hardware.memory.estimate import MemoryEstimate, extraction_memory
+from fishtune.core.hardware.memory.estimate import MemoryEstimate
 from fishtune.core.hardware.memory.measured import MeasurementCache, Setting
-from fishtune.core.hardware.memory.suggest import (
-    Available,
-    TrainingNeeds,
-    extraction_setting,
-    suggest_extraction,
-    suggest_training,
-)
-from fishtune.core.model.config import DualARConfig
+from fishtune.core.hardware.memory.needs import EncodingNeeds, TrainingNeeds
+from fishtune.core.hardware.memory.suggest import Available, suggest_extraction, suggest_training
+from fishtune.core.model.families.s1 import S1
 from fishtune.core.units import parse_bytes
 
 GIB = 1024**3
-CONFIG = DualARConfig.from_dict(model_preset("openaudio-s1-mini").config)
-CODEC = CodecConfig.model_validate(read_preset("codec", "modded_dac_vq"))
+CONFIG = S1().read_shape(model_preset("openaudio-s1-mini").config, "config.json")
+CODEC = EncodingNeeds(CodecConfig.model_validate(read_preset("codec", "modded_dac_vq")))
 
 
 def needs(preset: str = "r_16_alpha_16", longest: int = 1024, **options: object) -> TrainingNeeds:
@@ -60,14 +54,14 @@ def test_room_enough_to_spare_the_recomputation_is_told() -> None:
 
 
 def test_what_would_help_really_does() -> None:
-    asked = needs("full", longest=2048, checkpointing="none")
-    card = Available(total=17 * GIB, free=16 * GIB)
+    asked = needs("r_64_alpha_64", longest=4096, checkpointing="none")
+    card = Available(total=round(4.6 * GIB), free=round(3.6 * GIB))
     found = suggest_training(asked, card)
     assert not found.fits
     words = " | ".join(found.remedies)
     length = int(re.search(r"--max-length (\d+)", words)[1])
     shorter = asked.changed(checkpointing="blocks", max_length=length)
-    assert shorter.longest == length < 2048
+    assert shorter.longest == length < 4096
     assert suggest_training(shorter, card).fits
     preset = re.search(r"--lora-config (\w+)", words)[1]
     assert suggest_training(asked.changed(lora_preset(preset), checkpointing="blocks"), card).fits
@@ -81,7 +75,7 @@ def test_memory_that_others_hold_is_named_first() -> None:
 
 
 def test_checkpointing_alone_is_the_only_remedy_named_when_it_suffices() -> None:
-    found = suggest_training(needs(checkpointing="none", longest=2048), Available.card(8 * GIB))
+    found = suggest_training(needs(checkpointing="none", longest=4096), Available.card(8 * GIB))
     assert found.remedies == ("--checkpointing blocks",)
 
 
@@ -92,8 +86,7 @@ def test_extraction_takes_the_most_clips_that_fit(size: int) -> None:
     assert found.fits
     assert found.need.total <= card.usable
     clips = round(found.batch_seconds / 20)
-    more = extraction_memory(CODEC, EncodingPlan.of(CODEC, clips + 1, 20.0)).total
-    assert clips == 30 or more > card.usable
+    assert clips == 30 or CODEC.at(clips + 1, 20.0).total > card.usable
 
 
 def test_clips_of_extraction_follow_from_typical_length() -> None:
@@ -126,10 +119,10 @@ def test_a_measured_peak_corrects_the_next_suggestion(cache: MeasurementCache) -
         preset = lora_preset("r_16_alpha_16")
         return TrainingNeeds(CONFIG, options, preset, gpu, longest=1024, cache=cache)
 
-    before = suggest_training(asked(), Available.card(8 * GIB))
+    before = suggest_training(asked(), Available.card(4 * GIB))
     estimate = asked().predicted(8192)
     cache.record(asked().setting, estimate, reserved(estimate, 1.5))
-    after = suggest_training(asked(), Available.card(8 * GIB))
+    after = suggest_training(asked(), Available.card(4 * GIB))
     assert asked().factor == pytest.approx(1.5, rel=1e-6)
     assert after.measured
     assert not before.measured
@@ -182,7 +175,7 @@ def test_a_cache_that_cannot_be_written_is_no_obstacle(tmp_path: Path) -> None:
 
 
 def test_settings_of_measurements_tell_stages_and_versions_apart() -> None:
-    training, extraction = needs().setting, extraction_setting(CODEC, "")
+    training, extraction = needs().setting, CODEC.setting
     assert training != extraction
     assert training != training.model_copy(update={"torch": "1.0"})
     assert Setting.of("", "train", 1) == Setting.of("", "train", 1)

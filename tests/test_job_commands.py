@@ -75,7 +75,7 @@ def test_attaching_shows_the_job_and_leaving_does_not_touch_it(tmp_path: Path) -
     job = start_job(STAGE, CountSettings(folder=tmp_path / "out", items=2000, pause=0.02), _place(tmp_path))
     process, terminal = run_on_a_terminal([*COMMAND, "attach"], tmp_path)
     seen = _interrupted(process, terminal, code=0)
-    assert f"goes on. Come back with: fishtune attach {job.id}".encode() in seen
+    assert f"keeps running. Come back with: fishtune attach {job.id}".encode() in seen
     assert job.state() is JobState.RUNNING
 
 

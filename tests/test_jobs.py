@@ -18,7 +18,7 @@ from fishtune.core.events import Failed, Finished, Progress, Started, Stopped
 from fishtune.core.files import write_json
 from fishtune.core.jobs import execute, start
 from fishtune.core.jobs.find import job_named, jobs_of, newest_job
-from fishtune.core.jobs.follow import read_events
+from fishtune.core.jobs.follow import EventFollower
 from fishtune.core.jobs.locks import Lock
 from fishtune.core.jobs.post_mortem import describe_loss
 from fishtune.core.jobs.process import ProcessIdentity
@@ -61,7 +61,7 @@ def test_a_started_stage_runs_in_its_own_session_and_finishes(tmp_path: Path, pl
     assert job.record.process is not None
     assert os.getsid(job.record.process.pid) == job.record.process.pid != os.getsid(0)
     assert end_of(job) is JobState.FINISHED
-    events = list(read_events(job.events_path))
+    events = EventFollower(job.events_path).poll()
     assert isinstance(events[0], Started)
     assert events[0].settings == count_settings(tmp_path).model_dump(mode="json")
     assert isinstance(events[-1], Finished)
@@ -148,7 +148,7 @@ def test_now_ends_a_stage_that_does_not_listen(tmp_path: Path, place: Place, way
     stop_job(job, now=True)  # benchmarks/limits.py measures that this takes under two seconds
     assert job.refresh().state() is JobState.STOPPED
     assert not is_running(int(child.read_text(encoding="utf-8")))
-    events = list(read_events(job.events_path))
+    events = EventFollower(job.events_path).poll()
     assert sum(isinstance(event, Finished | Failed | Stopped) for event in events) == 1
 
 
@@ -160,7 +160,7 @@ def test_a_second_interrupt_ends_a_foreground_run_at_once(tmp_path: Path) -> Non
     wait_until(child.exists, "the stage to become deaf")
     os.write(terminal, b"\x03")
     wait_until(
-        lambda: b"Asking again ends it at once." in shown_on(terminal), "the first interrupt to be heard"
+        lambda: b"Ask again to kill it at once." in shown_on(terminal), "the first interrupt to be heard"
     )
     assert process.poll() is None
     os.write(terminal, b"\x03")
@@ -208,7 +208,7 @@ def test_trouble_with_the_machine_ends_in_one_typed_failure(
 ) -> None:
     job = start_job(STAGE, count_settings(tmp_path, way=way), place)
     assert end_of(job) is JobState.FAILED
-    *others, outcome = read_events(job.events_path)
+    *others, outcome = EventFollower(job.events_path).poll()
     assert isinstance(outcome, Failed)
     assert not any(isinstance(event, Failed | Finished | Stopped) for event in others)
     assert outcome.error == error
@@ -234,9 +234,9 @@ def test_a_killed_job_is_lost_and_resuming_makes_the_same_files(tmp_path: Path, 
     os.kill(job.record.process.pid, signal.SIGKILL)
     assert end_of(job) is JobState.LOST
     what, hint = describe_loss(job)
-    assert what.startswith("Its process was ended by SIGKILL. Last heard of at ")
+    assert what.startswith("The process was ended by SIGKILL. Last heard of at ")
     assert "counting: " in what
-    assert hint == f"Go on from what was saved with: fishtune resume {job.id}"
+    assert hint == f"Resume from what was saved with: fishtune resume {job.id}"
     resumed = subprocess.run(
         [*COMMAND, "resume", job.id, "--results", str(place.results)],
         capture_output=True,
@@ -253,7 +253,7 @@ def test_a_killed_job_is_lost_and_resuming_makes_the_same_files(tmp_path: Path, 
 def test_a_crash_in_native_code_is_named(tmp_path: Path, place: Place) -> None:
     job = start_job(STAGE, count_settings(tmp_path, way="crash"), place)
     assert end_of(job) is JobState.LOST
-    assert describe_loss(job)[0].startswith("Its process crashed in native code (Segmentation fault)")
+    assert describe_loss(job)[0].startswith("The process crashed in native code (Segmentation fault)")
 
 
 def _with_process(job: Job, **changes: str | int) -> Job:
@@ -295,19 +295,19 @@ def test_kills_for_want_of_memory_are_named(
         job.write(process=ProcessIdentity.of(os.getpid()), memory_kills=2)
     gone = _with_process(job, start="1")
     monkeypatch.setattr("fishtune.core.jobs.post_mortem.memory_kills", lambda: 2)
-    assert "for want of memory" not in describe_loss(gone)[0]
+    assert "OOM killer" not in describe_loss(gone)[0]
     monkeypatch.setattr("fishtune.core.jobs.post_mortem.memory_kills", lambda: 3)
     what, hint = describe_loss(gone)
-    assert "ended a process here for want of memory" in what
+    assert "OOM killer struck in this control group" in what
     assert hint.startswith("End other programs"), "synth has no setting that needs less"
 
 
 def test_a_second_start_is_refused_with_the_running_jobs_id(tmp_path: Path, place: Place) -> None:
     job = start_job(STAGE, count_settings(tmp_path, items=1000, pause=0.05), place)
-    with pytest.raises(JobRunningError, match=f"Job {job.id} is already at work there"):
+    with pytest.raises(JobRunningError, match=f"Job {job.id} is already using that folder"):
         start_job(STAGE, CountSettings(folder=tmp_path / "other"), place)
     other_project = Place(results=place.results, project="mina")
-    with pytest.raises(JobRunningError, match=f"Job {job.id} is already at work there"):
+    with pytest.raises(JobRunningError, match=f"Job {job.id} is already using that folder"):
         start_job(STAGE, count_settings(tmp_path), other_project)
     assert [entry.id for entry in list_jobs(place)] == [job.id]
     assert list_jobs(other_project) == []
@@ -328,7 +328,7 @@ def test_of_two_starters_at_once_exactly_one_wins(tmp_path: Path) -> None:
     (job,) = list_jobs(place)
     assert sorted(code for _, code in results) == [0, 1, 1]
     refusals = [stderr for (_, stderr), code in results if code == 1]
-    assert all(f"Job {job.id} is already at work there." in text for text in refusals)
+    assert all(f"Job {job.id} is already using that folder." in text for text in refusals)
     stop_job(job, now=True)
 
 
@@ -349,7 +349,7 @@ def test_a_lock_dies_with_its_process_and_is_not_kept_by_forked_workers(tmp_path
     )
     assert holder.stdout is not None
     worker = int(holder.stdout.readline())
-    with pytest.raises(JobRunningError, match="Job me is already at work there"):
+    with pytest.raises(JobRunningError, match="Job me is already using that folder"):
         Lock.acquire(path)
     holder.kill()
     holder.wait()
@@ -428,7 +428,7 @@ def test_a_job_that_never_began_is_starting_first_and_then_lost(place: Place, tm
             job.write(starter=ProcessIdentity.of(os.getpid()))
         job.write(starter=None)  # of an older version
         assert job.state() is JobState.LOST
-        assert describe_loss(job)[0].startswith("It never began")
+        assert describe_loss(job)[0].startswith("It never started")
 
 
 def test_a_worker_that_died_at_its_start_has_failed_at_once(

@@ -335,7 +335,7 @@ def test_a_full_disk_stops_the_run_and_keeps_what_is_done(
 def test_a_stop_keeps_what_is_finished(raw: Path, tmp_path: Path) -> None:
     reporter = Reporter()
     reporter.request_stop()
-    with pytest.raises(StopRequested, match="goes on"):
+    with pytest.raises(StopRequested, match="continues"):
         normalise(raw, tmp_path / "data", reporter)
     assert copied(tmp_path / "data") == Copied(recordings=1, total=3, is_whole=False)
     result = normalise(raw, tmp_path / "data")

@@ -10,6 +10,7 @@ import re
 import shutil
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,9 @@ from fishtune.core.lora.files import read_adapter
 from fishtune.core.lora.injection import add_adapters, save_adapter
 from fishtune.core.model.checkpoint import load_model
 from fishtune.core.model.dual_ar import DualAR
-from fishtune.core.model.generate import Sampling, generate
+from fishtune.core.model.families.s1 import S1
+from fishtune.core.model.families.s1.sampling import S1Rule
+from fishtune.core.model.generate import generate
 from fishtune.core.stages.merge import run as merge_module
 from fishtune.core.stages.merge.run import MergeResult, run
 from safetensors.torch import load_file
@@ -89,7 +92,12 @@ def greedy(model: DualAR, golden: Path) -> torch.Tensor:
     prompt = torch.from_numpy(np.load(golden / "generate.npz")["prompt"]).long()
     prompt = prompt[: model.config.num_codebooks + 1]
     generation = generate(
-        model, prompt, Sampling(greedy=True), end_id=-1, max_new_tokens=30, residual_codebook_size=64
+        model,
+        prompt,
+        S1Rule(replace(S1.sampling, greedy=True)),
+        end_id=-1,
+        max_new_tokens=30,
+        residual_codebook_size=64,
     )
     return generation.tokens
 

@@ -13,9 +13,11 @@ import pytest
 import torch
 from fishtune.core.compute.layers import rotary_table
 from fishtune.core.errors import CheckpointError
-from fishtune.core.model.checkpoint import load_model, save_model
-from fishtune.core.model.config import DualARConfig, read_config
+from fishtune.core.model.checkpoint import load_model
 from fishtune.core.model.dual_ar import DualAR
+from fishtune.core.model.families import read_configuration
+from fishtune.core.model.families.s1 import S1
+from fishtune.core.model.families.s1.weights import save_model
 from torch.nn import functional as F
 
 ModelDirectory = Callable[..., Path]
@@ -183,7 +185,7 @@ def test_checkpointing_changes_no_gradient(model_directory: ModelDirectory) -> N
     model = load_model(model_directory(tie_word_embeddings=False)).train()
     tokens = random_tokens(model, 12)
     gradients = {}
-    for mode in ("none", "blocks"):
+    for mode in ("none", "selective", "blocks"):
         model.checkpointing = mode  # type: ignore[assignment]
         model.zero_grad()
         hidden = model.slow(tokens)[0]
@@ -194,6 +196,7 @@ def test_checkpointing_changes_no_gradient(model_directory: ModelDirectory) -> N
         gradients[mode] = {name: weight.grad for name, weight in model.named_parameters()}
     assert all(gradient is not None for gradient in gradients["none"].values())
     torch.testing.assert_close(gradients["none"], gradients["blocks"])
+    torch.testing.assert_close(gradients["none"], gradients["selective"])
 
 
 def test_rotary_tables_are_rounded_to_bfloat16() -> None:
@@ -258,26 +261,36 @@ def test_missing_unexpected_and_misshaped_weights_are_in_one_error(model_directo
 
 
 def test_defaults_of_absent_keys() -> None:
-    config = DualARConfig.from_dict({})
+    config = S1().read_shape({}, "config.json")
     assert (config.vocab_size, config.dim, config.n_layer, config.n_head) == (32000, 4096, 32, 32)
     assert (config.n_local_heads, config.head_dim, config.intermediate_size) == (32, 64, 11008)
     assert (config.norm_eps, config.rope_base, config.max_seq_len) == (1e-5, 10000, 2048)
     assert config.tie_word_embeddings and not config.scale_codebook_embeddings
     assert (config.codebook_size, config.num_codebooks, config.n_fast_layer) == (160, 4, 4)
     assert (config.fast_dim, config.fast_n_head, config.fast_head_dim) == (4096, 32, 64)
-    assert DualARConfig.from_dict({"head_dim": None}).head_dim == 128
+    assert S1().read_shape({"head_dim": None}, "config.json").head_dim == 128
 
 
-def test_unknown_keys_are_kept(golden: Path) -> None:
-    content = json.loads((golden / "base/config.json").read_text(encoding="utf-8")) | {"made_by": "me"}
-    assert DualARConfig.from_dict(content).raw == content
+def test_unknown_keys_change_nothing(golden: Path) -> None:
+    content = json.loads((golden / "base/config.json").read_text(encoding="utf-8"))
+    assert S1().read_shape(content | {"made_by": "me"}, "config.json") == S1().read_shape(
+        content, "config.json"
+    )
 
 
 def test_all_wrong_values_of_a_config_are_in_one_error() -> None:
-    content = {"dim": "big", "n_layer": 0, "n_head": 4, "n_local_heads": 3, "tie_word_embeddings": 1}
+    content = {"dim": "big", "n_layer": 0, "tie_word_embeddings": 1, "fast_head_dim": 64.0}
+    with pytest.raises(CheckpointError, match=r"here/config\.json has 4 problems: ") as caught:
+        S1().read_shape(content, "here/config.json")
+    for part in ("dim: ", "'big'", "n_layer: ", "value is 0", "tie_word_embeddings: ", "fast_head_dim: "):
+        assert part in caught.value.message
+
+
+def test_all_sizes_that_contradict_one_another_are_in_one_error() -> None:
+    content = {"n_head": 4, "n_local_heads": 3, "fast_head_dim": 63}
     with pytest.raises(CheckpointError) as caught:
-        DualARConfig.from_dict(content, "here/config.json")
-    for part in ("here/config.json", "dim is 'big'", "n_layer is 0", "no multiple of", "tie_word_embeddings"):
+        S1().read_shape(content, "here/config.json")
+    for part in ("n_head 4 is not a multiple of n_local_heads 3", "fast_head_dim 63 is odd"):
         assert part in caught.value.message
 
 
@@ -294,7 +307,7 @@ def test_broken_configs_are_named(tmp_path: Path, content: str | None, message: 
     if content is not None:
         (tmp_path / "config.json").write_text(content)
     with pytest.raises(CheckpointError, match=message):
-        read_config(tmp_path)
+        read_configuration(tmp_path)
 
 
 def test_a_tokenizer_larger_than_the_vocabulary_is_refused(model_directory: ModelDirectory) -> None:

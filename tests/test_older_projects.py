@@ -25,7 +25,7 @@ from fishtune.core.pipeline.history import checkpoint_candidates
 from fishtune.core.pipeline.steps import StepName, StepState, step_statuses
 from fishtune.core.shards.index import ShardIndex
 from fishtune.core.shards.manifest import MANIFEST_FILE, is_current, read_manifest
-from fishtune.core.shards.wire import ShardWriter
+from fishtune.core.shards.wire import ShardWriter, encode_sentence
 from fishtune.core.stages.audition import run as audition
 from fishtune.core.stages.merge import run as merge
 from fishtune.core.stages.pack import run as pack
@@ -233,7 +233,7 @@ def test_where_the_shards_have_another_order_the_epoch_begins_again_and_says_so(
     train.protos.mkdir()
     with ShardWriter(train.protos) as writer:
         for speaker, sentence in sentences:
-            writer.add(speaker, pack.encode_sentence(sentence))
+            writer.add(speaker, encode_sentence(sentence))
     recorder = Recorder()
     result = training.run(train.model_copy(update={"epochs": 2.0}), recorder)
     (warned,) = [event for event in recorder.of(Warned) if "earlier version" in event.message]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import runpy
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -27,7 +28,7 @@ STAGE_COMMANDS = [name for name in StageName if name is not StageName.RUN]
 class Settings(Table):
     """Settings with every kind of field."""
 
-    source: Path
+    source: Annotated[Path, Option(argument=True)]
     """Where from."""
     clips: Annotated[int, Option("Clips at once", unit="clips")] = Field(default=16, ge=1)
     """Maximum clips
@@ -49,7 +50,7 @@ class Settings(Table):
 def test_a_field_says_everything_about_itself() -> None:
     found = describe(Settings)
     assert [(field.kind, field.flag, field.range, field.holds) for field in found.values()] == [
-        (Kind.PATH, "--source", "", ""),
+        (Kind.PATH, "SOURCE", "", ""),
         (Kind.WHOLE, "--clips", "≥ 1", "16"),
         (Kind.NUMBER, "--share", "> 0, ≤ 1", "all"),
         (Kind.CHOICE, "--mode", "", "good"),
@@ -71,7 +72,7 @@ def test_a_command_takes_the_fields_of_its_settings_and_is_given_what_was_given(
 ) -> None:
     seen: list[tuple[Given, bool]] = []
 
-    @takes(Settings, arguments=["source"], elsewhere={"source": Path("data")}, of_project=["source", "clips"])
+    @takes(Settings, elsewhere={"source": Path("data")}, of_project=["source", "clips"])
     def command(given: Given, json: Json = False) -> None:
         """Do it."""
         seen.append((given, json))
@@ -111,6 +112,8 @@ def typer_app(command: Any) -> Any:
 def test_a_wrong_value_is_told_by_its_flag() -> None:
     with pytest.raises(UsageError, match=r"^--clips: input should be greater than or equal to 1"):
         parse_flags(Settings, source=Path("x"), clips=0)
+    with pytest.raises(UsageError, match=r"^SOURCE is missing"):
+        parse_flags(Settings)
     with pytest.raises(UsageError, match=r"^--writer: input should be 'csv' or 'text'"):
         parse_flags(Settings, source=Path("x"), writers=["x"])
     assert flag_of(Settings, "un_known") == "--un-known"
@@ -153,6 +156,21 @@ def test_numbers_outside_of_their_bounds_are_refused_by_the_command(
     assert "--num-workers: input should be greater than or equal to 0" in capsys.readouterr().err
     assert cli(["estimate", "--batch-tokens", "15"]) == 2
     assert "--batch-tokens: input should be greater than or equal to 16" in capsys.readouterr().err
+
+
+def test_an_argument_is_told_as_the_help_calls_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli(["download", "not a name", "--local-dir", "x"]) == 2
+    assert "NAME: it is neither a model preset nor a hub repository" in capsys.readouterr().err
+    monkeypatch.setenv("COLUMNS", "200")
+    for name in STAGE_COMMANDS:
+        named = [
+            field.flag for field in describe(STAGES[name].settings_model()).values() if field.option.argument
+        ]
+        assert cli([name, "--help"]) == 0
+        usage = capsys.readouterr().out.strip().splitlines()[0]
+        assert re.findall(r"[A-Z]{2,}", usage.partition("[OPTIONS]")[2]) == named
 
 
 def test_the_committed_page_is_what_the_settings_say() -> None:

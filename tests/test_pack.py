@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,10 +22,11 @@ from fishtune.core.dataset import origins as origins_module
 from fishtune.core.dataset.codes import codes_digest
 from fishtune.core.dataset.layout import scan
 from fishtune.core.dataset.origins import FileState, Origin, append_origins, content_digest
-from fishtune.core.errors import DataError, StopRequested, StorageError, UsageError
+from fishtune.core.errors import DataError, ShardError, StopRequested, StorageError, UsageError
 from fishtune.core.events import ItemFailed, Reporter, Warned
+from fishtune.core.shards import wire
 from fishtune.core.shards.index import ShardIndex
-from fishtune.core.shards.manifest import DropReason, PackResult, is_current, read_manifest
+from fishtune.core.shards.manifest import INDEX_FILE, DropReason, PackResult, is_current, read_manifest
 from fishtune.core.shards.text_data_pb2 import TextData
 from fishtune.core.stages.pack.run import run
 
@@ -377,6 +379,36 @@ def test_two_runs_give_the_same_bytes_index_included(data: Path) -> None:
     second = content(data / "protos")
     assert second.pop("fishtune-pack.json") != first.pop("fishtune-pack.json")  # it names the files' times
     assert second == first
+
+
+def test_the_index_is_the_one_that_reading_the_shards_makes(tmp_path: Path) -> None:
+    for i in range(30):
+        clip(tmp_path / "data", f"S{i % 3}/clip {i}", text=f"text {i} 첫", frames=3 + i)
+    pack(tmp_path / "data", shard_size=700)
+    index = tmp_path / "data/protos" / INDEX_FILE
+    packed = index.read_bytes()
+    index.unlink()
+    assert len(ShardIndex.open(tmp_path / "data/protos")) == 30
+    assert index.read_bytes() == packed
+
+
+def test_a_shard_that_is_not_what_was_written_ends_packing(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pack(data)
+    before = content(data / "protos")
+    genuine = wire.ShardWriter.__exit__
+
+    def losing_a_bit(writer: wire.ShardWriter, *error: Any) -> None:
+        genuine(writer, *error)
+        found = bytearray(writer.paths[0].read_bytes())
+        found[-1] ^= 1
+        writer.paths[0].write_bytes(found)
+
+    monkeypatch.setattr(wire.ShardWriter, "__exit__", losing_a_bit)
+    with pytest.raises(ShardError, match=r"00000000\.protos cannot be read back as it was written"):
+        pack(data)
+    assert content(data / "protos") == before
 
 
 def test_up_to_date_means_the_same_files_and_settings(data: Path) -> None:

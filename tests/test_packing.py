@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fishtune.core.errors import ShardError, StorageError
-from fishtune.core.shards import index as index_module
+from fishtune.core.shards import index_file as index_file_module
 from fishtune.core.shards.index import INDEX_FILE, ShardIndex
 from fishtune.core.shards.manifest import (
     MANIFEST_FILE,
@@ -92,6 +92,24 @@ def test_sentences_written_again_equal_the_golden_shard(protos: Path, tmp_path: 
     assert (written / "00000000.protos").read_bytes() == (protos / "00000000.protos").read_bytes()
 
 
+@given(
+    texts=st.lists(st.text(max_size=200), min_size=1, max_size=3),
+    shape=st.tuples(st.integers(1, 12), st.integers(0, 300)),
+    highest=st.sampled_from([1, 127, 128, 4095, 16_383, 16_384, 65_535]),
+    seed=st.integers(0, 100),
+)
+@settings(deadline=None, max_examples=60)
+def test_a_sentence_has_the_bytes_that_protobuf_gives_it(
+    texts: list[str], shape: tuple[int, int], highest: int, seed: int
+) -> None:
+    codes = np.random.default_rng(seed).integers(0, highest + 1, shape)
+    if codes.size:
+        codes[0, -1] = highest
+    rows = [Semantics(values=row) for row in codes.tolist()]
+    expected = SentenceMessage(texts=texts, semantics=rows).SerializeToString(deterministic=True)
+    assert encode_sentence(Sentence(tuple(texts), codes)) == expected
+
+
 def test_a_new_shard_begins_once_the_current_one_exceeds_the_size(tmp_path: Path) -> None:
     folder = write(tmp_path / "p", *((f"S{i}", sentence(frames=100)) for i in range(5)), shard_size=2000)
     sizes = [path.stat().st_size for path in sorted(folder.glob("*.protos"))]
@@ -144,14 +162,14 @@ def test_where_the_folder_cannot_be_written_the_index_lies_in_the_cache(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = write(tmp_path / "p", ("S", sentence("one")))
-    genuine = index_module.atomic_open
+    genuine = index_file_module.atomic_open
 
     def refusing(target: Path) -> object:
         if target.parent == folder:
             raise StorageError("read-only")
         return genuine(target)
 
-    monkeypatch.setattr(index_module, "atomic_open", refusing)
+    monkeypatch.setattr(index_file_module, "atomic_open", refusing)
     assert ShardIndex.open(folder).read(0).texts == ("one",)
     assert not (folder / INDEX_FILE).exists()
     built: list[int] = []

@@ -7,11 +7,12 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from fishtune.core.config.presets import LoraPreset, lora_preset, model_preset, preset_names, target_patterns
+from fishtune.core.config.presets import LoraPreset, lora_preset, model_preset, preset_names
 from fishtune.core.config.project import PROJECT_FILE, Project, merge_record_path
 from fishtune.core.config.recent import recent_projects, remember_project
 from fishtune.core.config.strict import parse
 from fishtune.core.errors import SettingsError, StorageError, UsageError
+from fishtune.core.model.targets import match_targets
 
 
 def test_what_was_chosen_survives_the_disk_and_nothing_else_is_written(tmp_path: Path) -> None:
@@ -58,7 +59,7 @@ def test_a_typo_lists_what_is_valid_and_all_errors_come_together(tmp_path: Path)
         (b"name = [", "is not valid TOML"),
         (b'name = "\xff"', "is not valid TOML"),
         (b"", "name is missing"),
-        (b'name = "a/b"', "name: it names a folder, and may not be empty or hold / or"),
+        (b'name = "a/b"', "name: it is used as a folder name: it must not be empty or contain / or"),
     ],
 )
 def test_a_damaged_project_file_is_named(tmp_path: Path, content: bytes, message: str) -> None:
@@ -141,7 +142,7 @@ def test_a_preset_that_gives_no_adapter_is_refused(changed: str, wrong: str) -> 
 @pytest.mark.parametrize("target", ["layers(", "[wqkv", "a{999999999999}", "(" * 3000])
 def test_a_target_that_is_not_a_regular_expression_is_named_before_a_model_is_built(target: str) -> None:
     with pytest.raises(SettingsError, match="is not a regular expression"):
-        target_patterns(["output", target])
+        match_targets(["output", target], [])
 
 
 @pytest.mark.parametrize(

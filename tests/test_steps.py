@@ -212,7 +212,7 @@ def test_training_is_done_at_its_limit_and_stale_when_the_data_changed(project: 
     project.train.max_steps = 20
     _checkpoint(project, 10)
     status = step_status(project, StepName.TRAIN)
-    assert (status.state, status.why) == (StepState.READY, "Trained 10 of 20 steps; it goes on from there.")
+    assert (status.state, status.why) == (StepState.READY, "Trained 10 of 20 steps; it continues from there.")
     _checkpoint(project, 20)
     assert step_status(project, StepName.TRAIN).state is StepState.DONE
     later = _checkpoint(project, 20).stat().st_mtime + 5

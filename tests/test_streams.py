@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from fishtune.core.audio import recordings, streams
 from fishtune.core.audio.recordings import read_audio, read_channels, read_info
 from fishtune.core.errors import DataError, FishtuneError
 from hypothesis import given, settings
@@ -134,7 +135,7 @@ def test_an_empty_wav_with_a_comment_is_empty(tmp_path: Path) -> None:
 
 def test_samples_behind_an_end_that_two_sizes_agree_on_are_not_dropped_in_silence(tmp_path: Path) -> None:
     content = encoded("WAV", 1.5, "PCM_16")
-    with pytest.raises(DataError, match=r"a\.wav goes on behind the end .* 0\.5 s, with 1\.0 s more"):
+    with pytest.raises(DataError, match=r"a\.wav continues past the end .* 0\.5 s, with 1\.0 s more"):
         lengths(tmp_path / "a.wav", wave(content, 36 + 44_100, 44_100))
 
 
@@ -148,6 +149,50 @@ def test_a_stated_size_is_tolerated_like_a_decoded_one(tmp_path: Path, subtype: 
     for left in (0, 1, begin):
         with pytest.raises(DataError, match=r"a\.wav is truncated: 0\.0 s of 3\.\d s are there"):
             lengths(tmp_path / "a.wav", content[: begin + left])
+
+
+def told(path: Path) -> tuple[object, ...]:
+    """Return all that is said of a recording without its samples."""
+    try:
+        info = read_info(path)
+    except DataError as error:
+        return error.message, error.hint
+    return info, info.container, info.encoding
+
+
+@pytest.mark.parametrize("subtype", ["PCM_16", "PCM_U8", "PCM_24", "PCM_32"])
+def test_what_a_plain_wav_states_is_what_the_decoder_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, subtype: str
+) -> None:
+    plain = [
+        encoded("WAV", 0.01, subtype, channels=channels, rate=rate)
+        for channels, rate in ((1, 44_100), (2, 8_000), (8, 96_000), (1, 2_000))
+    ]
+    changed = [
+        content[:place] + bytes([value]) + content[place + 1 :]
+        for content in plain[:2]
+        for place in range(44)
+        for value in {0, 1, content[place] ^ 1, content[place] ^ 128, 255} - {content[place]}
+    ]
+    cut = [content[:-left] for content in plain for left in (1, 2, 3)]
+    longer = [content + more for content in plain for more in (b"\0", b"LIST\4\0\0\0INFO")]
+    found = []
+    for decoder in (False, True):
+        if decoder:
+            monkeypatch.setattr(streams, "_plain_wave", lambda *_: None)
+        for number, content in enumerate([*plain, *changed, *cut, *longer]):
+            path = tmp_path / f"{number}.wav"
+            path.write_bytes(content)
+            found.append(told(path))
+    half = len(found) // 2
+    assert found[:half] == found[half:]
+
+
+def test_a_plain_wav_is_measured_without_a_decoder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.wav"
+    path.write_bytes(encoded("WAV"))
+    monkeypatch.setattr(recordings, "_Decoder", None)
+    assert read_info(path).frames == 66_150
 
 
 @pytest.mark.parametrize("container", ["AIFF", "AU"])

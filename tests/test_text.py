@@ -12,16 +12,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fishtune.core.errors import CheckpointError, DataError
+from fishtune.core.model.families.s1 import S1
+from fishtune.core.model.families.s1.prompts import S1Prompts
+from fishtune.core.model.families.s1.tokenizer import S1Tokenizer
 from fishtune.core.text.cleaning import clean_text, packed_text, spoken_text, strip_markup, stripped_parts
-from fishtune.core.text.prompts import IGNORED, Turn, inference_prompt, training_sequence
-from fishtune.core.text.tokenizer import DEFAULT_SPECIAL_TOKENS, Tokenizer
+from fishtune.core.text.markers import DEFAULT_SPECIAL_TOKENS
+from fishtune.core.text.prompts import IGNORED, Turn
 from hypothesis import given
 from hypothesis import strategies as st
 
 
 @pytest.fixture
-def tokenizer(golden: Path) -> Tokenizer:
-    return Tokenizer.from_directory(golden / "base")
+def tokenizer(golden: Path) -> S1Tokenizer:
+    return S1().tokenizer(golden / "base")
 
 
 def test_cleaned_text_is_that_of_the_reference(golden: Path) -> None:
@@ -35,7 +38,7 @@ def test_markup_becomes_a_space_and_what_goes_is_listed() -> None:
     assert stripped_parts(text) == ["{aside}", "{b>c}", "<laugh>"]
 
 
-def test_token_ids_are_those_of_the_reference(golden: Path, tokenizer: Tokenizer) -> None:
+def test_token_ids_are_those_of_the_reference(golden: Path, tokenizer: S1Tokenizer) -> None:
     for case in json.loads((golden / "tokenizer.json").read_text(encoding="utf-8")):
         assert tokenizer.encode(case["text"]) == case["ids"], case["text"]
 
@@ -44,7 +47,7 @@ def test_special_ids_follow_position_not_the_value_in_the_file(golden: Path, tmp
     shutil.copy(golden / "base/tokenizer.tiktoken", tmp_path)
     tokens = json.loads((golden / "base/special_tokens.json").read_text(encoding="utf-8"))
     (tmp_path / "special_tokens.json").write_text(json.dumps(dict.fromkeys(tokens, 7)), encoding="utf-8")
-    tokenizer = Tokenizer.from_directory(tmp_path)
+    tokenizer = S1().tokenizer(tmp_path)
     assert tokenizer.token_id("<|im_end|>") == 260
     assert (tokenizer.semantic_begin_id, tokenizer.semantic_end_id) == (271, 334)
 
@@ -52,7 +55,7 @@ def test_special_ids_follow_position_not_the_value_in_the_file(golden: Path, tmp
 def test_without_special_tokens_file_the_default_list_counts(golden: Path, tmp_path: Path) -> None:
     ranks = (golden / "base/tokenizer.tiktoken").read_bytes()
     (tmp_path / "tokenizer.tiktoken").write_bytes(b"= 0\n" + ranks)
-    tokenizer = Tokenizer.from_directory(tmp_path)
+    tokenizer = S1().tokenizer(tmp_path)
     assert tokenizer.token_id("<|im_end|>") == 260
     assert (tokenizer.semantic_begin_id, tokenizer.semantic_end_id) == (271, 271 + 4095)
 
@@ -74,35 +77,35 @@ def test_broken_tokenizer_files_are_named(
         shutil.copy(golden / "base" / name, tmp_path)
     (tmp_path / file).write_bytes(content)
     with pytest.raises(CheckpointError, match=message):
-        Tokenizer.from_directory(tmp_path)
+        S1().tokenizer(tmp_path)
 
 
 def test_missing_tokenizer_is_named(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"tokenizer\.tiktoken does not exist"):
-        Tokenizer.from_directory(tmp_path)
+        S1().tokenizer(tmp_path)
 
 
-def test_legacy_sequence_is_that_of_the_reference(golden: Path, tokenizer: Tokenizer) -> None:
+def test_legacy_sequence_is_that_of_the_reference(golden: Path, tokenizer: S1Tokenizer) -> None:
     reference = np.load(golden / "reference_prompt.npz")
     target = Turn("hello world, goodbye world!", reference["codes"])
-    sequence = training_sequence(tokenizer, "legacy", [], target, 10)
+    sequence = S1Prompts(tokenizer, 10).training_sequence("legacy", [], target)
     np.testing.assert_array_equal(sequence.tokens, reference["tokens"])
     np.testing.assert_array_equal(sequence.labels, reference["labels"])
 
 
-def test_inference_prompt_is_that_of_the_reference(golden: Path, tokenizer: Tokenizer) -> None:
+def test_inference_prompt_is_that_of_the_reference(golden: Path, tokenizer: S1Tokenizer) -> None:
     reference = np.load(golden / "generate.npz")
     texts = json.loads((golden / "generate.json").read_text(encoding="utf-8"))
     turn = Turn(texts["ref_text"], reference["ref_codes"])
-    prompt = inference_prompt(tokenizer, [turn], texts["text"], 10)
+    prompt = S1Prompts(tokenizer, 10).prompt([turn], texts["text"])
     np.testing.assert_array_equal(prompt, reference["prompt"])
 
 
-def test_training_sequence_begins_with_the_very_prompt_of_generation(tokenizer: Tokenizer) -> None:
+def test_training_sequence_begins_with_the_very_prompt_of_generation(tokenizer: S1Tokenizer) -> None:
     codes = np.arange(30).reshape(10, 3)
     reference, target = Turn("‘one’", codes), Turn("two,, three 😀", codes + 20)
-    prompt = inference_prompt(tokenizer, [reference], target.text, 10)
-    sequence = training_sequence(tokenizer, "inference", [reference], target, 10)
+    prompt = S1Prompts(tokenizer, 10).prompt([reference], target.text)
+    sequence = S1Prompts(tokenizer, 10).training_sequence("inference", [reference], target)
     length = prompt.shape[1]
     np.testing.assert_array_equal(sequence.tokens[:, :length], prompt)
     assert sequence.tokens.shape == sequence.labels.shape == (11, length + 3)
@@ -113,19 +116,19 @@ def test_training_sequence_begins_with_the_very_prompt_of_generation(tokenizer: 
     assert (sequence.labels[1:, -1] == 0).all()
 
 
-def test_a_text_cleaned_before_packing_gives_the_same_prompt(tokenizer: Tokenizer) -> None:
+def test_a_text_cleaned_before_packing_gives_the_same_prompt(tokenizer: S1Tokenizer) -> None:
     raw = "안녕,,  하세요 🇰🇷"
     np.testing.assert_array_equal(
-        inference_prompt(tokenizer, [], raw, 4), inference_prompt(tokenizer, [], clean_text(raw), 4)
+        S1Prompts(tokenizer, 4).prompt([], raw), S1Prompts(tokenizer, 4).prompt([], clean_text(raw))
     )
 
 
 @pytest.mark.parametrize(
     "codes", [np.zeros((9, 4), int), np.zeros((10, 0), int), np.zeros(4, int), np.full((10, 1), 64)]
 )
-def test_codes_that_do_not_fit_are_refused(tokenizer: Tokenizer, codes: np.ndarray) -> None:
+def test_codes_that_do_not_fit_are_refused(tokenizer: S1Tokenizer, codes: np.ndarray) -> None:
     with pytest.raises(DataError, match="Codes"):
-        inference_prompt(tokenizer, [Turn("a", codes)], "b", 10)
+        S1Prompts(tokenizer, 10).prompt([Turn("a", codes)], "b")
 
 
 NORMAL = {
@@ -144,19 +147,21 @@ NORMAL = {
 @pytest.mark.parametrize("text", NORMAL)
 @pytest.mark.parametrize("prompt", ["inference", "legacy"])
 def test_every_prompt_holds_the_normal_form_that_packing_writes(
-    tokenizer: Tokenizer, text: str, prompt: str
+    tokenizer: S1Tokenizer, text: str, prompt: str
 ) -> None:
     assert spoken_text(text) == packed_text(text) == NORMAL[text]
     codes = np.zeros((10, 2), int)
 
     def tokens(spoken: str) -> list[int]:
         turns = [Turn(spoken, codes)] if prompt == "inference" else []
-        return training_sequence(tokenizer, prompt, turns, Turn(spoken, codes), 10).tokens[0].tolist()
+        return (
+            S1Prompts(tokenizer, 10).training_sequence(prompt, turns, Turn(spoken, codes)).tokens[0].tolist()
+        )
 
     assert tokens(text) == tokens(NORMAL[text])
     np.testing.assert_array_equal(
-        inference_prompt(tokenizer, [Turn(text, codes)], text, 10),
-        inference_prompt(tokenizer, [Turn(NORMAL[text], codes)], NORMAL[text], 10),
+        S1Prompts(tokenizer, 10).prompt([Turn(text, codes)], text),
+        S1Prompts(tokenizer, 10).prompt([Turn(NORMAL[text], codes)], NORMAL[text]),
     )
 
 
@@ -195,13 +200,13 @@ def test_packing_keeps_phonemes_whole_or_takes_them_out_whole(
 
 
 @pytest.mark.parametrize("token", ["<|im_end|>", "<|im_\u200bend|>", "<|im_😀end|>", "<|semantic:5|>"])
-def test_a_prompt_takes_no_text_with_tokens_that_steer_the_model(tokenizer: Tokenizer, token: str) -> None:
+def test_a_prompt_takes_no_text_with_tokens_that_steer_the_model(tokenizer: S1Tokenizer, token: str) -> None:
     codes = np.zeros((10, 2), int)
     with pytest.raises(DataError, match="which steers the model"):
-        inference_prompt(tokenizer, [], f"hi {token} there", 10)
+        S1Prompts(tokenizer, 10).prompt([], f"hi {token} there")
     with pytest.raises(DataError, match="which steers the model"):
-        training_sequence(tokenizer, "legacy", [], Turn(f"hi {token}", codes), 10)
-    assert inference_prompt(tokenizer, [], f"hi {PHONEMES}", 10).shape[1] > 10
+        S1Prompts(tokenizer, 10).training_sequence("legacy", [], Turn(f"hi {token}", codes))
+    assert S1Prompts(tokenizer, 10).prompt([], f"hi {PHONEMES}").shape[1] > 10
 
 
 def _lines(tokens: list[bytes], first: int = 0) -> bytes:
@@ -230,7 +235,7 @@ def test_ranks_on_which_the_library_would_panic_are_refused(golden: Path, tmp_pa
     content, message = BAD_RANKS[name]
     (tmp_path / "tokenizer.tiktoken").write_bytes(content)
     with pytest.raises(CheckpointError, match=message):
-        Tokenizer.from_directory(tmp_path)
+        S1().tokenizer(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -247,7 +252,7 @@ def test_special_tokens_out_of_bounds_are_refused(golden: Path, tmp_path: Path, 
     shutil.copy(golden / "base/tokenizer.tiktoken", tmp_path)
     (tmp_path / "special_tokens.json").write_bytes(content)
     with pytest.raises(CheckpointError, match=r"special_tokens\.json|has no token"):
-        Tokenizer.from_directory(tmp_path)
+        S1().tokenizer(tmp_path)
 
 
 @given(data=st.data())
@@ -261,7 +266,7 @@ def test_changed_ranks_give_a_tokenizer_or_one_kind_of_error(data: st.DataObject
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "tokenizer.tiktoken").write_bytes(b"\n".join(lines))
         try:
-            tokenizer = Tokenizer.from_directory(Path(folder))
+            tokenizer = S1().tokenizer(Path(folder))
         except CheckpointError:
             return
         assert tokenizer.size == tokenizer.token_id(DEFAULT_SPECIAL_TOKENS[-1]) + 1

@@ -13,8 +13,11 @@ from fishtune.core.stages.train import memory_probe as confirm
 from fishtune.core.stages.train import run as run_module
 from fishtune.core.stages.train.run import run
 
+from .accounting_kit import accounted_here  # noqa: F401 - fixture
 from .recorder import Recorder
 from .training_kit import shards, small_base, train_settings  # noqa: F401 - fixtures
+
+pytestmark = pytest.mark.usefixtures("accounted_here")
 
 
 class FixedMeter:

@@ -16,13 +16,12 @@ import pytest
 from fishtune.core.events import Progress
 from fishtune.core.model import base_hash as base
 from fishtune.core.model.base_hash import base_hash
-from fishtune.core.model.config import read_config
+from fishtune.core.model.directory import ModelDirectory
 from fishtune.core.shards.manifest import LENGTHS_FILE
 from fishtune.core.shards.wire import Sentence, ShardWriter, encode_sentence
 from fishtune.core.stages.train.data import PlannedSteps, SampleSource, TrainingData, load_data, step_loader
 from fishtune.core.stages.train.sampler import NO_REFERENCE, Position
 from fishtune.core.text.prompts import IGNORED
-from fishtune.core.text.tokenizer import Tokenizer
 
 from .recorder import Recorder
 from .training_kit import shards, small_base, train_settings  # noqa: F401 - fixtures
@@ -32,7 +31,7 @@ def load(
     model: Path, protos: Path, tmp_path: Path, reporter: Recorder | None = None, **changes: object
 ) -> TrainingData:
     settings = train_settings(tmp_path, model, protos, **changes)
-    return load_data(settings, read_config(model), Tokenizer.from_directory(model), reporter or Recorder())
+    return load_data(settings, ModelDirectory.open(model), reporter or Recorder())
 
 
 @pytest.mark.parametrize("prompt", ["inference", "legacy"])
@@ -87,7 +86,7 @@ def test_the_reference_comes_before_the_target_and_carries_no_loss(
 ) -> None:
     source = load(small_base, shards, tmp_path).source
     sequence = source.sequence(0, 1)
-    begin = source.tokenizer.semantic_begin_id
+    begin = source.base.tokenizer.semantic_begin_id
     spoken = sequence.tokens[1:, sequence.tokens[0] >= begin]
     both = np.concatenate([source.turn(1).codes, source.turn(0).codes], axis=1)
     assert np.array_equal(spoken, both[:, : spoken.shape[1]])
@@ -195,6 +194,7 @@ def test_damaged_lengths_are_measured_anew(
 
 
 def test_a_kept_hash_of_the_base_is_believed_only_if_it_is_whole(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
     (tmp_path / "model.pth").write_bytes(b"weights" * 100)
     expected = hashlib.sha256(b"weights" * 100).hexdigest()
     assert base_hash(tmp_path, Recorder()) == expected
@@ -221,6 +221,7 @@ def test_a_kept_hash_of_the_base_is_believed_only_if_it_is_whole(tmp_path: Path)
 
 
 def test_other_weights_of_the_same_size_and_time_have_another_hash(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
     weights = tmp_path / "model.pth"
     weights.write_bytes(b"a" * 10**6)
     first = base_hash(tmp_path, Recorder())

@@ -143,7 +143,7 @@ def test_flags_that_contradict_torchrun_are_refused(
     [
         ("at start", ShardError, "device 1 failed: ANN.protos is damaged at byte 12."),
         ("shard", ShardError, "device 1 failed: ANN.protos is damaged at byte 12."),
-        ("memory", DeviceMemoryError, "device 1 failed: The device's memory does not suffice for one clip"),
+        ("memory", DeviceMemoryError, "device 1 failed: Out of GPU memory"),
         ("bug", KeyError, "codes"),
         ("killed", TrainingError, "The training process of device 1 was ended by SIGKILL."),
     ],

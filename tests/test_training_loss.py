@@ -12,7 +12,7 @@ import torch
 from fishtune.core.model.checkpoint import load_model
 from fishtune.core.model.dual_ar import DualAR
 from fishtune.core.stages.train import loss as loss_module
-from fishtune.core.stages.train.loss import Losses, chunked_cross_entropy, loss_sums
+from fishtune.core.stages.train.loss import Losses, loss_sums, summed_cross_entropy
 from fishtune.core.text.prompts import IGNORED
 from torch import Tensor
 from torch.nn import functional as F
@@ -33,7 +33,7 @@ def plain_losses(model: DualAR, tokens: Tensor, labels: Tensor) -> tuple[Tensor,
     return base, semantic_loss, top_5
 
 
-@pytest.mark.parametrize("checkpointing", ["none", "blocks"])
+@pytest.mark.parametrize("checkpointing", ["none", "selective", "blocks"])
 @pytest.mark.parametrize("prompt", ["inference", "legacy"])
 @pytest.mark.parametrize("changes", [{}, {"tie_word_embeddings": True}, {"fast_dim": 32}])
 def test_losses_and_gradients_equal_the_plain_computation(
@@ -53,6 +53,7 @@ def test_losses_and_gradients_equal_the_plain_computation(
 
     model.checkpointing = checkpointing  # type: ignore[assignment]
     monkeypatch.setattr(loss_module, "LOGITS_PER_CHUNK", 5 * model.config.vocab_size)
+    monkeypatch.setitem(loss_module.FRAMES_PER_PIECE, "cpu", 4)
     sums = loss_sums(model, batch.tokens, batch.labels)
     losses = Losses.of(sums.detached())
     (sums.base / sums.supervised + 0.3 * sums.semantic / sums.codes).backward()
@@ -80,16 +81,14 @@ def test_a_forgotten_scale_of_the_embeddings_would_be_noticed(golden: Path) -> N
     assert abs(float(stored["base_loss"]) - float(stored["noscale_base_loss"])) > 1e-2
 
 
-def test_logits_exist_for_one_chunk_of_supervised_positions_at_a_time(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(loss_module, "LOGITS_PER_CHUNK", 1000)
+def test_logits_exist_for_one_piece_at_a_time_and_are_computed_once() -> None:
     weight = torch.randn(100, 8, requires_grad=True)
+    unused = torch.randn(3, requires_grad=True)
     hidden = torch.randn(57, 8, requires_grad=True)
     labels = torch.randint(0, 100, (57,))
     sizes: list[int] = []
 
-    def head(rows: Tensor) -> Tensor:
+    def head(rows: Tensor, _: Tensor) -> Tensor:
         sizes.append(len(rows))
         return rows @ weight.T
 
@@ -100,14 +99,19 @@ def test_logits_exist_for_one_chunk_of_supervised_positions_at_a_time(
         saved += tensor.numel() if tensor.ndim == 2 and tensor.shape[1] == 100 else 0
         return tensor
 
+    # A piece's own graph is differentiated at once; what is left behind must hold no logits.
+    total = summed_cross_entropy(head, hidden, labels, 10, [unused, weight])
     with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
-        total, _, _ = chunked_cross_entropy(head, hidden, labels)
-    assert saved == 0, "logits were kept for the backward pass"
-    total.backward()
-    assert max(sizes) == 10
-    assert sum(sizes) == 2 * 57, "each chunk is computed once and once again in the backward pass"
-    (expected,) = torch.autograd.grad(F.cross_entropy(hidden @ weight.T, labels, reduction="sum"), hidden)
-    assert torch.allclose(hidden.grad, expected, atol=1e-5)
+        doubled = 2 * total
+    assert saved == 0, "logits are kept for the backward pass"
+    doubled.backward()
+    assert sizes == [10, 10, 10, 10, 10, 7]
+    plain = 2 * F.cross_entropy(hidden @ weight.T, labels, reduction="sum")
+    expected = torch.autograd.grad(plain, (hidden, weight))
+    assert torch.allclose(total, plain / 2, rtol=1e-6)
+    assert torch.allclose(hidden.grad, expected[0], atol=1e-5)
+    assert torch.allclose(weight.grad, expected[1], atol=1e-4)
+    assert unused.grad is None
 
 
 def test_token_logits_are_computed_at_supervised_positions_only(
@@ -131,7 +135,7 @@ def test_token_logits_are_computed_at_supervised_positions_only(
 
 def test_untrained_weights_lose_the_logarithm_of_the_classes() -> None:
     hidden, labels = torch.zeros(50, 4), torch.randint(0, 1000, (50,))
-    total, _, _ = chunked_cross_entropy(lambda rows: rows @ torch.zeros(4, 1000), hidden, labels)
+    total = summed_cross_entropy(lambda rows, _: rows @ torch.zeros(4, 1000), hidden, labels, 7, [])
     assert total.item() / 50 == pytest.approx(math.log(1000), rel=1e-5)
 
 

@@ -6,6 +6,7 @@ This fails if training, generation or merging disagree anywhere.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import peft
@@ -16,12 +17,13 @@ from fishtune.core.config.settings import MergeSettings
 from fishtune.core.events import Step
 from fishtune.core.model.checkpoint import load_model
 from fishtune.core.model.dual_ar import DualAR
-from fishtune.core.model.generate import Sampling, generate
+from fishtune.core.model.families.s1 import S1
+from fishtune.core.model.families.s1.prompts import S1Prompts
+from fishtune.core.model.families.s1.sampling import S1Rule
+from fishtune.core.model.generate import generate
 from fishtune.core.shards.index import ShardIndex
 from fishtune.core.stages.merge.run import run as merge
 from fishtune.core.stages.train.run import TrainResult, run
-from fishtune.core.text.prompts import inference_prompt
-from fishtune.core.text.tokenizer import IM_END, Tokenizer
 
 from .recorder import Recorder
 from .training_kit import small_base, train_settings, write_shards  # noqa: F401 - a fixture
@@ -31,13 +33,13 @@ CLIPS = {"ANN": [14, 9, 12]}
 
 def greedy(model: DualAR, base: Path, text: str, frames: int) -> torch.Tensor:
     """Return the codes `(K, frames)` that the model says `text` with, without any reference."""
-    tokenizer = Tokenizer.from_directory(base)
-    prompt = torch.from_numpy(inference_prompt(tokenizer, [], text, model.config.num_codebooks))
+    tokenizer = S1().tokenizer(base)
+    prompt = torch.from_numpy(S1Prompts(tokenizer, model.config.num_codebooks).prompt([], text))
     return generate(
         model,
         prompt,
-        Sampling(greedy=True),
-        end_id=tokenizer.token_id(IM_END),
+        S1Rule(replace(S1.sampling, greedy=True)),
+        end_id=tokenizer.end_id,
         max_new_tokens=frames,
         residual_codebook_size=model.config.codebook_size,
     ).codes
@@ -89,8 +91,8 @@ def test_clips_known_by_heart_come_back_from_the_merged_weights(
 
 def teacher_forced(model: DualAR, base: Path, text: str, codes: torch.Tensor) -> torch.Tensor:
     """Return the codes that the training forward finds most probable along a path of codes."""
-    tokenizer = Tokenizer.from_directory(base)
-    prompt = torch.from_numpy(inference_prompt(tokenizer, [], text, model.config.num_codebooks))
+    tokenizer = S1().tokenizer(base)
+    prompt = torch.from_numpy(S1Prompts(tokenizer, model.config.num_codebooks).prompt([], text))
     path = torch.cat([codes[:1] + model.semantic_begin_id, codes])
     columns = torch.cat([prompt, path], dim=1)
     with torch.no_grad():

@@ -85,7 +85,7 @@ def test_going_on_from_an_earlier_checkpoint_abandons_the_later_ones_and_says_so
         assert adapter_folder(path).is_dir()
     assert (aside / "audition" / "step_000000008").is_dir() and not audition.exists()
     (said,) = [event for event in recorder.of(Warned) if "abandoned" in event.message]
-    assert "goes on from step 4" in said.message and "steps 6, 8" in said.message
+    assert "continues from step 4" in said.message and "steps 6, 8" in said.message
     assert str(aside) in said.message and "step_000000008.ckpt" in said.hint
     # `auto` stays on the new course.
     _, after = start(max_steps=8, checkpoint_every=2, learning_rate=1e-2)

@@ -360,7 +360,7 @@ def test_out_of_memory_with_a_single_clip_is_an_error_with_advice(
 
     monkeypatch.setattr(module, "loss_sums", full)
     with pytest.raises(
-        DeviceMemoryError, match="does not suffice for one clip in step 1: CUDA out of memory"
+        DeviceMemoryError, match="Out of GPU memory in step 1: not even one clip fits. CUDA out of memory"
     ):
         start()
 

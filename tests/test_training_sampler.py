@@ -157,6 +157,7 @@ def test_a_speaker_of_one_clip_and_a_pair_too_long_go_without_a_reference() -> N
     table = ClipTable(
         speakers=np.array([0, 1, 1], dtype=np.int32),
         turns=np.array([10, 300, 300], dtype=np.int32),
+        as_references=np.array([10, 300, 300], dtype=np.int32),
         frames=np.array([5, 290, 290], dtype=np.int32),
     )
     references = References(table, np.arange(3), 1.0, LIMIT, seed=1)

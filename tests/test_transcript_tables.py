@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from fishtune.core.dataset.findings import Code
+from fishtune.core.dataset.findings import FindingKind
 from fishtune.core.dataset.layout import scan
 from fishtune.core.dataset.transcript_tables import Row, read_rows
 from fishtune.core.errors import DataError
@@ -48,15 +48,15 @@ def test_a_table_of_transcripts_is_one_finding_whose_command_works(
     content = "\ufeff" + "\r\n".join(line for line in lines if line) + "\r\n"
     (tmp_path / table).write_text(content, encoding="utf-8", newline="")
     found, alone = sorted(scan(tmp_path).problems, key=lambda problem: problem.code)
-    assert (found.code, found.path) == (Code.TEXT_IN_TABLE, tmp_path / table)
+    assert (found.code, found.path) == (FindingKind.TEXT_IN_TABLE, tmp_path / table)
     assert (
         found.what
         == f"{tmp_path / table} has the words of 3 recordings that have no transcript of their own."
     )
-    assert alone.code is Code.TEXT_MISSING
+    assert alone.code is FindingKind.TEXT_MISSING
     run_advice(found.what_to_do)
     result = scan(tmp_path)
-    assert [problem.code for problem in result.problems] == [Code.TEXT_MISSING]
+    assert [problem.code for problem in result.problems] == [FindingKind.TEXT_MISSING]
     texts = {clip.name.rpartition("/")[2]: clip.text for clip in result.clips}
     assert texts.pop("not in the table") is None
     assert [path and path.read_text(encoding="utf-8") for path in texts.values()] == [text + "\n"] * 3
@@ -67,7 +67,7 @@ def test_transcripts_that_are_there_are_kept(tmp_path: Path) -> None:
     (tmp_path / "wavs/a.txt").write_text("corrected by hand")
     (tmp_path / "metadata.csv").write_text("a|from the table\nb|from the table\n")
     found = scan(tmp_path, ".txt").problems
-    assert [problem.code for problem in found] == [Code.TEXT_IN_TABLE]
+    assert [problem.code for problem in found] == [FindingKind.TEXT_IN_TABLE]
     run_advice(found[0].what_to_do)
     assert (tmp_path / "wavs/a.txt").read_text() == "corrected by hand"
     assert (tmp_path / "wavs/b.txt").read_text() == "from the table\n"
@@ -79,7 +79,7 @@ def test_transcripts_that_are_there_are_kept(tmp_path: Path) -> None:
 def test_a_file_that_is_no_table_of_these_recordings_changes_nothing(tmp_path: Path, content: bytes) -> None:
     recordings(tmp_path, "wavs/b.wav")
     (tmp_path / "metadata.csv").write_bytes(content)
-    assert [problem.code for problem in scan(tmp_path).problems] == [Code.TEXT_MISSING]
+    assert [problem.code for problem in scan(tmp_path).problems] == [FindingKind.TEXT_MISSING]
 
 
 @pytest.mark.parametrize(

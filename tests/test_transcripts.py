@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import soundfile
 from fishtune.core.config.settings import AuditionSettings, PackSettings, SynthSettings, ValidateSettings
-from fishtune.core.dataset.findings import Code, Finding, Severity
+from fishtune.core.dataset.findings import Finding, FindingKind, Severity
 from fishtune.core.errors import DataError, StorageError, UsageError
 from fishtune.core.events import Reporter
 from fishtune.core.shards.index import ShardIndex
@@ -47,7 +47,7 @@ def findings(root: Path) -> list[Finding]:
     return [
         finding
         for finding in report.findings
-        if finding.code not in (Code.TOO_LITTLE, Code.LOUDNESS_SPREAD, Code.SAME_AUDIO)
+        if finding.code not in (FindingKind.TOO_LITTLE, FindingKind.LOUDNESS_SPREAD, FindingKind.SAME_AUDIO)
     ]
 
 
@@ -57,21 +57,25 @@ def pack(root: Path, tmp_path: Path) -> Any:
 
 
 REFUSED = {
-    "empty": (" \n", Code.TEXT_EMPTY, DropReason.EMPTY_TEXT),
-    "markup": ("{noise} <b>", Code.TEXT_EMPTY, DropReason.EMPTY_TEXT),
-    "signs": ("… ♪ — !", Code.TEXT_EMPTY, DropReason.EMPTY_TEXT),
-    "filler": ("\u3164\u200b", Code.TEXT_EMPTY, DropReason.EMPTY_TEXT),
-    "no phonemes": ("<|phoneme_start|> <|phoneme_end|>", Code.TEXT_EMPTY, DropReason.EMPTY_TEXT),
-    "latin": ("grüße".encode("latin-1"), Code.TEXT_NOT_UTF8, DropReason.UNREADABLE_TEXT),
-    "utf-16": ("Hello my friend.".encode("utf-16-le"), Code.TEXT_BINARY, DropReason.UNREADABLE_TEXT),
-    "utf-16-be": ("Hello my friend.".encode("utf-16-be"), Code.TEXT_BINARY, DropReason.UNREADABLE_TEXT),
-    "nuls": (b"Hello there." + b"\0" * 40, Code.TEXT_BINARY, DropReason.UNREADABLE_TEXT),
-    "end": ("so <|im_end|> it is", Code.TEXT_TOKENS, DropReason.TOKENS_IN_TEXT),
-    "hidden end": ("so <|im_\u200bend|> it is", Code.TEXT_TOKENS, DropReason.TOKENS_IN_TEXT),
-    "half": ("I saw <|phoneme_start|>T UW1 birds.", Code.TEXT_TOKENS, DropReason.TOKENS_IN_TEXT),
-    "other half": ("T UW1<|phoneme_end|> birds.", Code.TEXT_TOKENS, DropReason.TOKENS_IN_TEXT),
-    "wrong way": ("<|phoneme_end|>T<|phoneme_start|>", Code.TEXT_TOKENS, DropReason.TOKENS_IN_TEXT),
-    "large": ("{" * 200_000, Code.TEXT_UNREADABLE, DropReason.UNREADABLE_TEXT),
+    "empty": (" \n", FindingKind.TEXT_EMPTY, DropReason.EMPTY_TEXT),
+    "markup": ("{noise} <b>", FindingKind.TEXT_EMPTY, DropReason.EMPTY_TEXT),
+    "signs": ("… ♪ — !", FindingKind.TEXT_EMPTY, DropReason.EMPTY_TEXT),
+    "filler": ("\u3164\u200b", FindingKind.TEXT_EMPTY, DropReason.EMPTY_TEXT),
+    "no phonemes": ("<|phoneme_start|> <|phoneme_end|>", FindingKind.TEXT_EMPTY, DropReason.EMPTY_TEXT),
+    "latin": ("grüße".encode("latin-1"), FindingKind.TEXT_NOT_UTF8, DropReason.UNREADABLE_TEXT),
+    "utf-16": ("Hello my friend.".encode("utf-16-le"), FindingKind.TEXT_BINARY, DropReason.UNREADABLE_TEXT),
+    "utf-16-be": (
+        "Hello my friend.".encode("utf-16-be"),
+        FindingKind.TEXT_BINARY,
+        DropReason.UNREADABLE_TEXT,
+    ),
+    "nuls": (b"Hello there." + b"\0" * 40, FindingKind.TEXT_BINARY, DropReason.UNREADABLE_TEXT),
+    "end": ("so <|im_end|> it is", FindingKind.TEXT_TOKENS, DropReason.TOKENS_IN_TEXT),
+    "hidden end": ("so <|im_\u200bend|> it is", FindingKind.TEXT_TOKENS, DropReason.TOKENS_IN_TEXT),
+    "half": ("I saw <|phoneme_start|>T UW1 birds.", FindingKind.TEXT_TOKENS, DropReason.TOKENS_IN_TEXT),
+    "other half": ("T UW1<|phoneme_end|> birds.", FindingKind.TEXT_TOKENS, DropReason.TOKENS_IN_TEXT),
+    "wrong way": ("<|phoneme_end|>T<|phoneme_start|>", FindingKind.TEXT_TOKENS, DropReason.TOKENS_IN_TEXT),
+    "large": ("{" * 200_000, FindingKind.TEXT_UNREADABLE, DropReason.UNREADABLE_TEXT),
 }
 
 
@@ -94,13 +98,13 @@ def test_validation_and_packing_refuse_the_same_transcripts_for_the_same_reason(
 
 
 DOUBTFUL = {
-    "two marks": (b"\xef\xbb\xbf\xef\xbb\xbfHello there.", Code.TEXT_SECOND_MARK, "Hello there."),
-    "escape": ("Hello \x1b[31mred\x1b[0m there.", Code.TEXT_CONTROL_CHARACTERS, "Hello red there."),
-    "bell": ("Hello\x07 there.", Code.TEXT_CONTROL_CHARACTERS, "Hello there."),
-    "c1": ("Hello\x9b there.", Code.TEXT_CONTROL_CHARACTERS, "Hello there."),
-    "lost": ("It\ufffds a caf\ufffd.", Code.TEXT_LOST_LETTERS, "It\ufffds a caf\ufffd."),
-    "mojibake": ("Itâ€™s a cafÃ©.", Code.TEXT_GARBLED, "Itâ€™s a cafÃ©."),
-    "markup": ("so <b>it</b> is", Code.TEXT_STRIPPED, "so it is"),
+    "two marks": (b"\xef\xbb\xbf\xef\xbb\xbfHello there.", FindingKind.TEXT_SECOND_MARK, "Hello there."),
+    "escape": ("Hello \x1b[31mred\x1b[0m there.", FindingKind.TEXT_CONTROL_CHARACTERS, "Hello red there."),
+    "bell": ("Hello\x07 there.", FindingKind.TEXT_CONTROL_CHARACTERS, "Hello there."),
+    "c1": ("Hello\x9b there.", FindingKind.TEXT_CONTROL_CHARACTERS, "Hello there."),
+    "lost": ("It\ufffds a caf\ufffd.", FindingKind.TEXT_LOST_LETTERS, "It\ufffds a caf\ufffd."),
+    "mojibake": ("Itâ€™s a cafÃ©.", FindingKind.TEXT_GARBLED, "Itâ€™s a cafÃ©."),
+    "markup": ("so <b>it</b> is", FindingKind.TEXT_STRIPPED, "so it is"),
 }
 PLAIN = {
     "zero width": ("Hel\u200blo the\u00adre.", "Hello there."),
@@ -259,8 +263,8 @@ def test_what_is_not_a_file_of_reasonable_size_is_refused_at_once(tmp_path: Path
     (data / "S/gone.lab").symlink_to("nowhere")
     clip(data, "good", "Good morning.")
     found = {finding.path.stem: finding for finding in findings(data) if finding.severity is Severity.ERROR}
-    assert {found[name].code for name in ("pipe", "device")} == {Code.NOT_A_FILE}
-    assert {found[name].code for name in ("huge", "gone")} == {Code.TEXT_UNREADABLE}
+    assert {found[name].code for name in ("pipe", "device")} == {FindingKind.NOT_A_FILE}
+    assert {found[name].code for name in ("huge", "gone")} == {FindingKind.TEXT_UNREADABLE}
     dropped = {loss.clip: loss.reason for loss in pack(data, tmp_path).dropped}
     assert dropped.keys() == {f"S/{name}" for name in ("pipe", "device", "huge", "folder", "gone")}
     assert inspect_clip(data, "S/pipe", ".lab", points=4).transcript == ""
@@ -290,7 +294,7 @@ def test_a_fault_of_the_system_ends_packing_and_is_one_finding_of_validation(
     monkeypatch.setattr(os, "open", opening)
     with pytest.raises(StorageError, match="Input/output error"):
         pack(tmp_path / "data", tmp_path)
-    assert [finding.code for finding in findings(tmp_path / "data")] == [Code.TEXT_UNREADABLE]
+    assert [finding.code for finding in findings(tmp_path / "data")] == [FindingKind.TEXT_UNREADABLE]
 
 
 @pytest.mark.parametrize(
@@ -367,4 +371,4 @@ def test_a_text_that_nobody_can_say_in_its_time_is_found_in_one_clip(
 ) -> None:
     clip(tmp_path, "a", text, seconds=seconds)
     codes = [finding.code for finding in findings(tmp_path)]
-    assert codes == ([] if possible else [Code.READING_SPEED])
+    assert codes == ([] if possible else [FindingKind.READING_SPEED])

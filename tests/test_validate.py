@@ -12,7 +12,7 @@ import pytest
 import soundfile
 from fishtune.core.cli.app import run as cli
 from fishtune.core.config.settings import ValidateSettings
-from fishtune.core.dataset.findings import Code, Finding, Severity
+from fishtune.core.dataset.findings import Finding, FindingKind, Severity
 from fishtune.core.errors import DataError, StopRequested, UsageError
 from fishtune.core.events import Event, Progress, Reporter
 from fishtune.core.stages.validate.run import ValidationReport, inspect_clip, run
@@ -54,9 +54,11 @@ def validate(root: Path, **options: object) -> ValidationReport:
     return run(ValidateSettings.model_validate(settings), Reporter())
 
 
-def found(report: ValidationReport) -> dict[Code, Finding]:
+def found(report: ValidationReport) -> dict[FindingKind, Finding]:
     """Return the findings by code; being short is a matter of these tests only."""
-    return {finding.code: finding for finding in report.findings if finding.code is not Code.TOO_LITTLE}
+    return {
+        finding.code: finding for finding in report.findings if finding.code is not FindingKind.TOO_LITTLE
+    }
 
 
 def test_real_speech_has_only_its_shortness_to_blame() -> None:
@@ -64,7 +66,7 @@ def test_real_speech_has_only_its_shortness_to_blame() -> None:
     if not source.is_dir():
         pytest.skip("the recordings are not on this machine")
     report = validate(source)
-    assert [finding.code for finding in report.findings] == [Code.TOO_LITTLE]
+    assert [finding.code for finding in report.findings] == [FindingKind.TOO_LITTLE]
     (speaker,) = report.speakers
     assert speaker.clips == 8
     assert speaker.loudness is not None
@@ -94,10 +96,10 @@ def test_transcripts_without_words_are_errors(make: Maker) -> None:
     report = validate(make.root)
     errors = {finding.path.name: finding for finding in report.findings if finding.severity is Severity.ERROR}
     assert {name: finding.code for name, finding in errors.items()} == {
-        "empty.lab": Code.TEXT_EMPTY,
-        "markup.lab": Code.TEXT_EMPTY,
-        "latin.lab": Code.TEXT_NOT_UTF8,
-        "korean.lab": Code.TEXT_NOT_UTF8,
+        "empty.lab": FindingKind.TEXT_EMPTY,
+        "markup.lab": FindingKind.TEXT_EMPTY,
+        "latin.lab": FindingKind.TEXT_NOT_UTF8,
+        "korean.lab": FindingKind.TEXT_NOT_UTF8,
     }
     assert "{noise} <b>" in errors["markup.lab"].what
     assert "CP949, and then reads '안녕'" in errors["korean.lab"].what_to_do
@@ -109,16 +111,20 @@ def _truncated_mp3(path: Path) -> None:
 
 
 BAD_RECORDINGS = {
-    "empty.wav": (lambda path: path.write_bytes(b""), Code.AUDIO_EMPTY, "is empty"),
-    "text.wav": (lambda path: path.write_text("I am no recording"), Code.AUDIO_UNREADABLE, "cannot be read"),
-    "gone.wav": (lambda path: path.symlink_to("nowhere"), Code.AUDIO_UNREADABLE, "does not exist"),
+    "empty.wav": (lambda path: path.write_bytes(b""), FindingKind.AUDIO_EMPTY, "is empty"),
+    "text.wav": (
+        lambda path: path.write_text("I am no recording"),
+        FindingKind.AUDIO_UNREADABLE,
+        "cannot be read",
+    ),
+    "gone.wav": (lambda path: path.symlink_to("nowhere"), FindingKind.AUDIO_UNREADABLE, "does not exist"),
     "no samples.wav": (
         lambda path: soundfile.write(path, np.zeros(0), RATE),
-        Code.AUDIO_UNREADABLE,
+        FindingKind.AUDIO_UNREADABLE,
         "contains no audio",
     ),
-    "folder.wav": (lambda path: path.mkdir(), Code.NOT_A_FILE, "is a folder"),
-    "short.mp3": (_truncated_mp3, Code.AUDIO_UNREADABLE, "short.mp3"),
+    "folder.wav": (lambda path: path.mkdir(), FindingKind.NOT_A_FILE, "is a folder"),
+    "short.mp3": (_truncated_mp3, FindingKind.AUDIO_UNREADABLE, "short.mp3"),
 }
 
 
@@ -141,14 +147,14 @@ def test_a_recording_that_cannot_be_used_is_one_error_and_the_others_go_on(make:
 def test_files_without_permission_are_errors(make: Maker) -> None:
     make("S/a.wav").chmod(0)
     make("S/b.wav").with_suffix(".lab").chmod(0)
-    assert {Code.AUDIO_UNREADABLE, Code.TEXT_UNREADABLE} <= found(validate(make.root)).keys()
+    assert {FindingKind.AUDIO_UNREADABLE, FindingKind.TEXT_UNREADABLE} <= found(validate(make.root)).keys()
 
 
 def test_a_clip_over_190_seconds_is_refused_from_its_header(make: Maker) -> None:
     make("S/long.wav", samples=np.zeros(191 * 8000), rate=8000)
     report = validate(make.root)
-    assert found(report).keys() == {Code.AUDIO_TOO_LONG}  # silence and rate are not looked at
-    assert "3 min 11 s" in found(report)[Code.AUDIO_TOO_LONG].what
+    assert found(report).keys() == {FindingKind.AUDIO_TOO_LONG}  # silence and rate are not looked at
+    assert "3 min 11 s" in found(report)[FindingKind.AUDIO_TOO_LONG].what
 
 
 def test_the_longest_clip_is_that_of_extraction(make: Maker) -> None:
@@ -156,14 +162,16 @@ def test_the_longest_clip_is_that_of_extraction(make: Maker) -> None:
     make("S/most.wav", samples=np.zeros(int(longest * 8000)), rate=8000)
     make("S/more.wav", samples=np.zeros(int(longest * 8000) + 1), rate=8000)
     findings = validate(make.root).findings
-    assert [finding.path.name for finding in findings if finding.code is Code.AUDIO_TOO_LONG] == ["more.wav"]
+    assert [finding.path.name for finding in findings if finding.code is FindingKind.AUDIO_TOO_LONG] == [
+        "more.wav"
+    ]
 
 
 def test_a_rate_that_extraction_refuses_is_an_error(make: Maker) -> None:
     make("S/odd.wav", rate=44_101)
     report = validate(make.root)
-    assert found(report)[Code.AUDIO_UNREADABLE].severity is Severity.ERROR
-    assert "44101 Hz" in found(report)[Code.AUDIO_UNREADABLE].what
+    assert found(report)[FindingKind.AUDIO_UNREADABLE].severity is Severity.ERROR
+    assert "44101 Hz" in found(report)[FindingKind.AUDIO_UNREADABLE].what
 
 
 def test_channels_that_are_left_out_are_findings(make: Maker) -> None:
@@ -172,14 +180,14 @@ def test_channels_that_are_left_out_are_findings(make: Maker) -> None:
     make("S/phase.wav", samples=np.stack([voice[::-1], -voice[::-1]], 1))
     make("S/both.wav", samples=np.stack([voice, voice[::-1]], 1))
     findings = found(validate(make.root))
-    assert findings.keys() >= {Code.ONE_SIDED, Code.OPPOSITE_PHASE}
-    assert findings[Code.ONE_SIDED].what == (
+    assert findings.keys() >= {FindingKind.ONE_SIDED, FindingKind.OPPOSITE_PHASE}
+    assert findings[FindingKind.ONE_SIDED].what == (
         "left.wav has its voice on 1 of 2 channels; the others are left out."
     )
-    assert findings[Code.OPPOSITE_PHASE].what == (
+    assert findings[FindingKind.OPPOSITE_PHASE].what == (
         "The channels of phase.wav cancel each other (opposite phase); only channel 1 is used."
     )
-    assert Code.NEAR_SILENCE not in findings
+    assert FindingKind.NEAR_SILENCE not in findings
     assert not inspect_clip(make.root, "S/both", ".lab", 10).findings
 
 
@@ -196,18 +204,18 @@ def test_floating_point_samples_beyond_full_scale_are_not_clipped(make: Maker) -
     path = make("S/a.wav")
     loud = 1.9 * np.sin(2 * np.pi * 110 * np.arange(RATE) / RATE)
     soundfile.write(path, loud, RATE, "FLOAT")
-    assert Code.CLIPPING not in found(validate(make.root))
+    assert FindingKind.CLIPPING not in found(validate(make.root))
     soundfile.write(path, loud.clip(-1, 1), RATE, "FLOAT")
-    assert Code.CLIPPING in found(validate(make.root))
+    assert FindingKind.CLIPPING in found(validate(make.root))
 
 
 def test_doubtful_transcripts_are_shown_with_what_goes(make: Maker) -> None:
     make("S/a.wav", text="well {cough} <laugh>so</laugh> be it")
     make("S/b.wav", text="one\n\ntwo\r\n")
     findings = found(validate(make.root))
-    assert findings.keys() == {Code.TEXT_STRIPPED, Code.TEXT_LINES}
-    assert "{cough} <laugh> </laugh>" in findings[Code.TEXT_STRIPPED].what
-    assert "2 lines" in findings[Code.TEXT_LINES].what
+    assert findings.keys() == {FindingKind.TEXT_STRIPPED, FindingKind.TEXT_LINES}
+    assert "{cough} <laugh> </laugh>" in findings[FindingKind.TEXT_STRIPPED].what
+    assert "2 lines" in findings[FindingKind.TEXT_LINES].what
 
 
 def test_doubtful_recordings_are_warnings(make: Maker) -> None:
@@ -222,13 +230,13 @@ def test_doubtful_recordings_are_warnings(make: Maker) -> None:
     assert {finding.severity for finding in report.findings} == {Severity.WARNING}
     by_name = {(finding.code, finding.path.name) for finding in report.findings}
     assert by_name == {
-        (Code.SAMPLE_RATE_LOW, "low.wav"),
-        (Code.CLIPPING, "clipped.wav"),
-        (Code.NEAR_SILENCE, "silent.wav"),
-        (Code.NEAR_SILENCE, "whisper.wav"),
-        (Code.SAME_AUDIO, "ok.wav"),
-        (Code.LOUDNESS_SPREAD, "data"),
-        (Code.TOO_LITTLE, "data"),
+        (FindingKind.SAMPLE_RATE_LOW, "low.wav"),
+        (FindingKind.CLIPPING, "clipped.wav"),
+        (FindingKind.NEAR_SILENCE, "silent.wav"),
+        (FindingKind.NEAR_SILENCE, "whisper.wav"),
+        (FindingKind.SAME_AUDIO, "ok.wav"),
+        (FindingKind.LOUDNESS_SPREAD, "data"),
+        (FindingKind.TOO_LITTLE, "data"),
     }
     assert "digital silence" in " ".join(finding.what for finding in report.findings)
 
@@ -237,7 +245,7 @@ def test_doubtful_recordings_are_warnings(make: Maker) -> None:
 def test_loudness_may_differ_by_three_units(make: Maker, factor: float, expected: bool) -> None:
     make("S/a.wav", samples=tone(2, 0.2, seed=1))
     make("S/b.wav", samples=tone(2, 0.2 * factor, seed=1))
-    assert (Code.LOUDNESS_SPREAD in found(validate(make.root))) is expected
+    assert (FindingKind.LOUDNESS_SPREAD in found(validate(make.root))) is expected
 
 
 def test_a_transcript_that_does_not_fit_the_pace_is_suspected(make: Maker) -> None:
@@ -246,7 +254,9 @@ def test_a_transcript_that_does_not_fit_the_pace_is_suspected(make: Maker) -> No
     make("S/wrong.wav", text="no")
     make("S/much.wav", text="words " * 30)
     suspects = {
-        finding.path.stem for finding in validate(make.root).findings if finding.code is Code.READING_SPEED
+        finding.path.stem
+        for finding in validate(make.root).findings
+        if finding.code is FindingKind.READING_SPEED
     }
     assert suspects == {"wrong", "much"}
 
@@ -300,11 +310,14 @@ def test_one_clip_in_detail(make: Maker) -> None:
     assert (detail.seconds, detail.sample_rate, detail.channels) == (2, RATE, 1)
     assert len(detail.outline) == 40
     assert max(detail.outline) > 0.05
-    assert [finding.code for finding in detail.findings] == [Code.TEXT_STRIPPED]
+    assert [finding.code for finding in detail.findings] == [FindingKind.TEXT_STRIPPED]
     (make.root / "유나/a b.wav").write_text("broken")
     broken = inspect_clip(make.root, "유나/a b", ".lab", points=40)
     assert broken.outline == []
-    assert {finding.code for finding in broken.findings} == {Code.TEXT_STRIPPED, Code.AUDIO_UNREADABLE}
+    assert {finding.code for finding in broken.findings} == {
+        FindingKind.TEXT_STRIPPED,
+        FindingKind.AUDIO_UNREADABLE,
+    }
     with pytest.raises(UsageError, match="has no clip '유나/c'"):
         inspect_clip(make.root, "유나/c", ".lab", points=40)
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import subprocess
 import sys
+from collections import deque
 from contextlib import closing
 
 import psutil
@@ -13,9 +15,26 @@ import pytest
 from fishtune.core.errors import DataError, FishtuneError
 from fishtune.core.workers import ordered_map
 
+MANY = ["x"] * 10_000_000  # more than a process can do while another starts
+
+
+def _in_a_worker() -> bool:
+    return multiprocessing.parent_process() is not None
+
 
 def _fail(text: str) -> int:
-    raise DataError(f"{text} is wrong.", "Correct it.")
+    if _in_a_worker():
+        raise DataError(f"{text} is wrong.", "Correct it.")
+    return 0
+
+
+def _end(_: str) -> None:
+    if _in_a_worker():
+        os._exit(1)
+
+
+def _process(_: str) -> int:
+    return os.getpid()
 
 
 def test_results_come_in_order_whatever_the_number_of_workers() -> None:
@@ -25,14 +44,20 @@ def test_results_come_in_order_whatever_the_number_of_workers() -> None:
 
 def test_an_error_crosses_the_process_border_with_its_hint() -> None:
     with pytest.raises(DataError, match=r"x is wrong\.") as caught:
-        list(ordered_map(_fail, ["x", "y"], 2, 1))
+        deque(ordered_map(_fail, MANY, 2, 1), maxlen=0)
     assert caught.value.hint == "Correct it."
 
 
 def test_a_killed_worker_is_one_sentence() -> None:
     with pytest.raises(FishtuneError, match="A worker process was killed") as caught:
-        list(ordered_map(os._exit, [1, 1], 2, 1))
+        deque(ordered_map(_end, MANY, 2, 1), maxlen=0)
     assert "--num-workers 1" in caught.value.hint
+
+
+def test_this_process_works_until_a_worker_has_started() -> None:
+    with closing(ordered_map(_process, MANY, 2, 1)) as results:
+        assert next(results) == os.getpid()
+        assert any(process != os.getpid() for process in results)
 
 
 def test_leaving_early_ends_the_workers() -> None:

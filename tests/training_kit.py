@@ -20,15 +20,16 @@ from fishtune.core.config.presets import user_presets_folder
 from fishtune.core.config.settings import TrainSettings
 from fishtune.core.events import Event, Step, Validation
 from fishtune.core.files import write_text
-from fishtune.core.model.checkpoint import build_model, save_model
-from fishtune.core.model.config import DualARConfig
+from fishtune.core.model.checkpoint import build_model
+from fishtune.core.model.families.s1 import S1
+from fishtune.core.model.families.s1.prompts import S1Prompts
+from fishtune.core.model.families.s1.weights import save_model
 from fishtune.core.shards.wire import Sentence, ShardWriter, encode_sentence
 from fishtune.core.stages.train import run_callback
 from fishtune.core.stages.train.batches import Batch, collate
 from fishtune.core.stages.train.run import run
 from fishtune.core.stages.train.sampler import ClipTable
-from fishtune.core.text.prompts import Turn, training_sequence
-from fishtune.core.text.tokenizer import Tokenizer
+from fishtune.core.text.prompts import Turn
 
 from .conftest import GOLDEN
 from .recorder import Recorder
@@ -39,12 +40,14 @@ LIMIT = 512
 
 def make_batch(base: Path, lengths: tuple[int, ...] = (9, 4, 17), prompt: str = "inference") -> Batch:
     """Return a batch of clips of random codes, of the given frames."""
-    tokenizer = Tokenizer.from_directory(base)
+    tokenizer = S1().tokenizer(base)
     generator = np.random.default_rng(3)
     turns = [Turn(f"text {length}", generator.integers(0, 60, (10, length))) for length in lengths]
     return collate(
         [
-            training_sequence(tokenizer, prompt, [turns[0]] if prompt == "inference" else [], turn, 10)  # type: ignore[arg-type]
+            S1Prompts(tokenizer, 10).training_sequence(
+                prompt, [turns[0]] if prompt == "inference" else [], turn
+            )  # type: ignore[arg-type]
             for turn in turns
         ]
     )
@@ -57,6 +60,7 @@ def make_table(clips: int, speakers: int = 3) -> ClipTable:
     return ClipTable(
         speakers=np.sort(generator.integers(0, speakers, clips)).astype(np.int32),
         turns=frames + 12,
+        as_references=frames + 12,
         frames=frames,
     )
 
@@ -84,8 +88,8 @@ def small_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     content = json.loads((directory / "config.json").read_text(encoding="utf-8"))
     content |= {"tie_word_embeddings": False, "n_fast_layer": 1}
     (directory / "config.json").write_text(json.dumps(content), encoding="utf-8")
-    tokenizer = Tokenizer.from_directory(directory)
-    model = build_model(DualARConfig.from_dict(content), tokenizer, directory).to_empty(device="cpu")
+    tokenizer = S1().tokenizer(directory)
+    model = build_model(S1().read_shape(content, "config.json"), tokenizer, directory).to_empty(device="cpu")
     generator = torch.Generator().manual_seed(0)
     for name, weight in model.named_parameters():
         if "norm" in name:

@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from ..core.stages.registry import StageName
     from .engine import Engine
     from .glyphs import Glyphs
-    from .look import ProjectState
-    from .settings import WizardSettings
+    from .project_state import ProjectState
     from .trouble import Show
+    from .wizard_settings import WizardSettings
 
 
 class WizardAccess(Protocol):
@@ -49,7 +49,7 @@ class WizardAccess(Protocol):
         """Open a project's screen, or say why it cannot be opened."""
 
     def tell(self, text: str) -> None:
-        """Show a short message about something the person just did; never foreign text."""
+        """Show a short message about something the user just did; never foreign text."""
 
     def tell_error(self, error: FishtuneError) -> None:
         """Show an error that belongs to no step."""
@@ -58,7 +58,7 @@ class WizardAccess(Protocol):
         """Show a message, which is plain text without `markup`."""
 
     def copy(self, text: str) -> None:
-        """Put `text` on the person's clipboard and say so."""
+        """Put `text` on the user's clipboard and say so."""
 
     def suspend(self) -> AbstractContextManager[None]:
         """Leave the terminal to another program while the block runs."""

@@ -21,7 +21,7 @@ Command = tuple[str, str, Callable[[], None]]
 
 @dataclass(frozen=True)
 class Action:
-    """Something a person can do with a key.
+    """Something a user can do with a key.
 
     Args:
         keys: default keys in Textual's names, comma separated.
@@ -41,7 +41,7 @@ ACTIONS = (
         "leave",
         "q,ctrl+q",
         mark("Quit"),
-        mark("Leave the wizard. A running job goes on; the last line says how to come back."),
+        mark("Leave the wizard. A running job keeps running; the last line says how to come back."),
     ),
     Action(
         "show_help", "question_mark,f1", mark("Help"), mark("Explain the step that is open, with its keys.")
@@ -92,7 +92,7 @@ def bindings(scope: Scope) -> list[BindingType]:
 
 
 def keys_of(name: str, changed: Mapping[str, str]) -> str:
-    """Return the keys of an action, from the person's key map or the default."""
+    """Return the keys of an action, from the user's key map or the default."""
     return changed.get(name, BY_NAME[name].keys)
 
 

@@ -22,10 +22,10 @@ from .base_screen import WizardScreen
 from .catalogue import _, sentence
 from .glyphs import ASCII, LINES
 from .messages import GpusRead
-from .settings import THEMES, WizardSettings
 from .terminal import too_small
 from .themes import DEFAULTS, OURS
 from .trouble import note
+from .wizard_settings import THEMES, WizardSettings
 from .wording import harmless
 
 if TYPE_CHECKING:
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from ..core.hardware.readings import GpuReading
     from ..core.jobs.record import Job
     from .engine import Engine
-    from .follow import GpuWatch
     from .screens.start import StartScreen
+    from .watch import GpuWatch
 
 _OUTPUT_SECONDS = 0.02
 """What the output thread gets to put the first screen out."""
@@ -48,11 +48,11 @@ class Wizard(App[None]):
     Args:
         project: project folder or file to open at once; None shows the start page.
         engine: the wizard's only way to the engine; tests give another.
-        no_color: whether the person asked for no colours.
+        no_color: whether the user asked for no colours.
 
     Attributes:
         farewell: what to print after the screen is gone.
-        trouble: what ended the program, if it was not the person.
+        trouble: what ended the program, if it was not the user.
         running: jobs that were running when last looked, by id.
     """
 
@@ -120,7 +120,7 @@ class Wizard(App[None]):
             gc.freeze()
 
     def _begin(self, start: StartScreen) -> None:
-        from .follow import GpuWatch
+        from .watch import GpuWatch
 
         if self._first_project is not None:
             self.open_project(self._first_project)
@@ -162,7 +162,7 @@ class Wizard(App[None]):
         lines = []
         for job, project in self.running.values():
             lines.append(
-                _("{stage} goes on (job {job}). Come back with: fishtune-tui {folder}").format(
+                _("{stage} keeps running (job {job}). Come back with: fishtune-tui {folder}").format(
                     stage=job.record.stage, job=job.id, folder=_quoted(project.folder)
                 )
             )
@@ -204,7 +204,7 @@ class Wizard(App[None]):
         self.notify(text, severity="error", timeout=12, markup=False)
 
     def tell(self, text: str) -> None:
-        """Show a short message about something the person just did; never foreign text."""
+        """Show a short message about something the user just did; never foreign text."""
         self.notify(text, timeout=4, markup=False)
 
     # GPU readings go to whatever screens want them
@@ -243,7 +243,7 @@ class Wizard(App[None]):
             self.copy(text)
 
     def copy(self, text: str) -> None:
-        """Put `text` on the person's clipboard and say so."""
+        """Put `text` on the user's clipboard and say so."""
         done = clipboard.copy(self, text)
         self.tell(_("Copied.") if done else _("tmux did not take the text."))
 

@@ -10,17 +10,13 @@ from __future__ import annotations
 
 import gettext
 import os
-from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from .sentences import Sentences
+from ..core.messages import Message
+from .particles import fill
 
 LANGUAGES = ("en", "ko")
 LOCALE_FOLDER = Path(__file__).parent / "locale"
-ENGINE_KEYS = LOCALE_FOLDER / "engine.txt"
-"""The engine's sentences that have names or numbers filled in, one a line, `{}` in those places."""
 _active: gettext.NullTranslations = gettext.NullTranslations()
 
 
@@ -59,19 +55,10 @@ def mark(message: str) -> str:
 
 
 def sentence(text: str) -> str:
-    """Return a sentence of the engine in the active language, as it is where the catalogue lacks it.
+    """Return a text of the engine in the active language, as it is where the catalogue lacks it.
 
-    For messages, hints, findings and states, which the engine says in English with names and numbers
-    filled in; never for transcripts, log lines and paths.
+    A `Message` is made from its template; any other string is a name, a path or a library's own words.
     """
-    if type(_active) is gettext.NullTranslations or not text:
+    if not isinstance(text, Message) or type(_active) is gettext.NullTranslations:
         return text
-    return _sentences(_active).say(text)
-
-
-@lru_cache(maxsize=1)
-def _sentences(active: gettext.NullTranslations) -> Sentences:
-    from .sentences import PLACE, Sentences
-
-    lines = ENGINE_KEYS.read_text(encoding="utf-8").splitlines()
-    return Sentences((line for line in lines if PLACE in line), active.gettext)
+    return text.translated(_active.gettext, fill)

@@ -10,7 +10,7 @@ from textual.app import App
 
 
 def copy(app: App[None], text: str) -> bool:
-    """Put `text` on the clipboard of the person's own machine; return whether a way was found.
+    """Put `text` on the clipboard of the user's own machine; return whether a way was found.
 
     Inside tmux, `load-buffer -w` hands it to the outer terminal whatever `allow-passthrough` says, and it
     can also be pasted with tmux's own keys. Outside, the terminal may still ignore OSC 52: nothing tells.

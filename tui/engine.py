@@ -15,11 +15,12 @@ from ..core.config.project import Project
 from ..core.config.strict import Table
 from ..core.errors import FishtuneError
 from ..core.jobs.record import Job, Place
+from ..core.messages import from_data
 from ..core.stages.registry import StageName
 from ..core.tables import parse_json
 from .catalogue import _
-from .follow import GpuSource
-from .look import ProjectState, look
+from .project_state import ProjectState, inspect_project
+from .watch import GpuSource
 
 
 class Engine:
@@ -31,9 +32,9 @@ class Engine:
 
         return Nvml()
 
-    def look(self, project: Project) -> ProjectState:
+    def inspect_project(self, project: Project) -> ProjectState:
         """Return the state of a project's steps."""
-        return look(project)
+        return inspect_project(project)
 
     def start(
         self, project: Project, stage: StageName, settings: Table, secrets: Mapping[str, str] | None = None
@@ -79,6 +80,20 @@ class Engine:
         found: dict[str, Any] = parse_json(await _in_own_process(program, *arguments), clip)
         return found
 
+    async def verify_model(self, directory: Path) -> dict[str, Any]:
+        """Return `core.stages.verify.run.VerifyResult` of a model as JSON; cancelling ends the work.
+
+        Raises:
+            FishtuneError: the model is not whole, or cannot be read.
+        """
+        program = (
+            "import sys; from pathlib import Path; from fishtune.core.config.settings import CODEC_PRESET; "
+            "from fishtune.core.stages.verify.run import verify; "
+            "print(verify(Path(sys.argv[1]), CODEC_PRESET).model_dump_json())"
+        )
+        found: dict[str, Any] = parse_json(await _in_own_process(program, str(directory)), directory.name)
+        return found
+
     async def make_demo(self, folder: Path) -> None:
         """Set up the demo project in `folder`; cancelling ends the work.
 
@@ -98,7 +113,8 @@ async def _in_own_process(program: str, *arguments: str) -> bytes:
         "import sys\nfrom fishtune.core.errors import FishtuneError\n"
         f"try:\n    exec({program!r})\n"
         "except FishtuneError as error:\n"
-        "    sys.stderr.write('\\n' + error.message + '\\n' + error.hint.replace('\\n', ' '))\n"
+        "    import json; from fishtune.core.messages import as_data\n"
+        "    sys.stderr.write('\\n' + json.dumps([as_data(error.message), as_data(error.hint)]))\n"
         "    raise SystemExit(3)\n"
     )
     process = await asyncio.create_subprocess_exec(
@@ -116,7 +132,7 @@ async def _in_own_process(program: str, *arguments: str) -> bytes:
         return written
     lines = complaints.decode("utf-8", "replace").split("\n")
     if process.returncode == 3:
-        raise FishtuneError(lines[-2], lines[-1])
+        raise FishtuneError(*map(from_data, parse_json(lines[-1].encode(), "an error")))
     last_words = " ".join(lines).strip()[-300:]
     raise FishtuneError(
         _("The engine ended with code {code}: {last_words}").format(

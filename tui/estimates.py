@@ -7,18 +7,21 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from ..core.codec.config import codec_config
-from ..core.config.presets import lora_preset, model_preset
+from ..core.config.presets import lora_preset
 from ..core.config.project import Project
+from ..core.config.settings import CODEC_FILE
 from ..core.errors import FishtuneError
 from ..core.hardware.device import available_on, find_device, precision_on
-from ..core.hardware.memory.encoding import EncodingPlan
-from ..core.hardware.memory.estimate import MemoryEstimate, extraction_memory, training_memory, training_plan
-from ..core.hardware.memory.ledger import Part
+from ..core.hardware.memory.estimate import MemoryEstimate, Part
 from ..core.hardware.memory.measured import MeasurementCache
-from ..core.hardware.memory.suggest import TrainingNeeds, suggest_extraction, suggest_training
+from ..core.hardware.memory.needs import EncodingNeeds, TrainingNeeds
+from ..core.hardware.memory.profiles import Profiles
+from ..core.hardware.memory.suggest import suggest_extraction, suggest_training
 from ..core.hardware.readings import GpuReading
 from ..core.hardware.visibility import CudaDevice
-from ..core.model.config import DualARConfig, read_config
+from ..core.model.families import base_model
+from ..core.model.families.family import Family
+from ..core.model.shape import Shape
 from .catalogue import _
 from .catalogue import sentence as tell
 from .report import newest_report
@@ -48,67 +51,88 @@ class Estimate:
     sentence: str = ""
 
 
-def model_config(project: Project) -> DualARConfig | None:
-    """Return the base model's shape: from its directory, else from its preset; None where both lack it."""
+def model_of(project: Project) -> tuple[Family, Shape] | None:
+    """Return the base model's family and shape, from its directory or its preset; None without both."""
     try:
-        return read_config(project.base)
-    except FishtuneError:
-        pass
-    try:
-        config = model_preset(project.model.name).config
-        return DualARConfig.from_dict(config) if config else None
+        return base_model(project.base, project.model.name)
     except FishtuneError:
         return None
 
 
-def preset_needs(project: Project, names: list[str]) -> dict[str, Estimate]:
-    """Return what training needs with each LoRA preset and otherwise the project's settings."""
-    config = model_config(project)
-    if config is None:
-        return {}
-    needs = {}
-    for name in names:
-        chosen = project.model_copy(deep=True)
-        chosen.train.lora_config = name
-        try:
-            found = training_memory(config, training_plan(chosen.train_settings(), lora_preset(name)))
-        except FishtuneError:
-            continue
-        needs[name] = _table(found, found.parts[Part.OPTIMIZER] // _MOMENT_BYTES)
-    return needs
+def preset_needs(project: Project, name: str, profiles: Profiles | None = None) -> Estimate | None:
+    """Return what training needs with a LoRA preset and otherwise the project's settings.
+
+    None where nothing can be said. With a model or preset that no table knows it takes up to a minute.
+    """
+    model = model_of(project)
+    if model is None:
+        return None
+    family, shape = model
+    chosen = project.model_copy(deep=True)
+    chosen.train.lora_config = name
+    try:
+        preset = family.resolved(lora_preset(name))
+        needs = TrainingNeeds(shape, chosen.train_settings(), preset, profiles=profiles)
+        found = needs.predicted(max(needs.options.batch_tokens, needs.longest))
+    except FishtuneError:
+        return None
+    return _table(found, found.parts[Part.OPTIMIZER] // _MOMENT_BYTES)
 
 
-def estimate(stage: StageWithMemory, project: Project, reading: GpuReading | None) -> Estimate | None:
-    """Return what a stage needs and which batch fits its device, None where nothing can be said."""
+def is_known(project: Project, name: str) -> bool:
+    """Return whether `preset_needs` has its answer at once."""
+    model = model_of(project)
+    if model is None:
+        return True
+    family, shape = model
+    try:
+        return TrainingNeeds(shape, project.train_settings(), family.resolved(lora_preset(name))).known
+    except FishtuneError:
+        return True
+
+
+def estimate(
+    stage: StageWithMemory, project: Project, reading: GpuReading | None, profiles: Profiles | None = None
+) -> Estimate | None:
+    """Return what a stage needs and which batch fits its device, None where nothing can be said.
+
+    With a model, preset or codec that no table knows it takes up to a minute, of which `profiles` can tell.
+    """
     name = project.train.device if stage == "train" else project.extract.device
     try:
         device = find_device(reading, name) if reading else None
-        return _training(project, device) if stage == "train" else _extraction(project, device)
+        if stage == "train":
+            return _training(project, device, profiles)
+        return _extraction(project, device, profiles)
     except FishtuneError:
         return None
 
 
-def _training(project: Project, device: CudaDevice | None) -> Estimate | None:
+def _training(project: Project, device: CudaDevice | None, profiles: Profiles | None) -> Estimate | None:
     name = project.train.lora_config
-    need = preset_needs(project, [name]).get(name)
-    config = model_config(project)
-    if need is None or config is None:
+    need = preset_needs(project, name, profiles)
+    model = model_of(project)
+    if need is None or model is None:
         return None
+    family, shape = model
     available = available_on(device) if device else None
     if device is None or available is None:
         return replace(need, sentence=_("No GPU is used; on one, training would need this much."))
     needs = TrainingNeeds(
-        config,
+        shape,
         project.train_settings(),
-        lora_preset(name),
+        family.resolved(lora_preset(name)),
         device.gpu.name,
         precision=precision_on(device),
         cache=MeasurementCache(),
+        profiles=profiles,
     )
     found = suggest_training(needs, available)
     if not found.fits:
         return _nothing_fits(replace(need, free=available.free), found.remedies)
-    sentence = _("Fits {free} free: {tokens} tokens a micro-batch, {accumulation} a step, {needed}.").format(
+    sentence = _(
+        "Fits {free} free: {tokens} tokens per micro-batch, {accumulation} per step, {needed}."
+    ).format(
         free=size(available.free),
         tokens=count(found.batch_tokens),
         accumulation=found.accumulation,
@@ -126,8 +150,10 @@ def _training(project: Project, device: CudaDevice | None) -> Estimate | None:
     )
 
 
-def _extraction(project: Project, device: CudaDevice | None) -> Estimate | None:
-    config = codec_config(project.base / "codec.pth", project.extract.config_name)
+def _extraction(project: Project, device: CudaDevice | None, profiles: Profiles | None) -> Estimate | None:
+    codec = codec_config(project.base / CODEC_FILE, project.extract.config_name)
+    gpu = device.gpu.name if device else ""
+    needs = EncodingNeeds(codec, gpu, cache=MeasurementCache(), profiles=profiles)
     available = available_on(device) if device else None
     longest, typical = _clip_seconds(project)
     if available is None:
@@ -135,15 +161,15 @@ def _extraction(project: Project, device: CudaDevice | None) -> Estimate | None:
         bound = chosen.batch_seconds or chosen.batch_size * longest
         clips = max(1, min(chosen.batch_size, int(bound // longest)))
         return replace(
-            _table(extraction_memory(config, EncodingPlan.of(config, clips, longest)), 0),
+            _table(needs.at(clips, longest), 0),
             sentence=_("No GPU is used; on one, such batches would need this much."),
         )
-    found = suggest_extraction(config, available, longest, typical=typical, cache=MeasurementCache())
+    found = suggest_extraction(needs, available, longest, typical=typical)
     table = replace(_table(found.need, 0), free=available.free)
     if not found.fits:
         return _nothing_fits(table, found.remedies)
     sentence = _(
-        "Fits {free} free: up to {clips} clips and {seconds} s of audio a batch, the longest clip being "
+        "Fits {free} free: up to {clips} clips and {seconds} s of audio per batch, the longest clip being "
         "{longest} s; {needed}."
     ).format(
         free=size(available.free),

@@ -1,4 +1,4 @@
-"""A job's whole log, outside of the screen: in a file of the person's choice, or in their pager."""
+"""A job's whole log, outside of the screen: in a file of the user's choice, or in their pager."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from ..core.errors import FishtuneError
 from ..core.files import write_bytes
 from ..core.jobs.record import Job
+from ..core.messages import of_the_system
 from .catalogue import _, sentence
 
 if TYPE_CHECKING:
@@ -24,9 +25,8 @@ def copy_log(app: WizardAccess, job: Job, target: Path) -> None:
     except FishtuneError as error:
         app.tell_error(error)
     except OSError as error:
-        app.notify(
-            f"{sentence(error.strerror or str(error))}: {error.filename}", severity="error", markup=False
-        )
+        what = sentence(of_the_system(error) or str(error))
+        app.notify(f"{what}: {error.filename}", severity="error", markup=False)
     else:
         app.tell(_("The log was written."))
 

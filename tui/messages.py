@@ -13,12 +13,16 @@ if TYPE_CHECKING:
     from ..core.hardware.readings import GpuReading
     from ..core.jobs.record import Job, JobState
     from ..core.pipeline.steps import StepName
-    from .look import ProjectState
+    from .project_state import ProjectState
     from .run_view import RunView
 
 
+MOST_LOG_LINES = 2000
+"""As many of the newest lines of a job's log are kept and shown."""
+
+
 class GpusRead(Message, bubble=False):
-    """NVML was asked."""
+    """A new reading of the GPUs."""
 
     def __init__(self, reading: GpuReading) -> None:
         super().__init__()

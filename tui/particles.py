@@ -1,16 +1,18 @@
 """Korean particles after names and numbers: which one follows depends on how the word before it is spoken.
 
-A translation writes both forms, `{}이(가)`; once the place is filled in, its last letter or digit decides.
+A translation writes both forms, `{file}이(가)`; the last letter or digit of what fills the place decides.
 """
 
 from __future__ import annotations
 
-import itertools
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping
+
+from ..core.messages import PLACE, Value, part
 
 _PAIRS = {"이(가)": "이가", "을(를)": "을를", "은(는)": "은는", "과(와)": "과와", "(으)로": ("으로", "로")}
-_PLACE = re.compile(rf"\{{(\d*)\}}(?:([^\w{{%]{{0,2}})({'|'.join(map(re.escape, _PAIRS))}))?")
+_BOTH = "|".join(map(re.escape, _PAIRS))
+_PLACE = re.compile(rf"(?:{PLACE})(?:(?P<between>[^\w{{%]{{0,2}})(?P<both>{_BOTH}))?")
 _LAST = re.compile(r"(\w)[^\w%]*\Z")
 _NO_CONSONANT, _L, _OTHER = "", "l", "x"
 _ENDINGS = {
@@ -28,18 +30,20 @@ _ENDINGS = {
 _GA, _HIH, _FINALS, _RIEUL = ord("가"), ord("힣"), 28, 8
 
 
-def fill(template: str, parts: Sequence[str]) -> str:
+def fill(template: str, values: Mapping[str, Value]) -> str:
     """Return a template of the catalogue with its places filled in and the particle that each one takes.
 
     Both forms stay where it is not sure how the word before them ends.
     """
-    numbers = itertools.count()
 
     def place(found: re.Match[str]) -> str:
-        part = parts[int(found[1]) if found[1] else next(numbers)]
-        return part + (found[2] or "") + (_particle(part, found[3]) if found[3] else "")
+        text = part(found, values)
+        if found["both"] is None:
+            return text
+        particle = _particle(text, found["both"]) if found["name"] else found["both"]
+        return text + found["between"] + particle
 
-    return _PLACE.sub(place, template)
+    return _PLACE.sub(place, template) if values else template
 
 
 def _particle(word: str, both: str) -> str:

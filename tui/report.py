@@ -44,9 +44,7 @@ def _report(job_folder: Path, size: int) -> dict[str, Any] | None:  # noqa: ARG0
             "clips": _number(summary.get("clips")),
             "seconds": _number(summary.get("seconds")),
             "speakers": [_speaker(item) for item in summary.get("speakers", [])],
-            "findings": [
-                Finding.model_validate(item).model_dump(mode="json") for item in summary.get("findings", [])
-            ],
+            "findings": [Finding.model_validate(item) for item in summary.get("findings", [])],
         }
     except (AttributeError, LookupError, TypeError, ValueError):
         return None

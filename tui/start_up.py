@@ -20,8 +20,8 @@ def parser() -> argparse.ArgumentParser:
         prog="fishtune-tui",
         description=_("Fine-tune fish-speech (OpenAudio S1-mini) on your own recordings, step by step."),
         epilog=_(
-            "Jobs go on when the wizard is left, the link drops or the terminal closes; start it again to "
-            "find them. The same without a screen: fishtune --help."
+            "Jobs keep running when the wizard is left, the link drops or the terminal closes; start it "
+            "again to find them. The same without a screen: fishtune --help."
         ),
         add_help=False,
     )
@@ -83,7 +83,7 @@ def _language_flag(given: list[str]) -> str | None:
 
 
 def _leave_out_openssl() -> None:
-    """Keep OpenSSL out of this process: 5 MiB of the 50 that the wizard may take.
+    """Keep OpenSSL out of this process: 3 to 5 MiB of the 50 to 55 that the wizard may take.
 
     asyncio and hashlib take OpenSSL where they find it and do without where they don't; the wizard opens
     no connection and hashes a few names. Jobs are other processes and have it. Whatever imports hashlib
@@ -99,8 +99,8 @@ def _leave_out_openssl() -> None:
 
 
 def _show(options: argparse.Namespace) -> int:
-    from .settings import load_settings, parse_settings
     from .trouble import note
+    from .wizard_settings import load_settings, parse_settings
 
     no_color = "NO_COLOR" in os.environ
     app = None

@@ -97,7 +97,7 @@ def in_thread(
 def in_background(
     owner: DOMNode, work: Callable[[], Awaitable[None]], show: Show, group: str = "default"
 ) -> None:
-    """Await `work()` beside what the person does; the one of the same group before it is cancelled.
+    """Await `work()` beside what the user does; the one of the same group before it is cancelled.
 
     What goes wrong in it is shown. Where its widgets have gone meanwhile, nobody wants to know any more.
     """

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from rich.cells import cell_len, set_cell_size
 from rich.text import Text
 
-from ..core.units import format_bytes
+from ..core.units import format_bytes, format_duration
 from .catalogue import _, sentence
 
 if TYPE_CHECKING:
@@ -73,20 +73,10 @@ def fit_path(value: object, width: int) -> str:
 
 
 def duration(seconds: float | None) -> str:
-    """Return a duration in words: `12 s`, `3 min 05 s`, `1 h 04 min`, `2 d 03 h`."""
+    """Return a duration in the active language; a dash for none, and for what no job can take."""
     if seconds is None or not abs(seconds) < _LONGEST_TIME:
         return "–"
-    whole = max(round(seconds), 0)
-    if whole < 60:
-        return _("{seconds} s").format(seconds=whole)
-    minutes, rest = divmod(whole, 60)
-    if minutes < 60:
-        return _("{minutes} min {seconds:02d} s").format(minutes=minutes, seconds=rest)
-    hours, minutes = divmod(minutes, 60)
-    if hours < 48:
-        return _("{hours} h {minutes:02d} min").format(hours=hours, minutes=minutes)
-    days, hours = divmod(hours, 24)
-    return _("{days} d {hours:02d} h").format(days=days, hours=hours)
+    return sentence(format_duration(seconds))
 
 
 def size(number: float | None) -> str:
@@ -117,7 +107,7 @@ def decimal(number: float | None, places: int = 3) -> str:
 
 
 def clock(seconds: float) -> str:
-    """Return a Unix time as the person's local date and time; a dash where no calendar has it."""
+    """Return a Unix time as the user's local date and time; a dash where no calendar has it."""
     try:
         return datetime.fromtimestamp(seconds).astimezone().strftime("%Y-%m-%d %H:%M")
     except (ValueError, OverflowError, OSError):

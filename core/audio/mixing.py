@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..events import Reporter
-from ..units import named
+from ..messages import named
 
 Waveform = npt.NDArray[np.float32]
 
@@ -113,11 +113,13 @@ def warn_of_channels(reporter: Reporter, one_sided: list[str], opposite_phase: l
     """
     if one_sided:
         reporter.warn(
-            f"{named(one_sided)}: only the channels that carry the voice are used.",
+            "{files}: only the channels that carry the voice are used.",
             "Listen to what is on the others; export it as mono if it should be heard too.",
+            files=named(one_sided),
         )
     if opposite_phase:
         reporter.warn(
-            f"{named(opposite_phase)}: the channels cancel each other, so one of them is used.",
+            "{files}: the channels cancel each other, so one of them is used.",
             "A wire may have been swapped; export it as mono if another channel is better.",
+            files=named(opposite_phase),
         )

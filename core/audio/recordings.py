@@ -21,9 +21,18 @@ import soundfile
 
 from ..errors import DataError
 from ..files import write_bytes
+from ..messages import Message
 from ..reading import open_regular, reading, unreadable
 from .mixing import Mixing, Waveform, mix
-from .streams import TOLERATED_LOSS_SECONDS, UNKNOWN_LENGTH, Stream, find_stream, no_audio, truncated
+from .streams import (
+    TOLERATED_LOSS_SECONDS,
+    UNKNOWN_LENGTH,
+    PlainWave,
+    Stream,
+    find_stream,
+    no_audio,
+    truncated,
+)
 
 if TYPE_CHECKING:
     from torchaudio.transforms import Resample
@@ -38,8 +47,8 @@ _PIECE = 1 << 16  # samples, over all channels, decoded at a time
 _MOST_SAMPLES = 1 << 28
 # Coded bytes that a decoder may leave unread at the end of its stream; 0.1 s at the highest bit rate.
 _UNREAD = 4_096
-_MISSING = "It may have been moved since the folder was listed; try again."
-_DAMAGED = "Listen to it in a player; copy or export it again as wav, flac or mp3, or remove it."
+_MISSING = Message("It may have been moved since the folder was listed; try again.")
+_DAMAGED = Message("Listen to it in a player; copy or export it again as wav, flac or mp3, or remove it.")
 # Elements of the resampling kernel that torchaudio may make, 4 MiB: ordinary rates need a hundredth of it.
 # Odder ones are interpolated directly, and those that have next to nothing in common are refused.
 _PREPARED_KERNEL, _LARGEST_KERNEL = 1 << 20, 1 << 26
@@ -74,12 +83,17 @@ def read_info(path: Path) -> AudioInfo:
         DataError: missing, unreadable, empty, no audio, a rate that is none, or a wav shorter than it says.
         StorageError: the system refused to read it.
     """
-    with _opened(path) as recording:
-        info = recording.info
-        if not recording.is_trusted:
-            info = replace(info, frames=recording.count())
+    with _found(path) as (file, stream):
+        if stream.plain is not None:
+            info = _plain_info(stream.plain)
             _check(path, info)
-        return info
+            return info
+        with _decoded(path, file, stream) as recording:
+            info = recording.info
+            if not recording.is_trusted:
+                info = replace(info, frames=recording.count())
+                _check(path, info)
+            return info
 
 
 def read_audio(path: Path, sample_rate: int) -> Waveform:
@@ -118,7 +132,9 @@ def read_channels(path: Path) -> tuple[Waveform, int]:
             samples = recording.samples()
     if not np.isfinite(samples).all():
         raise DataError(
-            f"{path} has samples that are not numbers (NaN or infinite).", "Export the recording again."
+            "{file} has samples that are not numbers (NaN or infinite).",
+            "Export the recording again.",
+            file=path,
         )
     return samples, recording.info.sample_rate
 
@@ -132,8 +148,11 @@ def check_rate(path: Path, rate: int, target: int) -> None:
     divisor = math.gcd(rate, target)
     if (rate // divisor) * (target // divisor) > _LARGEST_KERNEL:
         raise DataError(
-            f"{path} has a sample rate, {rate} Hz, that cannot be brought to {target} Hz.",
-            f"Convert it first, for example: ffmpeg -i '{path}' -ar {target} converted.wav",
+            "{file} has a sample rate, {rate} Hz, that cannot be brought to {target} Hz.",
+            "Convert it first, for example: ffmpeg -i '{file}' -ar {target} converted.wav",
+            file=path,
+            rate=rate,
+            target=target,
         )
 
 
@@ -238,9 +257,10 @@ class _Recording:
         held = self._stream.end - self._stream.start
         if not self.info.frames and held > _LARGEST_EMPTY:
             raise DataError(
-                f"{self._path} was never finished: it states that it contains no audio, but holds "
-                f"{held:,} bytes.",
-                f"Repair it, for example: ffmpeg -i '{self._path}' repaired.wav",
+                "{file} was never finished: it states that it contains no audio, but holds {held:,} bytes.",
+                "Repair it, for example: ffmpeg -i '{file}' repaired.wav",
+                file=self._path,
+                held=held,
             )
         stated = _STATED_SIZE.search(self._decoder.extra_info)
         if stated is None or not 0 < int(stated[2]) < int(stated[1]) < UNKNOWN_LENGTH:
@@ -267,9 +287,12 @@ class _Recording:
         frames = sum(map(len, pieces))
         if frames * self.info.channels > _MOST_SAMPLES:
             raise DataError(
-                f"{self._path} has too many samples to be read at once: more than {_MOST_SAMPLES:,} over its "
-                f"{self.info.channels} channels.",
+                "{file} has too many samples to be read at once: more than {limit:,} over its "
+                "{channels} channels.",
                 "Split it at pauses into clips of 3 to 15 s, each with its own transcript.",
+                file=self._path,
+                limit=_MOST_SAMPLES,
+                channels=self.info.channels,
             )
         if not frames:
             raise no_audio(self._path)
@@ -314,8 +337,9 @@ class _Recording:
                     yield
                 except soundfile.LibsndfileError as error:
                     raise DataError(
-                        f"{self._path} cannot be read as audio: it is damaged, or not what its name says.",
+                        "{file} cannot be read as audio: it is damaged, or not what its name says.",
                         _DAMAGED,
+                        file=self._path,
                     ) from error
         finally:
             # In place of whatever the decoder made of it, be it only an early end.
@@ -324,23 +348,43 @@ class _Recording:
 
 
 @contextmanager
-def _opened(path: Path, *, believe: bool = True) -> Iterator[_Recording]:
+def _found(path: Path, *, believe: bool = True) -> Iterator[tuple[IO[bytes], Stream]]:
     with open_regular(path, DataError, _MISSING) as file:
         with reading(path):
             if not file.read(1):
-                raise DataError(f"{path} is empty (0 bytes).", "Copy or record it again, or remove it.")
+                raise DataError(
+                    "{file} is empty (0 bytes).", "Copy or record it again, or remove it.", file=path
+                )
             stream = find_stream(file, path, believe=believe)
-        recording = _Recording(path, _Source(file, stream), stream)
-        with closing(recording):
-            _check(path, recording.info)
-            yield recording
+        yield file, stream
+
+
+@contextmanager
+def _decoded(path: Path, file: IO[bytes], stream: Stream) -> Iterator[_Recording]:
+    recording = _Recording(path, _Source(file, stream), stream)
+    with closing(recording):
+        _check(path, recording.info)
+        yield recording
+
+
+@contextmanager
+def _opened(path: Path, *, believe: bool = True) -> Iterator[_Recording]:
+    with _found(path, believe=believe) as (file, stream), _decoded(path, file, stream) as recording:
+        yield recording
+
+
+def _plain_info(wave: PlainWave) -> AudioInfo:
+    encoding = "PCM_U8" if wave.bits == 8 else f"PCM_{wave.bits}"
+    return AudioInfo(wave.frames, wave.rate, wave.channels, "WAV", encoding)
 
 
 def _check(path: Path, info: AudioInfo) -> None:
     if not LOWEST_RATE <= info.sample_rate <= HIGHEST_RATE:
         raise DataError(
-            f"{path} has a sample rate of {info.sample_rate} Hz, which no recording of speech has.",
+            "{file} has a sample rate of {rate} Hz, which no recording of speech has.",
             "Its header may be damaged: export it again at 24,000 Hz or more.",
+            file=path,
+            rate=info.sample_rate,
         )
     if not info.frames:
         raise no_audio(path)

@@ -11,10 +11,11 @@ Layouts: RIFF, RF64 and Wave64 chunks; FLAC's STREAMINFO; mp3 (`mpeg.py`); ID3v1
 from __future__ import annotations
 
 import string
+import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO, Literal
+from typing import IO, Literal, NamedTuple
 
 from ..errors import DataError
 from .mpeg import find_frames
@@ -28,6 +29,8 @@ _MOST_CHUNKS = 1_000  # before the samples
 _LARGEST_FORMAT = 4_096  # bytes that describe the samples
 _UNCOMPRESSED = (1, 3)  # tags of integer and of floating-point samples
 _MPEG_IN_WAVE = 0x55
+_PLAIN_HEAD = struct.Struct("<4sI8sIHHIIHH4sI")
+_MOST_PLAIN_CHANNELS = 8
 _LETTERS = (string.ascii_letters + string.digits + " _-").encode()  # of the names of chunks
 _FLAC_HEAD = 42  # bytes: the mark, and the block STREAMINFO
 _FLAC_TOTAL = (1 << 36) - 1
@@ -37,6 +40,18 @@ _LONGEST_FLAC_HEADER = 16  # bytes of a frame
 _SEARCHED = 1 << 16  # bytes behind the samples that are looked at
 _WAVES = (b"RIFF", b"RIFX", b"RF64", b"BW64", b"riff")
 _TAGS = (b"ID3", b"TAG", b"APETAGEX", b"LYRICSBEGIN")
+
+
+class PlainWave(NamedTuple):
+    """What a wav says of itself that is laid out in the one way that nobody reads differently."""
+
+    frames: int
+    """Samples per channel."""
+    rate: int
+    """Hz."""
+    channels: int
+    bits: int
+    """Of a sample: 8, 16, 24 or 32, integers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +66,8 @@ class Stream:
     frames: int | None = None
     """Samples per channel by the file's header, where the decoder is not told them."""
     is_mpeg: bool = False
+    plain: PlainWave | None = None
+    """Where it is known what a decoder will say, without asking one."""
 
 
 def find_stream(file: IO[bytes], path: Path, *, believe: bool = True) -> Stream:
@@ -62,7 +79,10 @@ def find_stream(file: IO[bytes], path: Path, *, believe: bool = True) -> Stream:
     Raises:
         DataError: a header that looks right states clearly more than is there, or there is no audio.
     """
+    head = _bytes_at(file, 0, _PLAIN_HEAD.size)
     whole = Stream(b"", 0, file.seek(0, 2))
+    if (plain := _plain_wave(head, whole.end)) is not None:
+        return Stream(b"", 0, whole.end, plain=plain)
     start = _behind_tags(file)
     magic = _bytes_at(file, start, 4)
     if start == 0 and magic in _WAVES:
@@ -80,14 +100,17 @@ def find_stream(file: IO[bytes], path: Path, *, believe: bool = True) -> Stream:
 def truncated(path: Path, present: float, stated: float) -> DataError:
     """Return the error for a recording of which only `present` of `stated` seconds are there."""
     return DataError(
-        f"{path} is truncated: {present:.1f} s of {stated:.1f} s are there.",
+        "{file} is truncated: {present:.1f} s of {stated:.1f} s are there.",
         "Copy it again from where it came, or cut the transcript to what is left.",
+        file=path,
+        present=present,
+        stated=stated,
     )
 
 
 def no_audio(path: Path) -> DataError:
     """Return the error for a recording in which there is nothing."""
-    return DataError(f"{path} contains no audio.", "Record it again, or remove it.")
+    return DataError("{file} contains no audio.", "Record it again, or remove it.", file=path)
 
 
 def _bytes_at(file: IO[bytes], offset: int, count: int) -> bytes:
@@ -122,6 +145,30 @@ def _before_tags(file: IO[bytes], end: int) -> int:
 
 
 # Wave
+
+
+def _plain_wave(head: bytes, size: int) -> PlainWave | None:
+    """Return what a wav of `size` bytes that begins with `head` says; None where anything is out of the way.
+
+    Its chunks are RIFF, `fmt ` and `data`, whole numbers of integer samples, all sizes are right, and nothing
+    follows: `_wave` would give it to the decoder as it is, and the decoder has nothing to interpret.
+    """
+    if len(head) < _PLAIN_HEAD.size:
+        return None
+    riff, riff_size, form, length, tag, channels, rate, per_second, block, bits, data, data_size = (
+        _PLAIN_HEAD.unpack(head)
+    )
+    behind = size - _PLAIN_HEAD.size - data_size
+    is_plain = (
+        (riff, form, length, tag, data) == (b"RIFF", b"WAVEfmt ", 16, 1, b"data")
+        and behind in (0, data_size % 2)
+        and riff_size == size - 8
+        and 1 <= channels <= _MOST_PLAIN_CHANNELS
+        and bits in (8, 16, 24, 32)
+        and (block, per_second) == (channels * bits // 8, rate * block)
+        and data_size > 0 == data_size % block
+    )
+    return PlainWave(data_size // block, rate, channels, bits) if is_plain else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,9 +300,11 @@ def _goes_on(file: IO[bytes], path: Path, layout: _Layout, data: _Chunk, end: in
     if file_end > stated_end + layout.align:
         return True  # the two sizes contradict each other
     raise DataError(
-        f"{path} goes on behind the end that its header states: {data.size / per_second:.1f} s, with "
-        f"{rest / per_second:.1f} s more behind them.",
+        "{file} continues past the end that its header states: {end:.1f} s, with {rest:.1f} s more after it.",
         "Listen to it in a player and export it again as wav, flac or mp3.",
+        file=path,
+        end=data.size / per_second,
+        rest=rest / per_second,
     )
 
 

@@ -23,6 +23,7 @@ from . import (
     extract,
     gpus,
     jobs,
+    judge,
     loudness_norm,
     merge,
     pack,
@@ -50,7 +51,7 @@ app = typer.Typer(
     context_settings={"help_option_names": HELP_FLAGS, "max_content_width": 110},
 )
 start = typer.Typer(
-    help="Start a stage as a job of its own: it goes on when this terminal closes.\n\n"
+    help="Start a stage as a job of its own: it keeps running when this terminal closes.\n\n"
     "Takes what the stage's own command takes, for example: fishtune start extract data --batch-size 8",
     no_args_is_help=True,
 )
@@ -91,6 +92,8 @@ add_stage("train", train.train)
 add_stage("merge", merge.merge)
 add_stage("synth", synth.synth)
 add_stage("audition", audition.audition)
+add_stage("verify", verify.verify)
+add_stage("judge", judge.judge)
 add("init", project.init, "Project")
 add("run", project.run, "Project")
 add("demo", demo.demo, "Project")
@@ -104,7 +107,6 @@ add("doctor", doctor.doctor, "This machine, presets and checkpoints")
 add("gpus", gpus.gpus, "This machine, presets and checkpoints")
 add("estimate", estimate.estimate, "This machine, presets and checkpoints")
 add("presets", presets.presets, "This machine, presets and checkpoints")
-add("verify", verify.verify, "This machine, presets and checkpoints")
 add("demo-checkpoint", demo.demo_checkpoint, "This machine, presets and checkpoints")
 
 
@@ -159,7 +161,7 @@ def _run(arguments: list[str] | None) -> int:
         message = _PYDANTIC_WORDS.sub("", error.format_message()).strip()
         if message:  # a command without arguments has shown its help instead
             where = error.ctx.command_path if error.ctx is not None else "fishtune"
-            print_error(UsageError(message, f"See what it takes with: {where} --help"))
+            print_error(UsageError(message, "See what it takes with: {where} --help", where=where))
         return UsageError.exit_code
     if code == INTERRUPTED:  # what typer makes of Ctrl+C
         raise KeyboardInterrupt

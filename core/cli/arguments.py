@@ -10,10 +10,11 @@ from typing import Any
 
 from ..errors import UsageError
 from ..file_names import is_text, visible_name
+from ..messages import Message, of_the_system
 
 _LONGEST_NAME = 255  # bytes
 _LONGEST_PATH = 4096
-_RENAME = "Rename it, for example with convmv: convmv -f CP949 -t UTF-8 --notest NAME"
+_RENAME = Message("Rename it, for example with convmv: convmv -f CP949 -t UTF-8 --notest NAME")
 
 
 def check_arguments(arguments: Iterable[str]) -> None:
@@ -25,11 +26,12 @@ def check_arguments(arguments: Iterable[str]) -> None:
     for argument in arguments:
         if "\0" in argument:
             raise UsageError(
-                f"{visible_name(argument)} has a NUL character, which no name can have.",
+                "{argument} has a NUL character, which no name can have.",
                 "Give it without that character.",
+                argument=visible_name(argument),
             )
         if not is_text(argument):
-            raise UsageError(f"{visible_name(argument)} is not UTF-8.", _RENAME)
+            raise UsageError("{file} is not UTF-8.", _RENAME, file=visible_name(argument))
 
 
 def check_working_folder() -> None:
@@ -42,13 +44,16 @@ def check_working_folder() -> None:
         here = os.getcwd()  # noqa: PTH109 - its text is what is looked at
     except OSError as failure:
         raise UsageError(
-            f"The working folder cannot be used ({failure.strerror}).", "Change to another folder: cd"
+            "The working folder cannot be used ({reason}).",
+            "Change to another folder: cd",
+            reason=of_the_system(failure),
         ) from failure
     if not is_text(here):
         raise UsageError(
-            f"The name of the working folder, {visible_name(here)}, is not UTF-8.",
+            "The name of the working folder, {argument}, is not UTF-8.",
             "Work in another folder, or rename that one, for example with convmv: "
             "convmv -f CP949 -t UTF-8 --notest NAME",
+            argument=visible_name(here),
         )
 
 
@@ -76,7 +81,9 @@ def _check_path(path: Path) -> None:
         text = str(path)
         shown = text if len(text) <= 60 else f"{text[:40]}…{text[-15:]}"
         raise UsageError(
-            f"{shown} is longer than a path can be: {_LONGEST_NAME} bytes for each name, "
-            f"{_LONGEST_PATH} in all.",
+            "{path} is longer than a path can be: {longest} bytes for each name, {most} in all.",
             "Give a shorter one.",
+            path=shown,
+            longest=_LONGEST_NAME,
+            most=_LONGEST_PATH,
         )

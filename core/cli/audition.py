@@ -10,7 +10,7 @@ from .options import Given, Json, takes
 from .running import run_stage
 
 
-@takes(AuditionSettings, arguments=["checkpoint"])
+@takes(AuditionSettings)
 def audition(given: Given, json: Json = False) -> None:
     """Let a checkpoint speak without merging it, and find what is wrong: endless, silent, fading speech.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..config.settings import DownloadSettings, ModelOptions
+from ..config.settings import MODELS_FOLDER, DownloadSettings, ModelOptions
 from ..config.strict import parse_flags
 from .console import out
 from .options import Given, Json, takes
@@ -13,7 +13,6 @@ from .running import find_project, run_stage
 
 @takes(
     DownloadSettings,
-    arguments=["name"],
     of_project=["name", "local_dir"],
     elsewhere={"name": ModelOptions().name},
 )
@@ -30,7 +29,7 @@ def download(given: Given, json: Json = False) -> None:
         chosen = project.download_settings().model_dump()
     else:
         name = given.get("name", ModelOptions().name)
-        chosen = {"name": name, "local_dir": Path("checkpoints") / name.rsplit("/", 1)[-1]}
+        chosen = {"name": name, "local_dir": Path(MODELS_FOLDER) / name.rsplit("/", 1)[-1]}
     settings = parse_flags(DownloadSettings, **chosen | given)
     summary = run_stage("download", settings, json=json)
     if summary is None or json:

@@ -54,8 +54,11 @@ def _said(error: BaseException) -> int:
     what = str(error).strip().splitlines() or ["without a word"]
     print_error(
         FishtuneError(
-            f"The command ended with an unexpected {type(error).__name__}: {what[0][:300]}",
-            f"This is a bug in fishtune: please report it with its trace, {_kept_trace(error)}.",
+            "The command ended with an unexpected {kind}: {what}",
+            "This is a bug in fishtune: please report it with its trace, {trace}.",
+            kind=type(error).__name__,
+            what=what[0][:300],
+            trace=_kept_trace(error),
         )
     )
     return UNFORESEEN

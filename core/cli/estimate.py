@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -9,29 +11,31 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from ..codec.config import codec_config
-from ..config.presets import lora_preset, model_preset
+from ..codec.config import LONGEST_SECONDS, codec_config
+from ..config.presets import lora_preset
 from ..config.project import Project
-from ..config.settings import ExtractOptions, ModelOptions, TrainOptions
+from ..config.settings import CODEC_FILE, ExtractOptions, ModelOptions, TrainOptions
 from ..config.strict import parse_flags
 from ..hardware.device import available_on, find_device, precision_on
-from ..hardware.memory.encoding import EncodingPlan
-from ..hardware.memory.estimate import MemoryEstimate, extraction_memory
+from ..hardware.memory.accounting_process import Progress
+from ..hardware.memory.estimate import MemoryEstimate
 from ..hardware.memory.measured import MeasurementCache
+from ..hardware.memory.needs import EncodingNeeds, TrainingNeeds
+from ..hardware.memory.profiles import Profiles
 from ..hardware.memory.suggest import (
     Available,
     ExtractionSuggestion,
-    TrainingNeeds,
     TrainingSuggestion,
-    extraction_setting,
     suggest_extraction,
     suggest_training,
 )
 from ..hardware.nvml import read_gpus
 from ..hardware.visibility import CudaDevice
-from ..model.config import CONFIG_FILE, DualARConfig, read_config
+from ..model.families import base_model
+from ..model.families.family import Family
+from ..model.shape import Shape
 from ..units import format_bytes, parse_bytes
-from .console import out, print_json
+from .console import err, out, print_json
 from .options import Given, Json, takes
 from .running import find_project
 
@@ -70,15 +74,17 @@ def estimate(
         ),
     ] = None,
     clip_seconds: Annotated[
-        float, typer.Option(min=0.1, max=190, rich_help_panel=_EXTRACTION, help="Of the longest clip.")
+        float,
+        typer.Option(min=0.1, max=LONGEST_SECONDS, rich_help_panel=_EXTRACTION, help="Of the longest clip."),
     ] = 20.0,
     json: Json = False,
 ) -> None:
     """Tell what training or extraction needs of the GPU's memory, and which batch fits.
 
-    Sizes of tensors follow from the model's shape and are exact to a few percent. The CUDA context and
-    fragmentation are allowed for; peaks that were measured on this GPU correct them. Training is counted as
-    if every column were learnt, which bounds it.
+    Sizes of tensors are torch's own and exact to a few percent; for a model or preset that no table knows
+    they are worked out first, once, which takes up to a minute. The CUDA context and fragmentation are
+    allowed for; peaks that were measured on this GPU correct them. Training is counted as if every column
+    were learnt, which bounds it.
 
     Example: fishtune estimate --lora-config r_8_alpha_16 --gpu-memory 24GiB
 
@@ -92,16 +98,36 @@ def estimate(
     project = find_project()
     folder = base or (project.base if project else ModelOptions().path)
     answer: _Answer
-    if stage is EstimatedStage.EXTRACT:
-        options = parse_flags(ExtractOptions, **extraction)
-        answer = _extraction(folder, options, clip_seconds, available)
-    else:
-        parse_flags(TrainOptions, **training)  # wrong ones are told as flags, not as keys of the project file
-        answer = _training(_options(project, training), _shape(folder, project), available, found)
+    with _progress() as progress:
+        profiles = Profiles(progress)
+        if stage is EstimatedStage.EXTRACT:
+            options = parse_flags(ExtractOptions, **extraction)
+            answer = _extraction(folder, options, clip_seconds, available, profiles)
+        else:
+            # Wrong ones are told as flags, not as keys of the project file.
+            parse_flags(TrainOptions, **training)
+            family, shape = base_model(folder, project.model.name if project else ModelOptions().name)
+            answer = _training(_options(project, training), family, shape, available, found, profiles)
     if json:
         print_json(answer.content(stage, available))
     else:
         answer.show(available)
+
+
+@contextmanager
+def _progress() -> Iterator[Progress]:
+    """Yield what shows how far the accounting of a model is; nothing is shown where none is needed."""
+    status = err.status("")
+
+    def show(done: int, total: int) -> None:
+        counted = f": {done} of {total} batches" if total else ""
+        status.update(f"Measuring how much memory this model needs, once{counted}")
+        status.start()
+
+    try:
+        yield show
+    finally:
+        status.stop()
 
 
 class _Answer:
@@ -139,7 +165,7 @@ class _Answer:
         }
 
     def show(self, available: Available | None) -> None:
-        """Write it for a person."""
+        """Write it for a user."""
         out.print(self._words)
         table = Table(box=None, pad_edge=False)
         table.add_column("part")
@@ -148,7 +174,7 @@ class _Answer:
             if size:
                 table.add_row(part.value, format_bytes(size))
         out.print(table)
-        source = "corrected by a peak measured here" if self._measured else "by arithmetic"
+        source = "corrected by a peak measured here" if self._measured else "as torch allocates it"
         out.print(f"needed  {format_bytes(self._need.least)} to {format_bytes(self._need.total)} ({source})")
         if available is None:
             out.print("There is no GPU here; ask about a card with --gpu-memory 24GiB.")
@@ -176,23 +202,22 @@ def _options(project: Project | None, flags: dict[str, Any]) -> TrainOptions:
     return Project.create(Path.cwd(), "estimate", **tables).train_settings()
 
 
-def _shape(folder: Path, project: Project | None) -> DualARConfig:
-    """Return the model's shape: from its directory, or before the download from its preset."""
-    if (folder / CONFIG_FILE).is_file():
-        return read_config(folder)
-    return DualARConfig.from_dict(model_preset(project.model.name if project else ModelOptions().name).config)
-
-
 def _training(
-    options: TrainOptions, config: DualARConfig, available: Available | None, device: CudaDevice | None
+    options: TrainOptions,
+    family: Family,
+    shape: Shape,
+    available: Available | None,
+    device: CudaDevice | None,
+    profiles: Profiles,
 ) -> _Answer:
     needs = TrainingNeeds(
-        config,
+        shape,
         options,
-        lora_preset(options.lora_config),
+        family.resolved(lora_preset(options.lora_config)),
         available.gpu if available else "",
         precision=precision_on(device),
         cache=MeasurementCache(),
+        profiles=profiles,
     )
     suggestion = suggest_training(needs, available) if available else None
     flags = ""
@@ -202,22 +227,21 @@ def _training(
             flags += " --checkpointing none"
     tokens = max(options.batch_tokens, needs.longest)
     words = (
-        f"Training, {options.lora_config}: micro-batches of {tokens} columns × {options.accumulation}, "
-        f"samples of up to {needs.longest}, {needs.chosen_precision}, checkpointing {options.checkpointing}"
+        f"Training, {options.lora_config}: micro-batches of {tokens} tokens × {options.accumulation}, "
+        f"samples of up to {needs.longest}, {needs.setup.precision}, checkpointing {options.checkpointing}"
     )
     return _Answer(words, needs.at(tokens), needs.factor != 1.0, suggestion, flags)
 
 
 def _extraction(
-    folder: Path, options: ExtractOptions, seconds: float, available: Available | None
+    folder: Path, options: ExtractOptions, seconds: float, available: Available | None, profiles: Profiles
 ) -> _Answer:
-    config, clips = codec_config(folder / "codec.pth", options.config_name), options.batch_size
-    cache = MeasurementCache()
-    factor = cache.factor(extraction_setting(config, available.gpu)) if available else 1.0
-    need = extraction_memory(config, EncodingPlan.of(config, clips, seconds)).corrected(factor)
-    suggestion = suggest_extraction(config, available, seconds, cache=cache) if available else None
+    codec, clips = codec_config(folder / CODEC_FILE, options.config_name), options.batch_size
+    gpu = available.gpu if available else ""
+    needs = EncodingNeeds(codec, gpu, cache=MeasurementCache(), profiles=profiles)
+    suggestion = suggest_extraction(needs, available, seconds) if available else None
     flags = ""
     if suggestion:
         flags = f"--batch-size {suggestion.batch_size} --batch-seconds {suggestion.batch_seconds:g}"
     words = f"Extraction: {clips} clips of {seconds:g} s"
-    return _Answer(words, need, factor != 1.0, suggestion, flags)
+    return _Answer(words, needs.at(clips, seconds), needs.factor != 1.0, suggestion, flags)

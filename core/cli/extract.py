@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ..config.project import CODEC_FILE, DatasetOptions, Project
-from ..config.settings import ExtractOptions, ExtractSettings, ModelOptions
+from ..config.project import DatasetOptions, Project
+from ..config.settings import CODEC_FILE, ExtractOptions, ExtractSettings, ModelOptions
 from ..units import format_duration
 from .console import out, print_left_out
 from .options import Given, Json, takes
@@ -14,7 +14,6 @@ _ELSEWHERE = {"data": DatasetOptions().path, "checkpoint_path": ModelOptions().p
 
 @takes(
     ExtractSettings,
-    arguments=["data"],
     of_project={*ExtractOptions.model_fields, "data"},
     elsewhere=_ELSEWHERE,
 )

@@ -100,7 +100,7 @@ def attach(job_id: JobId = None, project: Project = None, results: Results = Non
     try:
         state = _watch(job, _EVENTS_SHOWN)
     except KeyboardInterrupt:
-        err.print(f"Left; job {job.id} goes on. Come back with: fishtune attach {job.id}")
+        err.print(f"Left; job {job.id} keeps running. Come back with: fishtune attach {job.id}")
         return
     raise typer.Exit(_conclude(job, state))
 
@@ -124,7 +124,7 @@ def stop(
     job = _find(job_id, project, results)
     if lost:
         declare_lost(job)
-        out.print(f"Job {job.id} is declared lost. Go on from what was saved with: fishtune resume {job.id}")
+        out.print(f"Job {job.id} is declared lost. Resume from what was saved with: fishtune resume {job.id}")
         return
     stop_job(job, now)
     if not now:
@@ -172,22 +172,25 @@ def resume(job_id: JobId = None, project: Project = None, results: Results = Non
     job = _find(job_id, project, results)
     if job.state() is JobState.FINISHED:
         raise JobError(
-            f"Job {job.id} is finished; it has nothing to go on with.",
+            "Job {job} is finished: there is nothing to resume.",
             "Name another job (fishtune jobs), or start the stage again with its own command.",
+            job=job.id,
         )
     settings, not_repeated = settings_again(job)
     try:
         os.chdir(job.record.folder)
     except (OSError, ValueError) as error:
         raise JobError(
-            f"{job.record.folder}, where job {job.id} ran, is gone.",
+            "{folder}, where job {job} ran, is gone.",
             "Start its stage again from the project's new folder.",
+            folder=job.record.folder,
+            job=job.id,
         ) from error
     started = start_job(StageName(job.record.stage), settings, job.place, resumed_from=job.id)
     if not_repeated:
         err.print(
             f"Not repeated, since it was for the first run: {', '.join(not_repeated)}. What that run had not "
-            "come to yet is as it was before; the stage's own command with that flag begins anew."
+            "come to yet is as it was before; the stage's own command with that flag starts over."
         )
     out.print(f"Started job {started.id}, going on from {job.id}.\n  watch:  fishtune attach {started.id}")
 

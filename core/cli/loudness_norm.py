@@ -10,7 +10,7 @@ from .options import Given, Json, takes
 from .running import run_stage
 
 
-@takes(LoudnessNormSettings, arguments=["source", "target"])
+@takes(LoudnessNormSettings)
 def loudness_norm(given: Given, json: Json = False) -> None:
     """Bring all recordings to one loudness (BS.1770), as copies in another folder.
 

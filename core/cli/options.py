@@ -26,7 +26,6 @@ def takes(
     *,
     into: str = "given",
     only: Collection[str] | None = None,
-    arguments: Collection[str] = (),
     of_project: Collection[str] = (),
     elsewhere: Mapping[str, Any] | None = None,
     panel: str = "",
@@ -39,7 +38,6 @@ def takes(
     Args:
         into: the parameter of the command that receives what was given, a `Given`.
         only: names of the fields that are parameters; None = all.
-        arguments: names of those that are given by their place; the others are flags.
         of_project: names of those that a project file gives, which the help says.
         elsewhere: what holds where neither flag nor project gives a value and the model has no default.
         panel: heading in the help instead of the fields' own.
@@ -49,7 +47,7 @@ def takes(
         fields = {name: field for name, field in describe(model).items() if only is None or name in only}
         own = inspect.signature(command, eval_str=True).parameters.values()
         made = [
-            _parameter(field, name in arguments, _holds(field, name in of_project, elsewhere or {}), panel)
+            _parameter(field, _holds(field, name in of_project, elsewhere or {}), panel)
             # What has no default in the model is what a command is about.
             for name, field in sorted(fields.items(), key=lambda item: not item[1].required)
         ]
@@ -79,14 +77,14 @@ def _holds(field: Description, of_project: bool, elsewhere: Mapping[str, Any]) -
     return known
 
 
-def _parameter(field: Description, is_argument: bool, holds: str, panel: str) -> inspect.Parameter:
+def _parameter(field: Description, holds: str, panel: str) -> inspect.Parameter:
     """Return the parameter of a command for one field; None stands for "not given"."""
     kind = _type(field)
     # The range is only told here: typer would check it a second time, in other words.
     about: dict[str, Any] = {"help": field.help + (f" ({field.range})" if field.range else "")}
     about["show_default"] = holds or False
-    if is_argument:
-        mark = typer.Argument(**about)
+    if field.option.argument:
+        mark = typer.Argument(metavar=field.flag, **about)
     else:
         about |= {"metavar": field.option.metavar or None}
         about |= {"rich_help_panel": panel or field.option.panel or None}

@@ -42,7 +42,9 @@ def init(
     base = absolute(folder)
     if (base / PROJECT_FILE).exists():
         raise UsageError(
-            f"{folder / PROJECT_FILE} exists already.", "Edit it, or make the project in another folder."
+            "{file} exists already.",
+            "Edit it, or make the project in another folder.",
+            file=folder / PROJECT_FILE,
         )
     tables: dict[str, dict[str, str]] = {}
     if data is not None:
@@ -64,8 +66,9 @@ def _in_project(path: Path, base: Path) -> str:
         there = absolute(path.expanduser())
     except RuntimeError as error:
         raise UsageError(
-            f"{path} begins with the home folder of a user that does not exist here.",
-            f"Write ./{path} if a folder of that name is meant.",
+            "{file} begins with the home folder of a user that does not exist here.",
+            "Write ./{file} if a folder of that name is meant.",
+            file=path,
         ) from error
     return str(there.relative_to(base) if there.is_relative_to(base) else there)
 

@@ -23,6 +23,7 @@ from ..jobs.find import places_in
 from ..jobs.record import Place
 from ..jobs.start import new_job, start_job
 from ..jobs.writer import Listener
+from ..messages import Message, joined
 from ..stages.registry import STAGES, StageName
 from .console import err, out, print_json
 from .display import display_events
@@ -66,7 +67,7 @@ def run_stage(
         if json:
             print_json({"job": job.id, "folder": str(job.folder)})
         else:
-            out.print(f"Started job {job.id}. It goes on when this terminal closes.")
+            out.print(f"Started job {job.id}. It keeps running when this terminal closes.")
             out.print(f"  watch:  fishtune attach {job.id}\n  stop:   fishtune stop {job.id}")
         return None
     with new_job(name, settings, place) as (job, locks), display_events(quiet=json) as show:
@@ -76,7 +77,9 @@ def run_stage(
             if type(error) is not FishtuneError:
                 raise
             # Nobody foresaw this one: whoever reports it needs the log.
-            raise FishtuneError(error.message, f"{error.hint} The log: {job.log_path}") from error
+            raise FishtuneError(
+                error.message, joined([error.hint, Message("The log: {log}", log=job.log_path)])
+            ) from error
     if json:
         print_json(summary)
     return summary
@@ -95,7 +98,7 @@ def without_ends(show: Listener) -> Listener:
 def default_place(settings: Table | None = None) -> Place:
     """Return where jobs belong: to the run that training names, else to the project around this folder.
 
-    Outside of any project they go to the person's state folder, apart for each working folder.
+    Outside of any project they go to the user's state folder, apart for each working folder.
     """
     if isinstance(settings, TrainSettings):
         return Place(results=settings.results.absolute(), project=settings.project)

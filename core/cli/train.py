@@ -32,7 +32,7 @@ def train(given: Given, json: Json = False) -> None:
     results/NAME.
 
     The model learns a way of speaking, hardly a timbre: keep giving a reference clip at synthesis. The
-    earliest checkpoint that satisfies usually does best on new texts.
+    earliest checkpoint that sounds good enough usually generalises best.
 
     Example: fishtune train --project yoona --lora-config r_8_alpha_16 --max-steps 1000
 

@@ -22,7 +22,7 @@ _ELSEWHERE = {"data": DatasetOptions().path}
 _SHOWN_OF_A_KIND = 10
 
 
-@takes(ValidateSettings, arguments=["data"], of_project=["data", "text_extension"], elsewhere=_ELSEWHERE)
+@takes(ValidateSettings, of_project=["data", "text_extension"], elsewhere=_ELSEWHERE)
 def validate(given: Given, json: Json = False) -> None:
     """Check a data set: layout, transcripts, recordings. Writes nothing; exits with 1 if there are errors.
 

@@ -2,42 +2,26 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated
-
-import typer
-
-from ..config.settings import CODEC_PRESET, ModelOptions
-from .console import err, out, print_json
-from .options import Json
-from .running import find_project
+from ..config.settings import ModelOptions, VerifySettings
+from ..config.strict import parse_flags
+from .console import out
+from .options import Given, Json, takes
+from .running import find_project, run_stage
 
 
-def verify(
-    directory: Annotated[
-        Path | None,
-        typer.Argument(help="Checkpoint directory, downloaded or merged.", show_default="the project's base"),
-    ] = None,
-    config_name: Annotated[
-        str, typer.Option(help="Codec preset, where the directory has no codec_config.json.")
-    ] = CODEC_PRESET,
-    json: Json = False,
-) -> None:
+@takes(VerifySettings)
+def verify(given: Given, json: Json = False) -> None:
     """Check that a model directory is whole: all weights there, of the right shape, every number finite.
 
     Example: fishtune verify checkpoints/openaudio-s1-mini
     """
-    from ..stages.verify.run import verify as check
-
-    if directory is None:
-        project = find_project()
-        directory = project.base if project else ModelOptions().path
-
-    result = check(directory, config_name, lambda name: err.print(f"reading {name}"))
-    if json:
-        print_json(result.model_dump(mode="json"))
+    project = None if "directory" in given else find_project()
+    place = {"directory": project.base if project else ModelOptions().path}
+    settings = parse_flags(VerifySettings, **place | given)
+    result = run_stage("verify", settings, json=json)
+    if result is None or json:
         return
     out.print(
-        f"{directory} is sound: {len(result.files)} files, {result.tensors} tensors, "
-        f"{result.parameters / 1e6:,.1f} M parameters."
+        f"{settings.directory} is sound: {len(result['files'])} files, {result['tensors']} tensors, "
+        f"{result['parameters'] / 1e6:,.1f} M parameters."
     )

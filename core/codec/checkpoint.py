@@ -17,7 +17,6 @@ from torch import Tensor
 from ..compute.weights import load_strict, read_state_dict, refuse_not_finite, refuse_not_real
 from ..errors import CheckpointError
 from .codec import Codec, CodecEncoder
-from .config import WEIGHTS_FILE as WEIGHTS_FILE
 from .config import codec_config, config_origin
 
 _GENERATOR = "generator."
@@ -68,7 +67,9 @@ def _load(kind: type[AnyCodec], path: Path, config_name: str, device: torch.devi
         load_strict(codec, tensors, path)
     except CheckpointError as error:
         origin = config_origin(path, config_name)
-        raise CheckpointError(error.message, f"The shape is that of {origin}. {error.hint}") from error
+        raise CheckpointError(
+            error.message, "The shape is that of {origin}. {hint}", origin=origin, hint=error.hint
+        ) from error
     refuse_not_finite(codec.named_parameters(), path)
     return codec.to(device).eval().requires_grad_(False)
 

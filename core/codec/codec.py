@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..errors import DataError
+from ..messages import Message
 from .config import MAX_FRAMES, CodecConfig
 from .decoder import Decoder
 from .encoder import Encoder
@@ -55,12 +56,12 @@ class CodecEncoder(nn.Module):
             check_length(length, self.config)
             whole = self.frames(length) * self.config.frame_length
             clips.append(F.pad(audio[None, :, :length], (0, whole - length)))
-        with torch.inference_mode(), _exact_convolutions():
+        with torch.inference_mode(), _exact_arithmetic():
             return self.quantizer.encode(self.encoder(clips))
 
 
 class Codec(CodecEncoder):
-    """A whole codec."""
+    """Encoder, quantizer and decoder: waveforms to codes and back."""
 
     def __init__(self, config: CodecConfig) -> None:
         super().__init__(config)
@@ -72,11 +73,14 @@ class Codec(CodecEncoder):
         Args:
             codes_BKF: codes `(B, K, frames)` on the codec's device; codes out of range are clamped.
         """
-        with torch.inference_mode(), _exact_convolutions():
+        with torch.inference_mode(), _exact_arithmetic():
             return cast(Tensor, self.decoder(self.quantizer.decode(codes_BKF)))
 
 
-def check_length(samples: int, config: CodecConfig, name: str = "The audio") -> None:
+_AUDIO = Message("The audio")
+
+
+def check_length(samples: int, config: CodecConfig, name: str = _AUDIO) -> None:
     """Refuse audio that is longer than the codec covers.
 
     Args:
@@ -88,22 +92,28 @@ def check_length(samples: int, config: CodecConfig, name: str = "The audio") -> 
     """
     if config.frames(samples) > MAX_FRAMES:
         raise DataError(
-            f"{name} is {math.ceil(samples / config.sample_rate)} s long; the codec takes at most "
-            f"{math.floor(config.max_seconds)} s.",
+            "{name} is {seconds} s long; the codec takes at most {limit} s.",
             "Split it at pauses into clips of 3 to 15 s, each with its own transcript.",
+            name=name,
+            seconds=math.ceil(samples / config.sample_rate),
+            limit=math.floor(config.max_seconds),
         )
 
 
 @contextmanager
-def _exact_convolutions() -> Iterator[None]:
-    """Keep cuDNN from rounding inputs to TensorFloat-32, its default for convolutions.
+def _exact_arithmetic() -> Iterator[None]:
+    """Keep a GPU from rounding inputs to TensorFloat-32.
 
-    Ten bits of mantissa move latents across the borders between codebook entries. Rounding like that on a
-    CPU changed 1 to 4 % of the codes of speech (tiny random codec): they would depend on the card.
+    It is cuDNN's default for convolutions, and for matrix products that of containers which set
+    `TORCH_ALLOW_TF32_CUBLAS_OVERRIDE`. Ten bits of mantissa move latents across the borders between codebook
+    entries. Rounding like that on a CPU changed 1 to 4 % of the codes of speech (tiny random codec): they
+    would depend on the card.
     """
-    allowed = torch.backends.cudnn.allow_tf32
+    convolutions, products = torch.backends.cudnn.allow_tf32, torch.get_float32_matmul_precision()
     torch.backends.cudnn.allow_tf32 = False
+    torch.set_float32_matmul_precision("highest")
     try:
         yield
     finally:
-        torch.backends.cudnn.allow_tf32 = allowed
+        torch.backends.cudnn.allow_tf32 = convolutions
+        torch.set_float32_matmul_precision(products)

@@ -1,7 +1,7 @@
 """Shape of a codec: the keys of `codec_config.json` and of `presets/codec/NAME.toml`.
 
 The weights' file carries no configuration. A checkpoint directory may hold a `codec_config.json` beside
-`codec.pth`; otherwise the shape is the preset that the person names (formats.md section 4). No torch here.
+`codec.pth`; otherwise the shape is the preset that the user names (formats.md section 4). No torch here.
 """
 
 from __future__ import annotations
@@ -14,16 +14,24 @@ from typing import Annotated
 from pydantic import ConfigDict, Field, model_validator
 
 from ..config.presets import read_preset
+from ..config.settings import CODEC_FILE
 from ..config.strict import Table, parse
 from ..errors import CheckpointError, MalformedFileError
+from ..messages import Message, joined
 from ..tables import read_json
 
-WEIGHTS_FILE = "codec.pth"
 CONFIG_FILE = "codec_config.json"
-_OTHER_FILES = ("config.json", "model.pth", "tokenizer.tiktoken", "special_tokens.json", CONFIG_FILE)
-_NAME_A_FILE = "Name the file of weights in it, such as codec.pth."
+_NAME_A_FILE = Message("Name the file of weights in it, such as {name}.", name=CODEC_FILE)
+CODEC_RATE = 44_100
+"""Hz; of the published codec, as all that follows."""
+FRAME_LENGTH = 2_048
+"""Samples of one frame of codes."""
+FRAME_RATE = CODEC_RATE / FRAME_LENGTH
+"""Frames per second; a frame is one token of a sequence."""
 MAX_FRAMES = 4096
 """The longest clip, in frames: what the published model's rotary tables cover."""
+LONGEST_SECONDS = math.floor(MAX_FRAMES / FRAME_RATE)
+"""Of the longest clip; what is said to a user."""
 
 
 # Bounds far above any real codec, below what would exhaust memory or time.
@@ -59,7 +67,7 @@ class QuantizerConfig(_Shape):
     """Strides between the encoder's positions and the frames."""
 
 
-class TransformerConfig(_Shape):
+class CodecTransformerConfig(_Shape):
     """A causal transformer over channels-first sequences that sees a limited past."""
 
     n_layer: _Count
@@ -93,7 +101,7 @@ class CodecConfig(_Shape):
     decoder_transformer_layers: list[_Layers] = Field(default=[], max_length=_MOST_FACTORS)
     """Only zeros: no published codec has transformers there, and none is specified."""
     quantizer: QuantizerConfig
-    quantizer_transformer: TransformerConfig
+    quantizer_transformer: CodecTransformerConfig
     """Of the two transformers around the quantizer."""
 
     @model_validator(mode="after")
@@ -103,25 +111,41 @@ class CodecConfig(_Shape):
         head, latent, halvings = self.encoder_transformer_head_dim, widths[-1], 2 ** len(self.decoder_rates)
         faults = []
         if len(layers) != len(rates):
-            faults.append(f"encoder_transformer_layers needs {len(rates)} numbers, one for each encoder rate")
+            faults.append(
+                Message(
+                    "encoder_transformer_layers needs {number} numbers, one for each encoder rate",
+                    number=len(rates),
+                )
+            )
         if any(width % head for width, count in zip(widths, layers, strict=False) if count):
-            faults.append(f"the encoder's transformers need widths divisible by {head}")
+            faults.append(
+                Message("the encoder's transformers need widths divisible by {divisor}", divisor=head)
+            )
         if any(self.decoder_transformer_layers):
-            faults.append("decoder_transformer_layers must be zeros")
+            faults.append(Message("decoder_transformer_layers must be zeros"))
         if math.prod(self.decoder_rates) != math.prod(rates):
-            faults.append("decoder_rates must multiply to the same as encoder_rates")
+            faults.append(Message("decoder_rates must multiply to the same as encoder_rates"))
         if self.decoder_dim % halvings:
-            faults.append(f"decoder_dim must be divisible by {halvings}")
+            faults.append(Message("decoder_dim must be divisible by {divisor}", divisor=halvings))
         if self.frame_length > _LONGEST_FRAME:
-            faults.append(f"rates and factors must multiply to {_LONGEST_FRAME} samples a frame at most")
+            faults.append(
+                Message(
+                    "rates and factors must multiply to {limit} samples per frame at most",
+                    limit=_LONGEST_FRAME,
+                )
+            )
         if latent > 1 << 16:
-            faults.append(f"the encoder's last width is {latent}, more than any codec has")
+            faults.append(
+                Message("the encoder's last width is {width}, more than any codec has", width=latent)
+            )
         if self.quantizer.input_dim != latent:
-            faults.append(f"quantizer.input_dim must be the encoder's last width, {latent}")
+            faults.append(
+                Message("quantizer.input_dim must be the encoder's last width, {width}", width=latent)
+            )
         if self.quantizer_transformer.dim != self.quantizer.input_dim:
-            faults.append("quantizer_transformer.dim must be quantizer.input_dim")
+            faults.append(Message("quantizer_transformer.dim must be quantizer.input_dim"))
         if faults:
-            raise ValueError("; ".join(faults))
+            raise ValueError(joined(faults, "; "))
         return self
 
     @property
@@ -162,12 +186,16 @@ def codec_config(weights: Path, preset: str) -> CodecConfig:
         preset: of `presets/codec`, where no `codec_config.json` lies beside the file.
 
     Raises:
-        CheckpointError: `codec_config.json` cannot be read; or `weights` is a folder or another file of a
-            checkpoint directory.
+        CheckpointError: `codec_config.json` cannot be read; or `weights` is a folder.
         SettingsError: it, or the preset, has wrong keys or values.
         UsageError: there is no such preset.
     """
-    _refuse_other_file(weights)
+    if weights.is_dir():
+        inside = weights / CODEC_FILE
+        meant = (
+            Message("Give the codec's file in it: {file}", file=inside) if inside.is_file() else _NAME_A_FILE
+        )
+        raise CheckpointError("{path} is a folder, and the codec is a file.", meant, path=weights)
     beside = weights.parent / CONFIG_FILE
     if not os.path.lexists(beside):
         return parse(CodecConfig, read_preset("codec", preset), config_origin(weights, preset))
@@ -178,17 +206,6 @@ def codec_config(weights: Path, preset: str) -> CodecConfig:
     return parse(CodecConfig, content, str(beside))
 
 
-def _refuse_other_file(weights: Path) -> None:
-    """Refuse what is named in the place of `codec.pth`, and say which file is meant."""
-    if weights.is_dir():
-        inside = weights / WEIGHTS_FILE
-        meant = f"Give the codec's file in it: {inside}" if inside.is_file() else _NAME_A_FILE
-        raise CheckpointError(f"{weights} is a folder, and the codec is a file.", meant)
-    right = weights.with_name(WEIGHTS_FILE)
-    if weights.name in _OTHER_FILES and right.is_file():
-        raise CheckpointError(f"{weights} does not hold the codec.", f"Give the file beside it: {right}")
-
-
 def check_codebooks(config: CodecConfig, num_codebooks: int, directory: Path) -> None:
     """Refuse a codec that speaks other codes than the model of its directory.
 
@@ -197,16 +214,18 @@ def check_codebooks(config: CodecConfig, num_codebooks: int, directory: Path) ->
     """
     if len(config.codebook_sizes) != num_codebooks:
         raise CheckpointError(
-            f"Model and codec of {directory} do not fit: the model has {num_codebooks} codebooks, "
-            f"the codec {len(config.codebook_sizes)}.",
+            "Model and codec of {directory} do not fit: the model has {number} codebooks, the codec {other}.",
             "Both must come from the same checkpoint: download them again.",
+            directory=directory,
+            number=num_codebooks,
+            other=len(config.codebook_sizes),
         )
 
 
 def config_origin(weights: Path, preset: str) -> str:
     """Return where `codec_config` takes the shape from, in words."""
     beside = weights.parent / CONFIG_FILE
-    return str(beside) if os.path.lexists(beside) else f"the codec preset {preset}"
+    return str(beside) if os.path.lexists(beside) else Message("the codec preset {preset}", preset=preset)
 
 
 def residual_codebook_size(preset: str) -> int:
@@ -218,5 +237,7 @@ def residual_codebook_size(preset: str) -> int:
     Raises:
         SettingsError, UsageError: see `codec_config`.
     """
-    config = parse(CodecConfig, read_preset("codec", preset), f"the codec preset {preset}")
+    config = parse(
+        CodecConfig, read_preset("codec", preset), Message("the codec preset {preset}", preset=preset)
+    )
     return config.quantizer.codebook_size

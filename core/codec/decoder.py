@@ -7,10 +7,10 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from .chunks import in_chunks, input_context
 from .config import CodecConfig
 from .encoder import CHUNK_SAMPLES
 from .layers import DILATIONS, CausalConv1d, CausalTransposedConv1d, ConvNeXtBlock, ResidualUnit, Snake
+from .streaming import stream
 from .transformer import WindowedTransformer
 
 
@@ -41,11 +41,8 @@ class Decoder(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return the waveforms `(B, 1, samples)` of quantized latents `(B, D, frames)`."""
         latent = self.upsample(self.post_module(x))
-        context = input_context(self.model)
-        waveforms = [
-            in_chunks(self.model, clip[None], chunk=CHUNK_SAMPLES // self.hop_length, context=context)
-            for clip in latent
-        ]
+        chunk = CHUNK_SAMPLES // self.hop_length
+        waveforms = [stream(self.model, clip[None], chunk) for clip in latent]
         return torch.cat(waveforms).tanh_()
 
 

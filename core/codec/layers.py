@@ -15,6 +15,22 @@ DILATIONS = (1, 3, 9)
 """Of the residual units before or after each rate."""
 
 
+class Past:
+    """The last inputs of each causal layer, kept from one piece of a sequence to the next."""
+
+    def __init__(self) -> None:
+        self._tails: dict[nn.Module, Tensor] = {}
+
+    def join(self, layer: nn.Module, x: Tensor, context: int) -> Tensor:
+        """Return `x` `(B, C, T)` behind the `context` inputs of `layer` before it, zeros at the beginning."""
+        if context == 0:
+            return x
+        tail = self._tails.get(layer)
+        joined = F.pad(x, (context, 0)) if tail is None else torch.cat([tail, x], dim=-1)
+        self._tails[layer] = joined[..., -context:].clone()  # a view would keep all of it
+        return joined
+
+
 class Snake(nn.Module):
     """`x + sin²(αx) / (α + 1e-9)`, α per channel."""
 
@@ -22,8 +38,8 @@ class Snake(nn.Module):
         super().__init__()
         self.alpha = nn.Parameter(torch.ones(1, channels, 1))
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Return `(B, C, T)`."""
+    def forward(self, x: Tensor, _past: Past | None = None) -> Tensor:
+        """Return `(B, C, T)`; positions do not see each other, so there is no past."""
         # These sequences are hundreds of megabytes at full rate: one new tensor, changed in place.
         bent = (x * self.alpha).sin_().square_()
         return bent.mul_(1.0 / (self.alpha + 1e-9)).add_(x)
@@ -50,20 +66,13 @@ class CausalConv1d(nn.Module):
         self.stride = stride
         self.context = (kernel - 1) * dilation + 1 - stride
         """Positions before its own stride that an output sees."""
-        # Padding on both sides and cutting the right one off spares a padded copy of the input.
         self.conv = nn.Conv1d(
-            in_channels,
-            out_channels,
-            kernel,
-            stride=stride,
-            dilation=dilation,
-            groups=groups,
-            padding=self.context,
+            in_channels, out_channels, kernel, stride=stride, dilation=dilation, groups=groups
         )
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Return `(B, out_channels, T / stride)`."""
-        return cast(Tensor, self.conv(x))[..., : x.shape[-1] // self.stride]
+    def forward(self, x: Tensor, past: Past | None = None) -> Tensor:
+        """Return `(B, out_channels, T / stride)`; `past` holds what came before, None = nothing did."""
+        return cast(Tensor, self.conv((past or Past()).join(self, x, self.context)))
 
 
 class CausalTransposedConv1d(nn.Module):
@@ -76,9 +85,11 @@ class CausalTransposedConv1d(nn.Module):
         """Earlier inputs that an output sees."""
         self.conv = nn.ConvTranspose1d(in_channels, out_channels, kernel, stride=stride)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Return `(B, out_channels, T · stride)`."""
-        return cast(Tensor, self.conv(x))[..., : x.shape[-1] * self.stride]
+    def forward(self, x: Tensor, past: Past | None = None) -> Tensor:
+        """Return `(B, out_channels, T · stride)`; `past` as in `CausalConv1d`."""
+        begin = self.context * self.stride
+        y = cast(Tensor, self.conv((past or Past()).join(self, x, self.context)))
+        return y[..., begin : begin + x.shape[-1] * self.stride]
 
 
 class ResidualUnit(nn.Module):
@@ -93,9 +104,12 @@ class ResidualUnit(nn.Module):
             CausalConv1d(channels, channels, 1),
         )
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Return `(B, C, T)`."""
-        return cast(Tensor, self.block(x)).add_(x)
+    def forward(self, x: Tensor, past: Past | None = None) -> Tensor:
+        """Return `(B, C, T)`; `past` as in `CausalConv1d`."""
+        y = x
+        for layer in self.block:
+            y = layer(y, past)
+        return y.add_(x)
 
 
 class ConvNeXtBlock(nn.Module):

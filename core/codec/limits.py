@@ -10,14 +10,10 @@ from pathlib import Path
 from ..audio.recordings import AudioInfo, check_rate
 from ..errors import DataError
 from ..units import format_duration
-from .config import MAX_FRAMES
+from .config import CODEC_RATE, FRAME_LENGTH, LONGEST_SECONDS, MAX_FRAMES
 
-CODEC_RATE = 44_100
-"""Hz."""
-LONGEST_SAMPLES = MAX_FRAMES * 2_048
+LONGEST_SAMPLES = MAX_FRAMES * FRAME_LENGTH
 """At the codec's rate."""
-LONGEST_SECONDS = 190.0
-"""Whole seconds in that; what is said to a person."""
 
 
 def is_too_long(frames: int, sample_rate: int) -> bool:
@@ -33,7 +29,10 @@ def check_recording(path: Path, info: AudioInfo) -> None:
     """
     if is_too_long(info.frames, info.sample_rate):
         raise DataError(
-            f"{path} is {format_duration(info.seconds)} long; the codec takes {LONGEST_SECONDS:.0f} s.",
+            "{file} is {duration} long; the codec takes {limit:.0f} s.",
             "Split it at pauses into clips of 3 to 15 s, each with its own transcript.",
+            file=path,
+            duration=format_duration(info.seconds),
+            limit=LONGEST_SECONDS,
         )
     check_rate(path, info.sample_rate, CODEC_RATE)

@@ -11,14 +11,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..compute.layers import FeedForward, RMSNorm, apply_rotary, rotary_table
-from .config import TransformerConfig
+from ..compute.exact import apply_rotary
+from ..compute.layers import FeedForward, RMSNorm, rotary_table
+from .config import CodecTransformerConfig
 
 
 class WindowedTransformer(nn.Module):
     """Pre-norm blocks with LayerScale over channels-first sequences, and a final RMSNorm."""
 
-    def __init__(self, config: TransformerConfig) -> None:
+    def __init__(self, config: CodecTransformerConfig) -> None:
         super().__init__()
         self.config = config
         self.layers = nn.ModuleList(TransformerBlock(config) for _ in range(config.n_layer))
@@ -38,7 +39,7 @@ class WindowedTransformer(nn.Module):
 class TransformerBlock(nn.Module):
     """`h = x + γ · attention(norm(x))`, then `h + γ′ · feed_forward(norm(h))`."""
 
-    def __init__(self, config: TransformerConfig) -> None:
+    def __init__(self, config: CodecTransformerConfig) -> None:
         super().__init__()
         self.attention = WindowedAttention(config)
         self.feed_forward = FeedForward(config.dim, config.intermediate_size)
@@ -68,7 +69,7 @@ class LayerScale(nn.Module):
 class WindowedAttention(nn.Module):
     """Causal self-attention with rotary embedding over the last W positions, fused `wqkv`, no biases."""
 
-    def __init__(self, config: TransformerConfig) -> None:
+    def __init__(self, config: CodecTransformerConfig) -> None:
         super().__init__()
         width = config.n_head * config.head_dim
         self.n_head, self.window = config.n_head, config.window_size

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO, Final
 
 from ..errors import CheckpointError
+from ..messages import Message
 from ..reading import open_regular, reading
 from .unpickling import AGAIN, Instructions, damaged, hostile
 
@@ -63,7 +64,9 @@ def _directory(path: Path, file: IO[bytes], size: int) -> dict[str, zipfile.ZipI
     """
     count, begin = _end_of_directory(path, file, size)
     if count > _MOST_ENTRIES:
-        raise hostile(f"{path} has {count:,} entries, more than any file of weights.")
+        raise hostile(
+            Message("{file} has {count:,} entries, more than any file of weights.", file=path, count=count)
+        )
     try:
         archive = zipfile.ZipFile(file)
     except (zipfile.BadZipFile, ValueError) as error:
@@ -73,15 +76,20 @@ def _directory(path: Path, file: IO[bytes], size: int) -> dict[str, zipfile.ZipI
         raise damaged(path)
     names = [entry.filename.partition("/") for entry in entries]
     if len({name.casefold() for _, _, name in names}) < count or len({folder for folder, *_ in names}) > 1:
-        raise hostile(f"{path} has two entries of one name, or entries in different folders.")
+        raise hostile(
+            Message("{file} has two entries of one name, or entries in different folders.", file=path)
+        )
     if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
         raise hostile(
-            f"{path} has compressed entries, which may unpack to any size; torch.save compresses nothing."
+            Message(
+                "{file} has compressed entries, which may unpack to any size; torch.save compresses nothing.",
+                file=path,
+            )
         )
     if any(entry.file_size != entry.compress_size or entry.flag_bits & 1 for entry in entries):
         raise damaged(path)
     if sum(entry.file_size for entry in entries) > size:
-        raise hostile(f"The entries of {path} together are larger than the file.")
+        raise hostile(Message("The entries of {file} together are larger than the file.", file=path))
     return {name: entry for (_, _, name), entry in zip(names, entries, strict=True)}
 
 
@@ -116,11 +124,23 @@ def _pickle(path: Path, file: IO[bytes], entries: dict[str, zipfile.ZipInfo]) ->
         raise damaged(path)
     for name, note in entries.items():
         if name.casefold() in _NOTES and note.file_size > _LARGEST_NOTE:
-            raise hostile(f"The entry {name} of {path} has {note.file_size:,} bytes instead of a few.")
+            raise hostile(
+                Message(
+                    "The entry {name} of {file} has {size:,} bytes instead of a few.",
+                    name=name,
+                    file=path,
+                    size=note.file_size,
+                )
+            )
     entry = entries["data.pkl"]
     if entry.file_size > _LARGEST_PICKLE:
         raise hostile(
-            f"The list of tensors in {path} has {entry.file_size:,} bytes, over {_LARGEST_PICKLE:,}."
+            Message(
+                "The list of tensors in {file} has {size:,} bytes, over {limit:,}.",
+                file=path,
+                size=entry.file_size,
+                limit=_LARGEST_PICKLE,
+            )
         )
     place = _place(path, file, entry)
     content = _read_at(file, place.offset, place.size)

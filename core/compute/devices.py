@@ -3,12 +3,26 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Protocol
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Protocol
 
 from ..errors import DeviceError, UsageError
+from ..messages import Message, plural
 
 if TYPE_CHECKING:
     import torch
+
+FIRST_WITH_BF16: Final = (8, 0)
+"""Compute capability from which bfloat16 is computed, not imitated."""
+
+
+@dataclass(frozen=True)
+class UsableGpu:
+    """A GPU that may be used."""
+
+    number: int
+    free: int | None = None
+    """Bytes; None = not known."""
 
 
 def resolve_device(name: str, local_rank: int = 0) -> torch.device:
@@ -28,19 +42,23 @@ def resolve_device(name: str, local_rank: int = 0) -> torch.device:
         return torch.device("cpu")
     numbered = re.fullmatch(r"cuda(?::(\d+))?", name)
     if numbered is None and name != "auto":
-        raise UsageError(f"There is no device {name!r}.", "Choose auto, cpu, cuda or cuda:N (N from 0).")
+        raise UsageError(
+            "There is no device {name}.", "Choose auto, cpu, cuda or cuda:N (N from 0).", name=repr(name)
+        )
     if not torch.cuda.is_available():
         if name == "auto":
             return torch.device("cpu")
         built = torch.version.cuda
         reason = (
-            "torch was installed without CUDA"
+            Message("torch was installed without CUDA")
             if built is None
-            else f"torch (CUDA {built}) finds no usable GPU"
+            else Message("torch (CUDA {version}) finds no usable GPU", version=built)
         )
         raise DeviceError(
-            f"The device {name} cannot be used: {reason}.",
+            "The device {name} cannot be used: {reason}.",
             "fishtune doctor says what is missing; --device cpu works everywhere, slowly.",
+            name=name,
+            reason=reason,
         )
     number = local_rank
     if numbered is not None and numbered[1] is not None:
@@ -48,10 +66,37 @@ def resolve_device(name: str, local_rank: int = 0) -> torch.device:
     count = torch.cuda.device_count()
     if number >= count:
         raise DeviceError(
-            f"The device cuda:{number} does not exist: torch sees {count} GPU{'s' if count > 1 else ''}.",
-            f"The last one is cuda:{count - 1}; CUDA_VISIBLE_DEVICES may hide others.",
+            plural(
+                count,
+                "The device cuda:{index} does not exist: torch sees {number} GPU.",
+                "The device cuda:{index} does not exist: torch sees {number} GPUs.",
+                index=number,
+            ),
+            "The last one is cuda:{last}; CUDA_VISIBLE_DEVICES may hide others.",
+            last=count - 1,
         )
     return torch.device("cuda", number)
+
+
+def computes_in_bf16(device: torch.device) -> bool:
+    """Return whether a device has bfloat16 itself; imitated, it is slow and has no fused attention."""
+    import torch
+
+    return device.type == "cpu" or torch.cuda.get_device_capability(device) >= FIRST_WITH_BF16
+
+
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Return whether an error says that a device's memory did not suffice.
+
+    Tensors run out of it in torch's allocator. What cuBLAS, cuDNN and the CUDA runtime take beside it, such
+    as handles and kernels that are loaded on first use, fails with another error, in their own words.
+    """
+    import torch
+
+    return isinstance(error, torch.OutOfMemoryError) or any(words in str(error) for words in _NO_MEMORY)
+
+
+_NO_MEMORY = ("CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED", Message("CUDA error: out of memory"))
 
 
 def empty_cache() -> None:

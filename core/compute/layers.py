@@ -12,20 +12,25 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .exact import apply_rotary, rms_norm, swiglu
+
 
 class RMSNorm(nn.Module):
-    """Root-mean-square norm over the last dimension: in float32, cast back, then times the weight."""
+    """Root-mean-square norm over the last dimension: in float32, cast back, then times the weight.
 
-    def __init__(self, dim: int, eps: float) -> None:
+    Args:
+        weight_in_float32: cast back only after the weight.
+    """
+
+    def __init__(self, dim: int, eps: float, *, weight_in_float32: bool = False) -> None:
         super().__init__()
         self.eps = eps
+        self.weight_in_float32 = weight_in_float32
         self.weight = nn.Parameter(torch.ones(dim))
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the normalised `x` (…, dim)."""
-        wide = x.float()
-        normalised = wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + self.eps)
-        return normalised.type_as(x) * self.weight
+        return rms_norm(x, self.weight, self.eps, weight_in_float32=self.weight_in_float32)
 
 
 def rotary_table(length: int, head_dim: int, base: float) -> Tensor:
@@ -38,16 +43,6 @@ def rotary_table(length: int, head_dim: int, base: float) -> Tensor:
     exponents = torch.arange(0, head_dim, 2, device="cpu", dtype=torch.float32) / head_dim
     angles = torch.outer(torch.arange(length, device="cpu", dtype=torch.float32), 1.0 / base**exponents)
     return torch.stack([angles.cos(), angles.sin()], dim=-1).bfloat16()
-
-
-def apply_rotary(x_BTHE: Tensor, table_TP2: Tensor) -> Tensor:
-    """Return `x`, its interleaved pairs (x₂ᵢ, x₂ᵢ₊₁) turned by the angles; in float32, cast back."""
-    pairs = x_BTHE.float().view(*x_BTHE.shape[:-1], -1, 2)
-    table = table_TP2.float()[:, None]
-    cos, sin = table[..., 0], table[..., 1]
-    even, odd = pairs[..., 0], pairs[..., 1]
-    turned = torch.stack([even * cos - odd * sin, odd * cos + even * sin], dim=-1)
-    return turned.flatten(-2).type_as(x_BTHE)
 
 
 class KeyValueCache:
@@ -72,7 +67,8 @@ class Attention(nn.Module):
 
     Args:
         n_local_heads: key and value heads.
-        qk_norm: normalise queries and keys of each head before the rotary embedding.
+        qk_norm: normalise queries and keys of each head before the rotary embedding; unlike other norms,
+            these are cast back once, after their weight.
     """
 
     def __init__(
@@ -91,8 +87,8 @@ class Attention(nn.Module):
         self.n_head, self.n_local_heads, self.head_dim = n_head, n_local_heads, head_dim
         self.wqkv = nn.Linear(dim, (n_head + 2 * n_local_heads) * head_dim, bias=qkv_bias)
         self.wo = nn.Linear(n_head * head_dim, dim, bias=o_bias)
-        self.q_norm = RMSNorm(head_dim, norm_eps) if qk_norm else None
-        self.k_norm = RMSNorm(head_dim, norm_eps) if qk_norm else None
+        self.q_norm = RMSNorm(head_dim, norm_eps, weight_in_float32=True) if qk_norm else None
+        self.k_norm = RMSNorm(head_dim, norm_eps, weight_in_float32=True) if qk_norm else None
 
     def forward(
         self,
@@ -145,7 +141,7 @@ class FeedForward(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return `(…, dim)`."""
-        return cast(Tensor, self.w2(F.silu(self.w1(x)) * self.w3(x)))
+        return cast(Tensor, self.w2(swiglu(self.w1(x), self.w3(x))))
 
 
 def uninitialised_embedding(entries: int, dim: int) -> nn.Embedding:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Final, NoReturn
 
 from ..errors import CheckpointError
+from ..messages import Message
 
 _MOST_INSTRUCTIONS: Final = 1 << 19
 _MOST_VALUES: Final = 1 << 18
@@ -42,26 +43,27 @@ _UNUSABLE = {
     "torch.serialization._get_layout": "sparse",
     "torch._utils._rebuild_qtensor": "quantised",
     "torch._utils._rebuild_nested_tensor": "nested",
-    "torch._utils._rebuild_meta_tensor_no_storage": "without numbers (on the meta device)",
-    "torch._utils._rebuild_wrapper_subclass": "of a class of its own",
-    "torch._utils._rebuild_parameter_with_state": "of a class of its own",
-    "torch._tensor._rebuild_from_type_v2": "of a class of its own",
-    "torch._utils._rebuild_device_tensor_from_numpy": "on another device",
-    "torch._utils._rebuild_device_tensor_from_cpu_tensor": "on another device",
+    "torch._utils._rebuild_meta_tensor_no_storage": Message("without numbers (on the meta device)"),
+    "torch._utils._rebuild_wrapper_subclass": Message("of a class of its own"),
+    "torch._utils._rebuild_parameter_with_state": Message("of a class of its own"),
+    "torch._tensor._rebuild_from_type_v2": Message("of a class of its own"),
+    "torch._utils._rebuild_device_tensor_from_numpy": Message("on another device"),
+    "torch._utils._rebuild_device_tensor_from_cpu_tensor": Message("on another device"),
 }
 """Ways in which a tensor may be stored that no weight is, in words."""
 
 
-AGAIN = "Download or copy it again. A file from before torch 1.6 must be loaded and saved once more."
-_DISTRUST = "Do not trust this file: get the weights from where they were published."
+AGAIN = Message("Download or copy it again. A file from before torch 1.6 must be loaded and saved once more.")
+_DISTRUST = Message("Do not trust this file: get the weights from where they were published.")
 
 
 def damaged(path: Path) -> CheckpointError:
     """Return the error for a file that is no whole `torch.save` archive."""
     return CheckpointError(
-        f"{path} cannot be read as weights ({path.stat().st_size:,} bytes): "
-        "it is cut short, or no torch.save archive.",
+        "{file} cannot be read as weights ({size:,} bytes): it is cut short, or no torch.save archive.",
         AGAIN,
+        file=path,
+        size=path.stat().st_size,
     )
 
 
@@ -102,7 +104,11 @@ class Instructions:
             for number, (code, argument, _) in enumerate(pickletools.genops(content)):
                 if number > _MOST_INSTRUCTIONS:
                     raise hostile(
-                        f"The list of tensors in {self.path} has over {_MOST_INSTRUCTIONS:,} instructions."
+                        Message(
+                            "The list of tensors in {file} has over {limit:,} instructions.",
+                            file=self.path,
+                            limit=_MOST_INSTRUCTIONS,
+                        )
                     )
                 self._step(code.name, argument)
         except (ValueError, IndexError, KeyError, AttributeError, TypeError) as error:
@@ -191,16 +197,28 @@ class Instructions:
 
     def _put(self, holder: _Value, items: Sequence[_Value]) -> None:
         if holder.closed:
-            raise hostile(f"{self.path} has a list or table that holds itself.")
+            raise hostile(Message("{file} has a list or table that holds itself.", file=self.path))
         for item in items:
             item.closed = True
             holder.size += item.size
             holder.depth = max(holder.depth, item.depth + 1)
             self.work += item.size
         if holder.depth > _DEEPEST:
-            raise hostile(f"{self.path} has values that lie more than {_DEEPEST} deep in one another.")
+            raise hostile(
+                Message(
+                    "{file} has values that lie more than {limit} deep in one another.",
+                    file=self.path,
+                    limit=_DEEPEST,
+                )
+            )
         if holder.size > _MOST_VALUES or self.work > _MOST_WORK:
-            raise hostile(f"{self.path} holds more than {_MOST_VALUES:,} values beside its numbers.")
+            raise hostile(
+                Message(
+                    "{file} holds more than {limit:,} values beside its numbers.",
+                    file=self.path,
+                    limit=_MOST_VALUES,
+                )
+            )
 
     def _global(self, module: str, name: str) -> None:
         full = f"{'builtins' if module == '__builtin__' else module}.{name}"
@@ -213,9 +231,10 @@ class Instructions:
             self.stack.append(_Value("global", full))
             return
         raise CheckpointError(
-            f"{self.path} holds more than weights; nothing in it was executed "
-            f"(it asks for {full.removeprefix('builtins.')}).",
+            "{file} holds more than weights; nothing in it was executed (it asks for {object}).",
             _DISTRUST,
+            file=self.path,
+            object=full.removeprefix("builtins."),
         )
 
     def _call(self, name: str, arguments: _Value) -> _Value:
@@ -228,7 +247,7 @@ class Instructions:
             if values[0].kind != "storage" or hooks.kind != "dict" or hooks.content:
                 raise damaged(self.path)
             if any(value.kind == "dict" and value.content for value in more):
-                raise self._unusable("marked as negated or conjugated")
+                raise self._unusable(Message("marked as negated or conjugated"))
             return _Value("tensor")
         if name == _PARAMETER:
             if (
@@ -258,10 +277,13 @@ class Instructions:
         texts = [
             value.content for level in (*self.below, self.stack) for value in level if value.kind == "text"
         ]
-        name = texts[-1] if texts else "a tensor"
+        name = texts[-1] if texts else Message("a tensor")
         return CheckpointError(
-            f"{self.path} stores {name} as a tensor that is {how}.",
+            "{file} stores {name} as a tensor that is {how}.",
             "Weights are dense tensors: load the file with torch, convert them, and save it again.",
+            file=self.path,
+            name=name,
+            how=how,
         )
 
     def _storage(self, named: _Value) -> None:
@@ -279,6 +301,7 @@ class Instructions:
 
     def _refuse_storage(self) -> NoReturn:
         raise CheckpointError(
-            f"{self.path} does not hold as many numbers as its list of tensors says.",
+            "{file} does not hold as many numbers as its list of tensors says.",
             "It is damaged: download or copy it again.",
+            file=self.path,
         )

@@ -20,15 +20,18 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..config.settings import CODEC_FILE
 from ..errors import CheckpointError, StorageError
 from ..files import atomic_open
+from ..messages import NOTHING, Message, first_of, joined
 from ..reading import reading, system_error, unreadable
-from ..units import first_of
 from .archives import inspect_archive
 from .unpickling import damaged
 
 _LISTED = 8
 _GLOBAL = re.compile(r"GLOBAL (\S+)")
+STATE_DICT = "state_dict"
+"""Entry of a checkpoint that holds the tensors, where it holds other things, too."""
 REAL_DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 """What a weight may be stored as."""
 
@@ -44,10 +47,17 @@ def read_archive(path: Path) -> Any:
         StorageError: the system refused to read it.
     """
     if path.is_dir():
-        raise CheckpointError(f"{path} is a folder.", "Name the file of weights in it, such as codec.pth.")
+        raise CheckpointError(
+            "{file} is a folder.",
+            "Name the file of weights in it, such as {name}.",
+            file=path,
+            name=CODEC_FILE,
+        )
     if not path.exists() and not path.is_symlink():
         raise CheckpointError(
-            f"{path} does not exist.", "Check the path; a base model is fetched with: fishtune download"
+            "{file} does not exist.",
+            "Check the path; a base model is fetched with: fishtune download",
+            file=path,
         )
     inspect_archive(path)
     with torch_reads(path):
@@ -65,8 +75,15 @@ def torch_reads(path: Path) -> Iterator[None]:
         if isinstance(cause, pickle.UnpicklingError):
             wanted = _GLOBAL.search(str(cause))
             raise CheckpointError(
-                f"{path} holds more than weights; nothing in it was executed"
-                + (f" (it asks for {wanted[1]})." if wanted else "."),
+                (
+                    Message(
+                        "{file} holds more than weights; nothing in it was executed (it asks for {object}).",
+                        file=path,
+                        object=wanted[1],
+                    )
+                    if wanted
+                    else Message("{file} holds more than weights; nothing in it was executed.", file=path)
+                ),
                 "Do not trust this file: get the weights from where they were published.",
             ) from cause
         system = system_error(cause) if isinstance(cause, RuntimeError) else None
@@ -94,9 +111,9 @@ def unwrap_state_dict(content: Any, source: Path) -> dict[str, Tensor]:
 
 def state_dict_of(content: Any, source: Path) -> dict[str, Tensor]:
     """Return the tensors as `unwrap_state_dict`, whatever they are like."""
-    tensors = content.get("state_dict", content) if isinstance(content, dict) else None
+    tensors = content.get(STATE_DICT, content) if isinstance(content, dict) else None
     if not isinstance(tensors, dict) or not tensors:
-        raise CheckpointError(f"{source} holds no state dict.", "Name a file of model weights.")
+        raise CheckpointError("{source} holds no state dict.", "Name a file of model weights.", source=source)
     wrong = [
         shown(name)
         for name, value in tensors.items()
@@ -104,7 +121,10 @@ def state_dict_of(content: Any, source: Path) -> dict[str, Tensor]:
     ]
     if wrong:
         raise CheckpointError(
-            f"{source} holds things that are no tensors: {_list(wrong)}.", "Name a file of model weights."
+            "{source} contains non-tensor values: {tensors}.",
+            "Name a file of model weights.",
+            source=source,
+            tensors=_list(wrong),
         )
     return dict(tensors)
 
@@ -115,35 +135,41 @@ def refuse_unusable(tensors: Mapping[str, Tensor], source: Path) -> None:
     Raises:
         CheckpointError: names all of them.
     """
-    wrong = [f"{shown(name)} ({what})" for name, tensor in tensors.items() if (what := _unusable(tensor))]
+    wrong = [
+        Message("{name} ({fault})", name=shown(name), fault=fault)
+        for name, tensor in tensors.items()
+        if (fault := _unusable(tensor))
+    ]
     if wrong:
         raise CheckpointError(
-            f"{source} holds tensors that cannot be used: {_list(wrong)}.",
+            "{source} holds tensors that cannot be used: {tensors}.",
             "Weights are dense tensors: load the file with torch, convert them, and save it again.",
+            source=source,
+            tensors=_list(wrong),
         )
 
 
-def _unusable(tensor: Tensor) -> str:
+def _unusable(tensor: Tensor) -> Message:
     """Return what is wrong with how a tensor is stored, or nothing."""
     if type(tensor) not in (Tensor, nn.Parameter):
-        return f"a {type(tensor).__name__}"
+        return Message("a {kind}", kind=type(tensor).__name__)
     if tensor.is_nested:
-        return "nested"
+        return Message("nested")
     if tensor.layout is not torch.strided:
-        return "sparse"
+        return Message("sparse")
     if tensor.is_quantized:
-        return "quantised"
+        return Message("quantised")
     if tensor.device.type != "cpu":
-        return f"on the device {tensor.device}"
+        return Message("on the device {device}", device=tensor.device)
     if tensor.is_conj() or tensor.is_neg():
-        return "conjugated or negated"
+        return Message("conjugated or negated")
     reach = 1
     for stride, count in sorted(zip(tensor.stride(), tensor.shape, strict=True)):
         if count > 1:
             if stride < reach:
-                return "its entries share memory"
+                return Message("its entries share memory")
             reach += stride * (count - 1)
-    return ""
+    return NOTHING
 
 
 def refuse_not_real(tensors: Mapping[str, Tensor], source: Path) -> None:
@@ -159,8 +185,10 @@ def refuse_not_real(tensors: Mapping[str, Tensor], source: Path) -> None:
     ]
     if wrong:
         raise CheckpointError(
-            f"{source} holds numbers of a kind that cannot be used: {_list(wrong)}.",
+            "{source} holds numbers of a kind that cannot be used: {tensors}.",
             "Get the weights in bfloat16, float16 or float32.",
+            source=source,
+            tensors=_list(wrong),
         )
 
 
@@ -176,8 +204,10 @@ def refuse_not_finite(tensors: Iterable[tuple[str, Tensor]], source: Path) -> No
         # infinite because there are many numbers; only then the slower look decides.
         if not bool(values.sum().isfinite()) and not all(value.isfinite() for value in values.aminmax()):
             raise CheckpointError(
-                f"{source}: {shown(name)} holds numbers that are infinite or not a number.",
-                "The file is damaged or was trained to pieces: download or merge it again.",
+                "{source}: {name} holds numbers that are infinite or not a number.",
+                "The file is damaged, or training diverged: download or merge it again.",
+                source=source,
+                name=shown(name),
             )
 
 
@@ -213,7 +243,12 @@ def load_strict(module: nn.Module, tensors: Mapping[str, Tensor], source: Path) 
     missing = sorted(expected.keys() - tensors.keys())
     unexpected = sorted(tensors.keys() - expected.keys())
     shapes = [
-        f"{name} is {tuple(tensors[name].shape)} instead of {tuple(expected[name].shape)}"
+        Message(
+            "{name} is {shape} instead of {expected}",
+            name=name,
+            shape=tuple(tensors[name].shape),
+            expected=tuple(expected[name].shape),
+        )
         for name in sorted(expected.keys() & tensors.keys())
         if tensors[name].shape != expected[name].shape
     ]
@@ -221,22 +256,24 @@ def load_strict(module: nn.Module, tensors: Mapping[str, Tensor], source: Path) 
         name for name in expected.keys() & tensors.keys() if tensors[name].dtype not in REAL_DTYPES
     )
     problems = [
-        f"{len(names)} {what}: {_list(names)}"
+        Message("{number} {fault}: {tensors}", number=len(names), fault=what, tensors=_list(names))
         for what, names in (
-            ("missing", missing),
-            ("unexpected", unexpected),
-            ("of another shape", shapes),
-            ("of another kind of number", not_floating),
+            (Message("missing"), missing),
+            (Message("unexpected"), unexpected),
+            (Message("of another shape"), shapes),
+            (Message("of another kind of number"), not_floating),
         )
         if names
     ]
     if problems:
         raise CheckpointError(
-            f"The weights in {source} do not fit the configuration: {'; '.join(problems)}.",
+            "The weights in {source} do not fit the configuration: {problems}.",
             "Weights and configuration must come from the same model: download both again.",
+            source=source,
+            problems=joined(problems, "; "),
         )
     module.load_state_dict(dict(tensors), strict=True, assign=True)
 
 
-def _list(names: list[str]) -> str:
+def _list(names: Iterable[str]) -> Message:
     return first_of([shown(name) for name in names], _LISTED)

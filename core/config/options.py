@@ -56,6 +56,7 @@ class Option:
         title: what a form calls it; forms show it translated.
         unit: of its value, in the plural ("clips", "seconds").
         panel: heading under which the command's help lists it.
+        argument: whether a command takes it by its place instead of by a flag.
         flag: its flag without the dashes, where that is not the field's name.
         metavar: what the help shows as the flag's value.
         unset: what holds where nothing is given and the default does not say it ("never", "no limit").
@@ -65,6 +66,7 @@ class Option:
     unit: str = ""
     group: Group = Group.ADVANCED
     panel: str = ""
+    argument: bool = False
     flag: str = ""
     metavar: str = ""
     unset: str = ""
@@ -108,7 +110,9 @@ class Description:
 
     @property
     def flag(self) -> str:
-        """Its flag on the command line, with the dashes."""
+        """What the command line calls it: `--batch-size`, and `DATA` where its place says what it is."""
+        if self.option.argument:
+            return self.name.upper()
         return f"--{self.option.flag or self.name.replace('_', '-')}"
 
     @property
@@ -130,7 +134,7 @@ def describe(model: type[BaseModel]) -> dict[str, Description]:
 
 
 def flag_of(model: type[BaseModel], name: str) -> str:
-    """Return the flag of a field, `--batch-size`; also for a name that the model does not have."""
+    """Return what the command line calls a field, also one that the model does not have."""
     field = model.model_fields.get(name)
     return _description(name, field).flag if field else f"--{name.replace('_', '-')}"
 

@@ -1,33 +1,35 @@
-"""Presets: named settings in TOML, ours in `presets/`, a person's own in the configuration folder.
+"""Presets: named settings in TOML, ours in `presets/`, a user's own in the configuration folder.
 
     presets/lora/NAME.toml      what is trained: rank, alpha, targets; may bring training settings
     presets/codec/NAME.toml     shape of a codec (the keys of `codec_config.json`)
     presets/models/NAME.toml    where a base model comes from, its files, its shape
+    presets/recognition/NAME.toml, presets/speaker/NAME.toml    models that listen: where they come from
+    presets/texts/LANGUAGE.toml    what a voice is given to say
 
-A person's own lie in `$XDG_CONFIG_HOME/fishtune/presets/KIND/NAME.toml` and win over ours of that name.
+A user's own lie in `$XDG_CONFIG_HOME/fishtune/presets/KIND/NAME.toml` and win over ours of that name.
 """
 
 from __future__ import annotations
 
-import difflib
 import re
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import platformdirs
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from ... import presets as ours
 from ..errors import MalformedFileError, SettingsError, UsageError
+from ..messages import Message, joined, near
 from ..tables import read_toml
+from ..units import parse_bytes
 from .settings import CODEC_PRESET, TrainOptions
 from .strict import Table, parse
 
 LARGEST_RANK = 1 << 14
 """No matrix of a model has more rows or columns worth adapting."""
 LARGEST_ALPHA = 1e6
-Kind = Literal["lora", "codec", "models"]
+Kind = Literal["lora", "codec", "models", "recognition", "speaker", "texts"]
 
 _OURS = Path(ours.__path__[0])
 
@@ -35,8 +37,8 @@ _OURS = Path(ours.__path__[0])
 class LoraPreset(Table):
     """What is trained.
 
-    A target is a regular expression that must match a module's whole name in the model, for example
-    `layers\\.\\d+\\.attention\\.(wqkv|wo)`.
+    A target is a role that the model's family knows, such as `slow_attention`, or a regular expression that
+    must match a module's whole name in the model, for example `layers\\.\\d+\\.attention\\.(wqkv|wo)`.
     """
 
     description: str
@@ -56,7 +58,7 @@ class LoraPreset(Table):
     @model_validator(mode="after")
     def _rank_fits(self) -> LoraPreset:
         if self.method == "lora" and not self.rank:
-            raise ValueError("rank must be at least 1 where method is lora")
+            raise ValueError(Message("rank must be at least 1 where method is lora"))
         return self
 
     @property
@@ -65,21 +67,16 @@ class LoraPreset(Table):
         return self.alpha / (self.rank**0.5 if self.use_rslora else self.rank)
 
 
-def target_patterns(targets: Iterable[str]) -> list[re.Pattern[str]]:
-    """Return the targets of a LoRA preset, compiled; each must match a module's whole name.
+_DIGEST = r"^([0-9a-f]{64})?$"
 
-    Raises:
-        SettingsError: one is not a regular expression.
-    """
-    patterns = []
-    for target in targets:
-        try:
-            patterns.append(re.compile(target))
-        except (re.error, OverflowError, RecursionError) as error:
-            raise SettingsError(
-                f"The target {target!r} is not a regular expression: {error}.", "Correct the preset."
-            ) from error
-    return patterns
+
+def _bytes(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    try:
+        return parse_bytes(value)
+    except UsageError as error:
+        raise ValueError(Message("write it like 4GiB")) from error
 
 
 def _check_file_name(name: str) -> str:
@@ -89,7 +86,7 @@ def _check_file_name(name: str) -> str:
         or "\0" in name
         or any(part in ("", ".", "..") or part.startswith(".fishtune") for part in parts)
     ):
-        raise ValueError("it must be a path inside the model's folder")
+        raise ValueError(Message("it must be a path inside the model's folder"))
     return name
 
 
@@ -108,13 +105,39 @@ class ModelPreset(Table):
     """Codec preset."""
 
 
+class HearingPreset(Table):
+    """Where a model that listens comes from: recognition or a speaker encoder, pinned to what was tried."""
+
+    description: str
+    repository: Annotated[str, Field(pattern=r"^[\w.-]+/[\w.-]+$")]
+    """`owner/name` on the hub."""
+    revision: Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")]
+    """Commit."""
+    licence: str
+    files: Annotated[
+        dict[Annotated[str, AfterValidator(_check_file_name)], Annotated[str, Field(pattern=_DIGEST)]],
+        Field(min_length=1),
+    ]
+    """Files that are needed, each with its SHA-256; "" where the hub's own hash of the revision is enough."""
+    gpu_memory: Annotated[int, BeforeValidator(_bytes)] = 0
+    """Free memory that a GPU should have for it, "4GiB"."""
+
+
+class TextsPreset(Table):
+    """What a voice is given to say."""
+
+    description: str = ""
+    language: Annotated[str, Field(pattern=r"^[a-z]{2,3}$")]
+    texts: Annotated[list[str], Field(min_length=1, max_length=1000)]
+
+
 def user_presets_folder() -> Path:
-    """Return the folder of a person's own presets."""
+    """Return the folder of a user's own presets."""
     return Path(platformdirs.user_config_dir("fishtune")) / "presets"
 
 
 def preset_names(kind: Kind) -> list[str]:
-    """Return the names of all presets of a kind, ours and the person's own, in natural order."""
+    """Return the names of all presets of a kind, ours and the user's own, in natural order."""
     names = {path.stem for path in (user_presets_folder() / kind).glob("*.toml")}
     names |= {path.stem for path in (_OURS / kind).glob("*.toml")}
     return sorted(names, key=_natural)
@@ -138,12 +161,20 @@ def read_preset(kind: Kind, name: str) -> dict[str, Any]:
     # Only names that a listing gave are opened, so no name leads out of the two folders.
     source = own if name in names and own.is_file() else _OURS / kind / f"{name}.toml"
     if name not in names:
-        near = difflib.get_close_matches(name, names, n=1)
-        meant = f" Did you mean {near[0]}?" if near else ""
-        hint = f"Choose one of: {', '.join(names)}."
+        hint = Message("Choose one of: {names}.", names=", ".join(names))
         if kind == "lora":
-            hint = f"Choose one of: {', '.join(names)}. See them with: fishtune presets"
-        raise UsageError(f"There is no {kind.removesuffix('s')} preset {name!r}.{meant}", hint)
+            hint = Message("Choose one of: {names}. See them with: fishtune presets", names=", ".join(names))
+        raise UsageError(
+            joined(
+                [
+                    Message(
+                        "There is no {kind} preset {name}.", kind=kind.removesuffix("s"), name=repr(name)
+                    ),
+                    near(name, names),
+                ]
+            ),
+            hint,
+        )
     try:
         return read_toml(source)
     except MalformedFileError as error:
@@ -152,9 +183,19 @@ def read_preset(kind: Kind, name: str) -> dict[str, Any]:
 
 def lora_preset(name: str) -> LoraPreset:
     """Return the LoRA preset `name`; see `read_preset` for errors."""
-    return parse(LoraPreset, read_preset("lora", name), f"preset {name}")
+    return parse(LoraPreset, read_preset("lora", name), Message("preset {name}", name=name))
 
 
 def model_preset(name: str) -> ModelPreset:
     """Return the model preset `name`; see `read_preset` for errors."""
-    return parse(ModelPreset, read_preset("models", name), f"preset {name}")
+    return parse(ModelPreset, read_preset("models", name), Message("preset {name}", name=name))
+
+
+def hearing_preset(kind: Literal["recognition", "speaker"], name: str) -> HearingPreset:
+    """Return the preset `name` of a model that listens; see `read_preset` for errors."""
+    return parse(HearingPreset, read_preset(kind, name), Message("preset {name}", name=name))
+
+
+def texts_preset(language: str) -> TextsPreset:
+    """Return the texts of a language; see `read_preset` for errors."""
+    return parse(TextsPreset, read_preset("texts", language), Message("preset {name}", name=language))

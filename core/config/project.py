@@ -1,4 +1,4 @@
-"""The project file `fishtune.toml`: every choice of a person, in one place.
+"""The project file `fishtune.toml`: every choice of a user, in one place.
 
 Paths in the file are relative to its folder; the `…_settings` methods resolve them for the engine.
 
@@ -18,11 +18,14 @@ from pydantic import Field, PrivateAttr
 
 from ..errors import FishtuneError, MalformedFileError, SettingsError
 from ..files import absolute, update_text, with_a_name
+from ..messages import NOTHING, Message
 from ..reading import read_regular
 from ..tables import LARGEST_TOML, parse_toml, read_toml, with_changes
 from .options import BASIC, Option
 from .presets import lora_preset
 from .settings import (
+    CODEC_FILE,
+    MODELS_FOLDER,
     DownloadSettings,
     ExtractOptions,
     ExtractSettings,
@@ -40,7 +43,6 @@ from .settings import (
 from .strict import Table, parse
 
 PROJECT_FILE = "fishtune.toml"
-CODEC_FILE = "codec.pth"
 PROTOS = "protos"
 """Folder of the shards inside the data set."""
 RESULTS = "results"
@@ -56,7 +58,16 @@ def _decimal_comma(file: Path) -> str:
     except FishtuneError:  # the first error said what is the matter
         return ""
     found = re.search(r"^[ \t]*([\w.-]+)[ \t]*=[ \t]*(-?\d+),(\d+)[ \t\r]*$", text, re.MULTILINE)
-    return f"Numbers take a decimal point: {found[1]} = {found[2]}.{found[3]}" if found else ""
+    return (
+        Message(
+            "Numbers take a decimal point: {key} = {whole}.{fraction}",
+            key=found[1],
+            whole=found[2],
+            fraction=found[3],
+        )
+        if found
+        else NOTHING
+    )
 
 
 def merge_record_path(output: Path) -> Path:
@@ -73,7 +84,7 @@ class DatasetOptions(Table):
     """Which recordings are used."""
 
     path: Annotated[UserPath, Option("Folder", group=BASIC)] = Path("data")
-    """Folder of speakers: SPEAKER/NAME.mp3 (or .wav, .flac) with NAME.lab."""
+    """One folder per speaker: SPEAKER/NAME.mp3 (or .wav, .flac) with its words in NAME.lab."""
     protos: Annotated[UserPath | None, Option(unset="protos inside the data set")] = None
     """Packed data set."""
     exclude: list[str] = []
@@ -123,8 +134,9 @@ class Project(Table):
         file = path / PROJECT_FILE if path.is_dir() else path
         if not file.exists():
             raise SettingsError(
-                f"{file} does not exist.",
+                "{file} does not exist.",
                 "Make a project with the wizard (fishtune-tui) or with: fishtune init",
+                file=file,
             )
         try:
             content = read_toml(file)
@@ -151,7 +163,7 @@ class Project(Table):
         if self._on_disk is None:
             if self.file.exists():
                 raise SettingsError(
-                    f"{self.file} exists already.", "Open that project, or choose another folder."
+                    "{file} exists already.", "Open that project, or choose another folder.", file=self.file
                 )
             content = chosen
         else:
@@ -165,8 +177,9 @@ class Project(Table):
             merged = parse(type(self), parse_toml(text, str(self.file)), str(self.file))
         except MalformedFileError as error:
             raise SettingsError(
-                f"What was chosen cannot be kept in {self.file}.",
+                "What was chosen cannot be kept in {file}.",
                 "A name in it is not UTF-8, or a number is too large: choose another one.",
+                file=self.file,
             ) from error
         update_text(self.file, text)
         self._take_over(merged)
@@ -197,8 +210,9 @@ class Project(Table):
     def _read_again(self) -> Project:
         if not os.path.exists(self.file):  # noqa: PTH110 - unlike Path.exists it never raises
             raise SettingsError(
-                f"{self.file} is gone.",
-                "Put it back, or open the project where it is now; nothing is saved meanwhile.",
+                "{file} is gone.",
+                "Put it back, or open the project where it is now; nothing is saved until then.",
+                file=self.file,
             )
         return type(self).load(self.file)
 
@@ -249,7 +263,7 @@ class Project(Table):
     @property
     def merged(self) -> Path:
         """Directory that merging makes."""
-        return self.resolve(self.merge.output or Path("checkpoints") / f"{self.name}-merged")
+        return self.resolve(self.merge.output or Path(MODELS_FOLDER) / f"{self.name}-merged")
 
     def download_settings(self) -> DownloadSettings:
         """Return what `fishtune download` needs."""
@@ -301,8 +315,9 @@ class Project(Table):
         """
         if self.merge.checkpoint is None:
             raise SettingsError(
-                f"{self.file} names no checkpoint to merge.",
+                "{file} names no checkpoint to merge.",
                 "Set checkpoint in [merge], or pick one in the wizard's step 6.",
+                file=self.file,
             )
         return MergeSettings(
             base_weight=self.base,

@@ -42,7 +42,7 @@ class RecentProject(BaseModel):
 
 
 def state_folder() -> Path:
-    """Return the folder for what fishtune remembers of this person's machine."""
+    """Return the folder for what fishtune remembers of this user's machine."""
     return Path(platformdirs.user_state_dir("fishtune"))
 
 

@@ -11,17 +11,23 @@ from pathlib import Path
 
 from ..errors import UsageError
 
-_NAME = re.compile(r"step_(\d{9,})\.ckpt")
+CHECKPOINTS = "checkpoints"
+"""Folder of a run's checkpoints."""
+CHECKPOINT_SUFFIX = ".ckpt"
+ADAPTER_CONFIG = "adapter_config.json"
+ADAPTER_WEIGHTS = "adapter_model.safetensors"
+"""The two files of a PEFT adapter folder."""
+_NAME = re.compile(rf"step_(\d{{9,}}){re.escape(CHECKPOINT_SUFFIX)}")
 
 
 def checkpoint_folder(run_folder: Path) -> Path:
     """Return where a run's checkpoints lie."""
-    return run_folder / "checkpoints"
+    return run_folder / CHECKPOINTS
 
 
 def checkpoint_path(run_folder: Path, step: int) -> Path:
     """Return the path of the checkpoint of a step."""
-    return checkpoint_folder(run_folder) / f"step_{step:09d}.ckpt"
+    return checkpoint_folder(run_folder) / f"step_{step:09d}{CHECKPOINT_SUFFIX}"
 
 
 def adapter_folder(checkpoint: Path) -> Path:
@@ -38,7 +44,9 @@ def checkpoint_step(checkpoint: Path) -> int:
     match = _NAME.fullmatch(checkpoint.name)
     if match is None:
         raise UsageError(
-            f"{checkpoint} is not called like a checkpoint.", "Name a file such as step_000000100.ckpt."
+            "{checkpoint} is not called like a checkpoint.",
+            "Name a file such as step_000000100.ckpt.",
+            checkpoint=checkpoint,
         )
     return int(match[1])
 

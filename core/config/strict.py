@@ -7,8 +7,10 @@ import typing
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic_core import PydanticKnownError
 
 from ..errors import SettingsError, UsageError
+from ..messages import Message, joined, plural
 from .options import flag_of
 
 
@@ -37,11 +39,16 @@ def parse(model: type[T], content: dict[str, Any], source: str) -> T:
         return model.model_validate(content)
     except ValidationError as error:
         found = error.errors()
-        lines = [_describe(model, item) for item in found[:_LISTED]]
-        lines += ["…"] if len(found) > _LISTED else []
-        noun = "problem" if len(found) == 1 else "problems"
+        problems = [_describe(model, item) for item in found[:_LISTED]]
+        problems += [Message("…")] if len(found) > _LISTED else []
         raise SettingsError(
-            f"{source} has {len(found)} {noun}: " + "; ".join(lines) + ".",
+            plural(
+                len(found),
+                "{source} has {number} problem: {problems}.",
+                "{source} has {number} problems: {problems}.",
+                source=source,
+                problems=joined(problems, "; "),
+            ),
             "Correct the named fields and try again.",
         ) from error
 
@@ -55,31 +62,66 @@ def parse_flags(model: type[T], /, **flags: Any) -> T:
     try:
         return model.model_validate(flags)
     except ValidationError as error:
-        lines = [
+        problems = [
             _describe(model, item | {"loc": (flag_of(model, str(item["loc"][0])),)})
             for item in error.errors()
         ]
-        raise UsageError("; ".join(lines) + ".", "See what the command takes with --help.") from error
+        raise UsageError(
+            "{problems}.", "See what the command takes with --help.", problems=joined(problems, "; ")
+        ) from error
 
 
-def _describe(model: type[BaseModel], item: Any) -> str:
+def complaint(item: Any) -> Message:
+    """Return what is wrong with a value, of one entry of `ValidationError.errors()`.
+
+    It is a validator's own message, or pydantic's template for that kind of error with the values it names.
+    """
+    context = item.get("ctx", {})
+    if item["type"] == "value_error":
+        return Message.of(str(context["error"]), {})
+    if item["type"] == "path_type":
+        return Message("input is not a valid path")
+    said: str = item["msg"][0].lower() + item["msg"][1:]
+    try:
+        template = PydanticKnownError(item["type"], context).message_template
+    except (KeyError, TypeError):  # not one of its own kinds
+        return Message(said)
+    number = context.get("min_length", context.get("max_length"))
+    template = template.replace("{expected_plural}", "" if number == 1 else "s")
+    values = {name: _without_zeros(value) for name, value in context.items()}
+    if item["type"] == "literal_error":
+        values["expected"] = _choice(context["expected"])
+    message = Message(template[0].lower() + template[1:], **values)
+    return message if message == said else Message(said)
+
+
+def _without_zeros(value: Any) -> Any:
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _choice(expected: str) -> Message:
+    """Return pydantic's list of choices, whose "or" has a translation."""
+    choices, either, last = expected.rpartition(" or ")
+    return Message("{choices} or {last}", choices=choices, last=last) if either else Message(expected)
+
+
+def _describe(model: type[BaseModel], item: Any) -> Message:
     path = ".".join(str(part) for part in item["loc"])
     if item["type"] == "extra_forbidden":
         valid = _keys_at(model, item["loc"][:-1])
         key = str(item["loc"][-1])
-        near = difflib.get_close_matches(key, valid, n=1)
-        if near:
-            return f"{path} is not a known key (did you mean {near[0]}?)"
-        return f"{path} is not a known key; valid are {', '.join(valid)}"
+        meant = difflib.get_close_matches(key, valid, n=1)
+        if meant:
+            return Message("{key} is not a known key (did you mean {meant}?)", key=path, meant=meant[0])
+        return Message("{key} is not a known key; valid are {valid}", key=path, valid=", ".join(valid))
     if item["type"] == "missing":
-        return f"{path} is missing"
-    message: str = item["msg"].removeprefix("Value error, ")
-    message = message[0].lower() + message[1:]
+        return Message("{key} is missing", key=path)
+    fault = complaint(item)
     if not path:  # a fault of the table as a whole: fields that do not fit together
-        return message
+        return fault
     shown = repr(item["input"])
     shown = shown if len(shown) <= 60 else shown[:57] + "…"
-    return f"{path}: {message} (the value is {shown})"
+    return Message("{key}: {fault} (the value is {value})", key=path, fault=fault, value=shown)
 
 
 def _keys_at(model: type[BaseModel], path: tuple[int | str, ...]) -> list[str]:

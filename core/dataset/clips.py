@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..config.settings.types import TEXT_EXTENSION
+from ..messages import NOTHING, Message
 from .findings import LEAVES_OUT, Finding
 
 AUDIO_EXTENSIONS = (".mp3", ".wav", ".flac")
@@ -37,10 +37,6 @@ class Utterance:
         """Where the codes belong; the file need not exist."""
         return self.audio.with_suffix(CODES_EXTENSION)
 
-    def text_path(self, text_extension: str = TEXT_EXTENSION) -> Path:
-        """Where the transcript belongs; the file need not exist."""
-        return self.audio.with_suffix(text_extension)
-
 
 @dataclass(frozen=True, slots=True)
 class Clip:
@@ -53,7 +49,7 @@ class Clip:
     """Recordings of this name; more than one is an error, since they would share one code file."""
     text: Path | None = None
     codes: Path | None = None
-    text_advice: str = ""
+    text_advice: Message = NOTHING
     """What to do about a missing transcript."""
     other_text: Path | None = None
     """What may be, or have, the missing transcript: another extension or spelling, or a table."""

@@ -15,18 +15,23 @@ import numpy.typing as npt
 
 from ..errors import DataError
 from ..files import atomic_open
-from ..reading import open_regular, reading
+from ..messages import Message
+from ..reading import read_beginning, reading
 from .headers import ArrayHeader, HeaderError, parse_header
 from .origins import Origin, is_made_from, is_older, origin_of
 
 Codes = npt.NDArray[np.int64]
 LARGEST_FILE = 64 << 20
 """Bytes. The longest recording that the published codec takes has 330 kB of codes."""
-_AGAIN = "Run fishtune extract again: it makes the codes anew."
-_NOT_REPLACED = (
+LARGEST_CODE = 65_535
+"""What passes for a code where the codec is not known."""
+_AGAIN = Message("Run fishtune extract again: it makes the codes anew.")
+_NOT_REPLACED = Message(
     "It was not made by fishtune extract, which does not replace it: move it away and extract again."
 )
-_OTHER_CODEC = "If these are codes of another codec, extract again with: fishtune extract --overwrite"
+_OTHER_CODEC = Message(
+    "If these are codes of another codec, extract again with: fishtune extract --overwrite"
+)
 
 
 class CodesState(StrEnum):
@@ -76,30 +81,40 @@ def read_codes(path: Path, codebook_sizes: Sequence[int] | None = None) -> Codes
         header = parse_header(content)
     except HeaderError as error:
         kind = TornCodesError if error.torn else NoCodesError
-        raise kind(f"{path} is not a readable .npy file ({error}).", _AGAIN) from error
+        raise kind(
+            "{file} is not a readable .npy file ({reason}).", _AGAIN, file=path, reason=error
+        ) from error
     if header.size != len(content):
         raise _wrong_size(path, header, len(content), codebook_sizes)
     if not header.is_codes:
         raise _other_array(path, header)
     if not math.prod(header.shape):
         raise TornCodesError(
-            f"{path} has shape {header.shape} instead of (codebooks, frames): it holds no codes.", _AGAIN
+            "{file} has shape {shape} instead of (codebooks, frames): it holds no codes.",
+            _AGAIN,
+            file=path,
+            shape=header.shape,
         )
     values = np.frombuffer(content, dtype=header.descr, offset=header.offset)
     codes = values.reshape(header.shape, order="F" if header.fortran_order else "C")
-    _check_range(path, codes, codebook_sizes)
+    if codebook_sizes is not None or values.min() < 0 or values.max() > LARGEST_CODE:
+        _check_range(path, codes, codebook_sizes)
     return np.ascontiguousarray(codes, dtype=np.int64)
 
 
 def _read_whole(path: Path) -> bytes:
     try:
-        with open_regular(path, ForeignFileError) as file, reading(path, ForeignFileError):
-            size = os.fstat(file.fileno()).st_size
-            if size <= LARGEST_FILE:
-                return file.read(size)
+        content = read_beginning(path, LARGEST_FILE + 1, ForeignFileError)
     except ForeignFileError as error:
         raise ForeignFileError(error.message, error.hint or _NOT_REPLACED) from error
-    raise ForeignFileError(f"{path} is larger than codes can be ({LARGEST_FILE:,} bytes).", _NOT_REPLACED)
+    if len(content) > LARGEST_FILE:
+        raise ForeignFileError(
+            "{file} is larger than codes can be ({limit:,} bytes).",
+            _NOT_REPLACED,
+            file=path,
+            limit=LARGEST_FILE,
+        )
+    return content
 
 
 def _wrong_size(
@@ -111,20 +126,33 @@ def _wrong_size(
     elif header.size > size and (codebook_sizes is None or header.shape[0] == len(codebook_sizes)):
         kind = TornCodesError
     return kind(
-        f"{path} is not a readable .npy file (it has {size:,} bytes instead of {header.size:,}).",
+        "{file} is not a readable .npy file (it has {size:,} bytes instead of {stated:,}).",
         _NOT_REPLACED if kind is ForeignFileError else _AGAIN,
+        file=path,
+        size=size,
+        stated=header.size,
     )
 
 
 def _other_array(path: Path, header: ArrayHeader) -> DataError:
     if len(header.shape) == 2:
-        return ForeignFileError(f"{path} holds {_type_name(header)} instead of integers.", _NOT_REPLACED)
-    return ForeignFileError(f"{path} has shape {header.shape} instead of (codebooks, frames).", _NOT_REPLACED)
+        return ForeignFileError(
+            "{file} holds {kind} instead of integers.",
+            _NOT_REPLACED,
+            file=path,
+            kind=_type_name(header),
+        )
+    return ForeignFileError(
+        "{file} has shape {shape} instead of (codebooks, frames).",
+        _NOT_REPLACED,
+        file=path,
+        shape=header.shape,
+    )
 
 
 def _type_name(header: ArrayHeader) -> str:
     if "O" in header.descr:
-        return "Python objects"
+        return Message("Python objects")
     try:
         return str(np.dtype(header.descr))
     except TypeError:  # a width that numpy has not
@@ -134,16 +162,24 @@ def _type_name(header: ArrayHeader) -> str:
 def _check_range(path: Path, codes: npt.NDArray[np.integer], codebook_sizes: Sequence[int] | None) -> None:
     if codebook_sizes is not None and len(codes) != len(codebook_sizes):
         raise OtherCodesError(
-            f"{path} has {len(codes)} codebooks, the codec has {len(codebook_sizes)}.", _OTHER_CODEC
+            "{file} has {number} codebooks, the codec has {other}.",
+            _OTHER_CODEC,
+            file=path,
+            number=len(codes),
+            other=len(codebook_sizes),
         )
-    limits = np.asarray(codebook_sizes if codebook_sizes is not None else [1 << 16] * len(codes))
+    limits = np.asarray(codebook_sizes if codebook_sizes is not None else [LARGEST_CODE + 1] * len(codes))
     wrong = (codes.min(axis=1) < 0) | (codes.max(axis=1) >= limits)
     if wrong.any():
         book = int(wrong.argmax())
         raise OtherCodesError(
-            f"{path}: codebook {book} holds codes from {codes[book].min()} to {codes[book].max()}, "
-            f"allowed are 0 to {limits[book] - 1}.",
+            "{file}: codebook {book} holds codes from {lowest} to {highest}, allowed are 0 to {limit}.",
             _OTHER_CODEC,
+            file=path,
+            book=book,
+            lowest=codes[book].min(),
+            highest=codes[book].max(),
+            limit=limits[book] - 1,
         )
 
 
@@ -182,23 +218,18 @@ def judge_codes(audio: Path, codes: Path, codebook_sizes: Sequence[int], codec: 
         found = read_codes(codes, codebook_sizes)
     except DataError as error:
         return Verdict(_state_of(error, origin_of(codes) is not None), error)
-    digest = codes_digest(found)
-    origin = known_origin(codes, digest)
+    origin = known_origin(codes, found)
+    digest = origin.codes if origin is not None else codes_digest(found)
     if origin is not None and codec and origin.codec and origin.codec != codec:
         return Verdict(CodesState.STALE)
     stale = is_stale(audio, codes, origin)
     return Verdict(CodesState.STALE if stale else CodesState.DONE, None, digest, origin)
 
 
-def codes_state(audio: Path, codes: Path, codebook_sizes: Sequence[int]) -> CodesState:
-    """Return whether `codes` are the finished codes of the recording `audio`; see `judge_codes`."""
-    return judge_codes(audio, codes, codebook_sizes).state
-
-
-def known_origin(codes: Path, digest: str) -> Origin | None:
-    """Return what the codes of this digest were made from, or None where the record is not about them."""
-    origin = origin_of(codes)
-    return origin if origin is not None and origin.codes == digest else None
+def known_origin(path: Path, codes: Codes) -> Origin | None:
+    """Return what the codes of a file were made from, or None where the record is not about them."""
+    origin = origin_of(path)
+    return origin if origin is not None and origin.codes == codes_digest(codes) else None
 
 
 def is_stale(audio: Path, codes: Path, origin: Origin | None) -> bool:

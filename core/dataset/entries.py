@@ -14,8 +14,9 @@ from pathlib import Path
 
 from ..file_names import is_text, is_usable_name, visible_name
 from ..files import TEMPORARY_PREFIX
+from ..messages import of_the_system
 from ..reading import unreadable
-from .findings import Code, Finding, error, warning
+from .findings import Finding, FindingKind, error, warning
 
 Entry = os.DirEntry[str]
 # These speak of the disk or the process, not of one entry: what else is there cannot be known either.
@@ -103,10 +104,12 @@ def link_back(entry: Entry, folders: Iterable[Path]) -> Finding | None:
             return None
         if leads_back:
             return warning(
-                Code.ENTRY_REFUSED,
+                FindingKind.ENTRY_REFUSED,
                 Path(entry.path),
-                f"{entry.path} is a link back to {folder}; it is not followed.",
+                "{file} is a link back to {folder}; it is not followed.",
                 "Remove it.",
+                file=entry.path,
+                folder=folder,
             )
     return None
 
@@ -135,36 +138,50 @@ def _bad_name(folder: Path, name: str) -> Finding:
     shown = folder / visible_name(name)
     if not is_text(name):
         return error(
-            Code.BAD_NAME,
+            FindingKind.BAD_NAME,
             shown,
-            f"The name of {shown} is not UTF-8.",
+            "The name of {file} is not UTF-8.",
             "Rename it, for example with convmv: convmv -r -f CP949 -t UTF-8 --notest FOLDER",
+            file=shown,
         )
     return error(
-        Code.BAD_NAME, shown, f"The name of {shown} has control characters.", "Rename it without them."
+        FindingKind.BAD_NAME,
+        shown,
+        "The name of {file} has control characters.",
+        "Rename it without them.",
+        file=shown,
     )
 
 
 def _not_a_file(path: Path) -> Finding:
     return error(
-        Code.NOT_A_FILE, path, f"{path} is a pipe, socket or device, not a file.", "Rename or remove it."
+        FindingKind.NOT_A_FILE,
+        path,
+        "{file} is a pipe, socket or device, not a file.",
+        "Rename or remove it.",
+        file=path,
     )
 
 
 def _refused(path: Path, failure: OSError, *, is_ours: bool) -> Finding:
     kind = error if is_ours else warning
     if failure.errno == errno.ELOOP:
-        return kind(Code.ENTRY_REFUSED, path, f"{path} is a link that leads to itself.", "Remove it.")
+        return kind(
+            FindingKind.ENTRY_REFUSED, path, "{file} is a link that leads to itself.", "Remove it.", file=path
+        )
     if failure.errno in (errno.ENOENT, errno.ENOTDIR):
         return kind(
-            Code.ENTRY_REFUSED,
+            FindingKind.ENTRY_REFUSED,
             path,
-            f"{path} is a link to something that does not exist.",
+            "{file} is a link to something that does not exist.",
             "Remove it, or let it lead to what is meant.",
+            file=path,
         )
     return kind(
-        Code.ENTRY_REFUSED,
+        FindingKind.ENTRY_REFUSED,
         path,
-        f"{path} cannot be looked at ({failure.strerror}).",
+        "{file} cannot be looked at ({reason}).",
         "Check its permissions and the disk or share that it lies on.",
+        file=path,
+        reason=of_the_system(failure),
     )

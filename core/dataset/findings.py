@@ -7,6 +7,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
+from ..messages import Message
+
 
 class Severity(StrEnum):
     """How bad a finding is. An error keeps a clip, or everything, from being used."""
@@ -15,7 +17,7 @@ class Severity(StrEnum):
     WARNING = "warning"
 
 
-class Code(StrEnum):
+class FindingKind(StrEnum):
     """What kind of finding it is; scripts filter by it."""
 
     NO_SPEAKERS = "no-speakers"
@@ -59,13 +61,13 @@ class Code(StrEnum):
 
 LEAVES_OUT = frozenset(
     {
-        Code.NOT_IN_SPEAKER_FOLDER,
-        Code.NESTED_TOO_DEEP,
-        Code.FOLDER_UNREADABLE,
-        Code.BAD_NAME,
-        Code.NOT_A_FILE,
-        Code.ENTRY_REFUSED,
-        Code.UNKNOWN_FORMAT,
+        FindingKind.NOT_IN_SPEAKER_FOLDER,
+        FindingKind.NESTED_TOO_DEEP,
+        FindingKind.FOLDER_UNREADABLE,
+        FindingKind.BAD_NAME,
+        FindingKind.NOT_A_FILE,
+        FindingKind.ENTRY_REFUSED,
+        FindingKind.UNKNOWN_FORMAT,
     }
 )
 """Findings about what is no clip and is left out by every stage; each stage says so."""
@@ -77,20 +79,32 @@ class Finding(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     severity: Severity
-    code: Code
+    code: FindingKind
     path: Path
     """The file or folder it is about."""
-    what: str
+    what: Message
     """What is wrong, one sentence."""
-    what_to_do: str
+    what_to_do: Message
     """The next step, one sentence."""
 
 
-def error(code: Code, path: Path, what: str, what_to_do: str) -> Finding:
-    """Return a finding that keeps `path` from being used."""
-    return Finding(severity=Severity.ERROR, code=code, path=path, what=what, what_to_do=what_to_do)
+def error(code: FindingKind, path: Path, what: str, what_to_do: str, /, **values: object) -> Finding:
+    """Return a finding that keeps `path` from being used; `values` fill in the places of both sentences."""
+    return _finding(Severity.ERROR, code, path, what, what_to_do, values)
 
 
-def warning(code: Code, path: Path, what: str, what_to_do: str) -> Finding:
-    """Return a finding that a person should know of; `path` can be used."""
-    return Finding(severity=Severity.WARNING, code=code, path=path, what=what, what_to_do=what_to_do)
+def warning(code: FindingKind, path: Path, what: str, what_to_do: str, /, **values: object) -> Finding:
+    """Return a finding that a user should know of; `path` can be used."""
+    return _finding(Severity.WARNING, code, path, what, what_to_do, values)
+
+
+def _finding(
+    severity: Severity, code: FindingKind, path: Path, what: str, what_to_do: str, values: dict[str, object]
+) -> Finding:
+    return Finding(
+        severity=severity,
+        code=code,
+        path=path,
+        what=Message.of(what, values),
+        what_to_do=Message.of(what_to_do, values),
+    )

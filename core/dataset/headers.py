@@ -9,8 +9,11 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Final
+
+from ..messages import Message
 
 _MAGIC: Final = b"\x93NUMPY"
 _LONGEST: Final = 4096  # bytes; the header of a plain array has 128
@@ -50,20 +53,10 @@ class ArrayHeader:
     shape: tuple[int, ...]
     offset: int
     """Bytes before the first value."""
-
-    @property
-    def size(self) -> int:
-        """Bytes of the whole file."""
-        found = _DESCR.fullmatch(self.descr)
-        assert found is not None
-        kind, width = found.groups()
-        item = int(width or 1) * (_BYTES_A_LETTER if kind == "U" else 1)
-        return self.offset + math.prod(self.shape) * item
-
-    @property
-    def is_codes(self) -> bool:
-        """Whether the values are integers in two dimensions."""
-        return _CODES.fullmatch(self.descr) is not None and len(self.shape) == 2
+    size: int
+    """Bytes of the whole file."""
+    is_codes: bool
+    """Whether the values are integers in two dimensions."""
 
 
 def parse_header(start: bytes) -> ArrayHeader:
@@ -76,45 +69,57 @@ def parse_header(start: bytes) -> ArrayHeader:
         TornHeaderError: the file is empty, all zeros, or ends within the header.
         HeaderError: it is no such file, or its header is not what numpy writes for a plain array.
     """
-    if not start.strip(b"\0"):
-        raise TornHeaderError("it is empty" if not start else "it holds nothing but zeros")
     if not start.startswith(_MAGIC):
-        raise (TornHeaderError if _MAGIC.startswith(start) else HeaderError)("it does not begin like one")
+        if not start.strip(b"\0"):
+            raise TornHeaderError(
+                Message("it is empty") if not start else Message("it holds nothing but zeros")
+            )
+        raise (TornHeaderError if _MAGIC.startswith(start) else HeaderError)(
+            Message("it does not begin like one")
+        )
     if len(start) < 12:
-        raise TornHeaderError("it ends within its header")
+        raise TornHeaderError(Message("it ends within its header"))
     if start[6] not in (1, 2, 3) or start[7] != 0:
-        raise HeaderError(f"its format {start[6]}.{start[7]} is not known")
+        raise HeaderError(Message("its format {major}.{minor} is not known", major=start[6], minor=start[7]))
     begin = 10 if start[6] == 1 else 12
     end = begin + int.from_bytes(start[8:begin], "little")
     if end > _LONGEST:
-        raise HeaderError("its header has no plausible length")
+        raise HeaderError(Message("its header has no plausible length"))
     if end > len(start):
-        raise TornHeaderError("it ends within its header")
+        raise TornHeaderError(Message("it ends within its header"))
     return _parse(start[begin:end], end)
 
 
+# Clips of one length have the same header.
+@lru_cache(maxsize=4096)
 def _parse(text: bytes, offset: int) -> ArrayHeader:
     try:
         body = text.decode("ascii").strip(" \n")
     except UnicodeDecodeError as error:
-        raise HeaderError("its header is not text") from error
+        raise HeaderError(Message("its header is not text")) from error
     if not (body.startswith("{") and body.endswith("}")):
-        raise HeaderError("its header is not a table")
+        raise HeaderError(Message("its header is not a table"))
     found: dict[str, re.Match[str]] = {}
     body, position = body[1:-1].rstrip(" "), 0
     while position < len(body):
         pair = _PAIR.match(body, position)
         if pair is None or pair["key"] in found:
-            raise HeaderError("its header is not that of a plain array")
+            raise HeaderError(Message("its header is not that of a plain array"))
         found[pair["key"]] = pair
         position = pair.end()
     if len(found) != 3:
-        raise HeaderError("its header is not that of a plain array")
+        raise HeaderError(Message("its header is not that of a plain array"))
     descr = found["descr"]["text"] or found["descr"]["other"] or ""
     truth, shape = found["fortran_order"]["truth"], found["shape"]["shape"]
-    if truth is None or shape is None or not _DESCR.fullmatch(descr):
-        raise HeaderError("its header is not that of a plain array")
-    return ArrayHeader(descr, truth == "True", _shape(shape), offset)
+    value = _DESCR.fullmatch(descr)
+    if truth is None or shape is None or value is None:
+        raise HeaderError(Message("its header is not that of a plain array"))
+    sides = _shape(shape)
+    item = int(value[2] or 1) * (_BYTES_A_LETTER if value[1] == "U" else 1)
+    is_codes = _CODES.fullmatch(descr) is not None and len(sides) == 2
+    return ArrayHeader(
+        descr, truth == "True", sides, offset, offset + math.prod(sides) * item, is_codes=is_codes
+    )
 
 
 def _shape(text: str) -> tuple[int, ...]:
@@ -122,11 +127,11 @@ def _shape(text: str) -> tuple[int, ...]:
     if not sides[-1].strip():  # (10,) and () but not (10)
         sides.pop()
     elif len(sides) == 1:
-        raise HeaderError("its header gives no shape")
+        raise HeaderError(Message("its header gives no shape"))
     matches = [_SIDE.fullmatch(side) for side in sides]
     shape = tuple(int(match[1]) for match in matches if match)
     if len(shape) != len(sides) or len(shape) > 32 or any(side > _LARGEST_SIDE for side in shape):
-        raise HeaderError("its header gives a shape that cannot be")
+        raise HeaderError(Message("its header gives a shape that cannot be"))
     return shape
 
 

@@ -14,12 +14,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from ..config.settings.types import TEXT_EXTENSION
 from ..errors import DataError
+from ..file_names import TEXT_EXTENSION
+from ..messages import Message, of_the_system, plural
 from ..reading import unreadable
 from .clips import AUDIO_EXTENSIONS, CODES_EXTENSION, SHARD_EXTENSION, Clip, Scan
 from .entries import Entry, Listing, link_back, list_folder, sort_entries, walk_files
-from .findings import Code, Finding, error, warning
+from .findings import Finding, FindingKind, error, warning
 from .transcript_tables import TranscriptTable, is_table_name, read_table
 
 _OTHER_TEXT = (".txt", TEXT_EXTENSION)
@@ -49,30 +50,37 @@ def scan(root: Path, text_extension: str = TEXT_EXTENSION, exclude: Iterable[str
     if loose:
         problems.append(
             error(
-                Code.NOT_IN_SPEAKER_FOLDER,
+                FindingKind.NOT_IN_SPEAKER_FOLDER,
                 root,
-                f"{loose} recording{'s lie' if loose > 1 else ' lies'} directly in {root}, "
-                "not in a speaker's folder.",
-                f"Make one folder a speaker and move the recordings and transcripts there: {root}/SPEAKER/.",
+                plural(
+                    loose,
+                    "{number} recording lies directly in {folder}, not in a speaker's folder.",
+                    "{number} recordings lie directly in {folder}, not in a speaker's folder.",
+                    folder=root,
+                ),
+                "Make one folder a speaker and move the recordings and transcripts there: {folder}/SPEAKER/.",
+                folder=root,
             )
         )
     keys = {clip.key for clip in clips}
     if not any(clip.audio or clip.codes for clip in clips) and not loose:
         problems.append(
             error(
-                Code.NO_SPEAKERS,
+                FindingKind.NO_SPEAKERS,
                 root,
-                f"{root} has no speaker folder with recordings.",
-                f"Put them there as {root}/SPEAKER/NAME.mp3 (or .wav, .flac) with "
-                f"NAME{scanner.text_extension}.",
+                "{folder} has no speaker folder with recordings.",
+                "Put them there as {folder}/SPEAKER/NAME.mp3 (or .wav, .flac) with NAME{extension}.",
+                folder=root,
+                extension=scanner.text_extension,
             )
         )
     problems += [
         warning(
-            Code.EXCLUDED_UNKNOWN,
+            FindingKind.EXCLUDED_UNKNOWN,
             root,
-            f"The clip {key!r} is to be left out but does not exist.",
+            "The clip {key} is to be left out but does not exist.",
             "Correct or remove it in the list of excluded clips (exclude in fishtune.toml).",
+            key=repr(key),
         )
         for key in sorted(excluded - keys)
     ]
@@ -90,10 +98,12 @@ def list_root(root: Path) -> list[Entry]:
         return list_folder(root)
     except OSError as failure:
         what = {
-            errno.ENOENT: f"{root} does not exist.",
-            errno.ENOTDIR: f"{root} is not a folder.",
-            errno.ELOOP: f"{root} is a link that leads to itself.",
-            errno.ENAMETOOLONG: f"{root} has a name that is too long for this file system.",
+            errno.ENOENT: Message("{folder} does not exist.", folder=root),
+            errno.ENOTDIR: Message("{folder} is not a folder.", folder=root),
+            errno.ELOOP: Message("{folder} is a link that leads to itself.", folder=root),
+            errno.ENAMETOOLONG: Message(
+                "{folder} has a name that is too long for this file system.", folder=root
+            ),
         }
         if failure.errno not in what:
             raise unreadable(root, failure) from failure
@@ -101,7 +111,10 @@ def list_root(root: Path) -> list[Entry]:
 
 
 def _extension(name: str) -> str:
-    return os.path.splitext(name)[1].lower()  # noqa: PTH122 - a Path for each of 200,000 names costs seconds
+    if name[:1] == ".":  # hidden: leading dots begin no extension
+        return os.path.splitext(name)[1].lower()  # noqa: PTH122
+    dot = name.rfind(".")
+    return name[dot:].lower() if dot >= 0 else ""
 
 
 @dataclass(slots=True)
@@ -115,6 +128,16 @@ class _Names:
     tables: list[Path] = field(default_factory=list)
     refused: set[str] = field(default_factory=set)
     blocked: set[str] = field(default_factory=set)
+    _composed: dict[str, Path] = field(default_factory=dict)
+
+    def text_like(self, name: str) -> Path | None:
+        """Return the transcript whose name looks like `name`, if there is one.
+
+        macOS takes Korean syllables and accents apart; such names look alike and are not.
+        """
+        if not self._composed:
+            self._composed = {unicodedata.normalize("NFC", text): path for text, path in self.texts.items()}
+        return self._composed.get(unicodedata.normalize("NFC", name))
 
 
 class _Scanner:
@@ -160,10 +183,12 @@ class _Scanner:
         except OSError as failure:
             self.problems.append(
                 error(
-                    Code.FOLDER_UNREADABLE,
+                    FindingKind.FOLDER_UNREADABLE,
                     path,
-                    f"The folder {path} cannot be read ({failure.strerror}).",
+                    "The folder {file} cannot be read ({reason}).",
                     "Change its permissions.",
+                    file=path,
+                    reason=of_the_system(failure),
                 )
             )
             return
@@ -171,7 +196,7 @@ class _Scanner:
         if SHARD_EXTENSION in extensions and not extensions.intersection(AUDIO_EXTENSIONS):
             return  # packed shards, and what training keeps beside them
         listing = self._sorted(path, entries)
-        names = self._by_kind(listing)
+        names = self._by_kind(path, listing)
         tables = [*names.tables[:_MOST_TABLES], *tables[:_MOST_TABLES]]
         for below in listing.folders:
             if self._is_ours(below.name):
@@ -182,12 +207,12 @@ class _Scanner:
                 self._folder(below, speaker, below.name, [*above, path], tables)
         self._take(path, speaker, book, names, tables)
 
-    def _by_kind(self, listing: Listing) -> _Names:
+    def _by_kind(self, folder: Path, listing: Listing) -> _Names:
         names = _Names(refused={_stem(name, self.text_extension) for name in listing.refused})
         names.blocked = {name[:-4] for name in listing.refused if _extension(name) == CODES_EXTENSION}
         for entry in listing.files:
-            name, path = entry.name, Path(entry.path)
-            extension = _extension(name)
+            name = entry.name
+            extension, path = _extension(name), folder / name
             stem = name[: len(name) - len(extension)]
             if extension in AUDIO_EXTENSIONS:
                 names.audio[stem].append(path)
@@ -201,10 +226,13 @@ class _Scanner:
             elif extension in _FOREIGN_AUDIO:
                 self.problems.append(
                     error(
-                        Code.UNKNOWN_FORMAT,
+                        FindingKind.UNKNOWN_FORMAT,
                         path,
-                        f"{path} is not used: recordings are {', '.join(AUDIO_EXTENSIONS)}.",
-                        f"Convert it, for example: ffmpeg -i '{path}' '{path.with_suffix('.wav')}'",
+                        "{file} is not used: recordings are {extensions}.",
+                        "Convert it, for example: ffmpeg -i '{file}' '{target}'",
+                        file=path,
+                        extensions=", ".join(AUDIO_EXTENSIONS),
+                        target=path.with_suffix(".wav"),
                     )
                 )
             if is_table_name(name):
@@ -222,10 +250,12 @@ class _Scanner:
         unused = other if used is path else path
         self.problems.append(
             warning(
-                Code.TEXT_TWICE,
+                FindingKind.TEXT_TWICE,
                 unused,
-                f"{unused.name} is not used, as {used.name} lies beside it.",
+                "{file} is not used, as {other} lies beside it.",
                 "Keep the right one of them.",
+                file=unused.name,
+                other=used.name,
             )
         )
 
@@ -235,11 +265,11 @@ class _Scanner:
         if extension == CODES_EXTENSION:
             names.blocked.add(path.stem)
         what = (
-            f"{path} is a folder, though it is named like a recording."
+            Message("{file} is a folder, though it is named like a recording.", file=path)
             if extension in AUDIO_EXTENSIONS
-            else f"{path} is a folder, though it is named like a transcript or codes."
+            else Message("{file} is a folder, though it is named like a transcript or codes.", file=path)
         )
-        self.problems.append(error(Code.NOT_A_FILE, path, what, "Rename or remove it."))
+        self.problems.append(error(FindingKind.NOT_A_FILE, path, what, "Rename or remove it."))
 
     def _look_deeper(self, entry: Entry, speaker: Path, above: list[Path]) -> None:
         """Count the recordings in a folder that lies too deep to be read."""
@@ -255,11 +285,15 @@ class _Scanner:
             first, count = paths[0], len(paths)
             self.problems.append(
                 warning(
-                    Code.NESTED_TOO_DEEP,
+                    FindingKind.NESTED_TOO_DEEP,
                     folder,
-                    f"{first} lies too deep and is not used."
-                    if count == 1
-                    else f"{count} recordings in {folder} lie too deep and are not used, such as {first}.",
+                    plural(
+                        count,
+                        "{file} lies too deep and is not used.",
+                        "{number} recordings in {folder} lie too deep and are not used, such as {file}.",
+                        file=first,
+                        folder=folder,
+                    ),
                     "Move recordings up, with their transcripts: they lie in a speaker's folder or in a "
                     "folder inside it.",
                 )
@@ -269,11 +303,14 @@ class _Scanner:
         for table, count in self._in_tables.items():
             self.problems.append(
                 error(
-                    Code.TEXT_IN_TABLE,
+                    FindingKind.TEXT_IN_TABLE,
                     table.path,
-                    f"{table.path} has the words of {count} recordings that have no transcript of their own."
-                    if count > 1
-                    else f"{table.path} has the words of a recording that has no transcript of its own.",
+                    plural(
+                        count,
+                        "{file} has the words of a recording that has no transcript of its own.",
+                        "{file} has the words of {number} recordings that have no transcript of their own.",
+                        file=table.path,
+                    ),
                     _make_transcripts(table, self.text_extension),
                 )
             )
@@ -281,8 +318,6 @@ class _Scanner:
     def _take(self, folder: Path, speaker: str, book: str, names: _Names, tables: list[Path]) -> None:
         """Make the clips of a folder and say what they lack."""
         prefix = f"{book}/" if book else ""
-        # macOS takes Korean syllables and accents apart; such names look alike and are not.
-        alike = {unicodedata.normalize("NFC", name): path for name, path in names.texts.items()}
         for name in sorted(names.audio.keys() | names.texts.keys() | names.codes.keys()):
             clip = Clip(
                 speaker,
@@ -294,7 +329,7 @@ class _Scanner:
             )
             is_excluded = clip.key in self._excluded
             if clip.text is None and name not in names.refused and not is_excluded:
-                advice, other = self._text_advice(folder, name, names, alike, tables)
+                advice, other = self._text_advice(folder, name, names, tables)
                 clip = replace(clip, text_advice=advice)
                 if isinstance(other, TranscriptTable):
                     self._in_tables[other] += 1
@@ -307,22 +342,29 @@ class _Scanner:
                 self.problems += _audio_problems(clip, is_refused=name in names.refused)
 
     def _text_advice(
-        self, folder: Path, name: str, names: _Names, alike: dict[str, Path], tables: list[Path]
-    ) -> tuple[str, TranscriptTable | Path | None]:
+        self, folder: Path, name: str, names: _Names, tables: list[Path]
+    ) -> tuple[Message, TranscriptTable | Path | None]:
         """Return what to do about a missing transcript, and the file or table that may have its words."""
         if (other := names.other_texts.get(name)) is not None:
             extension = other.name[len(name) :]
             return (
-                f"If {other.name} is meant: --text-extension {extension} (text_extension in [pack] of "
-                "fishtune.toml), or rename it."
+                Message(
+                    "If {file} is meant: --text-extension {extension} (text_extension in [pack] of "
+                    "fishtune.toml), or rename it.",
+                    file=other.name,
+                    extension=extension,
+                )
             ), other
-        if (twin := alike.get(unicodedata.normalize("NFC", name))) is not None:
-            return f"{twin.name} looks alike but is spelt in another Unicode form: rename one of them.", twin
+        if (twin := names.text_like(name)) is not None:
+            return Message(
+                "{file} looks alike but is spelt in another Unicode form: rename one of them.", file=twin.name
+            ), twin
         for path in tables:
             table = read_table(path)
             if table is not None and table.has(folder.name, name):
                 return _make_transcripts(table, self.text_extension), table
-        return f"Write what is said into {folder / name}{self.text_extension}.", None
+        file = folder / f"{name}{self.text_extension}"
+        return Message("Write what is said into {file}.", file=file), None
 
 
 def _dots(name: str) -> list[int]:
@@ -336,14 +378,19 @@ def _stem(name: str, text_extension: str) -> str:
     return name[: len(name) - len(extension)]
 
 
-def _make_transcripts(table: TranscriptTable, text_extension: str) -> str:
-    return f"Make a transcript for each, in the folder of the recording: {table.command(text_extension)}"
+def _make_transcripts(table: TranscriptTable, text_extension: str) -> Message:
+    return Message(
+        "Make a transcript for each, in the folder of the recording: {command}",
+        command=table.command(text_extension),
+    )
 
 
 def _text_missing(clip: Clip) -> Finding:
     path = clip.audio[0] if clip.audio else clip.codes
     assert path is not None  # a clip has at least one file
-    return error(Code.TEXT_MISSING, path, f"{path.name} has no transcript.", clip.text_advice)
+    return error(
+        FindingKind.TEXT_MISSING, path, "{file} has no transcript.", clip.text_advice, file=path.name
+    )
 
 
 def _audio_problems(clip: Clip, *, is_refused: bool) -> list[Finding]:
@@ -352,19 +399,25 @@ def _audio_problems(clip: Clip, *, is_refused: bool) -> list[Finding]:
         names = ", ".join(path.name for path in clip.audio)
         return [
             error(
-                Code.AUDIO_TWICE,
+                FindingKind.AUDIO_TWICE,
                 clip.audio[1],
-                f"{clip.key} has {len(clip.audio)} recordings, {names}; they would share {name}.npy.",
+                "{key} has {number} recordings, {names}; they would share {name}.npy.",
                 "Keep one of them, or rename one together with its transcript.",
+                key=clip.key,
+                number=len(clip.audio),
+                names=names,
+                name=name,
             )
         ]
     if clip.text is not None and not clip.audio and clip.codes is None and not is_refused:
         return [
             error(
-                Code.AUDIO_MISSING,
+                FindingKind.AUDIO_MISSING,
                 clip.text,
-                f"{clip.text.name} has no recording.",
-                f"Add {name}.mp3, .wav or .flac, or remove the transcript.",
+                "{file} has no recording.",
+                "Add {name}.mp3, .wav or .flac, or remove the transcript.",
+                file=clip.text.name,
+                name=name,
             )
         ]
     return []

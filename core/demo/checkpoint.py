@@ -20,17 +20,20 @@ from ..codec.codec import Codec
 from ..codec.config import CONFIG_FILE as CODEC_CONFIG_FILE
 from ..codec.config import MAX_FRAMES, CodecConfig
 from ..codec.layers import ResidualUnit
+from ..compute.layers import rotary_table
 from ..config.presets import model_preset, read_preset
+from ..config.settings import CODEC_FILE
 from ..config.strict import parse
 from ..errors import UsageError
 from ..files import atomic_folder
-from ..model.checkpoint import build_model, save_model
-from ..model.config import CONFIG_FILE, DualARConfig
-from ..text.tokenizer import DEFAULT_SPECIAL_TOKENS, RANKS_FILE, SPECIAL_TOKENS_FILE, Tokenizer
+from ..model.checkpoint import build_model
+from ..model.directory import ModelDirectory
+from ..model.families.s1 import S1, files
+from ..model.families.s1.weights import save_model
+from ..text.markers import DEFAULT_SPECIAL_TOKENS
 
 Shape = Literal["tiny", "s1-mini"]
 
-CODEC_FILE = "codec.pth"
 # Every second merge needs the one before it, as in a learned vocabulary.
 _MERGES = (" t", "he", " the", "in", "ing", "er", "an", "and", " a", " s", "re", "on", " w", "ou", "th", "or")
 _TINY_MODEL: dict[str, Any] = {
@@ -113,13 +116,15 @@ def write_checkpoint(directory: Path, *, shape: Shape = "tiny", seed: int = 0) -
     """
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
         raise UsageError(
-            f"{directory} exists already.", "Name a new directory: random weights replace nothing."
+            "{file} exists already.",
+            "Name a new directory: random weights replace nothing.",
+            file=directory,
         )
     generator = torch.Generator().manual_seed(seed)
     with atomic_folder(directory) as folder:
         if shape == "tiny":
             _write_tokenizer(folder, codes=_TINY_MODEL["codebook_size"])
-            vocabulary = -(-(Tokenizer.from_directory(folder).size + 1) // 8) * 8
+            vocabulary = -(-(S1().tokenizer(folder).size + 1) // 8) * 8
             _write_model(folder, {**_TINY_MODEL, "vocab_size": vocabulary}, torch.float32, generator)
             (folder / CODEC_CONFIG_FILE).write_text(json.dumps(_TINY_CODEC, indent=2), encoding="utf-8")
             codec = parse(CodecConfig, _TINY_CODEC, "the tiny codec")
@@ -135,25 +140,25 @@ def write_checkpoint(directory: Path, *, shape: Shape = "tiny", seed: int = 0) -
 def _write_tokenizer(folder: Path, codes: int) -> None:
     ranks = [bytes([value]) for value in range(256)] + [merge.encode() for merge in _MERGES]
     lines = [f"{base64.b64encode(token).decode()} {rank}\n" for rank, token in enumerate(ranks)]
-    (folder / RANKS_FILE).write_text("".join(lines), encoding="ascii")
+    (folder / files.RANKS).write_text("".join(lines), encoding="ascii")
     ordinary = [token for token in DEFAULT_SPECIAL_TOKENS if not token.startswith("<|semantic:")]
     special = [*ordinary, *(f"<|semantic:{code}|>" for code in range(codes))]
     ids = {token: len(ranks) + position for position, token in enumerate(special)}
-    (folder / SPECIAL_TOKENS_FILE).write_text(json.dumps(ids, indent=0), encoding="utf-8")
+    (folder / files.SPECIAL_TOKENS).write_text(json.dumps(ids, indent=0), encoding="utf-8")
 
 
 def _write_model(
     folder: Path, content: dict[str, Any], dtype: torch.dtype, generator: torch.Generator
 ) -> None:
-    (folder / CONFIG_FILE).write_text(json.dumps(content, indent=2), encoding="utf-8")
-    config = DualARConfig.from_dict(content)
-    model = build_model(config, Tokenizer.from_directory(folder), folder).to(dtype).to_empty(device="cpu")
+    (folder / files.CONFIG).write_text(json.dumps(content, indent=2), encoding="utf-8")
+    base = ModelDirectory.open(folder)
+    model = build_model(base.shape, base.tokenizer, folder).to(dtype).to_empty(device="cpu")
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if "norm" in name:
                 parameter.fill_(1.0)
             else:
-                parameter.normal_(0.0, config.initializer_range, generator=generator)
+                parameter.normal_(0.0, base.shape.initializer_range, generator=generator)
     save_model(model, folder)
 
 
@@ -164,17 +169,16 @@ def _write_codec(folder: Path, config: CodecConfig, table_frames: int, generator
     with torch.no_grad():
         _initialise(codec, generator)
     weights = stored_tensors(codec.state_dict())
-    positions = {"quantizer.pre_module": table_frames, "quantizer.post_module": table_frames}
+    inner = config.quantizer_transformer
+    tables = {f"quantizer.{name}": (table_frames, inner.head_dim) for name in ("pre_module", "post_module")}
+    latents = table_frames * math.prod(config.quantizer.downsample_factor)
     for block, layers in enumerate(config.encoder_transformer_layers, start=1):
         if layers:
-            positions[f"encoder.block.{block}.block.5"] = table_frames * math.prod(
-                config.quantizer.downsample_factor
-            )
-    for module, count in positions.items():
-        weights[f"{module}.freqs_cis"] = torch.zeros(
-            count, config.quantizer_transformer.head_dim // 2, 2, dtype=torch.bfloat16
-        )
-        weights[f"{module}.causal_mask"] = torch.ones(count, count, dtype=torch.bool).tril_()
+            tables[f"encoder.block.{block}.block.5"] = (latents, config.encoder_transformer_head_dim)
+    for module, (positions, head_dim) in tables.items():
+        # Never read by us, but the reference computes with them.
+        weights[f"{module}.freqs_cis"] = rotary_table(positions, head_dim, inner.rope_base)
+        weights[f"{module}.causal_mask"] = torch.ones(positions, positions, dtype=torch.bool).tril_()
     torch.save(weights, folder / CODEC_FILE)
 
 

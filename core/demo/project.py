@@ -6,13 +6,14 @@ from importlib import resources
 from pathlib import Path
 
 from ..config.project import PROJECT_FILE, Project
+from ..config.settings import MODELS_FOLDER
 from ..errors import UsageError
-from ..files import recover_folder, sweep_temporary, write_bytes, write_text
+from ..files import recover_folder, write_bytes, write_text
 
 MARKER = ".fishtune-demo"
 RECORDINGS = "data-raw"
 """The recordings as they were made; `data` gets the normalised ones."""
-BASE = "checkpoints/tiny-random"
+BASE = f"{MODELS_FOLDER}/tiny-random"
 
 
 def make_demo(folder: Path) -> Project:
@@ -24,10 +25,12 @@ def make_demo(folder: Path) -> Project:
     """
     if folder.exists() and not (folder / MARKER).is_file():
         if not folder.is_dir():
-            raise UsageError(f"{folder} is a file.", "Name a new folder: fishtune demo FOLDER")
+            raise UsageError("{folder} is a file.", "Name a new folder: fishtune demo FOLDER", folder=folder)
         if any(folder.iterdir()):
             raise UsageError(
-                f"{folder} holds other things than the demo.", "Name a new folder: fishtune demo FOLDER"
+                "{folder} holds other things than the demo.",
+                "Name a new folder: fishtune demo FOLDER",
+                folder=folder,
             )
     write_text(folder / MARKER, "Made by fishtune demo; this folder may be removed.\n")
     _copy_recordings(folder / RECORDINGS)
@@ -47,7 +50,6 @@ def _copy_recordings(target: Path) -> None:
 
 def _make_base(directory: Path) -> None:
     recover_folder(directory)
-    sweep_temporary(directory.parent, directory.name)
     if not directory.exists():
         from .checkpoint import write_checkpoint
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Final
-
-from .memory.suggest import Available, Precision
+from ..compute.devices import FIRST_WITH_BF16, UsableGpu, resolve_device
+from ..errors import DeviceError
+from .memory.setups import Precision
+from .memory.suggest import Available
+from .nvml import read_gpus
 from .readings import GpuReading
 from .visibility import CudaDevice, cuda_view, torch_device_uuids
-
-_FIRST_WITH_BF16: Final = (8, 0)
-"""Compute capability from which bfloat16 is computed, not imitated."""
 
 
 def find_device(reading: GpuReading, name: str = "auto") -> CudaDevice | None:
@@ -30,7 +29,28 @@ def available_on(device: CudaDevice) -> Available | None:
     return Available.of(device.gpu.name, device.memory, processes or ())
 
 
+def usable_gpu(name: str) -> UsableGpu | None:
+    """Return the GPU that a setting means for what computes without torch; None for the CPU.
+
+    Args:
+        name: `auto`, `cpu`, `cuda` or `cuda:N`.
+
+    Raises:
+        UsageError, DeviceError: see `resolve_device`.
+    """
+    chosen = resolve_device(name)
+    if chosen.type != "cuda":
+        return None
+    number = chosen.index or 0
+    try:
+        found = find_device(read_gpus(), f"cuda:{number}")
+    except DeviceError:  # torch sees it, the driver's own library does not tell of it
+        return UsableGpu(number)
+    available = available_on(found) if found else None
+    return UsableGpu(number, available.usable if available else None)
+
+
 def precision_on(device: CudaDevice | None) -> Precision:
     """Return what the precision `auto` comes to on a device; None stands for a card that is only imagined."""
     capability = device.gpu.compute_capability if device else None
-    return "float32" if capability is not None and capability < _FIRST_WITH_BF16 else "bf16"
+    return "float32" if capability is not None and capability < FIRST_WITH_BF16 else "bf16"

@@ -283,8 +283,8 @@ def check_disk(folder: Path) -> Check:
     return Check(name="Disk", status=Status.OK, message=message)
 
 
-def check_memory(limit_file: Path = Path("/sys/fs/cgroup/memory.max")) -> Check:
-    """Say how much memory is free; the limit of a container counts."""
+def main_memory(limit_file: Path = Path("/sys/fs/cgroup/memory.max")) -> tuple[int, int]:
+    """Return the bytes of this machine's memory, all and free; the limit of a container counts."""
     memory = psutil.virtual_memory()
     total, free = memory.total, memory.available
     try:
@@ -293,6 +293,12 @@ def check_memory(limit_file: Path = Path("/sys/fs/cgroup/memory.max")) -> Check:
         total, free = min(total, limit), min(free, max(limit - used, 0))
     except (OSError, ValueError):
         pass  # no container, or one without a limit ("max")
+    return total, free
+
+
+def check_memory(limit_file: Path = Path("/sys/fs/cgroup/memory.max")) -> Check:
+    """Say how much memory is free; the limit of a container counts."""
+    total, free = main_memory(limit_file)
     message = f"{format_bytes(free)} of {format_bytes(total)} free"
     if free < FREE_MEMORY:
         return Check(

@@ -13,27 +13,42 @@ from dataclasses import dataclass, replace
 from types import ModuleType, TracebackType
 from typing import Any, Final
 
+from ..messages import NOTHING, Message
 from .processes import ProcessNames
 from .readings import DriverState, Gpu, GpuProcess, GpuReading, GpuState, Memory, MigDevice
 
 _MILLI: Final = 1000
 _HINTS: Final = {
-    DriverState.NO_DRIVER: "No NVIDIA driver is installed (libnvidia-ml.so.1 was not found). Install the"
-    " driver, or start the container with its GPUs (docker run --gpus all).",
-    DriverState.NOT_LOADED: "The NVIDIA driver is installed but not loaded. Try: sudo modprobe nvidia; if the"
-    " driver or the kernel was just updated, restart the machine.",
-    DriverState.VERSION_MISMATCH: "The NVIDIA library and the loaded driver are of different versions, as"
-    " after an update. Restart the machine.",
-    DriverState.NO_PERMISSION: "The NVIDIA driver refuses this user. Check the permissions of /dev/nvidia*"
-    " and the groups of this account.",
-    DriverState.NO_GPU: "The NVIDIA driver runs but has no GPU to offer. Check the card, the machine type, or"
-    " which GPUs the container was given.",
+    DriverState.NO_DRIVER: Message(
+        "No NVIDIA driver is installed (libnvidia-ml.so.1 was not found). Install the "
+        "driver, or start the container with its GPUs (docker run --gpus all)."
+    ),
+    DriverState.NOT_LOADED: Message(
+        "The NVIDIA driver is installed but not loaded. Try: sudo modprobe nvidia; if the "
+        "driver or the kernel was just updated, restart the machine."
+    ),
+    DriverState.VERSION_MISMATCH: Message(
+        "The NVIDIA library and the loaded driver are of different versions, as after an "
+        "update. Restart the machine."
+    ),
+    DriverState.NO_PERMISSION: Message(
+        "The NVIDIA driver refuses this user. Check the permissions of /dev/nvidia* and the "
+        "groups of this account."
+    ),
+    DriverState.NO_GPU: Message(
+        "The NVIDIA driver runs but has no GPU to offer. Check the card, the machine type, "
+        "or which GPUs the container was given."
+    ),
 }
 _GPU_HINTS: Final = {
-    GpuState.LOST: "This GPU fell off the bus (power, heat or hardware trouble). Restart the machine; if it"
-    " happens again, look at: sudo dmesg | grep -i xid",
-    GpuState.NEEDS_RESET: "This GPU must be reset by an administrator: nvidia-smi --gpu-reset, or a restart.",
-    GpuState.NO_PERMISSION: "This user may not use this GPU. Check the permissions of /dev/nvidia*.",
+    GpuState.LOST: Message(
+        "This GPU fell off the bus (power, heat or hardware trouble). Restart the machine; "
+        "if it happens again, look at: sudo dmesg | grep -i xid"
+    ),
+    GpuState.NEEDS_RESET: Message(
+        "This GPU must be reset by an administrator: nvidia-smi --gpu-reset, or a restart."
+    ),
+    GpuState.NO_PERMISSION: Message("This user may not use this GPU. Check the permissions of /dev/nvidia*."),
 }
 
 
@@ -47,14 +62,14 @@ def library_is_installed() -> bool:
 
 
 class _DriverError(Exception):
-    def __init__(self, state: DriverState, message: str) -> None:
+    def __init__(self, state: DriverState, message: Message) -> None:
         super().__init__(message)
         self.state = state
         self.message = message
 
 
 class _GpuError(Exception):
-    def __init__(self, state: GpuState, message: str) -> None:
+    def __init__(self, state: GpuState, message: Message) -> None:
         super().__init__(message)
         self.state = state
         self.message = message
@@ -116,7 +131,7 @@ class Nvml:
         state = DriverState.READY if gpus else DriverState.NO_GPU
         return GpuReading(
             state=state,
-            message=_HINTS.get(state, ""),
+            message=_HINTS.get(state, NOTHING),
             driver_version=driver,
             cuda_version=cuda,
             gpus=tuple(gpus),
@@ -160,7 +175,9 @@ class Nvml:
             api.NVML_ERROR_NO_PERMISSION: DriverState.NO_PERMISSION,
             api.NVML_ERROR_GPU_NOT_FOUND: DriverState.NO_GPU,
         }.get(error.value, DriverState.FAILED)
-        return _DriverError(state, _HINTS.get(state, f"The NVIDIA driver reports: {error}."))
+        return _DriverError(
+            state, _HINTS.get(state, Message("The NVIDIA driver reports: {reason}.", reason=error))
+        )
 
     def _ask(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """Ask a GPU; None where it does not know the question.
@@ -184,7 +201,9 @@ class Nvml:
             }.get(error.value)
             if state is None:
                 return None
-            raise _GpuError(state, _GPU_HINTS.get(state, f"The driver reports: {error}.")) from error
+            raise _GpuError(
+                state, _GPU_HINTS.get(state, Message("The driver reports: {reason}.", reason=error))
+            ) from error
 
     def _try(self, function: Callable[..., Any], *arguments: Any) -> Any:
         try:
@@ -213,7 +232,9 @@ class Nvml:
                 raise _GpuError(state, _GPU_HINTS[state]) from error
             if error.value == api.NVML_ERROR_GPU_IS_LOST:
                 raise _GpuError(GpuState.LOST, _GPU_HINTS[GpuState.LOST]) from error
-            raise _GpuError(GpuState.FAILED, f"The driver reports: {error}.") from error
+            raise _GpuError(
+                GpuState.FAILED, Message("The driver reports: {reason}.", reason=error)
+            ) from error
         pci = self._ask(api.nvmlDeviceGetPciInfo, handle)
         cores = self._ask(api.nvmlDeviceGetNumGpuCores, handle)
         clock = self._ask(api.nvmlDeviceGetMaxClockInfo, handle, api.NVML_CLOCK_SM)

@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from ..messages import NOTHING, Message
+
 
 class DriverState(StrEnum):
     """Whether GPUs can be asked at all."""
@@ -77,7 +79,7 @@ class Gpu:
     index: int
     """NVML's number: GPUs in order of their PCI address."""
     state: GpuState = GpuState.READY
-    message: str = ""
+    message: Message = NOTHING
     """What is wrong and what to do, unless `state` is ready."""
     name: str = ""
     uuid: str = ""
@@ -104,7 +106,7 @@ class GpuReading:
     """All GPUs of this machine at one moment."""
 
     state: DriverState
-    message: str = ""
+    message: Message = NOTHING
     """What is wrong and what to do, unless `state` is ready."""
     driver_version: str = ""
     cuda_version: tuple[int, int] | None = None

@@ -18,6 +18,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ..errors import DeviceError
+from ..messages import Message, joined
 from .readings import Gpu, GpuReading, GpuState, Memory, MigDevice
 
 
@@ -59,10 +60,12 @@ class CudaView:
         number = int(name.partition(":")[2] or 0) if re.fullmatch(r"auto|cuda(:\d+)?", name) else -1
         if 0 <= number < len(self.devices):
             return self.devices[number]
-        seen = ", ".join(f"cuda:{device.ordinal} ({device.gpu.name})" for device in self.devices) or "none"
+        seen = joined((f"cuda:{device.ordinal} ({device.gpu.name})" for device in self.devices), ", ")
         raise DeviceError(
-            f"There is no CUDA device {name!r}; visible are: {seen}.",
+            "There is no CUDA device {name}; visible are: {seen}.",
             "Choose one of these, or change CUDA_VISIBLE_DEVICES. See: fishtune gpus",
+            name=repr(name),
+            seen=seen or Message("none"),
         )
 
 
@@ -87,15 +90,23 @@ def cuda_view(
     else:
         by_uuid = wanted.strip().startswith(("GPU-", "MIG-"))
         chosen, ended_by = (_by_uuid if by_uuid else _by_number)(ordered, wanted)
-        note = f"CUDA_VISIBLE_DEVICES={wanted}" + ("." if by_uuid or certain else f"; {note}")
+        variable = f"CUDA_VISIBLE_DEVICES={wanted}"
+        note = (
+            Message("{variable}.", variable=variable)
+            if by_uuid or certain
+            else Message("{variable}; {note}", variable=variable, note=note)
+        )
         if ended_by:
-            note += f" CUDA ignores {ended_by!r} and what follows it: there is no such GPU."
+            ignored = Message(
+                "CUDA ignores {name} and what follows it: there is no such GPU.", name=repr(ended_by)
+            )
+            note = joined([note, ignored])
         certain = certain or by_uuid
     found = [device for device in chosen if device is not None]
     slices = [device for device in found if device[1] is not None]
     if slices and len(found) > 1:
         found = slices[:1]
-        note += " CUDA sees one multi-instance device at most, and then no other GPU."
+        note = joined([note, Message("CUDA sees one multi-instance device at most, and then no other GPU.")])
     return CudaView(
         devices=tuple(CudaDevice(number, gpu, mig) for number, (gpu, mig) in enumerate(found)),
         certain=certain,
@@ -118,19 +129,25 @@ def torch_device_uuids() -> list[str] | None:
 _Choice = tuple[Gpu, MigDevice | None]
 
 
-def _cuda_order(gpus: list[Gpu], environment: Mapping[str, str]) -> tuple[list[Gpu], bool, str]:
+def _cuda_order(gpus: list[Gpu], environment: Mapping[str, str]) -> tuple[list[Gpu], bool, Message]:
     if environment.get("CUDA_DEVICE_ORDER") == "PCI_BUS_ID":
-        return gpus, True, "CUDA_DEVICE_ORDER=PCI_BUS_ID: CUDA counts as NVML does."
+        return gpus, True, Message("CUDA_DEVICE_ORDER=PCI_BUS_ID: CUDA counts as NVML does.")
     if len(gpus) <= 1:
-        return gpus, True, "It is the only usable GPU." if gpus else "There is no usable GPU."
+        return (
+            gpus,
+            True,
+            (Message("It is the only usable GPU.") if gpus else Message("There is no usable GPU.")),
+        )
     if len({gpu.name for gpu in gpus}) == 1:
-        return gpus, True, "All GPUs are alike: CUDA counts them by PCI address, as NVML does."
+        return gpus, True, Message("All GPUs are alike: CUDA counts them by PCI address, as NVML does.")
     fastest_first = sorted(gpus, key=lambda gpu: -(gpu.speed or 0))
     return (
         fastest_first,
         False,
-        "CUDA counts unlike GPUs fastest first; this order is a guess from cores and clocks."
-        " Set CUDA_DEVICE_ORDER=PCI_BUS_ID to be sure.",
+        Message(
+            "CUDA counts unlike GPUs fastest first; this order is a guess from cores and clocks. "
+            "Set CUDA_DEVICE_ORDER=PCI_BUS_ID to be sure."
+        ),
     )
 
 
@@ -186,7 +203,9 @@ def _from_torch(gpus: list[Gpu], uuids: list[str]) -> CudaView:
     devices = tuple(
         CudaDevice(number, *known[_bare(uuid)]) for number, uuid in enumerate(uuids) if _bare(uuid) in known
     )
-    return CudaView(devices, certain=True, note="Matched by UUID with the devices that torch has opened.")
+    return CudaView(
+        devices, certain=True, note=Message("Matched by UUID with the devices that torch has opened.")
+    )
 
 
 def _bare(uuid: str) -> str:

@@ -28,12 +28,16 @@ def settings_again(job: Job) -> tuple[Table, list[str]]:
     record = job.record
     if record.stage not in set(StageName):
         raise JobError(
-            f"Job {job.id} is of a stage that this version does not know.", "Use the version that began it."
+            "Job {job} is of a stage that this version does not know.",
+            "Use the version that began it.",
+            job=job.id,
         )
     if HIDDEN in str(record.settings):
         raise JobError(
-            f"Job {job.id} was given a password or a token, which is not kept.",
-            f"Start its stage again with its own command: fishtune {record.stage} --help",
+            "Job {job} was given a password or a token, which is not kept.",
+            "Start its stage again with its own command: fishtune {stage} --help",
+            job=job.id,
+            stage=record.stage,
         )
     stage = STAGES[StageName(record.stage)]
     settings = parse(stage.settings_model(), record.settings, str(job.folder / JOB_FILE))

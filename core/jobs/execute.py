@@ -15,6 +15,7 @@ from ..config.strict import Table, parse
 from ..errors import FishtuneError, StopRequested, StorageError
 from ..events import Failed, Finished, Reporter, Started, Stopped
 from ..file_names import short_name
+from ..messages import AS_DATA, Message
 from ..owned import open_own
 from ..redact import redacted, restored
 from ..stages.registry import STAGES, Stage, StageName
@@ -26,7 +27,9 @@ from .record import Job, Place
 from .signals import end_now, watch_signals
 from .writer import EventWriter, JobReporter, Listener
 
-_ENDED_AT_ONCE = "Ended at once as asked; what was saved before is kept. Starting again goes on from there."
+_ENDED_AT_ONCE = Message(
+    "Ended at once as asked; what was saved before is kept. Starting again continues from there."
+)
 
 
 def is_first_rank() -> bool:
@@ -79,7 +82,7 @@ def run_job(
 
     def stop() -> None:
         reporter.request_stop()
-        reporter.log("Asked to stop: it finishes what it is at and saves. Asking again ends it at once.")
+        reporter.log("Stopping after what it is doing now, and saving. Ask again to kill it at once.")
 
     def end() -> None:
         # The locks stay until the process is gone: its main thread may be writing at this very moment.
@@ -112,8 +115,10 @@ def _run(job: Job, reporter: JobReporter, release: Callable[[], None]) -> dict[s
     reporter.emit(Started(stage=record.stage, settings=record.settings, resumed_from=record.resumed_from))
     try:
         stage = STAGES[StageName(record.stage)]
-        settings = parse(stage.settings_model(), restored(record.settings, job.secrets), f"job {job.id}")
-        summary = stage.run(settings, reporter).model_dump(mode="json")
+        settings = parse(
+            stage.settings_model(), restored(record.settings, job.secrets), Message("job {job}", job=job.id)
+        )
+        result = stage.run(settings, reporter)
     except StopRequested as stop:
         release()
         reporter.emit(Stopped(saved=stop.saved))
@@ -133,8 +138,8 @@ def _run(job: Job, reporter: JobReporter, release: Callable[[], None]) -> dict[s
             raise
         raise explained from error
     release()
-    reporter.emit(Finished(summary=summary))
-    return summary
+    reporter.emit(Finished(summary=result.model_dump(mode="json", context=AS_DATA)))
+    return result.model_dump(mode="json")
 
 
 def run_rank(stage: Stage, settings: Table) -> None:

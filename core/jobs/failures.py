@@ -1,4 +1,4 @@
-"""What a person is told when a stage raised: every exception becomes one message and one hint."""
+"""What a user is told when a stage raised: every exception becomes one message and one hint."""
 
 from __future__ import annotations
 
@@ -6,31 +6,45 @@ import errno
 import re
 import sys
 
+from ..compute.devices import is_out_of_memory
 from ..errors import DeviceError, DeviceMemoryError, FishtuneError, StorageError
+from ..messages import Message, joined, of_the_system
 from ..stages.registry import StageName
 
-_OTHERS_ON_DEVICE = "End what else uses the device; fishtune gpus shows it."
+_OTHERS_ON_DEVICE = Message("End what else uses the device; fishtune gpus shows it.")
 _DEVICE_MEMORY_ADVICE: dict[str, str] = {
-    StageName.TRAIN: "Start it again with a smaller --batch-tokens and more --accumulation, or with "
-    "--checkpointing blocks: the run goes on with them. Or end what else uses the device; fishtune gpus "
-    "shows it.",
-    StageName.EXTRACT: "Start it again with a smaller --batch-size, or end what else uses the device; "
-    "fishtune gpus shows it.",
-    StageName.SYNTH: "End what else uses the device (fishtune gpus shows it), or choose --device cpu.",
-    StageName.AUDITION: "End what else uses the device (fishtune gpus shows it), or choose --device cpu.",
+    StageName.TRAIN: Message(
+        "Start it again with a smaller --batch-tokens and more --accumulation, or with "
+        "--checkpointing blocks: the run continues with them. Or end what else uses the "
+        "device; fishtune gpus shows it."
+    ),
+    StageName.EXTRACT: Message(
+        "Start it again with a smaller --batch-size, or end what else uses the device; "
+        "fishtune gpus shows it."
+    ),
+    StageName.SYNTH: Message(
+        "End what else uses the device (fishtune gpus shows it), or choose --device cpu."
+    ),
+    StageName.AUDITION: Message(
+        "End what else uses the device (fishtune gpus shows it), or choose --device cpu."
+    ),
 }
-_OTHER_PROGRAMS = "End other programs, or run it where there is more memory."
+_OTHER_PROGRAMS = Message("End other programs, or run it where there is more memory.")
 _MEMORY_ADVICE: dict[str, str] = {
-    StageName.TRAIN: "Start it again with a smaller --num-workers or --batch-tokens, or end other programs.",
-    StageName.EXTRACT: "Start it again with a smaller --batch-size or --num-workers, or end other programs.",
-    StageName.PACK: "Start it again with a smaller --num-workers, or end other programs.",
-    StageName.VALIDATE: "Start it again with a smaller --num-workers, or end other programs.",
-    StageName.LOUDNESS_NORM: "Start it again with a smaller --num-workers, or end other programs.",
+    StageName.TRAIN: Message(
+        "Start it again with a smaller --num-workers or --batch-tokens, or end other programs."
+    ),
+    StageName.EXTRACT: Message(
+        "Start it again with a smaller --batch-size or --num-workers, or end other programs."
+    ),
+    StageName.PACK: Message("Start it again with a smaller --num-workers, or end other programs."),
+    StageName.VALIDATE: Message("Start it again with a smaller --num-workers, or end other programs."),
+    StageName.LOUDNESS_NORM: Message("Start it again with a smaller --num-workers, or end other programs."),
 }
-_DRIVER_HINT = (
+_DRIVER_HINT = Message(
     "Run fishtune doctor: it says whether driver and torch fit together. --device cpu works without."
 )
-_AGAIN = "What is already done is kept; starting again goes on from there."
+_AGAIN = Message("What is already done is kept; starting again continues from there.")
 
 
 def memory_advice(stage: str) -> str:
@@ -50,22 +64,25 @@ def explain(error: BaseException, stage: str = "") -> FishtuneError:
         return error
     if _is_device_out_of_memory(error):
         return DeviceMemoryError(
-            f"The device ran out of memory: {_first_line(error)}",
-            f"{_DEVICE_MEMORY_ADVICE.get(stage, _OTHERS_ON_DEVICE)} {_AGAIN}",
+            "The device ran out of memory: {reason}",
+            joined([_DEVICE_MEMORY_ADVICE.get(stage, _OTHERS_ON_DEVICE), _AGAIN]),
+            reason=_first_line(error),
         )
     if _could_not_be_loaded(error):
         return _explain_loading(error)
     if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
-        return DeviceMemoryError("The machine ran out of memory.", f"{memory_advice(stage)} {_AGAIN}")
+        return DeviceMemoryError("The machine ran out of memory.", joined([memory_advice(stage), _AGAIN]))
     if isinstance(error, OSError):
         return _explain_operating_system(error)
     text = _first_line(error)
     if isinstance(error, RuntimeError | AssertionError) and _is_driver_trouble(text):
-        return DeviceError(f"The GPU cannot be used: {text}", _DRIVER_HINT)
+        return DeviceError("The GPU cannot be used: {text}", _DRIVER_HINT, text=text)
     return FishtuneError(
-        f"The stage ended with an unexpected {type(error).__name__}: {text}",
-        "This is a bug in fishtune: please report it with the job's log, which holds the traceback. "
-        f"{_AGAIN}",
+        "The stage ended with an unexpected {kind}: {text}",
+        "This is a bug in fishtune: please report it with the job's log, which holds the traceback. {again}",
+        kind=type(error).__name__,
+        text=text,
+        again=_AGAIN,
     )
 
 
@@ -88,36 +105,52 @@ def _explain_loading(error: BaseException) -> FishtuneError:
     text = next((line for line in str(error).splitlines() if _LOADING.search(line)), _first_line(error))
     if _NO_ROOM.search(text):
         return DeviceMemoryError(
-            f"There is not enough memory to load a library: {text.strip()}",
+            "There is not enough memory to load a library: {text}",
             "torch alone takes some gigabytes of address space: end other programs, or raise the limit of "
             "memory of this shell (ulimit -v), container or batch job.",
+            text=text.strip(),
         )
     return DeviceError(
-        f"A library cannot be loaded: {text.strip()}",
+        "A library cannot be loaded: {text}",
         "The installation is incomplete or does not fit this system; fishtune doctor says more.",
+        text=text.strip(),
     )
 
 
 def _explain_operating_system(error: OSError) -> StorageError:
     where = str(error.filename) if error.filename is not None else ""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        what = f": {where} could not be written." if where else "."
-        return StorageError(f"The disk is full{what}", f"Free some space on that disk. {_AGAIN}")
-    reason = error.strerror or _first_line(error)
-    what = f"{where}: {reason}." if where else f"{reason}."
+        return StorageError(
+            Message("The disk is full: {file} could not be written.", file=where)
+            if where
+            else Message("The disk is full."),
+            "Free some space on that disk. {again}",
+            again=_AGAIN,
+        )
+    reason = of_the_system(error) or Message(_first_line(error))
+    what = (
+        Message("{file}: {reason}.", file=where, reason=reason)
+        if where
+        else Message("{reason}.", reason=reason)
+    )
     if isinstance(error, FileNotFoundError | NotADirectoryError):
         return StorageError(
-            f"A file or folder is gone: {what}",
-            f"Check that the disk is still mounted and that nothing moved the folder. {_AGAIN}",
+            "A file or folder is gone: {what}",
+            "Check that the disk is still mounted and that nothing moved the folder. {again}",
+            what=what,
+            again=_AGAIN,
         )
     return StorageError(
-        f"The system refused: {what}", f"Check the disk and the permissions of that path. {_AGAIN}"
+        "The system refused: {what}",
+        "Check the disk and the permissions of that path. {again}",
+        what=what,
+        again=_AGAIN,
     )
 
 
 def _is_device_out_of_memory(error: BaseException) -> bool:
-    torch = sys.modules.get("torch")  # what torch raises can only be there if torch is
-    return torch is not None and isinstance(error, torch.OutOfMemoryError)
+    # What torch raises can only be there if torch is.
+    return "torch" in sys.modules and isinstance(error, RuntimeError) and is_out_of_memory(error)
 
 
 def _is_driver_trouble(text: str) -> bool:

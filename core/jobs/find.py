@@ -68,5 +68,7 @@ def job_named(text: str, jobs: Iterable[Job]) -> Job:
             return matches[0]
         if matches:
             names = ", ".join(job.id for job in matches[-5:])
-            raise JobError(f"{text} may mean several jobs: {names}.", "Give more of the id.")
-    raise JobError(f"There is no job {text}.", "See all jobs with: fishtune jobs --all")
+            raise JobError(
+                "{text} may mean several jobs: {jobs}.", "Give more of the id.", text=text, jobs=names
+            )
+    raise JobError("There is no job {text}.", "See all jobs with: fishtune jobs --all", text=text)

@@ -20,14 +20,6 @@ _MOST = 64 << 20
 """Bytes that are looked through for the end of one line: a file without lines must not fill the memory."""
 
 
-def read_events(path: Path) -> Iterator[Event]:
-    """Yield all events of a file in order, in bounded memory; nothing if there is no file yet."""
-    for line in read_lines(path):
-        event = decode_event(line)
-        if event is not None:
-            yield event
-
-
 def read_lines(path: Path) -> Iterator[bytes]:
     """Yield all whole lines of a file in order, newlines included; nothing if there is no file yet."""
     file = _open(path)
@@ -102,10 +94,8 @@ class LineFollower:
 
     def __init__(self, path: Path, last: int | None = None) -> None:
         self.path = path
+        self._last = last
         self._offset = 0
-        if last is not None:
-            lines, end = last_lines(path, last)
-            self._offset = end - sum(map(len, lines))
         self._torn = b""
 
     @property
@@ -116,13 +106,20 @@ class LineFollower:
     def poll(self, limit: int | None = None) -> list[bytes]:
         """Return new whole lines in order, newlines included; an empty list where nothing was added.
 
+        A file that became shorter is read from its beginning.
+
         Args:
             limit: bytes to read at most, so that a long backlog comes in parts; None = all there is.
         """
+        if self._last is not None:
+            lines, end = last_lines(self.path, self._last)
+            self._offset, self._last = end - sum(map(len, lines)), None
         file = _open(self.path)
         if file is None:
             return []
         with file:
+            if file.seek(0, os.SEEK_END) < self._offset:
+                self._offset, self._torn = 0, b""
             file.seek(self._offset)
             content = file.read(-1 if limit is None else limit)
         self._offset += len(content)

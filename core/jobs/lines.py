@@ -40,7 +40,7 @@ def event_line(event: Event) -> str:
 def _line_of(event: Event) -> str:
     match event:
         case Started():
-            resumed = f", going on from job {event.resumed_from}" if event.resumed_from else ""
+            resumed = f", resumed from job {event.resumed_from}" if event.resumed_from else ""
             return f"{event.stage} started{resumed}"
         case Progress():
             return _progress_line(event)
@@ -118,7 +118,6 @@ class LinePrinter:
         self._shown: dict[str, float] = {}
 
     def __call__(self, event: Event) -> None:
-        """Take one event."""
         if isinstance(event, Progress | Step):
             task = event.task if isinstance(event, Progress) else "steps"
             done, total = (
@@ -142,7 +141,6 @@ class LogFile:
         self._printer = LinePrinter(self._append, interval)
 
     def __call__(self, event: Event) -> None:
-        """Take one event."""
         self._printer(event)
 
     def _append(self, line: str) -> None:

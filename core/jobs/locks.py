@@ -19,6 +19,7 @@ from types import TracebackType
 
 from ..errors import FishtuneError, JobError, JobRunningError, MalformedFileError
 from ..files import storage_errors
+from ..messages import Message, of_the_system
 from ..owned import open_own
 from ..reading import read_regular
 from ..tables import parse_json
@@ -71,8 +72,10 @@ class Lock:
                 except OSError as error:
                     os.close(descriptor)
                     raise JobError(
-                        f"The file system of {path} has no locks ({error.strerror}).",
+                        "The file system of {file} has no locks ({reason}).",
                         "Keep results and data on a local disk, or mount the share with locking.",
+                        file=path,
+                        reason=of_the_system(error),
                     ) from error
                 if not locked:
                     os.close(descriptor)
@@ -151,11 +154,10 @@ def _is_current(path: Path, descriptor: int) -> bool:
 
 def _refusal(path: Path) -> JobRunningError:
     holder = lock_holder(path)
-    what = f"Job {holder}" if holder else "Another job"
-    name = holder or "its id (see: fishtune jobs --all)"
     return JobRunningError(
-        f"{what} is already at work there.",
-        f"Watch it with: fishtune attach {name} – or end it with: fishtune stop {name}",
+        "Job {job} is already using that folder." if holder else "Another job is already using that folder.",
+        "Watch it with: fishtune attach {job} – or end it with: fishtune stop {job}",
+        job=holder or Message("its id (see: fishtune jobs --all)"),
     )
 
 

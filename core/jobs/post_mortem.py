@@ -8,6 +8,7 @@ import shutil
 from datetime import datetime
 
 from ..errors import FishtuneError
+from ..messages import Message, joined
 from .failures import memory_advice
 from .follow import last_lines
 from .lines import event_line
@@ -19,40 +20,47 @@ _FATAL = b"Fatal Python error: "
 _LOG_LINES = 200
 
 
-def describe_loss(job: Job) -> tuple[str, str]:
+def describe_loss(job: Job) -> tuple[Message, Message]:
     """Return what is known of a lost job, as sentences, and what to do next."""
-    hint = f"Go on from what was saved with: fishtune resume {job.id}"
+    hint = Message("Resume from what was saved with: fishtune resume {job}", job=job.id)
     # `fishtune resume` would run into the same with the same settings.
-    memory_hint = f"{memory_advice(job.record.stage)} What was saved is kept."
+    memory_hint = joined([memory_advice(job.record.stage), Message("What was saved is kept.")])
     process = job.record.process
     if process is None:
-        return "It never began: its process was ended while it started.", hint
-    what, advice = "Its process is gone and left no word: it was killed, for example by SIGKILL.", hint
+        return Message("It never started: the process was killed during start-up."), hint
+    what, advice = (
+        Message("The process disappeared without reporting an error: it was killed, for example by SIGKILL."),
+        hint,
+    )
     signal = ended_by(process.pid)
     fatal = _fatal_error(job)
     if process.restarted_since:
-        what = "The machine was restarted while it ran."
+        what = Message("The machine was restarted while it ran.")
     elif kernel_killed_for_memory(process.pid):
-        what, advice = "The kernel ended it because the machine ran out of memory.", memory_hint
+        what, advice = Message("The kernel ended it because the machine ran out of memory."), memory_hint
     elif _memory_was_short(job):
-        what = "Its process is gone, and the kernel has ended a process here for want of memory meanwhile."
+        what = Message(
+            "The process disappeared, and the kernel's OOM killer struck in this control group while it ran."
+        )
         advice = memory_hint
     elif fatal:
-        what = f"Its process crashed in native code ({fatal}); the log shows where."
+        what = Message("The process crashed in native code ({fatal}); the log shows where.", fatal=fatal)
     elif signal is not None:
-        what = f"Its process was ended by {signal.name}."
+        what = Message("The process was ended by {signal}.", signal=signal.name)
     elif _disk_is_full(job):
-        what = "Its process is gone, and the disk is full: it may not even have been able to say so."
-        advice = f"Free some space on that disk. {hint}"
-    return f"{what} {_last_seen(job)}".rstrip(), advice
+        what = Message(
+            "The process disappeared, and the disk is full: it may not even have been able to say so."
+        )
+        advice = joined([Message("Free some space on that disk."), hint])
+    return joined([what, _last_seen(job)]), advice
 
 
-def _last_seen(job: Job) -> str:
+def _last_seen(job: Job) -> Message:
     event = job.last_event()
     if event is None:
-        return "It had not reported anything yet."
+        return Message("It had not reported anything yet.")
     when = datetime.fromtimestamp(event.time).strftime("%Y-%m-%d %H:%M:%S")
-    return f"Last heard of at {when}: {event_line(event)}."
+    return Message("Last heard of at {when}: {event}.", when=when, event=event_line(event))
 
 
 def _memory_was_short(job: Job) -> bool:

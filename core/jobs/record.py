@@ -128,13 +128,17 @@ class Job:
             record = JobRecord.model_validate(read_json(file, _LARGEST_RECORD))
         except MalformedFileError as error:
             if not file.exists():
-                raise JobError(f"There is no job in {folder}.", "See all jobs with: fishtune jobs") from error
+                raise JobError(
+                    "There is no job in {folder}.", "See all jobs with: fishtune jobs", folder=folder
+                ) from error
             raise JobError(error.message, "The job's folder may be removed.") from error
         except ValidationError as error:
             where = ".".join(map(str, error.errors()[0]["loc"]))
             raise JobError(
-                f"{file} cannot be read: {where} is not what it should be.",
+                "{file} cannot be read: {where} is not what it should be.",
                 "The job's folder may be removed.",
+                file=file,
+                where=where,
             ) from error
         except StorageError as error:
             raise JobError(error.message, error.hint) from error

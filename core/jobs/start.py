@@ -15,13 +15,15 @@ from contextlib import contextmanager
 
 from ..config.recent import remember_project
 from ..config.strict import Table
-from ..errors import JobError, JobRunningError, StorageError
+from ..errors import FishtuneError, JobError, JobRunningError, StorageError
 from ..events import Failed, Stopped
 from ..files import write_json
+from ..messages import Message, of_the_system
 from ..owned import open_own
 from ..redact import redacted, redacted_content
 from ..stages.registry import STAGES, StageName
 from .execute import lock_paths
+from .follow import last_lines
 from .lines import PRIVATE
 from .locks import Lock, acquire_all
 from .process import Liveness, ProcessIdentity, end_process, remember_child
@@ -32,6 +34,7 @@ from .writer import EventWriter
 WORKER_COMMAND = [sys.executable, "-P", "-m", "fishtune.core.jobs.worker"]
 _START_SECONDS = 30.0
 _POLL_SECONDS = 0.02
+_LOG_LINES = 20  # the last of them may be empty
 _GROWTH_SECONDS = 2.0
 """How long a job that is said to be lost is looked at: a stage at work says something in that time."""
 _END_SECONDS = 1.0
@@ -116,8 +119,11 @@ def _spawn(job: Job, locks: Sequence[Lock], environment: Mapping[str, str]) -> s
     except OSError as error:
         shutil.rmtree(job.folder, ignore_errors=True)
         raise JobError(
-            f"The process of job {job.id} could not be started: {error.strerror} ({command[0]}).",
+            "The process of job {job} could not be started: {reason} ({command}).",
             "Check that this Python installation is still there, and free memory: fishtune doctor",
+            job=job.id,
+            reason=of_the_system(error),
+            command=command[0],
         ) from error
     remember_child(process)
     # It may be gone already; whoever waits for it to begin will notice.
@@ -134,8 +140,12 @@ def _await_begin(job: Job, process: subprocess.Popen[bytes]) -> Job:
             return job
         if process.poll() is not None and job.refresh().record.process is None:
             error = JobError(
-                f"Job {job.id} ended before it began (exit code {process.returncode}): {_last_words(job)}",
-                f"Its whole output is in {job.log_path}",
+                "Job {job} ended before it began (exit code {code}): {reason}",
+                "Its whole output is in {log}",
+                job=job.id,
+                code=process.returncode,
+                reason=_last_words(job),
+                log=job.log_path,
             )
             _say_last(job, Failed(error="JobError", message=error.message, hint=error.hint))
             raise error
@@ -144,11 +154,11 @@ def _await_begin(job: Job, process: subprocess.Popen[bytes]) -> Job:
 
 
 def _last_words(job: Job) -> str:
-    with contextlib.suppress(OSError):
-        lines = job.log_path.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-        if lines:
-            return lines[-1]
-    return "it said nothing."
+    with contextlib.suppress(FishtuneError):
+        for line in reversed(last_lines(job.log_path, _LOG_LINES)[0]):
+            if line.strip():
+                return line.decode("utf-8", "replace").strip()
+    return Message("it said nothing.")
 
 
 def stop_job(job: Job, now: bool = False) -> None:
@@ -167,16 +177,23 @@ def stop_job(job: Job, now: bool = False) -> None:
     process = job.record.process or job.worker()
     if state is JobState.ELSEWHERE and process is not None:
         raise JobError(
-            f"Job {job.id} runs on {process.host}, not on this machine.",
-            f"Stop it there: fishtune stop {job.id} – or, if that machine or container is gone for good, "
-            f"say so: fishtune stop --lost {job.id}",
+            "Job {job} runs on {host}, not on this machine.",
+            "Stop it there: fishtune stop {job} – or, if that machine or container is gone for "
+            "good, say so: fishtune stop --lost {job}",
+            job=job.id,
+            host=process.host,
         )
     if state is JobState.STARTING and process is not None and now:
         end_process(process)
         _say_stopped(job)
         return
     if state is not JobState.RUNNING or process is None:
-        raise JobError(f"Job {job.id} does not run: it is {state}.", "See all jobs with: fishtune jobs")
+        raise JobError(
+            "Job {job} does not run: it is {state}.",
+            "See all jobs with: fishtune jobs",
+            job=job.id,
+            state=Message(state),
+        )
     with contextlib.suppress(ProcessLookupError):
         if not now:
             os.kill(process.pid, signal.SIGTERM)
@@ -203,7 +220,7 @@ def _await_heard(job: Job, now: bool) -> Job:
 def declare_lost(job: Job) -> None:
     """Write the last event of a job whose machine or container is gone and cannot be asked.
 
-    Nobody can tell from here whether it runs, so this is for a person to say. What can be seen is looked at:
+    Nobody can tell from here whether it runs, so this is for a user to say. What can be seen is looked at:
     a lock that is held, and events that still arrive, speak against it.
 
     Raises:
@@ -212,38 +229,46 @@ def declare_lost(job: Job) -> None:
     state = job.refresh().state()
     if state is not JobState.ELSEWHERE:
         raise JobError(
-            f"Job {job.id} is {state}: that is known without being told.", "See all jobs with: fishtune jobs"
+            "Job {job} is {state}: that is known without being told.",
+            "See all jobs with: fishtune jobs",
+            job=job.id,
+            state=Message(state),
         )
     lock = job.place.jobs / "locks" / f"{job.record.stage}.lock"
     try:
         held = Lock.acquire(lock)
     except JobRunningError as error:
         raise JobError(
-            f"Job {job.id} is not lost: the lock of its stage is held by a process that shares this disk.",
+            "Job {job} is not lost: the lock of its stage is held by a process that shares this disk.",
             error.hint,
+            job=job.id,
         ) from error
     with held:
         before = job.last_event()
         time.sleep(_GROWTH_SECONDS)
         if job.last_event() != before:
             raise JobError(
-                f"Job {job.id} is not lost: it has just written to {job.events_path}.",
-                f"Watch it with: fishtune attach {job.id}",
+                "Job {job} is not lost: it has just written to {file}.",
+                "Watch it with: fishtune attach {job}",
+                job=job.id,
+                file=job.events_path,
             )
-        host = job.record.process.host if job.record.process else "another machine"
+        host = job.record.process.host if job.record.process else Message("another machine")
         _say_last(
             job,
             Failed(
                 error="JobError",
-                message=f"It ran on {host}, which is gone: it was declared lost.",
-                hint=f"Go on from what was saved with: fishtune resume {job.id}",
+                message=Message("It ran on {host}, which is gone: it was declared lost.", host=host),
+                hint=Message("Resume from what was saved with: fishtune resume {job}", job=job.id),
             ),
         )
 
 
 def _say_stopped(job: Job) -> None:
     """Write the last event for a job that was killed before it could."""
-    _say_last(job, Stopped(saved="It did not answer and was killed; what it had saved is kept and valid."))
+    _say_last(
+        job, Stopped(saved=Message("It did not answer and was killed; what it had saved is kept and valid."))
+    )
 
 
 def _say_last(job: Job, event: Failed | Stopped) -> None:

@@ -100,7 +100,7 @@ class JobReporter(Reporter):
         self._listeners = list(listeners)
 
     def emit(self, event: Event) -> None:
-        """Take one event."""
+        """Write one event, unless a last one is written, and give it to the listeners."""
         if self._writer is not None:
             if self._writer.ended:
                 return

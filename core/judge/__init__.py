@@ -1,1 +1,1 @@
-"""What is wrong with generated speech, and which checkpoint is the best."""
+"""What listens, what is wrong with speech, and which checkpoint is the best."""

@@ -8,8 +8,10 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from ..config.run_files import CHECKPOINT_SUFFIX, CHECKPOINTS
 from ..errors import FishtuneError
 from ..files import write_text
+from ..messages import Message, joined
 from ..tables import read_json
 
 RECORD_FILE = "audition.json"
@@ -17,7 +19,7 @@ _LARGEST = 16 << 20
 """Bytes of a record."""
 
 
-class FindingKind(StrEnum):
+class SpeechFaultKind(StrEnum):
     """What may be wrong with a generated recording."""
 
     ENDLESS = "endless"
@@ -34,13 +36,41 @@ class FindingKind(StrEnum):
     """Much longer than the text."""
     STUCK = "stuck"
     """One frame is repeated."""
+    MISSING_END = "missing-end"
+    """The last words are missing."""
+    MISSING_WORDS = "missing-words"
+    """Words at the beginning or in between are missing."""
+    ADDED_WORDS = "added-words"
+    """Something is said that is not in the text."""
+    LEAKED_REFERENCE = "leaked-reference"
+    """Words of the reference are said."""
+    REPEATED = "repeated"
+    """Words, or a piece of sound, are said again."""
+    OTHER_WORDS = "other-words"
+    """Much of what is said is something else, or cannot be understood."""
+    OTHER_VOICE = "other-voice"
+    """It is not the voice of the reference, or of the other recordings."""
+    FAST = "fast"
+    """Much faster than the voice speaks."""
+    SLOW = "slow"
+    """Much slower than the voice speaks."""
+    OTHER_PITCH = "other-pitch"
+    """Much higher or lower than the voice speaks."""
+    MONOTONOUS = "monotonous"
+    """The pitch hardly moves."""
+    PAUSE = "pause"
+    """A long silence before, within or after the speech."""
+    CLIPPED = "clipped"
+    """Samples are cut off at full scale."""
+    NOISY = "noisy"
+    """Noise fills the pauses, or the background is bad."""
 
 
-class Finding(BaseModel):
+class SpeechFault(BaseModel):
     """One thing that is wrong, in a sentence with its numbers."""
 
-    kind: FindingKind
-    message: str
+    kind: SpeechFaultKind
+    message: Message
 
 
 class AuditionedText(BaseModel):
@@ -54,7 +84,7 @@ class AuditionedText(BaseModel):
     """About how long the text takes to say."""
     ended: bool
     """Whether the model ended by itself."""
-    findings: list[Finding]
+    findings: list[SpeechFault]
 
 
 class AuditionResult(BaseModel):
@@ -72,13 +102,19 @@ class AuditionResult(BaseModel):
     """What the recordings were when they were written; see `ownership.describe`."""
 
     @property
-    def summary(self) -> str:
+    def summary(self) -> Message:
         """What was found, in a few words: "sound", or what is wrong with how many."""
         kinds = [finding.kind for text in self.texts for finding in text.findings]
         if not kinds:
-            return "sound"
+            return Message("sound")
         counted = {kind: kinds.count(kind) for kind in dict.fromkeys(kinds)}
-        return ", ".join(f"{kind.value} {count}/{len(self.texts)}" for kind, count in counted.items())
+        return joined(
+            (
+                Message("{kind} {number}/{total}", kind=Message(kind), number=number, total=len(self.texts))
+                for kind, number in counted.items()
+            ),
+            ", ",
+        )
 
 
 def audition_folder(checkpoint: Path) -> Path:
@@ -87,8 +123,8 @@ def audition_folder(checkpoint: Path) -> Path:
     `results/NAME/checkpoints/step_….ckpt` → `results/NAME/audition/step_…`; any other path →
     `PATH.audition` beside it.
     """
-    own = checkpoint.with_suffix("") if checkpoint.suffix == ".ckpt" else checkpoint
-    if checkpoint.parent.name == "checkpoints" and own.name.startswith("step_"):
+    own = checkpoint.with_suffix("") if checkpoint.suffix == CHECKPOINT_SUFFIX else checkpoint
+    if checkpoint.parent.name == CHECKPOINTS and own.name.startswith("step_"):
         return checkpoint.parent.with_name("audition") / own.name
     return checkpoint.with_name(f"{own.name}.audition")
 

@@ -1,6 +1,6 @@
 """Which checkpoint to merge: the earliest that is about as good as the best, and healthy.
 
-The earliest one that satisfies usually does best on text unlike the training data; held-out losses that
+The earliest one that sounds good enough usually generalises best; held-out losses that
 differ by less than `WITHIN` are taken for equal.
 """
 
@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from ..messages import NOTHING, Message, joined
 
 WITHIN = 0.01
 """Share of the best held-out loss that another one may lie above it."""
@@ -35,7 +37,7 @@ class Recommendation:
     """A checkpoint and the reason for it, in a sentence."""
 
     candidate: Candidate
-    reason: str
+    reason: Message
 
 
 def recommend(candidates: Sequence[Candidate]) -> Recommendation | None:
@@ -47,7 +49,11 @@ def recommend(candidates: Sequence[Candidate]) -> Recommendation | None:
         return None
     ordered = sorted(candidates, key=lambda candidate: candidate.step)
     sound = [candidate for candidate in ordered if candidate.healthy is not False]
-    caution = "" if sound else " None of the checkpoints generates sound speech: listen before you use it."
+    caution = (
+        NOTHING
+        if sound
+        else Message("None of the checkpoints generates sound speech: listen before you use it.")
+    )
     measured = [
         (candidate.validation_loss, candidate)
         for candidate in sound or ordered
@@ -55,14 +61,20 @@ def recommend(candidates: Sequence[Candidate]) -> Recommendation | None:
     ]
     if not measured:
         last = (sound or ordered)[-1]
-        return Recommendation(last, f"It is the last one; no held-out loss was measured.{caution}")
+        return Recommendation(
+            last, joined([Message("It is the last one; no held-out loss was measured."), caution])
+        )
     best_loss, best = min(measured, key=lambda pair: pair[0])
     loss, chosen = next(pair for pair in measured if pair[0] <= best_loss * (1 + WITHIN))
     if chosen is best:
-        reason = f"It has the lowest held-out loss, {best_loss:.3f}."
+        reason = Message("It has the lowest held-out loss, {lowest:.3f}.", lowest=best_loss)
     else:
-        reason = (
-            f"It is the earliest whose held-out loss, {loss:.3f}, is within {WITHIN:.0%} of the lowest, "
-            f"{best_loss:.3f} at step {best.step}."
+        reason = Message(
+            "It is the earliest whose held-out loss, {loss:.3f}, is within {margin:.0%} of the "
+            "lowest, {lowest:.3f} at step {step}.",
+            loss=loss,
+            margin=WITHIN,
+            lowest=best_loss,
+            step=best.step,
         )
-    return Recommendation(chosen, reason + caution)
+    return Recommendation(chosen, joined([reason, caution]))

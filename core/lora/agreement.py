@@ -19,8 +19,7 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 from ..model.dual_ar import DualAR
-from ..text.prompts import IGNORED, Turn, training_sequence
-from ..text.tokenizer import Tokenizer
+from ..text.prompts import IGNORED, PromptBuilder, Turn
 from .files import ModuleAdapter
 
 _TEXT = "The quick brown fox jumps over the lazy dog."
@@ -51,7 +50,7 @@ class Agreement(BaseModel):
 
 def compute_logits(
     model: DualAR,
-    tokenizer: Tokenizer,
+    prompts: PromptBuilder,
     *,
     changes: Mapping[str, ModuleAdapter] | None = None,
     head: Callable[[Tensor], Tensor] | None = None,
@@ -65,7 +64,7 @@ def compute_logits(
     draw = np.random.default_rng(0)
     sizes = model.semantic_end_id - model.semantic_begin_id + 1
     codes = draw.integers(0, min(sizes, 1024), size=(model.config.num_codebooks, _FRAMES))
-    sequence = training_sequence(tokenizer, "inference", [], Turn(_TEXT, codes), model.config.num_codebooks)
+    sequence = prompts.training_sequence("inference", [], Turn(_TEXT, codes))
     length = min(sequence.tokens.shape[1], model.config.max_seq_len)
     tokens = torch.from_numpy(sequence.tokens[:, :length])
     labels = torch.from_numpy(sequence.labels[:, :length])

@@ -11,6 +11,7 @@ import torch
 from ..compute.weights import load_strict
 from ..model.dual_ar import DualAR
 from .files import Adapter, FullWeights
+from .injection import exactly
 
 
 def apply_checkpoint(model: DualAR, source: Adapter | FullWeights) -> None:
@@ -29,12 +30,11 @@ def attach_adapter(model: DualAR, adapter: Adapter) -> None:
 
     The caller has checked that names and shapes fit.
     """
-    names = "|".join(re.escape(module) for module in adapter.modules)
     config = peft.LoraConfig(
         r=adapter.rank,
         rank_pattern={f"^{re.escape(name)}$": part.a.shape[0] for name, part in adapter.modules.items()},
         lora_alpha=adapter.alpha,  # type: ignore[arg-type]  # peft only multiplies with it
-        target_modules=f"(?:{names})",
+        target_modules=exactly(adapter.modules),
         use_rslora=adapter.use_rslora,
         use_dora=adapter.use_dora,
         inference_mode=True,

@@ -18,6 +18,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from ..compute.safetensors_header import inspect_safetensors
 from ..compute.weights import (
     REAL_DTYPES,
     read_archive,
@@ -27,15 +28,15 @@ from ..compute.weights import (
     unwrap_state_dict,
 )
 from ..config.presets import LoraPreset
+from ..config.run_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS, CHECKPOINT_SUFFIX, CHECKPOINTS
 from ..errors import CheckpointError, MalformedFileError, UsageError
+from ..messages import Message, first_of, joined
 from ..model.scaling import OTHER_PRESET, Scale, asked_scale, check_agreement, is_scale
-from ..reading import check_regular, reading
+from ..model.targets import WORD_EMBEDDING
+from ..reading import reading
 from ..tables import read_json
-from ..units import first_of
 
 AdapterFormat = Literal["fishtune", "peft", "reference"]
-PEFT_CONFIG = "adapter_config.json"
-PEFT_WEIGHTS = "adapter_model.safetensors"
 TRAINING_STATE = "fishtune"
 """Entry of a checkpoint of fishtune's training that says how it was trained."""
 _LISTED = 8
@@ -162,8 +163,9 @@ def read_adapter(
         return _read_peft(path, preset, alpha)
     if not path.exists():
         raise CheckpointError(
-            f"The checkpoint {path} does not exist.",
+            "The checkpoint {file} does not exist.",
             "Training writes them to results/NAME/checkpoints; the adapter folder beside one will do too.",
+            file=path,
         )
     content = read_archive(path)
     tensors = unwrap_state_dict(content, path)
@@ -172,7 +174,9 @@ def read_adapter(
     if not any(".lora_" in name for name in tensors):
         if preset is not None or alpha is not None:
             raise UsageError(
-                f"{path} holds whole weights and no adapters.", "Leave out --lora-config and --lora-alpha."
+                "{file} holds whole weights and no adapters.",
+                "Leave out --lora-config and --lora-alpha.",
+                file=path,
             )
         refuse_not_real(tensors, path)
         refuse_not_finite(tensors.items(), path)
@@ -184,7 +188,9 @@ def read_adapter(
         trained = LoraPreset.model_validate(state["preset"])
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(
-            f"{path} does not say how its adapters are scaled.", "Merge the adapter folder beside it instead."
+            "{file} does not say how its adapters are scaled.",
+            "Merge the adapter folder beside it instead.",
+            file=path,
         ) from error
     scale = Scale(trained.alpha, trained.use_rslora, trained.use_dora, trained.rank)
     check_agreement(path, scale, preset, alpha)
@@ -192,27 +198,34 @@ def read_adapter(
 
 
 def _read_peft(folder: Path, preset: LoraPreset | None, alpha: float | None) -> Adapter:
-    file, config_file = folder / PEFT_WEIGHTS, folder / PEFT_CONFIG
+    file, config_file = folder / ADAPTER_WEIGHTS, folder / ADAPTER_CONFIG
     for needed in (file, config_file):
         if not needed.is_file():
             raise CheckpointError(
-                f"{folder} is no adapter folder: {needed.name} is missing.", _checkpoint_in(folder)
+                "{folder} is not an adapter folder: {file} is missing.",
+                _checkpoint_in(folder),
+                folder=folder,
+                file=needed.name,
             )
     try:
         config = read_json(config_file, 1 << 20)
     except MalformedFileError as error:
         raise CheckpointError(error.message, "Copy or save it again.") from error
-    check_regular(file, CheckpointError)
-    with reading(file, CheckpointError, "Copy or save it again."):
+    inspect_safetensors(file)
+    with reading(file, CheckpointError, Message("Copy or save it again.")):
         tensors = load_file(file)
     refuse_unusable(tensors, file)
     if not isinstance(config, dict) or config.get("peft_type") != "LORA" or not is_scale(config):
-        raise CheckpointError(f"{config_file} does not describe a LoRA adapter.", "Name another folder.")
+        raise CheckpointError(
+            "{file} does not describe a LoRA adapter.", "Name another folder.", file=config_file
+        )
     unsupported = [key for key, none in _UNSUPPORTED.items() if config.get(key) not in none]
     if unsupported:
         raise CheckpointError(
-            f"{config_file} uses {', '.join(unsupported)}, which fishtune cannot merge.",
+            "{file} uses {settings}, which fishtune cannot merge.",
             "Train without it, or merge with peft.",
+            file=config_file,
+            settings=", ".join(unsupported),
         )
     scale = Scale(
         float(config["lora_alpha"]),
@@ -226,10 +239,12 @@ def _read_peft(folder: Path, preset: LoraPreset | None, alpha: float | None) -> 
 
 def _checkpoint_in(folder: Path) -> str:
     """Return which checkpoint may be meant by a folder that is no adapter."""
-    inside = sorted(folder.glob("*.ckpt")) or sorted(folder.glob("checkpoints/*.ckpt"))
+    inside = sorted(folder.glob(f"*{CHECKPOINT_SUFFIX}")) or sorted(
+        folder.glob(f"{CHECKPOINTS}/*{CHECKPOINT_SUFFIX}")
+    )
     if inside:
-        return f"Name a checkpoint in it, such as {inside[-1]}"
-    return "Name a checkpoint (step_….ckpt) or the adapter folder beside it."
+        return Message("Name a checkpoint in it, such as {file}", file=inside[-1])
+    return Message("Name a checkpoint (step_….ckpt) or the adapter folder beside it.")
 
 
 def read_training_state(path: Path) -> dict[str, Any]:
@@ -240,7 +255,7 @@ def read_training_state(path: Path) -> dict[str, Any]:
     Raises:
         CheckpointError: the checkpoint cannot be read.
     """
-    checkpoint = path.with_name(f"{path.name}.ckpt") if path.is_dir() else path
+    checkpoint = path.with_name(f"{path.name}{CHECKPOINT_SUFFIX}") if path.is_dir() else path
     return _training_state(read_archive(checkpoint)) if checkpoint.is_file() else {}
 
 
@@ -268,14 +283,14 @@ def _assemble(
     for name, tensor in tensors.items():
         match = _NAME.fullmatch(name)
         if match is None:
-            problems.append(f"{name} belongs to no adapter")
+            problems.append(Message("{name} belongs to no adapter", name=name))
         else:
             grouped.setdefault(match["module"], {})[match["part"].removeprefix("embedding_")] = tensor
     modules = {}
     for module, parts in grouped.items():
         problem = _check_parts(parts, scale)
         if problem:
-            problems.append(f"{module} {problem}")
+            problems.append(Message("{name} {problem}", name=module, problem=problem))
             continue
         rank = parts["A"].shape[0]
         modules[module] = ModuleAdapter(
@@ -289,12 +304,20 @@ def _assemble(
     if not problems and scale.rank is not None and ranks != [scale.rank]:
         found = ", ".join(map(str, ranks))
         if kind == "reference" and preset is not None:
-            raise UsageError(f"The preset has rank {scale.rank}, but {file} has rank {found}.", OTHER_PRESET)
-        problems.append(f"its rank is {found} instead of {scale.rank}")
+            raise UsageError(
+                "The preset has rank {rank}, but {file} has rank {found}.",
+                OTHER_PRESET,
+                rank=scale.rank,
+                file=file,
+                found=found,
+            )
+        problems.append(Message("its rank is {found} instead of {rank}", found=found, rank=scale.rank))
     if problems:
         raise CheckpointError(
-            f"{file} cannot be merged: {first_of(problems, _LISTED, '; ')}.",
+            "{file} cannot be merged: {problems}.",
             "Copy it again, or name another one.",
+            file=file,
+            problems=first_of(problems, _LISTED, "; "),
         )
     return Adapter(
         format=kind,
@@ -312,19 +335,27 @@ def _check_parts(parts: Mapping[str, Tensor], scale: Scale) -> str:
     """Return what is wrong with the tensors of one module's adapter, or nothing."""
     missing = {"A", "B", *(("magnitude_vector",) if scale.use_dora else ())} - parts.keys()
     if missing:
-        return f"lacks lora_{' and lora_'.join(sorted(missing))}"
+        return Message(
+            "lacks {names}", names=joined((f"lora_{name}" for name in sorted(missing)), Message(" and "))
+        )
     if "magnitude_vector" in parts and not scale.use_dora:
-        return "has a DoRA magnitude that the settings do not mention"
+        return Message("has a DoRA magnitude that the settings do not mention")
     if any(part.dtype not in REAL_DTYPES for part in parts.values()):
-        return "has numbers of a kind that cannot be used"
+        return Message("has numbers of a kind that cannot be used")
     a, b = parts["A"], parts["B"]
     if a.dim() != 2 or b.dim() != 2 or a.shape[0] != b.shape[1] or a.shape[0] == 0:
-        return f"has lora_A {tuple(a.shape)} and lora_B {tuple(b.shape)}, which do not fit together"
+        return Message(
+            "has lora_A {shape} and lora_B {other}, which do not fit together",
+            shape=tuple(a.shape),
+            other=tuple(b.shape),
+        )
     magnitude = parts.get("magnitude_vector")
     if magnitude is not None and magnitude.shape != (b.shape[0],):
-        return f"has a DoRA magnitude of shape {tuple(magnitude.shape)}, which does not fit it"
+        return Message(
+            "has a DoRA magnitude of shape {shape}, which does not fit it", shape=tuple(magnitude.shape)
+        )
     if not all(part.isfinite().all() for part in parts.values()):
-        return "has numbers that are not finite"
+        return Message("has numbers that are not finite")
     return ""
 
 
@@ -339,26 +370,37 @@ def check_fit(
 
     Raises:
         CheckpointError: names all tensors that are absent or of another shape; or an adapter of a tied
-            embedding, unless it is of the reference's format, which knew no better.
+            embedding, unless it is of the reference's format, which had no such check.
     """
     problems = [
-        f"{name} is made for {shape}, the base has {shapes[name]}"
-        if name in shapes
-        else f"{name} is not in the base"
+        (
+            Message(
+                "{name} is made for {shape}, the base has {expected}",
+                name=name,
+                shape=shape,
+                expected=shapes[name],
+            )
+            if name in shapes
+            else Message("{name} is not in the base", name=name)
+        )
         for name, shape in source.shapes.items()
         if shapes.get(name) != shape
     ]
     if problems:
         raise CheckpointError(
-            f"{source.file} does not fit {base}: {first_of(problems, _LISTED, '; ')}.",
+            "{file} does not fit {base}: {problems}.",
             "Give the base it was trained on with --base-weight.",
+            file=source.file,
+            base=base,
+            problems=first_of(problems, _LISTED, "; "),
         )
-    if isinstance(source, FullWeights) or not tied or "embeddings" not in source.modules:
+    if isinstance(source, FullWeights) or not tied or WORD_EMBEDDING not in source.modules:
         return
     if source.format != "reference":
         raise CheckpointError(
-            f"{source.file} adapts the word embedding, which in this base is the output head too "
-            "(tie_word_embeddings): the adapter changed only one of the two in training, the merged weight "
-            "would change both.",
+            "{file} adapts the word embedding, which in this base is the output head too "
+            "(tie_word_embeddings): the adapter changed only one of the two in training, the "
+            "merged weight would change both.",
             "Train with a preset that leaves the embedding alone, such as r_16_alpha_16.",
+            file=source.file,
         )

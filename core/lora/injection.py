@@ -1,11 +1,14 @@
 """What is trained: LoRA adapters injected by `peft`, or all weights.
 
-Targets are regular expressions that must match a module's whole name, so `layers\\.…` never catches
-`fast_layers\\.…`. Adapters are float32 whatever the frozen base is, and are never merged into it.
+Targets must match a module's whole name (`model/targets.py`), so `layers\\.…` never catches
+`fast_layers\\.…`; the family has put patterns in place of roles by then. Adapters are float32 whatever
+the frozen base is, and are never merged into it.
 """
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from pathlib import Path
 
 import peft
@@ -14,15 +17,27 @@ from peft.utils import get_peft_model_state_dict
 from safetensors.torch import save_file
 from torch import nn
 
-from ..config.presets import LoraPreset, target_patterns
+from ..config.presets import LoraPreset
+from ..config.run_files import ADAPTER_WEIGHTS
 from ..errors import SettingsError
 from ..model.dual_ar import DualAR
+from ..model.targets import WORD_EMBEDDING, match_targets
 from ..randomness import seed_of
+from .linear import AdaptedLinear
 
-ADAPTER_WEIGHTS = "adapter_model.safetensors"
 _PEFT_PREFIX = "base_model.model."  # what `PeftModel` puts before the names of the model it wraps
 _ADAPTABLE = (nn.Linear, nn.Embedding)
 _INITIALISATION = 4  # purpose of the draw
+
+
+def adaptable_modules(model: nn.Module) -> list[str]:
+    """Return the names of the modules that can carry an adapter, in the model's order."""
+    return [name for name, module in model.named_modules() if isinstance(module, _ADAPTABLE)]
+
+
+def exactly(names: Iterable[str]) -> str:
+    """Return the pattern for `peft` that matches these names and no others."""
+    return f"(?:{'|'.join(map(re.escape, names))})"
 
 
 def matching_modules(model: nn.Module, preset: LoraPreset) -> list[str]:
@@ -32,16 +47,17 @@ def matching_modules(model: nn.Module, preset: LoraPreset) -> list[str]:
         SettingsError: a target matches nothing that can carry an adapter, is no regular expression, or is
             a tied embedding.
     """
-    adaptable = [name for name, module in model.named_modules() if isinstance(module, _ADAPTABLE)]
+    adaptable = adaptable_modules(model)
     chosen: set[str] = set()
-    for target, pattern in zip(preset.targets, target_patterns(preset.targets), strict=True):
-        found = {name for name in adaptable if pattern.fullmatch(name)}
+    for target, found in match_targets(preset.targets, adaptable).items():
         if not found:
             raise SettingsError(
-                f"The target {target!r} matches no linear or embedding layer of the model.",
-                f"A target must match a whole name, for example {adaptable[len(adaptable) // 2]!r}.",
+                "The target {target} matches no linear or embedding layer of the model.",
+                "A target must match a whole name, for example {name}.",
+                target=repr(target),
+                name=repr(adaptable[len(adaptable) // 2]),
             )
-        chosen |= found
+        chosen.update(found)
     if not chosen:
         raise SettingsError("The preset names no targets.", "Add targets, or choose another preset.")
     return [name for name in adaptable if name in chosen]
@@ -56,7 +72,7 @@ def add_adapters(model: DualAR, preset: LoraPreset, seed: int) -> list[str]:
         SettingsError: see `matching_modules`; or the preset adapts a tied embedding.
     """
     names = matching_modules(model, preset)
-    if model.config.tie_word_embeddings and "embeddings" in names:
+    if model.config.tie_word_embeddings and WORD_EMBEDDING in names:
         raise SettingsError(
             "This preset puts an adapter on the word embedding, which in this base is the output head too "
             "(tie_word_embeddings): it would change what the model reads but not what it predicts, and the "
@@ -67,10 +83,11 @@ def add_adapters(model: DualAR, preset: LoraPreset, seed: int) -> list[str]:
         r=preset.rank,
         lora_alpha=preset.alpha,  # type: ignore[arg-type]  # peft only multiplies with it
         lora_dropout=preset.dropout,
-        target_modules="|".join(f"(?:{target})" for target in preset.targets),
+        target_modules=exactly(names),
         use_rslora=preset.use_rslora,
         use_dora=preset.use_dora,
     )
+    config._register_custom_module({nn.Linear: AdaptedLinear})
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_of(_INITIALISATION, seed))
         peft.inject_adapter_in_model(config, model)

@@ -12,42 +12,48 @@ from ..dataset.origins import content_digest
 from ..errors import CheckpointError, DataError, MalformedFileError, StorageError
 from ..events import ProgressMeter, Reporter
 from ..files import write_json
+from ..messages import Message
 from ..reading import open_regular, reading
 from ..tables import read_json
-from .checkpoint import WEIGHTS_FILE
-from .config import NAME_A_DIRECTORY
+from .containers.container import combined_sha256
+from .families import family_of, name_a_directory
 
 _BLOCK = 1 << 24
 _LARGEST_RECORD = 1 << 16  # bytes
 
 
 def base_hash(base: Path, reporter: Reporter) -> str:
-    """Return the SHA-256 of the base's weights file, in hex.
+    """Return the SHA-256 of the base's weights, in hex: of one file its own, of several that of their hashes.
 
-    It is kept in the person's cache folder by path, since reading gigabytes takes seconds, with the size, the
-    times and a digest of a part of the content. Nothing is written into the base directory.
+    Each file's is kept in the user's cache folder by path, since reading gigabytes takes seconds, with the
+    size, the times and a digest of a part of the content. Nothing is written into the base directory.
 
     Raises:
-        CheckpointError: there are no weights.
+        CheckpointError: there are no weights, or it is not a checkpoint directory.
         StorageError: the system refused to read them.
     """
-    file = (base / WEIGHTS_FILE).absolute()
-    with reading(file, CheckpointError, NAME_A_DIRECTORY):
+    files = family_of(base).container(base).files
+    return combined_sha256({file.name: _file_hash(file.absolute(), reporter) for file in files})
+
+
+def _file_hash(file: Path, reporter: Reporter) -> str:
+    hint = name_a_directory()
+    with reading(file, CheckpointError, hint):
         state = file.stat()
     try:
         key: list[str | int] = [state.st_size, state.st_mtime_ns, state.st_ctime_ns, content_digest(file)]
     except DataError as error:
-        raise CheckpointError(error.message, NAME_A_DIRECTORY) from error
+        raise CheckpointError(error.message, hint) from error
     kept = _kept_file(file)
     stored = _stored_hash(kept, key)
     if stored is not None:
         return stored
     digest = hashlib.sha256()
-    meter = ProgressMeter(reporter, "checking the base", state.st_size, "bytes")
-    with open_regular(file, CheckpointError) as content, reading(file, CheckpointError, NAME_A_DIRECTORY):
+    meter = ProgressMeter(reporter, Message("checking the base"), state.st_size, "bytes")
+    with open_regular(file, CheckpointError) as content, reading(file, CheckpointError, hint):
         while block := content.read(_BLOCK):
             digest.update(block)
-            meter.advance(len(block), WEIGHTS_FILE)
+            meter.advance(len(block), file.name)
     found = digest.hexdigest()
     try:
         write_json(kept, {"key": key, "sha256": found, "checksum": _checksum(key, found)})

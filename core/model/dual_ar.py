@@ -10,12 +10,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Literal, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils.checkpoint import checkpoint
 
 from ..compute.layers import (
     Attention,
@@ -25,15 +24,15 @@ from ..compute.layers import (
     rotary_table,
     uninitialised_embedding,
 )
-from .config import DualARConfig, TransformerConfig
-
-Checkpointing = Literal["none", "blocks"]
+from ..config.settings import Checkpointing
+from .recompute import BlockRunner, run_block
+from .shape import Shape, TransformerShape
 
 
 class TransformerBlock(nn.Module):
     """Pre-norm attention and feed-forward, each added to its input."""
 
-    def __init__(self, config: TransformerConfig) -> None:
+    def __init__(self, config: TransformerShape) -> None:
         super().__init__()
         self.attention = Attention(
             config.dim,
@@ -58,20 +57,21 @@ class TransformerBlock(nn.Module):
 
 
 class DualAR(nn.Module):
-    """The model whose weights `model.pth` holds.
+    """The model: its tensors' names are those by which all the engine speaks of weights.
 
     Attributes:
         semantic_begin_id, semantic_end_id: ids of the semantic tokens of the lowest and highest code; they
             come from the tokenizer and decide which columns carry codes.
-        checkpointing: `blocks` recomputes every block in the backward pass instead of keeping its
-            activations (non-reentrant, so gradients reach adapters below frozen embeddings).
+        checkpointing: what training computes again in the backward pass instead of keeping it.
+        training_block: `recompute.run_block`, or a compiled one; training runs every block through it.
     """
 
-    def __init__(self, config: DualARConfig, semantic_begin_id: int, semantic_end_id: int) -> None:
+    def __init__(self, config: Shape, semantic_begin_id: int, semantic_end_id: int) -> None:
         super().__init__()
         self.config = config
         self.semantic_begin_id, self.semantic_end_id = semantic_begin_id, semantic_end_id
         self.checkpointing: Checkpointing = "none"
+        self.training_block: BlockRunner = run_block
 
         self.embeddings = uninitialised_embedding(config.vocab_size, config.dim)
         self.codebook_embeddings = uninitialised_embedding(
@@ -179,13 +179,9 @@ class DualAR(nn.Module):
             fast_input_NC: `fast_input` of the columns that predict the frames, `(N, C)`.
             codes_NK: the frames' codes; the last is only predicted, never read.
         """
-        return self.codebook_logits(self.fast_hidden(fast_input_NC, codes_NK))
-
-    def fast_hidden(self, fast_input_NC: Tensor, codes_NK: Tensor) -> Tensor:
-        """Return the fast hidden states `(N, K, C)` behind `fast_logits`, before the final norm."""
         earlier_NKC = self.fast_embeddings(codes_NK[:, :-1])
         x_NKC = torch.cat([fast_input_NC[:, None].type_as(earlier_NKC), earlier_NKC], dim=1)
-        return self._run(self.fast_layers, x_NKC, self.fast_rotary[: x_NKC.shape[1]], None, 0)
+        return self.fast(x_NKC)
 
     def _run(
         self,
@@ -195,10 +191,10 @@ class DualAR(nn.Module):
         caches: Sequence[KeyValueCache] | None,
         start: int,
     ) -> Tensor:
-        recompute = self.checkpointing == "blocks" and self.training and torch.is_grad_enabled()
+        learning = self.training and torch.is_grad_enabled()
         for number, layer in enumerate(layers):
-            if recompute:
-                x = cast(Tensor, checkpoint(layer, x, rotary, use_reentrant=False))
+            if learning:
+                x = self.training_block(layer, x, rotary, self.checkpointing)
             else:
                 x = layer(x, rotary, caches[number] if caches is not None else None, start)
         return x

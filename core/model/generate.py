@@ -6,7 +6,7 @@ gives the other codes one by one (formats.md section 2, *Generation*).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -14,26 +14,9 @@ from torch import Tensor
 
 from ..compute.layers import KeyValueCache
 from ..errors import UsageError
-from .config import TransformerConfig
 from .dual_ar import DualAR
-
-PENALISED_FRAMES = 16
-"""How far back the repetition penalty looks. Over a whole utterance it would forbid silence and vowels."""
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """How codes are drawn. The defaults are those of the reference."""
-
-    greedy: bool = False
-    """Take the largest logit; nothing else counts then."""
-    temperature: float = 0.8
-    top_p: float = 0.8
-    """Draw from the smallest set of most probable entries that reaches this probability."""
-    repetition_penalty: float = 1.1
-    """Divides (negative: multiplies) the logits of what the same row had in the last 16 frames."""
-    seed: int = 0
-    """The same seed draws the same codes on the same kind of device."""
+from .sampling import SamplingRule
+from .shape import TransformerShape
 
 
 @dataclass(frozen=True)
@@ -41,7 +24,7 @@ class Generation:
     """What a model generated.
 
     Attributes:
-        tokens: token matrix `(K+1, frames)`, int64 on the CPU, without `<|im_end|>`.
+        tokens: token matrix `(K+1, frames)`, int64 on the CPU, without the end token.
         ended: whether the model ended by itself, before the length limit.
     """
 
@@ -57,7 +40,7 @@ class Generation:
 def generate(
     model: DualAR,
     prompt: Tensor,
-    sampling: Sampling,
+    rule: SamplingRule,
     *,
     end_id: int,
     max_new_tokens: int,
@@ -70,7 +53,8 @@ def generate(
 
     Args:
         prompt: token matrix `(K+1, T)`.
-        end_id: id of `<|im_end|>`, which ends the generation.
+        rule: picks from the logits; made for this generation alone.
+        end_id: id of the token that ends the generation.
         max_new_tokens: frames at most; the model's `max_seq_len` is a limit, too.
         residual_codebook_size: codes 1 … K−1 are drawn below this, since the codec's residual
             codebooks may be smaller than `codebook_size`.
@@ -82,14 +66,16 @@ def generate(
     room = model.config.max_seq_len - prompt.shape[1]
     if room < 1:
         raise UsageError(
-            f"The prompt takes {prompt.shape[1]} columns; the model holds {model.config.max_seq_len}.",
+            "The prompt takes {number} tokens; the model holds {limit}.",
             "Use a shorter reference or a shorter text.",
+            number=prompt.shape[1],
+            limit=model.config.max_seq_len,
         )
     was_training = model.training
     model.eval()
     try:
         with torch.inference_mode():
-            generator = _Generator(model, sampling, residual_codebook_size)
+            generator = _Generator(model, rule, residual_codebook_size)
             frames, ended = generator.run(prompt, end_id, min(max_new_tokens, room), on_frame)
     finally:
         model.train(was_training)
@@ -98,17 +84,16 @@ def generate(
 
 
 class _Generator:
-    """The state of one generation: caches, random numbers, recent frames."""
+    """The state of one generation: the rule and the caches."""
 
-    def __init__(self, model: DualAR, sampling: Sampling, residual_codebook_size: int) -> None:
+    def __init__(self, model: DualAR, rule: SamplingRule, residual_codebook_size: int) -> None:
         self._model = model
-        self._sampling = sampling
+        self._rule = rule
         self._residual_size = min(residual_codebook_size, model.config.codebook_size)
         self._device = model.norm.weight.device
-        self._random = torch.Generator(self._device).manual_seed(sampling.seed)
         self._fast_caches = self._caches(model.config.fast, model.config.num_codebooks)
 
-    def _caches(self, config: TransformerConfig, length: int) -> list[KeyValueCache]:
+    def _caches(self, config: TransformerShape, length: int) -> list[KeyValueCache]:
         dtype = self._model.norm.weight.dtype
         return [
             KeyValueCache(1, config.n_local_heads, length, config.head_dim, dtype, self._device)
@@ -127,18 +112,17 @@ class _Generator:
         while len(frames) < limit:
             hidden = self._model.slow(columns, caches, start)[:, -1]
             start = length + len(frames)
-            recent = torch.stack(frames[-PENALISED_FRAMES:], dim=1) if frames else None
-            token = self._draw(self._model.token_logits(hidden)[0], None if recent is None else recent[0])
+            token = self._rule.token(self._model.token_logits(hidden)[0], frames)
             if token.item() == end_id:
                 return [frame.tolist() for frame in frames], True
-            frame = torch.stack([token, *self._codes(token, hidden, recent)])
+            frame = torch.stack([token, *self._codes(token, hidden, frames)])
             frames.append(frame)
             columns = frame[None, :, None]
             if on_frame is not None:
                 on_frame(len(frames))
         return [frame.tolist() for frame in frames], False
 
-    def _codes(self, token: Tensor, hidden: Tensor, recent: Tensor | None) -> list[Tensor]:
+    def _codes(self, token: Tensor, hidden: Tensor, frames: Sequence[Tensor]) -> list[Tensor]:
         """Return the K codes of the frame that begins with `token`."""
         model = self._model
         code = (token - model.semantic_begin_id).clamp(0, model.config.codebook_size - 1)
@@ -149,28 +133,7 @@ class _Generator:
         for codebook in range(1, model.config.num_codebooks):
             logits = model.fast(inputs, self._fast_caches, position)[0, -1]
             position += inputs.shape[1]
-            row = None if recent is None else recent[codebook + 1]
-            code = self._draw(logits[: self._residual_size], row)
+            code = self._rule.code(codebook, logits[: self._residual_size], frames)
             codes.append(code)
             inputs = model.fast_embeddings(code[None, None])
         return codes
-
-    def _draw(self, logits: Tensor, recent: Tensor | None) -> Tensor:
-        """Return the index that `sampling` picks from logits `(entries,)`, as a tensor without dimensions."""
-        sampling = self._sampling
-        if sampling.greedy:
-            return logits.argmax()
-        logits = logits.float()
-        if recent is not None and sampling.repetition_penalty != 1:
-            repeated = logits[recent]
-            penalty = sampling.repetition_penalty
-            logits = logits.index_put(
-                (recent,), torch.where(repeated < 0, repeated * penalty, repeated / penalty)
-            )
-        ordered, indices = logits.sort(descending=True)
-        probabilities = ordered.softmax(-1)
-        # The nucleus is taken before the temperature, as the model family's own engine does, so that
-        # people's values mean the same here.
-        reached = probabilities.cumsum(-1) - probabilities >= sampling.top_p
-        ordered = (ordered / sampling.temperature).masked_fill(reached, -torch.inf)
-        return indices[torch.multinomial(ordered.softmax(-1), 1, generator=self._random)][0]

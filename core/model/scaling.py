@@ -1,4 +1,4 @@
-"""How adapters are scaled: what a file carries, what a person gives instead, and whether the two agree."""
+"""How adapters are scaled: what a file carries, what a user gives instead, and whether the two agree."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 from ..config.presets import LARGEST_ALPHA, LoraPreset
 from ..errors import UsageError
+from ..messages import Message, joined
 
 
 @dataclass(frozen=True)
@@ -41,24 +42,34 @@ def asked_scale(path: Path, preset: LoraPreset | None, alpha: float | None) -> S
     """
     if preset is None and alpha is None:
         raise UsageError(
-            f"{path} does not carry its alpha.",
+            "{file} does not carry its alpha.",
             "Give the one it was trained with: --lora-config r_8_alpha_16, or --lora-alpha 16.",
+            file=path,
         )
     if preset is None:
         assert alpha is not None
         return Scale(alpha)
     scale = Scale(preset.alpha, preset.use_rslora, preset.use_dora, preset.rank)
     if preset.method != "lora":
-        raise UsageError(f"{path} holds adapters, and the preset is for full fine-tuning.", OTHER_PRESET)
-    check_agreement(path, scale, None, alpha, "the preset")
+        raise UsageError(
+            "{file} holds adapters, and the preset is for full fine-tuning.", OTHER_PRESET, file=path
+        )
+    check_agreement(path, scale, None, alpha, Message("the preset"))
     return scale
 
 
-OTHER_PRESET = "Choose the preset it was trained with; see them with: fishtune presets"
+OTHER_PRESET = Message("Choose the preset it was trained with; see them with: fishtune presets")
+
+
+_ITS_OWN = Message("its own")
 
 
 def check_agreement(
-    path: Path, scale: Scale, preset: LoraPreset | None, alpha: float | None, whose: str = "its own"
+    path: Path,
+    scale: Scale,
+    preset: LoraPreset | None,
+    alpha: float | None,
+    whose: str = _ITS_OWN,
 ) -> None:
     """Refuse a preset or an alpha that contradicts a file.
 
@@ -70,7 +81,14 @@ def check_agreement(
     """
     differences = []
     if alpha is not None and alpha != scale.alpha:
-        differences.append(f"alpha is {scale.alpha:g} ({whose}) and not {alpha:g}")
+        differences.append(
+            Message(
+                "alpha is {own:g} ({whose}) and not {other:g}",
+                own=scale.alpha,
+                whose=whose,
+                other=alpha,
+            )
+        )
     if preset is not None:
         given = (preset.rank, preset.alpha, preset.use_rslora, preset.use_dora)
         for what, own, other in zip(
@@ -80,9 +98,19 @@ def check_agreement(
             strict=True,
         ):
             if own != other:
-                differences.append(f"{what} is {own} ({whose}) and not {other}")
+                differences.append(
+                    Message(
+                        "{key} is {own} ({whose}) and not {other}",
+                        key=what,
+                        own=own,
+                        whose=whose,
+                        other=other,
+                    )
+                )
     if differences:
         raise UsageError(
-            f"The flags contradict {path}: {'; '.join(differences)}.",
+            "The flags contradict {file}: {differences}.",
             "Leave out --lora-config and --lora-alpha, or name what it was trained with.",
+            file=path,
+            differences=joined(differences, "; "),
         )

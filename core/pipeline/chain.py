@@ -18,11 +18,11 @@ from .. import errors
 from ..config.options import FirstRunOnly
 from ..config.project import Project
 from ..config.settings import UserPath
-from ..config.settings.types import TEXT_EXTENSION
 from ..config.strict import Table
 from ..dataset.findings import Finding, Severity
 from ..errors import DataError, FishtuneError, JobError, StopRequested
 from ..events import Event, Failed, Finished, Reporter, Started, Stopped
+from ..file_names import TEXT_EXTENSION
 from ..jobs.follow import EventFollower
 from ..jobs.post_mortem import describe_loss
 from ..jobs.process import Liveness
@@ -30,6 +30,7 @@ from ..jobs.record import Job, JobState, Place
 from ..jobs.signals import before_end
 from ..jobs.start import start_job, stop_job
 from ..judge.selection import Recommendation, recommend
+from ..messages import Message
 from ..shards.manifest import DropReason
 from .history import checkpoint_candidates
 from .steps import STAGE_OF, StepName, StepState, StepStatus, step_status
@@ -55,7 +56,7 @@ class StepDone(BaseModel):
     step: StepName
     job: str | None
     """Id of its job; None where it was up to date."""
-    why: str
+    why: Message
     errors: int = 0
     """Clips and other entries that the step found unusable or left out, in its newest job."""
     warnings: int = 0
@@ -129,14 +130,26 @@ def _say_findings(project: Project, report: dict[str, Any], reporter: Reporter) 
         first = findings[0]  # the worst
         if report.get("usable") == 0:
             raise DataError(
-                f"No clip in {project.data} can be used (errors: {errors}). The first: {first.what}",
-                f"{first.what_to_do} All of them: {_check_command(project)}",
+                "No clip in {data} can be used (errors: {errors}). The first: {first}",
+                "{advice} All of them: {command}",
+                data=project.data,
+                errors=errors,
+                first=first.what,
+                advice=first.what_to_do,
+                command=_check_command(project),
             )
         usable = report.get("usable", report["clips"])
         reporter.warn(
-            f"{usable} of {report['clips']} clips in {project.data} can be used; errors: {errors}, "
-            f"warnings: {warnings}. The first: {first.what}",
-            f"All of them: {_check_command(project)}",
+            "{usable} of {clips} clips in {data} can be used; errors: {errors}, warnings: "
+            "{warnings}. The first: {first}",
+            "All of them: {command}",
+            usable=usable,
+            clips=report["clips"],
+            data=project.data,
+            errors=errors,
+            warnings=warnings,
+            first=first.what,
+            command=_check_command(project),
         )
     return {"errors": errors, "warnings": warnings}
 
@@ -192,18 +205,22 @@ def place_of(project: Project) -> Place:
 
 def _job_for(project: Project, status: StepStatus, reporter: Reporter) -> Job:
     if status.state is StepState.RUNNING and status.job is not None:
-        reporter.log(f"{status.step}: job {status.job.id} is at work already; waiting for it.")
+        reporter.log(f"{status.step}: job {status.job.id} is already running; waiting for it.")
         return status.job
     if status.state is StepState.LOCKED:
         raise JobError(
-            f"{status.step.title()} cannot begin. {status.why}",
+            "{step} cannot begin. {why}",
             "Begin with an earlier step: leave out --from, or see fishtune run --dry-run.",
+            step=status.step.title(),
+            why=status.why,
         )
     if status.state is StepState.UNFINISHED:
         raise JobError(
-            f"The {status.step} step is unfinished. {status.why}",
+            "The {step} step is unfinished. {why}",
             "Continue the normalisation with the same fishtune loudness-norm command, with fishtune resume, "
             "or in the wizard's step 1.",
+            step=status.step,
+            why=status.why,
         )
     job = start_job(STAGE_OF[status.step], step_settings(project, status.step), place_of(project))
     reporter.log(f"{status.step}: {status.why} Started job {job.id}.")
@@ -241,7 +258,7 @@ def _see_through(job: Job, reporter: Reporter) -> None:
         raise _error_of(outcome)
     if outcome is None:
         what, hint = describe_loss(job.refresh())
-        raise JobError(f"Job {job.id} is lost. {what}", hint)
+        raise JobError("Job {job} is lost. {reason}", hint, job=job.id, reason=what)
 
 
 def _await_exit(job: Job) -> None:

@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..config.presets import model_preset, preset_names
 from ..config.project import Project, merge_record_path
 from ..config.run_files import checkpoint_step, list_checkpoints
+from ..config.settings import CODEC_FILE
 from ..dataset.clips import SHARD_EXTENSION, Scan
 from ..dataset.headers import whole_codes_shape
 from ..dataset.journal import Copied, copied
@@ -26,12 +27,11 @@ from ..errors import FishtuneError
 from ..events import Finished
 from ..jobs.post_mortem import describe_loss
 from ..jobs.record import Job, JobState, Place, list_jobs
+from ..messages import NOTHING, Message, joined, plural
+from ..model.families import default_family, directory_family
 from ..shards.manifest import is_current
-from ..stages.download.hub import OPTIONAL_FILES
 from ..stages.registry import StageName
 from ..tables import read_json
-
-_MODEL_FILES = ("config.json", "model.pth", "codec.pth", "tokenizer.tiktoken")
 
 
 class StepName(StrEnum):
@@ -78,9 +78,17 @@ class StepStatus:
 
     step: StepName
     state: StepState
-    why: str
+    why: Message
     job: Job | None = None
     """The step's newest job."""
+    needs: StepName | None = None
+    """The earlier step that a locked one waits for."""
+
+
+class _Verdict(NamedTuple):
+    state: StepState
+    why: Message
+    needs: StepName | None = None
 
 
 @dataclass(frozen=True)
@@ -89,7 +97,7 @@ class _Look:
 
     project: Project
     found: Scan | None
-    trouble: str
+    trouble: Message
     missing_model: tuple[str, ...]
     coded: int
     stale: int
@@ -129,11 +137,11 @@ def step_statuses(project: Project) -> list[StepStatus]:
     judged = []
     for step, judge in _JUDGES.items():
         try:
-            state, why = judge(look)
+            verdict = judge(look)
         except FishtuneError as error:  # settings that do not fit, a file that cannot be read
-            state, why = StepState.FAILED, f"{error.message} {error.hint}".rstrip()
+            verdict = _Verdict(StepState.FAILED, joined([error.message, error.hint]))
         job = look.newest.get(STAGE_OF[step])
-        judged.append(_with_job(StepStatus(step, state, why, job)))
+        judged.append(_with_job(StepStatus(step, verdict.state, verdict.why, job, verdict.needs)))
     return judged
 
 
@@ -148,7 +156,7 @@ def _with_job(status: StepStatus) -> StepStatus:
         return status
     state, job = status.job.state(), status.job
     if state in (JobState.RUNNING, JobState.STARTING):
-        return StepStatus(status.step, StepState.RUNNING, f"Job {job.id} is at work.", job)
+        return StepStatus(status.step, StepState.RUNNING, Message("Job {job} is running.", job=job.id), job)
     if status.state in (StepState.DONE, StepState.UNFINISHED, StepState.LOCKED):
         return status
     if state is JobState.LOST:
@@ -160,7 +168,7 @@ def _with_job(status: StepStatus) -> StepStatus:
 
 
 def _look(project: Project) -> _Look:
-    trouble, found = "", None
+    trouble, found = NOTHING, None
     try:
         found = scan(project.data, project.pack.text_extension, project.dataset.exclude)
     except FishtuneError as error:
@@ -178,7 +186,7 @@ def _look(project: Project) -> _Look:
         coded += not is_stale
     newest: dict[StageName, Job] = {}
     for job in list_jobs(Place(results=project.results, project=project.name)):
-        if job.record.stage in set(StageName) and _concerns(job, project):
+        if job.record.stage in set(StageName) and concerns(job, project):
             newest[StageName(job.record.stage)] = job
     return _Look(
         project=project,
@@ -192,7 +200,7 @@ def _look(project: Project) -> _Look:
     )
 
 
-def _concerns(job: Job, project: Project) -> bool:
+def concerns(job: Job, project: Project) -> bool:
     """Whether a job worked on what the project names: people also check and pack other folders."""
     record = job.record
     folders = {
@@ -201,6 +209,7 @@ def _concerns(job: Job, project: Project) -> bool:
         StageName.DOWNLOAD: ("local_dir", project.base),
         StageName.EXTRACT: ("data", project.data),
         StageName.PACK: ("output", project.protos),
+        StageName.VERIFY: ("directory", project.base),
     }
     if record.stage not in folders:
         return True
@@ -211,35 +220,48 @@ def _concerns(job: Job, project: Project) -> bool:
 
 def missing_model_files(project: Project) -> tuple[str, ...]:
     """Return which files the base model's directory lacks."""
-    known = project.model.name in preset_names("models")
-    wanted = model_preset(project.model.name).files if known else _MODEL_FILES
-    return tuple(
-        name for name in wanted if name not in OPTIONAL_FILES and not (project.base / name).is_file()
-    )
+    wanted, optional = model_files(project)
+    return tuple(name for name in wanted if name not in optional and not (project.base / name).is_file())
 
 
-def _dataset(look: _Look) -> tuple[StepState, str]:
+def model_files(project: Project) -> tuple[tuple[str, ...], frozenset[str]]:
+    """Return the files of the base model, and which of them it may lack."""
+    family = directory_family(project.base) or default_family()
+    name = project.model.name
+    files = tuple(model_preset(name).files) if name in preset_names("models") else family.files
+    return files, family.optional_files
+
+
+def _dataset(look: _Look) -> _Verdict:
     if look.trouble:
-        return StepState.READY, look.trouble
+        return _Verdict(StepState.READY, look.trouble)
     if not look.clips or look.found is None:
-        return StepState.READY, f"{look.project.data} has no speaker folder with recordings."
+        return _Verdict(
+            StepState.READY, Message("{data} has no speaker folder with recordings.", data=look.project.data)
+        )
     begun = _unfinished_copy(look)
     if begun is not None:
-        return (
+        return _Verdict(
             StepState.UNFINISHED,
-            f"The normalisation into {look.project.data} ended early: "
-            f"{begun.recordings} of {_count(begun.total, 'recording')} are there.",
+            Message(
+                "The normalisation into {data} ended early: {recordings} of {count} are there.",
+                data=look.project.data,
+                recordings=begun.recordings,
+                count=plural(begun.total, "{number} recording", "{number:,} recordings"),
+            ),
         )
-    speakers = _count(len(look.found.speakers), "speaker")
-    what = f"{_count(look.clips, 'clip')} of {speakers}"
+    speakers = plural(len(look.found.speakers), "{number} speaker", "{number:,} speakers")
+    what = Message("{count} of {speakers}", count=_clips(look.clips), speakers=speakers)
     checked = look.finished(StageName.VALIDATE)
     if checked is None:
-        return StepState.READY, f"{what}, not checked yet."
+        return _Verdict(StepState.READY, Message("{what}, not checked yet.", what=what))
     if not look.went_through(StageName.VALIDATE, texts=True):
-        return StepState.STALE, f"{what}; some changed since the last check."
+        return _Verdict(StepState.STALE, Message("{what}; some changed since the last check.", what=what))
     if _summary(checked).get("usable") == 0:
-        return StepState.FAILED, f"{what}, none of which can be used: see the findings."
-    return StepState.DONE, f"{what}, checked."
+        return _Verdict(
+            StepState.FAILED, Message("{what}, none of which can be used: see the findings.", what=what)
+        )
+    return _Verdict(StepState.DONE, Message("{what}, checked.", what=what))
 
 
 def _unfinished_copy(look: _Look) -> Copied | None:
@@ -256,86 +278,144 @@ def _summary(job: Job) -> dict[str, Any]:
     return outcome.summary if isinstance(outcome, Finished) else {}
 
 
-def _model(look: _Look) -> tuple[StepState, str]:
+def _model(look: _Look) -> _Verdict:
     model = look.project.model
     if look.missing_model:
-        return StepState.READY, f"{look.project.base} lacks {', '.join(look.missing_model)}."
-    return StepState.DONE, f"The base model {model.name} is in {look.project.base}."
+        return _Verdict(
+            StepState.READY,
+            Message(
+                "{base} lacks {files}.",
+                base=look.project.base,
+                files=", ".join(look.missing_model),
+            ),
+        )
+    return _Verdict(
+        StepState.DONE,
+        Message("The base model {model} is in {base}.", model=model.name, base=look.project.base),
+    )
 
 
-def _extract(look: _Look) -> tuple[StepState, str]:
+def _extract(look: _Look) -> _Verdict:
     if not look.clips:
-        return StepState.LOCKED, "It waits for recordings (Dataset)."
+        return _Verdict(StepState.LOCKED, Message("It waits for recordings (Dataset)."), StepName.DATASET)
     if look.coded == look.clips:
-        return StepState.DONE, f"All {_count(look.clips, 'clip')} have codes."
-    if "codec.pth" in look.missing_model:
-        return StepState.LOCKED, "It waits for codec.pth (Model)."
+        return _Verdict(StepState.DONE, Message("All {count} have codes.", count=_clips(look.clips)))
+    if CODEC_FILE in look.missing_model:
+        return _Verdict(
+            StepState.LOCKED, Message("It waits for {file} (Model).", file=CODEC_FILE), StepName.MODEL
+        )
     if look.stale:
-        return StepState.STALE, f"{look.stale} of {_count(look.clips, 'clip')} changed after extraction."
+        return _Verdict(
+            StepState.STALE,
+            Message(
+                "{stale} of {count} changed after extraction.", stale=look.stale, count=_clips(look.clips)
+            ),
+        )
     left = look.clips - look.coded
     job = look.finished(StageName.EXTRACT)
     failed = _summary(job).get("failed") if job is not None else None
     could_not = len(failed) if isinstance(failed, list) else 0
     # What it could not do, it never will; codes that went since are another matter.
     if look.coded and left <= could_not and look.went_through(StageName.EXTRACT, texts=False):
-        return (
+        return _Verdict(
             StepState.DONE,
-            f"{look.coded} of {_count(look.clips, 'clip')} have codes; {left} cannot be used.",
+            Message(
+                "{coded} of {count} have codes; {left} cannot be used.",
+                coded=look.coded,
+                count=_clips(look.clips),
+                left=left,
+            ),
         )
-    return StepState.READY, f"{look.coded} of {_count(look.clips, 'clip')} have codes."
+    return _Verdict(
+        StepState.READY, Message("{coded} of {count} have codes.", coded=look.coded, count=_clips(look.clips))
+    )
 
 
-def _pack(look: _Look) -> tuple[StepState, str]:
+def _pack(look: _Look) -> _Verdict:
     project = look.project
     shards = sorted(project.protos.glob(f"*{SHARD_EXTENSION}")) if project.protos.is_dir() else []
     if shards and look.found is not None and is_current(project.pack_settings()):
-        return StepState.DONE, f"Packed: {_count(len(shards), 'shard')} in {project.protos}."
+        return _Verdict(
+            StepState.DONE,
+            Message(
+                "Packed: {count} in {folder}.",
+                count=plural(len(shards), "{number} shard", "{number:,} shards"),
+                folder=project.protos,
+            ),
+        )
     if not look.coded:
-        return StepState.LOCKED, "It waits for codes (Extract)."
+        return _Verdict(StepState.LOCKED, Message("It waits for codes (Extract)."), StepName.EXTRACT)
     if shards:
-        return StepState.STALE, "Codes, transcripts or settings changed after packing."
-    return StepState.READY, f"{_count(look.coded, 'clip')} can be packed."
+        return _Verdict(StepState.STALE, Message("Codes, transcripts or settings changed after packing."))
+    return _Verdict(StepState.READY, Message("{count} can be packed.", count=_clips(look.coded)))
 
 
-def _train(look: _Look) -> tuple[StepState, str]:
+def _train(look: _Look) -> _Verdict:
     project = look.project
     shards = [_modified(path) for path in project.protos.glob(f"*{SHARD_EXTENSION}")]
     if not shards:
-        return StepState.LOCKED, "It waits for packed data (Pack)."
+        return _Verdict(StepState.LOCKED, Message("It waits for packed data (Pack)."), StepName.PACK)
     if look.missing_model:
-        return StepState.LOCKED, "It waits for the base model (Model)."
+        return _Verdict(StepState.LOCKED, Message("It waits for the base model (Model)."), StepName.MODEL)
     if not look.checkpoints:
-        return StepState.READY, "Nothing is trained yet."
+        return _Verdict(StepState.READY, Message("Nothing is trained yet."))
     last = look.checkpoints[-1]
     step = checkpoint_step(last)
     if min(shards) > _modified(last):
-        return StepState.STALE, f"The data were packed again after step {step}."
+        return _Verdict(StepState.STALE, Message("The data were packed again after step {step}.", step=step))
     wanted = project.train_settings()
     if wanted.max_steps is not None and step >= wanted.max_steps:
-        return StepState.DONE, f"Trained {step} steps."
+        return _Verdict(StepState.DONE, Message("Trained {step} steps.", step=step))
     job = look.finished(StageName.TRAIN)
     limits = ("max_steps", "epochs", "max_minutes")
     if job is not None and all(job.record.settings.get(name) == getattr(wanted, name) for name in limits):
-        return StepState.DONE, f"Trained {step} steps."
-    total = f" of {wanted.max_steps}" if wanted.max_steps else ""
-    return StepState.READY, f"Trained {step}{total} steps; it goes on from there."
+        return _Verdict(StepState.DONE, Message("Trained {step} steps.", step=step))
+    return _Verdict(
+        StepState.READY,
+        Message(
+            "Trained {step} of {total} steps; it continues from there."
+            if wanted.max_steps
+            else "Trained {step} steps; it continues from there.",
+            step=step,
+            total=wanted.max_steps or 0,
+        ),
+    )
 
 
-def _merge(look: _Look) -> tuple[StepState, str]:
+def _merge(look: _Look) -> _Verdict:
     project = look.project
     if not look.checkpoints:
-        return StepState.LOCKED, "It waits for a checkpoint (Train)."
+        return _Verdict(StepState.LOCKED, Message("It waits for a checkpoint (Train)."), StepName.TRAIN)
     record = merge_record_path(project.merged)
     merged = _merged_checkpoint(record) if project.merged.is_dir() else None
     if merged is None:
-        return StepState.READY, f"{_count(len(look.checkpoints), 'checkpoint')} to choose from."
+        return _Verdict(
+            StepState.READY,
+            Message(
+                "{count} to choose from.",
+                count=plural(len(look.checkpoints), "{number} checkpoint", "{number:,} checkpoints"),
+            ),
+        )
     chosen = project.merge.checkpoint
     if chosen is not None and Path(chosen).name != merged.name:
-        return StepState.STALE, f"{project.merged} was merged from {merged.name}, not from {chosen}."
+        return _Verdict(
+            StepState.STALE,
+            Message(
+                "{merged} was merged from {checkpoint}, not from {chosen}.",
+                merged=project.merged,
+                checkpoint=merged.name,
+                chosen=chosen,
+            ),
+        )
     used = look.checkpoints[-1].with_name(merged.name) if chosen else look.checkpoints[-1]
     if _modified(used) > _modified(record):
-        return StepState.STALE, f"{used.name} is newer than {project.merged}."
-    return StepState.DONE, f"{project.merged} was merged from {merged.name}."
+        return _Verdict(
+            StepState.STALE, Message("{used} is newer than {merged}.", used=used.name, merged=project.merged)
+        )
+    return _Verdict(
+        StepState.DONE,
+        Message("{merged} was merged from {checkpoint}.", merged=project.merged, checkpoint=merged.name),
+    )
 
 
 def _merged_checkpoint(record: Path) -> Path | None:
@@ -346,7 +426,7 @@ def _merged_checkpoint(record: Path) -> Path | None:
         return None
 
 
-_JUDGES: dict[StepName, Callable[[_Look], tuple[StepState, str]]] = {
+_JUDGES: dict[StepName, Callable[[_Look], _Verdict]] = {
     StepName.DATASET: _dataset,
     StepName.MODEL: _model,
     StepName.EXTRACT: _extract,
@@ -356,8 +436,8 @@ _JUDGES: dict[StepName, Callable[[_Look], tuple[StepState, str]]] = {
 }
 
 
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+def _clips(number: int) -> Message:
+    return plural(number, "{number} clip", "{number:,} clips")
 
 
 def _modified(path: Path) -> float:

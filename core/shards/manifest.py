@@ -7,20 +7,23 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ValidationError
 
-from ..config.settings import PackSettings
 from ..dataset.clips import SHARD_EXTENSION, Clip
 from ..dataset.findings import Finding
 from ..dataset.layout import scan
 from ..errors import MalformedFileError, StorageError, UsageError
 from ..files import write_text
+from ..messages import AS_DATA, NOTHING, Message
 from ..tables import read_json
+
+if TYPE_CHECKING:  # a worker process of packing starts without all settings
+    from ..config.settings import PackSettings
 
 MANIFEST_FILE = "fishtune-pack.json"
 INDEX_FILE = "fishtune-index.bin"
@@ -52,11 +55,11 @@ class Dropped(BaseModel):
     clip: str
     """`SPEAKER/NAME`."""
     reason: DropReason
-    what: str
-    what_to_do: str = ""
+    what: Message
+    what_to_do: Message = NOTHING
 
 
-class SpeakerTotals(BaseModel):
+class PackedSpeaker(BaseModel):
     """What of a speaker is in the shards."""
 
     speaker: str
@@ -81,7 +84,7 @@ class PackResult(BaseModel):
     dropped: list[Dropped]
     left_out: list[Finding] = []
     """What lies in the data set and is not a clip, such as recordings that lie too deep."""
-    speakers: list[SpeakerTotals]
+    speakers: list[PackedSpeaker]
     shards: int
     bytes: int
     codebooks: int
@@ -111,7 +114,7 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
     Raises:
         StorageError: the disk is full or the folder cannot be written.
     """
-    content = manifest.model_dump(mode="json")
+    content = manifest.model_dump(mode="json", context=AS_DATA)
     write_text(folder / MANIFEST_FILE, json.dumps({**content, "checksum": _checksum(content)}))
 
 
@@ -182,23 +185,38 @@ def check_place(settings: PackSettings) -> None:
         UsageError: the output is one of them or holds it.
     """
     output = settings.output.resolve()
-    for folder, what in ((settings.input.resolve(), "the data set"), (Path.cwd(), "the working folder")):
+    for folder, what in (
+        (settings.input.resolve(), Message("the data set")),
+        (Path.cwd(), Message("the working folder")),
+    ):
         if output == folder or output in folder.parents:
             raise UsageError(
-                f"{settings.output} is or holds {what}, and the output is replaced as a whole.",
+                "{output} is or holds {what}, and the output is replaced as a whole.",
                 "Name a folder of its own with --output, for example: --output protos",
+                output=settings.output,
+                what=what,
             )
 
 
-def source_of(settings: PackSettings, clips: Sequence[Clip]) -> str:
+def source_of(settings: PackSettings, clips: Iterable[Clip]) -> str:
     """Return a hash of everything that decides what is packed: settings, names, sizes and times of files."""
+    return source_from(settings, map(file_states, clips))
+
+
+def source_from(settings: PackSettings, states: Iterable[bytes]) -> str:
+    """Return what `source_of` does, from the `file_states` of the clips."""
     digest = hashlib.blake2b(digest_size=16)
     choice = (settings.text_extension, settings.shard_size, sorted(settings.exclude))
     digest.update(repr(choice).encode())
-    for clip in clips:
-        states = [_state(path) for path in (clip.text, clip.codes, *clip.audio)]
-        digest.update(repr((clip.key, states)).encode())
+    for state in states:
+        digest.update(state)
     return digest.hexdigest()
+
+
+def file_states(clip: Clip) -> bytes:
+    """Return a clip's name and the sizes and times of its files, as `source_of` counts them."""
+    states = [_state(path) for path in (clip.text, clip.codes, *clip.audio)]
+    return repr((clip.key, states)).encode()
 
 
 def _state(path: Path | None) -> tuple[int, int] | None:

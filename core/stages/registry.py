@@ -30,6 +30,8 @@ class StageName(StrEnum):
     MERGE = "merge"
     SYNTH = "synth"
     AUDITION = "audition"
+    VERIFY = "verify"
+    JUDGE = "judge"
     RUN = "run"
 
 
@@ -84,6 +86,8 @@ STAGES: dict[StageName, Stage] = {
         Stage(StageName.MERGE, "config.settings:MergeSettings", "stages.merge.run:run", "output"),
         Stage(StageName.SYNTH, "config.settings:SynthSettings", "stages.synth.run:run"),
         Stage(StageName.AUDITION, "config.settings:AuditionSettings", "stages.audition.run:run"),
+        Stage(StageName.VERIFY, "config.settings:VerifySettings", "stages.verify.run:run"),
+        Stage(StageName.JUDGE, "config.settings:JudgeSettings", "stages.judge.run:run"),
         Stage(StageName.RUN, "pipeline.chain:RunSettings", "pipeline.chain:run"),
     )
 }

@@ -79,8 +79,8 @@ def letter_counts(packed: str) -> tuple[int, int]:
 
     The second number counts Hangul, kana and Chinese characters.
     """
-    letters = [character for character in without_phoneme_marks(packed) if character.isalnum()]
-    return len(letters), sum(map(_is_syllable, letters))
+    letters = list(filter(str.isalnum, without_phoneme_marks(packed)))
+    return len(letters), 0 if packed.isascii() else sum(map(_is_syllable, letters))
 
 
 def control_characters(text: str) -> list[str]:
@@ -99,6 +99,8 @@ def _is_syllable(letter: str) -> bool:
 
 
 def _visible(text: str) -> str:
+    if text.isascii() and text.isprintable():
+        return text
     # The Hangul fillers are letters to Unicode and blanks to everybody.
     return _INVISIBLE.sub("", text).replace("\u3164", " ").replace("\uffa0", " ")
 

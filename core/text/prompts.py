@@ -1,12 +1,13 @@
-"""Token matrices: the prompt of generation and the sequences of training, by one builder.
+"""Token matrices: the prompt of generation and the sequences of training, by one builder per model family.
 
 A token matrix is `(K+1, T)` int64: row 0 token ids, rows 1…K the codes of frames, 0 elsewhere. Every part
 of a prompt is tokenised on its own and the ids are joined (formats.md section 3). Every transcript and typed
-text passes `spoken_text`, in both formats, so that training and generation see the same tokens.
+text passes `spoken_text`, in all formats, so that training and generation see the same tokens.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -16,7 +17,7 @@ import numpy.typing as npt
 
 from ..errors import DataError
 from .cleaning import spoken_text
-from .tokenizer import IM_END, INTERLEAVE, VOICE, Tokenizer
+from .tokenizer import Tokenizer
 
 PromptFormat = Literal["inference", "legacy"]
 IntArray = npt.NDArray[np.int64]
@@ -40,7 +41,17 @@ class TrainingSequence:
     labels: IntArray
 
 
-class _Columns:
+@dataclass(frozen=True)
+class TurnLength:
+    """How long an utterance makes a sequence, in columns, its frames not counted."""
+
+    alone: int
+    """A training sequence of it without a reference."""
+    as_reference: int
+    """What it adds to the sequence of another utterance."""
+
+
+class Columns:
     """Collects the parts of a token matrix."""
 
     def __init__(self, tokenizer: Tokenizer, num_codebooks: int) -> None:
@@ -49,17 +60,28 @@ class _Columns:
         self._parts: list[IntArray] = []
 
     def add_text(self, text: str) -> None:
+        """Add a part of the prompt's own; special tokens in it count as such."""
         self._add_ids(self._tokenizer.encode(text))
 
     def add_speech(self, text: str) -> None:
-        """Add what is spoken, in normal form."""
+        """Add what is spoken, in normal form.
+
+        Raises:
+            DataError: it holds a token that steers the model.
+        """
         ids = self._tokenizer.encode(spoken_text(text))
         if (token := self._tokenizer.control_token(ids)) is not None:
             raise DataError(
-                f"The text {text[:60]!r} holds {token}, which steers the model and is not spoken.",
+                "The text {text} holds {token}, which steers the model and is not spoken.",
                 "Remove it from the text; a packed one, from its transcript, and pack again.",
+                text=repr(text[:60]),
+                token=token,
             )
         self._add_ids(ids)
+
+    def add_end(self) -> None:
+        """Add the token that ends an utterance."""
+        self._add_ids([self._tokenizer.end_id])
 
     def _add_ids(self, ids: list[int]) -> None:
         part = np.zeros((self._num_codebooks + 1, len(ids)), dtype=np.int64)
@@ -67,90 +89,103 @@ class _Columns:
         self._parts.append(part)
 
     def add_codes(self, codes: npt.NDArray[np.integer]) -> None:
+        """Add frames, codes `(K, frames)`.
+
+        Raises:
+            DataError: they do not fit the model.
+        """
         begin, end = self._tokenizer.semantic_begin_id, self._tokenizer.semantic_end_id
         if codes.ndim != 2 or codes.shape[0] != self._num_codebooks or codes.shape[1] == 0:
             raise DataError(
-                f"Codes of shape {codes.shape} do not fit a model with {self._num_codebooks} codebooks.",
+                "Codes of shape {shape} do not fit a model with {number} codebooks.",
                 "Extract the codes again with the codec of this model.",
+                shape=codes.shape,
+                number=self._num_codebooks,
             )
         if codes.min() < 0 or codes[0].max() > end - begin:
             raise DataError(
-                f"Codes between {codes.min()} and {codes.max()} are outside the model's {end - begin + 1} "
-                "semantic tokens.",
+                "Codes between {lowest} and {highest} are outside the model's {number} semantic tokens.",
                 "Extract the codes again with the codec of this model.",
+                lowest=codes.min(),
+                highest=codes.max(),
+                number=end - begin + 1,
             )
         wide = codes.astype(np.int64)
         self._parts.append(np.concatenate([wide[:1] + begin, wide]))
 
     @property
     def length(self) -> int:
+        """Columns so far."""
         return sum(part.shape[1] for part in self._parts)
 
     def matrix(self) -> IntArray:
+        """Return the token matrix `(K+1, T)`."""
         return np.concatenate(self._parts, axis=1)
 
 
-def _begin_inference(columns: _Columns, references: Sequence[Turn], text: str) -> None:
-    columns.add_text(INTERLEAVE)
-    for turn in references:
-        _add_speech(columns, turn.text)
-        columns.add_codes(turn.codes)
-        columns.add_text(IM_END)
-    _add_speech(columns, text)
+class PromptBuilder(ABC):
+    """Builds the token matrices of one model family.
 
-
-def _add_speech(columns: _Columns, text: str) -> None:
-    columns.add_text("<|speaker:0|>")
-    columns.add_speech(text)
-
-
-def _begin_legacy(columns: _Columns, text: str) -> None:
-    # The parts are the reference's; the transcript is in normal form here too, since packing has put it there
-    # and generation will. Ordinary text gives the reference's tokens.
-    columns.add_text("Speak out the provided text.")
-    columns.add_text("<|speaker:user|> ")
-    columns.add_speech(text)
-    columns.add_text(IM_END)
-    columns.add_text(f"<|speaker:assistant|> {VOICE}")
-
-
-def inference_prompt(
-    tokenizer: Tokenizer, references: Sequence[Turn], text: str, num_codebooks: int
-) -> IntArray:
-    """Return the prompt `(K+1, T)` after which the model speaks `text` in the references' voice.
-
-    Raises:
-        DataError: the codes of a reference do not fit, or a text holds a token that steers the model.
+    A family says how a prompt begins; what follows it, the target's codes and the end, is the same for all.
+    What a builder varies must follow from its arguments: the same sample is built again to be measured and
+    resumed.
     """
-    columns = _Columns(tokenizer, num_codebooks)
-    _begin_inference(columns, references, text)
-    return columns.matrix()
 
+    def __init__(self, tokenizer: Tokenizer, num_codebooks: int) -> None:
+        self.tokenizer = tokenizer
+        self.num_codebooks = num_codebooks
 
-def training_sequence(
-    tokenizer: Tokenizer,
-    prompt_format: PromptFormat,
-    references: Sequence[Turn],
-    target: Turn,
-    num_codebooks: int,
-) -> TrainingSequence:
-    """Return inputs and labels of one sample: the prompt, then the target's codes and `<|im_end|>`.
+    @abstractmethod
+    def begin(
+        self, columns: Columns, prompt_format: PromptFormat, references: Sequence[Turn], text: str
+    ) -> None:
+        """Add all that stands before the frames in which the model speaks `text`.
 
-    Loss falls on the target's codes and its `<|im_end|>` only. The format `legacy` takes no references.
+        Raises:
+            DataError: the codes of a reference do not fit, or a text holds a token that steers the model.
+            UsageError: the family has no prompt of that format.
+        """
 
-    Raises:
-        DataError: the codes of the target or of a reference do not fit, or a text holds a token that steers
-            the model.
-    """
-    columns = _Columns(tokenizer, num_codebooks)
-    if prompt_format == "inference":
-        _begin_inference(columns, references, target.text)
-    else:
-        _begin_legacy(columns, target.text)
-    prompt_length = columns.length
-    columns.add_codes(target.codes)
-    columns.add_text(IM_END)
-    matrix = columns.matrix()
-    labels = np.full_like(matrix, IGNORED)
-    labels[:, prompt_length:] = matrix[:, prompt_length:]
-    return TrainingSequence(tokens=matrix[:, :-1], labels=labels[:, 1:])
+    def prompt(self, references: Sequence[Turn], text: str) -> IntArray:
+        """Return the prompt `(K+1, T)` after which the model speaks `text` in the references' voice.
+
+        Raises:
+            DataError: see `begin`.
+        """
+        columns = Columns(self.tokenizer, self.num_codebooks)
+        self.begin(columns, "inference", references, text)
+        return columns.matrix()
+
+    def training_sequence(
+        self, prompt_format: PromptFormat, references: Sequence[Turn], target: Turn
+    ) -> TrainingSequence:
+        """Return inputs and labels of one sample: the prompt, then the target's codes and the end token.
+
+        Loss falls on the target's codes and its end only. The format `legacy` takes no references.
+
+        Raises:
+            DataError, UsageError: see `begin`; the target's codes must fit, too.
+        """
+        columns = Columns(self.tokenizer, self.num_codebooks)
+        self.begin(columns, prompt_format, references, target.text)
+        prompt_length = columns.length
+        columns.add_codes(target.codes)
+        columns.add_end()
+        matrix = columns.matrix()
+        labels = np.full_like(matrix, IGNORED)
+        labels[:, prompt_length:] = matrix[:, prompt_length:]
+        return TrainingSequence(tokens=matrix[:, :-1], labels=labels[:, 1:])
+
+    def measure(self, prompt_format: PromptFormat, text: str) -> TurnLength:
+        """Return how long sequences of an utterance with this transcript are.
+
+        Raises:
+            DataError, UsageError: see `begin`.
+        """
+        # A frame is one column whatever its codes are.
+        turn = Turn(text, np.zeros((self.num_codebooks, 1), dtype=np.int64))
+        alone = self.training_sequence(prompt_format, [], turn).tokens.shape[1] - 1
+        if prompt_format != "inference":
+            return TurnLength(alone, 0)
+        added = self.prompt([turn], text).shape[1] - self.prompt([], text).shape[1] - 1
+        return TurnLength(alone, added)

@@ -8,6 +8,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from ..errors import DataError, UsageError
+from ..messages import Message
 from ..reading import read_regular
 from .cleaning import has_words, packed_text, spoken_text
 from .encodings import likely_encoding
@@ -30,8 +31,10 @@ class TextFault(StrEnum):
 class TextError(DataError):
     """A transcript that cannot be used; `fault` says why."""
 
-    def __init__(self, message: str, hint: str = "", fault: TextFault = TextFault.UNREADABLE) -> None:
-        super().__init__(message, hint)
+    def __init__(
+        self, message: str, hint: str = "", /, fault: TextFault = TextFault.UNREADABLE, **values: object
+    ) -> None:
+        super().__init__(message, hint, **values)
         self.fault = fault
 
 
@@ -55,14 +58,18 @@ def read_transcript(path: Path) -> Transcript:
     """
     text = _decode(read_regular(path, LARGEST_TRANSCRIPT, TextError), path)
     if not text.strip():
-        raise TextError(f"{path} is empty.", "Write what is said, or leave the clip out.", TextFault.EMPTY)
+        raise TextError(
+            "{file} is empty.", "Write what is said, or leave the clip out.", TextFault.EMPTY, file=path
+        )
     _refuse_tokens(text, str(path))
     packed = packed_text(text)
     if not has_words(packed):
         raise TextError(
-            f"{path} has no words: {text.strip()[:60]!r} (parts in braces and angle brackets do not count).",
+            "{file} has no words: {text} (parts in braces and angle brackets do not count).",
             "Write what is said, or leave the clip out.",
             TextFault.EMPTY,
+            file=path,
+            text=repr(text.strip()[:60]),
         )
     return Transcript(text, packed)
 
@@ -80,12 +87,14 @@ def check_typed(text: str, flag: str) -> None:
         size = len(text.encode("utf-8"))
     except UnicodeEncodeError as error:
         raise UsageError(
-            f"{flag} is not UTF-8 text.", "Set a UTF-8 locale, such as LANG=C.UTF-8, and retype it."
+            "{flag} is not UTF-8 text.", "Set a UTF-8 locale, such as LANG=C.UTF-8, and retype it.", flag=flag
         ) from error
     if size > LARGEST_TRANSCRIPT:
         raise UsageError(
-            f"{flag} is longer than {LARGEST_TRANSCRIPT:,} bytes.",
+            "{flag} is longer than {limit:,} bytes.",
             "Split it into sentences.",
+            flag=flag,
+            limit=LARGEST_TRANSCRIPT,
         )
     try:
         _refuse_tokens(text, flag)
@@ -93,8 +102,9 @@ def check_typed(text: str, flag: str) -> None:
         raise UsageError(error.message, error.hint) from error
     if not has_words(packed_text(text)):
         raise UsageError(
-            f"{flag} has no words (parts in braces and angle brackets do not count).",
+            "{flag} has no words (parts in braces and angle brackets do not count).",
             "Write what is to be said.",
+            flag=flag,
         )
 
 
@@ -103,20 +113,23 @@ def _decode(content: bytes, path: Path) -> str:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise TextError(
-            f"{path} is not UTF-8.", _change_encoding(content, path), TextFault.NOT_UTF8
+            "{file} is not UTF-8.", _change_encoding(content, path), TextFault.NOT_UTF8, file=path
         ) from error
     if "\x00" in text:
         encoding = likely_encoding(content)
         if encoding is not None:
             raise TextError(
-                f"{path} is {encoding.upper()} text without a byte order mark, not UTF-8.",
+                "{file} is {encoding} text without a byte order mark, not UTF-8.",
                 _change_encoding(content, path),
                 TextFault.BINARY,
+                file=path,
+                encoding=encoding.upper(),
             )
         raise TextError(
-            f"{path} holds NUL characters: it is not text, or its end was never written.",
+            "{file} holds NUL characters: it is not text, or its end was never written.",
             "Write the transcript again.",
             TextFault.BINARY,
+            file=path,
         )
     return text
 
@@ -128,15 +141,23 @@ def _change_encoding(content: bytes, path: Path) -> str:
     if sum(sign > "\x7f" for sign in replaced) > 4 * lost:
         first = replaced.index("\ufffd")
         around = replaced[max(0, first - 10) : first + 10]
-        return f"It is UTF-8 with {lost} damaged places: write the letters at {around!r} again."
+        return Message(
+            "It is UTF-8 with {number} damaged places: write the letters at {place} again.",
+            number=lost,
+            place=repr(around),
+        )
     encoding = likely_encoding(content)
     if encoding is None:
-        return "Open it in an editor with its own encoding and save it as UTF-8."
+        return Message("Open it in an editor with its own encoding and save it as UTF-8.")
     shown = " ".join(content.decode(encoding).split())[:30]
-    return (
-        f"It is probably {encoding.upper()}, and then reads {shown!r}. Change it in place with: "
-        'python3 -c "import pathlib, sys; p = pathlib.Path(sys.argv[1]); '
-        f"p.write_bytes(p.read_bytes().decode('{encoding}').encode())\" {shlex.quote(str(path))}"
+    return Message(
+        "It is probably {encoding}, and then reads {shown}. Change it in place with: python3 "
+        '-c "import pathlib, sys; p = pathlib.Path(sys.argv[1]); '
+        "p.write_bytes(p.read_bytes().decode('{codec}').encode())\" {file}",
+        encoding=encoding.upper(),
+        shown=repr(shown),
+        codec=encoding,
+        file=shlex.quote(str(path)),
     )
 
 
@@ -146,13 +167,16 @@ def _refuse_tokens(text: str, name: str) -> None:
     spoken = spoken_text(text)
     if tokens := control_tokens(spoken):
         raise TextError(
-            f"{name} holds {tokens[0]}, which steers the model and is not spoken.",
+            "{name} holds {token}, which steers the model and is not spoken.",
             "Remove it from the text.",
             TextFault.TOKENS,
+            name=name,
+            token=tokens[0],
         )
     if has_lone_phoneme_mark(spoken):
         raise TextError(
-            f"{name} holds phonemes without their beginning or end.",
+            "{name} holds phonemes without their beginning or end.",
             "Write them as <|phoneme_start|>…<|phoneme_end|>, or remove the markers.",
             TextFault.TOKENS,
+            name=name,
         )

@@ -17,13 +17,12 @@ from pathlib import Path
 from babel.messages import Catalog
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po, write_po
-from engine_texts import PLACE, ROOT, called, engine_texts
-from fishtune.core.config.options import describe
+from fishtune.core.config.options import BASIC, describe
 from fishtune.core.config.project import Project
 from pydantic import BaseModel
+from templates import ROOT, called, engine_texts
 
 LOCALE = ROOT / "tui" / "locale"
-ENGINE_KEYS = LOCALE / "engine.txt"
 PO_FILES = sorted(LOCALE.glob("*/LC_MESSAGES/fishtune.po"))
 COMMENT = "# fishtune. `make catalogue` keeps the keys up to date; only the translations are by hand."
 # What the engine's progress counts.
@@ -45,8 +44,9 @@ def collect() -> dict[Key, str]:
     for table in Project.model_fields.values():
         if isinstance(table.annotation, type) and issubclass(table.annotation, BaseModel):
             for field in describe(table.annotation).values():
-                if field.option.title:
+                if field.option.group is BASIC:
                     keys.setdefault(field.title, "core/config/settings")
+                    keys.setdefault(field.help, "core/config/settings")
     for word in COUNTED:
         keys.setdefault(word, "core/events.py")
     for text, name in engine_texts().items():
@@ -65,11 +65,6 @@ def own_texts(tree: ast.AST) -> Iterator[Key]:
             yield texts[0]
         elif called(node) == "ngettext" and len(texts) >= 2:
             yield (texts[0], texts[1])
-
-
-def engine_keys(keys: dict[Key, str]) -> str:
-    """Return the content of `engine.txt`."""
-    return "".join(f"{key}\n" for key in keys if isinstance(key, str) and PLACE in key)
 
 
 def load(file: Path) -> Catalog:
@@ -122,7 +117,6 @@ def update(file: Path, keys: dict[Key, str]) -> list[Key]:
 def main() -> int:
     """Update everything; return 1 if translations are missing."""
     keys = collect()
-    ENGINE_KEYS.write_text(engine_keys(keys), encoding="utf-8")
     missing = {file.parent.parent.name: update(file, keys) for file in PO_FILES}
     for language, without in missing.items():
         print(f"{language}: {len(keys)} keys, {len(without)} without translation")

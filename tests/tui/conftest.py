@@ -14,8 +14,10 @@ sys.path.insert(0, str(Path(__file__).parent))  # for the helpers beside this fi
 from fishtune.core.config.project import Project
 from fishtune.tui.app import Wizard
 from fishtune.tui.catalogue import use_language
-from fishtune.tui.settings import WizardSettings
+from fishtune.tui.wizard_settings import WizardSettings
 from wizard_helpers import FakeEngine
+
+from tests.accounting_kit import made_up_memory  # noqa: F401 - fixture
 
 
 @pytest.fixture(autouse=True)
@@ -24,6 +26,11 @@ def _english(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     use_language("en")
     yield
     use_language("en")
+
+
+@pytest.fixture(autouse=True)
+def _known_memory(made_up_memory: None) -> None:  # noqa: F811
+    """Models that no table knows are accounted in no time."""
 
 
 @pytest.fixture

@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from fishtune.core.config.project import Project
-from fishtune.core.dataset.findings import Code, error, warning
+from fishtune.core.dataset.findings import FindingKind, error, warning
 from fishtune.core.events import CheckpointSaved, Finished, ItemFailed, Progress, Started, Step, Validation
 from fishtune.core.jobs.record import Job, Place, list_jobs
+from fishtune.core.messages import AS_DATA
 from fishtune.core.pipeline.steps import StepName, StepState
 from fishtune.core.stages.registry import StageName
 from fishtune.tui.catalogue import _
-from fishtune.tui.look import WORDS, ProjectState, StepStatus
+from fishtune.tui.project_state import WORDS, ProjectState, ShownStep
 from wizard_helpers import FakeEngine
 
 HOME = "/home/mira/yoona"
@@ -49,13 +50,13 @@ class FrozenClock:
 class StagedEngine(FakeEngine):
     """Sees the steps of `staged_project` as done, and its clips as one."""
 
-    def look(self, project: Project) -> ProjectState:
+    def inspect_project(self, project: Project) -> ProjectState:
         jobs: dict[StepName, Job] = {
             _STEP_OF[StageName(job.record.stage)]: job
             for job in list_jobs(Place(results=project.results, project=project.name))
         }
         steps = tuple(
-            StepStatus(name, StepState.DONE, _(WORDS[StepState.DONE]), sentence)
+            ShownStep(name, StepState.DONE, _(WORDS[StepState.DONE]), sentence)
             for name, sentence in _SENTENCES.items()
         )
         checkpoints = sorted((project.run_folder / "checkpoints").glob("*.ckpt"))
@@ -100,12 +101,19 @@ def _check(project: Project, engine: FakeEngine) -> None:
     amy = {"clips": 120, "seconds": 500.0, "median_seconds": 4.1, "longest_seconds": 11.0, "loudness": -22.9}
     yoona = {"clips": 94, "seconds": 431.0, "median_seconds": 4.4, "longest_seconds": 12.5, "loudness": -23.1}
     findings = [
-        error(Code.TEXT_EMPTY, project.data / "amy" / "a.lab", "a.lab has no words.", "Write what is said."),
+        error(
+            FindingKind.TEXT_EMPTY,
+            project.data / "amy" / "a.lab",
+            "a.lab has no words.",
+            "Write what is said.",
+        ),
         warning(
-            Code.TEXT_STRIPPED,
+            FindingKind.TEXT_STRIPPED,
             project.data / "윤아" / "편지.lab",
-            "Packing takes out {laugh} of 편지.lab.",
+            "Packing takes out {parts} of {file}.",
             "Nothing, if that is not spoken; otherwise write it without braces and angle brackets.",
+            parts="{laugh}",
+            file="편지.lab",
         ),
     ]
     summary = {
@@ -113,7 +121,7 @@ def _check(project: Project, engine: FakeEngine) -> None:
         "clips": 214,
         "seconds": 931.0,
         "speakers": [{"speaker": "amy", **amy}, {"speaker": "윤아", **yoona}],
-        "findings": [finding.model_dump(mode="json") for finding in findings],
+        "findings": [finding.model_dump(mode="json", context=AS_DATA) for finding in findings],
     }
     engine.say(engine.new_job(project, StageName.VALIDATE), [Finished(summary=summary)])
 
@@ -183,7 +191,6 @@ def training_step(number: int, total: int) -> Step:
         time=NOON + number,
         step=number,
         total_steps=total,
-        epoch=number / 20,
         clip_passes=number / 20,
         loss=8 - number / 50,
         base_loss=3 - number / 100,

@@ -17,8 +17,8 @@ from fishtune.tui.dialogs.folders import FolderScreen
 from fishtune.tui.dialogs.prompt import PromptScreen
 from fishtune.tui.screens.project import ProjectScreen
 from fishtune.tui.screens.start import StartScreen
-from fishtune.tui.settings import WizardSettings
 from fishtune.tui.widgets.log_pane import LogPane
+from fishtune.tui.wizard_settings import WizardSettings
 from rich.cells import cell_len
 from staged_project import StagedEngine, staged_project, training_step
 from textual.command import CommandPalette
@@ -71,7 +71,7 @@ async def test_no_screen_has_other_signs(
             await pilot.press("escape")
         job = engine.new_job(project, StageName.TRAIN)
         engine.say(job, [_training(number) for number in range(1, 60)])
-        screen.look()
+        screen.refresh_state()
         await pilot.press("5")
         await look("59 / 100")
         screen.query_one("#smoothing").focus()

@@ -12,6 +12,7 @@ from fishtune.core.config.project import Project
 from fishtune.core.errors import FishtuneError
 from fishtune.core.events import CheckpointSaved, Finished, Progress, Started, Step, Validation
 from fishtune.core.pipeline.steps import StepName
+from fishtune.core.shards.manifest import MANIFEST_FILE
 from fishtune.core.stages.registry import StageName
 from fishtune.tui import wording
 from fishtune.tui.app import Wizard
@@ -19,11 +20,10 @@ from fishtune.tui.chart import Axis
 from fishtune.tui.report import newest_report
 from fishtune.tui.run_view import RunView, share_of
 from fishtune.tui.screens.project import ProjectScreen
-from fishtune.tui.settings import load_settings, settings_file
 from fishtune.tui.steps.merge import result_text
 from fishtune.tui.steps.model import describe_directory
-from fishtune.tui.steps.pack import MANIFEST
 from fishtune.tui.trouble import trouble_file
+from fishtune.tui.wizard_settings import load_settings, settings_file
 from wizard_helpers import FakeEngine, shown, until
 
 Make = Callable[..., Wizard]
@@ -170,12 +170,12 @@ async def test_a_damaged_manifest_leaves_the_screen_whole(
     wizard: Make, project: Project, content: str
 ) -> None:
     project.protos.mkdir()
-    (project.protos / MANIFEST).write_text(content)
+    (project.protos / MANIFEST_FILE).write_text(content)
     app = wizard()
     async with app.run_test(size=(80, 24), notifications=True) as pilot:
         await until(lambda: isinstance(app.screen, ProjectScreen) and app.screen.pane is not None, app)
         await pilot.press("4")
-        await until(lambda: "needs Extract" in shown(app) and "Bytes a file" in shown(app), app)
+        await until(lambda: "needs Extract" in shown(app) and "Bytes per shard" in shown(app), app)
         await until(lambda: all(worker.is_finished for worker in app.workers), app)
         await pilot.resize_terminal(120, 40)
         await pilot.pause()

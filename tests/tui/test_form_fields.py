@@ -38,12 +38,13 @@ def test_the_forms_offer_the_basic_options_and_no_others() -> None:
     assert {(field.table, field.name) for field in FIELDS} | ELSEWHERE == basic
 
 
-def test_a_field_has_the_title_and_the_kind_that_the_settings_give_it() -> None:
-    field = Field("extract", "batch_seconds", "")
-    assert (field.label, field.kind) == ("Seconds a batch", Kind.NUMBER)
-    assert Field("pack", "shard_size", "").kind is Kind.WHOLE
-    assert Field("model", "path", "").kind is Kind.PATH
-    assert Field("extract", "device", "", (("", "automatic"),)).kind is Kind.CHOICE
+def test_a_field_has_the_title_the_help_and_the_kind_that_the_settings_give_it() -> None:
+    field = Field("extract", "batch_seconds")
+    assert (field.label, field.kind) == ("Seconds per batch", Kind.NUMBER)
+    assert field.help == "Maximum seconds of audio per batch, padding included."
+    assert Field("pack", "shard_size").kind is Kind.WHOLE
+    assert Field("model", "path").kind is Kind.PATH
+    assert Field("extract", "device", (("", "automatic"),)).kind is Kind.CHOICE
 
 
 def test_the_forms_offer_only_values_that_the_settings_take() -> None:

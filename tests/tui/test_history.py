@@ -11,13 +11,13 @@ from fishtune.core.jobs.record import Job
 from fishtune.core.pipeline.steps import StepName
 from fishtune.core.stages.registry import StageName
 from fishtune.tui.app import Wizard
-from fishtune.tui.follow import JobWatch
 from fishtune.tui.messages import JobChanged
 from fishtune.tui.run_view import RunView
+from fishtune.tui.watch import JobWatch
 from fishtune.tui.widgets.training import chart_lines
 from staged_project import held_out, saved, training_step
 from textual.message import Message
-from wizard_helpers import FakeEngine, shown, until
+from wizard_helpers import FakeEngine, shown, until, until_shown
 
 Make = Callable[..., Wizard]
 
@@ -146,10 +146,9 @@ async def test_training_again_keeps_the_curve_on_the_screen(
         await until(lambda: "120 / 200" in shown(app), app)
         newest = job_that_said(engine, project)
         await pilot.press("ctrl+r")
-        await until(lambda: newest.id in shown(app), app)
-        text = shown(app)
-        assert "120 / 200" in text and "The curve begins" not in text and "held-out 6.800" in text
-        assert "  100 " in text, "the checkpoints of before"
+        # The last are the checkpoints of before.
+        await until_shown(app, newest.id, "120 / 200", "held-out 6.800", "  100 ")
+        assert "The curve begins" not in shown(app)
         engine.say(newest, trained(121, 130))
         await until(lambda: "130 / 200" in shown(app), app)
         assert "resumed" in shown(app)

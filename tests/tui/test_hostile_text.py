@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from fishtune.core.config.project import Project
-from fishtune.core.dataset.findings import Code, error
+from fishtune.core.dataset.findings import FindingKind, error
 from fishtune.core.events import Failed, Finished, ItemFailed, Log, Progress, Step, Warned
 from fishtune.core.hardware.readings import DriverState, GpuProcess
 from fishtune.core.pipeline.steps import StepName, StepState
@@ -17,7 +17,7 @@ from fishtune.tui.app import Wizard
 from fishtune.tui.dialogs.clip import ClipScreen, detail_text
 from fishtune.tui.dialogs.folders import FolderScreen
 from fishtune.tui.dialogs.prompt import PromptScreen
-from fishtune.tui.look import StepStatus
+from fishtune.tui.project_state import ShownStep
 from fishtune.tui.screens.gpus import GpuScreen
 from fishtune.tui.screens.help import HelpScreen
 from fishtune.tui.screens.project import ProjectScreen
@@ -73,7 +73,7 @@ def header(widget: Widget, text: str) -> None:
 
 def steps(widget: Widget, text: str) -> None:
     assert isinstance(widget, StepList)
-    widget.steps = [StepStatus(StepName.DATASET, StepState.READY, text, text)]
+    widget.steps = [ShownStep(StepName.DATASET, StepState.READY, text, text)]
 
 
 def table(widget: Widget, text: str) -> None:
@@ -139,7 +139,7 @@ def hostile_project(tmp_path: Path) -> Project:
 async def test_every_screen_of_a_project_survives_hostile_text(
     hostile_project: Project, engine: FakeEngine
 ) -> None:
-    from fishtune.tui.settings import WizardSettings
+    from fishtune.tui.wizard_settings import WizardSettings
 
     project = hostile_project
     card = replace(
@@ -159,7 +159,7 @@ async def test_every_screen_of_a_project_survives_hostile_text(
     training = engine.new_job(project, StageName.TRAIN)
     numbers = {"loss": 1.0, "base_loss": 1.0, "semantic_loss": 1.0, "learning_rate": 1.0}
     engine.say(training, [*said, Step(step=1, **numbers), Step(step=2, **numbers)])
-    finding = error(Code.TEXT_EMPTY, project.data / HOSTILE, HOSTILE, LONG)
+    finding = error(FindingKind.TEXT_EMPTY, project.data / HOSTILE, HOSTILE, LONG)
     check = engine.new_job(project, StageName.VALIDATE, {"data": str(project.data)})
     speaker = {"speaker": HOSTILE, "clips": 1, "seconds": 1.0, "median_seconds": 1.0, "loudness": None}
     summary = {"data": "x", "clips": 1, "seconds": 1.0, "speakers": [speaker]}

@@ -19,14 +19,14 @@ from fishtune.core.config.presets import lora_preset
 from fishtune.core.config.project import Project
 from fishtune.core.config.settings import LoudnessNormSettings, PackSettings, ValidateSettings
 from fishtune.core.dataset.codes import read_codes
-from fishtune.core.dataset.findings import Code
+from fishtune.core.dataset.findings import FindingKind
 from fishtune.core.errors import FishtuneError
 from fishtune.core.events import Reporter
 from fishtune.core.files import write_text
+from fishtune.core.hub.client import hub_errors
 from fishtune.core.jobs.failures import explain
-from fishtune.core.model.config import read_config
+from fishtune.core.model.directory import ModelDirectory
 from fishtune.core.shards.index import ShardIndex
-from fishtune.core.stages.download.hub import hub_errors
 from fishtune.core.stages.loudness_norm.run import run as normalise
 from fishtune.core.stages.pack.run import run as pack
 from fishtune.core.stages.validate.run import LONGEST_SECONDS, inspect_clip
@@ -34,6 +34,7 @@ from fishtune.core.stages.validate.run import run as validate
 from fishtune.tui.catalogue import sentence, use_language
 
 _NAMES = re.compile(
+    r"openaudio-s1-mini|"
     r"""https?://\S+ | (?<!\w)--[\w-]+(?:\s+[a-z]\w+\b)? | '[^']*' | \S*[/\\_=.:<{\[]\S+ | \bchmod\s\S+
     | (?:fishtune|hf\ auth|ffmpeg|convmv|pip\ install)(?:[ ]-?[\w\-./\[\]':=]+)* | \bpython3\ -c\ .*""",
     re.VERBOSE | re.DOTALL,
@@ -95,9 +96,9 @@ def cut(folder: Path) -> Path:
     return path
 
 
-def hub(status: str) -> None:
+def hub(failure: OSError) -> None:
     with hub_errors("owner/name", token=None):
-        raise httpx2.ConnectError(status)
+        raise httpx2.ConnectError(str(failure)) from failure
 
 
 def codes(path: Path, content: np.ndarray) -> Path:
@@ -138,18 +139,30 @@ MISTAKES: dict[str, Callable[[Path], object]] = {
     "damaged codes": lambda at: read_codes(written(at / "a.npy", b"\x93NUMPY")),
     "no packed data": ShardIndex.open,
     "a damaged shard": lambda at: ShardIndex.open(written(at / "000000.protos", b"\xff\xff\xff").parent),
-    "no config": read_config,
-    "a config with faults": lambda at: read_config(
+    "no config": ModelDirectory.open,
+    "a config with faults": lambda at: ModelDirectory.open(
         written(at / "config.json", json.dumps({"model_type": "dual_ar", "dim": -1, "n_head": 3})).parent
     ),
-    "another model": lambda at: read_config(written(at / "config.json", '{"model_type": "bert"}').parent),
-    "a config that is a folder": lambda at: read_config((at / "config.json" / "x").mkdir(parents=True) or at),
-    "a config that is no JSON": lambda at: read_config(written(at / "config.json", '{"dim": ').parent),
-    "a config of deep lists": lambda at: read_config(written(at / "config.json", "[" * 9999).parent),
-    "a config that is not text": lambda at: read_config(written(at / "config.json", b"\xff\xfe{").parent),
-    "a number that is none": lambda at: read_config(written(at / "config.json", '{"dim": NaN}').parent),
-    "a file for a model": lambda at: read_config(written(at / "model.pth", "")),
-    "a checkpoint of training for a model": lambda at: read_config(written(at / "step_000001.ckpt", "")),
+    "another model": lambda at: ModelDirectory.open(
+        written(at / "config.json", '{"model_type": "bert"}').parent
+    ),
+    "a config that is a folder": lambda at: ModelDirectory.open(
+        (at / "config.json" / "x").mkdir(parents=True) or at
+    ),
+    "a config that is no JSON": lambda at: ModelDirectory.open(
+        written(at / "config.json", '{"dim": ').parent
+    ),
+    "a config of deep lists": lambda at: ModelDirectory.open(written(at / "config.json", "[" * 9999).parent),
+    "a config that is not text": lambda at: ModelDirectory.open(
+        written(at / "config.json", b"\xff\xfe{").parent
+    ),
+    "a number that is none": lambda at: ModelDirectory.open(
+        written(at / "config.json", '{"dim": NaN}').parent
+    ),
+    "a file for a model": lambda at: ModelDirectory.open(written(at / "model.pth", "")),
+    "a checkpoint of training for a model": lambda at: ModelDirectory.open(
+        written(at / "step_000001.ckpt", "")
+    ),
     "codes of another shape": lambda at: read_codes(codes(at / "a.npy", np.zeros((2, 3, 4), np.int64))),
     "cut codes": lambda at: read_codes(written(at / "a.npy", codes_of_ten(at)[:-9])),
     "codes that end in the header": lambda at: read_codes(written(at / "a.npy", codes_of_ten(at)[:40])),
@@ -163,7 +176,7 @@ MISTAKES: dict[str, Callable[[Path], object]] = {
     "packing over the data set": lambda at: pack(
         PackSettings(input=recording(at / "유나/a.wav").parents[1], output=at), Reporter()
     ),
-    "the hub is away": lambda at: hub("[Errno 111] Connection refused"),
+    "the hub is away": lambda at: hub(OSError(errno.ECONNREFUSED, os.strerror(errno.ECONNREFUSED))),
     "a file in the place of a folder": lambda at: write_text(written(at / "a", "") / "b", ""),
     "no recordings": lambda at: pack(PackSettings(input=at, output=at / "out"), Reporter()),
     "no folder of recordings": lambda at: validate(ValidateSettings(data=at / "none"), Reporter()),
@@ -259,8 +272,8 @@ def test_all_findings_of_a_bad_data_set_are_in_the_persons_language(tmp_path: Pa
     for name in ("안녕.wav".encode("cp949"), b"a\x1b.wav"):
         written(data / "유나" / os.fsdecode(name), b"x")
     report = validate(ValidateSettings(data=data, exclude=["유나/nobody"], num_workers=1), Reporter())
-    missing = set(Code) - {finding.code for finding in report.findings}
-    assert missing <= {Code.NO_SPEAKERS, Code.FOLDER_UNREADABLE, Code.TEXT_UNREADABLE}
+    missing = set(FindingKind) - {finding.code for finding in report.findings}
+    assert missing <= {FindingKind.NO_SPEAKERS, FindingKind.FOLDER_UNREADABLE, FindingKind.TEXT_UNREADABLE}
     for finding in report.findings:
         for text in (finding.what, finding.what_to_do):
             assert english(sentence(text).replace(str(data), "/at")) == [], (text, sentence(text))

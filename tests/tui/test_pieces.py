@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from fishtune.core.config.project import Project
@@ -19,18 +21,20 @@ from fishtune.core.events import (
     Validation,
 )
 from fishtune.core.hardware.readings import DriverState, Gpu, GpuReading, Memory
+from fishtune.core.jobs.follow import LineFollower
 from fishtune.core.stages.registry import StageName
 from fishtune.tui import wording
 from fishtune.tui.actions import ACTIONS, key_label
 from fishtune.tui.app import Wizard
 from fishtune.tui.estimates import StageWithMemory, estimate
-from fishtune.tui.follow import LogTail
 from fishtune.tui.run_view import RunView
 from fishtune.tui.screens.project import ProjectScreen
 from fishtune.tui.series import CAPACITY, Series
-from fishtune.tui.settings import load_settings, parse_settings, settings_file
 from fishtune.tui.steps.dataset import clip_of
+from fishtune.tui.steps.extract import device_options
+from fishtune.tui.watch import shown_lines
 from fishtune.tui.widgets.folder_suggester import complete_folder
+from fishtune.tui.wizard_settings import load_settings, parse_settings, settings_file
 
 from .wizard_helpers import GIB, READING, FakeEngine
 
@@ -157,14 +161,16 @@ def test_the_last_event_ends_the_view(end: Failed | Finished) -> None:
 def test_the_log_is_followed_by_whole_lines_and_from_its_end(tmp_path: Path) -> None:
     file = tmp_path / "log.txt"
     file.write_text("x" * 200_000 + "\nsecond last\nlast\n")
-    tail = LogTail(file)
-    assert tail.poll()[-2:] == ["second last", "last"]
+    tail = LineFollower(file, 2)
+    assert shown_lines(tail.poll()) == ["second last", "last"]
     with file.open("a") as log:
         log.write("half")
     assert tail.poll() == []
     with file.open("a") as log:
         log.write(" a line\r 50 %\r100 %\n")
-    assert tail.poll() == ["100 %"]
+    assert shown_lines(tail.poll()) == ["100 %"]
+    file.write_text("begun again\r\n")
+    assert shown_lines(tail.poll()) == ["begun again"]
 
 
 # settings and actions
@@ -219,6 +225,15 @@ def test_a_batch_is_suggested_for_the_gpu_that_cuda_sees(
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-large")
     found = estimate(stage, project, GpuReading(state=DriverState.READY, gpus=gpus))
     assert found is not None and found.free == large.free
+
+
+def test_only_devices_that_cuda_sees_are_offered(monkeypatch: pytest.MonkeyPatch) -> None:
+    gpus = tuple(Gpu(index=number, name="card", uuid=f"GPU-{number}") for number in range(3))
+    pane: Any = SimpleNamespace(app=SimpleNamespace(gpus=GpuReading(state=DriverState.READY, gpus=gpus)))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,0")
+    assert [value for _, value in device_options(pane)][2:] == ["cuda:0", "cuda:1"]
+    pane.app.gpus = None
+    assert len(device_options(pane)) == 2, "before the first reading"
 
 
 def test_an_extraction_batch_is_laid_out_for_the_longest_clip_that_the_check_found(

@@ -86,15 +86,15 @@ async def test_a_wrong_value_stays_named_until_it_is_corrected_and_nothing_start
         screen, field = await opened(app, "3", "field-extract-batch-size")
         field.focus()
         await pilot.press(*"many", "tab")
-        await until(lambda: "Not stored: Clips a batch: a number is needed here." in shown(app), app)
+        await until(lambda: "Not stored: Clips per batch: a number is needed here." in shown(app), app)
         assert field.value == "many" and screen.pane is not None
         screen.pane.press("run")
-        await until(lambda: "Note: Not stored: Clips a batch" in shown(app), app)
+        await until(lambda: "Note: Not stored: Clips per batch" in shown(app), app)
         assert engine.started == []
         field.focus()
         field.value = "99999999999999999999"
         await pilot.press("enter")
-        await until(lambda: "Not stored: Clips a batch" in shown(app), app)
+        await until(lambda: "Not stored: Clips per batch" in shown(app), app)
         field.value = "4"
         await pilot.press("tab")
         await until(lambda: Project.load(project.folder).extract.batch_size == 4, app)
@@ -167,7 +167,7 @@ async def test_a_file_that_cannot_be_used_is_named_left_alone_and_nothing_is_emp
             project.file.write_text(content)
         await pilot.press("ctrl+r")
         await until(lambda: "fishtune.toml" in shown(app), app)
-        assert "1 Dataset" in shown(app) and "Clips a batch" in shown(app)
+        assert "1 Dataset" in shown(app) and "Clips per batch" in shown(app)
         field.focus()
         field.value = "7"
         await pilot.press("enter")

@@ -24,7 +24,7 @@ from fishtune.core.stages.registry import StageName
 from fishtune.tui.app import Wizard
 from fishtune.tui.catalogue import use_language
 from fishtune.tui.screens.project import ProjectScreen
-from fishtune.tui.settings import WizardSettings
+from fishtune.tui.wizard_settings import WizardSettings
 from staged_project import (
     HOME,
     NOON,

@@ -52,11 +52,12 @@ def test_no_module_of_the_wizard_pulls_in_a_heavy_library() -> None:
 def test_looking_at_a_project_pulls_in_no_heavy_library(golden: Path, tmp_path: Path) -> None:
     program = (
         "import sys; from pathlib import Path\n"
-        "from fishtune.core.config.project import Project\nfrom fishtune.tui.look import look\n"
+        "from fishtune.core.config.project import Project\n"
+        "from fishtune.tui.project_state import inspect_project\n"
         "from fishtune.tui.estimates import preset_needs\n"
         "data, base, folder = sys.argv[1:]\n"
         "p = Project.create(Path(folder), 'x', dataset={'path': data}, model={'path': base})\n"
-        "assert len(look(p).steps) == 6 and preset_needs(p, ['r_8_alpha_16'])\n"
+        "assert len(inspect_project(p).steps) == 6 and preset_needs(p, 'r_16_alpha_16')\n"
         f"print([name for name in {HEAVY!r} if name in sys.modules])"
     )
     done = python(program, str(golden / "data"), str(golden / "base"), str(tmp_path))

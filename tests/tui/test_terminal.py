@@ -129,7 +129,7 @@ def test_the_demo_from_the_start_page_to_a_merged_model_with_the_wizard_killed_w
         terminal.press("5")
         terminal.wait_for("MiB")
         terminal.press("<right>", "<tab>")
-        terminal.wait_for("Optimizer steps at most")
+        terminal.wait_for("Maximum optimizer steps")
         # Textual runs bound keys like Ctrl+U later than it takes letters: wait until the field is empty.
         terminal.press("<ctrl+e>", "<ctrl+u>")
         terminal.wait_for(r"Steps +–")

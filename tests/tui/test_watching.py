@@ -11,8 +11,8 @@ from fishtune.core.events import CheckpointSaved, Finished, Step
 from fishtune.core.pipeline.steps import StepName
 from fishtune.core.stages.registry import StageName
 from fishtune.tui.app import Wizard
-from fishtune.tui.follow import JobWatch
 from fishtune.tui.messages import JobChanged
+from fishtune.tui.watch import JobWatch
 from fishtune.tui.widgets.form import Form
 from textual.message import Message
 from wizard_helpers import FakeEngine, shown, until
@@ -43,7 +43,7 @@ def test_what_only_forms_need_is_not_loaded_with_the_screens() -> None:
     program = (
         "import sys, fishtune.tui.screens.project, fishtune.tui.steps.train\n"
         "print([name for name in sys.modules if name.startswith('fishtune.core.') and name.rpartition('.')[2]"
-        " in ('suggest', 'step', 'ledger', 'replay', 'encoding')])"
+        " in ('suggest', 'needs', 'profiles', 'accounting')])"
     )
     done = subprocess.run([sys.executable, "-P", "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

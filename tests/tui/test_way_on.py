@@ -15,6 +15,7 @@ from fishtune.core.config.project import Project
 from fishtune.core.config.settings import LoudnessNormSettings
 from fishtune.core.dataset.journal import JOURNAL_FILE
 from fishtune.core.events import Failed, Finished, Started, Stopped
+from fishtune.core.jobs.record import Place, list_jobs
 from fishtune.core.pipeline.steps import StepName, StepState
 from fishtune.core.stages.registry import StageName
 from fishtune.tui.app import Wizard
@@ -22,7 +23,7 @@ from fishtune.tui.dialogs import folders
 from fishtune.tui.dialogs.confirm import ConfirmScreen
 from fishtune.tui.dialogs.folders import FolderScreen
 from fishtune.tui.engine import Engine
-from fishtune.tui.look import ProjectState, StepStatus
+from fishtune.tui.project_state import ProjectState, ShownStep
 from fishtune.tui.screens.project import ProjectScreen
 from fishtune.tui.trouble import in_background, trouble_file
 from fishtune.tui.widgets.button import Button
@@ -132,10 +133,10 @@ async def test_other_stages_stop_without_being_asked_back(
 async def test_an_unforeseen_error_is_a_sentence_and_its_traceback_lies_in_a_file(
     wizard: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def look(self: Engine, project: Project) -> ProjectState:
+    def inspect_project(self: Engine, project: Project) -> ProjectState:
         raise ZeroDivisionError("by [/x]")
 
-    monkeypatch.setattr(Engine, "look", look)
+    monkeypatch.setattr(Engine, "inspect_project", inspect_project)
     app = wizard()
     async with app.run_test(size=(120, 40)):
         await until(lambda: "unexpected ZeroDivisionError: by [/x]" in shown(app), app)
@@ -210,22 +211,22 @@ async def test_a_step_that_is_done_does_not_show_the_error_of_an_old_job(
 ) -> None:
     job = engine.new_job(project, StageName.TRAIN)
     engine.say(job, [Failed(error="TrainingError", message="The loss was NaN.", hint="Lower the rate.")])
-    look = Engine.look
+    inspect_project = Engine.inspect_project
     done = False
 
     def looked(self: Engine, project: Project) -> ProjectState:
-        state = look(self, project)
+        state = inspect_project(self, project)
         if not done:
             return state
         steps = [
-            StepStatus(step.name, StepState.DONE, "done", "Trained 9 steps.")
+            ShownStep(step.name, StepState.DONE, "done", "Trained 9 steps.")
             if step.name is StepName.TRAIN
             else step
             for step in state.steps
         ]
         return ProjectState(tuple(steps), state.jobs, state.running, state.checkpoints)
 
-    monkeypatch.setattr(FakeEngine, "look", looked)
+    monkeypatch.setattr(FakeEngine, "inspect_project", looked)
     app = wizard()
     async with app.run_test(size=(80, 24)) as pilot:
         await opened(app)
@@ -251,6 +252,26 @@ async def test_an_error_that_comes_while_it_is_looked_at_is_shown_beside_a_step_
         await until(lambda: "Watch" in shown(app), app)
         engine.say(job, [Failed(error="UsageError", message="The folder is foreign.", hint="Move it.")])
         await until(lambda: "Error: The folder is foreign." in shown(app), app)
+
+
+async def test_a_verification_is_a_job_whose_result_is_said_beside_the_model(
+    wizard: Make, engine: FakeEngine, project: Project
+) -> None:
+    merged = engine.new_job(project, StageName.VERIFY, {"directory": "checkpoints/merged"})
+    app = wizard()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await opened(app)
+        await pilot.press("2")
+        await until(lambda: "Verify" in shown(app), app)
+        await pilot.press("enter")
+        await until(lambda: engine.started and "Watch" in shown(app), app)
+        (stage, settings, _secrets) = engine.started[0]
+        assert stage is StageName.VERIFY and settings.directory == project.base
+        place = Place(results=project.results, project=project.name)
+        (job,) = (job for job in list_jobs(place) if job.id in engine.writers and job.id != merged.id)
+        files = ["config.json", "model.pth", "codec.pth"]
+        engine.say(job, [Finished(summary={"tensors": 12, "files": files})])
+        await until(lambda: "Sound: 12 tensors fit the configuration, 3 files read." in shown(app), app)
 
 
 # log

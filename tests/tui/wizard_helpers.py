@@ -101,3 +101,8 @@ async def until(condition: Callable[[], object], app: Wizard, seconds: float = 6
     while not condition():
         assert asyncio.get_running_loop().time() < deadline, shown(app)
         await asyncio.sleep(0.02)
+
+
+async def until_shown(app: Wizard, *parts: str) -> None:
+    """Wait until all of these are on the screen: a page is painted piece by piece."""
+    await until(lambda: all(part in shown(app) for part in parts), app)

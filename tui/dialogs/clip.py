@@ -69,7 +69,7 @@ class ClipScreen(Dialog[bool | None]):
             in_background(self, self._look_closer, self._show_error)
 
     def _toggle_label(self) -> str:
-        return _("Take in again") if self._is_left_out else _("Leave this clip out")
+        return _("Include again") if self._is_left_out else _("Leave this clip out")
 
     @property
     def _is_left_out(self) -> bool:

@@ -15,7 +15,7 @@ from ..wording import harmless
 
 
 class ConfirmScreen(Dialog[bool]):
-    """Gives True if the person wants it. The focus lies on the answer that changes nothing.
+    """Gives True if the user wants it. The focus lies on the answer that changes nothing.
 
     Args:
         question: what is asked, a sentence.

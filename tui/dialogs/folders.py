@@ -25,7 +25,7 @@ _MOST = 500
 
 
 class FolderScreen(Dialog[Path | None]):
-    """Gives the chosen folder, None where the person went back."""
+    """Gives the chosen folder, None where the user went back."""
 
     BINDINGS = [
         Binding("escape", "cancel", show=False),

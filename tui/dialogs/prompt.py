@@ -16,7 +16,7 @@ from ..wording import harmless
 
 
 class PromptScreen(Dialog[str | None]):
-    """Gives the answer, None where the person went back.
+    """Gives the answer, None where the user went back.
 
     Args:
         secret: show dots instead of what is typed.

@@ -1,4 +1,4 @@
-"""Help for the step that is open, with the keys as this person has them."""
+"""Help for the step that is open, with the keys as this user has them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ..access import wizard
 from ..actions import ACTIONS, key_label, keys_of
 from ..base_screen import Dialog
 from ..catalogue import _
-from ..settings import settings_file
+from ..wizard_settings import settings_file
 from ..wording import harmless
 
 
@@ -45,7 +45,7 @@ class HelpScreen(Dialog[None]):
         fixed = [
             (f"{glyphs.up_down}  1–6", _("Choose a step, while the list of steps has the focus.")),
             (glyphs.enter, _("In the list of steps: what the main button does.")),
-            ("→  Tab", _("Go into the step; Tab goes on, Shift+Tab back.")),
+            ("→  Tab", _("Go into the step; Tab moves on, Shift+Tab back.")),
             ("‹ ›  ← →", _("Change a value that has few choices.")),
         ]
         for keys, explanation in fixed:

@@ -2,47 +2,36 @@
 
 from __future__ import annotations
 
-import time
-from collections import deque
-from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from textual.app import ComposeResult
 from textual.binding import Binding
-from textual.timer import Timer
 
 from ...core.config.project import Project
 from ...core.config.recent import remember_project
-from ...core.config.strict import Table
 from ...core.hardware.readings import GpuReading
-from ...core.jobs.record import Job, JobState
-from ...core.pipeline.steps import StepName, StepState
-from ...core.stages.registry import StageName
+from ...core.pipeline.steps import StepName
 from ..access import wizard
 from ..actions import Command, bindings
 from ..catalogue import _
-from ..follow import JobWatch
 from ..log_export import copy_log, page_log
-from ..look import TITLES, ProjectState, StepStatus, not_seen
-from ..messages import JobChanged, LogGrown, ProjectRead
+from ..messages import ProjectRead
+from ..project_state import TITLES, not_seen
 from ..steps import open_step
 from ..steps.base import StepPane
 from ..trouble import caught, in_thread, note
 from ..widgets.folder_suggester import expanded
 from ..widgets.frame import FooterBar, HeaderBar
-from ..widgets.log_pane import MOST_LINES
 from ..widgets.plain import Plain, PlainHorizontal
 from ..widgets.step_list import StepList
-from ..wording import percent
-from .project_file import ProjectFileScreen
+from .project_jobs import ProjectJobsScreen
 
 _LOOK_SECONDS = 5.0
-_SHOW_SECONDS = 1.0
 
 
-class ProjectScreen(ProjectFileScreen, Plain):
+class ProjectScreen(ProjectJobsScreen, Plain):
     """The frame of a project; it alone follows jobs and looks at the disk, the steps show."""
 
     BINDINGS = [
@@ -52,14 +41,6 @@ class ProjectScreen(ProjectFileScreen, Plain):
 
     def __init__(self, project: Project) -> None:
         super().__init__(project)
-        self.state = ProjectState()
-        self.current: StepName | None = None
-        self._watches: dict[StepName, JobWatch] = {}
-        self._news: dict[StepName, JobChanged] = {}
-        self._shown_at: dict[StepName, float] = {}
-        self._pending: dict[StepName, Timer] = {}
-        self._logs: dict[StepName, deque[str]] = {}
-        self._stop_asked: set[str] = set()
         # Keys typed ahead of the screen.
         self._run_once_ready: StepName | None = None
         self._enter_once_ready: StepName | None = None
@@ -82,17 +63,13 @@ class ProjectScreen(ProjectFileScreen, Plain):
         )
         self.focus_steps()
         remember_project(self.project.results, self.project.name)
-        self.look()
-        self.set_interval(_LOOK_SECONDS, self.look)
+        self.refresh_state()
+        self.set_interval(_LOOK_SECONDS, self.refresh_state)
         self.watch(self.app, "app_focus", self._focus_came, init=False)
-
-    def on_unmount(self) -> None:
-        for watch in self._watches.values():
-            watch.close()
 
     # looking at the disk
 
-    def look(self) -> None:
+    def refresh_state(self) -> None:
         """Look at the disk in a thread; what was seen arrives as a message."""
         if not self.is_current and self.state.steps:
             return
@@ -100,7 +77,7 @@ class ProjectScreen(ProjectFileScreen, Plain):
 
         def work() -> None:
             try:
-                state = engine.look(project)
+                state = engine.inspect_project(project)
             except Exception as error:  # noqa: BLE001 - nothing ends the wizard
                 state = not_seen(note(error))
             self.post_message(ProjectRead(state, file_changed=not project.is_as_on_disk()))
@@ -110,12 +87,12 @@ class ProjectScreen(ProjectFileScreen, Plain):
     def _focus_came(self, focus: bool) -> None:
         # From the editor's window, perhaps.
         if focus:
-            self.look()
+            self.refresh_state()
 
     def on_screen_resume(self) -> None:
         """Look again after what lay over the project."""
         if self.state.steps:
-            self.look()
+            self.refresh_state()
 
     def on_project_read(self, message: ProjectRead) -> None:
         self.note_file(message.file_changed)
@@ -140,117 +117,6 @@ class ProjectScreen(ProjectFileScreen, Plain):
             if pane is not None and pane.ready:
                 with caught(pane.notice.show_error):
                     pane.show_status(status)
-
-    def _with_share(self, status: StepStatus) -> StepStatus:
-        news = self._news.get(status.name)
-        if news is None or news.state not in (JobState.RUNNING, JobState.STARTING):
-            return status
-        share = news.view.share
-        word = _("running") + (f" {percent(share)}" if share is not None else "")
-        return StepStatus(status.name, StepState.RUNNING, word, status.sentence)
-
-    # following jobs
-
-    def _follow(self, step: StepName, job: Job) -> None:
-        old = self._watches.get(step)
-        if old is not None:
-            old.close()
-        self._logs.pop(step, None)
-        watch = JobWatch(step, job, self.post_message)
-        self._watches[step] = watch
-        watch.start()
-
-    def on_job_changed(self, message: JobChanged) -> None:
-        watch = self._watches.get(message.step)
-        if watch is None or watch.job.id != message.job.id:
-            return
-        before = self._news.get(message.step)
-        self._news[message.step] = message
-        ended = message.state.is_over and before is not None and not before.state.is_over
-        since = time.monotonic() - self._shown_at.get(message.step, 0.0)
-        if ended or since >= _SHOW_SECONDS:
-            self._show_job(message.step)
-        elif message.step not in self._pending:
-            self._pending[message.step] = self.set_timer(
-                _SHOW_SECONDS - since, lambda: self._show_job(message.step)
-            )
-        if ended:
-            self._stop_asked.discard(message.job.id)
-            self.look()
-
-    def _show_job(self, step: StepName) -> None:
-        self._shown_at[step] = time.monotonic()
-        timer = self._pending.pop(step, None)
-        if timer is not None:
-            timer.stop()
-        news = self._news[step]
-        pane = self._panes.get(step)
-        if pane is not None and pane.ready and step is self.current:
-            with caught(pane.notice.show_error):
-                pane.show_job(news.job, news.state, news.view)
-        self._tell_app()
-        self.query_one(StepList).steps = tuple(self._with_share(status) for status in self.state.steps)
-
-    def on_log_grown(self, message: LogGrown) -> None:
-        for step, watch in self._watches.items():
-            pane = self._panes.get(step)
-            if watch.job.id != message.job:
-                continue
-            self._logs.setdefault(step, deque(maxlen=MOST_LINES)).extend(message.lines)
-            if pane is not None and pane.ready:
-                pane.add_log(message.job, message.lines)
-
-    def _tell_app(self) -> None:
-        running = {}
-        for step, job in self.state.jobs.items():
-            news = self._news.get(step)
-            state = news.state if news is not None and news.job.id == job.id else None
-            if state in (JobState.RUNNING, JobState.STARTING) or (
-                state is None and step in self.state.running
-            ):
-                running[job.id] = (job, self.project)
-        others = {key: value for key, value in wizard(self).running.items() if value[1] is not self.project}
-        wizard(self).running = {**others, **running}
-
-    def start_job(
-        self, step: StepName, stage: StageName, settings: Table, secrets: Mapping[str, str] | None
-    ) -> None:
-        """Start a job of a step in a thread; an error is shown in its pane."""
-        engine, project, notice = wizard(self).engine, self.project, self._panes[step].notice
-
-        def work() -> None:
-            job = engine.start(project, stage, settings, secrets)
-            self.app.call_from_thread(self._started, step, job)
-
-        notice.show_plain(_("Starting…"))
-        in_thread(self, work, notice.show_error, "start", exclusive=False)
-
-    def _started(self, step: StepName, job: Job) -> None:
-        self._panes[step].notice.clear()
-        self._news.pop(step, None)
-        self._follow(step, job)
-        self.look()
-
-    def is_stopping(self, job: Job) -> bool:
-        """Whether a job was asked to stop here."""
-        return job.id in self._stop_asked
-
-    def stop_job(self, step: StepName) -> None:
-        """Ask a step's job to stop; asked again, end it at once."""
-        pane = self._panes[step]
-        job = pane.job
-        if job is None:
-            return
-        engine = wizard(self).engine
-        now = job.id in self._stop_asked
-        self._stop_asked.add(job.id)
-        pane.notice.show_plain(
-            _("Ending it now…") if now else _("Stopping after the current step; once more ends it at once.")
-        )
-
-        in_thread(
-            self, lambda: engine.stop(job.refresh(), now), pane.notice.show_error, "stop", exclusive=False
-        )
 
     # moving about
 
@@ -350,7 +216,7 @@ class ProjectScreen(ProjectFileScreen, Plain):
             self.pane.toggle_log()
 
     def action_refresh(self) -> None:
-        self.look()
+        self.refresh_state()
 
     def action_save_log(self) -> None:
         job = self.pane.job if self.pane is not None else None

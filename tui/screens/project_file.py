@@ -23,8 +23,8 @@ class ProjectFileScreen(WizardScreen[None]):
         self._outdated: set[StepName] = set()
         """Steps whose widgets were made, or are being made, from an older content of the file."""
 
-    def look(self) -> None:
-        """Look at the disk."""
+    def refresh_state(self) -> None:
+        """Inspect the disk in a thread; what was seen arrives as a message."""
         raise NotImplementedError
 
     def note_file(self, changed: bool) -> None:
@@ -39,7 +39,7 @@ class ProjectFileScreen(WizardScreen[None]):
         if self.reread_project(show=wizard(self).tell_error):
             with caught(wizard(self).tell_error):
                 self.project.save()
-        self.look()
+        self.refresh_state()
 
     def reread_project(self, show: Show | None = None) -> bool:
         """Take over a project file that was changed on disk, by an editor or a command.
@@ -66,7 +66,7 @@ class ProjectFileScreen(WizardScreen[None]):
             for pane in self._panes.values():
                 self._bring_up_to_date(pane)
             wizard(self).tell(_("fishtune.toml was changed on disk and is read again."))
-            self.look()
+            self.refresh_state()
         return True
 
     def _bring_up_to_date(self, pane: StepPane) -> None:

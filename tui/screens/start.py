@@ -34,7 +34,7 @@ _MOST_RECENT = 12
 
 
 class StartScreen(WizardScreen[None], Plain):
-    """What a person sees first."""
+    """What a user sees first."""
 
     DEFAULT_CSS = """
     StartScreen #start { padding: 1 2; height: 1fr; }

@@ -20,7 +20,7 @@ from ...core.pipeline.steps import STAGE_OF, StepName, StepState
 from ...core.stages.registry import StageName
 from ..access import project_screen, wizard
 from ..catalogue import _
-from ..look import ProjectState, StepStatus
+from ..project_state import ProjectState, ShownStep
 from ..run_view import RunView
 from ..widgets.button import Button
 from ..widgets.form import Form
@@ -56,7 +56,7 @@ class StepPane(PlainVertical):
 
     def __init__(self) -> None:
         super().__init__(id=f"step-{self.step}")
-        self.status: StepStatus | None = None
+        self.status: ShownStep | None = None
         self.job: Job | None = None
         self.job_state: JobState | None = None
         self.view: RunView | None = None
@@ -134,7 +134,7 @@ class StepPane(PlainVertical):
 
     # what it is told
 
-    def show_status(self, status: StepStatus) -> None:
+    def show_status(self, status: ShownStep) -> None:
         """Show the step's state; the screen calls this whenever it looked."""
         if self.status is not None and self.status.state is not status.state:
             self.notice.clear()  # it was about how things stood before
@@ -147,7 +147,7 @@ class StepPane(PlainVertical):
             line.update(Text(sentence))
         self.show_buttons()
 
-    def _judge_end(self, status: StepStatus) -> None:
+    def _judge_end(self, status: ShownStep) -> None:
         """Do not show how the step's own job ended once the step is done; that is news only as it happens."""
         own = self.job is not None and self.job.record.stage == STAGE_OF[self.step]
         superseded = (
@@ -210,7 +210,7 @@ class StepPane(PlainVertical):
     def toggle_log(self) -> None:
         """Show the log, over the form if need be, or hide it again."""
         if self.job is None:
-            self.notice.show_plain(_("There is no job of this step yet, hence no log."))
+            self.notice.show_plain(_("No log yet: this step has not run."))
             return
         log = self.query_one(LogPane)
         if not self.monitor_shown:

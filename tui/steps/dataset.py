@@ -24,7 +24,7 @@ from ..catalogue import _, mark, ngettext, sentence
 from ..dialogs.clip import ClipScreen
 from ..dialogs.folders import FolderScreen
 from ..dialogs.prompt import PromptScreen
-from ..look import StepStatus
+from ..project_state import ShownStep
 from ..report import newest_report, unfinished_normalisation
 from ..run_view import RunView
 from ..trouble import in_thread
@@ -49,13 +49,7 @@ class DatasetPane(StagePane):
 
     step = StepName.DATASET
     stage = StageName.VALIDATE
-    fields = (
-        Field(
-            "dataset",
-            "path",
-            mark("One folder a speaker: SPEAKER/NAME.mp3 (wav, flac) with its words in NAME.lab."),
-        ),
-    )
+    fields = (Field("dataset", "path"),)
     DEFAULT_CSS = """
     DatasetPane #speakers { max-height: 20vh; }
     DatasetPane #findings { max-height: 40vh; }
@@ -94,7 +88,7 @@ class DatasetPane(StagePane):
 
     # the report of the newest check
 
-    def show_status(self, status: StepStatus) -> None:
+    def show_status(self, status: ShownStep) -> None:
         super().show_status(status)
         project = self.project
 
@@ -149,7 +143,7 @@ class DatasetPane(StagePane):
             )
             note.update(Text("" if keys else _("No clip is left out.")))
             return
-        found = [Finding.model_validate(item) for item in (self._report or {}).get("findings", [])]
+        found: list[Finding] = (self._report or {}).get("findings", [])
         self._shown = [item for item in found if chosen in ("all", item.severity.value)][:_MOST_ROWS]
         glyphs = wizard(self).glyphs
         signs = {
@@ -191,11 +185,10 @@ class DatasetPane(StagePane):
             return _("The recordings in {raw} are to be normalised first.").format(raw=raw.name)
         if self.running or self._report is None:
             return text
-        kinds = Counter(item["severity"] for item in self._report["findings"])
-        errors = ngettext("{number} error", "{number} errors", kinds["error"]).format(number=kinds["error"])
-        warnings = ngettext("{number} warning", "{number} warnings", kinds["warning"]).format(
-            number=kinds["warning"]
-        )
+        kinds = Counter(item.severity for item in self._report["findings"])
+        bad, doubtful = kinds[Severity.ERROR], kinds[Severity.WARNING]
+        errors = ngettext("{number} error", "{number} errors", bad).format(number=bad)
+        warnings = ngettext("{number} warning", "{number} warnings", doubtful).format(number=doubtful)
         total = duration(self._report["seconds"])
         return f"{text} {total}; {errors}, {warnings}."
 
@@ -351,7 +344,8 @@ class DatasetPane(StagePane):
     def help_text(self) -> str:
         return _(
             "Recordings lie as SPEAKER/NAME.mp3 (wav, flac), the words of each in SPEAKER/NAME.lab. 10 "
-            "minutes of speech are a minimum, 30 to 60 are good, an accent or a language takes hours.\n"
+            "minutes of speech is the practical minimum; 30 to 60 work well; an accent or a language takes "
+            "hours.\n"
             "Errors keep a clip from being used; warnings are worth a look. Enter on a finding shows the "
             "clip and what to do; a clip can be left out there, which is kept in the project file and "
             "touches no recording.\n"
@@ -366,8 +360,8 @@ def report_text(report: dict[str, Any]) -> str:
     )
     lines = [f"{report['data']}: {amount}", ""]
     for item in report["findings"]:
-        lines.append(f"{_(item['severity'])}: {item['path']}")
-        lines += [f"    {sentence(item['what'])}", f"    → {sentence(item['what_to_do'])}"]
+        lines.append(f"{_(item.severity)}: {item.path}")
+        lines += [f"    {sentence(item.what)}", f"    → {sentence(item.what_to_do)}"]
     return "\n".join(lines) + "\n"
 
 

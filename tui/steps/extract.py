@@ -8,6 +8,7 @@ from dataclasses import replace
 from textual.widget import Widget
 
 from ...core.config.settings import ExtractSettings
+from ...core.hardware.visibility import cuda_view
 from ...core.pipeline.steps import StepName
 from ...core.stages.registry import StageName
 from ..access import wizard
@@ -18,10 +19,10 @@ from .stage import StagePane
 
 
 def device_options(pane: StagePane) -> tuple[tuple[str, str], ...]:
-    """Return the devices of this machine as options; "" stands for not set."""
+    """Return the devices that a stage would see as options; "" stands for not set."""
     reading = wizard(pane).gpus
-    gpus = [(f"cuda:{number}", f"cuda:{number}") for number in range(len(reading.gpus) if reading else 0)]
-    return (("", mark("automatic")), ("cpu", "cpu"), *gpus)
+    names = [f"cuda:{device.ordinal}" for device in cuda_view(reading).devices] if reading else []
+    return (("", mark("automatic")), ("cpu", "cpu"), *((name, name) for name in names))
 
 
 class ExtractPane(StagePane):
@@ -30,27 +31,11 @@ class ExtractPane(StagePane):
     step = StepName.EXTRACT
     stage = StageName.EXTRACT
     fields = (
-        Field(
-            "extract", "device", mark("Where the codec runs. Automatic takes the first GPU, else the CPU.")
-        ),
-        Field(
-            "extract",
-            "batch_size",
-            mark("At most so many clips at once. More is faster as long as the GPU's memory suffices."),
-        ),
-        Field(
-            "extract",
-            "batch_seconds",
-            mark("At most so many seconds of audio at once, padding included; empty: no such bound."),
-        ),
-        Field(
-            "extract", "num_workers", mark("How many clips are decoded at the same time beside the model.")
-        ),
-        Field(
-            "extract",
-            "config_name",
-            mark("Codec preset, used where the checkpoint has no codec_config.json."),
-        ),
+        Field("extract", "device"),
+        Field("extract", "batch_size"),
+        Field("extract", "batch_seconds"),
+        Field("extract", "num_workers"),
+        Field("extract", "config_name"),
     )
 
     def all_fields(self) -> tuple[Field, ...]:

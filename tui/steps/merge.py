@@ -16,7 +16,7 @@ from textual.widgets import DataTable, Static
 
 from ...core.config.presets import preset_names
 from ...core.config.project import Project
-from ...core.config.settings import AuditionSettings, MergeSettings
+from ...core.config.settings import CODEC_FILE, AuditionSettings, MergeSettings
 from ...core.errors import FishtuneError
 from ...core.events import Finished
 from ...core.jobs.record import Job, JobState, Place
@@ -28,7 +28,7 @@ from ...core.stages.registry import StageName
 from ..access import project_screen, wizard
 from ..catalogue import _, mark, sentence
 from ..dialogs.prompt import PromptScreen
-from ..look import StepStatus
+from ..project_state import ShownStep
 from ..run_view import RunView
 from ..trouble import in_thread
 from ..widgets.detailed_table import DetailedTable
@@ -47,20 +47,11 @@ class MergePane(StagePane):
     step = StepName.MERGE
     stage = StageName.MERGE
     fields = (
-        Field(
-            "merge",
-            "output",
-            mark("Is made; takes the place of the base wherever fish-speech S1 is installed."),
-        ),
-        Field(
-            "merge",
-            "lora_config",
-            mark("Only for checkpoints of fish-speech's own format, which do not carry alpha."),
-        ),
+        Field("merge", "output"),
+        Field("merge", "lora_config"),
         Field(
             "merge",
             "link",
-            mark("Hard-links the files that do not change (saves 1.9 GB) instead of copying them."),
             (("", mark("no")), ("true", mark("yes"))),
         ),
     )
@@ -118,7 +109,7 @@ class MergePane(StagePane):
 
     # checkpoints
 
-    def show_status(self, status: StepStatus) -> None:
+    def show_status(self, status: ShownStep) -> None:
         super().show_status(status)
         project = self.project
 
@@ -183,7 +174,7 @@ class MergePane(StagePane):
             )
         known = self._candidates.get(chosen)
         name = known.path.name if known is not None else self.near(Path(chosen))
-        lines.append(_("Merged will be: {path}").format(path=name))
+        lines.append(_("Will merge: {path}").format(path=name))
         if self._replaces:
             lines.append(_("The merged directory that is there will be replaced."))
         return "\n".join(lines)
@@ -288,7 +279,7 @@ class MergePane(StagePane):
             "Merging writes a directory that takes the base's place, so that fish-speech and everything else "
             "that loads S1 can use it. The base is never changed, and the merged weights are compared with "
             "base and adapter before they get their name.\n"
-            "The earliest checkpoint that satisfies usually does best on text unlike the training data; that "
+            "The earliest checkpoint that sounds good enough usually generalises best; that "
             "is why it is recommended, not the last. Compare two or three by ear.\n"
             "Audition lets a checkpoint speak without merging it and lists what is wrong: does not stop, "
             "silence, fading, too short or too long for the text. Its recordings lie in "
@@ -328,7 +319,7 @@ def result_text(summary: dict[str, Any]) -> Text:
         (_("same codes as base + adapter"), percent(_number(merged, "same_code"))),
         (_("difference by rounding"), _share(_number(merged, "relative_difference"))),
         (_("what the adapter changes"), _share(_number(effect, "relative_difference"))),
-        (_("of it in the merged weights"), percent(_number(verification, "captured"))),
+        (_("kept after rounding"), percent(_number(verification, "captured"))),
     ]
     for name, value in rows:
         text.append(f"  {value:>9}  {name}\n")
@@ -338,7 +329,7 @@ def result_text(summary: dict[str, Any]) -> Text:
     text.append(_("With fish-speech") + "\n", style="bold")
     text.append(
         f"python -m tools.api_server --llama-checkpoint-path {harmless(shlex.quote(str(output)))} "
-        f"--decoder-checkpoint-path {harmless(shlex.quote(str(output / 'codec.pth')))}\n"
+        f"--decoder-checkpoint-path {harmless(shlex.quote(str(output / CODEC_FILE)))}\n"
     )
     return text
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from rich.text import Text
 from textual.widget import Widget
@@ -14,23 +13,23 @@ from textual.widgets import DataTable, Static
 
 from ...core.config.presets import model_preset
 from ...core.config.project import Project
-from ...core.config.settings import DownloadSettings
+from ...core.config.settings import MODELS_FOLDER, DownloadSettings, VerifySettings
 from ...core.errors import FishtuneError
-from ...core.pipeline.steps import StepName
-from ...core.stages.download.run import PARTIAL_FOLDER, DownloadRecord, read_record
+from ...core.events import Finished
+from ...core.hub.transfer import PARTIAL_FOLDER, DownloadRecord, read_record
+from ...core.model.families import default_family, read_configuration
+from ...core.pipeline.steps import StepName, model_files
 from ...core.stages.registry import StageName
-from ...core.tables import parse_json, read_json
 from ..access import project_screen
-from ..catalogue import _, mark, sentence
+from ..catalogue import _
 from ..dialogs.prompt import PromptScreen
-from ..look import StepStatus
+from ..project_state import ShownStep
 from ..trouble import in_thread
 from ..widgets.form import Field, Form
 from ..widgets.table import Table
 from ..wording import harmless, plain, size
 from .stage import StagePane
 
-_FILES = ("config.json", "model.pth", "codec.pth", "tokenizer.tiktoken", "special_tokens.json")
 _MOST_FOUND = 50
 
 
@@ -40,9 +39,9 @@ class ModelPane(StagePane):
     step = StepName.MODEL
     stage = StageName.DOWNLOAD
     fields = (
-        Field("model", "name", mark("A preset (openaudio-s1-mini) or a repository of the hub, owner/name.")),
-        Field("model", "path", mark("Where its files are, or go to.")),
-        Field("model", "revision", mark("Of the repository; empty: the newest.")),
+        Field("model", "name"),
+        Field("model", "path"),
+        Field("model", "revision"),
     )
     DEFAULT_CSS = """
     ModelPane #where { height: auto; color: $text-muted; }
@@ -53,7 +52,7 @@ class ModelPane(StagePane):
     def __init__(self) -> None:
         super().__init__()
         self._token = ""
-        self._verifying = False
+        self._sound = ""  # what the verification found that ended here
 
     def compose_below_form(self) -> Iterable[Widget]:
         yield Static("", id="where", markup=False)
@@ -65,14 +64,17 @@ class ModelPane(StagePane):
         )
         yield Table([(_("directory"), None, "left"), (_("what is in it"), None, "left")], id="found")
 
-    def show_status(self, status: StepStatus) -> None:
+    def show_status(self, status: ShownStep) -> None:
         super().show_status(status)
-        self._look()
+        if self._sound and self.is_done and not self.notice.text:
+            self.notice.show_plain(self._sound)
+        self._inspect()
 
     def settings_changed(self) -> None:
-        self._look()
+        self._sound = ""
+        self._inspect()
 
-    def _look(self) -> None:
+    def _inspect(self) -> None:
         project = self.project
 
         def work() -> None:
@@ -170,29 +172,20 @@ class ModelPane(StagePane):
             return self.project.model.name
 
     def _verify(self) -> None:
-        if self._verifying:
+        self._sound = ""
+        self.start_stage(
+            StageName.VERIFY,
+            lambda: VerifySettings(directory=self.project.base, config_name=self.project.extract.config_name),
+        )
+
+    def job_ended(self) -> None:
+        if self.job is None or self.job.record.stage != StageName.VERIFY or self.view is None:
             return
-        self._verifying = True
-        self.notice.show_plain(_("Reading every file…"))
-        directory = self.project.base
-
-        def work() -> None:
-            ok, text = verify(directory)
-            self.app.call_from_thread(self._verified, ok, text)
-
-        in_thread(self, work, self._not_verified, "verify")
-
-    def _verified(self, ok: bool, text: str) -> None:
-        self._verifying = False
-        if ok:
-            self.notice.show_plain(text)
-        else:
-            message, _newline, hint = text.partition("\n")
-            self.notice.show_failure(sentence(message), sentence(hint))
-
-    def _not_verified(self, error: FishtuneError) -> None:
-        self._verifying = False
-        self.notice.show_error(error)
+        with self.view.lock:
+            end = self.view.end
+        if isinstance(end, Finished):
+            self.show_monitor(False)
+            self._sound = _soundness(end.summary)
 
     def text_to_copy(self) -> str:
         focused = self.screen.focused
@@ -201,21 +194,23 @@ class ModelPane(StagePane):
         return str(self.project.base)
 
     def help_text(self) -> str:
+        family = default_family()
+        needed = [name for name in family.files if name not in family.optional_files]
         return _(
-            "The base model is a directory with config.json, model.pth, codec.pth and tokenizer.tiktoken; "
+            "The base model is a directory with {files}; "
             "one that you have already is found or can be named. S1-mini (about 3.6 GB) is downloaded from a "
-            "gated repository: accept its licence (CC BY-NC-SA 4.0) there once, and give a token.\n"
-            "A broken download goes on where it was, and every file is checked against the hub's hash.\n"
-            "Verify reads every file and holds the weights against config.json."
-        )
+            "gated repository: accept its licence ({licence}) there once, and give a token.\n"
+            "A broken download resumes where it was, and every file is checked against the hub's hash.\n"
+            "Verify reads every file and holds the weights against the configuration."
+        ).format(files=", ".join(needed), licence=family.licence)
 
 
 def files_of(project: Project) -> list[tuple[str, str, str]]:
     """Return (name, size, state) of the model's files."""
     try:
-        names: Iterable[str] = model_preset(project.model.name).files
+        names, may_lack = model_files(project)
     except FishtuneError:
-        names = _FILES
+        names, may_lack = default_family().files, default_family().optional_files
     partial = project.base / PARTIAL_FOLDER
     rows = []
     for name in names:
@@ -224,16 +219,16 @@ def files_of(project: Project) -> list[tuple[str, str, str]]:
         if file.is_file():
             rows.append((name, size(file.stat().st_size), _("there")))
         elif arrived:
-            rows.append((name, size(arrived[0].stat().st_size), _("begun, goes on")))
+            rows.append((name, size(arrived[0].stat().st_size), _("partly there, resumes")))
         else:
-            rows.append((name, "–", _("optional") if name == "special_tokens.json" else _("missing")))
+            rows.append((name, "–", _("optional") if name in may_lack else _("missing")))
     return rows
 
 
 def model_directories(project: Project) -> list[tuple[Path, str]]:
     """Return directories near the project that hold a base model, with what is in each."""
-    parents = [project.base.parent, project.folder / "checkpoints", project.folder.parent / "checkpoints"]
-    parents.append(Path.cwd() / "checkpoints")
+    parents = [project.base.parent, project.folder / MODELS_FOLDER, project.folder.parent / MODELS_FOLDER]
+    parents.append(Path.cwd() / MODELS_FOLDER)
     found: dict[Path, str] = {}
     for parent in dict.fromkeys(parents):
         try:
@@ -251,32 +246,26 @@ def model_directories(project: Project) -> list[tuple[Path, str]]:
 def describe_directory(folder: Path) -> str:
     """Return what a checkpoint directory holds in a few words, nothing where it is none."""
     try:
-        config = read_json(folder / "config.json")
+        found = read_configuration(folder)
+        shape = found.read_shape()
     except FishtuneError:
         return ""
-    if not isinstance(config, dict) or config.get("model_type") != "dual_ar":
-        return ""
-    parts = [
-        _("{layers} layers of {dim}").format(layers=config.get("n_layer", "?"), dim=config.get("dim", "?"))
-    ]
+    parts = [_("{layers} layers of {dim}").format(layers=shape.n_layer, dim=shape.dim)]
     if folder.with_name(f"{folder.name}.fishtune.json").is_file():
         parts.append(_("merged by fishtune"))
-    lacking = [name for name in _FILES[:4] if not (folder / name).is_file()]
+    wanted = [name for name in found.family.files if name not in found.family.optional_files]
+    lacking = [name for name in wanted if not (folder / name).is_file()]
     if lacking:
         parts.append(_("lacks {files}").format(files=", ".join(lacking)))
     return ", ".join(parts)
 
 
-def verify(directory: Path) -> tuple[bool, str]:
-    """Read a checkpoint directory whole in a process of its own; return (sound, what was found)."""
-    command = [sys.executable, "-P", "-m", "fishtune.core.cli", "verify", str(directory), "--json"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode == 0:
-        found = parse_json(done.stdout, "fishtune verify")
-        return True, _("Sound: {tensors} tensors fit config.json, {files} files read.").format(
-            tensors=found["tensors"], files=len(found["files"])
-        )
-    lines = [line.strip() for line in done.stderr.strip().splitlines()]
-    said = next((number for number, line in enumerate(lines) if line.startswith("error: ")), len(lines))
-    text = "\n".join(line.removeprefix("error: ").removeprefix("→ ") for line in lines[said:])
-    return False, text or _("The files could not be read.")
+def _soundness(summary: dict[str, Any]) -> str:
+    """Return what a verification read, in words; nothing where its summary is damaged."""
+    try:
+        tensors, files = int(summary["tensors"]), len(summary["files"])
+    except (LookupError, TypeError, ValueError):
+        return ""
+    return _("Sound: {tensors} tensors fit the configuration, {files} files read.").format(
+        tensors=tensors, files=files
+    )

@@ -10,25 +10,25 @@ from rich.text import Text
 from textual.widget import Widget
 from textual.widgets import Static
 
+from ...core.codec.config import FRAME_RATE
 from ...core.config.settings import PackSettings
 from ...core.errors import FishtuneError
 from ...core.jobs.record import JobState
+from ...core.messages import from_data
 from ...core.pipeline.steps import StepName
+from ...core.shards.manifest import MANIFEST_FILE
 from ...core.stages.registry import StageName
 from ...core.tables import read_json
 from ..access import wizard
-from ..catalogue import _, mark, ngettext, sentence
+from ..catalogue import _, ngettext, sentence
 from ..glyphs import Glyphs
-from ..look import StepStatus
+from ..project_state import ShownStep
 from ..trouble import in_thread
 from ..widgets.detailed_table import DetailedTable
 from ..widgets.form import Field
 from ..widgets.table import Table
 from ..wording import count, duration, harmless, plain, size
 from .stage import StagePane
-
-MANIFEST = "fishtune-pack.json"
-_FRAMES_A_SECOND = 44_100 / 2048
 
 
 class PackPane(StagePane):
@@ -37,11 +37,9 @@ class PackPane(StagePane):
     step = StepName.PACK
     stage = StageName.PACK
     fields = (
-        Field("pack", "text_extension", mark("Extension of the transcripts, with its dot.")),
-        Field(
-            "pack", "shard_size", mark("A new file is begun once the current one exceeds this many bytes.")
-        ),
-        Field("pack", "num_workers", mark("Processes; 0 means one a core.")),
+        Field("pack", "text_extension"),
+        Field("pack", "shard_size"),
+        Field("pack", "num_workers"),
     )
     DEFAULT_CSS = """
     PackPane #packed-speakers { max-height: 8; margin: 1 0 0 0; }
@@ -69,9 +67,9 @@ class PackPane(StagePane):
         yield Static("", id="packed-lengths", markup=False)
         yield DetailedTable([(_("left out"), None, "left"), (_("why"), None, "left")], id="packed-dropped")
 
-    def show_status(self, status: StepStatus) -> None:
+    def show_status(self, status: ShownStep) -> None:
         super().show_status(status)
-        file = self.project.protos / MANIFEST
+        file = self.project.protos / MANIFEST_FILE
         try:
             modified = file.stat().st_mtime
         except OSError:
@@ -87,7 +85,7 @@ class PackPane(StagePane):
     def _read(self) -> None:
         # A manifest names every clip: megabytes for a large set, so not in the screen's own thread.
         try:
-            result = read_json(self.project.protos / MANIFEST)["result"]
+            result = read_json(self.project.protos / MANIFEST_FILE)["result"]
         except (FishtuneError, KeyError, TypeError):
             result = None
         self.app.call_from_thread(self._show_result, result)
@@ -100,7 +98,7 @@ class PackPane(StagePane):
             self._result = None
             self._draw_result(None)
             self.notice.show_warning(
-                _("{file} is damaged.").format(file=harmless(self.project.protos / MANIFEST)),
+                _("{file} is damaged.").format(file=harmless(self.project.protos / MANIFEST_FILE)),
                 _("Pack again."),
             )
 
@@ -119,7 +117,7 @@ class PackPane(StagePane):
                     plain(entry["speaker"]),
                     count(entry["sentences"]),
                     count(entry["dropped"]),
-                    duration(entry["frames"] / _FRAMES_A_SECOND),
+                    duration(entry["frames"] / FRAME_RATE),
                 ),
             )
             for entry in result["speakers"]
@@ -129,7 +127,7 @@ class PackPane(StagePane):
             (
                 f"{number}",
                 (plain(item["clip"]), plain(_(item["reason"]))),
-                f"→ {sentence(item['what_to_do'])}" if item.get("what_to_do") else "",
+                _advice(item),
             )
             for number, item in enumerate(result["dropped"])
         )
@@ -168,6 +166,11 @@ class PackPane(StagePane):
         )
 
 
+def _advice(dropped: dict[str, Any]) -> str:
+    advice = from_data(dropped.get("what_to_do", ""))
+    return f"→ {sentence(advice)}" if advice else ""
+
+
 def totals(result: dict[str, Any] | None) -> str:
     """Return a sentence on what is packed."""
     if result is None:
@@ -198,7 +201,7 @@ def histogram(glyphs: Glyphs, edges: list[int], counts: list[int], limit: int, w
         largest = max(largest, number)
         joined.append((edges[begin], edges[end], number))
     text = Text(no_wrap=True, overflow="crop")
-    text.append(_("tokens a clip, against max_length {limit}").format(limit=limit), style="bold")
+    text.append(_("tokens per clip, against max_length {limit}").format(limit=limit), style="bold")
     for low, high, number in joined:
         drawn = glyphs.bar * round(number / max(largest, 1) * width)
         over = " " + _("too long") if low >= limit else ""

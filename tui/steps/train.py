@@ -33,6 +33,7 @@ from .extract import device_options
 from .stage import StagePane
 
 if TYPE_CHECKING:
+    from ...core.config.project import Project
     from ..estimates import Estimate
 
 WIDE = 96
@@ -45,57 +46,29 @@ class TrainPane(StagePane):
     stage = StageName.TRAIN
     monitor_first = True
     fields = (
-        Field("train", "max_steps", mark("Optimizer steps at most; empty: no bound of this kind.")),
-        Field(
-            "train",
-            "epochs",
-            mark(
-                "Passes over the training clips at most. 250 to 400 passes of a clip are ordinary for small "
-                "sets, above 600 they harm."
-            ),
-        ),
-        Field(
-            "train",
-            "batch_tokens",
-            mark("Columns of the token matrix at once, padding included: what memory depends on most."),
-        ),
-        Field(
-            "train",
-            "accumulation",
-            mark("Gradients of so many micro-batches are summed before each optimizer step."),
-        ),
-        Field(
-            "train",
-            "learning_rate",
-            mark(
-                "S1-mini was tuned by reinforcement learning and drifts easily: rather too low than too high."
-            ),
-        ),
+        Field("train", "max_steps"),
+        Field("train", "epochs"),
+        Field("train", "batch_tokens"),
+        Field("train", "accumulation"),
+        Field("train", "learning_rate"),
         Field(
             "train",
             "precision",
-            mark("Of the frozen base and the arithmetic; adapters are always float32."),
             (("", mark("automatic")), ("bf16", "bf16"), ("float32", "float32")),
         ),
         Field(
             "train",
             "checkpointing",
-            mark("Saves memory and costs about a third more time."),
             (("", mark("automatic")), ("blocks", mark("yes")), ("none", mark("no"))),
         ),
-        Field("train", "device", mark("Automatic takes the first GPU, else the CPU.")),
-        Field("train", "devices", mark("How many GPUs work together.")),
-        Field("train", "max_length", mark("In tokens; longer clips are refused by name.")),
-        Field(
-            "train",
-            "checkpoint_every",
-            mark("Optimizer steps between checkpoints. The earliest that satisfies is usually the best one."),
-        ),
-        Field("train", "validate_every", mark("Optimizer steps between two looks at the held-out clips.")),
+        Field("train", "device"),
+        Field("train", "devices"),
+        Field("train", "max_length"),
+        Field("train", "checkpoint_every"),
+        Field("train", "validate_every"),
         Field(
             "train",
             "gate",
-            mark("Stops at once if the set-up would train the wrong thing; random weights need: no."),
             (("", mark("automatic")), ("true", mark("yes")), ("false", mark("no"))),
         ),
     )
@@ -111,13 +84,15 @@ class TrainPane(StagePane):
     def __init__(self) -> None:
         super().__init__()
         self._presets: dict[str, LoraPreset] = {}
-        self._needs: dict[str, Estimate] = {}
+        self._needs: dict[str, Estimate | None] = {}
+        self._estimated: Project | None = None
+        """What the needs are being worked out for."""
         self._form_made = False
         self._trouble: FishtuneError | None = None
         for name in preset_names("lora"):
             try:
                 self._presets[name] = lora_preset(name)
-            except FishtuneError as error:  # one of the person's own
+            except FishtuneError as error:  # one of the user's own
                 self._trouble = error
 
     def all_fields(self) -> tuple[Field, ...]:
@@ -184,6 +159,7 @@ class TrainPane(StagePane):
         rows = []
         for name, preset in self._presets.items():
             need = self._needs.get(name)
+            missing = "–" if name in self._needs else "…"
             style = "bold" if name == chosen else ""
             lora = preset.method == "lora"
             rows.append(
@@ -194,26 +170,30 @@ class TrainPane(StagePane):
                         plain(name, style),
                         right(preset.rank if lora else "–", style),
                         right(f"{preset.alpha:g}" if lora else "–", style),
-                        right(parameters(need.trainable) if need and need.trainable else "…", style),
-                        right(size(need.needed) if need else "…", style),
+                        right(parameters(need.trainable) if need and need.trainable else missing, style),
+                        right(size(need.needed) if need else missing, style),
                     ),
                 )
             )
         self.query_one("#presets", Table).show_rows(rows)
 
     def _estimate(self) -> None:
-        project = self.project
+        project = self._estimated = self.project.model_copy(deep=True)
 
         def work() -> None:
-            from ..estimates import preset_needs
+            from ..estimates import is_known, preset_needs
 
-            needs = preset_needs(project, list(self._presets))
-            self.app.call_from_thread(self._take_needs, needs)
+            known = [name for name in self._presets if is_known(project, name)]
+            self.app.call_from_thread(self._take_needs, {name: preset_needs(project, name) for name in known})
+            for name in [name for name in self._presets if name not in known]:
+                if project is not self._estimated:
+                    return  # the settings have changed meanwhile
+                self.app.call_from_thread(self._take_needs, {name: preset_needs(project, name)})
 
         in_thread(self, work, self.notice.show_error, "needs")
 
-    def _take_needs(self, needs: dict[str, Estimate]) -> None:
-        self._needs = needs
+    def _take_needs(self, needs: dict[str, Estimate | None]) -> None:
+        self._needs.update(needs)
         self._show_presets()
 
     def on_data_table_row_highlighted(self, event: DataTable.RowHighlighted) -> None:
@@ -228,7 +208,7 @@ class TrainPane(StagePane):
             project_screen(self).save_project()
             self._show_presets()
             self.query_one(Form).show_values()
-            self.query_one(Suggestion).look()
+            self.query_one(Suggestion).estimate_again()
 
     # settings
 
@@ -245,7 +225,7 @@ class TrainPane(StagePane):
 
     def settings_changed(self) -> None:
         self._estimate()
-        self.query_one(Suggestion).look()
+        self.query_one(Suggestion).estimate_again()
 
     def on_suggestion_taken(self, event: Suggestion.Taken) -> None:
         """Write the suggested micro-batch into the project."""
@@ -257,7 +237,7 @@ class TrainPane(StagePane):
         return self.project.train_settings()
 
     def verb(self) -> str:
-        return _("Train on") if self.state.checkpoints else _("Train")
+        return _("Continue training") if self.state.checkpoints else _("Train")
 
     def main_label(self) -> str:
         return self.verb()
@@ -295,12 +275,12 @@ class TrainPane(StagePane):
         return _(
             "By default the model learns a speaker's way of speaking, not the timbre: keep giving a "
             "reference clip when you use it. Timbre needs more steps and risks overfitting.\n"
-            "10 minutes of speech are a minimum, 30 to 60 are good, an accent or a language takes hours. 250 "
-            "to 400 passes of a clip are ordinary for small sets, above 600 they harm.\n"
+            "10 minutes of speech is the practical minimum; 30 to 60 work well; an accent or a language "
+            "takes hours. 250 to 400 epochs are typical for small data sets; beyond 600 quality drops.\n"
             "S1-mini was tuned by reinforcement learning, and such models drift when fine-tuned: low "
             "learning rate, few passes, and compare with the base by ear.\n"
             "Held-out loss that rises while the training loss falls means overfitting: stop, and take an "
-            "earlier checkpoint in step 6. A stopped run goes on from its last checkpoint."
+            "earlier checkpoint in step 6. A stopped run resumes from its last checkpoint."
         )
 
 

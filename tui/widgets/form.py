@@ -22,6 +22,7 @@ from textual.widgets import Input, Label
 
 from ...core.config.options import Description, Kind, describe
 from ...core.config.project import Project
+from ...core.config.strict import complaint
 from ..catalogue import _, sentence
 from ..glyphs import LINES, Glyphs
 from ..wording import harmless
@@ -39,20 +40,23 @@ class Field:
 
     Args:
         table: the table of the project, `train`.
-        name: the field of it, `max_steps`. What it is called, what it takes and its bounds are the settings'.
-        help: key of the catalogue; shown while the field has the focus.
+        name: the field of it, `max_steps`. What it is called, is for and takes is the settings' to say.
         options: (value, label) pairs to choose from; the value "" stands for "not set".
     """
 
     table: str
     name: str
-    help: str
     options: tuple[tuple[str, str], ...] = ()
 
     @property
     def label(self) -> str:
         """Key of the catalogue for what it is called."""
         return _described(self.table)[self.name].title
+
+    @property
+    def help(self) -> str:
+        """Key of the catalogue for what it is for; shown while the field has the focus."""
+        return _described(self.table)[self.name].help
 
     @property
     def kind(self) -> Kind:
@@ -82,7 +86,7 @@ class Form(Vertical):
     DEFAULT_CSS = """
     Form { height: auto; }
     Form .row { height: 1; }
-    Form .row Label { width: 22; color: $text-muted; }
+    Form .row Label { width: 26; color: $text-muted; }
     Form Input { width: 1fr; max-width: 48; }
     Form Input.-wrong { color: $error; }
     """
@@ -197,7 +201,7 @@ class Form(Vertical):
 
     def on_input_blurred(self, event: Input.Blurred) -> None:
         event.stop()
-        # Another window, or the end of the program, takes the focus without the person leaving the field.
+        # Another window, or the end of the program, takes the focus without the user leaving the field.
         if self.app.app_focus and self.app.is_running and not event.input.has_focus:
             self._store(event.input)
 
@@ -237,8 +241,7 @@ class Form(Vertical):
         try:
             assign(self._table_of(field.table).model_copy(), field.name, _parsed(field, written))
         except ValidationError as error:
-            message = error.errors()[0]["msg"].removeprefix("Value error, ")
-            return f"{_(field.label)}: {sentence(message[0].lower() + message[1:])}"
+            return f"{_(field.label)}: {sentence(complaint(error.errors()[0]))}"
         except ValueError:
             return _("{label}: a number is needed here.").format(label=_(field.label))
         return ""

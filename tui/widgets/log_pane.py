@@ -7,9 +7,9 @@ from collections.abc import Iterable
 from textual import events
 from textual.widgets import Log
 
+from ..messages import MOST_LOG_LINES
 from ..wording import harmless
 
-MOST_LINES = 2000
 LONGEST_LINE = 400
 
 
@@ -21,19 +21,19 @@ class LogPane(Log):
     """
 
     def __init__(self, *, id: str | None = None, classes: str | None = None) -> None:
-        super().__init__(max_lines=MOST_LINES, auto_scroll=True, id=id, classes=classes)
+        super().__init__(max_lines=MOST_LOG_LINES, auto_scroll=True, id=id, classes=classes)
         self._follows = True
 
     def add(self, lines: Iterable[str]) -> None:
-        """Append lines in one go; follows the end unless the person scrolled up."""
-        batch = [harmless(line, LONGEST_LINE) for line in lines][-MOST_LINES:]
+        """Append lines in one go; follows the end unless the user scrolled up."""
+        batch = [harmless(line, LONGEST_LINE) for line in lines][-MOST_LOG_LINES:]
         if batch:
             # Where the end is cannot be asked now: another size may have moved it under the same offset.
             self.write_lines(batch, scroll_end=False)
             self._to_end()
 
     def watch_scroll_y(self, old_value: float, new_value: float) -> None:
-        """Stop following once the person scrolls up; go on once they are back at the end."""
+        """Stop following once the user scrolls up; go on once they are back at the end."""
         super().watch_scroll_y(old_value, new_value)
         self._follows = new_value >= self.max_scroll_y - 1
 

@@ -10,6 +10,7 @@ from textual.widgets import Static
 
 from ...core.events import Failed, Finished, Progress, Stopped, Warned
 from ...core.jobs.record import Job, JobState
+from ...core.messages import NOTHING
 from ..access import wizard
 from ..actions import key_label, keys_of
 from ..catalogue import _, ngettext, sentence
@@ -59,7 +60,7 @@ class JobMonitor(PlainVertical):
         with view.lock:
             lines = self.progress_text(view, state)
             failures = list(view.failures)
-            warning = view.warnings[-1] if view.warnings else Warned(message="")
+            warning = view.warnings[-1] if view.warnings else Warned(message=NOTHING)
             end, loss = view.end, view.loss
         if lines.plain != self._progress_text:
             self._progress_text = lines.plain

@@ -35,11 +35,11 @@ class Notice(VerticalScroll, can_focus=False):
         yield self._line
 
     def watch_virtual_size(self) -> None:
-        """Take part in Tab's round only where there is something to scroll."""
+        """Focusable only where there is something to scroll."""
         self.can_focus = self.virtual_size.height > self.size.height > 0
 
     def clear(self) -> None:
-        """Say nothing."""
+        """Remove what was shown."""
         self._show("", "")
 
     def show_error(self, error: FishtuneError) -> None:
@@ -52,7 +52,7 @@ class Notice(VerticalScroll, can_focus=False):
         self._show(f"{text}\n{more}" if more else text, "-error")
 
     def show_warning(self, message: str, hint: str = "") -> None:
-        """Show something to know."""
+        """Show what is worth knowing and stops nothing."""
         self._show(_with_hint(_("Note: {message}").format(message=message), hint), "-warning")
 
     def show_plain(self, message: str) -> None:

@@ -16,7 +16,7 @@ from ...core.pipeline.steps import StepState
 from ..access import project_screen
 from ..catalogue import _
 from ..glyphs import LINES, Glyphs
-from ..look import StepStatus
+from ..project_state import ShownStep
 from ..wording import fit
 
 _ROWS_EACH = 3
@@ -35,7 +35,7 @@ class StepList(Widget, can_focus=True):
         Binding("right", "enter_step", show=False),
     ]
     current: reactive[int] = reactive(0)
-    steps: reactive[Sequence[StepStatus]] = reactive(())
+    steps: reactive[Sequence[ShownStep]] = reactive(())
 
     class Chosen(Message):
         """Another step is to be shown."""

@@ -12,7 +12,7 @@ from textual.widgets import Static
 
 from ...core.errors import FishtuneError
 from ..access import project_screen, wizard
-from ..catalogue import _, sentence
+from ..catalogue import _
 from ..trouble import in_thread
 from ..wording import harmless, plain, right, size
 from .button import Button
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class Suggestion(Vertical):
-    """Computed in a thread whenever the settings change."""
+    """Computed in a thread whenever the settings change; a model that no table knows takes a while."""
 
     DEFAULT_CSS = """
     Suggestion { height: auto; margin: 1 0 0 0; }
@@ -34,7 +34,7 @@ class Suggestion(Vertical):
     """
 
     class Taken(Message):
-        """The person wants the suggested values."""
+        """The user wants the suggested values."""
 
         def __init__(self, values: dict[str, Any]) -> None:
             super().__init__()
@@ -53,17 +53,21 @@ class Suggestion(Vertical):
         yield Table([(_("part"), None, "left"), (_("needed"), 11, "right")], id="parts", only_read=True)
 
     def on_mount(self) -> None:
-        self.look()
+        self.estimate_again()
 
-    def look(self) -> None:
-        """Compute again."""
+    def estimate_again(self) -> None:
+        """Estimate the memory again, in a thread, from the project as it is now."""
         project, reading = project_screen(self).project, wizard(self).gpus
         stage = self._stage
 
         def work() -> None:
+            from ...core.hardware.memory.profiles import Profiles
             from ..estimates import estimate
 
-            found = estimate(stage, project, reading)
+            profiles = Profiles(
+                lambda done, total: self.app.call_from_thread(self._show_progress, done, total)
+            )
+            found = estimate(stage, project, reading, profiles)
             self.app.call_from_thread(self._show, found)
 
         in_thread(self, work, self._not_estimated, "estimate")
@@ -71,6 +75,13 @@ class Suggestion(Vertical):
     def _not_estimated(self, error: FishtuneError) -> None:
         self._show(None)
         wizard(self).tell_error(error)
+
+    def _show_progress(self, done: int, total: int) -> None:
+        """Say that the model or the settings are new, and how far accounting them is."""
+        counted = _("{done} of {total} batches").format(done=done, total=total) if total else ""
+        sentence = _("Measuring how much memory this model needs, once. {counted}")
+        self.query_one("#advice", Static).update(Text(sentence.format(counted=counted).rstrip()))
+        self.query_one("#take").set_class(False, "-shown")
 
     def _show(self, found: Estimate | None) -> None:
         self.display = found is not None
@@ -80,7 +91,7 @@ class Suggestion(Vertical):
         self.query_one("#advice", Static).update(Text(harmless(found.sentence, 1000)))
         self.query_one("#take").set_class(bool(found.values), "-shown")
         rows: list[tuple[str, tuple[object, object]]] = [
-            (name, (sentence(name), size(number))) for name, number in found.rows
+            (name, (_(name), size(number))) for name, number in found.rows
         ]
         rows.append(("needed", (plain(_("needed in all"), "bold"), right(size(found.needed), "bold"))))
         if found.free is not None:

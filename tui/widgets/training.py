@@ -141,8 +141,7 @@ class TrainingMonitor(JobMonitor):
         held = view.validation
         pairs = [
             (_("step"), f"{count(step.step)}{total}{share}"),
-            (_("epoch"), f"{step.epoch:.2f}"),
-            (_("clip passes"), f"{step.clip_passes:.1f}"),
+            (_("clip passes"), f"{step.clip_passes:.2f}"),
             (_("learning rate"), f"{step.learning_rate:.2e}"),
             (_("tokens/s"), count(step.tokens_per_second)),
             (_("to go"), duration(step.eta) if self._runs and view.has_begun else "–"),

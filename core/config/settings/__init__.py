@@ -19,19 +19,34 @@ from .data import (
     PackSettings,
     ValidateSettings,
 )
-from .model import DownloadSettings, ModelOptions
+from .listen import JudgeSettings
+from .model import DownloadSettings, ModelOptions, VerifySettings
 from .speech import AuditionSettings, MergeOptions, MergeSettings, SynthSettings
 from .train import TrainOptions, TrainSettings
-from .types import CODEC_PRESET, TEXT_EXTENSION, Device, RunName, Seed, UserPath
+from .types import (
+    CODEC_FILE,
+    CODEC_PRESET,
+    DEFAULT_MODEL,
+    MODELS_FOLDER,
+    Checkpointing,
+    Device,
+    RunName,
+    Seed,
+    UserPath,
+)
 
 __all__ = [
+    "CODEC_FILE",
     "CODEC_PRESET",
-    "TEXT_EXTENSION",
+    "DEFAULT_MODEL",
+    "MODELS_FOLDER",
     "AuditionSettings",
+    "Checkpointing",
     "Device",
     "DownloadSettings",
     "ExtractOptions",
     "ExtractSettings",
+    "JudgeSettings",
     "LoudnessNormSettings",
     "MergeOptions",
     "MergeSettings",
@@ -45,6 +60,7 @@ __all__ = [
     "TrainSettings",
     "UserPath",
     "ValidateSettings",
+    "VerifySettings",
     "for_another_run",
 ]
 

@@ -6,18 +6,19 @@ from typing import Annotated
 
 from pydantic import Field
 
+from ...file_names import TEXT_EXTENSION
 from ..options import BASIC, FirstRunOnly, Option
 from ..strict import Table
-from .types import CODEC_PRESET, TEXT_EXTENSION, Device, UserPath
+from .types import CODEC_PRESET, Device, UserPath
 
 
 class ValidateSettings(Table):
     """`fishtune validate`."""
 
-    data: UserPath
+    data: Annotated[UserPath, Option(argument=True)]
     """The data set: one folder per speaker."""
     text_extension: str = TEXT_EXTENSION
-    """Extension of the transcripts."""
+    """Extension of the transcripts, with its dot."""
     exclude: list[str] = []
     """Leave out a clip, as SPEAKER/NAME; may be repeated."""
     num_workers: Annotated[int, Option(unit="processes")] = Field(default=0, ge=0)
@@ -27,12 +28,12 @@ class ValidateSettings(Table):
 class LoudnessNormSettings(Table):
     """`fishtune loudness-norm`."""
 
-    source: UserPath
+    source: Annotated[UserPath, Option(argument=True)]
     """Folder of recordings, one folder per speaker; only read."""
-    target: UserPath
+    target: Annotated[UserPath, Option(argument=True)]
     """Folder for the normalised copies and the transcripts."""
     text_extension: str = TEXT_EXTENSION
-    """Extension of the transcripts."""
+    """Extension of the transcripts, with its dot."""
     loudness: Annotated[float, Option(unit="LUFS")] = Field(default=-23.0, ge=-70, le=-5)
     """Integrated loudness after normalisation (BS.1770), LUFS."""
     peak: Annotated[float, Option(unit="dBFS")] = Field(default=-1.0, le=0)
@@ -50,21 +51,21 @@ class ExtractOptions(Table):
     """Codec preset, used where no codec_config.json lies beside the weights."""
     num_workers: Annotated[int, Option("Workers", unit="threads", group=BASIC)] = Field(default=1, ge=1)
     """Threads or processes that decode audio while the codec computes."""
-    batch_size: Annotated[int, Option("Clips a batch", unit="clips", group=BASIC)] = Field(default=16, ge=1)
-    """Maximum clips per batch."""
+    batch_size: Annotated[int, Option("Clips per batch", unit="clips", group=BASIC)] = Field(default=16, ge=1)
+    """Maximum clips per batch. More is faster as long as the device's memory suffices."""
     batch_seconds: Annotated[
         float | None,
-        Option("Seconds a batch", unit="seconds", group=BASIC, unset="15 on a CPU, else no limit"),
+        Option("Seconds per batch", unit="seconds", group=BASIC, unset="15 on a CPU, else no limit"),
     ] = Field(default=None, gt=0)
     """Maximum seconds of audio per batch, padding included."""
     device: Annotated[Device, Option("Device", group=BASIC)] = "auto"
-    """auto, cpu, cuda or cuda:N."""
+    """auto (the first GPU, else the CPU), cpu, cuda or cuda:N."""
 
 
 class ExtractSettings(ExtractOptions):
     """`fishtune extract`."""
 
-    data: UserPath
+    data: Annotated[UserPath, Option(argument=True)]
     """The data set: one folder per speaker."""
     checkpoint_path: UserPath
     """The codec's weights, codec.pth; else those of the project's model."""
@@ -77,11 +78,11 @@ class ExtractSettings(ExtractOptions):
 class PackOptions(Table):
     """How codes and transcripts are packed."""
 
-    text_extension: Annotated[str, Option("Transcripts end in", group=BASIC)] = TEXT_EXTENSION
-    """Extension of the transcripts."""
+    text_extension: Annotated[str, Option("Transcript extension", group=BASIC)] = TEXT_EXTENSION
+    """Extension of the transcripts, with its dot."""
     num_workers: Annotated[int, Option("Workers", unit="processes", group=BASIC)] = Field(default=0, ge=0)
     """Processes; 0 = one per core."""
-    shard_size: Annotated[int, Option("Bytes a file", unit="bytes", group=BASIC)] = Field(
+    shard_size: Annotated[int, Option("Bytes per shard", unit="bytes", group=BASIC)] = Field(
         default=10_000_000, gt=0
     )
     """Begin a new shard once the current one exceeds this many bytes."""

@@ -1,4 +1,4 @@
-"""Settings of the base model: which it is, where it lies, and `fishtune download`."""
+"""Settings of the base model: which it is, where it lies, `fishtune download` and `fishtune verify`."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from pydantic import AfterValidator
 
 from ..options import BASIC, Option
 from ..strict import Table
-from .types import ModelName, UserPath, check_address
+from .types import CODEC_PRESET, DEFAULT_MODEL, MODELS_FOLDER, ModelName, UserPath, check_address
 
 
 class ModelOptions(Table):
     """Which base model, and where it lies."""
 
-    name: Annotated[ModelName, Option("Model", group=BASIC)] = "openaudio-s1-mini"
+    name: Annotated[ModelName, Option("Model", group=BASIC)] = DEFAULT_MODEL
     """A model preset (openaudio-s1-mini) or a hub repository, owner/name."""
-    path: Annotated[UserPath, Option("Directory", group=BASIC)] = Path("checkpoints/openaudio-s1-mini")
-    """Checkpoint directory."""
+    path: Annotated[UserPath, Option("Directory", group=BASIC)] = Path(MODELS_FOLDER) / DEFAULT_MODEL
+    """Checkpoint directory: where the files are, or go to."""
     revision: Annotated[str | None, Option("Revision", group=BASIC, unset="the newest")] = None
     """Branch, tag or commit of the repository."""
 
@@ -26,9 +26,9 @@ class ModelOptions(Table):
 class DownloadSettings(Table):
     """`fishtune download`."""
 
-    name: ModelName
+    name: Annotated[ModelName, Option(argument=True)]
     """A model preset (openaudio-s1-mini) or a hub repository, owner/name."""
-    local_dir: Annotated[UserPath, Option(unset="checkpoints/NAME")]
+    local_dir: Annotated[UserPath, Option(unset=f"{MODELS_FOLDER}/NAME")]
     """Where the files go."""
     revision: Annotated[str | None, Option(unset="the newest")] = None
     """Branch, tag or commit."""
@@ -36,3 +36,12 @@ class DownloadSettings(Table):
         Annotated[str, AfterValidator(check_address)] | None, Option(unset="HF_ENDPOINT, or the hub's own")
     ] = None
     """Address of a mirror of the hub."""
+
+
+class VerifySettings(Table):
+    """`fishtune verify`."""
+
+    directory: Annotated[UserPath, Option(argument=True, unset="the project's base")]
+    """Checkpoint directory, downloaded or merged."""
+    config_name: str = CODEC_PRESET
+    """Codec preset, used where no codec_config.json lies beside the weights."""

@@ -8,7 +8,7 @@ from pydantic import AfterValidator, Field
 
 from ..options import BASIC, FirstRunOnly, Option
 from ..strict import Table
-from .types import CODEC_PRESET, Device, Seed, UserPath, check_path_text
+from .types import CODEC_PRESET, MODELS_FOLDER, Device, Seed, UserPath, check_path_text
 
 
 class MergeOptions(Table):
@@ -19,12 +19,12 @@ class MergeOptions(Table):
     ] = None
     """Checkpoint to merge, relative to the project."""
     output: Annotated[
-        UserPath | None, Option("Merged directory", group=BASIC, unset="checkpoints/NAME-merged")
+        UserPath | None, Option("Merged directory", group=BASIC, unset=f"{MODELS_FOLDER}/NAME-merged")
     ] = None
-    """The directory that is made."""
+    """The directory that is made; it can take the base's place wherever that is loaded."""
     lora_config: Annotated[str | None, Option("Preset of training", group=BASIC)] = None
-    """Preset of the training; fish-speech's own format needs it for alpha."""
-    link: Annotated[bool, Option("Link what is equal", group=BASIC)] = False
+    """Preset of the training; only checkpoints of fish-speech's own format need it, for alpha."""
+    link: Annotated[bool, Option("Hard-link unchanged files", group=BASIC)] = False
     """Hard-link unchanged files instead of copying them (saves 1.9 GB)."""
 
 
@@ -36,9 +36,9 @@ class MergeSettings(Table):
     lora_weight: Annotated[UserPath, Option(unset="the recommended one")]
     """A checkpoint (step_….ckpt), ours or of fish-speech's own format, or a PEFT adapter folder."""
     output: UserPath
-    """The directory that is made."""
+    """The directory that is made; it can take the base's place wherever that is loaded."""
     lora_config: str | None = None
-    """Preset of the training; fish-speech's own format needs it for alpha."""
+    """Preset of the training; only checkpoints of fish-speech's own format need it, for alpha."""
     lora_alpha: float | None = Field(default=None, gt=0)
     """Alpha as a number, instead of a preset."""
     link: bool = False
@@ -68,11 +68,13 @@ class SynthSettings(Table):
     """Maximum frames; one second is 21.5 frames."""
     greedy: bool = False
     """Always take the most probable code; no drawing, no penalty."""
-    temperature: float = Field(default=0.8, gt=0)
+    temperature: Annotated[float | None, Option(unset="the model family's")] = Field(default=None, gt=0)
     """Below 1: safer and flatter; above: livelier, riskier."""
-    top_p: float = Field(default=0.8, gt=0, le=1)
+    top_p: Annotated[float | None, Option(unset="the model family's")] = Field(default=None, gt=0, le=1)
     """Draw among the most probable codes up to this share."""
-    repetition_penalty: float = Field(default=1.1, ge=1)
+    repetition_penalty: Annotated[float | None, Option(unset="the model family's")] = Field(
+        default=None, ge=1
+    )
     """Above 1: makes recent codes less probable."""
     seed: Annotated[Seed | None, Option(unset="random")] = None
     """The same seed gives the same recording."""
@@ -81,13 +83,13 @@ class SynthSettings(Table):
     config_name: str = CODEC_PRESET
     """Codec preset, used where no codec_config.json lies beside the weights."""
     device: Device = "auto"
-    """auto, cpu, cuda or cuda:N."""
+    """auto (the first GPU, else the CPU), cpu, cuda or cuda:N."""
 
 
 class AuditionSettings(Table):
     """`fishtune audition`."""
 
-    checkpoint: UserPath
+    checkpoint: Annotated[UserPath, Option(argument=True)]
     """A checkpoint (step_….ckpt), an adapter folder, or a model directory."""
     base_weight: Annotated[UserPath | None, Option(unset="the one it was trained on")] = None
     """Base of the checkpoint."""
@@ -102,4 +104,4 @@ class AuditionSettings(Table):
     config_name: str = CODEC_PRESET
     """Codec preset, used where no codec_config.json lies beside the weights."""
     device: Device = "auto"
-    """auto, cpu, cuda or cuda:N."""
+    """auto (the first GPU, else the CPU), cpu, cuda or cuda:N."""

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from ..options import BASIC, FirstRunOnly, Option
 from ..strict import Table
-from .types import Device, RunName, Seed, UserPath
+from .types import Checkpointing, Device, RunName, Seed, UserPath
 
 _LENGTH = "How long"
 _LEARNING = "What is learnt"
@@ -37,7 +37,10 @@ class TrainOptions(Table):
     learning_rate: Annotated[float, Option("Learning rate", group=BASIC, panel=_LEARNING)] = Field(
         default=1e-4, gt=0
     )
-    """Learning rate after warm-up."""
+    """Learning rate after warm-up.
+
+    S1-mini was tuned by reinforcement learning and drifts easily: rather too low than too high.
+    """
     warmup_steps: Annotated[int, Option(unit="optimizer steps", panel=_LEARNING)] = Field(default=10, ge=0)
     """Optimizer steps of linear warm-up."""
     schedule: Annotated[Literal["constant", "cosine", "linear"], Option(panel=_LEARNING)] = "constant"
@@ -47,13 +50,13 @@ class TrainOptions(Table):
     gradient_clip: Annotated[float, Option(panel=_LEARNING)] = Field(default=1.0, gt=0)
     """Maximum norm of all gradients together."""
     batch_tokens: Annotated[
-        int, Option("Tokens a micro-batch", unit="tokens", group=BASIC, panel=_BATCHES)
+        int, Option("Tokens per micro-batch", unit="tokens", group=BASIC, panel=_BATCHES)
     ] = Field(default=8192, ge=16)
     """Tokens per micro-batch including padding; sets GPU memory. One second is 21.5 tokens."""
     accumulation: Annotated[
-        int, Option("Micro-batches a step", unit="micro-batches", group=BASIC, panel=_BATCHES)
+        int, Option("Micro-batches per step", unit="micro-batches", group=BASIC, panel=_BATCHES)
     ] = Field(default=1, ge=1)
-    """Micro-batches per optimizer step."""
+    """Micro-batches whose gradients are summed before each optimizer step."""
     max_length: Annotated[int, Option("Longest sequence", unit="tokens", group=BASIC, panel=_BATCHES)] = (
         Field(default=4096, ge=16)
     )
@@ -66,9 +69,10 @@ class TrainOptions(Table):
     auto: bf16 on a GPU that has it, else float32.
     """
     checkpointing: Annotated[
-        Literal["none", "blocks"], Option("Recompute blocks", group=BASIC, panel=_BATCHES)
+        Literal["auto", Checkpointing], Option("Recompute activations", group=BASIC, panel=_BATCHES)
     ] = "blocks"
-    """blocks: recompute activations, for much less memory and a third more time."""
+    """What is kept for the backward pass: none computes nothing again and is fastest, selective keeps matrix
+    products, blocks needs least memory and a third more time; auto: the fastest that fits the free memory."""
     prompt: Annotated[Literal["inference", "legacy"], Option(panel=_LEARNING)] = "inference"
     """inference: what generation will build; legacy: what fish-speech's own training built."""
     reference_probability: Annotated[float, Option(panel=_LEARNING)] = Field(default=0.8, ge=0, le=1)
@@ -80,11 +84,14 @@ class TrainOptions(Table):
     validate_every: Annotated[
         int, Option("Check held-out every", unit="optimizer steps", group=BASIC, panel=_WATCH)
     ] = Field(default=100, ge=1)
-    """Optimizer steps between validations."""
+    """Optimizer steps between two validations on the held-out clips."""
     checkpoint_every: Annotated[
         int, Option("Checkpoint every", unit="optimizer steps", group=BASIC, panel=_WATCH)
     ] = Field(default=100, ge=1)
-    """Optimizer steps between checkpoints."""
+    """Optimizer steps between checkpoints.
+
+    The earliest that sounds good enough usually generalises best.
+    """
     keep_last: Annotated[int | None, Option(unit="checkpoints", panel=_WATCH, unset="all")] = Field(
         default=None, ge=1
     )
@@ -93,16 +100,16 @@ class TrainOptions(Table):
         default=None, ge=1
     )
     """Stop after so many validations without improvement."""
-    gate: Annotated[bool, Option("Gate at step 0", group=BASIC, panel=_WATCH)] = True
-    """Check first that the base is a trained model and the set-up sound. --no-gate is for random weights."""
+    gate: Annotated[bool, Option("Preflight check", group=BASIC, panel=_WATCH)] = True
+    """Check first that the base is a trained model and the set-up sound. Off only for random weights."""
     seed: Annotated[Seed, Option(panel=_LEARNING)] = 1
     """Order of the clips, references and dropout follow from it."""
     device: Annotated[Device, Option("Device", group=BASIC, panel=_MACHINE)] = "auto"
-    """auto, cpu, cuda or cuda:N."""
+    """auto (the first GPU, else the CPU), cpu, cuda or cuda:N."""
     devices: Annotated[int, Option("Devices", unit="GPUs", group=BASIC, panel=_MACHINE)] = Field(
         default=1, ge=1
     )
-    """GPUs of this machine."""
+    """GPUs of this machine that work together."""
     num_nodes: Annotated[int, Option(unit="machines", panel=_MACHINE)] = Field(default=1, ge=1)
     """Machines that train together."""
     num_workers: Annotated[int, Option(unit="processes", panel=_MACHINE)] = Field(default=0, ge=0)

@@ -5,17 +5,25 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field
 
 from ...file_names import is_text
+from ...messages import Message
 
+Checkpointing = Literal["none", "selective", "blocks"]
+"""What training computes again in the backward pass instead of keeping it, fastest first: nothing, all but
+matrix products, or whole blocks."""
 Device = str  # "auto", "cpu", "cuda", "cuda:1"
-TEXT_EXTENSION = ".lab"
-"""Of transcripts."""
 CODEC_PRESET = "modded_dac_vq"
+MODELS_FOLDER = "checkpoints"
+"""Folder of base and merged models inside a project."""
+DEFAULT_MODEL = "openaudio-s1-mini"
+"""Model preset of a new project."""
+CODEC_FILE = "codec.pth"
+"""The codec's weights in a checkpoint directory; all families have the same codec."""
 
 _LONGEST_NAME = 200
 """Bytes. File systems take 255; names of records and temporary files are longer than the run's."""
@@ -23,11 +31,13 @@ _LONGEST_NAME = 200
 
 def _check_run_name(name: str) -> str:
     if not name or name in (".", "..") or any(mark in "/\\" or ord(mark) < 32 for mark in name):
-        raise ValueError("it names a folder, and may not be empty or hold / or \\")
+        raise ValueError(Message("it is used as a folder name: it must not be empty or contain / or \\"))
     if not is_text(name):
-        raise ValueError("it names a folder, and is not UTF-8")
+        raise ValueError(Message("it is used as a folder name, and is not UTF-8"))
     if len(name.encode("utf-8")) > _LONGEST_NAME:
-        raise ValueError(f"it names a folder, and is longer than {_LONGEST_NAME} bytes")
+        raise ValueError(
+            Message("it is used as a folder name, and is longer than {limit} bytes", limit=_LONGEST_NAME)
+        )
     return name
 
 
@@ -35,13 +45,13 @@ def _check_path(path: Path) -> Path:
     text = str(path)
     _encoded(text)
     if "\0" in text:
-        raise ValueError("a path cannot hold a NUL character")
+        raise ValueError(Message("a path cannot hold a NUL character"))
     if any(len(os.fsencode(part)) > 255 for part in path.parts):
-        raise ValueError("a part of the path is longer than file systems allow (255 bytes)")
+        raise ValueError(Message("a part of the path is longer than file systems allow (255 bytes)"))
     try:
         path.expanduser()
     except RuntimeError as error:
-        raise ValueError(f"there is no home folder for {path.parts[0]}") from error
+        raise ValueError(Message("there is no home folder for {user}", user=path.parts[0])) from error
     return path
 
 
@@ -62,7 +72,7 @@ def check_address(address: str) -> str:
     """
     parts = urlsplit(address)
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError("write it as https://mirror.example")
+        raise ValueError(Message("write it as https://mirror.example"))
     return address
 
 
@@ -70,7 +80,7 @@ def _encoded(text: str) -> bytes:
     try:
         return text.encode("utf-8")
     except UnicodeEncodeError as error:
-        raise ValueError("it has bytes that are not UTF-8") from error
+        raise ValueError(Message("it has bytes that are not UTF-8")) from error
 
 
 _HUB_PART = r"[A-Za-z0-9][\w.-]*"
@@ -78,7 +88,7 @@ _HUB_PART = r"[A-Za-z0-9][\w.-]*"
 
 def _check_model_name(name: str) -> str:
     if not re.fullmatch(rf"({_HUB_PART}/)?{_HUB_PART}", name, re.ASCII):
-        raise ValueError("it is neither a model preset nor a hub repository, owner/name")
+        raise ValueError(Message("it is neither a model preset nor a hub repository, owner/name"))
     return name
 
 

@@ -1,23 +1,17 @@
-"""How many bytes a stage needs on its device: exact sizes of tensors, and two allowances.
+"""How many bytes a stage needs on its device: sizes of tensors, and two allowances.
 
-Tensors are counted by replaying the stage on sizes alone (`ledger`, `step`, `encoding`). What no arithmetic
-gives is allowed for: the CUDA context, and what the caching allocator cannot use (fragmentation). A measured
-peak (`cache`) corrects both.
+Sizes come from torch's own accounting of the real modules (`profile`). What no accounting of tensors gives
+is allowed for: the CUDA context, and what the caching allocator cannot use (fragmentation). A measured peak
+(`measured`) corrects both.
 """
 
 from __future__ import annotations
 
-from typing import Final, Literal
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Final
 
 from pydantic import BaseModel, ConfigDict
-
-from ...codec.config import CodecConfig
-from ...config.presets import LoraPreset
-from ...config.settings import TrainOptions
-from ...model.config import DualARConfig
-from .encoding import EncodingPlan, replay_encoding
-from .ledger import Ledger, Part
-from .step import TrainingPlan, replay_training
 
 CONTEXT_BYTES: Final = 640 * 1024**2
 """Allowance for the CUDA context, loaded kernels and cuBLAS workspaces (32 MiB on Hopper).
@@ -26,6 +20,23 @@ An assumption: contexts of torch 2 take about 300 to 600 MiB, growing with the G
 """
 RESERVED_SHARE: Final = 0.1
 """Allowance for fragmentation, as a share of what comes and goes: an assumption, like the context."""
+
+
+class Part(StrEnum):
+    """What memory is for; the rows of the tables that people see."""
+
+    WEIGHTS = "weights"
+    ADAPTERS = "adapters"
+    GRADIENTS = "gradients"
+    OPTIMIZER = "optimizer"
+    ACTIVATIONS = "activations kept"
+    WORKING = "working memory"
+    """Of the block at work: its recomputation, its intermediate results and gradients."""
+    LOGITS = "logits chunk"
+    FAST = "fast stack"
+    CONTEXT = "CUDA context"
+    RESERVE = "fragmentation reserve"
+
 
 _RESIDENT: Final = (Part.WEIGHTS, Part.ADAPTERS, Part.GRADIENTS, Part.OPTIMIZER)
 
@@ -36,6 +47,15 @@ class MemoryEstimate(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     parts: dict[Part, int]
+
+    @classmethod
+    def of(cls, tensors: Mapping[Part, int]) -> MemoryEstimate:
+        """Return the estimate for tensors of these sizes, allowances added."""
+        parts = {part: tensors.get(part, 0) for part in Part}
+        varying = sum(size for part, size in parts.items() if part not in _RESIDENT)
+        parts[Part.CONTEXT] = CONTEXT_BYTES
+        parts[Part.RESERVE] = round(varying * RESERVED_SHARE)
+        return cls(parts=parts)
 
     @property
     def total(self) -> int:
@@ -69,56 +89,3 @@ class MemoryEstimate(BaseModel):
     def varying(self) -> int:
         """What `corrected` scales."""
         return self.reserved - sum(self.parts[part] for part in _RESIDENT)
-
-
-def training_plan(
-    options: TrainOptions,
-    preset: LoraPreset,
-    *,
-    precision: Literal["bf16", "float32"] = "bf16",
-    tokens: int | None = None,
-    longest: int | None = None,
-    frames: int | None = None,
-) -> TrainingPlan:
-    """Return what decides the memory of training with these settings.
-
-    Args:
-        precision: what `options.precision` comes to on the device, where that is `auto`.
-        tokens: columns of the largest micro-batch; None = `options.batch_tokens`, but at least one sample.
-        longest: columns of the longest sample; None = `options.max_length`.
-        frames: codes learnt in the largest micro-batch; None = as many as columns, which bounds them.
-    """
-    longest = longest or options.max_length
-    tokens = tokens or max(options.batch_tokens, longest)
-    return TrainingPlan(
-        tokens=tokens,
-        longest=min(longest, tokens),
-        frames=frames or tokens,
-        method=preset.method,
-        precision=precision if options.precision == "auto" else options.precision,
-        checkpointing=options.checkpointing,
-        accumulated=options.accumulation > 1,
-        rank=preset.rank,
-        targets=tuple(preset.targets),
-        dropout=preset.dropout > 0,
-        dora=preset.use_dora,
-        distributed=options.devices * options.num_nodes > 1,
-    )
-
-
-def training_memory(config: DualARConfig, plan: TrainingPlan) -> MemoryEstimate:
-    """Return what training needs at its peak."""
-    return _estimate(replay_training(config, plan))
-
-
-def extraction_memory(config: CodecConfig, plan: EncodingPlan) -> MemoryEstimate:
-    """Return what encoding a batch needs at its peak."""
-    return _estimate(replay_encoding(config, plan))
-
-
-def _estimate(ledger: Ledger) -> MemoryEstimate:
-    parts = dict(ledger.peak_parts)
-    varying = sum(size for part, size in parts.items() if part not in _RESIDENT)
-    parts[Part.CONTEXT] = CONTEXT_BYTES
-    parts[Part.RESERVE] = round(varying * RESERVED_SHARE)
-    return MemoryEstimate(parts=parts)

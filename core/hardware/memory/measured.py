@@ -1,12 +1,11 @@
 """Measured peaks, so that the next prediction for the same GPU, versions and settings is better.
 
-Kept in the person's cache folder as one JSON file, written atomically. It may be lost or damaged at any
+Kept in the user's cache folder as one JSON file, written atomically. It may be lost or damaged at any
 time; then predictions are merely uncorrected.
 """
 
 from __future__ import annotations
 
-import hashlib
 import time
 from importlib.metadata import version
 from pathlib import Path
@@ -19,6 +18,7 @@ from ...errors import FishtuneError, StorageError
 from ...files import write_json
 from ...tables import read_json
 from .estimate import MemoryEstimate
+from .setups import fingerprint
 
 FILE_NAME: Final = "memory.json"
 _KEPT: Final = 200  # entries
@@ -45,10 +45,9 @@ class Setting(BaseModel):
         """Return the setting of `stage` on a GPU.
 
         Args:
-            settings: values whose `repr` tells them apart, such as a model's and a plan's.
+            settings: values whose `repr` tells them apart, such as a set-up.
         """
-        fingerprint = hashlib.sha256(repr(settings).encode()).hexdigest()[:16]
-        return cls(gpu=gpu, stage=stage, what=fingerprint, torch=version("torch"))
+        return cls(gpu=gpu, stage=stage, what=fingerprint(*settings), torch=version("torch"))
 
 
 class Measurement(BaseModel):
@@ -76,7 +75,7 @@ class MeasurementCache:
     """The file of measurements.
 
     Args:
-        file: None = in the person's cache folder.
+        file: None = in the user's cache folder.
     """
 
     def __init__(self, file: Path | None = None) -> None:

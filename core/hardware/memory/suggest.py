@@ -3,26 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
-from typing import Any, Final, Literal
+from typing import Final
 
 from pydantic import BaseModel, ConfigDict
 
-from ...codec.config import CodecConfig
-from ...config.presets import LoraPreset, lora_preset, preset_names
-from ...config.settings import TrainOptions
-from ...model.config import DualARConfig
+from ...config.presets import lora_preset, preset_names
+from ...messages import Message
 from ...units import GIB, format_bytes
 from ..readings import GpuProcess, Memory
-from .encoding import EncodingPlan
-from .estimate import MemoryEstimate, extraction_memory, training_memory, training_plan
-from .measured import MeasurementCache, Setting
-from .step import TrainingPlan
-
-Precision = Literal["bf16", "float32"]
+from .estimate import MemoryEstimate
+from .needs import EncodingNeeds, TrainingNeeds
 
 MARGIN_BYTES: Final = 256 * 1024**2
-"""Free memory that is left alone: other programs on the same GPU breathe."""
+"""Free memory that is left alone: headroom for other programs on the same GPU."""
 CARD_SIZES: Final = (8, 12, 16, 24, 48, 80)
 """Gibibytes of common GPUs."""
 SMALLEST_LENGTH: Final = 512
@@ -91,94 +84,16 @@ class ExtractionSuggestion(BaseModel):
     remedies: tuple[str, ...] = ()
 
 
-class TrainingNeeds:
-    """What one training set-up needs, for any size of micro-batch.
-
-    Args:
-        gpu: name of the device, to find what was measured on it.
-        precision: what `auto` comes to on the device.
-        longest: columns of the longest sample; None = `options.max_length`.
-        cache: where measured peaks are; None = predictions are not corrected.
-    """
-
-    def __init__(
-        self,
-        config: DualARConfig,
-        options: TrainOptions,
-        preset: LoraPreset,
-        gpu: str = "",
-        *,
-        precision: Precision = "bf16",
-        longest: int | None = None,
-        cache: MeasurementCache | None = None,
-    ) -> None:
-        self.config, self.options, self.preset, self.gpu = config, options, preset, gpu
-        self.precision = precision
-        self.longest = longest or options.max_length
-        self.cache = cache
-        self.factor = cache.factor(self.setting) if cache else 1.0
-
-    @property
-    def chosen_precision(self) -> Precision:
-        """What the options' precision comes to."""
-        return self.precision if self.options.precision == "auto" else self.options.precision
-
-    @property
-    def effective_tokens(self) -> int:
-        """Columns of an optimizer step as the options want it."""
-        return max(self.options.batch_tokens * self.options.accumulation, self.longest)
-
-    @property
-    def setting(self) -> Setting:
-        """What a measurement of this set-up holds for."""
-        # Measured is one process before it joins others.
-        plan = replace(self._plan(1, 1), tokens=0, longest=0, accumulated=False, distributed=False)
-        return Setting.of(self.gpu, "train", self.config, plan)
-
-    def predicted(self, tokens: int, frames: int | None = None) -> MemoryEstimate:
-        """Return what a micro-batch of `tokens` columns needs by arithmetic alone.
-
-        Args:
-            frames: codes learnt in it; None = as many as columns, which bounds them.
-        """
-        return training_memory(self.config, self._plan(tokens, frames))
-
-    def at(self, tokens: int) -> MemoryEstimate:
-        """Return what a micro-batch of `tokens` columns needs, corrected by what was measured."""
-        return self.predicted(tokens).corrected(self.factor)
-
-    def changed(self, preset: LoraPreset | None = None, **options: Any) -> TrainingNeeds:
-        """Return the needs of another preset or other options."""
-        new = self.options.model_copy(update=options)
-        return TrainingNeeds(
-            self.config,
-            new,
-            preset or self.preset,
-            self.gpu,
-            precision=self.precision,
-            longest=min(self.longest, new.max_length),
-            cache=self.cache,
-        )
-
-    def _plan(self, tokens: int, frames: int | None) -> TrainingPlan:
-        options = self.options.model_copy(
-            update={"accumulation": 1 if tokens >= self.effective_tokens else 2}
-        )
-        return training_plan(
-            options,
-            self.preset,
-            precision=self.precision,
-            tokens=tokens,
-            longest=min(self.longest, tokens),
-            frames=frames,
-        )
-
-
 def suggest_training(needs: TrainingNeeds, available: Available) -> TrainingSuggestion:
     """Return the largest micro-batch that fits, and the accumulation that keeps the effective batch.
 
     The effective batch is `batch_tokens · accumulation` of the options; a micro-batch is never larger.
+
+    Raises:
+        FishtuneError: a profile must be made and cannot.
     """
+    without = needs.changed(checkpointing="none")
+    needs.prepare([without])
     wanted, measured = needs.effective_tokens, needs.factor != 1.0
 
     def tokens(accumulation: int) -> int:
@@ -200,7 +115,7 @@ def suggest_training(needs: TrainingNeeds, available: Available) -> TrainingSugg
     while fewest < most:
         middle = (fewest + most) // 2
         fewest, most = (fewest, middle) if fits(middle) else (middle + 1, most)
-    kept = needs.changed(checkpointing="none").at(tokens(fewest))
+    kept = without.at(tokens(fewest))
     return TrainingSuggestion(
         fits=True,
         batch_tokens=tokens(fewest),
@@ -211,7 +126,7 @@ def suggest_training(needs: TrainingNeeds, available: Available) -> TrainingSugg
     )
 
 
-def _training_remedies(needs: TrainingNeeds, available: Available) -> Iterator[str]:
+def _training_remedies(needs: TrainingNeeds, available: Available) -> Iterator[Message]:
     """Yield what would make the longest sample fit, the mildest first."""
 
     def fits(other: TrainingNeeds, card: Available = available) -> bool:
@@ -223,31 +138,39 @@ def _training_remedies(needs: TrainingNeeds, available: Available) -> Iterator[s
     if needs.options.checkpointing == "none":
         needs = needs.changed(checkpointing="blocks")
         if fits(needs):
-            yield "--checkpointing blocks"
+            yield Message("--checkpointing blocks")
             return
         recomputing = True
     lengths = range(needs.longest - _STEP, SMALLEST_LENGTH - 1, -_STEP)
     length = next((length for length in lengths if fits(needs.changed(max_length=length))), None)
     if length is not None:
-        yield _also(f"clips of at most {length} columns (--max-length {length})", recomputing)
+        yield _also(
+            Message("clips of at most {length} tokens (--max-length {length})", length=length), recomputing
+        )
     lighter = _lighter_preset(needs, fits)
     if lighter is not None:
-        yield _also(f"--lora-config {lighter}", recomputing)
+        yield _also(Message("--lora-config {preset}", preset=lighter), recomputing)
     size = next((size for size in CARD_SIZES if fits(needs, Available.card(size * GIB))), None)
     if size is not None and size * GIB > available.total:
-        yield _also(f"a GPU of {size} GB", recomputing)
+        yield _also(Message("a GPU of {size} GB", size=size), recomputing)
 
 
-def _also(remedy: str, recomputing: bool) -> str:
-    return f"--checkpointing blocks with {remedy}" if recomputing else remedy
+def _also(remedy: Message, recomputing: bool) -> Message:
+    return Message("--checkpointing blocks with {other}", other=remedy) if recomputing else remedy
 
 
-def _ending_others(available: Available) -> str:
-    return f"ending what else uses this GPU ({format_bytes(available.total - available.free)} are taken)"
+def _ending_others(available: Available) -> Message:
+    return Message(
+        "ending what else uses this GPU ({size} are taken)",
+        size=format_bytes(available.total - available.free),
+    )
 
 
 def _lighter_preset(needs: TrainingNeeds, fits: Callable[[TrainingNeeds], bool]) -> str | None:
-    """Return the preset that needs most among those that fit, of no higher rank; for `full` any of LoRA."""
+    """Return the preset that needs most among those that fit, of no higher rank; for `full` any of LoRA.
+
+    Presets that would have to be accounted first are left out: a remedy is not worth a minute.
+    """
     present = needs.preset
     found = []
     for name in preset_names("lora"):
@@ -255,41 +178,37 @@ def _lighter_preset(needs: TrainingNeeds, fits: Callable[[TrainingNeeds], bool])
         if preset.method == "full" or preset == present:
             continue
         other = needs.changed(preset)
-        if (present.method == "full" or preset.rank <= present.rank) and fits(other):
+        if (present.method == "full" or preset.rank <= present.rank) and other.known and fits(other):
             found.append((other.at(other.longest).total, name))
     return max(found)[1] if found else None
 
 
 def suggest_extraction(
-    config: CodecConfig,
-    available: Available,
-    longest: float,
-    *,
-    typical: float | None = None,
-    cache: MeasurementCache | None = None,
+    needs: EncodingNeeds, available: Available, longest: float, *, typical: float | None = None
 ) -> ExtractionSuggestion:
     """Return the largest batch that fits.
 
     Args:
         longest: seconds of the longest clip.
         typical: seconds of a typical clip, from which the number of clips follows; None = the longest.
-    """
-    factor = cache.factor(extraction_setting(config, available.gpu)) if cache else 1.0
 
-    def need(clips: int, seconds: float) -> MemoryEstimate:
-        return extraction_memory(config, EncodingPlan.of(config, clips, seconds)).corrected(factor)
+    Raises:
+        FishtuneError: a profile must be made and cannot.
+    """
+    needs.prepare()
+    measured = needs.factor != 1.0
 
     def fits(clips: int, seconds: float) -> bool:
-        return need(clips, seconds).total <= available.usable
+        return needs.at(clips, seconds).total <= available.usable
 
     if not fits(1, longest):
         return ExtractionSuggestion(
             fits=False,
             batch_size=1,
             batch_seconds=longest,
-            need=need(1, longest),
-            measured=factor != 1.0,
-            remedies=tuple(_extraction_remedies(available, longest, fits, need(1, longest).total)),
+            need=needs.at(1, longest),
+            measured=measured,
+            remedies=tuple(_extraction_remedies(available, longest, fits, needs.at(1, longest).total)),
         )
     low, high = 1, max(1, int(LARGEST_BATCH_SECONDS // longest))
     while low < high:
@@ -300,25 +219,20 @@ def suggest_extraction(
         fits=True,
         batch_size=max(1, int(seconds // (typical or longest))),
         batch_seconds=seconds,
-        need=need(low, longest),
-        measured=factor != 1.0,
+        need=needs.at(low, longest),
+        measured=measured,
     )
-
-
-def extraction_setting(config: CodecConfig, gpu: str) -> Setting:
-    """Return what a measurement of extraction with this codec holds for."""
-    return Setting.of(gpu, "extract", config)
 
 
 def _extraction_remedies(
     available: Available, longest: float, fits: Callable[[int, float], bool], needed: int
-) -> Iterator[str]:
+) -> Iterator[Message]:
     if needed <= Available.card(available.total).usable:
         yield _ending_others(available)
     seconds = next((s for s in (120, 60, 30, 20, 15, 10, 5) if s < longest and fits(1, s)), None)
     if seconds is not None:
-        yield f"clips of at most {seconds} s"
+        yield Message("clips of at most {seconds} s", seconds=seconds)
     size = next((size for size in CARD_SIZES if needed <= Available.card(size * GIB).usable), None)
     if size is not None and size * GIB > available.total:
-        yield f"a GPU of {size} GB"
-    yield "--device cpu, which is slower"
+        yield Message("a GPU of {size} GB", size=size)
+    yield Message("--device cpu, which is slower")

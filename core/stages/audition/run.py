@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,15 +13,14 @@ import numpy as np
 import torch
 
 from ...audio.recordings import write_audio
-from ...codec.checkpoint import WEIGHTS_FILE as CODEC_FILE
 from ...codec.checkpoint import load_codec
 from ...codec.codec import Codec
 from ...codec.config import check_codebooks, codec_config, residual_codebook_size
-from ...compute.devices import empty_cache, resolve_device
-from ...config.settings import AuditionSettings
+from ...compute.devices import empty_cache, is_out_of_memory, resolve_device
+from ...config.settings import CODEC_FILE, AuditionSettings
 from ...errors import CheckpointError, UsageError
 from ...events import ProgressMeter, Reporter
-from ...files import atomic_folder, recover_folder, sweep_temporary
+from ...files import atomic_folder, recover_folder
 from ...judge.record import (
     RECORD_FILE,
     AuditionedText,
@@ -33,14 +32,15 @@ from ...judge.record import (
 from ...judge.rules import BYTES_PER_SECOND, expected_seconds, find_faults
 from ...lora.attach import apply_checkpoint
 from ...lora.files import check_fit, read_adapter, read_training_state
+from ...messages import Message
 from ...model.checkpoint import load_model
-from ...model.config import CONFIG_FILE, model_directory_of
+from ...model.directory import ModelDirectory
 from ...model.dual_ar import DualAR
-from ...model.generate import Sampling, generate
+from ...model.families import is_model_directory, model_directory_of
+from ...model.generate import generate
 from ...ownership import describe, strangers
 from ...shards.index import ShardIndex
-from ...text.prompts import Turn, inference_prompt
-from ...text.tokenizer import IM_END, Tokenizer
+from ...text.prompts import Turn
 from ...text.transcripts import check_typed
 from .texts import texts_like
 
@@ -51,7 +51,7 @@ _PATIENCE = 3.0
 """A text may take this many times its expected length before it counts as endless."""
 _LOOKED_AT = 200
 """Transcripts that tell the script of a data set."""
-_STOPPED = "Nothing was written."
+_STOPPED = Message("Nothing was written.")
 
 
 @dataclass(frozen=True)
@@ -79,23 +79,29 @@ def run(settings: AuditionSettings, reporter: Reporter) -> AuditionResult:
     for text in settings.texts:
         check_typed(text, "--text")
     recover_folder(folder)
-    sweep_temporary(folder.parent, folder.name)
     _check_folder(folder, settings)
     if not checkpoint.exists():
-        raise CheckpointError(f"{checkpoint} does not exist.", "Name a checkpoint or a model directory.")
+        raise CheckpointError(
+            "{checkpoint} does not exist.", "Name a checkpoint or a model directory.", checkpoint=checkpoint
+        )
     directory = model_directory_of(checkpoint)
     if directory is not None:
         raise CheckpointError(
-            f"{checkpoint} is a file of a model directory.", f"Give the directory: {directory}"
+            "{checkpoint} is a file of a model directory.",
+            "Give the directory: {directory}",
+            checkpoint=checkpoint,
+            directory=directory,
         )
     modified = checkpoint.stat().st_mtime
-    is_model = (checkpoint / CONFIG_FILE).is_file()
+    is_model = is_model_directory(checkpoint)
     noted = {} if is_model else read_training_state(checkpoint).get("settings")
     trained = noted if isinstance(noted, dict) else {}
     base = checkpoint if is_model else _known_folder(settings.base_weight, trained, "base")
     if base is None:
         raise UsageError(
-            f"The base of {checkpoint} is not known or gone.", "Give its directory with --base-weight."
+            "The base of {checkpoint} is not known or gone.",
+            "Give its directory with --base-weight.",
+            checkpoint=checkpoint,
         )
     device = resolve_device(settings.device)
     shape = codec_config(base / CODEC_FILE, settings.config_name)
@@ -114,14 +120,18 @@ def run(settings: AuditionSettings, reporter: Reporter) -> AuditionResult:
         settings=settings,
         model=model,
         codec=load_codec(base / CODEC_FILE, settings.config_name, torch.device("cpu")),
-        tokenizer=Tokenizer.from_directory(base),
+        base=ModelDirectory.open(base),
         voice=voice,
         reporter=reporter,
     )
     speaker.attempt(lambda: speaker.move(device))
     with atomic_folder(folder) as temporary:
         spoken = [
-            speaker.speak(text, temporary / f"{number}.wav", f"text {number} of {len(texts)}")
+            speaker.speak(
+                text,
+                temporary / f"{number}.wav",
+                Message("text {number} of {total}", number=number, total=len(texts)),
+            )
             for number, text in enumerate(texts, start=1)
         ]
         result = AuditionResult(
@@ -148,7 +158,9 @@ def _check_folder(folder: Path, settings: AuditionSettings) -> None:
     record = read_record(folder) if folder.is_dir() else None
     if record is None:
         raise UsageError(
-            f"{folder} exists and holds no audition.", "Move it away: the audition's recordings go there."
+            "{folder} exists and holds no audition.",
+            "Move it away: the audition's recordings go there.",
+            folder=folder,
         )
     own = {RECORD_FILE, *(text.audio for text in record.texts)}
     found = [name for name in strangers(folder, record.files) if name != RECORD_FILE]
@@ -156,8 +168,10 @@ def _check_folder(folder: Path, settings: AuditionSettings) -> None:
     added = [name for name in found if name not in own]
     changed = [name for name in found if name in own and record.files]
     if added or (changed and not settings.overwrite):
-        hint = "Move it away." if added else "Move it away, or replace it with --overwrite."
-        raise UsageError(f"{folder / [*added, *changed][0]} did not come from the audition.", hint)
+        hint = Message("Move it away.") if added else Message("Move it away, or replace it with --overwrite.")
+        raise UsageError(
+            "{folder} did not come from the audition.", hint, folder=folder / [*added, *changed][0]
+        )
 
 
 @dataclass(frozen=True)
@@ -165,7 +179,7 @@ class _Speaker:
     settings: AuditionSettings
     model: DualAR
     codec: Codec
-    tokenizer: Tokenizer
+    base: ModelDirectory
     voice: _Voice
     reporter: Reporter
 
@@ -178,14 +192,17 @@ class _Speaker:
         """Return `work()`; None after moving to the CPU where the device's memory did not suffice for it."""
         try:
             return work()
-        except torch.OutOfMemoryError as error:
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
             reason = str(error).strip().splitlines()[0]
         # Outside of the handler, whose traceback still holds the tensors of the failed attempt.
         self.move(torch.device("cpu"))
         empty_cache()
         self.reporter.warn(
-            f"The device's memory does not suffice for the audition, which continues on the CPU: {reason}",
+            "Out of GPU memory: the audition continues on the CPU. {reason}",
             "It is slower there. fishtune gpus shows what else uses the device.",
+            reason=reason,
         )
         return None
 
@@ -197,21 +214,21 @@ class _Speaker:
         return self.attempt(lambda: self._speak(text, audio, task)) or self._speak(text, audio, task)
 
     def _speak(self, text: str, audio: Path, task: str) -> AuditionedText:
-        shape, config = self.codec.config, self.model.config
+        shape, base = self.codec.config, self.base
         expected = expected_seconds(text, self.voice.bytes_per_second)
         references = [] if self.voice.reference is None else [self.voice.reference]
-        prompt = inference_prompt(self.tokenizer, references, text, config.num_codebooks)
+        prompt = base.prompts.prompt(references, text)
         meter = ProgressMeter(self.reporter, task, None, "frames")
 
         def count(frames: int) -> None:
             self.reporter.check_stop(_STOPPED)
-            meter.advance(detail=f"{frames / shape.frame_rate:.1f} s of speech")
+            meter.advance(detail=Message("{frames:.1f} s of speech", frames=frames / shape.frame_rate))
 
         generation = generate(
             self.model,
             torch.from_numpy(prompt),
-            Sampling(seed=self.settings.seed),
-            end_id=self.tokenizer.token_id(IM_END),
+            base.rule(replace(base.family.sampling, seed=self.settings.seed)),
+            end_id=base.tokenizer.end_id,
             max_new_tokens=math.ceil(_PATIENCE * expected * shape.frame_rate),
             residual_codebook_size=residual_codebook_size(self.settings.config_name),
             on_frame=count,

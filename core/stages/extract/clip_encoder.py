@@ -18,13 +18,13 @@ from ...audio.mixing import Mixing, Waveform
 from ...audio.recordings import read_mono
 from ...codec.codec import CodecEncoder, check_length
 from ...codec.config import CodecConfig
-from ...compute.devices import empty_cache
+from ...compute.devices import empty_cache, is_out_of_memory
 from ...dataset.clips import Utterance
 from ...dataset.codes import Codes, codes_digest, write_codes
 from ...dataset.origins import FileState, Origin, append_origins, content_digest
 from ...errors import DataError
 from ...events import Reporter
-from ...hardware.memory.encoding import EncodingPlan
+from ...hardware.memory.setups import EncodingBatch
 
 # On a CPU a batch is no faster than its clips one by one (published size, batches of 1, 4 and 8: all 0.9 ×
 # real time a core), but progress and a request to stop wait for its end.
@@ -32,7 +32,7 @@ _CPU_BATCH_SECONDS = 15.0
 
 
 @dataclass(frozen=True, slots=True)
-class Clip:
+class PendingClip:
     """A recording to encode."""
 
     utterance: Utterance
@@ -43,7 +43,7 @@ class Clip:
 
 @dataclass(frozen=True, slots=True)
 class _Decoded:
-    clip: Clip
+    clip: PendingClip
     waveform: Waveform
     mixing: Mixing
     state: FileState | None
@@ -73,8 +73,8 @@ class ClipEncoder:
         batch_seconds: float | None,
         num_workers: int,
         codec_identity: str,
-        on_written: Callable[[Clip], None],
-        on_failed: Callable[[Clip, DataError], None],
+        on_written: Callable[[PendingClip], None],
+        on_failed: Callable[[PendingClip, DataError], None],
     ) -> None:
         self.batch_size = batch_size
         self._codec, self._device, self._reporter = codec, codec.device, reporter
@@ -82,17 +82,17 @@ class ClipEncoder:
         self._codec_identity = codec_identity
         seconds = batch_seconds or (_CPU_BATCH_SECONDS if self._device.type == "cpu" else float("inf"))
         self._batch_samples = seconds * codec.config.sample_rate
-        self.largest = EncodingPlan(0, 0)
+        self.largest = EncodingBatch(0, 0)
         """The batch that needed most memory, padded to whole frames; of none until one was encoded."""
         self.ran_short = False
         """Whether a batch did not fit the device's memory."""
         self.mixed: dict[Mixing, list[str]] = {mixing: [] for mixing in Mixing}
         """Keys of the recordings that were decoded, by how their channels were mixed."""
-        self._waiting: deque[Clip] = deque()
-        self._ahead: deque[tuple[Clip, Future[_Decoded]]] = deque()
-        self._writing: deque[tuple[Clip, Future[None]]] = deque()
+        self._waiting: deque[PendingClip] = deque()
+        self._ahead: deque[tuple[PendingClip, Future[_Decoded]]] = deque()
+        self._writing: deque[tuple[PendingClip, Future[None]]] = deque()
 
-    def run(self, clips: Iterable[Clip]) -> None:
+    def run(self, clips: Iterable[PendingClip]) -> None:
         """Encode the clips, the longest first; return early, between two batches, if asked to stop.
 
         Raises:
@@ -149,19 +149,25 @@ class ClipEncoder:
             self._on_failed(
                 longest,
                 DataError(
-                    f"{longest.utterance.audio} ({longest.seconds:.1f} s) alone needs more memory than "
-                    f"{self._device} has free.",
+                    "{file} ({seconds:.1f} s) alone needs more memory than {device} has free.",
                     "End what else uses the device (fishtune gpus), split the clip, or use --device cpu.",
+                    file=longest.utterance.audio,
+                    seconds=longest.seconds,
+                    device=self._device,
                 ),
             )
             return []
         half = -(-len(batch) // 2)
         self.batch_size = min(self.batch_size, half)
         self._reporter.warn(
-            f"{self._device} has too little free memory for {len(batch)} clips of up to "
-            f"{longest.seconds:.1f} s at once: going on with {half}.",
+            "{device} has too little free memory for {number} clips of up to {seconds:.1f} s at "
+            "once: continuing with {smaller}.",
             "A smaller --batch-size or --batch-seconds spares the attempt; fishtune gpus shows what else "
             "uses the memory.",
+            device=self._device,
+            number=len(batch),
+            seconds=longest.seconds,
+            smaller=half,
         )
         return self._encode(batch[:half]) + self._encode(batch[half:])
 
@@ -175,8 +181,9 @@ class ClipEncoder:
             codes = self._codec.encode(audio.to(self._device), lengths).cpu().numpy()
             self._note(len(batch), max(lengths))
             return [own[:, : self._codec.frames(length)] for own, length in zip(codes, lengths, strict=True)]
-        except torch.OutOfMemoryError:
-            pass
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
         self.ran_short = True
         # Only here is the exception gone, and with it the tensors that its traceback held.
         empty_cache()
@@ -184,8 +191,8 @@ class ClipEncoder:
 
     def _note(self, clips: int, samples: int) -> None:
         config = self._codec.config
-        plan = EncodingPlan(clips, config.frames(samples) * config.frame_length)
-        self.largest = max(self.largest, plan, key=lambda plan: plan.clips * plan.samples)
+        batch = EncodingBatch(clips, config.frames(samples) * config.frame_length)
+        self.largest = max(self.largest, batch, key=lambda batch: batch.size)
 
     def _finish_writing(self, *, wait: bool) -> None:
         """Report what has been written; with `wait`, everything that is to be."""
@@ -204,14 +211,16 @@ class ClipEncoder:
         state = _state(utterance.audio)
         if state is None or decoded.state is None or not state.same_content(decoded.state):
             raise DataError(
-                f"{utterance.audio} changed while it was being encoded.", "Run fishtune extract again."
+                "{file} changed while it was being encoded.",
+                "Run fishtune extract again.",
+                file=utterance.audio,
             )
         write_codes(utterance.codes_path, codes)
         origin = Origin(state, decoded.digest, codes_digest(codes), self._codec_identity)
         append_origins(utterance.codes_path.parent, [(utterance.codes_path.name, origin)])
 
 
-def _decode(clip: Clip, config: CodecConfig) -> _Decoded:
+def _decode(clip: PendingClip, config: CodecConfig) -> _Decoded:
     audio = clip.utterance.audio
     state = _state(audio)
     waveform, mixing = read_mono(audio, config.sample_rate)

@@ -27,18 +27,19 @@ from ...compute.ranks import Ranks
 from ...config.settings import ExtractSettings
 from ...dataset.clips import CODES_EXTENSION, Scan, Utterance
 from ...dataset.codes import CodesState, Verdict, judge_codes
-from ...dataset.findings import LEAVES_OUT, Code, Finding, Severity
+from ...dataset.findings import LEAVES_OUT, Finding, FindingKind, Severity
 from ...dataset.layout import scan
 from ...dataset.origins import FileState, Origin, append_origins, content_digest, inputs_digest, tidy_origins
 from ...errors import DataError, StorageError
 from ...events import ItemFailed, Progress, ProgressMeter, Reporter
-from ...files import check_writable, sweep_temporary
-from ...hardware.memory.estimate import extraction_memory
+from ...files import check_writable, sweep_targets
 from ...hardware.memory.measured import MeasurementCache
-from ...hardware.memory.suggest import extraction_setting
+from ...hardware.memory.needs import EncodingNeeds
+from ...messages import Message
+from ...model.families import check_codec_file
 from ...terminal import shell_quoted
 from ...units import format_duration
-from .clip_encoder import Clip, ClipEncoder
+from .clip_encoder import ClipEncoder, PendingClip
 
 _SHOWN_EVERY = 0.5  # seconds
 
@@ -48,8 +49,8 @@ class FailedClip(BaseModel):
 
     clip: str
     """`SPEAKER/NAME`, or the path of what is no clip."""
-    message: str
-    hint: str
+    message: Message
+    hint: Message
 
 
 class ExtractResult(BaseModel):
@@ -69,7 +70,7 @@ class ExtractResult(BaseModel):
     """Seconds that took, without loading the codec; of the slowest rank."""
     device: str
     batch_size: int
-    """Clips a batch at the end: less than asked for if the device's memory did not suffice."""
+    """Clips per batch at the end: less than asked for if the device's memory did not suffice."""
     source: str = ""
     """`inputs_digest` of the recordings."""
     one_sided: list[str] = []
@@ -98,6 +99,7 @@ def run(settings: ExtractSettings, reporter: Reporter) -> ExtractResult:
     """
     ranks = Ranks.from_environment()
     device = resolve_device(settings.device, ranks.local_rank)
+    check_codec_file(settings.checkpoint_path)
     config = codec_config(settings.checkpoint_path, settings.config_name)
     found, unusable, left_out = _find(settings)
     for finding in left_out:
@@ -117,8 +119,11 @@ def run(settings: ExtractSettings, reporter: Reporter) -> ExtractResult:
     warn_of_channels(reporter, result.one_sided, result.opposite_phase)
     if len(results) == ranks.count and len(result.failed) == result.clips:
         raise DataError(
-            f"No recording in {settings.data} could be encoded; the first: {result.failed[0].message}",
-            f"See what is wrong with all of them: fishtune validate {shell_quoted(settings.data)}",
+            "No recording in {data} could be encoded; the first: {reason}",
+            "See what is wrong with all of them: fishtune validate {quoted}",
+            data=settings.data,
+            reason=result.failed[0].message,
+            quoted=shell_quoted(settings.data),
         )
     return result
 
@@ -129,14 +134,15 @@ def _find(settings: ExtractSettings) -> tuple[Scan, list[Finding], list[Finding]
     unusable: list[Finding] = []
     left_out: list[Finding] = []
     for problem in found.problems:  # the others are about transcripts
-        if problem.code is Code.AUDIO_TWICE:
+        if problem.code is FindingKind.AUDIO_TWICE:
             unusable.append(problem)
         elif problem.code in LEAVES_OUT:
             (unusable if problem.severity is Severity.ERROR else left_out).append(problem)
     if not found.utterances and not unusable:
         raise DataError(
-            f"{settings.data} has no recordings.",
-            f"Put them there as {settings.data}/SPEAKER/NAME.mp3 (or .wav, .flac).",
+            "{data} has no recordings.",
+            "Put them there as {data}/SPEAKER/NAME.mp3 (or .wav, .flac).",
+            data=settings.data,
         )
     return found, unusable, left_out
 
@@ -205,7 +211,7 @@ class _Share:
             opposite_phase=sorted(self._mixed.get(Mixing.OPPOSITE_PHASE, [])),
         )
 
-    def _inspect(self, utterances: list[Utterance]) -> list[Clip]:
+    def _inspect(self, utterances: list[Utterance]) -> list[PendingClip]:
         """Return the clips to encode; count what is done, list what cannot be read."""
         meter = ProgressMeter(self._reporter, "checking", len(utterances), "clips")
         clips = []
@@ -215,7 +221,7 @@ class _Share:
         try:
             for utterance, found in zip(utterances, pool.map(inspect, utterances), strict=True):
                 self._reporter.check_stop("Nothing had been begun.")
-                if isinstance(found, Clip):
+                if isinstance(found, PendingClip):
                     clips.append(found)
                 elif isinstance(found, _Done):
                     self._already_done += 1
@@ -230,7 +236,7 @@ class _Share:
             append_origins(folder, origins)
         return clips
 
-    def _encode(self, clips: list[Clip]) -> None:
+    def _encode(self, clips: list[PendingClip]) -> None:
         self._total_seconds = sum(clip.seconds for clip in clips)
         codec = load_encoder(self._settings.checkpoint_path, self._settings.config_name, self._device)
         self._reporter.log(
@@ -254,14 +260,14 @@ class _Share:
         encoder.run(clips)
         self._batch_size, self._mixed = encoder.batch_size, encoder.mixed
         if meter is not None and encoder.largest.clips and not encoder.ran_short:
-            predicted = extraction_memory(self._config, encoder.largest)
-            MeasurementCache().record(
-                extraction_setting(self._config, meter.device_name), predicted, meter.peak()
-            )
+            needs = EncodingNeeds(self._config, meter.device_name)
+            if needs.known:  # to work them out now would only delay the end
+                MeasurementCache().record(needs.setting, needs.predicted(encoder.largest), meter.peak())
         if self._settled < self._clips:
             self._reporter.check_stop(
-                f"The codes of {self._already_done + self._encoded} of {self._clips} clips are there; "
-                "starting again goes on with the rest."
+                "The codes of {done} of {clips} clips are there; starting again continues with the rest.",
+                done=self._already_done + self._encoded,
+                clips=self._clips,
             )
 
     @property
@@ -269,12 +275,12 @@ class _Share:
         """Recordings that nothing more will be done about."""
         return self._already_done + self._encoded + len(self._failed)
 
-    def _on_written(self, clip: Clip) -> None:
+    def _on_written(self, clip: PendingClip) -> None:
         self._encoded += 1
         self._seconds += clip.seconds
         self._show()
 
-    def _on_failed(self, clip: Clip, error: DataError) -> None:
+    def _on_failed(self, clip: PendingClip, error: DataError) -> None:
         self._total_seconds -= clip.seconds
         self._fail_utterance(clip.utterance, error)
         self._show()
@@ -282,12 +288,13 @@ class _Share:
     def _fail_utterance(self, utterance: Utterance, error: DataError) -> None:
         if not self._settings.data.is_dir():
             raise StorageError(
-                f"The data set {self._settings.data} is gone.",
+                "The data set {data} is gone.",
                 "Check that its disk is still mounted and run the command again; what is done is kept.",
+                data=self._settings.data,
             ) from error
         self._fail(utterance.key, error.message, error.hint)
 
-    def _fail(self, item: str, message: str, hint: str) -> None:
+    def _fail(self, item: str, message: Message, hint: Message) -> None:
         self._failed.append(FailedClip(clip=item, message=message, hint=hint))
         self._reporter.emit(ItemFailed(item=item, message=message, hint=hint))
 
@@ -299,28 +306,28 @@ class _Share:
             return
         self._shown_at = now
         speed = self._seconds / self._elapsed if self._elapsed else 0.0
-        self._reporter.emit(Progress(task="clips", done=self._settled, total=self._clips, unit="clips"))
+        self._reporter.emit(
+            Progress(task=Message("clips"), done=self._settled, total=self._clips, unit="clips")
+        )
         self._reporter.emit(
             Progress(
-                task="audio",
+                task=Message("audio"),
                 done=self._seconds,
                 total=self._total_seconds,
                 unit="s",
                 rate=speed,
                 eta=(self._total_seconds - self._seconds) / speed if speed else None,
-                detail=f"{speed:.1f} × real time",
+                detail=Message("{speed:.1f} × real time", speed=speed),
             )
         )
 
 
 def _sweep(utterances: list[Utterance], *, alone: bool) -> None:
     """Remove what killed runs left half written; of the own clips only, where other ranks are at work."""
-    names: dict[Path, list[str]] = defaultdict(list)
-    for utterance in utterances:
-        names[utterance.codes_path.parent].append(utterance.codes_path.name)
-    for folder, targets in names.items():
-        sweep_temporary(folder, *targets)
-        if alone:
+    targets = [utterance.codes_path for utterance in utterances]
+    sweep_targets(targets)
+    if alone:
+        for folder in {target.parent for target in targets}:
             tidy_origins(folder)
 
 
@@ -334,7 +341,7 @@ class _Done:
 
 def _inspect(
     utterance: Utterance, *, settings: ExtractSettings, config: CodecConfig, codec: str
-) -> Clip | DataError | _Done:
+) -> PendingClip | DataError | _Done:
     """Return the clip if it is to be encoded, that its codes are there, or why it cannot be used."""
     try:
         verdict = judge_codes(utterance.audio, utterance.codes_path, config.codebook_sizes, codec)
@@ -351,7 +358,7 @@ def _inspect(
         check_length(samples, config, str(utterance.audio))
     except DataError as error:
         return error
-    return Clip(utterance, samples, info.seconds)
+    return PendingClip(utterance, samples, info.seconds)
 
 
 def _not_ours(verdict: Verdict) -> DataError:
@@ -359,8 +366,9 @@ def _not_ours(verdict: Verdict) -> DataError:
     if verdict.state is CodesState.OTHER_CODEC:
         return verdict.error
     return DataError(
-        f"{verdict.error.message} fishtune did not write this file and does not replace it.",
+        "{reason} fishtune did not write this file and does not replace it.",
         "Move it away, or rename the recording and its transcript, and extract again.",
+        reason=verdict.error.message,
     )
 
 

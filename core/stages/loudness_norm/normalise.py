@@ -100,7 +100,11 @@ def _encode(path: Path, samples: Waveform, rate: int, info: AudioInfo) -> bytes:
         soundfile.write(encoded, samples, rate, subtype, format=container, **quality)
     except soundfile.LibsndfileError as error:
         raise DataError(
-            f"{path} cannot be written again as {container}, with {samples.shape[1]} channels at {rate} Hz.",
-            f"Convert it first, for example: ffmpeg -i '{path}' -ac 1 -ar 44100 converted.wav",
+            "{file} cannot be written again as {format}, with {channels} channels at {rate} Hz.",
+            "Convert it first, for example: ffmpeg -i '{file}' -ac 1 -ar 44100 converted.wav",
+            file=path,
+            format=container,
+            channels=samples.shape[1],
+            rate=rate,
         ) from error
     return encoded.getvalue()

@@ -12,7 +12,6 @@ own files after a crash too, goes on where it was, and never replaces or removes
 from __future__ import annotations
 
 import os
-from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -29,10 +28,10 @@ from ...dataset.journal import JOURNAL_FILE, LARGEST_JOURNAL
 from ...dataset.layout import scan
 from ...errors import DataError, MalformedFileError, UsageError
 from ...events import ItemFailed, ProgressMeter, Reporter
-from ...files import storage_errors, sweep_temporary, write_bytes
+from ...files import storage_errors, sweep_targets, write_bytes
+from ...messages import Message, first_of, named, plural
 from ...reading import read_regular
 from ...terminal import shell_quoted
-from ...units import named
 from ...workers import ordered_map
 from .normalise import Made, normalised, read_content
 
@@ -123,11 +122,13 @@ def run(settings: LoudnessNormSettings, reporter: Reporter) -> LoudnessResult:
     jobs = _jobs(found, settings.target)
     if not any(not job.is_text for job in jobs):
         raise DataError(
-            f"{settings.source} has no speaker folder with recordings.",
-            f"Check it first with: fishtune validate {shell_quoted(settings.source)}",
+            "{source} has no speaker folder with recordings.",
+            "Check it first with: fishtune validate {quoted}",
+            source=settings.source,
+            quoted=shell_quoted(settings.source),
         )
     entries = _read_journal(settings.target)
-    _sweep(jobs)
+    sweep_targets(job.target for job in jobs)
     if settings.clean:
         _clean(settings.target, entries)
         entries = {}
@@ -147,8 +148,11 @@ def run(settings: LoudnessNormSettings, reporter: Reporter) -> LoudnessResult:
     _work(pending, entries, settings, reporter, result)
     if result.failed and not result.written and not result.current:
         raise DataError(
-            f"None of the {len(result.failed)} recordings in {settings.source} can be read.",
-            f"See why with: fishtune validate {shell_quoted(settings.source)}",
+            "None of the {number} recordings in {source} can be read.",
+            "See why with: fishtune validate {quoted}",
+            number=len(result.failed),
+            source=settings.source,
+            quoted=shell_quoted(settings.source),
         )
     _warn(result, settings, reporter)
     _warn_of_texts(found, reporter)
@@ -194,23 +198,29 @@ def _work(
                 result.one_sided.append(done.job.file)
             if done.mixing is Mixing.OPPOSITE_PHASE:
                 result.opposite_phase.append(done.job.file)
-            reporter.check_stop("What is finished is kept; the same command (without --clean) goes on.")
+            reporter.check_stop("What is finished is kept; the same command (without --clean) continues.")
 
 
 def _warn(result: LoudnessResult, settings: LoudnessNormSettings, reporter: Reporter) -> None:
     if result.quieter:
         reporter.warn(
-            f"{named(result.quieter)}: left below {settings.loudness:g} LUFS, as peaks would pass "
-            f"{settings.peak:g} dBFS.",
+            "{files}: left below {loudness:g} LUFS, as peaks would pass {peak:g} dBFS.",
             "Choose a lower --loudness if all must be equal.",
+            files=named(result.quieter),
+            loudness=settings.loudness,
+            peak=settings.peak,
         )
     if result.silent:
-        reporter.warn(f"{named(result.silent)}: nearly silent and not amplified.", "Listen to them.")
+        reporter.warn(
+            "{files}: nearly silent and not amplified.", "Listen to them.", files=named(result.silent)
+        )
     warn_of_channels(reporter, result.one_sided, result.opposite_phase)
     if result.orphans:
         reporter.warn(
-            f"{named(result.orphans)}: still in {settings.target} though the source is gone.",
-            "Remove what you do not want; --clean begins anew.",
+            "{files}: still in {target} though the source is gone.",
+            "Remove what you do not want; --clean starts over.",
+            files=named(result.orphans),
+            target=settings.target,
         )
 
 
@@ -218,24 +228,30 @@ def _warn_of_texts(found: Scan, reporter: Reporter) -> None:
     left = [clip for clip in found.clips if clip.audio and clip.other_text is not None]
     if left:
         reporter.warn(
-            f"{named([clip.key for clip in left])}: what may be the transcript is not copied.",
+            "{files}: what may be the transcript is not copied.",
             left[0].text_advice,
+            files=named([clip.key for clip in left]),
         )
 
 
 def _refuse_target(source: Path, target: Path) -> None:
     if target.exists() and not target.is_dir():
-        raise UsageError(f"{target} is a file.", "Name a folder for the normalised copies.")
+        raise UsageError("{target} is a file.", "Name a folder for the normalised copies.", target=target)
     from_, to = source.resolve(), target.resolve()
     if from_ == to or to in from_.parents:
         raise UsageError(
-            f"{target} {'is' if from_ == to else 'contains'} the source, which is never written.",
+            (
+                Message("{target} is the source, which is never written.", target=target)
+                if from_ == to
+                else Message("{target} contains the source, which is never written.", target=target)
+            ),
             "Name another folder, for example: fishtune loudness-norm data-raw data",
         )
     if from_ in to.parents:
         raise UsageError(
-            f"{target} lies inside the source, where it would be taken for a speaker.",
+            "{target} lies inside the source, where it would be taken for a speaker.",
             "Name a folder beside it, for example: fishtune loudness-norm data-raw data",
+            target=target,
         )
 
 
@@ -296,8 +312,9 @@ def _refuse_foreign(jobs: list[_Job], entries: dict[str, _Entry]) -> None:
     foreign = [job.target for job in present if not _is_ours(job.target, entries.get(job.file))]
     if foreign:
         raise UsageError(
-            f"{_foreign(foreign)} and would be replaced.",
+            "{fault} and would be replaced.",
             "Name an empty folder, or move those files away.",
+            fault=_foreign(foreign),
         )
 
 
@@ -305,9 +322,13 @@ def _is_ours(path: Path, entry: _Entry | None) -> bool:
     return entry is not None and entry.written in (None, _state(path))
 
 
-def _foreign(paths: list[Path]) -> str:
-    more = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
-    return f"{paths[0]}{more} {'were' if more else 'was'} not written by fishtune loudness-norm"
+def _foreign(paths: list[Path]) -> Message:
+    return plural(
+        len(paths),
+        "{files} was not written by fishtune loudness-norm",
+        "{files} were not written by fishtune loudness-norm",
+        files=first_of(paths, 1),
+    )
 
 
 def _clean(target: Path, entries: dict[str, _Entry]) -> None:
@@ -320,8 +341,9 @@ def _clean(target: Path, entries: dict[str, _Entry]) -> None:
     foreign = [path for name, path in files.items() if not _is_ours(path, entries.get(name))]
     if foreign:
         raise UsageError(
-            f"{_foreign(foreign)} (or was changed since); --clean would remove it.",
+            "{fault} (or was changed since); --clean would remove it.",
             "Run it without --clean, which only makes what is new or changed, or move such files away.",
+            fault=_foreign(foreign),
         )
     with storage_errors(target):
         for path in files.values():
@@ -341,15 +363,6 @@ def _files(target: Path) -> Iterator[Path]:
                 yield Path(folder) / name
 
 
-def _sweep(jobs: list[_Job]) -> None:
-    """Remove what a killed run of this command left under temporary names."""
-    names: dict[Path, list[str]] = defaultdict(list)
-    for job in jobs:
-        names[job.target.parent].append(job.target.name)
-    for folder, targets in names.items():
-        sweep_temporary(folder, *targets)
-
-
 def _holds(path: Path, content: bytes) -> bool:
     """Return whether a file has this content; written again, it would look changed to what was made of it."""
     try:
@@ -364,7 +377,9 @@ def _make(job: _Job, loudness_target: float, peak_limit: float) -> _Done:
     made = Made(b"")
     try:
         if source is None:
-            raise DataError(f"{job.source} does not exist.", "It was there a moment ago; try again.")
+            raise DataError(
+                "{source} does not exist.", "It was there a moment ago; try again.", source=job.source
+            )
         made = (
             Made(read_content(job.source))
             if job.is_text

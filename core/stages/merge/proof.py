@@ -12,12 +12,16 @@ from ...errors import CheckpointError
 from ...events import ProgressMeter, Reporter
 from ...lora.agreement import Agreement, Logits, captured_change, compare_logits, compute_logits
 from ...lora.files import Adapter, FullWeights
-from ...model.archive import WeightsReader, split_rows
-from ...model.checkpoint import WEIGHTS_FILE, load_model, stored_tensors
+from ...messages import Message
+from ...model.checkpoint import load_model
+from ...model.containers.container import Container, WeightsReader, split_rows
+from ...model.directory import ModelDirectory
 from ...model.dual_ar import DualAR
-from ...text.tokenizer import Tokenizer
+from ...model.families.family import Family
+from ...model.targets import WORD_EMBEDDING
+from ...text.prompts import PromptBuilder
 
-_STOPPED = "Nothing was written."
+_STOPPED = Message("Nothing was written.")
 
 
 _PIECE_ELEMENTS = 1 << 22
@@ -39,12 +43,11 @@ class Verification(BaseModel):
 
 
 def verify_merge(
-    base: Path, merged: Path, source: Adapter | FullWeights, tokenizer: Tokenizer, reporter: Reporter
+    base: ModelDirectory, merged: Path, source: Adapter | FullWeights, reporter: Reporter
 ) -> Verification:
     """Compare merged weights with base + adapter and return the numbers; one model is in memory at a time.
 
     Args:
-        base: checkpoint directory of the base.
         merged: checkpoint directory with the merged weights.
 
     Raises:
@@ -57,16 +60,17 @@ def verify_merge(
         meter.advance(detail=what)
         reporter.check_stop(_STOPPED)
 
-    model = load_model(base, known_finite=True)
-    _check_stored(model, merged / WEIGHTS_FILE, source)
-    plain = compute_logits(model, tokenizer)
+    prompts = base.prompts
+    model = load_model(base.path, known_finite=True)
+    _check_stored(model, base.family, base.container.of(merged), source)
+    plain = compute_logits(model, prompts)
     advance("base")
-    exact = compute_logits(model, tokenizer, changes=source.modules) if isinstance(source, Adapter) else None
+    exact = compute_logits(model, prompts, changes=source.modules) if isinstance(source, Adapter) else None
     del model
-    advance("base + changes")
-    adapted = _adapted_logits(load_model(base, known_finite=True), source, tokenizer)
-    advance("base + adapter")
-    found = compute_logits(load_model(merged), tokenizer)
+    advance(Message("base + changes"))
+    adapted = _adapted_logits(load_model(base.path, known_finite=True), source, prompts)
+    advance(Message("base + adapter"))
+    found = compute_logits(load_model(merged), prompts)
     advance("merged")
 
     verification = Verification(
@@ -77,22 +81,26 @@ def verify_merge(
     )
     if not verification.arithmetic.relative_difference <= _LARGEST_DIFFERENCE:
         raise CheckpointError(
-            "The merged weights do not compute what base and adapter compute: their logits differ by "
-            f"{verification.arithmetic.relative_difference:.2g}, at most {_LARGEST_DIFFERENCE:g} is noise.",
+            "The merged weights do not compute what base and adapter compute: their logits "
+            "differ by {difference:.2g}, at most {limit:g} is noise.",
             "Nothing was written. Please report this with the configurations of both.",
+            difference=verification.arithmetic.relative_difference,
+            limit=_LARGEST_DIFFERENCE,
         )
     if verification.captured < 0.5:
         # The base lies on the dtype's grid, so a change below half a step vanishes altogether.
         dtype = str(next(load_model(merged).parameters()).dtype).removeprefix("torch.")
         reporter.warn(
-            f"Only {max(0.0, verification.captured):.0%} of what the adapter changes is left after rounding "
-            f"to {dtype}: most of its changes are smaller than that format's steps.",
+            "Only {share:.0%} of what the adapter changes is left after rounding to {dtype}: "
+            "most of its changes are smaller than that format's steps.",
             "Compare by ear; a later checkpoint or a higher learning rate changes more.",
+            share=max(0.0, verification.captured),
+            dtype=dtype,
         )
     return verification
 
 
-def _check_stored(base: DualAR, merged: Path, source: Adapter | FullWeights) -> None:
+def _check_stored(base: DualAR, family: Family, merged: Container, source: Adapter | FullWeights) -> None:
     """Compare every weight in the merged file, bit for bit, with what it must be."""
     weights = dict(base.named_parameters())
     try:
@@ -103,14 +111,15 @@ def _check_stored(base: DualAR, merged: Path, source: Adapter | FullWeights) -> 
             "Nothing was written. Check the disk; if it is sound, please report this.",
         ) from error
     with reader as file:
-        for name, stored in stored_tensors(file.locations).items():
+        for name, stored in family.stored_names(file.locations).items():
             for first, rows in _expected_rows(name, weights[name], source):
-                for part, place, expected in split_rows(file.locations, stored.parts, first, rows):
+                for part, place, expected in split_rows(file.locations, stored, first, rows):
                     found = file.read_rows(part, place, len(expected))
                     if not found.equal(expected.to(found.dtype)):
                         raise CheckpointError(
-                            f"The merged weights were not stored as computed: {name} differs.",
+                            "The merged weights were not stored as computed: {name} differs.",
                             "Nothing was written. Check the disk; if it is sound, please report this.",
+                            name=name,
                         )
 
 
@@ -126,21 +135,21 @@ def _expected_rows(name: str, weight: Tensor, source: Adapter | FullWeights) -> 
         yield first, whole.detach()[first : first + step]
 
 
-def _adapted_logits(model: DualAR, source: Adapter | FullWeights, tokenizer: Tokenizer) -> Logits:
+def _adapted_logits(model: DualAR, source: Adapter | FullWeights, prompts: PromptBuilder) -> Logits:
     """Return the logits of base + adapter as training computes them; `model` is the base and is changed."""
     # peft takes 240 MiB; nothing before this needs it, and by now the other model is gone.
     from ...lora.attach import apply_checkpoint
 
     apply_checkpoint(model, source)
     if isinstance(source, FullWeights):
-        return compute_logits(model, tokenizer)
-    tied = source.modules.get("embeddings") if model.config.tie_word_embeddings else None
+        return compute_logits(model, prompts)
+    tied = source.modules.get(WORD_EMBEDDING) if model.config.tie_word_embeddings else None
     if tied is None:
-        return compute_logits(model, tokenizer)
+        return compute_logits(model, prompts)
 
     def head(hidden: Tensor) -> Tensor:
         # peft adapts the embedding as an input only; the stored weight is the output head, too.
         change: Tensor = tied.scaling * (model.norm(hidden) @ tied.b.float()) @ tied.a.float()
         return model.token_logits(hidden) + change
 
-    return compute_logits(model, tokenizer, head=head)
+    return compute_logits(model, prompts, head=head)

@@ -20,26 +20,28 @@ import torch
 from pydantic import BaseModel
 from torch import Tensor
 
-from ...compute.weights import load_strict, read_state_dict, refuse_not_finite
+from ...compute.weights import load_strict, refuse_not_finite
 from ...config.presets import lora_preset
 from ...config.project import merge_record_path
 from ...config.settings import MergeSettings
 from ...errors import CheckpointError, FishtuneError, UsageError
 from ...events import ProgressMeter, Reporter
-from ...files import atomic_folder, recover_folder, sha256, storage_errors, sweep_temporary, write_json
+from ...files import atomic_folder, recover_folder, sha256, storage_errors, write_json
 from ...lora.files import Adapter, FullWeights, ModuleAdapter, check_fit, read_adapter
-from ...model.archive import WeightsEditor, split_rows
+from ...messages import Message, first_of, of_the_system
 from ...model.base_hash import base_hash
-from ...model.checkpoint import WEIGHTS_FILE, StoredTensor, build_model, normalised, stored_tensors
-from ...model.config import read_config
+from ...model.checkpoint import build_model, own_tensors
+from ...model.containers.container import Container, WeightsEditor, combined_sha256, split_rows
+from ...model.directory import ModelDirectory
+from ...model.families import default_family
+from ...model.targets import WORD_EMBEDDING
 from ...ownership import describe, strangers
 from ...reading import open_regular, reading
 from ...tables import read_json
-from ...text.tokenizer import Tokenizer
 from .proof import Verification, verify_merge
 
 _BLOCK = 1 << 24
-_STOPPED = "Nothing was written."
+_STOPPED = Message("Nothing was written.")
 _OWN_FILES = ".fishtune"
 """What fishtune itself keeps in a checkpoint directory (records of a download) begins with this."""
 _MADE_BY = "fishtune merge"
@@ -71,37 +73,42 @@ def run(settings: MergeSettings, reporter: Reporter) -> MergeResult:
     former = _check_output(settings)
     preset = lora_preset(settings.lora_config) if settings.lora_config is not None else None
     source = read_adapter(settings.lora_weight, preset, settings.lora_alpha)
-    config = read_config(settings.base_weight)
-    tokenizer = Tokenizer.from_directory(settings.base_weight)
-    weights = settings.base_weight / WEIGHTS_FILE
-    tensors = read_state_dict(weights)
-    stored = stored_tensors(tensors)
+    base = ModelDirectory.open(settings.base_weight)
+    weights = base.container.path
+    tensors = base.container.tensors()
+    stored = base.family.stored_names(tensors)
     # Whether the base itself is complete; its weights stay on disk.
-    load_strict(build_model(config, tokenizer, settings.base_weight), normalised(tensors), weights)
+    model = build_model(base.shape, base.tokenizer, base.path)
+    load_strict(model, own_tensors(base.family, tensors), weights)
+    del model
     refuse_not_finite(tensors.items(), weights)
-    _check_fit(source, tensors, stored, config.tie_word_embeddings, weights, reporter)
+    _check_fit(source, tensors, stored, base.shape.tie_word_embeddings, weights, reporter)
     base_sha256 = base_hash(settings.base_weight, reporter)
     if source.base_sha256 not in (None, base_sha256):
         raise CheckpointError(
-            f"{settings.lora_weight} was trained on another base: its weights have the hash "
-            f"{str(source.base_sha256)[:12]}, those of {settings.base_weight} {base_sha256[:12]}.",
+            "{checkpoint} was trained on another base: its weights have the hash {hash}, "
+            "those of {base} {other}.",
             "Give the base it was trained on with --base-weight.",
+            checkpoint=settings.lora_weight,
+            hash=str(source.base_sha256)[:12],
+            base=settings.base_weight,
+            other=base_sha256[:12],
         )
 
     with storage_errors(output):
         output.parent.mkdir(parents=True, exist_ok=True)
     recover_folder(output)
-    sweep_temporary(output.parent, output.name)
     with atomic_folder(output) as folder:
-        linked = _copy_files(settings, folder, reporter)
-        changed = _merge_weights(folder / WEIGHTS_FILE, source, tensors, stored, reporter)
+        merged = base.container.of(folder)
+        linked = _copy_files(settings, base.container, folder, reporter)
+        changed = _merge_weights(merged, source, tensors, stored, reporter)
         del tensors
-        verification = verify_merge(settings.base_weight, folder, source, tokenizer, reporter)
-        merged_sha256 = sha256(folder / WEIGHTS_FILE)
+        verification = verify_merge(base, folder, source, reporter)
+        hashes = {file.name: sha256(file) for file in merged.files}
         reporter.check_stop(_STOPPED)
         # Before the folder gets its name: a merge killed between the two must find its own output again.
-        record = _record(settings, source, base_sha256, merged_sha256, verification)
-        record["files"] = describe(folder, {WEIGHTS_FILE: merged_sha256})
+        record = _record(settings, source, base_sha256, combined_sha256(hashes), verification)
+        record["files"] = describe(folder, hashes)
         # The folder that is replaced, for a merge killed before it was.
         record["replaced"] = former
         # Minutes have passed since the first look.
@@ -120,27 +127,36 @@ def _check_output(settings: MergeSettings) -> list[Any]:
     """Return how records of earlier merges describe the output, if there is one to replace."""
     output, base = settings.output.absolute().resolve(), settings.base_weight.absolute().resolve()
     checkpoint = settings.lora_weight.absolute().resolve()
-    for path, what in ((base, "the base"), (checkpoint, "the checkpoint")):
+    for path, what in ((base, Message("the base")), (checkpoint, Message("the checkpoint"))):
         if output == path or output in path.parents or path in output.parents:
             raise UsageError(
-                f"The output {settings.output} and {what} {path} overlap.", "Choose another --output."
+                "The output {output} and {what} {file} overlap.",
+                "Choose another --output.",
+                output=settings.output,
+                what=what,
+                file=path,
             )
     file = merge_record_path(settings.output)
     record = _former_record(file)
     if record is None and os.path.lexists(file):
         raise UsageError(
-            f"{file} exists already, and fishtune did not write it.",
+            "{file} exists already, and fishtune did not write it.",
             "The merge writes its record there: choose another --output.",
+            file=file,
         )
     if not output.exists() or (output.is_dir() and not any(output.iterdir())):
         return []
     if not output.is_dir() or record is None:
         raise UsageError(
-            f"{settings.output} exists already, and fishtune did not write it.", "Choose another --output."
+            "{output} exists already, and fishtune did not write it.",
+            "Choose another --output.",
+            output=settings.output,
         )
     if not settings.overwrite:
         raise UsageError(
-            f"{settings.output} exists already.", "Choose another --output, or replace it with --overwrite."
+            "{output} exists already.",
+            "Choose another --output, or replace it with --overwrite.",
+            output=settings.output,
         )
     former = _described(record, settings.base_weight)
     _refuse_strangers(output, former)
@@ -163,52 +179,58 @@ def _described(record: dict[str, Any], base_weight: Path) -> list[Any]:
     # may have moved since; what is as in today's base is not lost either.
     merged, base = record.get("merged"), record.get("base")
     places = [Path(str(base.get("path")))] if isinstance(base, dict) else []
-    former = [describe(path, {WEIGHTS_FILE: "-"}) for path in (*places, base_weight) if path.is_dir()]
+    weights = default_family().container(base_weight).path.name  # there was no other family then
+    former = [describe(path, {weights: "-"}) for path in (*places, base_weight) if path.is_dir()]
     for described in former:
-        if isinstance(merged, dict) and WEIGHTS_FILE in described:
-            described[WEIGHTS_FILE]["sha256"] = str(merged.get("sha256"))
+        if isinstance(merged, dict) and weights in described:
+            described[weights]["sha256"] = str(merged.get("sha256"))
     return former
 
 
 def _refuse_strangers(output: Path, former: list[Any]) -> None:
     found = strangers(output, *former) if output.is_dir() else []
     if found:
-        more = f" and {len(found) - 1} more" if len(found) > 1 else ""
         raise UsageError(
-            f"{output / found[0]}{more} did not come from the merge, and replacing {output} would lose it.",
+            "{files} did not come from the merge, and replacing {output} would lose it.",
             "Move it away, or choose another --output.",
+            files=first_of([output / name for name in found], 1),
+            output=output,
         )
 
 
 def _check_fit(
     source: Adapter | FullWeights,
     tensors: dict[str, Tensor],
-    stored: dict[str, StoredTensor],
+    stored: dict[str, tuple[str, ...]],
     tied: bool,
     weights: Path,
     reporter: Reporter,
 ) -> None:
     shapes = {}
-    for name, where in stored.items():
-        parts = [tensors[part] for part in where.parts]
+    for name, names in stored.items():
+        parts = [tensors[part] for part in names]
         shapes[name] = (sum(len(part) for part in parts), *parts[0].shape[1:])
     check_fit(source, shapes, tied, weights)
-    dtypes = {name: tensors[stored[name].parts[0]].dtype for name in source.shapes}
+    dtypes = {name: tensors[stored[name][0]].dtype for name in source.shapes}
     odd = [name for name, dtype in dtypes.items() if dtype not in _DTYPES]
     if odd:
         raise CheckpointError(
-            f"{weights} stores {odd[0]} as {dtypes[odd[0]]}, which cannot be adapted.",
+            "{weights} stores {name} as {dtype}, which cannot be adapted.",
             "Use the base as it was published, in bfloat16 or float32.",
+            weights=weights,
+            name=odd[0],
+            dtype=dtypes[odd[0]],
         )
-    if tied and isinstance(source, Adapter) and "embeddings" in source.modules:
+    if tied and isinstance(source, Adapter) and WORD_EMBEDDING in source.modules:
         reporter.warn(
-            f"{source.file} adapts the word embedding, which in this base is the output head too "
+            "{file} adapts the word embedding, which in this base is the output head too "
             "(tie_word_embeddings): merging changes both.",
             "Compare with the base by ear; adapters made by fishtune train never do this.",
+            file=source.file,
         )
 
 
-def _copy_files(settings: MergeSettings, folder: Path, reporter: Reporter) -> bool:
+def _copy_files(settings: MergeSettings, weights: Container, folder: Path, reporter: Reporter) -> bool:
     """Copy the base's files, the weights always, the others as links where asked; return whether linked."""
     base = settings.base_weight
     files = sorted(
@@ -221,7 +243,7 @@ def _copy_files(settings: MergeSettings, folder: Path, reporter: Reporter) -> bo
     for name in files:
         source, target = (base / name).resolve(), folder / name
         target.parent.mkdir(parents=True, exist_ok=True)
-        if settings.link and name != Path(WEIGHTS_FILE):
+        if settings.link and base / name not in weights.files:
             try:
                 os.link(source, target)
                 meter.advance(source.stat().st_size, str(name))
@@ -229,8 +251,10 @@ def _copy_files(settings: MergeSettings, folder: Path, reporter: Reporter) -> bo
             except OSError as error:
                 linked = False
                 reporter.warn(
-                    f"{name} could not be linked ({error.strerror}) and was copied.",
+                    "{name} could not be linked ({reason}) and was copied.",
                     "Links need base and output on one file system that knows them.",
+                    name=name,
+                    reason=of_the_system(error),
                 )
         with open_regular(source, CheckpointError) as read, target.open("wb") as write:
             while block := _read_block(read, source):
@@ -247,24 +271,25 @@ def _read_block(file: IO[bytes], source: Path) -> bytes:
 
 
 def _merge_weights(
-    file: Path,
+    container: Container,
     source: Adapter | FullWeights,
     tensors: dict[str, Tensor],
-    stored: dict[str, StoredTensor],
+    stored: dict[str, tuple[str, ...]],
     reporter: Reporter,
 ) -> int:
-    """Replace the changed tensors in `file`; return how many."""
+    """Replace the changed tensors in the copy `container`; return how many."""
     changes: dict[str, ModuleAdapter | Tensor] = {}
     if isinstance(source, FullWeights):
         changes.update(source.tensors)
     else:
         changes.update({f"{name}.weight": part for name, part in source.modules.items()})
     meter = ProgressMeter(reporter, "merging", len(changes), "tensors")
-    file.chmod(file.stat().st_mode | 0o200)  # a base kept read-only is still merged into a copy
-    with WeightsEditor(file) as editor:
+    for file in {place.file for place in container.locations.values()}:
+        file.chmod(file.stat().st_mode | 0o200)  # a base kept read-only is still merged into a copy
+    with WeightsEditor(container) as editor:
         for name, change in changes.items():
             reporter.check_stop(_STOPPED)
-            names = stored[name].parts
+            names = stored[name]
             for first, rows in _merged_rows(change, [tensors[part] for part in names]):
                 for part, place, its_rows in split_rows(editor.locations, names, first, rows):
                     editor.write_rows(part, place, its_rows)

@@ -6,46 +6,46 @@ clip is either packed or listed with the reason why not.
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from contextlib import closing
-from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from ...config.settings import PackSettings
-from ...dataset.clips import CODES_EXTENSION, Clip, Scan
-from ...dataset.codes import Codes, codes_digest, is_stale, known_origin, read_codes
-from ...dataset.findings import Code
+from ...dataset.clips import Clip, Scan
+from ...dataset.findings import FindingKind
 from ...dataset.layout import scan
 from ...errors import DataError, ShardError, StorageError, UsageError
 from ...events import ItemFailed, ProgressMeter, Reporter
-from ...files import atomic_folder, is_temporary, recover_folder, sweep_temporary
+from ...files import atomic_folder, is_temporary, recover_folder
+from ...messages import NOTHING, Message, first_of, joined
 from ...reading import reading
-from ...shards.index import ShardIndex
+from ...shards.index_file import IndexBuilder, IndexEntry, shard_states
 from ...shards.manifest import (
     CACHE_FILES,
+    INDEX_FILE,
     MANIFEST_FILE,
     Dropped,
     DropReason,
     Histogram,
     Manifest,
+    PackedSpeaker,
     PackResult,
-    SpeakerTotals,
     check_place,
     read_manifest,
-    source_of,
+    source_from,
     write_manifest,
 )
-from ...shards.wire import Sentence, ShardWriter, encode_sentence
+from ...shards.wire import Place, ShardWriter, shard_digest
 from ...terminal import shell_quoted
-from ...text.transcripts import TextError, TextFault, read_transcript
 from ...workers import ordered_map
+from .clips import dropped, read_clip
 
-_CHUNK = 500  # clips; about a quarter of a second of work
-_NOTHING_CHANGED = "Nothing was changed."
+_CHUNK = 500  # clips; a tenth of a second of work
+_NOTHING_CHANGED = Message("Nothing was changed.")
 # Markers and turn ends of a training sequence, at most.
 _MARKUP_COLUMNS = 32
 _HISTOGRAM_BINS = 20
@@ -54,25 +54,13 @@ _HISTOGRAM_BINS = 20
 # training run on the wrong data.
 _LARGEST_LOSS = 0.2
 _FEWEST_LOST = 2
-_REASONS = {
-    TextFault.UNREADABLE: DropReason.UNREADABLE_TEXT,
-    TextFault.NOT_UTF8: DropReason.UNREADABLE_TEXT,
-    TextFault.BINARY: DropReason.UNREADABLE_TEXT,
-    TextFault.TOKENS: DropReason.TOKENS_IN_TEXT,
-    TextFault.EMPTY: DropReason.EMPTY_TEXT,
-}
 
 
-@dataclass(frozen=True, slots=True)
-class _Packed:
-    """One clip after its files were read: serialised, or the reason why not."""
+class _Packed(NamedTuple):
+    """A clip that is in the shards."""
 
     clip: Clip
-    content: bytes = b""
-    codebooks: int = 0
-    frames: int = 0
-    text_bytes: int = 0
-    dropped: Dropped | None = None
+    entry: IndexEntry
 
 
 def run(settings: PackSettings, reporter: Reporter) -> PackResult:
@@ -86,7 +74,6 @@ def run(settings: PackSettings, reporter: Reporter) -> PackResult:
     """
     output = _folder_to_replace(settings.output)
     recover_folder(output)
-    sweep_temporary(output.parent, output.name)
     _refuse_foreign(output)
     check_place(settings)
     before = read_manifest(output)
@@ -97,32 +84,36 @@ def run(settings: PackSettings, reporter: Reporter) -> PackResult:
         reporter.warn(finding.what, finding.what_to_do)
     if not clips:
         raise DataError(
-            f"{settings.input} has no speaker folder with recordings.",
-            f"Check it first with: fishtune validate {shell_quoted(settings.input)}",
+            "{input} has no speaker folder with recordings.",
+            "Check it first with: fishtune validate {quoted}",
+            input=settings.input,
+            quoted=shell_quoted(settings.input),
         )
-    source = source_of(settings, clips)
     with atomic_folder(output) as folder:
         with ShardWriter(folder, settings.shard_size) as writer:
-            packed, dropped = _write(settings, clips, writer, reporter)
-        _refuse_fewer(settings, before, packed, dropped)
+            packed, losses, source = _write(settings, clips, writer, reporter)
+        _refuse_fewer(settings, before, packed, losses)
         shards = {path.name: path.stat().st_size for path in writer.paths}
         result = PackResult(
             output=settings.output,
             clips=len(clips),
             sentences=len(packed),
-            dropped=dropped,
+            dropped=losses,
             left_out=left_out,
-            speakers=_totals(packed, dropped),
+            speakers=_totals(packed, losses),
             shards=len(shards),
             bytes=sum(shards.values()),
-            codebooks=packed[0].codebooks,
-            frames=sum(item.frames for item in packed),
-            columns=_histogram([item.frames + item.text_bytes + _MARKUP_COLUMNS for item in packed]),
+            codebooks=packed[0].entry.codebooks,
+            frames=sum(item.entry.frames for item in packed),
+            columns=_histogram(
+                [item.entry.frames + item.entry.text_bytes + _MARKUP_COLUMNS for item in packed]
+            ),
         )
         names = [item.clip.key for item in packed]
         manifest = Manifest(shards=shards, digests=writer.digests, clips=names, source=source, result=result)
         write_manifest(folder, manifest)
-        _read_back(folder, len(packed), result.bytes, reporter)
+        _read_back(writer, shards, reporter)
+        _write_index(folder, packed, writer.places)
         reporter.check_stop(_NOTHING_CHANGED)
         _refuse_foreign(output)  # what came there meanwhile
     return result
@@ -130,157 +121,106 @@ def run(settings: PackSettings, reporter: Reporter) -> PackResult:
 
 def _write(
     settings: PackSettings, clips: list[Clip], writer: ShardWriter, reporter: Reporter
-) -> tuple[list[_Packed], list[Dropped]]:
-    """Add all clips that can be packed; return them without their content, and the others."""
+) -> tuple[list[_Packed], list[Dropped], str]:
+    """Add all clips that can be packed; return them, the others, and a hash of what they were made from."""
     meter = ProgressMeter(reporter, "packing", len(clips), "clips")
-    read = partial(_read_clip, excluded=frozenset(settings.exclude))
+    read = partial(read_clip, excluded=frozenset(settings.exclude))
     packed: list[_Packed] = []
-    dropped: list[Dropped] = []
+    losses: list[Dropped] = []
+    states: list[bytes] = []
     said: set[str] = set()  # about transcripts: one command that makes all is not said for each
     with closing(ordered_map(read, clips, settings.num_workers, _CHUNK)) as results:
-        for item in results:
+        for clip, found in zip(clips, results, strict=True):
             reporter.check_stop(_NOTHING_CHANGED)
             meter.advance()
-            loss = item.dropped
-            if loss is None and packed and item.codebooks != packed[0].codebooks:
-                loss = _other_codec(item, packed[0].codebooks)
-            if loss is None:
-                writer.add(item.clip.speaker, item.content)
-                packed.append(replace(item, content=b""))
+            states.append(found.states)
+            loss = found.dropped or _other_codec(clip, found.entry, packed)
+            if loss is None and found.entry is not None:
+                writer.add(clip.speaker, found.content)
+                packed.append(_Packed(clip, found.entry))
                 continue
-            dropped.append(loss)
+            assert loss is not None
+            losses.append(loss)
             if loss.reason is not DropReason.EXCLUDED:
-                hint = "" if loss.what_to_do in said else loss.what_to_do
+                hint = NOTHING if loss.what_to_do in said else loss.what_to_do
                 if loss.reason is DropReason.NO_TEXT:
                     said.add(hint)
                 reporter.emit(ItemFailed(item=loss.clip, message=loss.what, hint=hint))
-    _refuse_unusable(settings, packed, dropped)
-    return packed, dropped
+    _refuse_unusable(settings, packed, losses)
+    return packed, losses, source_from(settings, states)
 
 
-def _other_codec(item: _Packed, codebooks: int) -> Dropped:
-    return _drop(
-        item.clip,
+def _other_codec(clip: Clip, entry: IndexEntry | None, packed: list[_Packed]) -> Dropped | None:
+    if entry is None or not packed or entry.codebooks == packed[0].entry.codebooks:
+        return None
+    return dropped(
+        clip,
         DropReason.OTHER_CODEC,
-        f"{item.clip.codes} has {item.codebooks} codebooks, those before it {codebooks}.",
-        "Extract all recordings with the same codec: fishtune extract --overwrite",
+        Message(
+            "{file} has {number} codebooks, those before it {other}.",
+            file=clip.codes,
+            number=entry.codebooks,
+            other=packed[0].entry.codebooks,
+        ),
+        Message("Extract all recordings with the same codec: fishtune extract --overwrite"),
     )
 
 
-def _refuse_unusable(settings: PackSettings, packed: list[_Packed], dropped: list[Dropped]) -> None:
-    reasons = Counter(loss.reason for loss in dropped)
+def _refuse_unusable(settings: PackSettings, packed: list[_Packed], losses: list[Dropped]) -> None:
+    reasons = Counter(loss.reason for loss in losses)
     if not packed:
-        counts = ", ".join(f"{reason} ({count})" for reason, count in reasons.most_common())
         raise DataError(
-            f"None of the {len(dropped)} clips in {settings.input} can be packed: {counts}.",
-            dropped[0].what_to_do or "Leave fewer clips out.",
+            "None of the {number} clips in {input} can be packed: {reasons}.",
+            losses[0].what_to_do or Message("Leave fewer clips out."),
+            number=len(losses),
+            input=settings.input,
+            reasons=_counts(reasons),
         )
     if reasons[DropReason.OTHER_CODEC] > len(packed):
         raise DataError(
-            f"{packed[0].clip.codes} has {packed[0].codebooks} codebooks, but most codes have another "
-            "number.",
+            "{file} has {number} codebooks, but most codes have another number.",
             "They come from different codecs. Extract all again with: fishtune extract --overwrite",
+            file=packed[0].clip.codes,
+            number=packed[0].entry.codebooks,
         )
 
 
-def _read_clip(clip: Clip, excluded: frozenset[str]) -> _Packed:
-    """Read one clip's transcript and codes."""
-    if clip.key in excluded:
-        return _Packed(clip, dropped=_drop(clip, DropReason.EXCLUDED, f"{clip.key} is left out.", ""))
-    try:
-        text = _read_text(clip)
-        sentence = Sentence((text,), _read_codes(clip))
-    except _DropError as error:
-        return _Packed(clip, dropped=_drop(clip, error.reason, error.message, error.hint))
-    codebooks, frames = sentence.codes.shape
-    return _Packed(clip, encode_sentence(sentence), codebooks, frames, len(text.encode("utf-8")))
-
-
-class _DropError(DataError):
-    def __init__(self, reason: DropReason, message: str, hint: str) -> None:
-        super().__init__(message, hint)
-        self.reason = reason
-
-
-def _read_text(clip: Clip) -> str:
-    if clip.text is None:
-        name = clip.audio[0] if clip.audio else clip.codes
-        advice = clip.text_advice or "Write what is said beside it."
-        raise _DropError(DropReason.NO_TEXT, f"{name} has no transcript.", advice)
-    try:
-        return read_transcript(clip.text).packed
-    except TextError as error:
-        if error.fault is TextFault.UNREADABLE:
-            _refuse_vanished(clip.text)
-        raise _DropError(_REASONS[error.fault], error.message, error.hint) from error
-
-
-def _read_codes(clip: Clip) -> Codes:
-    if len(clip.audio) > 1:
-        names = ", ".join(path.name for path in clip.audio)
-        raise _DropError(
-            DropReason.SEVERAL_RECORDINGS,
-            f"{clip.key} has the recordings {names}; whose codes these are cannot be known.",
-            "Keep one of them, or rename one with its transcript, and extract again.",
-        )
-    extract = "Run fishtune extract first."
-    if clip.codes is None:
-        what = clip.audio[0] if clip.audio else clip.text
-        if clip.is_blocked and what is not None:
-            there = what.with_suffix(CODES_EXTENSION)
-            raise _DropError(DropReason.NO_CODES, f"{there} is not a file.", "Rename or remove it.")
-        raise _DropError(DropReason.NO_CODES, f"{what} has no codes beside it.", extract)
-    try:
-        codes = read_codes(clip.codes)
-    except DataError as error:
-        _refuse_vanished(clip.codes)
-        raise _DropError(DropReason.DAMAGED_CODES, error.message, error.hint) from error
-    if clip.audio and _are_of_another_recording(clip.audio[0], clip.codes, codes):
-        raise _DropError(
-            DropReason.STALE_CODES,
-            f"{clip.codes} was made from another recording than {clip.audio[0].name} is now.",
-            "Run fishtune extract again.",
-        )
-    return codes
-
-
-def _are_of_another_recording(audio: Path, path: Path, codes: Codes) -> bool:
-    try:
-        return is_stale(audio, path, known_origin(path, codes_digest(codes)))
-    except DataError as error:
-        _refuse_vanished(audio)
-        raise _DropError(DropReason.STALE_CODES, error.message, error.hint) from error
-
-
-def _refuse_vanished(path: Path) -> None:
-    """End the stage if a file is gone that was listed before: its disk may be, and much more with it."""
-    if not os.path.lexists(path):
-        raise StorageError(
-            f"{path} was there a moment ago and is gone.",
-            "Check that its disk is still mounted and run the command again; nothing was changed.",
-        )
+def _counts(reasons: Counter[DropReason]) -> Message:
+    return joined(
+        (
+            Message("{reason} ({number})", reason=Message(reason), number=number)
+            for reason, number in reasons.most_common()
+        ),
+        ", ",
+    )
 
 
 def _refuse_unreadable(found: Scan) -> None:
     """End the stage if a folder could not be listed: its clips would be missing without a word."""
     for problem in found.problems:
-        if problem.code is Code.FOLDER_UNREADABLE:
+        if problem.code is FindingKind.FOLDER_UNREADABLE:
             raise StorageError(problem.what, problem.what_to_do)
 
 
-def _drop(clip: Clip, reason: DropReason, what: str, what_to_do: str) -> Dropped:
-    return Dropped(clip=clip.key, reason=reason, what=what, what_to_do=what_to_do)
+def _read_back(writer: ShardWriter, sizes: dict[str, int], reporter: Reporter) -> None:
+    """Compare every byte that is there with what was written."""
+    meter = ProgressMeter(reporter, Message("reading back"), sum(sizes.values()), "bytes")
+    for path in writer.paths:
+        if shard_digest(path) != writer.digests[path.name]:
+            raise ShardError(
+                "{file} cannot be read back as it was written.",
+                "The disk may be failing; check it and pack again.",
+                file=path.name,
+            )
+        meter.advance(sizes[path.name])
 
 
-def _read_back(folder: Path, sentences: int, size: int, reporter: Reporter) -> None:
-    """Read every sentence that was written, which also makes the index."""
-    meter = ProgressMeter(reporter, "reading back", size, "bytes")
-    index = ShardIndex.open(folder, meter.advance)
-    if len(index) != sentences:
-        raise ShardError(
-            f"{sentences} sentences were packed but {len(index)} can be read back.",
-            "The disk may be failing; check it and pack again.",
-        )
+def _write_index(folder: Path, packed: list[_Packed], places: list[Place]) -> None:
+    """Write what `ShardIndex` would find out by reading every sentence."""
+    builder = IndexBuilder()
+    for (clip, entry), place in zip(packed, places, strict=True):
+        builder.add(clip.speaker, clip.key, place, entry)
+    builder.write(folder / INDEX_FILE, shard_states(folder))
 
 
 def _histogram(values: list[int]) -> Histogram:
@@ -290,39 +230,40 @@ def _histogram(values: list[int]) -> Histogram:
     return Histogram(edges=edges.tolist(), counts=counts.tolist())
 
 
-def _totals(packed: list[_Packed], dropped: list[Dropped]) -> list[SpeakerTotals]:
+def _totals(packed: list[_Packed], losses: list[Dropped]) -> list[PackedSpeaker]:
     sentences: Counter[str] = Counter(item.clip.speaker for item in packed)
-    losses: Counter[str] = Counter(loss.clip.partition("/")[0] for loss in dropped)
+    lost: Counter[str] = Counter(loss.clip.partition("/")[0] for loss in losses)
     frames: Counter[str] = Counter()
     for item in packed:
-        frames[item.clip.speaker] += item.frames
+        frames[item.clip.speaker] += item.entry.frames
     return [
-        SpeakerTotals(
-            speaker=speaker, sentences=sentences[speaker], dropped=losses[speaker], frames=frames[speaker]
+        PackedSpeaker(
+            speaker=speaker, sentences=sentences[speaker], dropped=lost[speaker], frames=frames[speaker]
         )
-        for speaker in sorted(sentences | losses)
+        for speaker in sorted(sentences | lost)
     ]
 
 
 def _folder_to_replace(output: Path) -> Path:
-    """Return the folder itself where `output` is a link to it: links that a person made stay.
+    """Return the folder itself where `output` is a link to it: links that a user made stay.
 
     Raises:
         UsageError: packing would replace the working folder or a folder around it.
     """
-    with reading(output, UsageError, "Choose another folder with --output."):
+    with reading(output, UsageError, Message("Choose another folder with --output.")):
         folder = output.resolve()
         here = Path.cwd()
     if here.is_relative_to(folder):
         raise UsageError(
-            f"{output} is the working folder or around it, and packing replaces its output whole.",
+            "{output} is the working folder or around it, and packing replaces its output whole.",
             "Name a folder of its own, for example: --output protos",
+            output=output,
         )
     return folder
 
 
 def _refuse_fewer(
-    settings: PackSettings, before: Manifest | None, packed: list[_Packed], dropped: list[Dropped]
+    settings: PackSettings, before: Manifest | None, packed: list[_Packed], losses: list[Dropped]
 ) -> None:
     """Raise `UsageError` if shards would be replaced by ones of much fewer clips, and nobody asked for it."""
     if before is None or settings.allow_fewer:
@@ -331,23 +272,32 @@ def _refuse_fewer(
     lost = held - len(packed)
     if lost < _FEWEST_LOST or lost <= held * _LARGEST_LOSS:
         return
-    reasons = Counter(loss.reason for loss in dropped if loss.reason is not DropReason.EXCLUDED)
-    counts = ", ".join(f"{reason} ({count})" for reason, count in reasons.most_common())
-    allow = (
-        "If fewer are meant, say so: "
-        f"fishtune pack --input {shell_quoted(settings.input)} "
-        f"--output {shell_quoted(settings.output)} --allow-fewer"
+    reasons: Counter[DropReason] = Counter(
+        loss.reason for loss in losses if loss.reason is not DropReason.EXCLUDED
+    )
+    counts = _counts(reasons)
+    allow = Message(
+        "If fewer are meant, say so: fishtune pack --input {input} --output {output} --allow-fewer",
+        input=shell_quoted(settings.input),
+        output=shell_quoted(settings.output),
     )
     if counts:
         raise UsageError(
-            f"The shards in {settings.output} hold {held} clips, the new ones would hold {len(packed)}, so "
-            f"the old ones were kept. What cannot be packed now: {counts}.",
+            "The shards in {output} hold {held} clips, the new ones would hold {now}, so the "
+            "old ones were kept. What cannot be packed now: {reasons}.",
             allow,
+            output=settings.output,
+            held=held,
+            now=len(packed),
+            reasons=counts,
         )
     raise UsageError(
-        f"The shards in {settings.output} hold {held} clips, but {settings.input} now has {len(packed)}, so "
-        "the old ones were kept.",
+        "The shards in {output} hold {held} clips, but {input} now has {now}, so the old ones were kept.",
         allow,
+        output=settings.output,
+        held=held,
+        input=settings.input,
+        now=len(packed),
     )
 
 
@@ -356,7 +306,7 @@ def _refuse_foreign(output: Path) -> None:
     if not output.exists():
         return
     if not output.is_dir():
-        raise UsageError(f"{output} is a file.", "Name a folder with --output.")
+        raise UsageError("{output} is a file.", "Name a folder with --output.", output=output)
     with reading(output, UsageError):
         present = {path.name for path in output.iterdir() if not is_temporary(path)}
     manifest = read_manifest(output)
@@ -365,12 +315,14 @@ def _refuse_foreign(output: Path) -> None:
         return
     if manifest is None and MANIFEST_FILE in present:
         raise UsageError(
-            f"{output / MANIFEST_FILE} is damaged or of another version, so that nothing tells whose files "
-            f"lie in {output}.",
+            "{file} is damaged or of another version, so that nothing tells whose files lie in {output}.",
             "Move the folder away and pack again, or choose another one with --output.",
+            file=output / MANIFEST_FILE,
+            output=output,
         )
-    more = f" and {len(foreign) - 3} more" if len(foreign) > 3 else ""
     raise UsageError(
-        f"{output} holds files that fishtune pack did not write: {', '.join(foreign[:3])}{more}.",
+        "{output} holds files that fishtune pack did not write: {files}.",
         "Move them away or choose another folder with --output.",
+        output=output,
+        files=first_of(foreign, 3),
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import soundfile
@@ -13,26 +14,28 @@ from pydantic import BaseModel
 
 from ...audio.mixing import Mixing, warn_of_channels
 from ...audio.recordings import read_info, read_mono, write_audio
-from ...codec.checkpoint import WEIGHTS_FILE as CODEC_FILE
 from ...codec.checkpoint import load_codec, load_encoder
 from ...codec.codec import check_length
 from ...codec.config import CodecConfig, check_codebooks, codec_config, residual_codebook_size
 from ...compute.devices import resolve_device
-from ...config.settings import SynthSettings
+from ...config.settings import CODEC_FILE, SynthSettings
 from ...dataset.codes import read_codes, write_codes
 from ...errors import CheckpointError, DataError, UsageError
 from ...events import ProgressMeter, Reporter
 from ...files import check_writable
+from ...messages import Message
 from ...model.checkpoint import load_model
-from ...model.config import DualARConfig, read_config
-from ...model.generate import Generation, Sampling, generate
+from ...model.directory import ModelDirectory
+from ...model.generate import Generation, generate
+from ...model.shape import Shape
 from ...ownership import is_remembered, remember
 from ...reading import check_regular, reading
-from ...text.prompts import Turn, inference_prompt
-from ...text.tokenizer import IM_END, Tokenizer
+from ...text.prompts import Turn
 from ...text.transcripts import check_typed, read_transcript
 
-_REFERENCE_HINT = "Give what is said in the reference with --ref-text, or put it into a .lab file beside it."
+_REFERENCE_HINT = Message(
+    "Give what is said in the reference with --ref-text, or put it into a .lab file beside it."
+)
 
 
 class SynthResult(BaseModel):
@@ -65,20 +68,21 @@ def run(settings: SynthSettings, reporter: Reporter) -> SynthResult:
     audio_format = _check(settings)
     device = resolve_device(settings.device)
     codec_file = settings.checkpoint / CODEC_FILE
-    config = read_config(settings.checkpoint)
+    base = ModelDirectory.open(settings.checkpoint)
     shape = codec_config(codec_file, settings.config_name)
-    check_codebooks(shape, config.num_codebooks, settings.checkpoint)
+    check_codebooks(shape, base.shape.num_codebooks, settings.checkpoint)
     if not codec_file.is_file():
         raise CheckpointError(
-            f"{codec_file} does not exist.",
+            "{file} does not exist.",
             "A checkpoint directory holds model and codec: download it again.",
+            file=codec_file,
         )
-    tokenizer = Tokenizer.from_directory(settings.checkpoint)
-    references = _references(settings, config, shape, device, reporter)
-    prompt = torch.from_numpy(inference_prompt(tokenizer, references, settings.text, config.num_codebooks))
+    prompts = base.prompts  # read before a reference is encoded
+    references = _references(settings, base.shape, shape, device, reporter)
+    prompt = torch.from_numpy(prompts.prompt(references, settings.text))
 
     seed = secrets.randbelow(1 << 31) if settings.seed is None else settings.seed
-    generation, speed = _generate(settings, seed, prompt, tokenizer, device, shape, reporter)
+    generation, speed = _generate(settings, base, seed, prompt, device, shape, reporter)
     frames = generation.codes.shape[1]
     seconds = frames / shape.frame_rate
     if frames == 0:
@@ -88,8 +92,10 @@ def run(settings: SynthSettings, reporter: Reporter) -> SynthResult:
         )
     if not generation.ended:
         reporter.warn(
-            f"The model did not end by itself: the recording was cut at {frames} frames ({seconds:.1f} s).",
+            "The model did not end by itself: the recording was cut at {frames} frames ({seconds:.1f} s).",
             "Raise --max-new-tokens for a long text; otherwise split the text, or try an earlier checkpoint.",
+            frames=frames,
+            seconds=seconds,
         )
 
     reporter.check_stop("Nothing was written.")
@@ -130,26 +136,37 @@ def _check(settings: SynthSettings) -> str:
     for path in outputs:
         if reference is not None and _same(path, reference):
             raise UsageError(
-                f"{reference} is the reference and cannot be the output.", "Choose another --out."
+                "{reference} is the reference and cannot be the output.",
+                "Choose another --out.",
+                reference=reference,
             )
         if any(_same(path, file) for file in _read_files(settings, reference)):
-            raise UsageError(f"{path} is needed for the synthesis itself.", "Choose another output.")
+            raise UsageError(
+                "{file} is needed for the synthesis itself.", "Choose another output.", file=path
+            )
     if settings.codes_out is not None and _same(settings.codes_out, settings.out):
-        raise UsageError(f"{settings.out} cannot hold both sound and codes.", "Choose another --codes-out.")
+        raise UsageError(
+            "{out} cannot hold both sound and codes.", "Choose another --codes-out.", out=settings.out
+        )
     for output, name in ((settings.out, "speech.wav"), (settings.codes_out, "speech.npy")):
         if output is not None and output.is_dir():
-            raise UsageError(f"{output} is a folder.", f"Give a file name, such as {name}.")
+            raise UsageError(
+                "{output} is a folder.", "Give a file name, such as {name}.", output=output, name=name
+            )
     known = soundfile.available_formats()
     audio_format = settings.out.suffix.removeprefix(".").upper()
     if audio_format not in known:
         raise UsageError(
-            f"{settings.out} has no ending that names an audio format.", "Use .wav, .flac, .ogg or .mp3."
+            "{out} has no ending that names an audio format.",
+            "Use .wav, .flac, .ogg or .mp3.",
+            out=settings.out,
         )
     for path in outputs:
         if os.path.lexists(path) and not settings.overwrite and not is_remembered(path):
             raise UsageError(
-                f"{path} exists already, and synthesis did not write it.",
+                "{file} exists already, and synthesis did not write it.",
                 "Choose another name, or replace it with --overwrite.",
+                file=path,
             )
         if path.exists():
             check_regular(path, UsageError)
@@ -174,7 +191,7 @@ def _read_files(settings: SynthSettings, reference: Path | None) -> list[Path]:
 
 def _references(
     settings: SynthSettings,
-    config: DualARConfig,
+    model: Shape,
     shape: CodecConfig,
     device: torch.device,
     reporter: Reporter,
@@ -184,7 +201,7 @@ def _references(
         return []
     text = settings.ref_text or _transcript_beside(file)
     if settings.ref_codes is not None:
-        return [Turn(text, read_codes(settings.ref_codes, [config.codebook_size] * config.num_codebooks))]
+        return [Turn(text, read_codes(settings.ref_codes, [model.codebook_size] * model.num_codebooks))]
     info = read_info(file)
     check_length(-(-info.frames * shape.sample_rate // info.sample_rate), shape, str(file))
     samples, mixing = read_mono(file, shape.sample_rate)
@@ -204,15 +221,15 @@ def _transcript_beside(file: Path) -> str:
     with reading(transcript):
         missing = not transcript.exists()
     if missing:
-        raise UsageError(f"What is said in {file} is not known.", _REFERENCE_HINT)
+        raise UsageError("What is said in {file} is not known.", _REFERENCE_HINT, file=file)
     return read_transcript(transcript).packed  # as training saw it
 
 
 def _generate(
     settings: SynthSettings,
+    base: ModelDirectory,
     seed: int,
     prompt: torch.Tensor,
-    tokenizer: Tokenizer,
     device: torch.device,
     shape: CodecConfig,
     reporter: Reporter,
@@ -221,25 +238,22 @@ def _generate(
     reporter.log(f"Loading the model of {settings.checkpoint} on {device}")
     model = load_model(settings.checkpoint, device=device)
     limit = min(settings.max_new_tokens, model.config.max_seq_len - prompt.shape[1])
-    meter = ProgressMeter(reporter, f"generating, {limit} frames at most", limit, "frames")
+    meter = ProgressMeter(
+        reporter, Message("generating, {limit} frames at most", limit=limit), limit, "frames"
+    )
 
     def count(frames: int) -> None:
         reporter.check_stop("Nothing was written.")
-        meter.advance(detail=f"{frames / shape.frame_rate:.1f} s of speech")
+        meter.advance(detail=Message("{frames:.1f} s of speech", frames=frames / shape.frame_rate))
 
-    sampling = Sampling(
-        greedy=settings.greedy,
-        temperature=settings.temperature,
-        top_p=settings.top_p,
-        repetition_penalty=settings.repetition_penalty,
-        seed=seed,
-    )
+    asked = settings.model_dump(include={"temperature", "top_p", "repetition_penalty"}, exclude_none=True)
+    sampling = replace(base.family.sampling, greedy=settings.greedy, seed=seed, **asked)
     began = time.monotonic()
     generation = generate(
         model,
         prompt,
-        sampling,
-        end_id=tokenizer.token_id(IM_END),
+        base.rule(sampling),
+        end_id=base.tokenizer.end_id,
         max_new_tokens=settings.max_new_tokens,
         residual_codebook_size=residual_codebook_size(settings.config_name),
         on_frame=count,

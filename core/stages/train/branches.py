@@ -28,6 +28,7 @@ from ...events import Reporter
 from ...files import atomic_folder, atomic_path, fsync_folder, storage_errors
 from ...judge.record import audition_folder, read_audition
 from ...judge.selection import Candidate, recommend
+from ...messages import Message
 from .checkpoints import read_run_state, remove_checkpoint
 
 
@@ -47,12 +48,25 @@ def take_course(run_folder: Path, checkpoint: Path, step: int, reporter: Reporte
         folder = _abandon(run_folder, beyond, step)
         steps = ", ".join(str(checkpoint_step(each)) for each in beyond)
         reporter.warn(
-            f"The run goes on from {checkpoint}; its checkpoints of other steps ({steps}) are abandoned and "
-            f"were moved to {folder}."
-            if not is_own
-            else f"The run goes on from step {step}; its later checkpoints (steps {steps}) are abandoned and "
-            f"were moved to {folder}.",
-            f"To return to one of them, name it: --resume {folder / beyond[-1].name}",
+            (
+                Message(
+                    "The run continues from {checkpoint}; its checkpoints of other steps ({steps}) are "
+                    "abandoned and were moved to {folder}.",
+                    checkpoint=checkpoint,
+                    steps=steps,
+                    folder=folder,
+                )
+                if not is_own
+                else Message(
+                    "The run continues from step {step}; its later checkpoints (steps {steps}) are "
+                    "abandoned and were moved to {folder}.",
+                    steps=steps,
+                    folder=folder,
+                    step=step,
+                )
+            ),
+            "To return to one of them, name it: --resume {abandoned}",
+            abandoned=folder / beyond[-1].name,
         )
         if not checkpoint.exists():  # it has the name of another step than its own, and was moved too
             checkpoint = folder / checkpoint.name

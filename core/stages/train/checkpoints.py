@@ -29,8 +29,12 @@ from ...config.run_files import adapter_folder, checkpoint_step, list_checkpoint
 from ...config.settings import TrainSettings
 from ...errors import CheckpointError, TrainingError, UsageError
 from ...files import remove
-
-STATE_KEY = "fishtune"
+from ...lora.files import TRAINING_STATE
+from ...lora.injection import adaptable_modules
+from ...messages import NOTHING, Message, joined
+from ...model.checkpoint import build_model
+from ...model.directory import ModelDirectory
+from ...model.targets import match_targets
 
 
 class Identity(BaseModel):
@@ -63,10 +67,15 @@ class Identity(BaseModel):
             data_sha256=data_sha256,
         )
 
-    def differences(self, stored: Identity) -> list[str]:
+    def differences(self, stored: Identity) -> list[Message]:
         """Return what differs from a checkpoint's identity, one phrase each."""
         return [
-            f"{_WORDS.get(name, name)}: {_short(there)} there, {_short(now)} now"
+            Message(
+                "{key}: {there} there, {now} now",
+                key=_WORDS.get(name, name),
+                there=_short(there),
+                now=_short(now),
+            )
             for name, there, now in zip(Identity.model_fields, *_values(stored, self), strict=True)
             if there != now
         ]
@@ -74,7 +83,7 @@ class Identity(BaseModel):
 
 _OF_PRESET = ("method", "rank", "alpha", "dropout", "targets", "use_rslora", "use_dora")
 _OF_SETTINGS = ("prompt", "reference_probability", "held_out", "max_length", "seed")
-_WORDS = {"base_sha256": "the base's weights", "data_sha256": "the data set"}
+_WORDS = {"base_sha256": Message("the base's weights"), "data_sha256": Message("the data set")}
 
 
 def _values(*identities: Identity) -> list[list[Any]]:
@@ -165,11 +174,12 @@ def read_run_state(checkpoint: Path) -> RunState:
     """
     content = read_archive(checkpoint)
     try:
-        return RunState.model_validate(content[STATE_KEY])
+        return RunState.model_validate(content[TRAINING_STATE])
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(
-            f"{checkpoint} is not a checkpoint that fishtune train can go on from.",
+            "{checkpoint} is not a checkpoint that fishtune train can resume from.",
             "Name one of results/NAME/checkpoints, written by this version.",
+            checkpoint=checkpoint,
         ) from error
 
 
@@ -186,38 +196,63 @@ def choose_checkpoint(settings: TrainSettings, run_folder: Path) -> Path | None:
     if settings.resume == "never":
         if existing:
             raise TrainingError(
-                f"{existing[-1].parent} already has checkpoints up to step {checkpoint_step(existing[-1])}.",
-                "Choose another --project, or leave out --resume never to go on from the last one.",
+                "{folder} already has checkpoints up to step {step}.",
+                "Choose another --project, or leave out --resume never to resume from the last one.",
+                folder=existing[-1].parent,
+                step=checkpoint_step(existing[-1]),
             )
         return None
     checkpoint = Path(settings.resume)
     if not checkpoint.is_file():
-        near = f" The newest there is {existing[-1]}." if existing else ""
         raise UsageError(
-            f"The checkpoint {checkpoint} does not exist.", f"Correct the path given to --resume.{near}"
+            "The checkpoint {checkpoint} does not exist.",
+            joined(
+                [
+                    Message("Correct the path given to --resume."),
+                    Message("The newest there is {newest}.", newest=existing[-1]) if existing else NOTHING,
+                ]
+            ),
+            checkpoint=checkpoint,
         )
     return checkpoint
 
 
-def check_identity(now: Identity, batch_tokens: int, state: RunState, checkpoint: Path) -> None:
+def check_identity(
+    now: Identity, batch_tokens: int, state: RunState, checkpoint: Path, base: ModelDirectory
+) -> None:
     """Refuse to go on from a checkpoint of another kind of run.
 
     Args:
         batch_tokens: today's; it may differ as long as the same clips fit.
+        base: whose modules the targets of both match: other patterns for the same modules are the same run.
 
     Raises:
         TrainingError: names everything that differs.
     """
-    differences = now.differences(state.identity)
+    stored = state.identity
+    if now.targets != stored.targets and _adapted(now, base) == _adapted(stored, base):
+        stored = stored.model_copy(update={"targets": now.targets})
+    differences = now.differences(stored)
     if not differences:
         return
-    hint = "Use the former settings and files, or begin anew under another --project."
+    hint = Message("Use the former settings and files, or start a new run under another --project.")
     before = state.settings.get("batch_tokens")
     if now.data_sha256 != state.identity.data_sha256 and batch_tokens != before:
-        hint = (
-            f"If the shards are the same, it is for --batch-tokens: other clips fit into {batch_tokens} than "
-            f"into the former {before}. Choose it so that the same clips fit. {hint}"
+        other_batch = Message(
+            "If the shards are the same, it is for --batch-tokens: other clips fit into "
+            "{now} than into the former {before}. Choose it so that the same clips fit.",
+            now=batch_tokens,
+            before=before,
         )
+        hint = joined([other_batch, hint])
     raise TrainingError(
-        f"This run cannot go on from {checkpoint}; it differs in {'; '.join(differences)}.", hint
+        "This run cannot resume from {checkpoint}; it differs in {differences}.",
+        hint,
+        checkpoint=checkpoint,
+        differences=joined(differences, "; "),
     )
+
+
+def _adapted(identity: Identity, base: ModelDirectory) -> set[str]:
+    modules = adaptable_modules(build_model(base.shape, base.tokenizer, base.path))
+    return {name for names in match_targets(identity.targets, modules).values() for name in names}

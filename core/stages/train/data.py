@@ -2,7 +2,7 @@
 
 Sentences stay in their shards until a batch needs them. What is kept of each is its length: tokenising all
 transcripts takes seconds for a large data set, so the lengths are kept in a file beside the shards (in the
-person's cache folder where that cannot be written).
+user's cache folder where that cannot be written).
 
 Clips have numbers, by which orders and references are drawn. They follow from the contents of the clips that
 can be used and from nothing else, so renamed files, or a further clip that is too long, change no draw.
@@ -26,13 +26,14 @@ from ...dataset.headers import HeaderError, parse_header
 from ...errors import DataError, StorageError
 from ...events import ItemFailed, ProgressMeter, Reporter
 from ...files import atomic_open
-from ...model.config import DualARConfig
+from ...messages import Message, joined
+from ...model.directory import ModelDirectory
+from ...model.shape import Shape
 from ...reading import read_regular
 from ...shards.index import ShardIndex
 from ...shards.manifest import LENGTHS_FILE
 from ...text.cleaning import TEXT_FORM
-from ...text.prompts import PromptFormat, TrainingSequence, Turn, training_sequence
-from ...text.tokenizer import Tokenizer
+from ...text.prompts import PromptFormat, TrainingSequence, Turn
 from .batches import Batch, StepBatch, collate
 from .sampler import NO_REFERENCE, ClipTable, MicroBatch, References, Sampler, StepPlan
 from .split import IntArray, Split, split
@@ -63,16 +64,14 @@ class SampleSource(Dataset[StepBatch]):
     """Makes batches of planned clips. It may be sent to data-loading processes."""
 
     index: ShardIndex
-    tokenizer_folder: Path
-    tokenizer: Tokenizer
+    base: ModelDirectory
     prompt: PromptFormat
-    num_codebooks: int
     places: IntArray
     """Where in the index every clip is, by its number."""
 
     def __reduce__(self) -> tuple[object, ...]:
         # A tokenizer cannot be pickled, and reading it again is quick.
-        return _open_source, (self.index, self.tokenizer_folder, self.prompt, self.num_codebooks, self.places)
+        return _open_source, (self.index, self.base.path, self.prompt, self.places)
 
     def turn(self, clip: int) -> Turn:
         """Return an utterance; of several variants of its transcript, the first."""
@@ -82,10 +81,10 @@ class SampleSource(Dataset[StepBatch]):
     def sequence(self, clip: int, reference: int) -> TrainingSequence:
         """Return the sample of a clip after its reference, or alone with `NO_REFERENCE`."""
         references = [] if reference == NO_REFERENCE else [self.turn(reference)]
-        return training_sequence(self.tokenizer, self.prompt, references, self.turn(clip), self.num_codebooks)
+        return self.base.prompts.training_sequence(self.prompt, references, self.turn(clip))
 
     def batch(self, plan: MicroBatch) -> Batch:
-        """Return a micro-batch."""
+        """Return the sequences of a planned micro-batch, padded to one length."""
         pairs = zip(plan.clips.tolist(), plan.references.tolist(), strict=True)
         return collate([self.sequence(clip, reference) for clip, reference in pairs])
 
@@ -93,11 +92,8 @@ class SampleSource(Dataset[StepBatch]):
         return StepBatch(plan, tuple(self.batch(part) for part in plan.micro_batches))
 
 
-def _open_source(
-    index: ShardIndex, tokenizer_folder: Path, prompt: PromptFormat, num_codebooks: int, places: IntArray
-) -> SampleSource:
-    tokenizer = Tokenizer.from_directory(tokenizer_folder)
-    return SampleSource(index, tokenizer_folder, tokenizer, prompt, num_codebooks, places)
+def _open_source(index: ShardIndex, base: Path, prompt: PromptFormat, places: IntArray) -> SampleSource:
+    return SampleSource(index, ModelDirectory.open(base), prompt, places)
 
 
 class PlannedSteps:
@@ -117,9 +113,7 @@ def step_loader(source: SampleSource, plans: PlannedSteps, num_workers: int) -> 
     return DataLoader(source, sampler=plans, batch_size=None, num_workers=num_workers)
 
 
-def load_data(
-    settings: TrainSettings, config: DualARConfig, tokenizer: Tokenizer, reporter: Reporter
-) -> TrainingData:
+def load_data(settings: TrainSettings, base: ModelDirectory, reporter: Reporter) -> TrainingData:
     """Open the packed data set of a run and split it.
 
     Clips too long for one sequence are left out, each named by an `ItemFailed` event; none is ever cut.
@@ -129,12 +123,10 @@ def load_data(
         DataError: the codes do not fit the model, or no clip can be trained on.
     """
     index = ShardIndex.open(settings.protos)
-    _check_codes(index, config)
-    everything = SampleSource(
-        index, settings.base, tokenizer, settings.prompt, config.num_codebooks, np.arange(len(index))
-    )
-    lengths = clip_lengths(everything, reporter)
-    limit = min(settings.max_length, settings.batch_tokens, config.max_seq_len)
+    _check_codes(index, base.shape)
+    everything = SampleSource(index, base, settings.prompt, np.arange(len(index)))
+    lengths, as_references = clip_lengths(everything, reporter)
+    limit = min(settings.max_length, settings.batch_tokens, base.shape.max_seq_len)
     _report_refused(index, lengths, limit, settings, reporter)
     content = np.ascontiguousarray(index.content_hashes, dtype=np.uint64)
     usable = np.flatnonzero(lengths <= limit)
@@ -142,13 +134,17 @@ def load_data(
     table = ClipTable(
         speakers=index.speaker_ids[usable].astype(np.int32),
         turns=lengths[usable],
+        as_references=as_references[usable],
         frames=index.frames[usable].astype(np.int32),
     )
     sides = split(table.speakers, content[usable], settings.held_out)
     if len(sides.training) == 0:
         raise DataError(
-            f"No clip of {settings.protos} can be trained on: all {len(index)} exceed {limit} columns.",
+            "No clip of {protos} can be trained on: all {number} exceed {limit} tokens.",
             "Raise --batch-tokens and --max-length, or cut the recordings into shorter ones.",
+            protos=settings.protos,
+            number=len(index),
+            limit=limit,
         )
     # The reference of the legacy format would have no place in its prompt.
     probability = settings.reference_probability if settings.prompt == "inference" else 0.0
@@ -161,14 +157,18 @@ def load_data(
     )
 
 
-def _check_codes(index: ShardIndex, config: DualARConfig) -> None:
+def _check_codes(index: ShardIndex, shape: Shape) -> None:
     largest = max(index.largest_codes)
-    if index.num_codebooks != config.num_codebooks or largest >= config.codebook_size:
+    if index.num_codebooks != shape.num_codebooks or largest >= shape.codebook_size:
         raise DataError(
-            f"The packed codes of {index.folder} do not fit the model: they have {index.num_codebooks} "
-            f"codebooks with codes up to {largest}, the model {config.num_codebooks} codebooks of "
-            f"{config.codebook_size}.",
+            "The packed codes of {folder} do not fit the model: they have {number} "
+            "codebooks with codes up to {largest}, the model {wanted} codebooks of {size}.",
             "Extract the recordings with the codec of this model, and pack them again.",
+            folder=index.folder,
+            number=index.num_codebooks,
+            largest=largest,
+            wanted=shape.num_codebooks,
+            size=shape.codebook_size,
         )
 
 
@@ -179,23 +179,29 @@ def _report_refused(
     settings: TrainSettings,
     reporter: Reporter,
 ) -> None:
-    hint = "Cut the recording into shorter ones."
+    hint = Message("Cut the recording into shorter ones.")
     if limit == settings.batch_tokens:
-        hint += " Or raise --batch-tokens, if the memory allows it."
+        hint = joined([hint, Message("Or raise --batch-tokens, if the memory allows it.")])
     elif limit == settings.max_length:
-        hint += " Or raise --max-length."
+        hint = joined([hint, Message("Or raise --max-length.")])
     for clip in np.flatnonzero(lengths > limit).tolist():
         reporter.emit(
             ItemFailed(
                 item=index.name(clip),
-                message=f"Left out: {lengths[clip]} columns, more than the {limit} allowed.",
+                message=Message(
+                    "Left out: {length} tokens, more than the {limit} allowed.",
+                    length=lengths[clip],
+                    limit=limit,
+                ),
                 hint=hint,
             )
         )
 
 
 def clip_lengths(source: SampleSource, reporter: Reporter) -> npt.NDArray[np.int32]:
-    """Return the columns of every clip's own sequence, from the file kept of them if it fits.
+    """Return the columns of every clip, alone and as another's reference: `(2, clips)`.
+
+    They are read from the file that is kept of them, if it fits.
 
     Args:
         source: of all clips of its index.
@@ -206,19 +212,15 @@ def clip_lengths(source: SampleSource, reporter: Reporter) -> npt.NDArray[np.int
         stored = _stored_lengths(file, len(source.index), key)
         if stored is not None:
             return stored
-    meter = ProgressMeter(reporter, "measuring transcripts", len(source.index), "clips")
-    one_frame = np.zeros((source.num_codebooks, 1), dtype=np.int64)
-    lengths = np.zeros(len(source.index), dtype=np.int64)
+    meter = ProgressMeter(reporter, Message("measuring transcripts"), len(source.index), "clips")
+    lengths = np.zeros((2, len(source.index)), dtype=np.int64)
     for clip in range(len(source.index)):
         reporter.check_stop("Nothing was trained yet.")
-        # A frame is one column whatever its codes are.
-        text = source.turn(clip).text
-        alone = training_sequence(
-            source.tokenizer, source.prompt, [], Turn(text, one_frame), source.num_codebooks
-        )
-        lengths[clip] = alone.tokens.shape[1] - 1 + source.index.frames[clip]
+        length = source.base.prompts.measure(source.prompt, source.turn(clip).text)
+        lengths[:, clip] = (length.alone, length.as_reference)
         meter.advance()
-    content = np.concatenate([[_lengths_checksum(key, lengths), key], lengths])
+    lengths += source.index.frames
+    content = np.concatenate([[_lengths_checksum(key, lengths), key], lengths.ravel()])
     for file in places:
         with contextlib.suppress(StorageError), atomic_open(file) as target:
             np.save(target, content)
@@ -229,31 +231,30 @@ def clip_lengths(source: SampleSource, reporter: Reporter) -> npt.NDArray[np.int
 def _stored_lengths(file: Path, count: int, key: int) -> npt.NDArray[np.int32] | None:
     """Return the lengths kept in `file`, or None where it is absent, damaged or of other clips.
 
-    It is an int64 array: a checksum of the others, the key, the length of every clip.
+    It is an int64 array: a checksum of the others, the key, every clip's length alone, then as a reference.
     """
     try:
-        content = read_regular(file, 8 * count + _LENGTHS_ROOM)
+        content = read_regular(file, 16 * count + _LENGTHS_ROOM)
         header = parse_header(content)
     except (DataError, StorageError, HeaderError):
         return None
-    if (header.descr, header.shape, header.size) != ("<i8", (count + 2,), len(content)):
+    if (header.descr, header.shape, header.size) != ("<i8", (2 * count + 2,), len(content)):
         return None
     values = np.frombuffer(content, dtype="<i8", offset=header.offset)
     if values[1] != key or values[0] != _lengths_checksum(key, values[2:]):
         return None
-    return values[2:].astype(np.int32)
+    return values[2:].reshape(2, count).astype(np.int32)
 
 
 def _lengths_checksum(key: int, lengths: IntArray) -> int:
-    content = np.concatenate([[key], lengths]).astype("<i8").tobytes()
+    content = np.concatenate([[key], lengths.ravel()]).astype("<i8").tobytes()
     return int.from_bytes(hashlib.blake2b(content, digest_size=7).digest(), "little")  # fits an int64
 
 
 def _lengths_key(source: SampleSource) -> int:
     digest = hashlib.blake2b(digest_size=7)  # fits an int64
-    digest.update(f"{source.prompt} {TEXT_FORM}".encode())
-    for name in ("tokenizer.tiktoken", "special_tokens.json"):
-        file = source.tokenizer_folder / name
+    digest.update(f"{source.base.family.name} {source.prompt} {TEXT_FORM}".encode())
+    for file in source.base.family.tokenizer_files(source.base.path):
         digest.update(file.read_bytes() if file.exists() else b"")
     digest.update(np.ascontiguousarray(source.index.content_hashes).tobytes())
     return int.from_bytes(digest.digest(), "little")

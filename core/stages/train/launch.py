@@ -31,6 +31,7 @@ from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvir
 from ...config.settings import TrainSettings
 from ...errors import FishtuneError, TrainingError, UsageError
 from ...events import Reporter
+from ...messages import Message
 from .rank_errors import READY, find_error
 
 _MODULE = "fishtune.core.stages.train"
@@ -108,8 +109,11 @@ def find_ranks(settings: TrainSettings) -> Ranks:
         ):
             if wanted not in (1, started):
                 raise UsageError(
-                    f"{flag} is {wanted}, but torchrun started {started}.",
-                    f"Leave out {flag} under torchrun.",
+                    "{flag} is {wanted}, but torchrun started {started}.",
+                    "Leave out {flag} under torchrun.",
+                    flag=flag,
+                    wanted=wanted,
+                    started=started,
                 )
         elastic = TorchElasticEnvironment()
         environment = elastic if devices * nodes > 1 else None
@@ -150,8 +154,11 @@ def _listen(wanted: str | None) -> socket.socket:
     except (OSError, ValueError, OverflowError) as error:
         listener.close()
         raise TrainingError(
-            f"The processes of the run cannot meet at {_LOOPBACK}, port {wanted or 0}: {error}.",
+            "The processes of the run cannot meet at {address}, port {port}: {reason}.",
             "Name a free port in the variable MASTER_PORT, or unset it.",
+            address=_LOOPBACK,
+            port=wanted or 0,
+            reason=error,
         ) from error
     return listener
 
@@ -240,9 +247,10 @@ def _broken_connections() -> Iterator[None]:
         if not isinstance(error, torch.distributed.DistError) and not _BROKEN.search(str(error)):
             raise
         raise ConnectionBrokenError(
-            f"The connection to another process of the run broke: {str(error).strip().splitlines()[0]}",
+            "The connection to another process of the run broke: {reason}",
             "The cause is in the output of the process that ended first. What was saved is kept; starting "
-            "again goes on from there.",
+            "again continues from there.",
+            reason=str(error).strip().splitlines()[0],
         ) from error
 
 
@@ -266,22 +274,33 @@ class _Rank:
         error = find_error(self.ready)
         if isinstance(error, FishtuneError):
             return type(error)(
-                f"The training process of device {self.number} failed: {error.message}", error.hint
+                Message(
+                    "The training process of device {number} failed: {reason}",
+                    number=self.number,
+                    reason=error.message,
+                ),
+                error.hint,
             )
         if error is not None:
-            error.add_note(f"It was raised in the training process of device {self.number}.")
+            error.add_note(
+                Message("It was raised in the training process of device {number}.", number=self.number)
+            )
             return error
         if not code:
             return None
         if code < 0:
             return TrainingError(
-                f"The training process of device {self.number} was ended by {signal.Signals(-code).name}.",
+                "The training process of device {number} was ended by {signal}.",
                 "If nobody did so, the machine was short of memory: choose a smaller --num-workers, or end "
-                "other programs. What was saved is kept; starting again goes on from there.",
+                "other programs. What was saved is kept; starting again continues from there.",
+                number=self.number,
+                signal=signal.Signals(-code).name,
             )
         return TrainingError(
-            f"The training process of device {self.number} ended with code {code}.",
-            "The job's log has its last words. What was saved is kept; starting again goes on from there.",
+            "The training process of device {number} ended with code {code}.",
+            "The job's log has its last words. What was saved is kept; starting again continues from there.",
+            number=self.number,
+            code=code,
         )
 
 

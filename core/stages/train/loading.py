@@ -10,6 +10,7 @@ from typing import Any
 from torch.utils.data import DataLoader, Dataset
 
 from ...errors import FishtuneError, StorageError, TrainingError
+from ...messages import Message
 from .batches import StepBatch
 from .data import PlannedSteps, SampleSource, step_loader
 from .sampler import StepPlan
@@ -75,9 +76,12 @@ def _explained(error: Exception) -> Exception:
     if found is None and isinstance(error, RuntimeError):
         return error
     # A process that dies while it hands something over only leaves a broken connection.
-    how = found["signal"].strip() if found is not None and found["signal"] else "its connection broke"
+    how = (
+        found["signal"].strip() if found is not None and found["signal"] else Message("its connection broke")
+    )
     return TrainingError(
-        f"A data-loading process ended unexpectedly ({how}).",
+        "A data-loading process ended unexpectedly ({how}).",
         "Most likely the machine was short of memory, or of shared memory (/dev/shm; docker run --shm-size): "
-        "choose a smaller --num-workers, or 0. What was saved is kept; starting again goes on from there.",
+        "choose a smaller --num-workers, or 0. What was saved is kept; starting again continues from there.",
+        how=how,
     )

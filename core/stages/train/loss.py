@@ -1,28 +1,32 @@
 """The loss of a batch, without the logits of a batch.
 
-Token logits are computed only where a label is, and all logits in chunks whose own memory is released
-before the next chunk begins: the backward pass recomputes a chunk's logits from its hidden states
-(non-reentrant checkpointing). The fast transformer runs over the semantic positions of the whole batch at
-once. Values and gradients are those of the plain computation (formats.md section 2).
+Logits are computed only where a label is, and in pieces: a piece's logits, its loss and the gradients of that
+come into being and go again before the next piece begins, so nothing of them waits for the backward pass, and
+no head runs twice. The fast transformer is part of its pieces: what it keeps does not grow with the batch.
+Values and gradients are those of the plain computation (formats.md section 2).
 
 `B` batch, `T` columns, `K` codebooks, `N` positions, `D` channels, `V` classes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torch.utils.checkpoint import checkpoint
 
+from ...lora.injection import trainable_parameters
 from ...model.dual_ar import DualAR
 from ...text.prompts import IGNORED
 
 LOGITS_PER_CHUNK = 2**25
 """Logits that exist at once: 128 MiB in float32, 215 positions of a vocabulary of 155,776."""
+FRAMES_PER_PIECE = {"cuda": 512, "cpu": 64}
+"""Frames that the fast transformer computes at once: 5,120 positions fill a GPU, 640 fit a CPU's cache."""
 
 
 @dataclass(frozen=True)
@@ -74,17 +78,35 @@ class Losses:
 
 def loss_sums(model: DualAR, tokens: Tensor, labels: Tensor) -> LossSums:
     """Return the summed losses of inputs and labels `(B, K+1, T)`."""
+    config, parameters = model.config, list(trainable_parameters(model).values())
     hidden_BTD = model.slow(tokens)
     labels_BT = labels[:, 0]
     supervised_BT = labels_BT != IGNORED
-    base, _, _ = chunked_cross_entropy(
-        model.token_logits, hidden_BTD[supervised_BT], labels_BT[supervised_BT]
+    base = summed_cross_entropy(
+        lambda hidden_ND, _: model.token_logits(hidden_ND),
+        hidden_BTD[supervised_BT],
+        labels_BT[supervised_BT],
+        max(1, LOGITS_PER_CHUNK // config.vocab_size),
+        parameters,
     )
     semantic_BT = model.is_semantic(labels_BT)
     codes_NK = labels[:, 1:].transpose(1, 2)[semantic_BT]
-    hidden_NKC = model.fast_hidden(model.fast_input(hidden_BTD[semantic_BT]), codes_NK)
-    semantic, in_top_5, rated = chunked_cross_entropy(
-        model.codebook_logits, hidden_NKC.flatten(0, 1), codes_NK.flatten()
+    # Tensors without content stand for a GPU's.
+    frames = FRAMES_PER_PIECE.get(tokens.device.type, FRAMES_PER_PIECE["cuda"])
+    in_top_5 = torch.zeros((), dtype=torch.int64, device=tokens.device)
+
+    def code_logits(hidden_ND: Tensor, codes_NK: Tensor) -> Tensor:
+        nonlocal in_top_5
+        logits_NKV = model.fast_logits(model.fast_input(hidden_ND), codes_NK)
+        in_top_5 = in_top_5 + _in_top_5(logits_NKV.detach(), codes_NK)
+        return logits_NKV
+
+    semantic = summed_cross_entropy(
+        code_logits,
+        hidden_BTD[semantic_BT],
+        codes_NK,
+        max(1, min(frames, LOGITS_PER_CHUNK // (config.num_codebooks * config.codebook_size))),
+        parameters,
     )
     return LossSums(
         base=base,
@@ -92,44 +114,109 @@ def loss_sums(model: DualAR, tokens: Tensor, labels: Tensor) -> LossSums:
         supervised=supervised_BT.sum(),
         codes=torch.tensor(codes_NK.numel(), device=tokens.device),
         in_top_5=in_top_5,
-        rated=rated,
+        rated=(codes_NK != 0).sum(),
     )
 
 
-def chunked_cross_entropy(
-    head: Callable[[Tensor], Tensor],
+def _in_top_5(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return how many labels that are not 0 have one of the five largest logits `(…, V)`.
+
+    Labels of 0 are left out, as the reference's `top_5_accuracy` does.
+    """
+    own = logits.gather(-1, labels[..., None])
+    return (((logits > own).sum(dim=-1) < 5) & (labels != 0)).sum()
+
+
+def summed_cross_entropy(
+    logits_of: Callable[[Tensor, Tensor], Tensor],
     hidden_ND: Tensor,
-    labels_N: Tensor,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the summed cross-entropy of `head(hidden)`, the labels in the top five, the labels that count.
+    labels: Tensor,
+    rows: int,
+    parameters: Iterable[Tensor],
+) -> Tensor:
+    """Return the sum of the cross-entropies of N positions, float32, piece by piece.
+
+    Its gradient is computed here too; the backward pass only scales it.
 
     Args:
-        head: gives the logits `(n, V)` of hidden states `(n, D)`; in the backward pass it runs again.
-
-    The accuracy leaves out labels of 0, as the reference's `top_5_accuracy` does.
+        logits_of: gives the logits `(n, …, V)` of hidden states `(n, D)` and labels `(n, …)`; runs once per
+            piece.
+        labels: `(N, …)`.
+        rows: positions of a piece.
+        parameters: what else than the hidden states may get a gradient.
     """
-    with torch.no_grad():
-        width = head(hidden_ND[:0]).shape[-1]
     total = torch.zeros((), dtype=torch.float32, device=hidden_ND.device)
-    in_top_5 = torch.zeros((), dtype=torch.int64, device=hidden_ND.device)
-    rated = torch.zeros_like(in_top_5)
-    rows = max(1, LOGITS_PER_CHUNK // width)
-    for hidden, labels in zip(torch.split(hidden_ND, rows), torch.split(labels_N, rows), strict=True):
-        if torch.is_grad_enabled():
-            loss, hits, counted = checkpoint(_cross_entropy, head, hidden, labels, use_reentrant=False)
-        else:
-            loss, hits, counted = _cross_entropy(head, hidden, labels)
-        total, in_top_5, rated = total + loss, in_top_5 + hits, rated + counted
-    return total, in_top_5, rated
+    gradients = _Gradients(hidden_ND, parameters) if torch.is_grad_enabled() else None
+    for first in range(0, len(hidden_ND), rows):
+        place = slice(first, first + rows)
+        hidden = hidden_ND[place]
+        if gradients is not None:
+            hidden = hidden.detach().requires_grad_(hidden_ND.requires_grad)
+        logits = logits_of(hidden, labels[place])
+        loss, to_logits = _cross_entropy(logits.detach(), labels[place], logits.requires_grad)
+        total = total + loss
+        if gradients is not None and to_logits is not None:
+            gradients.add(logits, to_logits, hidden, place)
+    return total if gradients is None else gradients.attached_to(total)
 
 
-def _cross_entropy(
-    head: Callable[[Tensor], Tensor], hidden: Tensor, labels: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
-    logits = head(hidden).float()
-    loss = F.cross_entropy(logits, labels, reduction="sum")
-    with torch.no_grad():
-        own = logits.gather(1, labels[:, None])
-        hit = (logits > own).sum(dim=1) < 5
-        counts = labels != 0
-    return loss, (hit & counts).sum(), counts.sum()
+def _cross_entropy(logits: Tensor, labels: Tensor, with_gradient: bool) -> tuple[Tensor, Tensor | None]:
+    """Return the summed cross-entropy and, where wanted, its gradient: softmax less 1 at the label."""
+    log_shares = F.log_softmax(logits, dim=-1, dtype=torch.float32)
+    loss = -log_shares.gather(-1, labels[..., None]).sum()
+    if not with_gradient:
+        return loss, None
+    shares = log_shares.exp_()
+    shares.scatter_add_(-1, labels[..., None], shares.new_full((), -1.0).expand(*labels.shape, 1))
+    return loss, shares.type_as(logits)
+
+
+class _Gradients:
+    """Adds up the gradients of pieces; then hands them to autograd as those of the sum."""
+
+    def __init__(self, hidden_ND: Tensor, parameters: Iterable[Tensor]) -> None:
+        self._hidden_ND = hidden_ND
+        self._to_hidden = torch.empty_like(hidden_ND) if hidden_ND.requires_grad else None
+        self._parameters = list(parameters)  # from the first piece on those that have a part in it
+        self._to_parameters: list[Tensor] = []
+        self._begun = False
+
+    def add(self, logits: Tensor, to_logits: Tensor, hidden: Tensor, place: slice) -> None:
+        """Differentiate the piece of rows `place`, whose hidden states are the leaf `hidden`."""
+        inputs = [*self._parameters, *([] if self._to_hidden is None else [hidden])]
+        # Backward formulas take the types of the forward pass; autocast would convert once more.
+        with nullcontext() if logits.is_meta else torch.autocast(logits.device.type, enabled=False):
+            found = list(torch.autograd.grad(logits, inputs, to_logits, allow_unused=True))
+        if self._to_hidden is not None:
+            self._to_hidden[place] = found.pop()
+        if not self._begun:
+            self._begun = True
+            pairs = [(p, g) for p, g in zip(self._parameters, found, strict=True) if g is not None]
+            self._parameters, self._to_parameters = [p for p, _ in pairs], [g for _, g in pairs]
+            return
+        for kept, gradient in zip(self._to_parameters, found, strict=True):
+            kept.add_(gradient)
+
+    def attached_to(self, total: Tensor) -> Tensor:
+        """Return `total` with these gradients."""
+        inputs, gradients = (self._parameters if self._begun else []), self._to_parameters
+        if self._to_hidden is not None:
+            inputs, gradients = [*inputs, self._hidden_ND], [*gradients, self._to_hidden]
+        if not gradients:
+            return total
+        return _WithGradients.apply(total, gradients, *inputs)  # type: ignore[no-any-return]
+
+
+class _WithGradients(torch.autograd.Function):
+    """A value whose gradients are known; its backward pass, which may run once, scales them in place."""
+
+    @staticmethod
+    def forward(ctx: Any, value: Tensor, gradients: list[Tensor], *_: Tensor) -> Tensor:
+        ctx.gradients = gradients
+        return value.clone()
+
+    @staticmethod
+    def backward(ctx: Any, factor: Tensor) -> tuple[Tensor | None, ...]:
+        gradients, ctx.gradients = ctx.gradients, None
+        assert gradients is not None, "a loss is differentiated once"
+        return None, None, *(gradient.mul_(factor) for gradient in gradients)

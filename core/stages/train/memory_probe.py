@@ -12,6 +12,7 @@ import torch
 
 from ...compute.devices import PeakMeter
 from ...lora.injection import trainable_parameters
+from ...messages import Message
 from ...model.dual_ar import DualAR
 from .batches import Batch
 from .loss import loss_sums
@@ -71,7 +72,7 @@ def measure_peak(
 
     try:
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-            return micro_batch_split.attempt(work, len(longest), "the trial of the longest batch")
+            return micro_batch_split.attempt(work, len(longest), Message("the trial of the longest batch"))
     finally:
         optimizer.zero_grad()
         optimizer.state.clear()

@@ -23,9 +23,11 @@ from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import AdamW
 
+from ...compute.weights import STATE_DICT
 from ...config.settings import TrainSettings
 from ...errors import TrainingError
 from ...lora.injection import trainable_parameters
+from ...messages import Message, joined
 from ...model.dual_ar import DualAR
 from ...randomness import seed_of
 from .batches import StepBatch
@@ -110,7 +112,7 @@ class TrainingModule(LightningModule):
             group["lr"] = rate
         largest = max((len(part) for part in batch.batches), default=1)
         sums = self.micro_batch_split.attempt(
-            lambda pieces: self._accumulate(batch, pieces), largest, f"step {step + 1}"
+            lambda pieces: self._accumulate(batch, pieces), largest, Message("step {step}", step=step + 1)
         )
         self._synchronise()
         sums = cast(Tensor, self.trainer.strategy.reduce(sums, reduce_op="sum"))
@@ -118,7 +120,7 @@ class TrainingModule(LightningModule):
         parameters = list(trainable_parameters(self.model).values())
         norm = float(torch.nn.utils.clip_grad_norm_(parameters, self._settings.gradient_clip))
         self._check_finite(losses, norm, step)
-        update(bare, optimizer.step, f"step {step + 1}", self._kept())
+        update(bare, optimizer.step, Message("step {step}", step=step + 1), self._kept())
         optimizer.zero_grad()
         self.outcome = StepOutcome(losses, rate, norm)
 
@@ -157,19 +159,29 @@ class TrainingModule(LightningModule):
             self.manual_backward(torch.stack([(parameter * 0).sum() for parameter in parameters]).sum())
 
     def _check_finite(self, losses: Losses, norm: float, step: int) -> None:
-        found = {"base loss": losses.base, "semantic loss": losses.semantic, "gradient norm": norm}
-        wrong = [f"the {name} is {value}" for name, value in found.items() if not math.isfinite(value)]
+        found = {
+            Message("base loss"): losses.base,
+            Message("semantic loss"): losses.semantic,
+            Message("gradient norm"): norm,
+        }
+        wrong = [
+            Message("the {name} is {value}", name=name, value=value)
+            for name, value in found.items()
+            if not math.isfinite(value)
+        ]
         if wrong:
             raise TrainingError(
-                f"Training stopped at step {step + 1}, before its update: {' and '.join(wrong)}. "
-                + self._kept(),
+                "Training stopped at step {step}, before its update: {wrong}. {kept}",
                 "Lower --learning-rate or --gradient-clip. With --precision bf16, try float32.",
+                step=step + 1,
+                wrong=joined(wrong, Message(" and ")),
+                kept=self._kept(),
             )
 
-    def _kept(self) -> str:
+    def _kept(self) -> Message:
         if self.last_checkpoint is None:
-            return "No checkpoint was written yet."
-        return f"The last good checkpoint is {self.last_checkpoint}."
+            return Message("No checkpoint was written yet.")
+        return Message("The last good checkpoint is {file}.", file=self.last_checkpoint)
 
     def evaluate(self, plans: Sequence[MicroBatch], source: SampleSource) -> Tensor:
         """Return the summed losses and counts of micro-batches on this process, without dropout."""
@@ -179,7 +191,7 @@ class TrainingModule(LightningModule):
             with torch.no_grad(), self.trainer.precision_plugin.val_step_context():
                 largest = max((len(plan.clips) for plan in plans), default=1)
                 return self.micro_batch_split.attempt(
-                    lambda pieces: self._evaluate(plans, source, pieces), largest, "the validation"
+                    lambda pieces: self._evaluate(plans, source, pieces), largest, Message("the validation")
                 )
         finally:
             self.model.train(was_training)
@@ -195,6 +207,6 @@ class TrainingModule(LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep only what is trained."""
         kept = {f"model.{name}" for name in trainable_parameters(self.model)}
-        checkpoint["state_dict"] = {
-            name: tensor for name, tensor in checkpoint["state_dict"].items() if name in kept
+        checkpoint[STATE_DICT] = {
+            name: tensor for name, tensor in checkpoint[STATE_DICT].items() if name in kept
         }

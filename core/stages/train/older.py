@@ -18,7 +18,7 @@ import numpy.typing as npt
 import torch
 
 from ...events import Reporter
-from ...model.config import DualARConfig
+from ...model.shape import Shape
 from ...text.cleaning import clean_text, spoken_text
 from .checkpoints import RunState
 from .data import SampleSource, TrainingData, clip_lengths
@@ -38,7 +38,7 @@ class _Former(NamedTuple):
 
 
 def carried_over(
-    state: RunState, data: TrainingData, config: DualARConfig, checkpoint: Path, reporter: Reporter
+    state: RunState, data: TrainingData, config: Shape, checkpoint: Path, reporter: Reporter
 ) -> RunState:
     """Return a checkpoint's state in today's numbers; one of this version, or of other clips, as it is.
 
@@ -67,18 +67,18 @@ def carried_over(
     )
 
 
-def _former(
-    state: RunState, source: SampleSource, config: DualARConfig, reporter: Reporter
-) -> _Former | None:
+def _former(state: RunState, source: SampleSource, config: Shape, reporter: Reporter) -> _Former | None:
     """Return the data set of then, or None if the checkpoint is of other clips."""
     index, identity = source.index, state.identity
     batch_tokens = state.settings.get("batch_tokens")
     if not isinstance(batch_tokens, int):
         return None
     everything = replace(source, places=np.arange(len(index)))
+    turns = _former_lengths(everything, clip_lengths(everything, reporter)[0])
     table = ClipTable(
         speakers=index.speaker_ids.astype(np.int32),
-        turns=_former_lengths(everything, clip_lengths(everything, reporter)),
+        turns=turns,
+        as_references=turns,
         frames=index.frames.astype(np.int32),
     )
     limit = min(identity.max_length, batch_tokens, config.max_seq_len)
@@ -92,12 +92,12 @@ def _former(
 
 def _former_lengths(source: SampleSource, lengths: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
     """Return the columns of every clip as they were before transcripts had a normal form."""
-    former = lengths.copy()
+    encode, former = source.base.tokenizer.encode, lengths.copy()
     for clip in range(len(former)):
         text = source.turn(clip).text
         then, now = clean_text(text).strip(), spoken_text(text)
         if then != now:
-            former[clip] += len(source.tokenizer.encode(then)) - len(source.tokenizer.encode(now))
+            former[clip] += len(encode(then)) - len(encode(now))
     return former
 
 
@@ -132,18 +132,24 @@ def _warn_of_order(
 ) -> None:
     left = int((passes <= state.epoch).sum())
     reporter.warn(
-        f"{checkpoint} was written by an earlier version, which drew clips and references by other numbers: "
-        f"the {left} clips that epoch {state.epoch + 1} had not come to are next, in another order than "
-        "they would have been.",
+        "{checkpoint} was written by an earlier version, which drew clips and references by "
+        "other numbers: the {left} clips that epoch {epoch} had not come to are next, in "
+        "another order than they would have been.",
         "Every clip is still seen once per epoch, and nothing needs to be done. Held-out losses are measured "
         "with other references from now on, so small differences from earlier ones mean nothing.",
+        checkpoint=checkpoint,
+        left=left,
+        epoch=state.epoch + 1,
     )
 
 
 def _warn_of_repetition(state: RunState, checkpoint: Path, reporter: Reporter) -> None:
     reporter.warn(
-        f"{checkpoint} was written by an earlier version, and the shards have another order than then, so "
-        f"that nothing tells which clips epoch {state.epoch + 1} has come to: that epoch begins again.",
+        "{checkpoint} was written by an earlier version, and the shards have another order "
+        "than then, so that nothing tells which clips epoch {epoch} has come to: that epoch "
+        "begins again.",
         "Some clips are seen once more than others; all else continues. To avoid it, train on the shards as "
         "they were.",
+        checkpoint=checkpoint,
+        epoch=state.epoch + 1,
     )

@@ -14,20 +14,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
-import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from ...compute.devices import empty_cache
+from ...compute.devices import empty_cache, is_out_of_memory
 from ...errors import DeviceMemoryError
 from ...events import Reporter
+from ...messages import Message
 
 T = TypeVar("T")
 
-_HINT = (
-    "This run can go on with --checkpointing blocks, on a card with more memory, or with less beside it "
-    "(fishtune gpus shows what uses this one). A preset of lower rank or shorter clips (--max-length) need "
-    "a run of their own: another --project."
+_HINT = Message(
+    "This run can continue with --checkpointing blocks, on a card with more memory, or with "
+    "less beside it (fishtune gpus shows what uses this one). A preset of lower rank or "
+    "shorter clips (--max-length) need a run of their own: another --project."
 )
 
 
@@ -42,7 +42,7 @@ class MicroBatchSplit:
         """Return `work(pieces)`, with twice the pieces after each out of memory.
 
         Args:
-            work: may raise `torch.OutOfMemoryError`; called again, it begins anew.
+            work: may run out of memory; called again, it begins anew.
             largest: clips of the largest micro-batch; more pieces than that change nothing.
             what: what is computed, for messages ("step 12").
 
@@ -52,21 +52,27 @@ class MicroBatchSplit:
         while True:
             try:
                 return work(self.count)
-            except torch.OutOfMemoryError as error:
+            except RuntimeError as error:
+                if not is_out_of_memory(error):
+                    raise
                 reason = str(error).strip().splitlines()[0]
             # Outside of the handler, whose traceback still holds the tensors of the failed attempt.
             if self.count >= largest:
                 raise DeviceMemoryError(
-                    f"The device's memory does not suffice for one clip in {what}: {reason}",
+                    "Out of GPU memory in {what}: not even one clip fits. {reason}",
                     _HINT,
+                    what=what,
+                    reason=reason,
                 )
             self.count *= 2
             empty_cache()
             self._reporter.warn(
-                f"Out of memory in {what}: micro-batches are computed in {self.count} pieces from now on. "
+                "Out of memory in {what}: micro-batches are computed in {count} pieces from now on. "
                 "The effective batch stays the same and no data is lost or repeated.",
-                "Started again with a smaller --batch-tokens and more --accumulation, the run goes on "
-                "without the failed attempts.",
+                "Started again with a smaller --batch-tokens and more --accumulation, the run "
+                "continues without the failed attempts.",
+                what=what,
+                count=self.count,
             )
 
 
@@ -86,7 +92,9 @@ def update(optimizer: Optimizer, step: Callable[[], object], what: str, kept: st
         try:
             step()
             return
-        except torch.OutOfMemoryError as error:
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
             reason = str(error).strip().splitlines()[0]
         if _versions(optimizer, known) != before:
             break
@@ -94,12 +102,20 @@ def update(optimizer: Optimizer, step: Callable[[], object], what: str, kept: st
             del optimizer.state[parameter]
         empty_cache()
     raise DeviceMemoryError(
-        f"The device's memory does not suffice for the update of {what}: {reason}. {kept}", _HINT
+        "Out of GPU memory in the update of {what}: {reason}. {kept}",
+        _HINT,
+        what=what,
+        reason=reason,
+        kept=kept,
     )
 
 
 def _versions(optimizer: Optimizer, known: set[Tensor]) -> list[int]:
-    """Return how often the weights, and the state of those in `known`, were written in place until now."""
+    """Return how often the weights, and the state of those in `known`, were written in place until now.
+
+    Torch counts a fused update, a GPU's, in the state's steps alone; once its state is there, such an update
+    allocates nothing that could fail half-way.
+    """
     weights = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     state = [
         entry

@@ -1,4 +1,4 @@
-"""The step-0 gate: would this set-up train the right thing?
+"""The check before the first step: would this set-up train the right thing?
 
 Before the first step it is checked that the losses are those of a pretrained model, that training and
 generation compute the same, and that every adapter gets gradient. (That every target matches something is
@@ -9,25 +9,25 @@ from __future__ import annotations
 
 import math
 from contextlib import AbstractContextManager
+from dataclasses import replace
 
 import numpy as np
 import torch
 
-from ...errors import GateError
+from ...errors import PreflightError
 from ...events import Reporter
 from ...lora.injection import trainable_parameters
+from ...messages import Message, first_of, joined
 from ...model.dual_ar import DualAR
-from ...model.generate import Sampling, generate
-from ...text.prompts import IGNORED, inference_prompt
-from ...text.tokenizer import IM_END
-from ...units import first_of
+from ...model.generate import generate
+from ...text.prompts import IGNORED
 from .batches import Batch
 from .data import SampleSource
 from .loss import Losses, loss_sums
 from .sampler import NO_REFERENCE, MicroBatch
 
 CLIPS = 8
-"""Clips that the gate looks at."""
+"""Clips that the check looks at."""
 FRAMES = 16
 """Frames that are generated and compared."""
 LARGEST_SHARE_OF_UNTRAINED = 0.6
@@ -41,7 +41,7 @@ _TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 0.05}
 """By how much of a position's range of logits the generated code may miss the largest."""
 
 
-def check_gate(
+def check_set_up(
     model: DualAR,
     source: SampleSource,
     plan: MicroBatch,
@@ -59,7 +59,7 @@ def check_gate(
         strict: False is for bases with random weights: losses are only told, and the other checks warn.
 
     Raises:
-        GateError: a check failed; the message has all that failed.
+        PreflightError: a check failed; the message has all that failed.
     """
     plan = MicroBatch(0, 0, plan.clips[:CLIPS], plan.references[:CLIPS], plan.columns)
     device = model.norm.weight.device
@@ -76,13 +76,14 @@ def check_gate(
     implausible = check_losses(losses, model.config.vocab_size, model.config.codebook_size)
     failures = structural + (implausible if strict else [])
     if failures and strict:
-        raise GateError(
-            f"The step-0 gate stopped the run: {' '.join(failures)}",
+        raise PreflightError(
+            "The preflight check stopped the run: {failures}",
             "Correct the cause. Where the base has random weights on purpose, --no-gate (gate = false under "
-            "[train] in the project file) goes on.",
+            "[train] in the project file) trains all the same.",
+            failures=joined(failures),
         )
     for failure in structural:
-        reporter.warn(f"Step-0 gate: {failure}")
+        reporter.warn("Preflight check: {failure}", failure=failure)
     reporter.log(
         f"Step 0: base loss {losses.base:.2f}, semantic loss {losses.semantic:.2f}, top-5 accuracy "
         f"{losses.top_5_accuracy:.2f} before any training."
@@ -96,7 +97,7 @@ def _losses(model: DualAR, batch: Batch, arithmetic: AbstractContextManager[obje
         return Losses.of(loss_sums(model, batch.tokens, batch.labels).detached())
 
 
-def check_losses(losses: Losses, vocab_size: int, codebook_size: int) -> list[str]:
+def check_losses(losses: Losses, vocab_size: int, codebook_size: int) -> list[Message]:
     """Return what is implausible about the first losses of a pretrained model, one sentence each."""
     failures = []
     untrained = math.log(vocab_size) + math.log(codebook_size)
@@ -104,18 +105,30 @@ def check_losses(losses: Losses, vocab_size: int, codebook_size: int) -> list[st
     if not math.isfinite(total) or total > LARGEST_SHARE_OF_UNTRAINED * untrained:
         wiped = not math.isfinite(total) or losses.base > 0.8 * math.log(vocab_size)
         cause = (
-            "the base's weights are random or wiped, or belong to another tokenizer"
+            Message("the base's weights are random or wiped, or belong to another tokenizer")
             if wiped
-            else "the codes come from another codec than the one this base was trained with"
+            else Message("the codes come from another codec than the one this base was trained with")
         )
         failures.append(
-            f"The first loss is {total:.1f} (base {losses.base:.1f}, semantic {losses.semantic:.1f}); "
-            f"untrained weights give {untrained:.1f}, a pretrained model under half of it. Likely {cause}."
+            Message(
+                "The first loss is {total:.1f} (base {base:.1f}, semantic {semantic:.1f}); untrained "
+                "weights give {untrained:.1f}, a pretrained model under half of it. Likely {cause}.",
+                total=total,
+                base=losses.base,
+                semantic=losses.semantic,
+                untrained=untrained,
+                cause=cause,
+            )
         )
     if losses.top_5_accuracy < LOWEST_TOP_5_ACCURACY:
         failures.append(
-            f"The top-5 accuracy is {losses.top_5_accuracy:.3f}, hardly better than guessing "
-            f"({5 / codebook_size:.3f}). Likely the codes are another codec's, or the fast stack is random."
+            Message(
+                "The top-5 accuracy is {accuracy:.3f}, hardly better than guessing "
+                "({guessing:.3f}). Likely the codes are another codec's, or the fast stack is "
+                "random.",
+                accuracy=losses.top_5_accuracy,
+                guessing=5 / codebook_size,
+            )
         )
     return failures
 
@@ -126,7 +139,7 @@ def _compare_paths(
     plan: MicroBatch,
     arithmetic: AbstractContextManager[object],
     precision: torch.dtype,
-) -> list[str]:
+) -> list[Message]:
     """Generate greedily with cached keys, then look whether the training forward picks the same codes."""
     clip, reference = int(plan.clips[0]), int(plan.references[0])
     sequence = source.sequence(clip, reference)
@@ -134,22 +147,22 @@ def _compare_paths(
     prompt = sequence.tokens[:, : first + 1]
     if source.prompt == "inference":
         turns = [] if reference == NO_REFERENCE else [source.turn(reference)]
-        built = inference_prompt(source.tokenizer, turns, source.turn(clip).text, source.num_codebooks)
+        built = source.base.prompts.prompt(turns, source.turn(clip).text)
         if not np.array_equal(built, prompt):
-            return ["The training sample does not begin with the prompt that inference builds."]
+            return [Message("The training sample does not begin with the prompt that inference builds.")]
     with arithmetic:
         generation = generate(
             model,
             torch.from_numpy(prompt),
-            Sampling(greedy=True),
-            end_id=source.tokenizer.token_id(IM_END),
+            source.base.rule(replace(source.base.family.sampling, greedy=True)),
+            end_id=source.base.tokenizer.end_id,
             max_new_tokens=FRAMES,
             residual_codebook_size=model.config.codebook_size,
         )
     tokens = generation.tokens
     if generation.ended:
         end = torch.zeros(len(tokens), 1, dtype=torch.int64)
-        end[0] = source.tokenizer.token_id(IM_END)
+        end[0] = source.base.tokenizer.end_id
         tokens = torch.cat([tokens, end], dim=1)
     device = model.norm.weight.device
     columns = torch.cat([torch.from_numpy(prompt), tokens], dim=1).to(device)
@@ -164,10 +177,15 @@ def _compare_paths(
         residual = _miss(logits[:, 1:].flatten(0, 1), codes[:, 1:].flatten())
     worst = max(float(part.max()) for part in (misses, residual) if part.numel())
     if worst > _TOLERANCE[precision]:
-        where = "the slow stack" if misses.max() == worst else "the fast stack"
+        where = Message("the slow stack") if misses.max() == worst else Message("the fast stack")
         return [
-            f"Generation and training disagree in {where}: what generation chose misses training's choice by "
-            f"{worst:.0%} of the range of its logits. This is a bug in fishtune; please report it."
+            Message(
+                "Generation and training disagree in {where}: what generation chose misses "
+                "training's choice by {worst:.0%} of the range of its logits. This is a bug in "
+                "fishtune; please report it.",
+                where=where,
+                worst=worst,
+            )
         ]
     return []
 
@@ -182,7 +200,7 @@ def _miss(logits: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
 
 def _check_gradients(
     model: DualAR, batch: Batch, semantic_weight: float, arithmetic: AbstractContextManager[object]
-) -> list[str]:
+) -> list[Message]:
     """Return a sentence if something that is trained gets no gradient, or one that is not finite."""
     model.train()
     model.zero_grad()
@@ -207,11 +225,17 @@ def _check_gradients(
     failures = []
     if unreached:
         failures.append(
-            f"No gradient reaches {first_of(unreached, 3)}. Likely it has no part in the loss (the fast "
-            "stack has none with a semantic loss weight of 0)."
+            Message(
+                "No gradient reaches {names}. Likely it has no part in the loss (the fast stack "
+                "has none with a semantic loss weight of 0).",
+                names=first_of(unreached, 3),
+            )
         )
     if broken:
         failures.append(
-            f"The gradient of {first_of(broken, 3)} is not finite. Likely the base's weights are damaged."
+            Message(
+                "The gradient of {names} is not finite. Likely the base's weights are damaged.",
+                names=first_of(broken, 3),
+            )
         )
     return failures

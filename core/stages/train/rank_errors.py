@@ -10,6 +10,9 @@ import os
 import pickle
 from pathlib import Path
 
+from ...errors import StorageError
+from ...files import write_bytes
+
 READY = "FISHTUNE_RANK_READY"
 """Variable with the file by which a started process says that it is ready."""
 
@@ -23,11 +26,8 @@ def leave_error(error: BaseException) -> None:
         pickle.loads(content)
     except Exception:  # noqa: BLE001 - whatever an exception of a library does when it is taken apart
         content = pickle.dumps(RuntimeError(f"{type(error).__name__}: {error}"))
-    target = _error_file(Path(os.environ[READY]))
-    with contextlib.suppress(OSError):  # its traceback is in the log in any case
-        temporary = target.with_suffix(".part")
-        temporary.write_bytes(content)
-        temporary.rename(target)
+    with contextlib.suppress(StorageError):  # its traceback is in the log in any case
+        write_bytes(_error_file(Path(os.environ[READY])), content)
 
 
 def find_error(ready: Path) -> BaseException | None:

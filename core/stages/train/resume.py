@@ -11,6 +11,7 @@ import math
 from dataclasses import dataclass, field
 
 from ...config.settings import TrainSettings
+from ...messages import Message, joined
 from .checkpoints import RunState
 from .sampler import Position, Recut, Sampler
 
@@ -83,20 +84,27 @@ def describe_changes(state: RunState, settings: TrainSettings, per_step: int) ->
     before = state.per_step or _noted_per_step(state) or per_step
     if (tokens, per_step) == (before_tokens, before):
         return None
-    message = (
-        f"From step {state.step + 1} on, an optimizer step takes up to {per_step} × {tokens} tokens; "
-        f"until now it took up to {before} × {before_tokens}."
+    message = Message(
+        "From step {step} on, an optimizer step takes up to {per_step} × {tokens} tokens; "
+        "until now it took up to {before} × {before_tokens}.",
+        step=state.step + 1,
+        per_step=per_step,
+        tokens=tokens,
+        before=before,
+        before_tokens=before_tokens,
     )
-    hint = (
-        "Every clip is still seen once per epoch, and epochs and the learning-rate schedule continue from "
-        "the share of the run that is done."
+    hint = Message(
+        "Every clip is still seen once per epoch, and epochs and the learning-rate schedule "
+        "continue from the share of the run that is done."
     )
     if settings.max_steps is not None:
-        hint = (
-            f"{hint} --max-steps still counts optimizer steps, so it now stands for another number of epochs."
+        steps = Message(
+            "--max-steps still counts optimizer steps, so it now stands for another number of epochs."
         )
+        hint = joined([hint, steps])
     if tokens * per_step != before_tokens * before:
-        hint = f"{hint} For the same effective batch, keep devices × accumulation × batch tokens."
+        same = Message("For the same effective batch, keep devices × accumulation × batch tokens.")
+        hint = joined([hint, same])
     return message, hint
 
 

@@ -14,23 +14,26 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.strategies import DDPStrategy
 from pydantic import BaseModel
 
-from ...compute.devices import PeakMeter, peak_meter, resolve_device
+from ...codec.config import FRAME_RATE
+from ...compute.devices import PeakMeter, peak_meter
 from ...config.presets import lora_preset
 from ...config.run_files import adapter_folder, checkpoint_folder, checkpoint_path
-from ...config.settings import TrainSettings
-from ...errors import StopRequested, UsageError
+from ...config.settings import Checkpointing, TrainSettings
+from ...errors import FishtuneError, StopRequested
 from ...events import MemoryMeasured, Reporter
 from ...files import sweep_temporary
-from ...hardware.memory.ledger import Part
+from ...hardware.memory.estimate import Part
 from ...hardware.memory.measured import MeasurementCache
-from ...hardware.memory.suggest import TrainingNeeds
 from ...lora.injection import add_adapters, train_everything, trainable_parameters
+from ...messages import Message
 from ...model.base_hash import base_hash
 from ...model.checkpoint import load_model
-from ...model.config import read_config
+from ...model.directory import ModelDirectory
 from ...model.dual_ar import DualAR
-from ...text.tokenizer import Tokenizer
+from ...model.shape import Shape
+from ...units import format_bytes
 from .branches import take_course
+from .checkpointing import choose_checkpointing, free_memory, told_profiles, training_needs
 from .checkpoints import (
     AtomicCheckpointIO,
     Identity,
@@ -39,7 +42,9 @@ from .checkpoints import (
     choose_checkpoint,
     read_run_state,
 )
+from .compilation import compile_blocks
 from .data import PlannedSteps, load_data
+from .device import PRECISION_NAMES, backend_of, device_of, precision_of
 from .launch import Ranks, enter_group, find_ranks, other_ranks
 from .loading import load_steps
 from .logs import make_loggers, quiet_libraries
@@ -47,7 +52,7 @@ from .memory_probe import measure_peak
 from .module import TrainingModule
 from .older import carried_over
 from .out_of_memory import MicroBatchSplit
-from .preflight import check_gate
+from .preflight import check_set_up
 from .resume import Horizon, Standing, describe_changes
 from .run_callback import Ending, RunCallback
 from .sampler import Coverage, MicroBatch, Sampler, validation_batches
@@ -57,8 +62,8 @@ DEFAULT_PASSES = 250
 DEFAULT_HOURS = 250.0
 """Hours of speech seen in all, where no limit is set: larger sets need fewer passes."""
 _FEWEST_PASSES = 5
-_NOTHING_DONE = "Nothing new was trained."
-_FRAMES_PER_HOUR = 3600 * 44100 / 2048
+_NOTHING_DONE = Message("Nothing new was trained.")
+_FRAMES_PER_HOUR = 3600 * FRAME_RATE
 
 
 class TrainResult(BaseModel):
@@ -83,7 +88,7 @@ def run(settings: TrainSettings, reporter: Reporter) -> TrainResult:
 
     Raises:
         StopRequested: it was asked to stop; the step was finished and saved.
-        GateError: the set-up would train the wrong thing.
+        PreflightError: the set-up would train the wrong thing.
         TrainingError: a checkpoint of another kind of run, or a loss that is not finite.
         FishtuneError: data, base, preset or device cannot be used.
     """
@@ -98,11 +103,11 @@ class _Run:
         self.settings, self.ranks, self.reporter = settings, ranks, reporter
         self.folder = settings.results / settings.project
         self.first = ranks.rank == 0
-        self.device = _device(settings, ranks)
-        self.preset = lora_preset(settings.lora_config)
-        self.precision = _precision(settings, self.device)
-        config = read_config(settings.base)
-        self.data = load_data(settings, config, Tokenizer.from_directory(settings.base), reporter)
+        self.device = device_of(settings, ranks)
+        base = ModelDirectory.open(settings.base)
+        self.preset = base.family.resolved(lora_preset(settings.lora_config))
+        self.precision = precision_of(settings, self.device)
+        self.data = load_data(settings, base, reporter)
         self.held_out = validation_batches(
             self.data.split.held_out, self.data.references, settings.batch_tokens
         )
@@ -115,13 +120,14 @@ class _Run:
         self.state: RunState | None = None
         if self.checkpoint is not None:
             stored = read_run_state(self.checkpoint)
-            self.state = carried_over(stored, self.data, config, self.checkpoint, reporter)
-            check_identity(self.identity, settings.batch_tokens, self.state, self.checkpoint)
+            self.state = carried_over(stored, self.data, base.shape, self.checkpoint, reporter)
+            check_identity(self.identity, settings.batch_tokens, self.state, self.checkpoint, base)
         self.standing = Standing.of(self.state, settings)
         self.per_step = settings.accumulation * ranks.size
         whole = self.data.sampler(settings.batch_tokens, self.per_step, settings.seed)
         self.sampler = whole if self.standing.recut is None else self._rest()
         self.horizon = Horizon.of(self._epochs(), settings.max_steps, self.standing, self.sampler, whole)
+        self.checkpointing = self._checkpointing(base.shape)
         self.model = self._model()
         self.batch_split = MicroBatchSplit(reporter)
         self.module = TrainingModule(
@@ -159,16 +165,29 @@ class _Run:
             )
         return epochs
 
+    def _checkpointing(self, shape: Shape) -> Checkpointing:
+        if self.settings.checkpointing != "auto":
+            return self.settings.checkpointing
+        largest, free = max(self.sampler.epoch(0), key=_size), free_memory(self.device)
+        profiles = told_profiles(self.reporter, _NOTHING_DONE)
+        needs = training_needs(
+            shape, self.settings, self.preset, self.precision, largest.columns, profiles=profiles
+        )
+        chosen = choose_checkpointing(needs, largest.tokens, free)
+        self.reporter.log(f"Checkpointing is {chosen}: the fastest that fits {format_bytes(free)} free.")
+        return chosen
+
     def _model(self) -> DualAR:
         full = self.preset.method == "full"
         dtype = torch.float32 if full else self.precision
         model = load_model(self.settings.base, dtype, self.device)
-        model.checkpointing = self.settings.checkpointing
+        model.checkpointing = self.checkpointing
         if full:
             train_everything(model)
         else:
             add_adapters(model, self.preset, self.settings.seed)
-        return model.train()
+        compile_blocks(model.train(), self._arithmetic(), self.precision, self.reporter)
+        return model
 
     def _callback(self) -> RunCallback:
         seen = None if self.state is None else self.state.coverage.numpy().copy()
@@ -198,7 +217,7 @@ class _Run:
             return self._result(done, began)
         self.reporter.check_stop(_NOTHING_DONE)
         if self.first and self.state is None:
-            self._gate()
+            self._preflight()
         meter = peak_meter(self.device) if self.first else None
         if meter is not None:
             self._probe_memory(meter)
@@ -211,14 +230,16 @@ class _Run:
             if self.first and self.state is not None and self.checkpoint is not None:
                 self.checkpoint = take_course(self.folder, self.checkpoint, self.state.step, self.reporter)
             self.module.last_checkpoint = self.checkpoint
-            enter_group(self.ranks, self._backend())
+            enter_group(self.ranks, backend_of(self.device))
             trainer.fit(self.module, loader, ckpt_path=self.checkpoint)
         ending = self.callback.ending
         assert ending is not None
         if ending == "stop_requested":
             path = checkpoint_path(self.folder, trainer.global_step)
             raise StopRequested(
-                f"Step {trainer.global_step} is saved in {path}; starting again goes on from there."
+                "Step {step} is saved in {file}; starting again continues from there.",
+                step=trainer.global_step,
+                file=path,
             )
         return self._result(ending, began, trainer.global_step)
 
@@ -242,9 +263,11 @@ class _Run:
             self.reporter.log(f"{path} already is at the end of this run; nothing is left to train.")
             if ending == "early_stopping":
                 self.reporter.warn(
-                    f"Nothing was trained: this run stopped early at step {step}, as its held-out loss "
-                    f"has not improved since step {callback.guard.best_step}.",
+                    "Nothing was trained: this run stopped early at step {step}, as its held-out loss "
+                    "has not improved since step {best_step}.",
                     "To train on nevertheless, raise --early-stopping or leave it out.",
+                    step=step,
+                    best_step=callback.guard.best_step,
                 )
         else:
             path = checkpoint_path(self.folder, step)
@@ -265,13 +288,13 @@ class _Run:
         split, settings = self.data.split, self.settings
         trained = sum(parameter.numel() for parameter in trainable_parameters(self.model).values())
         held_out = (
-            f"{len(split.held_out)} held out"
+            Message("{number} held out", number=len(split.held_out))
             if len(split.held_out)
-            else "none held out: overfitting cannot be seen"
+            else Message("none held out: overfitting cannot be seen")
         )
         self.reporter.log(
             f"{len(split.training)} clips to train on, {held_out}. {settings.lora_config} trains "
-            f"{trained:,} weights on {self.device}, in {_NAMES[self.precision]}."
+            f"{trained:,} weights on {self.device}, in {PRECISION_NAMES[self.precision]}."
         )
         if self.state is not None:
             self.reporter.log(f"Going on from {self.checkpoint} at {self.state.clip_passes:.1f} clip passes.")
@@ -285,8 +308,8 @@ class _Run:
             return torch.autocast(self.device.type, torch.bfloat16)
         return contextlib.nullcontext()
 
-    def _gate(self) -> None:
-        check_gate(
+    def _preflight(self) -> None:
+        check_set_up(
             self.model,
             self.data.source,
             self.sampler.epoch(0)[0],
@@ -311,16 +334,21 @@ class _Run:
             self.batch_split,
             meter,
         )
-        needs = TrainingNeeds(
+        needs = training_needs(
             self.model.config,
-            self.settings.model_copy(update={"devices": 1, "num_nodes": 1}),  # not joined with others yet
+            self.settings.model_copy(update={"checkpointing": self.checkpointing}),
             self.preset,
+            self.precision,
+            largest.columns,
             meter.device_name,
-            precision="bf16" if self.precision == torch.bfloat16 else "float32",
-            longest=largest.columns,
+            told_profiles(self.reporter, _NOTHING_DONE),
         )
         frames = int(self.data.table.frames[largest.clips].sum())
-        predicted = needs.predicted(largest.tokens, frames)
+        try:
+            predicted = needs.predicted(largest.tokens, frames)
+        except FishtuneError as error:  # training does not need to know
+            self.reporter.log(error.message)
+            return
         self.reporter.emit(
             MemoryMeasured(
                 predicted_bytes=predicted.reserved,
@@ -332,18 +360,13 @@ class _Run:
         if self.batch_split.count == 1:  # what was cut into pieces is not what was predicted
             MeasurementCache().record(needs.setting, predicted, measured)
 
-    def _backend(self) -> str:
-        """Return what processes talk by."""
-        on_gpu = self.device.type == "cuda"
-        return "nccl" if on_gpu and torch.distributed.is_nccl_available() else "gloo"
-
     def _trainer(self) -> Trainer:
         settings, ranks = self.settings, self.ranks
         strategy: Any = "auto"
         if ranks.environment is not None:
             strategy = DDPStrategy(
                 cluster_environment=ranks.environment,
-                process_group_backend=self._backend(),
+                process_group_backend=backend_of(self.device),
                 broadcast_buffers=False,
             )
         on_gpu = self.device.type == "cuda"
@@ -374,28 +397,3 @@ class _Run:
 def _size(part: MicroBatch) -> tuple[int, int]:
     """Return what decides a micro-batch's memory: its columns, padding included, and its longest sample."""
     return part.tokens, part.columns
-
-
-_NAMES = {torch.bfloat16: "bf16", torch.float32: "float32"}
-
-
-def _device(settings: TrainSettings, ranks: Ranks) -> torch.device:
-    device = resolve_device(settings.device, ranks.local_rank)
-    if ranks.size > 1 and ":" in settings.device:
-        raise UsageError(
-            f"--device {settings.device} names one device, but the run has {ranks.size}.",
-            "Choose --device cuda, and which GPUs with CUDA_VISIBLE_DEVICES.",
-        )
-    return device
-
-
-def _precision(settings: TrainSettings, device: torch.device) -> torch.dtype:
-    if settings.precision == "float32":
-        return torch.float32
-    # Imitated on older cards, bfloat16 is slower than float32 and has no fused attention.
-    has_bf16 = device.type == "cpu" or torch.cuda.is_bf16_supported(including_emulation=False)
-    if settings.precision == "bf16":
-        if not has_bf16:
-            raise UsageError(f"{device} does not compute in bf16.", "Choose --precision float32.")
-        return torch.bfloat16
-    return torch.bfloat16 if device.type == "cuda" and has_bf16 else torch.float32

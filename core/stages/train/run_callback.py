@@ -20,10 +20,11 @@ from ...config.run_files import adapter_folder, checkpoint_path
 from ...config.settings import TrainSettings
 from ...events import CheckpointSaved, Reporter, Step, Validation
 from ...files import atomic_folder
+from ...lora.files import TRAINING_STATE
 from ...lora.injection import save_adapter
 from .batches import StepBatch
 from .branches import keep_newest
-from .checkpoints import STATE_KEY, Identity, RunState
+from .checkpoints import Identity, RunState
 from .data import SampleSource
 from .guards import PLATEAU_CHECKS, HeldOutGuard, PlateauGuard
 from .loss import Losses
@@ -117,7 +118,7 @@ class RunCallback(Callback):
         batch: StepBatch,
         batch_idx: int,
     ) -> None:
-        """Close an optimizer step."""
+        """Report the step, then validate, save and end the run where that is due."""
         assert isinstance(pl_module, TrainingModule)
         step = trainer.global_step
         self.coverage.add(batch.plan.clips)
@@ -133,8 +134,9 @@ class RunCallback(Callback):
         if at_an_interval and self.plateau.observe():
             since = step - PLATEAU_CHECKS * self._settings.validate_every
             self._reporter.warn(
-                f"The training loss has hardly fallen since step {since}.",
+                "The training loss has hardly fallen since step {since}.",
                 "More steps will hardly help: listen to a checkpoint, or try a higher rank or learning rate.",
+                since=since,
             )
         if step % self._settings.checkpoint_every == 0 or self.ending:
             self.save(trainer, pl_module, step)
@@ -154,7 +156,6 @@ class RunCallback(Callback):
         event = Step(
             step=step,
             total_steps=self._total_steps,
-            epoch=self.coverage.passes,
             clip_passes=self.coverage.passes,
             loss=self.training_loss,
             base_loss=losses.base,
@@ -224,9 +225,12 @@ class RunCallback(Callback):
         )
         if self.guard.observe(step, loss):
             self._reporter.warn(
-                f"The held-out loss has not improved since step {self.guard.best_step} "
-                f"({self.guard.best_loss:.3f}, now {loss:.3f}): it begins to learn clips by heart.",
-                f"Checkpoints near step {self.guard.best_step} will do best on other texts; more clips help.",
+                "The held-out loss has not improved since step {best_step} ({best_loss:.3f}, now "
+                "{loss:.3f}): the model is starting to overfit.",
+                "Checkpoints near step {best_step} will do best on other texts; more clips help.",
+                best_step=self.guard.best_step,
+                best_loss=self.guard.best_loss,
+                loss=loss,
             )
 
     def _log(self, trainer: Trainer, step: int, metrics: dict[str, float]) -> None:
@@ -288,7 +292,7 @@ class RunCallback(Callback):
             per_step=self._per_step,
             left=torch.from_numpy(recut.left.copy()) if recut is not None else None,
         )
-        checkpoint[STATE_KEY] = state.model_dump()
+        checkpoint[TRAINING_STATE] = state.model_dump()
 
 
 def _size(path: Path) -> int:

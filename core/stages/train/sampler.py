@@ -36,7 +36,9 @@ class ClipTable:
 
     speakers: npt.NDArray[np.int32]
     turns: npt.NDArray[np.int32]
-    """Columns of a sequence of this utterance alone, and what it adds to a sequence as a reference."""
+    """Columns of a sequence of this utterance alone."""
+    as_references: npt.NDArray[np.int32]
+    """Columns that it adds to the sequence of another utterance as its reference."""
     frames: npt.NDArray[np.int32]
 
 
@@ -134,9 +136,8 @@ class References:
 
     def columns(self, clips: IntArray, references: IntArray) -> IntArray:
         """Return the length of every sample in columns."""
-        turns = self._table.turns
-        extra = np.where(references == NO_REFERENCE, 0, turns[references])
-        return turns[clips].astype(np.int64) + extra
+        extra = np.where(references == NO_REFERENCE, 0, self._table.as_references[references])
+        return self._table.turns[clips].astype(np.int64) + extra
 
 
 @dataclass(frozen=True)

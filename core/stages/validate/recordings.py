@@ -10,8 +10,10 @@ from pathlib import Path
 from ...audio.levels import NEAR_SILENCE, clipped_samples, loudness
 from ...audio.mixing import Mixing, Mono, mix
 from ...audio.recordings import check_rate, read_channels, read_info
-from ...codec.limits import CODEC_RATE, LONGEST_SECONDS, is_too_long
-from ...dataset.findings import Code, Finding, error, warning
+from ...codec.config import CODEC_RATE, LONGEST_SECONDS
+from ...codec.limits import is_too_long
+from ...dataset.findings import Finding, FindingKind, error, warning
+from ...messages import Message
 from ...units import format_duration
 
 LOWEST_SAMPLE_RATE = 16_000
@@ -54,10 +56,13 @@ def check_audio(path: Path) -> CheckedAudio:
     if rate < LOWEST_SAMPLE_RATE:
         checked.findings.append(
             warning(
-                Code.SAMPLE_RATE_LOW,
+                FindingKind.SAMPLE_RATE_LOW,
                 path,
-                f"{path.name} has a sample rate of {rate} Hz: what is above {rate // 2} Hz is missing.",
+                "{file} has a sample rate of {rate} Hz: what is above {highest} Hz is missing.",
                 "Use a better source if there is one; 24,000 Hz or more is good.",
+                file=path.name,
+                rate=rate,
+                highest=rate // 2,
             )
         )
     clipped = clipped_samples(
@@ -66,19 +71,23 @@ def check_audio(path: Path) -> CheckedAudio:
     if clipped >= _CLIPPED_SAMPLES:
         checked.findings.append(
             warning(
-                Code.CLIPPING,
+                FindingKind.CLIPPING,
                 path,
-                f"{path.name} is clipped: {clipped} samples are cut off at full scale.",
+                "{file} is clipped: {number} samples are cut off at full scale.",
                 "Record it again at a lower level, or leave it out: the voice learns the distortion.",
+                file=path.name,
+                number=clipped,
             )
         )
     if level <= NEAR_SILENCE:
         checked.findings.append(
             warning(
-                Code.NEAR_SILENCE,
+                FindingKind.NEAR_SILENCE,
                 path,
-                f"{path.name} is nearly silent ({_level(level)}).",
+                "{file} is nearly silent ({level}).",
                 "Listen to it; leave it out if nothing is said.",
+                file=path.name,
+                level=_level(level),
             )
         )
     else:
@@ -89,10 +98,13 @@ def check_audio(path: Path) -> CheckedAudio:
 
 def _too_long(path: Path, seconds: float) -> Finding:
     return error(
-        Code.AUDIO_TOO_LONG,
+        FindingKind.AUDIO_TOO_LONG,
         path,
-        f"{path.name} is {format_duration(seconds)} long; the codec takes {LONGEST_SECONDS:.0f} s.",
+        "{file} is {duration} long; the codec takes {limit:.0f} s.",
         "Split it at pauses into clips of 3 to 15 s, each with its own transcript.",
+        file=path.name,
+        duration=format_duration(seconds),
+        limit=LONGEST_SECONDS,
     )
 
 
@@ -101,25 +113,31 @@ def _channels(path: Path, mono: Mono, channels: int) -> list[Finding]:
         case Mixing.ONE_SIDED:
             return [
                 warning(
-                    Code.ONE_SIDED,
+                    FindingKind.ONE_SIDED,
                     path,
-                    f"{path.name} has its voice on {len(mono.channels)} of {channels} channels; the others "
-                    "are left out.",
+                    "{file} has its voice on {number} of {channels} channels; the others are left out.",
                     "Nothing, if it sounds well; otherwise export it as mono.",
+                    file=path.name,
+                    number=len(mono.channels),
+                    channels=channels,
                 )
             ]
         case Mixing.OPPOSITE_PHASE:
             return [
                 warning(
-                    Code.OPPOSITE_PHASE,
+                    FindingKind.OPPOSITE_PHASE,
                     path,
-                    f"The channels of {path.name} cancel each other (opposite phase); only channel "
-                    f"{mono.channels[0] + 1} is used.",
+                    "The channels of {file} cancel each other (opposite phase); only channel {channel} "
+                    "is used.",
                     "Nothing, if it sounds well; otherwise export the better channel as mono.",
+                    file=path.name,
+                    channel=mono.channels[0] + 1,
                 )
             ]
     return []
 
 
 def _level(value: float) -> str:
-    return f"{value:.1f} LUFS" if math.isfinite(value) else "digital silence"
+    return (
+        Message("{loudness:.1f} LUFS", loudness=value) if math.isfinite(value) else Message("digital silence")
+    )

@@ -10,7 +10,7 @@ import contextlib
 import math
 from collections import defaultdict
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
@@ -19,10 +19,10 @@ from pydantic import BaseModel
 from ...audio.levels import decibels, loudness, outline, peak
 from ...audio.mixing import mix
 from ...audio.recordings import read_channels
-from ...codec.limits import LONGEST_SECONDS as LONGEST_SECONDS
+from ...codec.config import LONGEST_SECONDS as LONGEST_SECONDS
 from ...config.settings import ValidateSettings
 from ...dataset.clips import Clip
-from ...dataset.findings import Code, Finding, Severity, error, warning
+from ...dataset.findings import Finding, FindingKind, Severity, warning
 from ...dataset.layout import scan
 from ...dataset.origins import inputs_digest
 from ...errors import DataError, FishtuneError, StorageError, UsageError
@@ -32,8 +32,7 @@ from ...text.cleaning import packed_text, stripped_parts
 from ...text.transcripts import LARGEST_TRANSCRIPT
 from ...units import format_duration
 from ...workers import ordered_map
-from .recordings import check_audio
-from .transcripts import check_transcript
+from .clips import check_clip
 
 LARGEST_SPREAD = 3.0
 """LU between the loudest and the quietest recording."""
@@ -46,10 +45,11 @@ _CLIPS_FOR_A_MEDIAN = 5
 _MOST_LETTERS, _MOST_SYLLABLES = 40.0, 15.0
 # A clip of some seconds with hardly any text lacks words, however slow its speaker and long his pauses are.
 _LEAST_LETTERS, _LETTERS_PER_SYLLABLE, _SECONDS_TO_SPEAK = 1.0, 2.5, 5.0
-_CHUNK = 8  # clips
+_LEAST_CHUNK, _LARGEST_CHUNK = 8, 64  # clips
+_CHUNKS = 100
 
 
-class SpeakerTotals(BaseModel):
+class RecordedSpeaker(BaseModel):
     """What there is of a speaker. Recordings that cannot be read do not count."""
 
     speaker: str
@@ -71,7 +71,7 @@ class ValidationReport(BaseModel):
     usable: int
     """Clips with a sound transcript, and with a recording that can be read or codes that are there."""
     seconds: float
-    speakers: list[SpeakerTotals]
+    speakers: list[RecordedSpeaker]
     findings: list[Finding]
     """Worst first."""
     source: str = ""
@@ -113,13 +113,13 @@ class _Checked:
     """What checking one clip by itself gave."""
 
     clip: Clip
-    findings: list[Finding] = field(default_factory=list)
-    seconds: float = 0.0
-    loudness: float | None = None
-    letters: int = 0
-    syllables: int = 0
+    findings: list[Finding]
+    letters: int
+    syllables: int
     """Those of the letters that are whole syllables."""
-    digest: bytes = b""
+    seconds: float
+    loudness: float | None
+    digest: bytes
 
     @property
     def audio(self) -> Path:
@@ -138,17 +138,20 @@ def run(settings: ValidateSettings, reporter: Reporter) -> ValidationReport:
     meter = ProgressMeter(reporter, "checking", len(found.clips), "clips")
     checked: list[_Checked] = []
     findings = list(found.problems)
-    with closing(ordered_map(_check, found.clips, settings.num_workers, _CHUNK)) as results:
-        for item in results:
+    with closing(ordered_map(check_clip, found.clips, settings.num_workers, _chunk(found.clips))) as results:
+        for clip, (text, audio) in zip(found.clips, results, strict=True):
             reporter.check_stop()
             meter.advance()
-            findings += item.findings
-            checked.append(item)
+            own = text.findings + audio.findings
+            findings += own
+            checked.append(
+                _Checked(clip, own, text.letters, text.syllables, audio.seconds, audio.loudness, audio.digest)
+            )
     readable = [item for item in checked if item.seconds]
     findings += _same_audio(readable) + _spread(settings.data, readable) + _reading_speed(readable)
     findings += _amount(settings.data, readable)
-    order = list(Code)
-    findings.sort(key=lambda f: (f.severity is not Severity.ERROR, order.index(f.code), f.path))
+    order = list(FindingKind)
+    findings.sort(key=lambda f: (f.severity is not Severity.ERROR, order.index(f.code), f.path.parts))
     return ValidationReport(
         data=settings.data,
         clips=len(found.clips),
@@ -172,9 +175,15 @@ def inspect_clip(data: Path, key: str, text_extension: str, points: int) -> Clip
     """
     clips = {clip.key: clip for clip in scan(data, text_extension).clips}
     if key not in clips:
-        raise UsageError(f"{data} has no clip {key!r}.", "Name it as SPEAKER/NAME, without an extension.")
+        raise UsageError(
+            "{data} has no clip {clip}.",
+            "Name it as SPEAKER/NAME, without an extension.",
+            data=data,
+            clip=repr(key),
+        )
     clip = clips[key]
-    detail = ClipDetail(clip=key, text=clip.text, findings=_check(clip).findings)
+    transcript, audio = check_clip(clip)
+    detail = ClipDetail(clip=key, text=clip.text, findings=transcript.findings + audio.findings)
     if clip.text is not None:
         with contextlib.suppress(FishtuneError):  # a finding says so
             content = read_regular(clip.text, LARGEST_TRANSCRIPT)
@@ -196,23 +205,9 @@ def inspect_clip(data: Path, key: str, text_extension: str, points: int) -> Clip
     return detail
 
 
-def _check(clip: Clip) -> _Checked:
-    """Check one clip by itself."""
-    checked = _Checked(clip)
-    if clip.text is not None:
-        read = check_transcript(clip.text)
-        checked.findings += read.findings
-        checked.letters, checked.syllables = read.letters, read.syllables
-    if len(clip.audio) == 1:
-        try:
-            audio = check_audio(clip.audio[0])
-        except (DataError, StorageError) as failure:
-            code = Code.AUDIO_EMPTY if _is_empty(clip.audio[0]) else Code.AUDIO_UNREADABLE
-            checked.findings.append(error(code, clip.audio[0], failure.message, failure.hint))
-        else:
-            checked.findings += audio.findings
-            checked.seconds, checked.loudness, checked.digest = audio.seconds, audio.loudness, audio.digest
-    return checked
+def _chunk(clips: list[Clip]) -> int:
+    """Return how many clips to check at a time, so that all workers end together and talk little."""
+    return min(max(len(clips) // _CHUNKS, _LEAST_CHUNK), _LARGEST_CHUNK)
 
 
 def _is_usable(checked: _Checked) -> bool:
@@ -221,23 +216,18 @@ def _is_usable(checked: _Checked) -> bool:
     return clip.text is not None and clip.text not in wrong and bool(checked.seconds or clip.codes)
 
 
-def _is_empty(path: Path) -> bool:
-    try:
-        return path.is_file() and path.stat().st_size == 0
-    except OSError:  # what cannot be looked at was found to be unreadable
-        return False
-
-
 def _same_audio(checked: list[_Checked]) -> list[Finding]:
     groups: dict[bytes, list[_Checked]] = defaultdict(list)
     for item in checked:
         groups[item.digest].append(item)
     return [
         warning(
-            Code.SAME_AUDIO,
+            FindingKind.SAME_AUDIO,
             again.audio,
-            f"{again.clip.key} is the same recording as {group[0].clip.key}.",
-            "Keep one of them: clips that come twice count twice, and may be trained on and tested with.",
+            "{clip} is the same recording as {other}.",
+            "Keep one of them: a duplicate counts twice and may land in both training and held-out data.",
+            clip=again.clip.key,
+            other=group[0].clip.key,
         )
         for group in groups.values()
         for again in group[1:]
@@ -253,11 +243,16 @@ def _spread(data: Path, checked: list[_Checked]) -> list[Finding]:
         return []
     return [
         warning(
-            Code.LOUDNESS_SPREAD,
+            FindingKind.LOUDNESS_SPREAD,
             data,
-            f"Loudness differs by {high - low:.1f} LU: {quiet.clip.key} has {low:.1f} LUFS, "
-            f"{loud.clip.key} has {high:.1f}.",
-            f"Bring all to one loudness: fishtune loudness-norm {data} {data}-normalised",
+            "Loudness differs by {difference:.1f} LU: {quiet} has {low:.1f} LUFS, {loud} has {high:.1f}.",
+            "Bring all to one loudness: fishtune loudness-norm {data} {data}-normalised",
+            difference=high - low,
+            quiet=quiet.clip.key,
+            low=low,
+            loud=loud.clip.key,
+            high=high,
+            data=data,
         )
     ]
 
@@ -279,10 +274,13 @@ def _reading_speed(checked: list[_Checked]) -> list[Finding]:
         usual = median(speed for speed, _ in speeds)
         findings += [
             warning(
-                Code.READING_SPEED,
+                FindingKind.READING_SPEED,
                 item.audio,
-                f"{item.clip.key} has {speed:.1f} letters a second, its speaker usually {usual:.1f}.",
+                "{clip} has {speed:.1f} letters per second, its speaker usually {usual:.1f}.",
                 "Compare transcript and recording: words may be missing, or belong to another clip.",
+                clip=item.clip.key,
+                speed=speed,
+                usual=usual,
             )
             for speed, item in speeds
             if not _SLOWEST <= speed / usual <= _FASTEST
@@ -295,18 +293,24 @@ def _impossible_pace(item: _Checked) -> Finding | None:
     letters = item.letters - item.syllables
     if letters / _MOST_LETTERS + item.syllables / _MOST_SYLLABLES > item.seconds:
         return warning(
-            Code.READING_SPEED,
+            FindingKind.READING_SPEED,
             item.audio,
-            f"{item.clip.key} has {item.letters} letters in {item.seconds:.2f} s, more than anybody can say.",
+            "{clip} has {letters} letters in {seconds:.2f} s, more than anybody can say.",
             "Compare transcript and recording: it may be cut short, or the words belong to another clip.",
+            clip=item.clip.key,
+            letters=item.letters,
+            seconds=item.seconds,
         )
     weight = letters + _LETTERS_PER_SYLLABLE * item.syllables
     if item.seconds > _SECONDS_TO_SPEAK and weight / item.seconds < _LEAST_LETTERS:
         return warning(
-            Code.READING_SPEED,
+            FindingKind.READING_SPEED,
             item.audio,
-            f"{item.clip.key} has only {item.letters} letters in {item.seconds:.1f} s.",
+            "{clip} has only {letters} letters in {seconds:.1f} s.",
             "Compare transcript and recording: words may be missing, or belong to another clip.",
+            clip=item.clip.key,
+            letters=item.letters,
+            seconds=item.seconds,
         )
     return None
 
@@ -317,15 +321,16 @@ def _amount(data: Path, checked: list[_Checked]) -> list[Finding]:
         return []
     return [
         warning(
-            Code.TOO_LITTLE,
+            FindingKind.TOO_LITTLE,
             data,
-            f"There are {format_duration(seconds)} of speech in all.",
-            "10 minutes are the least that makes sense, 30 to 60 are recommended.",
+            "There are {duration} of speech in all.",
+            "10 minutes is the practical minimum; 30 to 60 work well.",
+            duration=format_duration(seconds),
         )
     ]
 
 
-def _totals(speakers: list[str], checked: list[_Checked]) -> list[SpeakerTotals]:
+def _totals(speakers: list[str], checked: list[_Checked]) -> list[RecordedSpeaker]:
     by_speaker: dict[str, list[_Checked]] = {speaker: [] for speaker in speakers}
     for item in checked:
         by_speaker[item.clip.speaker].append(item)
@@ -333,7 +338,7 @@ def _totals(speakers: list[str], checked: list[_Checked]) -> list[SpeakerTotals]
     for speaker, clips in by_speaker.items():
         levels = [item.loudness for item in clips if item.loudness is not None]
         totals.append(
-            SpeakerTotals(
+            RecordedSpeaker(
                 speaker=speaker,
                 clips=len(clips),
                 seconds=sum(item.seconds for item in clips),

@@ -1,0 +1,35 @@
+"""The voice that several recordings share, and which of them are someone else's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from .speaker import Embedding, centre
+from .verdict import SAME_VOICE
+
+_FEWEST = 3
+_MAJORITY = 0.6
+"""Share of the recordings that must be of one voice for it to count as theirs."""
+
+
+def shared_voice(embeddings: Sequence[Embedding | None]) -> list[Embedding | None]:
+    """Return for each recording the voice of the others, as far as most of them have one and the same.
+
+    Where fewer than three can be compared, or no voice is that of most, nobody can say who is wrong: None.
+    """
+    known = [number for number, embedding in enumerate(embeddings) if embedding is not None]
+    voices: list[Embedding | None] = [None] * len(embeddings)
+    if len(known) < _FEWEST:
+        return voices
+    together = np.stack([embedding for embedding in embeddings if embedding is not None])
+    alike = together @ together.T >= SAME_VOICE
+    most = alike[int(alike.sum(axis=1).argmax())]
+    if most.sum() < max(_MAJORITY * len(known), 2):
+        return voices
+    members = np.flatnonzero(most)
+    for place, number in enumerate(known):
+        others = [together[member] for member in members if member != place]
+        voices[number] = centre(others) if others else None
+    return voices

@@ -1,0 +1,141 @@
+"""Reads one clip for packing: its transcript and codes, serialised, or the reason why it is left out."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+from ...dataset.clips import CODES_EXTENSION, Clip
+from ...dataset.codes import Codes, is_stale, known_origin, read_codes
+from ...errors import DataError, StorageError
+from ...messages import NOTHING, Message
+from ...shards.index_file import IndexEntry, entry_of
+from ...shards.manifest import Dropped, DropReason, file_states
+from ...shards.wire import Sentence, encode_sentence
+from ...text.transcripts import TextError, TextFault, read_transcript
+
+_REASONS = {
+    TextFault.UNREADABLE: DropReason.UNREADABLE_TEXT,
+    TextFault.NOT_UTF8: DropReason.UNREADABLE_TEXT,
+    TextFault.BINARY: DropReason.UNREADABLE_TEXT,
+    TextFault.TOKENS: DropReason.TOKENS_IN_TEXT,
+    TextFault.EMPTY: DropReason.EMPTY_TEXT,
+}
+
+
+class ReadClip(NamedTuple):
+    """A clip after its files were read: serialised, or the reason why not.
+
+    It goes from process to process, so it holds bytes and numbers, and not the clip.
+    """
+
+    states: bytes
+    """`file_states` from before the files were read."""
+    content: bytes = b""
+    entry: IndexEntry | None = None
+    dropped: Dropped | None = None
+
+
+def read_clip(clip: Clip, excluded: frozenset[str]) -> ReadClip:
+    """Read one clip's transcript and codes.
+
+    Args:
+        excluded: clips to leave out, as `SPEAKER/NAME`.
+
+    Raises:
+        StorageError: the system refused to read a file, or one is gone that was listed.
+    """
+    states = file_states(clip)
+    if clip.key in excluded:
+        loss = dropped(clip, DropReason.EXCLUDED, Message("{clip} is left out.", clip=clip.key), NOTHING)
+        return ReadClip(states, dropped=loss)
+    try:
+        sentence = Sentence((_read_text(clip),), _read_codes(clip))
+    except _DropError as error:
+        return ReadClip(states, dropped=dropped(clip, error.reason, error.message, error.hint))
+    content = encode_sentence(sentence)
+    return ReadClip(states, content, entry_of(clip.speaker, sentence, content))
+
+
+def dropped(clip: Clip, reason: DropReason, what: Message, what_to_do: Message) -> Dropped:
+    """Return the record of a clip that is not packed."""
+    return Dropped(clip=clip.key, reason=reason, what=what, what_to_do=what_to_do)
+
+
+class _DropError(DataError):
+    def __init__(self, reason: DropReason, message: Message, hint: Message) -> None:
+        super().__init__(message, hint)
+        self.reason = reason
+
+
+def _read_text(clip: Clip) -> str:
+    if clip.text is None:
+        name = clip.audio[0] if clip.audio else clip.codes
+        advice = clip.text_advice or Message("Write what is said beside it.")
+        raise _DropError(DropReason.NO_TEXT, Message("{file} has no transcript.", file=name), advice)
+    try:
+        return read_transcript(clip.text).packed
+    except TextError as error:
+        if error.fault is TextFault.UNREADABLE:
+            _refuse_vanished(clip.text)
+        raise _DropError(_REASONS[error.fault], error.message, error.hint) from error
+
+
+def _read_codes(clip: Clip) -> Codes:
+    if len(clip.audio) > 1:
+        names = ", ".join(path.name for path in clip.audio)
+        raise _DropError(
+            DropReason.SEVERAL_RECORDINGS,
+            Message(
+                "{key} has the recordings {names}; whose codes these are cannot be known.",
+                key=clip.key,
+                names=names,
+            ),
+            Message("Keep one of them, or rename one with its transcript, and extract again."),
+        )
+    extract = Message("Run fishtune extract first.")
+    if clip.codes is None:
+        what = clip.audio[0] if clip.audio else clip.text
+        if clip.is_blocked and what is not None:
+            there = what.with_suffix(CODES_EXTENSION)
+            raise _DropError(
+                DropReason.NO_CODES,
+                Message("{file} is not a file.", file=there),
+                Message("Rename or remove it."),
+            )
+        raise _DropError(DropReason.NO_CODES, Message("{file} has no codes beside it.", file=what), extract)
+    try:
+        codes = read_codes(clip.codes)
+    except DataError as error:
+        _refuse_vanished(clip.codes)
+        raise _DropError(DropReason.DAMAGED_CODES, error.message, error.hint) from error
+    if clip.audio and _are_of_another_recording(clip.audio[0], clip.codes, codes):
+        raise _DropError(
+            DropReason.STALE_CODES,
+            Message(
+                "{file} was made from another recording than {recording} is now.",
+                file=clip.codes,
+                recording=clip.audio[0].name,
+            ),
+            Message("Run fishtune extract again."),
+        )
+    return codes
+
+
+def _are_of_another_recording(audio: Path, path: Path, codes: Codes) -> bool:
+    try:
+        return is_stale(audio, path, known_origin(path, codes))
+    except DataError as error:
+        _refuse_vanished(audio)
+        raise _DropError(DropReason.STALE_CODES, error.message, error.hint) from error
+
+
+def _refuse_vanished(path: Path) -> None:
+    """End the stage if a file is gone that was listed before: its disk may be, and much more with it."""
+    if not os.path.lexists(path):
+        raise StorageError(
+            "{file} was there a moment ago and is gone.",
+            "Check that its disk is still mounted and run the command again; nothing was changed.",
+            file=path,
+        )

@@ -1,0 +1,128 @@
+"""One optimizer step of the real model, loss and adapters on tensors without content, accounted by torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ...config.presets import LoraPreset
+from ...hardware.memory.accounting import Accounting, gpu_kernels
+from ...hardware.memory.estimate import Part
+from ...hardware.memory.profile import Moments
+from ...hardware.memory.setups import TrainingBatch, TrainingSetup
+from ...lora.injection import add_adapters, train_everything, trainable_parameters
+from ...model.dual_ar import DualAR
+from .loss import loss_sums
+
+Measure = Callable[[TrainingBatch], Moments]
+
+
+def training_accounting(setup: TrainingSetup) -> Measure:
+    """Return a function that gives the moments of a step that is not the first, by its micro-batch.
+
+    The step is `run`'s: the same modules, the same loss. AdamW is there with its two moments alone: its fused
+    update makes nothing else.
+
+    Raises:
+        SettingsError: the targets match nothing.
+    """
+    model = _build(setup)
+    trained: list[Tensor] = [*trainable_parameters(model).values()]
+    resident: dict[Part, list[Tensor]] = {
+        Part.WEIGHTS: [*model.parameters(), *model.buffers()],
+        Part.ADAPTERS: [] if setup.method == "full" else trained,  # no longer weights of the model's own
+        Part.OPTIMIZER: [torch.empty_like(weight) for weight in trained for _ in range(2)],
+    }
+    autocast = setup.method == "full" and setup.precision == "bf16"
+
+    def measure(batch: TrainingBatch) -> Moments:
+        for weight in trained:
+            weight.grad = torch.empty_like(weight) if setup.accumulated else None
+        gradients = [weight.grad for weight in trained if weight.grad is not None]
+        accounting = Accounting(resident | {Part.GRADIENTS: gradients})
+        del gradients
+        with gpu_kernels(autocast=autocast, chosen=batch.frames), _phases(model, accounting), accounting:
+            _step(model, batch)
+        for weight in trained:
+            weight.grad = None
+        return accounting.moments
+
+    return measure
+
+
+def _build(setup: TrainingSetup) -> DualAR:
+    """Return the model as `run` prepares it, on the meta device."""
+    with torch.device("meta"):
+        model = DualAR(setup.config, 0, setup.config.codebook_size - 1)
+    if setup.method == "full":
+        train_everything(model)
+    else:
+        model.to(torch.bfloat16 if setup.precision == "bf16" else torch.float32)
+        preset = LoraPreset(
+            description="",
+            rank=setup.rank,
+            alpha=setup.rank,
+            dropout=0.01 if setup.dropout else 0.0,
+            targets=list(setup.targets),
+            use_dora=setup.dora,
+        )
+        add_adapters(model, preset, seed=0)
+    model.to("meta")  # its tables are made on the CPU
+    model.checkpointing = setup.checkpointing
+    return model.train()
+
+
+def _step(model: DualAR, batch: TrainingBatch) -> None:
+    rows = max(1, batch.tokens // batch.longest)
+    shape = rows, model.config.num_codebooks + 1, batch.longest
+    tokens = torch.empty(shape, dtype=torch.int64, device="meta")
+    sums = loss_sums(model, tokens, torch.empty_like(tokens))
+    loss = (sums.base + sums.semantic) / sums.supervised
+    del sums, tokens
+    loss.backward()  # type: ignore[no-untyped-call]
+
+
+@contextmanager
+def _phases(model: DualAR, accounting: Accounting) -> Iterator[None]:
+    """Tell the accounting which part of the step is at work.
+
+    Forward: each of the model's methods that the loss calls begins a phase. Backward: the fast stack is at
+    work once the gradient of its result is there, the slow one once that of its own is.
+    """
+
+    def begins(name: str, phase: Part, backward: Part | None) -> None:
+        method = getattr(model, name)
+
+        def entered(*arguments: Any, **keywords: Any) -> Tensor:
+            accounting.enter(phase)
+            result: Tensor = method(*arguments, **keywords)
+            if backward is not None and result.requires_grad:
+                result.register_hook(lambda _gradient: accounting.enter(backward))  # type: ignore[no-untyped-call]
+            return result
+
+        setattr(model, name, entered)
+
+    def is_gradient(weight: Tensor) -> None:
+        assert weight.grad is not None
+        accounting.count(weight.grad, Part.GRADIENTS)
+
+    hooks = [
+        weight.register_post_accumulate_grad_hook(is_gradient)  # type: ignore[no-untyped-call]
+        for weight in model.parameters()
+        if weight.requires_grad
+    ]
+    begins("slow", Part.ACTIVATIONS, backward=Part.WORKING)
+    begins("fast_logits", Part.FAST, backward=Part.FAST)
+    for name in ("token_logits", "codebook_logits"):
+        begins(name, Part.LOGITS, backward=None)
+    try:
+        yield
+    finally:
+        for name in ("slow", "fast_logits", "token_logits", "codebook_logits"):
+            delattr(model, name)
+        for hook in hooks:
+            hook.remove()

@@ -1,0 +1,80 @@
+"""`--checkpointing auto`: the fastest way that fits the free memory."""
+
+from __future__ import annotations
+
+import typing
+
+import torch
+
+from ...config.presets import LoraPreset
+from ...config.settings import Checkpointing, TrainSettings
+from ...events import Progress, Reporter
+from ...hardware.doctor import main_memory
+from ...hardware.memory.needs import TrainingNeeds
+from ...hardware.memory.profiles import Profiles
+from ...hardware.memory.suggest import Available
+from ...messages import Message
+from ...model.shape import Shape
+from .device import PRECISION_NAMES
+
+
+def free_memory(device: torch.device) -> int:
+    """Return the bytes that are free on a device at present; for the CPU those of the machine's memory."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    _, free = main_memory()
+    return free
+
+
+def told_profiles(reporter: Reporter, nothing_done: str) -> Profiles:
+    """Return profiles that tell how far they are where they must be made, and end if asked to stop.
+
+    Args:
+        nothing_done: what is said then.
+    """
+
+    def tell(done: int, total: int) -> None:
+        task = Message("measuring memory needs")
+        reporter.emit(Progress(task=task, done=done, total=total or None, unit="batches"))
+        reporter.check_stop(nothing_done)
+
+    return Profiles(tell)
+
+
+def choose_checkpointing(needs: TrainingNeeds, tokens: int, free: int) -> Checkpointing:
+    """Return the fastest way with which micro-batches of `tokens` columns fit `free` bytes.
+
+    Where none fits, it is the one that needs least.
+    """
+    modes: tuple[Checkpointing, ...] = typing.get_args(Checkpointing)
+    usable = Available.card(free).usable
+    # The context exists already, or never will.
+    fitting = (mode for mode in modes if needs.changed(checkpointing=mode).at(tokens).reserved <= usable)
+    return next(fitting, modes[-1])
+
+
+def training_needs(
+    config: Shape,
+    settings: TrainSettings,
+    preset: LoraPreset,
+    precision: torch.dtype,
+    longest: int,
+    gpu: str = "",
+    profiles: Profiles | None = None,
+) -> TrainingNeeds:
+    """Return what one process of a run needs before it joins others.
+
+    Args:
+        longest: columns of the longest sample.
+        gpu: name of the device.
+        profiles: tells how far accounting is where nothing is known of this model.
+    """
+    return TrainingNeeds(
+        config,
+        settings.model_copy(update={"devices": 1, "num_nodes": 1}),
+        preset,
+        gpu,
+        precision=PRECISION_NAMES[precision],
+        longest=longest,
+        profiles=profiles,
+    )

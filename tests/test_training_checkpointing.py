@@ -1,0 +1,64 @@
+"""`--checkpointing auto`: the fastest way that fits."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from fishtune.core.events import Log
+from fishtune.core.hardware.memory.suggest import MARGIN_BYTES, TrainingNeeds
+from fishtune.core.stages.train import run
+from fishtune.core.stages.train.checkpointing import choose_checkpointing
+
+from .recorder import Recorder
+from .test_training_run import assert_equal_weights
+from .training_kit import shards, small_base, train_settings  # noqa: F401 - fixtures
+
+
+class _Needs:
+    """Needs 30, 20 or 10 bytes a token beside the margin."""
+
+    def __init__(self, each: int = 0) -> None:
+        self._each = each
+
+    def changed(self, checkpointing: str) -> _Needs:
+        return _Needs({"none": 30, "selective": 20, "blocks": 10}[checkpointing])
+
+    def at(self, tokens: int) -> Any:
+        return type("Estimate", (), {"reserved": self._each * tokens})
+
+
+@pytest.mark.parametrize(
+    ("free", "chosen"),
+    [
+        (3000, "none"),
+        (2999, "selective"),
+        (2000, "selective"),
+        (1999, "blocks"),
+        (1000, "blocks"),
+        (0, "blocks"),
+    ],
+)
+def test_the_fastest_that_fits_is_chosen_and_the_smallest_where_none_does(free: int, chosen: str) -> None:
+    needs = cast(TrainingNeeds, _Needs())
+    assert choose_checkpointing(needs, 100, free + MARGIN_BYTES) == chosen
+
+
+@pytest.mark.parametrize(("free", "chosen"), [(1 << 40, "none"), (0, "blocks")])
+def test_a_run_says_what_was_chosen_and_computes_the_same(
+    small_base: Path,  # noqa: F811
+    shards: Path,  # noqa: F811
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    free: int,
+    chosen: str,
+) -> None:
+    monkeypatch.setattr(run, "free_memory", lambda _: free)
+    values = {"max_steps": 2, "held_out": 0}
+    recorder = Recorder()
+    asked = train_settings(tmp_path, small_base, shards, project="auto", checkpointing="auto", **values)
+    found = run.run(asked, recorder)
+    assert any(f"Checkpointing is {chosen}" in event.message for event in recorder.of(Log))
+    other = train_settings(tmp_path, small_base, shards, project="other", checkpointing="selective", **values)
+    assert_equal_weights(found, run.run(other, Recorder()))

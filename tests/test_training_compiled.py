@@ -1,0 +1,122 @@
+"""Compiled blocks train as blocks do that are not; where the compiler fails, the run goes on without it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from fishtune.core.events import Log, Step
+from fishtune.core.model.recompute import run_block
+from fishtune.core.stages.train import compilation, run
+from fishtune.core.stages.train.run import TrainResult
+
+from .recorder import Recorder
+from .test_training_run import assert_equal_weights
+from .training_kit import shards, small_base, train_settings, write_plain_preset  # noqa: F401 - fixtures
+
+Start = Callable[..., tuple[TrainResult, Recorder]]
+
+
+@pytest.fixture
+def start(small_base: Path, shards: Path, tmp_path: Path) -> Start:  # noqa: F811
+    """Run a training in the test's folder."""
+
+    def begin(project: str, **changes: Any) -> tuple[TrainResult, Recorder]:
+        recorder = Recorder()
+        values = {
+            "checkpointing": "none",
+            "project": project,
+            "max_steps": 4,
+            "held_out": 0,
+            "checkpoint_every": 2,
+        } | changes
+        return run.run(train_settings(tmp_path, small_base, shards, **values), recorder), recorder
+
+    return begin
+
+
+def compile_with(monkeypatch: pytest.MonkeyPatch, backend: object) -> list[Any]:
+    """Compile on the CPU with a backend of torch; return the list that gets what runs the blocks of each run.
+
+    The backend `eager` captures blocks as for a GPU, with shapes left open, and runs what it captured.
+    """
+    runners: list[Any] = []
+    compile_blocks = compilation.compile_blocks
+
+    def noted(model: Any, *arguments: Any) -> None:
+        compile_blocks(model, *arguments)
+        runners.append(model.training_block)
+
+    torch._dynamo.reset()
+    monkeypatch.setattr(logging.getLogger("torch.__trace"), "propagate", False)  # pytest would keep all of it
+    monkeypatch.setattr(compilation, "DEVICES", ("cpu",))
+    monkeypatch.setattr(compilation, "BACKEND", backend)
+    monkeypatch.setattr(run, "compile_blocks", noted)
+    return runners
+
+
+def test_compiled_runs_resume_bit_by_bit_and_follow_the_curve_of_blocks_as_they_are(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, plain = start("plain")
+    runners = compile_with(monkeypatch, "eager")
+    whole, compiled = start("whole")
+    start("parts", max_steps=2)
+    resumed, recorder = start("parts")
+    assert [step.step for step in recorder.of(Step)] == [3, 4]
+    assert len(runners) == 3 and run_block not in runners
+    assert_equal_weights(resumed, whole)
+    for one, other in zip(compiled.of(Step), plain.of(Step), strict=True):
+        assert one.loss == pytest.approx(other.loss, rel=1e-4)
+        # AdamW makes whole updates of gradients that are rounding errors.
+        assert one.gradient_norm == pytest.approx(other.gradient_norm, rel=2e-3)
+
+
+@pytest.mark.parametrize("checkpointing", [pytest.param("selective", marks=pytest.mark.slow), "blocks"])
+def test_compiled_accumulation_is_one_step(
+    start: Start, monkeypatch: pytest.MonkeyPatch, checkpointing: str
+) -> None:
+    runners = compile_with(monkeypatch, "eager")
+    steps = []
+    for project, tokens, accumulation in (("small", 128, 100), ("large", 4096, 1)):
+        _, recorder = start(
+            project,
+            lora_config=write_plain_preset(),
+            batch_tokens=tokens,
+            max_length=128,
+            accumulation=accumulation,
+            max_steps=None,
+            epochs=1,
+            checkpointing=checkpointing,
+        )
+        (step,) = recorder.of(Step)
+        steps.append((step.base_loss, step.semantic_loss, step.gradient_norm))
+    assert run_block not in runners
+    assert steps[0] == pytest.approx(steps[1], rel=1e-5)
+
+
+def _failing(_graph: Any, _inputs: Any) -> Any:
+    raise RuntimeError("no compiler is installed\nand more about that")
+
+
+def _wrong(graph: Any, _inputs: Any) -> Any:
+    return lambda *inputs: tuple(2 * each for each in graph(*inputs))
+
+
+@pytest.mark.parametrize(
+    ("backend", "reason"), [(_failing, "no compiler is installed"), (_wrong, "give other numbers")]
+)
+def test_a_compiler_that_does_not_work_is_named_in_the_log_and_left_out(
+    start: Start, monkeypatch: pytest.MonkeyPatch, backend: object, reason: str
+) -> None:
+    plain, _ = start("plain", max_steps=2)
+    runners = compile_with(monkeypatch, backend)
+    result, recorder = start("run", max_steps=2)
+    assert runners == [run_block]
+    (message,) = [event.message for event in recorder.of(Log) if "not compiled" in event.message]
+    assert reason in message and "and more" not in message
+    assert_equal_weights(result, plain)
