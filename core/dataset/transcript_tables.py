@@ -1,4 +1,4 @@
-"""Tables of transcripts, such as LJSpeech's `metadata.csv`: found, read, and made files of by a command.
+"""Tables of transcripts, such as LJSpeech's `metadata.csv`: found and read.
 
 A table counts by what is in it, not by its name: columns are known by their heading, or where there is none
 by what stands in them. Read are
@@ -13,11 +13,10 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import re
-import shlex
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from enum import StrEnum
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal
@@ -26,24 +25,23 @@ from ..errors import DataError, FishtuneError
 from ..reading import check_regular, read_regular
 from ..tables import parse_json
 
-_EXTENSIONS = (".csv", ".tsv", ".list")
+_EXTENSIONS = (".csv", ".tsv", ".list", ".jsonl", ".trans.txt")
 _TEXT_NAMES = ("metadata", "transcript")  # of tables that end in .txt
 _LARGEST = 64 << 20  # bytes
 _AUDIO_ENDING = re.compile(r"\.(mp3|wav|flac)$", re.IGNORECASE)
 # The quoting of `csv`: only commas need quotes; elsewhere they belong to the words.
 _SEPARATORS: dict[str, Literal[0, 3]] = {"|": csv.QUOTE_NONE, "\t": csv.QUOTE_NONE, ",": csv.QUOTE_MINIMAL}
-# For `python3 -c`, with the table as its argument.
-_PROGRAM = (
-    "import csv, pathlib, re, sys; table = pathlib.Path(sys.argv[1]); "
-    'audio = re.compile(r"[.](mp3|wav|flac)$", re.I); '
-    'rows = csv.reader(open(table, encoding="utf-8-sig", newline=""), delimiter={separator}, '
-    "quoting={quoting}); "
-    'words = {{"/".join(audio.sub("", row[0]).split("/")[-2:]): row[1] for row in rows if len(row) > 1}}; '
-    '[text.write_text(said.strip() + "\\n", "utf-8") for path in table.parent.rglob("*") '
-    "if audio.search(path.name) "
-    'and (said := words.get(path.parent.name + "/" + path.stem) or words.get(path.stem)) '
-    "and not (text := path.with_name(path.stem + {ending})).exists()]"
-)
+
+
+class TableKind(StrEnum):
+    """Whose way of writing it is, in words."""
+
+    LJSPEECH = "LJSpeech"
+    LIST = "a list path|speaker|language|text"
+    AUDIO_FOLDER = "Hugging Face audiofolder"
+    COMMON_VOICE = "Common Voice"
+    LIBRISPEECH = "LibriSpeech"
+    OTHER = "a table of transcripts"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,22 +49,13 @@ class TranscriptTable:
     """A table with the words of recordings."""
 
     path: Path
-    separator: str
+    kind: TableKind
     recordings: frozenset[str]
     """`NAME` or `FOLDER/NAME`, without extension."""
 
     def has(self, folder: str, name: str) -> bool:
         """Return whether a row names the recording `name` in a folder of that name."""
         return name in self.recordings or f"{folder}/{name}" in self.recordings
-
-    def command(self, text_extension: str) -> str:
-        """Return a command line that writes a transcript beside every recording that lacks one."""
-        program = _PROGRAM.format(
-            separator=json.dumps(self.separator),
-            quoting=int(_SEPARATORS[self.separator]),
-            ending=json.dumps(text_extension),
-        )
-        return f"python3 -c {shlex.quote(program)} {shlex.quote(str(self.path))}"
 
 
 def is_table_name(name: str) -> bool:
@@ -90,7 +79,7 @@ def _read(path: Path, size: int, modified_ns: int) -> TranscriptTable | None:  #
     if table is None:
         return None
     named = {_recording(row.recording) for row in table.rows}
-    return TranscriptTable(path, table.separator, frozenset(named))
+    return TranscriptTable(path, table.kind, frozenset(named))
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,8 +93,17 @@ class Row:
     language: str = ""
 
 
-def read_rows(path: Path) -> list[Row]:
-    """Return the rows of a table that name a recording and have words for it.
+@dataclass(frozen=True, slots=True)
+class Table:
+    """What a table of transcripts says."""
+
+    kind: TableKind
+    rows: tuple[Row, ...]
+    """Those that name a recording and have words for it."""
+
+
+def read_rows(path: Path) -> Table:
+    """Return what a table says.
 
     Raises:
         DataError: it is not a table of transcripts.
@@ -118,16 +116,10 @@ def read_rows(path: Path) -> list[Row]:
             f"{path} is not a table of transcripts.",
             "Each line names a recording and its words, such as `name|What is said.`",
         )
-    return list(table.rows)
+    return table
 
 
-@dataclass(frozen=True, slots=True)
-class _Parsed:
-    separator: str
-    rows: tuple[Row, ...]
-
-
-def _parse(path: Path) -> _Parsed | None:
+def _parse(path: Path) -> Table | None:
     try:
         text = read_regular(path, _LARGEST).decode("utf-8-sig")
     except UnicodeDecodeError:
@@ -137,7 +129,8 @@ def _parse(path: Path) -> _Parsed | None:
     first = text.partition("\n")[0]
     if path.name.lower().endswith(_LIBRISPEECH):
         cells = [line.split(maxsplit=1) for line in text.splitlines()]
-        return _from_cells(cells, " ")
+        named = [{_RECORDING: row[0], _TEXT: row[1]} for row in cells if len(row) > 1]
+        return Table(TableKind.LIBRISPEECH, tuple(_rows(named)))
     separator = next((mark for mark in _SEPARATORS if mark in first), None)
     if separator is None:
         return None
@@ -148,8 +141,8 @@ def _parse(path: Path) -> _Parsed | None:
         return None
 
 
-def _from_json(text: str, path: Path) -> _Parsed | None:
-    rows = []
+def _from_json(text: str, path: Path) -> Table | None:
+    rows, kind = [], TableKind.OTHER
     for line in filter(None, map(str.strip, text.splitlines())):
         try:
             found = parse_json(line, str(path))
@@ -158,23 +151,37 @@ def _from_json(text: str, path: Path) -> _Parsed | None:
         if not isinstance(found, dict):
             return None
         texts = {name.lower(): value for name, value in found.items() if isinstance(value, str)}
-        rows.append({kind: texts.get(name, "") for kind, name in _by_heading(list(texts)).items()})
-    return _Parsed("", tuple(_rows(rows)))
+        heading = _by_heading(list(texts))
+        kind = _kind_by(heading)
+        rows.append({column: texts[name] for column, name in heading.items()})
+    return Table(kind, tuple(_rows(rows)))
 
 
-def _from_cells(cells: list[list[str]], separator: str) -> _Parsed:
+def _from_cells(cells: list[list[str]], separator: str) -> Table:
     cells = [row for row in cells if len(row) > 1]
     if not cells:
-        return _Parsed(separator, ())
+        return Table(TableKind.OTHER, ())
     heading = _by_heading([cell.strip().lower() for cell in cells[0]])
     if _RECORDING in heading and _TEXT in heading:
         order = [cell.strip().lower() for cell in cells[0]]
         columns = {kind: order.index(name) for kind, name in heading.items()}
-        cells = cells[1:]
+        cells, kind = cells[1:], _kind_by(heading)
     else:
-        columns = _by_content(cells)
-    named = [{kind: row[at] for kind, at in columns.items() if at < len(row)} for row in cells]
-    return _Parsed(separator, tuple(_rows(named)))
+        columns, kind = _by_content(cells), TableKind.OTHER
+        if separator == "|":
+            kind = TableKind.LIST if _SPEAKER in columns else TableKind.LJSPEECH
+    named = [{column: row[at] for column, at in columns.items() if at < len(row)} for row in cells]
+    return Table(kind, tuple(_rows(named)))
+
+
+def _kind_by(heading: dict[str, str]) -> TableKind:
+    """Return whose columns have this heading."""
+    match heading:
+        case {"recording": "file_name"}:
+            return TableKind.AUDIO_FOLDER
+        case {"speaker": "client_id"} | {"recording": "path", "text": "sentence"}:
+            return TableKind.COMMON_VOICE
+    return TableKind.OTHER
 
 
 _RECORDING, _TEXT, _SPEAKER, _LANGUAGE = "recording", "text", "speaker", "language"

@@ -1,4 +1,5 @@
-"""The extra `fishtune[judge]`: which of its packages are installed, and what to say where they are not."""
+"""The extras `fishtune[judge]` and `fishtune[prepare]`: which of their packages are installed, and what to say
+where they are not."""
 
 from __future__ import annotations
 
@@ -8,6 +9,7 @@ from ..errors import UsageError
 from ..messages import Message
 
 INSTALL = Message('Install it in the same environment: pip install "fishtune[judge]"')
+PREPARE = Message('Install it in the same environment: pip install "fishtune[prepare]"')
 
 
 def is_installed(*modules: str) -> bool:
@@ -15,11 +17,12 @@ def is_installed(*modules: str) -> bool:
     return all(importlib.util.find_spec(module) is not None for module in modules)
 
 
-def require(what: str, *modules: str) -> None:
-    """Refuse to go on without packages of the extra.
+def require(what: str, *modules: str, install: Message = INSTALL) -> None:
+    """Refuse to go on without packages of an extra.
 
     Args:
         what: that needs them, for the message ("Recognition").
+        install: how to get them.
 
     Raises:
         UsageError: one is missing.
@@ -27,5 +30,5 @@ def require(what: str, *modules: str) -> None:
     missing = [module for module in modules if not is_installed(module)]
     if missing:
         raise UsageError(
-            "{what} needs {missing}, which is not installed.", INSTALL, what=what, missing=", ".join(missing)
+            "{what} needs {missing}, which is not installed.", install, what=what, missing=", ".join(missing)
         )

@@ -19,7 +19,7 @@ from .data import (
     PackSettings,
     ValidateSettings,
 )
-from .listen import JudgeSettings
+from .listen import JudgeSettings, ListenOptions, PrepareSettings
 from .model import DownloadSettings, ModelOptions, VerifySettings
 from .speech import AuditionSettings, MergeOptions, MergeSettings, SynthSettings
 from .train import TrainOptions, TrainSettings
@@ -47,12 +47,14 @@ __all__ = [
     "ExtractOptions",
     "ExtractSettings",
     "JudgeSettings",
+    "ListenOptions",
     "LoudnessNormSettings",
     "MergeOptions",
     "MergeSettings",
     "ModelOptions",
     "PackOptions",
     "PackSettings",
+    "PrepareSettings",
     "RunName",
     "Seed",
     "SynthSettings",

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -89,27 +89,9 @@ def speech_spans(probabilities: npt.ArrayLike, seconds_per_frame: float, least_p
     return [span for span in joined if span.seconds >= _LEAST_SPEECH]
 
 
-def without_words(spans: Iterable[Span], words: Sequence[Span]) -> list[Span]:
-    """Return stretches of speech, joined where a recognised word reaches over the pause between them.
-
-    Args:
-        words: in the order of their times.
-    """
-    joined: list[Span] = []
-    first = 0
-    for span in spans:
-        if joined:
-            pause = Span(joined[-1].end, span.start)
-            while first < len(words) and words[first].end <= pause.start:
-                first += 1
-            if first < len(words) and words[first].start < pause.start and words[first].end > pause.end:
-                joined[-1] = Span(joined[-1].start, span.end)
-                continue
-        joined.append(span)
-    return joined
-
-
-def cut(speech: Sequence[Span], total_seconds: float, rules: CutRules) -> Cutting:
+def cut(
+    speech: Sequence[Span], total_seconds: float, rules: CutRules, unwanted: Collection[Span] = ()
+) -> Cutting:
     """Return the clips of a recording.
 
     Clips lie in order, do not overlap, begin and end in pauses, and hold every stretch of speech but those
@@ -119,10 +101,14 @@ def cut(speech: Sequence[Span], total_seconds: float, rules: CutRules) -> Cuttin
     Args:
         speech: stretches of speech in order, as `speech_spans` gives them.
         total_seconds: length of the recording.
+        unwanted: those of the stretches that belong into no clip.
     """
     groups: list[list[Span]] = [[]]
     too_long: list[Span] = []
     for span in speech:
+        if span in unwanted:
+            groups.append([])
+            continue
         if span.seconds > rules.longest:
             too_long.append(span)
             groups.append([])

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from ...audio.levels import NEAR_SILENCE, clipped_samples, loudness
 from ...audio.mixing import Mixing, Mono, mix
-from ...audio.recordings import check_rate, read_channels, read_info
+from ...audio.recordings import read_channels, read_info
+from ...audio.resampling import check_rate
 from ...codec.config import CODEC_RATE, LONGEST_SECONDS
 from ...codec.limits import is_too_long
 from ...dataset.findings import Finding, FindingKind, error, warning

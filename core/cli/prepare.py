@@ -1,0 +1,34 @@
+"""`fishtune prepare`."""
+
+from __future__ import annotations
+
+from ..config.settings import PrepareSettings
+from ..units import format_duration
+from .console import out
+from .options import Given, Json, takes
+from .running import project_settings, run_stage
+
+
+@takes(PrepareSettings, of_project=["out"])
+def prepare(given: Given, json: Json = False) -> None:
+    """Make a data set of raw recordings: cut in pauses, transcribed, one folder per speaker.
+
+    RAW is only read; recordings may be of any length and format. A recording without words is transcribed
+    by recognition. Subtitles (.srt, .vtt, Whisper's .json, .TextGrid), a text or a table of transcripts
+    beside it are used instead. OUT may be there already: what is new in RAW is added.
+    Needs the extra "prepare" of fishtune where something is cut or transcribed.
+
+    Example: fishtune prepare recordings data --language en
+    """
+    settings = project_settings(
+        PrepareSettings, lambda project: PrepareSettings(out=project.data), {}, "out", **given
+    )
+    summary = run_stage("prepare", settings, json=json)
+    if summary is None or json:
+        return
+    out.print(
+        f"{summary['clips']} clips, {format_duration(summary['seconds'])}, from {summary['prepared']} recordings "
+        f"({format_duration(summary['recorded_seconds'])}); {summary['current']} were done before: {summary['out']}"
+    )
+    if summary["failed"]:
+        out.print(f"{len(summary['failed'])} recordings cannot be used; see above.")
