@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from fishtune.core.errors import DataError, FishtuneError, MalformedFileError
-from fishtune.core.stages.prepare.captions import Caption, captions_beside, read_captions
+from fishtune.core.stages.prepare.captions import Caption, captions_by_recording, read_captions
 
 pytest.importorskip("pysubs2", reason="the extra fishtune[prepare] is not installed")
 pytest.importorskip("praatio", reason="the extra fishtune[prepare] is not installed")
@@ -183,16 +183,15 @@ def test_what_is_not_captions_is_refused_by_name(tmp_path: Path, name: str, cont
 
 
 def test_captions_belong_to_the_recording_of_their_name(tmp_path: Path) -> None:
-    audio = tmp_path / "talk.mp3"
-    assert captions_beside(audio) is None
+    def of_talk() -> Path | None:
+        return captions_by_recording(tmp_path.iterdir()).get(tmp_path / "talk")
+
     write(tmp_path, "talk 2.srt", SRT)
     write(tmp_path, "talk.txt", "x")
-    assert captions_beside(audio) is None
+    assert of_talk() is None
     tagged = write(tmp_path, "talk.en.VTT", VTT)
-    assert captions_beside(audio) == tagged
+    assert of_talk() == tagged
     exact = write(tmp_path, "talk.json", "{}")
-    assert captions_beside(audio) == exact
-    assert captions_beside(audio.with_name("talk.mp3")) != write(tmp_path, "talk.srt", SRT).with_suffix(
-        ".vtt"
-    )
-    assert captions_beside(audio) == tmp_path / "talk.srt"
+    assert of_talk() == exact
+    best = write(tmp_path, "talk.srt", SRT)
+    assert of_talk() == best

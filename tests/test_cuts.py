@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from fishtune.core.stages.prepare.cuts import CutRules, Span, cut, speech_spans, without_words
+from fishtune.core.stages.prepare.cuts import CutRules, Span, cut, speech_spans
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -85,10 +85,14 @@ def test_speech_up_to_the_last_frame_ends_with_it() -> None:
     assert speech_spans(np.ones(100), 0.01, 0.15) == [Span(0, pytest.approx(1.0))]
 
 
-def test_a_word_that_reaches_over_a_pause_joins_what_it_parts() -> None:
-    speech = spans(0, 2, 2.2, 4, 4.5, 6)
-    words = [Span(0, 1), Span(1.5, 2.5), Span(2.6, 3.9), Span(4.6, 6)]
-    assert without_words(speech, words) == spans(0, 4, 4.5, 6)
+def test_unwanted_speech_is_in_no_clip_and_parts_what_lies_around_it() -> None:
+    speech = spans(0, 2, 2.2, 4, 4.2, 6)
+    clips = cut(speech, 6, RULES, unwanted={speech[1]}).clips
+    assert clips == [Span(0, pytest.approx(2.1)), Span(pytest.approx(4.1), 6)]
+
+
+def test_silence_at_the_ends_of_a_recording_is_kept_as_elsewhere() -> None:
+    assert cut(spans(0.15, 4.9), 5.0, RULES).clips == [Span(0, pytest.approx(5.0))]
 
 
 def test_an_hour_is_cut_at_once() -> None:

@@ -26,9 +26,10 @@ def prepare(given: Given, json: Json = False) -> None:
     summary = run_stage("prepare", settings, json=json)
     if summary is None or json:
         return
-    out.print(
-        f"{summary['clips']} clips, {format_duration(summary['seconds'])}, from {summary['prepared']} recordings "
-        f"({format_duration(summary['recorded_seconds'])}); {summary['current']} were done before: {summary['out']}"
-    )
+    made, read = (format_duration(summary[name]) for name in ("seconds", "recorded_seconds"))
+    out.print(f"{summary['clips']} clips, {made}, from {summary['prepared']} recordings ({read})")
+    if summary["current"]:
+        out.print(f"{summary['current']} recordings were done before.")
     if summary["failed"]:
         out.print(f"{len(summary['failed'])} recordings cannot be used; see above.")
+    out.print(f"Data set: {summary['out']}")

@@ -1,4 +1,4 @@
-"""The record of a prepared data set, `prepare.json`: what each clip was cut from and how sure its words are."""
+"""The record of a prepared data set, `prepare.json`: where clips come from, and how sure their words are."""
 
 from __future__ import annotations
 

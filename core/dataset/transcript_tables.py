@@ -113,8 +113,9 @@ def read_rows(path: Path) -> Table:
     table = _parse(path)
     if table is None:
         raise DataError(
-            f"{path} is not a table of transcripts.",
-            "Each line names a recording and its words, such as `name|What is said.`",
+            "{file} is not a table of transcripts.",
+            "Each line names a recording and its words, such as: name|What is said.",
+            file=path,
         )
     return table
 

@@ -1,5 +1,5 @@
-"""The extras `fishtune[judge]` and `fishtune[prepare]`: which of their packages are installed, and what to say
-where they are not."""
+"""The extras `fishtune[judge]` and `fishtune[prepare]`: which packages are installed, and what to say where
+they are not."""
 
 from __future__ import annotations
 

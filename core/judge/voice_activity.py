@@ -27,6 +27,8 @@ _CONTEXT = 64
 _STATE = (1, 1, 128)
 _NETWORK = "silero_vad_16k_sequence.onnx"
 _FRAMES_AT_ONCE = 512
+_WARM_UP = 16
+"""Frames of silence that the network hears first: it doubts its first quarter of a second."""
 
 Probabilities = npt.NDArray[np.float32]
 
@@ -83,6 +85,8 @@ class SpeechDetector:
                 context = block[-1, -_CONTEXT:]
                 found.append(np.asarray(values, np.float32).reshape(-1))
 
+        take(np.zeros((_WARM_UP, FRAME), np.float32))
+        found.clear()
         for piece in pieces:
             samples = np.concatenate([rest, piece])
             count = len(samples) // FRAME

@@ -13,8 +13,8 @@ from .captions import Caption
 from .cuts import Span
 
 _TOUCHES = 0.25
-"""Seconds that a caption and a stretch of speech must share to belong together; half of the shorter one, where
-that is less."""
+"""Seconds that a caption and a stretch of speech must share to belong together; half of the shorter one,
+where that is less."""
 
 
 @dataclass(frozen=True)

@@ -14,12 +14,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ...errors import DataError, UsageError
+from ...errors import DataError
+from ...judge.extra import PREPARE, require
+from ...messages import Message
 from ...reading import read_regular, reading
 from ...tables import parse_json
 
 _LARGEST = 64 << 20  # bytes
-_EXTRA = 'Install it with: pip install "fishtune[prepare]"'
+_LEFT_ALONE = "Remove or rename it to have its recording transcribed."
 _WORD_TIERS = ("words", "word", "tokens")
 # Names of tiers that hold sentences or utterances, in the order in which they are preferred.
 _TEXT_TIERS = ("utterances", "utterance", "sentences", "sentence", "phrases", "phrase", "text", "transcript")
@@ -40,17 +42,22 @@ class Caption:
     text: str
 
 
-def captions_beside(audio: Path) -> Path | None:
-    """Return the file of captions that belongs to a recording: `NAME.srt`, `NAME.en.vtt`, `NAME.json` …"""
-    own = [
-        path
-        for path in audio.parent.iterdir()
-        if path.name.startswith(f"{audio.stem}.") and path.suffix.lower() in _READERS and path.is_file()
-    ]
+def captions_by_recording(files: Iterable[Path]) -> dict[Path, Path]:
+    """Return the file of captions of each recording, by the recording's path without its ending.
+
+    That of `NAME.mp3` is `NAME.srt`, `NAME.en.vtt`, `NAME.json` …; without a language in its name first, and
+    of several kinds always the same.
+    """
     kinds = list(_READERS)
-    # Without a language in its name first, and of several kinds always the same.
-    own.sort(key=lambda path: (path.stem != audio.stem, kinds.index(path.suffix.lower()), path.name))
-    return own[0] if own else None
+    captions = [path for path in files if path.suffix.lower() in _READERS]
+    captions.sort(key=lambda path: (path.name.count("."), kinds.index(path.suffix.lower()), path.name))
+    found: dict[Path, Path] = {}
+    for path in captions:
+        stem = path.with_suffix("")
+        found.setdefault(stem, path)
+        if stem.suffix:
+            found.setdefault(stem.with_suffix(""), path)
+    return found
 
 
 def read_captions(path: Path) -> list[Caption]:
@@ -63,10 +70,15 @@ def read_captions(path: Path) -> list[Caption]:
     """
     reader = _READERS.get(path.suffix.lower())
     if reader is None:
-        raise DataError(f"{path} is not a file of captions.", f"These are read: {', '.join(_READERS)}.")
+        raise DataError(
+            "{file} is not a file of captions.",
+            "These are read: {endings}.",
+            file=path,
+            endings=", ".join(_READERS),
+        )
     captions = list(_in_order(reader(path)))
     if not captions:
-        raise DataError(f"{path} has no captions with words.", "Remove it to have its recording transcribed.")
+        raise DataError("{file} has no captions with words.", _LEFT_ALONE, file=path)
     return captions
 
 
@@ -101,10 +113,9 @@ def _spoken(line: str) -> str:
 
 
 def _read_subtitles(path: Path) -> Iterator[Caption]:
-    try:
-        import pysubs2
-    except ImportError as error:
-        raise UsageError(f"Reading {path} needs pysubs2, which is not installed.", _EXTRA) from error
+    require(Message("Reading {file}", file=path), "pysubs2", install=PREPARE)
+    import pysubs2
+
     text = _text(path)
     with reading(path, hint=_LEFT_ALONE):
         found = pysubs2.SSAFile.from_string(text, format_=path.suffix.lower().removeprefix("."))
@@ -118,7 +129,9 @@ def _read_json(path: Path) -> Iterator[Caption]:
     content = parse_json(read_regular(path, _LARGEST), str(path))
     segments = content if isinstance(content, list) else _member(content, "segments", "transcription")
     if not isinstance(segments, list):
-        raise DataError(f"{path} is not a transcript of Whisper: it has no list of segments.", _LEFT_ALONE)
+        raise DataError(
+            "{file} is not a transcript of Whisper: it has no list of segments.", _LEFT_ALONE, file=path
+        )
     for segment in segments:
         offsets = _member(segment, "offsets")  # milliseconds, whisper.cpp
         start, end = (
@@ -128,11 +141,8 @@ def _read_json(path: Path) -> Iterator[Caption]:
         )
         text = _member(segment, "text")
         if not isinstance(text, str):
-            raise DataError(f"{path} has a segment without text.", _LEFT_ALONE)
+            raise DataError("{file} has a segment without text.", _LEFT_ALONE, file=path)
         yield _checked(path, start, end, text)
-
-
-_LEFT_ALONE = "Remove or rename it to have its recording transcribed."
 
 
 def _member(table: Any, *names: str) -> Any:
@@ -146,10 +156,9 @@ def _seconds(table: Any, name: str, unit: float = 1.0) -> float:
 
 
 def _read_textgrid(path: Path) -> Iterator[Caption]:
-    try:
-        from praatio.utilities import textgrid_io
-    except ImportError as error:
-        raise UsageError(f"Reading {path} needs praatio, which is not installed.", _EXTRA) from error
+    require(Message("Reading {file}", file=path), "praatio", install=PREPARE)
+    from praatio.utilities import textgrid_io
+
     text = _text(path)
     with reading(path, hint=_LEFT_ALONE):
         tiers = textgrid_io.parseTextgridStr(text, False)["tiers"]
@@ -163,7 +172,7 @@ def _tier(path: Path, tiers: list[dict[str, Any]]) -> tuple[str, list[tuple[floa
     by_name = {tier["name"].lower(): tier["entries"] for tier in reversed(tiers) if tier["entries"]}
     names = [name for name in (*_TEXT_TIERS, *_WORD_TIERS, *reversed(by_name)) if name in by_name]
     if not names:
-        raise DataError(f"{path} has no tier of intervals with words.", _LEFT_ALONE)
+        raise DataError("{file} has no tier of intervals with words.", _LEFT_ALONE, file=path)
     return names[0], by_name[names[0]]
 
 
@@ -184,7 +193,11 @@ def _sentences(words: Iterable[Caption]) -> Iterator[Caption]:
 def _checked(path: Path, start: float, end: float, text: str) -> Caption:
     if not (math.isfinite(start) and math.isfinite(end) and 0 <= start < end):
         raise DataError(
-            f"{path} has a caption from {start:g} s to {end:g} s.", "Correct its times, or remove the file."
+            "{file} has a caption from {start:g} s to {end:g} s.",
+            "Correct its times, or remove the file.",
+            file=path,
+            start=start,
+            end=end,
         )
     return Caption(start, end, text)
 
@@ -196,7 +209,9 @@ def _text(path: Path) -> str:
         return content.decode(encoding)
     except UnicodeDecodeError as error:
         raise DataError(
-            f"{path} is not in UTF-8.", "Save it in UTF-8, or remove it to have its recording transcribed."
+            "{file} is not in UTF-8.",
+            "Save it in UTF-8, or remove it to have its recording transcribed.",
+            file=path,
         ) from error
 
 

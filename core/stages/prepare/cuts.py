@@ -150,8 +150,9 @@ def _with_silence(
     clips: Sequence[Span], speech: Sequence[Span], total_seconds: float, rules: CutRules
 ) -> list[Span]:
     """Return clips with some of the silence around them, at most half of what lies up to the next speech."""
-    ends = [0.0, *(span.end for span in speech)]
-    starts = [*(span.start for span in speech), total_seconds]
+    # Nothing speaks before the beginning and behind the end: there, all of the silence may be taken.
+    ends = [-speech[0].start, *(span.end for span in speech)] if speech else []
+    starts = [*(span.start for span in speech), 2 * total_seconds - speech[-1].end] if speech else []
     padded = []
     for clip in clips:
         before = clip.start - ends[bisect_right(ends, clip.start) - 1]

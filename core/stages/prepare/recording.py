@@ -1,4 +1,4 @@
-"""One recording becomes clips: cut in its pauses and transcribed, or taken over where it is a clip already."""
+"""One recording becomes clips: cut in its pauses and transcribed, or taken over where it is one already."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from .cuts import CutRules, Span, cut, speech_spans
 from .ears import Ears
 from .journal import Journal, key_of
 from .samples import Length, clips_of, mono_pieces
-from .sources import Source, captions_of, text_of
+from .sources import Source, text_of
 from .texts import share_out
 
 ALREADY_A_CLIP = 30.0
@@ -88,13 +88,14 @@ class Preparation:
             StopRequested: asked to stop; what was heard is in the journal.
         """
         source = task.source
-        captions = captions_of(source)
-        text = text_of(source) if source.text or captions is None else ""
+        captions, text = source.captions, text_of(source)
         if text and (seconds := read_info(path).seconds) <= ALREADY_A_CLIP:
             return self._take_over(task, path, text, seconds)
         length = Length()
         likely = self._ears.detector.probabilities(mono_pieces(path, SAMPLE_RATE, length))
-        speech = speech_spans(likely, FRAME / SAMPLE_RATE, self._rules.least_pause)
+        found = speech_spans(likely, FRAME / SAMPLE_RATE, self._rules.least_pause)
+        # The last frame may reach beyond the recording.
+        speech = [Span(span.start, min(span.end, length.seconds)) for span in found]
         if captions is not None:
             laid = lay_over(read_captions(captions), speech)
             cutting = cut(laid.spans, length.seconds, self._rules, laid.unwanted)

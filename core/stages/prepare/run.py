@@ -13,6 +13,7 @@ from pydantic import BaseModel
 
 from ...audio.recordings import read_info
 from ...config.settings import PrepareSettings
+from ...dataset.clips import AUDIO_EXTENSIONS
 from ...dataset.origins import content_digest
 from ...dataset.prepared import PreparedData, PreparedRecording, read_prepared, write_prepared
 from ...errors import DataError, StorageError, UsageError
@@ -66,7 +67,7 @@ def run(settings: PrepareSettings, reporter: Reporter) -> PrepareResult:
     """Make a data set of the recordings in `settings.raw`, or add to it.
 
     Raises:
-        UsageError: the folders overlap, or a file that is not ours would be replaced, or a package is missing.
+        UsageError: the folders overlap, a file that is not ours would be replaced, or a package is missing.
         DataError: no recordings, none of them can be used, or the data set's record is damaged.
         CheckpointError, DownloadError, DeviceError: a model cannot be had or used.
         StorageError: the disk is full or the data set cannot be written.
@@ -86,7 +87,7 @@ def run(settings: PrepareSettings, reporter: Reporter) -> PrepareResult:
     with Journal(settings.out) as journal:
         if settings.overwrite:
             record = _forget(settings, record, found, journal)
-        todo, changed = _tasks(found, record, journal)
+        todo, changed = _tasks(found, record)
         result = _prepare_all(settings, record, todo, journal, reporter)
     result.current = len(found.sources) - len(todo) - len(changed)
     result.changed, result.layouts = changed, found.layouts
@@ -138,9 +139,8 @@ def _prepare_all(
             write_prepared(settings.out, record)
             _count(result, done)
             kept = sum(clip.end - clip.start for clip in done.clips)
-            reporter.log(
-                f"{done.source}: {len(done.clips)} clips, {format_duration(kept)} of {format_duration(done.seconds)}"
-            )
+            made, whole = format_duration(kept), format_duration(done.seconds)
+            reporter.log(f"{done.source}: {len(done.clips)} clips, {made} of {whole}")
         share.finish()
     return result
 
@@ -176,7 +176,7 @@ def _count(result: PrepareResult, done: PreparedRecording) -> None:
         result.silent.append(done.source)
 
 
-def _tasks(found: Found, record: PreparedData, journal: Journal) -> tuple[list[Task], list[str]]:
+def _tasks(found: Found, record: PreparedData) -> tuple[list[Task], list[str]]:
     """Return the recordings to be prepared, and the paths of those that changed since they were."""
     known = {recording.source: recording for recording in record.recordings}
     present = {source.relative for source in found.sources}
@@ -212,17 +212,15 @@ def _free_name(name: str, taken: set[str]) -> str:
 
 
 def _forget(settings: PrepareSettings, record: PreparedData, found: Found, journal: Journal) -> PreparedData:
-    """Return the record without the recordings that are there, whose clips' files are then ours to replace."""
+    """Return the record without the recordings that are there; their clips' files are removed."""
     again = {source.relative for source in found.sources}
     clips = [clip.clip for known in record.recordings if known.source in again for clip in known.clips]
-    journal.announce(
-        f"{clip}{ending}" for clip in clips for ending in (".wav", ".mp3", ".flac", TEXT_EXTENSION)
-    )
+    files = [f"{clip}{ending}" for clip in clips for ending in (*AUDIO_EXTENSIONS, TEXT_EXTENSION)]
+    journal.announce(files)  # a run that is killed here continues as if they had never been there
     forgotten = record.without(again)
     write_prepared(settings.out, forgotten)
-    for clip in clips:
-        for ending in (".wav", ".mp3", ".flac", TEXT_EXTENSION):
-            (settings.out / f"{clip}{ending}").unlink(missing_ok=True)
+    for file in files:
+        (settings.out / file).unlink(missing_ok=True)
     return forgotten
 
 

@@ -16,7 +16,7 @@ from ...dataset.transcript_tables import Row, TableKind, is_table_name, read_row
 from ...errors import DataError
 from ...file_names import TEXT_EXTENSION, is_usable_name
 from ...text.transcripts import read_transcript
-from .captions import captions_beside
+from .captions import captions_by_recording
 
 READ = frozenset(
     {
@@ -61,9 +61,11 @@ class Source:
     name: str
     """Of its clips: `NAME` or `BOOK/NAME`."""
     text: str = ""
-    """What is said in all of it, by a table; "" = see `words_beside`."""
+    """What is said in all of it, by a table; "" = none does."""
     language: str = ""
     """By a table, two letters."""
+    captions: Path | None = None
+    """File with what is said and when."""
 
 
 @dataclass(frozen=True)
@@ -101,6 +103,7 @@ def find_sources(raw: Path, speaker: str | None = None) -> Found:
         )
     rows, layouts, ambiguous = _table_rows(files, recordings)
     own_name = _as_name(raw.resolve().name)
+    captions = captions_by_recording(files)
     sources = []
     for path in sorted(recordings, key=lambda path: path.relative_to(raw).as_posix()):
         row = rows.get(path, Row("", ""))
@@ -114,6 +117,7 @@ def find_sources(raw: Path, speaker: str | None = None) -> Found:
                 _clip_name([name for name in folders if name != whose], path.stem),
                 row.text,
                 row.language[:2].lower(),
+                None if row.text else captions.get(path.with_suffix("")),
             )
         )
     if any(_text_beside(path) for path in recordings):
@@ -132,11 +136,6 @@ def text_of(source: Source) -> str:
         return source.text
     file = _text_beside(source.path)
     return " ".join(read_transcript(file, _LARGEST_TEXT).text.split()) if file else ""
-
-
-def captions_of(source: Source) -> Path | None:
-    """Return the file of captions of a recording; None where there is none, or a table has its words."""
-    return None if source.text else captions_beside(source.path)
 
 
 def _text_beside(recording: Path) -> Path | None:

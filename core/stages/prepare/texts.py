@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
+from itertools import pairwise
 
 from ...judge.recognition import Heard
 from ...judge.words import LETTER_LANGUAGES, Token, tokens_of
@@ -77,7 +78,7 @@ def _key(token: Token) -> str:
 def _fill(owners: list[int | None], words: list[str]) -> None:
     """Give words that were not heard to a clip beside them."""
     known = [number for number, owner in enumerate(owners) if owner is not None]
-    for before, behind in zip(known, known[1:], strict=False):
+    for before, behind in pairwise(known):
         gap = range(before + 1, behind)
         last = owners[before]
         ends = [number for number in (before, *gap) if _SENTENCE_END.search(words[number])]
