@@ -407,3 +407,40 @@ def test_folders_name_speakers(
     path.with_suffix(".lab").write_text("Words.")
     prepare(tmp_path / "raw", speaker=speaker)
     assert [clip.key for clip in scan(tmp_path / "data").clips] == [key]
+
+
+def test_what_stands_beside_a_recording_counts_more_than_a_table(typist: Typist, tmp_path: Path) -> None:
+    raw = tmp_path / "raw"
+    for name in ("a", "b"):
+        (raw / "wavs").mkdir(parents=True, exist_ok=True)
+        shutil.copy(lj_clips()[1], raw / "wavs" / f"{name}.mp3")
+    (raw / "wavs" / "a.txt").write_text("corrected by hand")
+    (raw / "metadata.csv").write_text("a|from the table\nb|from the table\n")
+    assert prepare(raw).layouts == ["LJSpeech (metadata.csv)", "texts beside the recordings"]
+    texts = {path.stem: path.read_text() for path in (tmp_path / "data" / "raw").glob("*.lab")}
+    assert texts == {"a": "corrected by hand\n", "b": "from the table\n"}
+
+
+def test_speakers_of_a_list_become_folders(typist: Typist, tmp_path: Path) -> None:
+    raw = tmp_path / "raw"
+    (raw / "wavs").mkdir(parents=True)
+    for name in ("a", "b", "c"):
+        shutil.copy(lj_clips()[1], raw / "wavs" / f"{name}.mp3")
+    rows = [("a", "ann"), ("b", "bob/../x"), ("c", "ann")]
+    (raw / "train.list").write_text(
+        "".join(f"wavs/{name}.mp3|{who}|EN|Words of {name}.\n" for name, who in rows)
+    )
+    prepare(raw)
+    assert [clip.key for clip in scan(tmp_path / "data").clips] == ["ann/a", "ann/c", "bob_.._x/b"]
+
+
+def test_a_name_in_a_table_that_two_recordings_have_is_said(typist: Typist, tmp_path: Path) -> None:
+    raw = tmp_path / "raw"
+    for folder in ("x", "y"):
+        (raw / folder).mkdir(parents=True)
+        shutil.copy(lj_clips()[1], raw / folder / "a.mp3")
+        (raw / folder / "a.lab").write_text("Words.")
+    (raw / "metadata.csv").write_text("a|Whose?\n")
+    reporter = Recorder()
+    prepare(raw, reporter)
+    assert any("which several recordings are called" in event.message for event in reporter.of(Warned))

@@ -59,10 +59,8 @@ def scan(root: Path, text_extension: str = TEXT_EXTENSION, exclude: Iterable[str
                     "{number} recordings lie directly in {folder}, not in a speaker's folder.",
                     folder=root,
                 ),
-                "Make a data set of what lies here: fishtune prepare {data} {out}",
+                scanner.prepare_advice(),
                 folder=root,
-                data=shell_quoted(root),
-                out=shell_quoted(root.with_name(f"{root.name}-prepared")),
             )
         )
     keys = {clip.key for clip in clips}
@@ -297,8 +295,7 @@ class _Scanner:
                         file=first,
                         folder=folder,
                     ),
-                    "Move recordings up, with their transcripts: they lie in a speaker's folder or in a "
-                    "folder inside it.",
+                    self.prepare_advice(),
                 )
             )
 
@@ -316,7 +313,7 @@ class _Scanner:
                         file=table.path,
                         layout=Message(table.kind),
                     ),
-                    self._prepare(),
+                    self.prepare_advice(),
                 )
             )
 
@@ -346,7 +343,7 @@ class _Scanner:
             if not is_excluded:
                 self.problems += _audio_problems(clip, is_refused=name in names.refused)
 
-    def _prepare(self) -> Message:
+    def prepare_advice(self) -> Message:
         return Message(
             "Make a data set of what lies here: fishtune prepare {data} {out}",
             data=shell_quoted(self._root),
@@ -374,7 +371,7 @@ class _Scanner:
         for path in tables:
             table = read_table(path)
             if table is not None and table.has(folder.name, name):
-                return self._prepare(), table
+                return self.prepare_advice(), table
         file = folder / f"{name}{self.text_extension}"
         return Message("Write what is said into {file}.", file=file), None
 

@@ -126,16 +126,14 @@ def find_sources(raw: Path, speaker: str | None = None) -> Found:
 
 
 def text_of(source: Source) -> str:
-    """Return what is said in all of a recording, as a table or a file beside it has it; "" if nothing does.
+    """Return what is said in all of a recording, by a file beside it, else by a table; "" if nothing says it.
 
     Raises:
         TextError: the file cannot be used.
         StorageError: the system refused to read it.
     """
-    if source.text:
-        return source.text
-    file = _text_beside(source.path)
-    return " ".join(read_transcript(file, _LARGEST_TEXT).text.split()) if file else ""
+    file = _text_beside(source.path)  # what somebody corrected lies there
+    return " ".join(read_transcript(file, _LARGEST_TEXT).text.split()) if file else source.text
 
 
 def _text_beside(recording: Path) -> Path | None:
