@@ -14,13 +14,14 @@ from fishtune.core.cli.app import run as command
 from fishtune.core.config.settings import JudgeSettings
 from fishtune.core.errors import CheckpointError, DataError, DownloadError, StopRequested, UsageError
 from fishtune.core.events import ItemFailed, Progress, Warned
+from fishtune.core.judge import listening
+from fishtune.core.judge.listening import Listeners
 from fishtune.core.judge.pitch import Pitch
 from fishtune.core.judge.recognition import Heard, HeardWord, Placement, Recogniser
 from fishtune.core.judge.record import SpeechFaultKind
-from fishtune.core.stages.judge import listening
-from fishtune.core.stages.judge.listening import Listeners
-from fishtune.core.stages.judge.recordings import find_recordings, language_of
+from fishtune.core.stages.judge.recordings import find_recordings
 from fishtune.core.stages.judge.run import JudgeResult, run
+from fishtune.core.text.languages import language_of
 
 from .judge_kit import RATE, lj_clips
 from .recorder import Recorder

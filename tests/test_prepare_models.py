@@ -19,6 +19,7 @@ from fishtune.core.dataset.prepared import PreparedRecording, read_prepared
 from fishtune.core.events import Reporter, Warned
 from fishtune.core.judge.alignment import align
 from fishtune.core.judge.words import tokens_of
+from fishtune.core.stages.prepare.journal import JOURNAL_FILE
 from fishtune.core.stages.prepare.run import PrepareResult, run
 
 from .judge_kit import RealModels, lj_clips, other_clips, real_models
@@ -134,19 +135,27 @@ def test_killed_at_ten_random_moments_it_comes_to_the_same(
             env={**os.environ, "OMP_NUM_THREADS": "1"},
         )
 
+    def wait_for_work(process: subprocess.Popen[bytes], out: Path) -> None:
+        while not (out / JOURNAL_FILE).exists() and process.poll() is None:
+            time.sleep(0.02)
+
+    whole = start(tmp_path / "whole")
+    wait_for_work(whole, tmp_path / "whole")
     begun = time.monotonic()
-    assert start(tmp_path / "whole").wait() == 0
+    assert whole.wait() == 0
     took = time.monotonic() - begun
-    moments = random.Random(1)
-    survived = 0
+    moments, killed = random.Random(1), 0
     for _ in range(10):
         process = start(tmp_path / "data")
+        wait_for_work(process, tmp_path / "data")
         try:
-            survived += process.wait(timeout=moments.uniform(0.2, 0.9) * took) == 0
+            process.wait(timeout=moments.uniform(0, took / 4))
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-    print(f"{took:.0f} s; {10 - survived} of 10 runs were killed")
+            killed += 1
+    print(f"{took:.0f} s of work; {killed} of 10 runs were killed")
+    assert killed >= 8
     assert start(tmp_path / "data").wait() == 0
 
     def contents(folder: Path) -> dict[str, bytes]:

@@ -54,6 +54,8 @@ class Heard:
     words: tuple[HeardWord, ...]
     language: str
     """Two letters: the one that was asked for, or the one that was recognised."""
+    language_probability: float = 1.0
+    """0 … 1: how sure that is; 1 where it was asked for."""
 
     @property
     def text(self) -> str:
@@ -157,7 +159,7 @@ class Recogniser:
             for segment in segments
             for word in segment.words or ()
         )
-        return Heard(words, language or str(info.language))
+        return Heard(words, language or str(info.language), float(info.language_probability))
 
 
 def check_folder(folder: Path) -> None:

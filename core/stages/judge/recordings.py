@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import unicodedata
-from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
 from ...dataset.clips import AUDIO_EXTENSIONS
@@ -14,37 +11,6 @@ from ...errors import DataError, UsageError
 from ...file_names import TEXT_EXTENSION
 from ...reading import reading
 from ...text.transcripts import read_transcript
-
-_OF_SCRIPT = {
-    "HANGUL": "ko",
-    "HIRAGANA": "ja",
-    "KATAKANA": "ja",
-    "CJK": "zh",
-    "CYRILLIC": "ru",
-    "THAI": "th",
-    "GREEK": "el",
-    "HEBREW": "he",
-    "ARABIC": "ar",
-    "DEVANAGARI": "hi",
-}
-_KANA = 0.1
-"""Share of kana from which Chinese characters are Japanese."""
-_OWN = 0.2
-"""Share of letters whose script tells the language; names and terms in Latin may be long beside them."""
-
-
-@dataclass(frozen=True, slots=True)
-class Recording:
-    """One recording that is judged."""
-
-    path: Path
-    text: str | None
-    """What it should say; None where there is no transcript."""
-
-    @property
-    def folder(self) -> Path:
-        """Recordings of one folder are of one voice."""
-        return self.path.parent
 
 
 def find_recordings(paths: Sequence[Path]) -> list[Path]:
@@ -88,17 +54,3 @@ def transcript_of(recording: Path) -> str | None:
         if not file.exists():
             return None
     return read_transcript(file).packed
-
-
-def language_of(texts: Iterable[str | None]) -> str | None:
-    """Return the language of texts whose script only one has; None for Latin, which hundreds are written
-    in."""
-    letters = [letter for text in texts for letter in text or "" if letter.isalpha()]
-    scripts = Counter(unicodedata.name(letter, "").partition(" ")[0] for letter in letters)
-    if not scripts:
-        return None
-    if scripts["HIRAGANA"] + scripts["KATAKANA"] > _KANA * len(letters):
-        return "ja"
-    known = Counter({script: count for script, count in scripts.items() if script in _OF_SCRIPT})
-    script, count = next(iter(known.most_common(1)), ("", 0))
-    return _OF_SCRIPT[script] if count > _OWN * len(letters) else None

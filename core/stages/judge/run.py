@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import BaseModel
@@ -11,55 +10,16 @@ from ...audio.recordings import read_audio
 from ...config.settings import JudgeSettings
 from ...errors import DataError
 from ...events import ItemFailed, ProgressMeter, Reporter
+from ...hardware.device import usable_gpu
 from ...judge.acoustics import SAMPLE_RATE
-from ...judge.alignment import Alignment, Kind
-from ...judge.differences import differences, letters_of_text
-from ...judge.pitch import Pitch
-from ...judge.record import SpeechFault
-from ...judge.speaker import Embedding, similarity
-from ...judge.verdict import Evidence, Voice, judge, voice_of
-from ...judge.voices import shared_voice
+from ...judge.judged import JudgedClip, Listened, judged
+from ...judge.listening import Listeners, load_listeners
+from ...judge.verdict import Evidence
 from ...messages import Message, named
-from .listening import Listeners, load_listeners
-from .recordings import find_recordings, language_of, transcript_of
+from ...text.languages import language_of
+from .recordings import find_recordings, transcript_of
 
 _STOPPED = Message("Nothing was written.")
-
-
-class HeardDifference(BaseModel):
-    """Words, or letters, that were not said as they are in the text."""
-
-    expected: str
-    heard: str
-    start: float | None
-    """When what was heard begins, seconds; None where nothing was."""
-
-
-class JudgedClip(BaseModel):
-    """One recording; numbers are None where nothing could measure them."""
-
-    file: Path
-    text: str | None
-    """What it should say."""
-    heard: str
-    """What recognition heard."""
-    seconds: float
-    wer: float | None
-    """Errors per word of the text; per letter in languages that are compared so."""
-    deletions: int | None
-    insertions: int | None
-    substitutions: int | None
-    differences: list[HeardDifference]
-    """Where the words differ, in order."""
-    similarity: float | None
-    """To the reference's voice, else to the voice of the folder's other recordings; a cosine."""
-    rate: float | None
-    """Letters and digits heard per second of speech."""
-    pitch: Pitch | None
-    background: float | None
-    """Opinion of the background that DNSMOS expects, 1 … 5."""
-    findings: list[SpeechFault]
-    """What is wrong; empty = it sounds right."""
 
 
 class JudgeResult(BaseModel):
@@ -75,14 +35,6 @@ class JudgeResult(BaseModel):
     """What was left out and why, each a sentence."""
     failed: list[str]
     """Recordings that could not be read."""
-
-
-@dataclass(frozen=True)
-class _Listened:
-    path: Path
-    text: str | None
-    heard: str
-    evidence: Evidence
 
 
 def run(settings: JudgeSettings, reporter: Reporter) -> JudgeResult:
@@ -103,10 +55,10 @@ def run(settings: JudgeSettings, reporter: Reporter) -> JudgeResult:
             "Write what should be said into NAME.lab beside the recording.",
             silent=named(silent),
         )
-    listeners = load_listeners(settings, language_of(texts.values()), reporter)
+    listeners = load_listeners(settings, language_of(texts.values()), usable_gpu(settings.device), reporter)
     reference = _reference(settings.reference, listeners) if settings.reference else None
 
-    listened: list[_Listened] = []
+    listened: list[Listened] = []
     failed: list[str] = []
     meter = ProgressMeter(reporter, "listening", len(paths), "clips")
     for path in paths:
@@ -118,7 +70,7 @@ def run(settings: JudgeSettings, reporter: Reporter) -> JudgeResult:
             failed.append(str(path))
         else:
             evidence, heard = listeners.listen(samples, texts[path])
-            listened.append(_Listened(path, texts[path], heard, evidence))
+            listened.append(Listened(path, texts[path], heard, evidence))
         meter.advance(detail=path.name)
     if not listened:
         raise DataError(
@@ -127,7 +79,7 @@ def run(settings: JudgeSettings, reporter: Reporter) -> JudgeResult:
             number=len(paths),
         )
     return JudgeResult(
-        clips=_judged(listened, reference, reporter),
+        clips=judged(listened, reference, reporter),
         reference=settings.reference,
         language=listeners.language,
         models=listeners.names,
@@ -146,75 +98,3 @@ def _text_of(path: Path, reporter: Reporter) -> str | None:
 
 def _reference(path: Path, listeners: Listeners) -> Evidence:
     return listeners.listen(read_audio(path, SAMPLE_RATE), transcript_of(path))[0]
-
-
-def _judged(listened: list[_Listened], reference: Evidence | None, reporter: Reporter) -> list[JudgedClip]:
-    """Return the recordings with what is wrong with each, those of one folder held against one another."""
-    folders: dict[Path, list[_Listened]] = {}
-    for one in listened:
-        folders.setdefault(one.path.parent if reference is None else Path(), []).append(one)
-    judged: dict[Path, JudgedClip] = {}
-    for folder, clips in folders.items():
-        if reference is not None:
-            embeddings: list[Embedding | None] = [reference.embedding] * len(clips)
-        else:
-            embeddings = shared_voice([clip.evidence.embedding for clip in clips])
-            if not any(voice is not None for voice in embeddings) and _can_compare(clips):
-                reporter.warn(
-                    "The recordings in {folder} have no voice in common: voices are not compared.",
-                    "Give a recording of the right voice with --reference.",
-                    folder=folder,
-                )
-        everyone = [clip.evidence for clip in clips]
-        for clip, embedding in zip(clips, embeddings, strict=True):
-            judged[clip.path] = _judge(clip, _voice(clip, everyone, embedding, reference))
-    return [judged[one.path] for one in listened]
-
-
-def _can_compare(clips: list[_Listened]) -> bool:
-    return sum(clip.evidence.embedding is not None for clip in clips) > 2
-
-
-def _voice(
-    clip: _Listened, everyone: list[Evidence], embedding: Embedding | None, reference: Evidence | None
-) -> Voice:
-    own = [each for each in everyone if each is not clip.evidence]
-    if reference is None:
-        # Clips of a folder without a common voice are of several: none tells another's pace.
-        return voice_of(own if embedding is not None else [], embedding)
-    return voice_of([reference, *own], embedding, letters_of_text(reference.alignment))
-
-
-def _judge(clip: _Listened, voice: Voice) -> JudgedClip:
-    evidence = clip.evidence
-    alignment = evidence.alignment if clip.text is not None else None
-    alike = None
-    if voice.embedding is not None and evidence.embedding is not None:
-        alike = similarity(evidence.embedding, voice.embedding)
-    return JudgedClip(
-        file=clip.path,
-        text=clip.text,
-        heard=clip.heard,
-        seconds=evidence.acoustics.seconds,
-        wer=alignment.error_rate if alignment else None,
-        deletions=alignment.count(Kind.DELETED) if alignment else None,
-        insertions=alignment.count(Kind.INSERTED) if alignment else None,
-        substitutions=alignment.count(Kind.SUBSTITUTED) if alignment else None,
-        differences=_differences(evidence) if alignment else [],
-        similarity=alike,
-        rate=evidence.rate,
-        pitch=evidence.pitch,
-        background=evidence.background,
-        findings=judge(evidence, voice),
-    )
-
-
-def _differences(evidence: Evidence) -> list[HeardDifference]:
-    return [
-        HeardDifference(
-            expected=each.expected_text,
-            heard=each.heard_text,
-            start=evidence.starts[each.place] if each.place >= 0 else None,
-        )
-        for each in differences(evidence.alignment or Alignment(()))
-    ]

@@ -6,27 +6,30 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
-from ...audio.mixing import Waveform
-from ...config.settings import JudgeSettings
-from ...errors import DownloadError, StorageError
-from ...events import Reporter
-from ...hardware.device import usable_gpu
-from ...judge.acoustics import measure
-from ...judge.alignment import align
-from ...judge.extra import INSTALL, is_installed
-from ...judge.models import (
+import numpy as np
+from pydantic import BaseModel
+
+from ..audio.mixing import Waveform
+from ..compute.devices import UsableGpu
+from ..config.settings import ListenOptions
+from ..errors import DownloadError, StorageError
+from ..events import Reporter
+from ..messages import Message
+from .acoustics import Acoustics, measure
+from .alignment import align
+from .extra import INSTALL, is_installed
+from .models import (
     SPEAKER,
     default_recognition,
     load_recogniser,
     speaker_file,
 )
-from ...judge.pitch import PitchMeter
-from ...judge.quality import QualityMeter, dnsmos_file
-from ...judge.recognition import Recogniser
-from ...judge.speaker import SpeakerEncoder
-from ...judge.verdict import Evidence
-from ...judge.words import tokens_of
-from ...messages import Message
+from .pitch import Pitch, PitchMeter
+from .quality import QualityMeter, dnsmos_file
+from .recognition import Heard, Recogniser
+from .speaker import SpeakerEncoder
+from .verdict import Evidence
+from .words import tokens_of
 
 T = TypeVar("T")
 
@@ -54,33 +57,71 @@ class Listeners:
         Args:
             text: what should be said; None = not known, then what was heard is right.
         """
-        evidence = Evidence(
-            measure(samples),
-            language=self.language or _ENGLISH,
-            text=text or "",
-            embedding=self.speaker.embed(samples) if self.speaker else None,
+        return self.hear(samples, self.language).evidence(text, self.language or _ENGLISH)
+
+    def hear(self, samples: Waveform, language: str | None) -> Impression:
+        """Return what is to be heard in mono samples at 16 kHz, whatever they should say.
+
+        Args:
+            language: two letters; None = whatever is recognised.
+        """
+        embedding = self.speaker.embed(samples) if self.speaker else None
+        heard = self.recogniser.listen(samples, language) if self.recogniser else None
+        return Impression(
+            acoustics=measure(samples),
+            heard=heard,
+            embedding=None if embedding is None else tuple(embedding.tolist()),
             pitch=self.pitch.measure(samples) if self.pitch else None,
             background=self.quality.background(samples) if self.quality else None,
         )
-        if self.recogniser is None:
+
+
+class Impression(BaseModel):
+    """What is to be heard in a recording; None where nothing could hear it. It can be kept as JSON."""
+
+    acoustics: Acoustics
+    heard: Heard | None = None
+    embedding: tuple[float, ...] | None = None
+    pitch: Pitch | None = None
+    background: float | None = None
+
+    def evidence(self, text: str | None, language: str) -> tuple[Evidence, str]:
+        """Return it as evidence, held against what should be said, and the words that were heard.
+
+        Args:
+            text: what should be said; None = not known, then what was heard is right.
+            language: of the text, where nothing recognised it.
+        """
+        evidence = Evidence(
+            self.acoustics,
+            language=language,
+            text=text or "",
+            embedding=None if self.embedding is None else np.asarray(self.embedding, np.float32),
+            pitch=self.pitch,
+            background=self.background,
+        )
+        if self.heard is None:
             return evidence, ""
-        heard = self.recogniser.listen(samples, self.language)
-        tokens, words = heard.tokens()
+        tokens, words = self.heard.tokens()
+        expected = tokens_of(self.heard.text if text is None else text, self.heard.language)
         return replace(
             evidence,
-            language=heard.language,
-            alignment=align(tokens_of(heard.text if text is None else text, heard.language), tokens),
+            language=self.heard.language,
+            alignment=align(expected, tokens),
             starts=tuple(word.start for word in words),
-        ), heard.text
+        ), self.heard.text
 
 
-def load_listeners(settings: JudgeSettings, language: str | None, reporter: Reporter) -> Listeners:
+def load_listeners(
+    settings: ListenOptions, language: str | None, gpu: UsableGpu | None, reporter: Reporter
+) -> Listeners:
     """Return everything that can listen here, with a warning for each thing that cannot.
 
     What was asked for by name must be there; what is a default may be missing.
 
     Args:
         language: that of the transcripts, where they tell.
+        gpu: where recognition may compute; None = the CPU.
 
     Raises:
         FishtuneError: a model that was asked for cannot be had or used.
@@ -110,7 +151,6 @@ def load_listeners(settings: JudgeSettings, language: str | None, reporter: Repo
             return None
 
     def load_ears() -> Recogniser:
-        gpu = usable_gpu(settings.device)
         name = settings.asr_model or default_recognition(language, gpu)
         names["recognition"] = name
         return load_recogniser(

@@ -1,0 +1,148 @@
+"""Recordings held against the voice that they share: each with its numbers and what is wrong with it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import BaseModel
+
+from ..events import Reporter
+from .alignment import Alignment, Kind
+from .differences import differences, letters_of_text
+from .pitch import Pitch
+from .record import SpeechFault
+from .speaker import Embedding, similarity
+from .verdict import Evidence, Voice, judge, voice_of
+from .voices import shared_voice
+
+_MANY = 200
+"""Clips of a folder from which all are held against one voice."""
+
+
+class HeardDifference(BaseModel):
+    """Words, or letters, that were not said as they are in the text."""
+
+    expected: str
+    heard: str
+    start: float | None
+    """When what was heard begins, seconds; None where nothing was."""
+
+
+class JudgedClip(BaseModel):
+    """One recording; numbers are None where nothing could measure them."""
+
+    file: Path
+    text: str | None
+    """What it should say."""
+    heard: str
+    """What recognition heard."""
+    seconds: float
+    wer: float | None
+    """Errors per word of the text; per letter in languages that are compared so."""
+    deletions: int | None
+    insertions: int | None
+    substitutions: int | None
+    differences: list[HeardDifference]
+    """Where the words differ, in order."""
+    similarity: float | None
+    """To the reference's voice, else to the voice of the folder's other recordings; a cosine."""
+    rate: float | None
+    """Letters and digits heard per second of speech."""
+    pitch: Pitch | None
+    background: float | None
+    """Opinion of the background that DNSMOS expects, 1 … 5."""
+    findings: list[SpeechFault]
+    """What is wrong; empty = it sounds right."""
+
+
+@dataclass(frozen=True)
+class Listened:
+    """What listening to one recording gave."""
+
+    path: Path
+    text: str | None
+    """What it should say."""
+    heard: str
+    """What recognition heard."""
+    evidence: Evidence
+
+
+def judged(listened: list[Listened], reference: Evidence | None, reporter: Reporter) -> list[JudgedClip]:
+    """Return the recordings with what is wrong with each, those of one folder held against one another."""
+    folders: dict[Path, list[Listened]] = {}
+    for one in listened:
+        folders.setdefault(one.path.parent if reference is None else Path(), []).append(one)
+    found: dict[Path, JudgedClip] = {}
+    for folder, clips in folders.items():
+        if reference is not None:
+            embeddings: list[Embedding | None] = [reference.embedding] * len(clips)
+        else:
+            embeddings = shared_voice([clip.evidence.embedding for clip in clips])
+            if not any(voice is not None for voice in embeddings) and _can_compare(clips):
+                reporter.warn(
+                    "The recordings in {folder} have no voice in common: voices are not compared.",
+                    "Give a recording of the right voice with --reference.",
+                    folder=folder,
+                )
+        everyone = [clip.evidence for clip in clips]
+        common = _voice(None, everyone, next(filter(_is_known, embeddings), None), reference)
+        for clip, embedding in zip(clips, embeddings, strict=True):
+            # Among many, one clip's own share in what it is held against is next to nothing.
+            is_one_of_many = len(clips) > _MANY and embedding is not None
+            voice = common if is_one_of_many else _voice(clip, everyone, embedding, reference)
+            found[clip.path] = _judge(clip, voice)
+    return [found[one.path] for one in listened]
+
+
+def _is_known(embedding: Embedding | None) -> bool:
+    return embedding is not None
+
+
+def _can_compare(clips: list[Listened]) -> bool:
+    return sum(clip.evidence.embedding is not None for clip in clips) > 2
+
+
+def _voice(
+    clip: Listened | None, everyone: list[Evidence], embedding: Embedding | None, reference: Evidence | None
+) -> Voice:
+    own = [each for each in everyone if clip is None or each is not clip.evidence]
+    if reference is None:
+        # Clips of a folder without a common voice are of several: none tells another's pace.
+        return voice_of(own if embedding is not None else [], embedding)
+    return voice_of([reference, *own], embedding, letters_of_text(reference.alignment))
+
+
+def _judge(clip: Listened, voice: Voice) -> JudgedClip:
+    evidence = clip.evidence
+    alignment = evidence.alignment if clip.text is not None else None
+    alike = None
+    if voice.embedding is not None and evidence.embedding is not None:
+        alike = similarity(evidence.embedding, voice.embedding)
+    return JudgedClip(
+        file=clip.path,
+        text=clip.text,
+        heard=clip.heard,
+        seconds=evidence.acoustics.seconds,
+        wer=alignment.error_rate if alignment else None,
+        deletions=alignment.count(Kind.DELETED) if alignment else None,
+        insertions=alignment.count(Kind.INSERTED) if alignment else None,
+        substitutions=alignment.count(Kind.SUBSTITUTED) if alignment else None,
+        differences=_differences(evidence) if alignment else [],
+        similarity=alike,
+        rate=evidence.rate,
+        pitch=evidence.pitch,
+        background=evidence.background,
+        findings=judge(evidence, voice),
+    )
+
+
+def _differences(evidence: Evidence) -> list[HeardDifference]:
+    return [
+        HeardDifference(
+            expected=each.expected_text,
+            heard=each.heard_text,
+            start=evidence.starts[each.place] if each.place >= 0 else None,
+        )
+        for each in differences(evidence.alignment or Alignment(()))
+    ]
