@@ -7,7 +7,6 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from ..events import Reporter
 from .alignment import Alignment, Kind
 from .differences import differences, letters_of_text
 from .pitch import Pitch
@@ -66,25 +65,34 @@ class Listened:
     heard: str
     """What recognition heard."""
     evidence: Evidence
+    folder: Path
+    """Recordings of one folder are of one voice."""
 
 
-def judged(listened: list[Listened], reference: Evidence | None, reporter: Reporter) -> list[JudgedClip]:
-    """Return the recordings with what is wrong with each, those of one folder held against one another."""
+@dataclass(frozen=True)
+class Judgement:
+    """Result of `judged`."""
+
+    clips: list[JudgedClip]
+    """In the order of the recordings."""
+    mixed: list[Path]
+    """Folders whose recordings have no voice in common, so that voices were not compared there."""
+
+
+def judged(listened: list[Listened], reference: Evidence | None = None) -> Judgement:
+    """Hold recordings against a reference, or those of one folder against one another."""
     folders: dict[Path, list[Listened]] = {}
     for one in listened:
-        folders.setdefault(one.path.parent if reference is None else Path(), []).append(one)
+        folders.setdefault(one.folder if reference is None else Path(), []).append(one)
     found: dict[Path, JudgedClip] = {}
+    mixed: list[Path] = []
     for folder, clips in folders.items():
         if reference is not None:
             embeddings: list[Embedding | None] = [reference.embedding] * len(clips)
         else:
             embeddings = shared_voice([clip.evidence.embedding for clip in clips])
             if not any(voice is not None for voice in embeddings) and _can_compare(clips):
-                reporter.warn(
-                    "The recordings in {folder} have no voice in common: voices are not compared.",
-                    "Give a recording of the right voice with --reference.",
-                    folder=folder,
-                )
+                mixed.append(folder)
         everyone = [clip.evidence for clip in clips]
         common = _voice(None, everyone, next(filter(_is_known, embeddings), None), reference)
         for clip, embedding in zip(clips, embeddings, strict=True):
@@ -92,7 +100,7 @@ def judged(listened: list[Listened], reference: Evidence | None, reporter: Repor
             is_one_of_many = len(clips) > _MANY and embedding is not None
             voice = common if is_one_of_many else _voice(clip, everyone, embedding, reference)
             found[clip.path] = _judge(clip, voice)
-    return [found[one.path] for one in listened]
+    return Judgement([found[one.path] for one in listened], mixed)
 
 
 def _is_known(embedding: Embedding | None) -> bool:

@@ -27,6 +27,7 @@ from .models import (
 from .pitch import Pitch, PitchMeter
 from .quality import QualityMeter, dnsmos_file
 from .recognition import Heard, Recogniser
+from .rooms import decay_times
 from .speaker import SpeakerEncoder
 from .verdict import Evidence
 from .words import tokens_of
@@ -73,6 +74,7 @@ class Listeners:
             embedding=None if embedding is None else tuple(embedding.tolist()),
             pitch=self.pitch.measure(samples) if self.pitch else None,
             background=self.quality.background(samples) if self.quality else None,
+            decays=tuple(decay_times(samples)),
         )
 
 
@@ -84,6 +86,8 @@ class Impression(BaseModel):
     embedding: tuple[float, ...] | None = None
     pitch: Pitch | None = None
     background: float | None = None
+    decays: tuple[float, ...] = ()
+    """See `rooms.decay_times`."""
 
     def evidence(self, text: str | None, language: str) -> tuple[Evidence, str]:
         """Return it as evidence, held against what should be said, and the words that were heard.

@@ -70,7 +70,7 @@ def run(settings: JudgeSettings, reporter: Reporter) -> JudgeResult:
             failed.append(str(path))
         else:
             evidence, heard = listeners.listen(samples, texts[path])
-            listened.append(Listened(path, texts[path], heard, evidence))
+            listened.append(Listened(path, texts[path], heard, evidence, path.parent))
         meter.advance(detail=path.name)
     if not listened:
         raise DataError(
@@ -78,8 +78,15 @@ def run(settings: JudgeSettings, reporter: Reporter) -> JudgeResult:
             "See what is wrong with each above.",
             number=len(paths),
         )
+    judgement = judged(listened, reference)
+    for folder in judgement.mixed:
+        reporter.warn(
+            "The recordings in {folder} have no voice in common: voices are not compared.",
+            "Give a recording of the right voice with --reference.",
+            folder=folder,
+        )
     return JudgeResult(
-        clips=judged(listened, reference, reporter),
+        clips=judgement.clips,
         reference=settings.reference,
         language=listeners.language,
         models=listeners.names,
