@@ -18,13 +18,21 @@ def prepare(given: Given, json: Json = False) -> None:
     beside it are used instead. OUT may be there already: what is new in RAW is added.
     Needs the extra "prepare" of fishtune where something is cut or transcribed.
 
+    --edits FILE takes in the corrections of a page of clips: fishtune prepare data --edits edits.json
+
     Example: fishtune prepare recordings data --language en
     """
+    if "edits" in given and "raw" in given and "out" not in given:
+        given["out"] = given.pop("raw")  # the only folder that edits are about
     settings = project_settings(
         PrepareSettings, lambda project: PrepareSettings(out=project.data), {}, "out", **given
     )
     summary = run_stage("prepare", settings, json=json)
     if summary is None or json:
+        return
+    if summary["edited"]:
+        out.print(f"{summary['edited']} edits taken in")
+    if not summary["prepared"] and not summary["current"]:
         return
     made, read = (format_duration(summary[name]) for name in ("seconds", "recorded_seconds"))
     out.print(f"{summary['clips']} clips, {made}, from {summary['prepared']} recordings ({read})")

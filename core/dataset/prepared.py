@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from ..errors import DataError, MalformedFileError
 from ..files import write_text
 from ..tables import read_json
+from .edits import Edit
 
 RECORD_FILE = "prepare.json"
 """In the data set's folder."""
@@ -91,6 +92,18 @@ class PreparedData(BaseModel):
 
     version: int = 1
     recordings: tuple[PreparedRecording, ...] = ()
+    adopted: tuple[PreparedClip, ...] = ()
+    """Clips that were in the data set before, as they were when the first of them was edited."""
+    edits: tuple[Edit, ...] = ()
+    """Corrections, in order."""
+    unsettled: tuple[str, ...] = ()
+    """Clips whose files an edit that was interrupted may not have brought in line."""
+
+    @property
+    def made(self) -> list[PreparedClip]:
+        """All clips as they were made, sorted by name."""
+        prepared = (clip for recording in self.recordings for clip in recording.clips)
+        return sorted((*prepared, *self.adopted), key=lambda clip: clip.clip)
 
     def with_recording(self, added: PreparedRecording) -> PreparedData:
         """Return the record with a recording added, or put in the place of the one of that path."""
@@ -135,4 +148,4 @@ def read_prepared(data: Path) -> PreparedData | None:
 
 def write_prepared(data: Path, record: PreparedData) -> None:
     """Write the record of a data set, atomically."""
-    write_text(data / RECORD_FILE, record.model_dump_json(exclude_defaults=True) + "\n")
+    write_text(data / RECORD_FILE, record.model_dump_json(exclude_none=True) + "\n")

@@ -76,6 +76,8 @@ class PrepareSettings(ListenOptions):
     """A clip of the voice that is wanted; clips of other voices are left out."""
     link: bool = False
     """Hard-link recordings that are clips already instead of copying them."""
+    edits: UserPath | None = None
+    """A file of corrections, as the page of clips saves them; without RAW nothing else is done."""
     overwrite: Annotated[bool, FirstRunOnly(then=False)] = False
     """Prepare recordings anew that were prepared before; their clips are replaced."""
 

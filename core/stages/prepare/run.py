@@ -14,6 +14,7 @@ from pydantic import BaseModel
 from ...audio.recordings import read_info
 from ...config.settings import PrepareSettings
 from ...dataset.clips import AUDIO_EXTENSIONS
+from ...dataset.edits import read_edits
 from ...dataset.origins import content_digest
 from ...dataset.prepared import PreparedData, PreparedRecording, read_prepared, write_prepared
 from ...errors import DataError, StorageError, UsageError
@@ -21,10 +22,12 @@ from ...events import ItemFailed, ProgressMeter, Reporter
 from ...file_names import TEXT_EXTENSION
 from ...files import check_writable, sweep_temporary
 from ...messages import first_of, named, plural
+from ...tables import read_json
 from ...units import format_duration
 from .convert import readable
 from .ears import Ears
 from .journal import Journal
+from .realise import add_edits, finish
 from .recording import Preparation, Task
 from .sources import READ, Found, find_sources
 
@@ -61,6 +64,8 @@ class PrepareResult(BaseModel):
     """Recordings that cannot be used."""
     layouts: list[str]
     """How the folder of recordings is laid out, as far as that is known."""
+    edited: int
+    """Edits taken in now."""
 
 
 def run(settings: PrepareSettings, reporter: Reporter) -> PrepareResult:
@@ -73,14 +78,35 @@ def run(settings: PrepareSettings, reporter: Reporter) -> PrepareResult:
         StorageError: the disk is full or the data set cannot be written.
         StopRequested: asked to stop; what is finished is kept.
     """
-    if settings.raw is None:
+    if settings.raw is None and settings.edits is None:
         raise UsageError(
             "Nothing says what is to be prepared.", "Name a folder of recordings: fishtune prepare RAW OUT"
         )
-    _refuse_overlap(settings.raw, settings.out)
-    found = find_sources(settings.raw, settings.speaker)
+    finish(settings.out)
+    result = _nothing(settings.out)
+    if settings.raw is not None:
+        result = _prepare(settings, settings.raw, reporter)
+    if settings.edits is not None:
+        result.edited = _take_edits(settings.out, settings.edits, reporter)
+    return result
+
+
+def _take_edits(out: Path, file: Path, reporter: Reporter) -> int:
+    """Take in a file of edits and return how many there were."""
+    edits = read_edits(read_json(file), str(file))
+    record = read_prepared(out) or PreparedData()
+    if edits and record.edits[-len(edits) :] == tuple(edits):
+        reporter.warn("The edits of {file} are in the data set already.", file=file)
+        return 0
+    add_edits(out, edits)
+    return len(edits)
+
+
+def _prepare(settings: PrepareSettings, raw: Path, reporter: Reporter) -> PrepareResult:
+    _refuse_overlap(raw, settings.out)
+    found = find_sources(raw, settings.speaker)
     for layout in found.layouts:
-        reporter.log(f"Found in {settings.raw}: {layout}")
+        reporter.log(f"Found in {raw}: {layout}")
     check_writable(settings.out / "prepare.json")
     sweep_temporary(settings.out)
     record = read_prepared(settings.out) or PreparedData()
@@ -98,7 +124,7 @@ def run(settings: PrepareSettings, reporter: Reporter) -> PrepareResult:
             "None of the {number} recordings in {raw} can be used.",
             "See what is wrong with each above.",
             number=len(result.failed),
-            raw=settings.raw,
+            raw=raw,
         )
     _warn(result, found, reporter)
     return result
@@ -107,21 +133,7 @@ def run(settings: PrepareSettings, reporter: Reporter) -> PrepareResult:
 def _prepare_all(
     settings: PrepareSettings, record: PreparedData, todo: list[Task], journal: Journal, reporter: Reporter
 ) -> PrepareResult:
-    result = PrepareResult(
-        out=settings.out,
-        prepared=0,
-        current=0,
-        clips=0,
-        seconds=0.0,
-        recorded_seconds=0.0,
-        left_out=0,
-        other_voices=[],
-        without_pause=[],
-        silent=[],
-        changed=[],
-        failed=[],
-        layouts=[],
-    )
+    result = _nothing(settings.out)
     preparation = Preparation(settings, journal, Ears(settings, reporter), reporter)
     lengths = [_seconds(task.source.path) for task in todo]
     meter = ProgressMeter(reporter, "preparing", sum(lengths), "s")
@@ -143,6 +155,25 @@ def _prepare_all(
             reporter.log(f"{done.source}: {len(done.clips)} clips, {made} of {whole}")
         share.finish()
     return result
+
+
+def _nothing(out: Path) -> PrepareResult:
+    return PrepareResult(
+        out=out,
+        prepared=0,
+        current=0,
+        clips=0,
+        seconds=0.0,
+        recorded_seconds=0.0,
+        left_out=0,
+        other_voices=[],
+        without_pause=[],
+        silent=[],
+        changed=[],
+        failed=[],
+        layouts=[],
+        edited=0,
+    )
 
 
 class _Share:
@@ -213,6 +244,10 @@ def _free_name(name: str, taken: set[str]) -> str:
 
 def _forget(settings: PrepareSettings, record: PreparedData, found: Found, journal: Journal) -> PreparedData:
     """Return the record without the recordings that are there; their clips' files are removed."""
+    if record.edits:
+        raise UsageError(
+            "{out} has corrections, which --overwrite would lose.", "Name another folder.", out=settings.out
+        )
     again = {source.relative for source in found.sources}
     clips = [clip.clip for known in record.recordings if known.source in again for clip in known.clips]
     files = [f"{clip}{ending}" for clip in clips for ending in (*AUDIO_EXTENSIONS, TEXT_EXTENSION)]
