@@ -132,7 +132,7 @@ def _sound(data: Path, pieces: Iterable[Piece]) -> tuple[Waveform, int]:
 # -- clips that were not prepared, or were corrected in another program
 
 
-def _with_adopted(data: Path, record: PreparedData, names: Collection[str]) -> PreparedData:
+def _with_adopted(data: Path, record: PreparedData, names: set[str]) -> PreparedData:
     """Return the record with the data set's other clips in it, if one of them is to be edited."""
     known = {clip.clip for clip in record.made}
     derived = {clip.clip for clip in proofread(map(as_made, record.made), record.edits)}
