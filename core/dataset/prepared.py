@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import StrEnum
 from pathlib import Path
 
@@ -105,10 +106,10 @@ class PreparedData(BaseModel):
         prepared = (clip for recording in self.recordings for clip in recording.clips)
         return sorted((*prepared, *self.adopted), key=lambda clip: clip.clip)
 
-    def with_recording(self, added: PreparedRecording) -> PreparedData:
-        """Return the record with a recording added, or put in the place of the one of that path."""
-        others = [known for known in self.recordings if known.source != added.source]
-        ordered = sorted([*others, added], key=lambda known: known.source)
+    def with_recordings(self, added: Iterable[PreparedRecording]) -> PreparedData:
+        """Return the record with recordings added, or put in the places of those of the same paths."""
+        known = {recording.source: recording for recording in (*self.recordings, *added)}
+        ordered = sorted(known.values(), key=lambda recording: recording.source)
         return self.model_copy(update={"recordings": tuple(ordered)})
 
     def without(self, sources: set[str]) -> PreparedData:

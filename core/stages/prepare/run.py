@@ -7,7 +7,9 @@ recording has come to is in a journal.
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
+from typing import Self
 
 from pydantic import BaseModel
 
@@ -16,7 +18,7 @@ from ...config.settings import PrepareSettings
 from ...dataset.clips import AUDIO_EXTENSIONS
 from ...dataset.edits import read_edits
 from ...dataset.origins import content_digest
-from ...dataset.prepared import PreparedData, PreparedRecording, read_prepared, write_prepared
+from ...dataset.prepared import PreparedData, PreparedRecording, WordsFrom, read_prepared, write_prepared
 from ...errors import DataError, StorageError, UsageError
 from ...events import ItemFailed, ProgressMeter, Reporter
 from ...file_names import TEXT_EXTENSION
@@ -32,6 +34,7 @@ from .recording import Preparation, Task
 from .sources import READ, Found, find_sources
 
 _SHOWN = 5
+_RECORD_SECONDS = 5.0
 _BYTES_PER_SECOND = 16_000
 """Of recordings whose length only ffmpeg knows: 128 kbit/s."""
 
@@ -137,24 +140,55 @@ def _prepare_all(
     preparation = Preparation(settings, journal, Ears(settings, reporter), reporter)
     lengths = [_seconds(task.source.path) for task in todo]
     meter = ProgressMeter(reporter, "preparing", sum(lengths), "s")
-    for task, length in zip(todo, lengths, strict=True):
-        share = _Share(meter, length, task.source.path.name)
-        reporter.check_stop("What is finished is kept; the same command continues.")
-        try:
-            with readable(task.source.path, settings.out) as path:
-                done = preparation.prepare(task, path, share.advance)
-        except DataError as error:
-            reporter.emit(ItemFailed(item=task.source.relative, message=error.message, hint=error.hint))
-            result.failed.append(task.source.relative)
-        else:
-            record = record.with_recording(done)
-            write_prepared(settings.out, record)
-            _count(result, done)
-            kept = sum(clip.end - clip.start for clip in done.clips)
-            made, whole = format_duration(kept), format_duration(done.seconds)
-            reporter.log(f"{done.source}: {len(done.clips)} clips, {made} of {whole}")
-        share.finish()
+    with _RecordKeeper(settings.out, record) as keeper:
+        for task, length in zip(todo, lengths, strict=True):
+            share = _Share(meter, length, task.source.path.name)
+            reporter.check_stop("What is finished is kept; the same command continues.")
+            try:
+                with readable(task.source.path, settings.out) as path:
+                    done = preparation.prepare(task, path, share.advance)
+            except DataError as error:
+                reporter.emit(ItemFailed(item=task.source.relative, message=error.message, hint=error.hint))
+                result.failed.append(task.source.relative)
+            else:
+                keeper.add(done)
+                _count(result, done)
+                if all(clip.origin is not WordsFrom.GIVEN for clip in done.clips):
+                    kept = sum(clip.end - clip.start for clip in done.clips)
+                    made, whole = format_duration(kept), format_duration(done.seconds)
+                    reporter.log(f"{done.source}: {len(done.clips)} clips, {made} of {whole}")
+            share.finish()
     return result
+
+
+class _RecordKeeper:
+    """Writes the record as recordings are done: at the end, and every few seconds on the way.
+
+    A killed run prepares again what the last seconds brought, from the journal where it was heard.
+    """
+
+    def __init__(self, data: Path, record: PreparedData) -> None:
+        self._data, self._record = data, record
+        self._added: list[PreparedRecording] = []
+        self._written_at = time.monotonic()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._write()
+
+    def add(self, done: PreparedRecording) -> None:
+        """Take a recording into the record."""
+        self._added.append(done)
+        if time.monotonic() - self._written_at > _RECORD_SECONDS:
+            self._write()
+
+    def _write(self) -> None:
+        if self._added:
+            self._record, self._added = self._record.with_recordings(self._added), []
+            write_prepared(self._data, self._record)
+        self._written_at = time.monotonic()
 
 
 def _nothing(out: Path) -> PrepareResult:
