@@ -253,4 +253,5 @@ def test_pieces_of_whole_seconds_are_all_of_a_recording(tmp_path: Path, ending: 
     assert {rate for _, rate in pieces} == {22_050}
     assert [len(piece) for piece, _ in pieces[:3]] == [22_050] * 3
     whole = read_channels(path)[0]
-    assert np.allclose(np.concatenate([piece for piece, _ in pieces]), whole, atol=1e-6)
+    # Of an mp3, what its encoder filled the last frame up with is decoded, too.
+    assert np.allclose(np.concatenate([piece for piece, _ in pieces])[: len(whole)], whole, atol=1e-6)

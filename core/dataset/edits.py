@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from ..errors import DataError
+from ..messages import Message
 
 
 class _Edit(BaseModel):
@@ -68,5 +69,5 @@ def read_edits(content: object, name: str) -> list[Edit]:
             "Save them again from the page that fishtune listen wrote.",
             file=name,
             reason=first["msg"],
-            place=".".join(map(str, first["loc"])) or "the whole",
+            place=".".join(map(str, first["loc"])) or Message("the whole"),
         ) from error

@@ -21,7 +21,7 @@ from ...reading import read_regular, reading
 from ...tables import parse_json
 
 _LARGEST = 64 << 20  # bytes
-_LEFT_ALONE = "Remove or rename it to have its recording transcribed."
+_LEFT_ALONE = Message("Remove or rename it to have its recording transcribed.")
 _WORD_TIERS = ("words", "word", "tokens")
 # Names of tiers that hold sentences or utterances, in the order in which they are preferred.
 _TEXT_TIERS = ("utterances", "utterance", "sentences", "sentence", "phrases", "phrase", "text", "transcript")

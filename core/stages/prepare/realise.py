@@ -8,6 +8,7 @@ names the clips whose files may not be in line before any is touched.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -38,8 +39,26 @@ def add_edits(data: Path, edits: Sequence[Edit]) -> PreparedData:
         UsageError: a text cannot be spoken.
         StorageError: the disk is full or the data set cannot be written.
     """
-    record = _with_adopted(data, read_prepared(data) or PreparedData(), {edit.clip for edit in edits})
+    record = read_prepared(data) or PreparedData()
+    if not {edit.clip for edit in edits} <= _known(record):
+        record = _with_adopted(data, record)
     return _settle(data, record, (*record.edits, *_by_hand(data, record, edits), *edits))
+
+
+def clips_now(data: Path) -> list[ProofClip]:
+    """Return the clips of a data set, prepared or not, as they are now, in their order.
+
+    Raises:
+        DataError: the record is damaged, or a recording or a transcript cannot be read.
+        StorageError: the system refused to read.
+    """
+    record = _with_adopted(data, read_prepared(data) or PreparedData())
+    clips = proofread(map(as_made, record.made), record.edits)
+    texts = [_text_on_disk(data, clip) for clip in clips]
+    return [
+        clip if text in ("", clip.text) else replace(clip, text=text, score=1.0, words=())
+        for clip, text in zip(clips, texts, strict=True)
+    ]
 
 
 def undo(data: Path) -> Edit | None:
@@ -132,15 +151,9 @@ def _sound(data: Path, pieces: Iterable[Piece]) -> tuple[Waveform, int]:
 # -- clips that were not prepared, or were corrected in another program
 
 
-def _with_adopted(data: Path, record: PreparedData, names: set[str]) -> PreparedData:
-    """Return the record with the data set's other clips in it, if one of them is to be edited."""
-    known = {clip.clip for clip in record.made}
-    derived = {clip.clip for clip in proofread(map(as_made, record.made), record.edits)}
-    if names <= known | derived:
-        return record
-    found = [
-        clip for clip in scan(data).clips if clip.key not in known | derived and clip.text and clip.audio
-    ]
+def _with_adopted(data: Path, record: PreparedData) -> PreparedData:
+    """Return the record with the clips of the data set that it does not know yet."""
+    known = _known(record)
     adopted = [
         PreparedClip(
             clip=clip.key,
@@ -149,10 +162,16 @@ def _with_adopted(data: Path, record: PreparedData, names: set[str]) -> Prepared
             text=" ".join(read_transcript(clip.text).text.split()),
             origin=WordsFrom.GIVEN,
         )
-        for clip in found
-        if clip.text is not None
+        for clip in scan(data).clips
+        if clip.key not in known and clip.text is not None and clip.audio
     ]
     return record.model_copy(update={"adopted": (*record.adopted, *adopted)})
+
+
+def _known(record: PreparedData) -> set[str]:
+    """Return the names of all clips that the record tells of, as they were made and as they are."""
+    now = proofread(map(as_made, record.made), record.edits)
+    return {clip.clip for clip in record.made} | {clip.clip for clip in now}
 
 
 def _by_hand(data: Path, record: PreparedData, edits: Sequence[Edit]) -> list[Edit]:
@@ -162,12 +181,16 @@ def _by_hand(data: Path, record: PreparedData, edits: Sequence[Edit]) -> list[Ed
     concerned = {name for edit in edits for name in (edit.clip, following.get(edit.clip))}
     found: list[Edit] = []
     for clip in clips:
-        file = _with_ending(data / clip.clip, TEXT_EXTENSION)
-        if clip.clip in concerned and file.is_file():
-            text = " ".join(read_transcript(file).text.split())
-            if text != clip.text:
-                found.append(ChangeText(clip=clip.clip, text=text))
+        text = _text_on_disk(data, clip) if clip.clip in concerned else ""
+        if text not in ("", clip.text):
+            found.append(ChangeText(clip=clip.clip, text=text))
     return found
+
+
+def _text_on_disk(data: Path, clip: ProofClip) -> str:
+    """Return a clip's transcript as it is in its file, "" where there is none."""
+    file = _with_ending(data / clip.clip, TEXT_EXTENSION)
+    return " ".join(read_transcript(file).text.split()) if file.is_file() else ""
 
 
 # -- files

@@ -36,6 +36,7 @@ from .texts import share_out
 
 ALREADY_A_CLIP = 30.0
 """Seconds up to which a recording that has a transcript is a clip."""
+_KEEP_VOICE = Message("Listen to it; with --keep-voice CLIP only what is near the voice of CLIP is kept.")
 _STOPPED = Message("What was done and heard so far is kept; the same command continues.")
 
 
@@ -214,17 +215,16 @@ class Preparation:
             return 0
         voices = shared_voice([draft.voice for draft in drafts])
         known = sum(draft.voice is not None for draft in drafts)
-        hint = "Listen to it; with --keep-voice CLIP only what is near the voice of CLIP is kept."
         if known > 2 and not any(voice is not None for voice in voices):
             self._reporter.warn(
                 "{file} has several voices, none of which is that of most clips.",
-                hint,
+                _KEEP_VOICE,
                 file=task.source.relative,
             )
             return known
         others = [
-            number
-            for number, (draft, voice) in enumerate(zip(drafts, voices, strict=True), 1)
+            draft
+            for draft, voice in zip(drafts, voices, strict=True)
             if draft.voice is not None and voice is not None and similarity(draft.voice, voice) < SAME_VOICE
         ]
         if others:
@@ -234,9 +234,9 @@ class Preparation:
                     "One clip of {file} sounds like another voice than the rest, at {times}.",
                     "{number} clips of {file} sound like another voice than the rest, at {times}.",
                     file=task.source.relative,
-                    times=first_of([_clock(drafts[number - 1].span.start) for number in others], 5),
+                    times=first_of([_clock(draft.span.start) for draft in others], 5),
                 ),
-                hint,
+                _KEEP_VOICE,
             )
         return len(others)
 
