@@ -290,7 +290,7 @@ class ProofreadingScreen(Dialog[bool]):
         return _(
             "Clips whose words recognition was least sure of come first; doubtful words are underlined. "
             "Enter changes the text, x leaves the clip out, s splits it at a word, j joins it with the next "
-            "one of its folder, u takes the last change back, also after the screen was closed. Everything is "
+            "one of its folder, u takes the last change back, also after the screen was closed. All of it is "
             "saved at once; recordings as they were made stay in a hidden folder of the data set.\n"
             "To hear a clip on a remote machine, copy its path with y."
         )
