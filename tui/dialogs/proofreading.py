@@ -152,7 +152,7 @@ class ProofreadingScreen(Dialog[bool]):
         for part in ("words", "text", "picker"):
             self.query_one(f"#{part}").set_class(part != shown, "hidden")
         keys = {
-            "words": _("⏎ change  x leave out  s split  j join with the next  u undo  Esc close"),
+            "words": _("⏎ change  x leave out  s split  j join with next  u undo  Esc close"),
             "text": _("⏎ save  Esc leave it as it was"),
             "picker": _("← → choose the word  ⏎ split before it  Esc leave it whole"),
         }

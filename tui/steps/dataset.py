@@ -237,7 +237,7 @@ class DatasetPane(StagePane):
         else:
             shown.append(("normalise", _("Normalise…")))
         if self._report is not None:
-            shown += [("proofread", _("Correct…")), ("save", _("Save report…"))]
+            shown += [("proofread", _("Edit")), ("save", _("Report"))]
         return [*shown, ("run", self.verb())]
 
     def press(self, button: str) -> None:
