@@ -15,7 +15,15 @@ import numpy as np
 import pytest
 import soundfile
 from fishtune.core.audio import recordings as audio
-from fishtune.core.audio.recordings import AudioInfo, read_audio, read_channels, read_info, write_audio
+from fishtune.core.audio import resampling
+from fishtune.core.audio.recordings import (
+    AudioInfo,
+    read_audio,
+    read_channels,
+    read_info,
+    read_pieces,
+    write_audio,
+)
 from fishtune.core.errors import DataError, StorageError
 
 
@@ -56,9 +64,9 @@ def test_the_kernel_of_a_pair_of_rates_is_made_once(tmp_path: Path) -> None:
     path = tmp_path / "tone.wav"
     soundfile.write(path, tone(0.1, 32_000), 32_000)
     read_audio(path, 44_100)
-    before = audio._resampler.cache_info()
+    before = resampling._resampler.cache_info()
     read_audio(path, 44_100)
-    after = audio._resampler.cache_info()
+    after = resampling._resampler.cache_info()
     assert (after.hits - before.hits, after.misses - before.misses) == (1, 0)
 
 
@@ -210,7 +218,7 @@ def test_samples_that_are_no_numbers_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("rates", [(48_000, 44_100), (22_050, 44_100), (96_000, 44_100), (8_000, 44_100)])
 def test_odd_rates_are_resampled_by_the_same_formula(rates: tuple[int, int]) -> None:
     samples = np.random.default_rng(0).standard_normal(5_000).astype(np.float32)
-    made, usual = audio._interpolate(samples, *rates), audio._resample(samples, *rates)
+    made, usual = resampling._interpolate(samples, *rates), resampling.resample(samples, *rates)
     assert made.shape == usual.shape
     assert np.abs(made - usual).max() < 5e-5  # float32 kernels, of samples of up to 4
 
@@ -235,3 +243,15 @@ def test_a_rate_whose_kernel_would_fill_the_memory_is_refused(tmp_path: Path) ->
 def test_a_folder_that_takes_no_recording_is_named() -> None:
     with pytest.raises(StorageError, match=r"/proc/x\.wav could not be written"):
         write_audio(Path("/proc/x.wav"), np.zeros(100, np.float32), 8000)
+
+
+@pytest.mark.parametrize("ending", ["wav", "mp3", "flac", "ogg", "aiff"])
+def test_pieces_of_whole_seconds_are_all_of_a_recording(tmp_path: Path, ending: str) -> None:
+    path = tmp_path / f"tone.{ending}"
+    soundfile.write(path, np.stack([tone(3.3, 22_050)] * 2, axis=1), 22_050)
+    pieces = list(read_pieces(path, 1))
+    assert {rate for _, rate in pieces} == {22_050}
+    assert [len(piece) for piece, _ in pieces[:3]] == [22_050] * 3
+    whole = read_channels(path)[0]
+    # Of an mp3, what its encoder filled the last frame up with is decoded, too.
+    assert np.allclose(np.concatenate([piece for piece, _ in pieces])[: len(whole)], whole, atol=1e-6)

@@ -16,9 +16,10 @@ from fishtune.core.cli.app import run as command
 from fishtune.core.config.settings import JudgeSettings
 from fishtune.core.events import Reporter
 from fishtune.core.judge.acoustics import measure
+from fishtune.core.judge.judged import JudgedClip
 from fishtune.core.judge.quality import QualityMeter
 from fishtune.core.judge.speaker import SpeakerEncoder, similarity
-from fishtune.core.stages.judge.run import JudgedClip, run
+from fishtune.core.stages.judge.run import run
 
 from .judge_kit import DAMAGES, RATE, SPEECH, RealModels, damaged, lj_clips, other_clips, real_models
 

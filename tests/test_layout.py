@@ -106,7 +106,7 @@ def test_a_stage_is_a_folder_named_as_its_command_with_a_run() -> None:
     assert all((ROOT / "core" / "stages" / name / "run.py").is_file() for name in folders)
     assert folders == {
         *("validate", "loudness_norm", "download", "extract", "pack", "train", "audition", "merge"),
-        *("judge", "synth", "verify"),
+        *("judge", "prepare", "synth", "verify"),
     }
 
 

@@ -9,7 +9,7 @@ import asyncio
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..core.config.project import Project
 from ..core.config.strict import Table
@@ -21,6 +21,10 @@ from ..core.tables import parse_json
 from .catalogue import _
 from .project_state import ProjectState, inspect_project
 from .watch import GpuSource
+
+if TYPE_CHECKING:
+    from ..core.dataset.edits import Edit
+    from ..core.dataset.proofreading import ProofClip
 
 
 class Engine:
@@ -79,6 +83,50 @@ class Engine:
         arguments = (str(project.data), clip, project.pack.text_extension, str(points))
         found: dict[str, Any] = parse_json(await _in_own_process(program, *arguments), clip)
         return found
+
+    async def proof_clips(self, data: Path) -> list[ProofClip]:
+        """Return the clips of a data set as they are now; cancelling ends the work.
+
+        Raises:
+            FishtuneError: the data set cannot be read.
+        """
+        from pydantic import TypeAdapter
+
+        from ..core.dataset.proofreading import ProofClip
+
+        program = (
+            "import sys; from pathlib import Path; from pydantic import TypeAdapter; "
+            "from fishtune.core.dataset.proofreading import ProofClip; "
+            "from fishtune.core.stages.prepare.realise import clips_now; "
+            "clips = clips_now(Path(sys.argv[1])); "
+            "sys.stdout.buffer.write(TypeAdapter(list[ProofClip]).dump_json(clips))"
+        )
+        return TypeAdapter(list[ProofClip]).validate_json(await _in_own_process(program, str(data)))
+
+    async def edit_clip(self, data: Path, edit: Edit) -> None:
+        """Apply an edit to a data set and bring its files in line.
+
+        Raises:
+            FishtuneError: the edit is impossible, or the data set cannot be written.
+        """
+        program = (
+            "import sys; from pathlib import Path; from fishtune.core.dataset.edits import read_edits; "
+            "from fishtune.core.stages.prepare.realise import add_edits; import json; "
+            "add_edits(Path(sys.argv[1]), read_edits([json.loads(sys.argv[2])], 'the edit'))"
+        )
+        await _in_own_process(program, str(data), edit.model_dump_json())
+
+    async def undo_clip_edit(self, data: Path) -> bool:
+        """Take back the last edit of a data set; return whether there was one.
+
+        Raises:
+            FishtuneError: the data set cannot be written.
+        """
+        program = (
+            "import sys; from pathlib import Path; from fishtune.core.stages.prepare.realise import undo; "
+            "print(undo(Path(sys.argv[1])) is not None)"
+        )
+        return (await _in_own_process(program, str(data))).strip() == b"True"
 
     async def verify_model(self, directory: Path) -> dict[str, Any]:
         """Return `core.stages.verify.run.VerifyResult` of a model as JSON; cancelling ends the work.

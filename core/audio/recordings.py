@@ -1,20 +1,18 @@
 """Recordings: how long they are, their samples as mono float32 at a rate that is asked for; writing.
 
 libsndfile reads mp3, wav and flac, in pieces, through `streams.py`, which decides what of a header it gets to
-see. torchaudio resamples, and torch is imported only then.
+see.
 """
 
 from __future__ import annotations
 
-import functools
 import io
-import math
 import re
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO
 
 import numpy as np
 import soundfile
@@ -24,6 +22,7 @@ from ..files import write_bytes
 from ..messages import Message
 from ..reading import open_regular, reading, unreadable
 from .mixing import Mixing, Waveform, mix
+from .resampling import check_rate, resample
 from .streams import (
     TOLERATED_LOSS_SECONDS,
     UNKNOWN_LENGTH,
@@ -33,9 +32,6 @@ from .streams import (
     no_audio,
     truncated,
 )
-
-if TYPE_CHECKING:
-    from torchaudio.transforms import Resample
 
 LOWEST_RATE, HIGHEST_RATE = 4_000, 384_000
 """Hz; what speech needs, and what converters make."""
@@ -49,9 +45,6 @@ _MOST_SAMPLES = 1 << 28
 _UNREAD = 4_096
 _MISSING = Message("It may have been moved since the folder was listed; try again.")
 _DAMAGED = Message("Listen to it in a player; copy or export it again as wav, flac or mp3, or remove it.")
-# Elements of the resampling kernel that torchaudio may make, 4 MiB: ordinary rates need a hundredth of it.
-# Odder ones are interpolated directly, and those that have next to nothing in common are refused.
-_PREPARED_KERNEL, _LARGEST_KERNEL = 1 << 20, 1 << 26
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,8 +104,6 @@ def read_mono(path: Path, sample_rate: int) -> tuple[Waveform, Mixing]:
     samples, own_rate = read_channels(path)
     check_rate(path, own_rate, sample_rate)
     mono = mix(samples, own_rate)
-    if own_rate == sample_rate:
-        return mono.samples, mono.mixing
     return resample(mono.samples, own_rate, sample_rate), mono.mixing
 
 
@@ -131,29 +122,40 @@ def read_channels(path: Path) -> tuple[Waveform, int]:
         with _opened(path, believe=False) as recording:
             samples = recording.samples()
     if not np.isfinite(samples).all():
-        raise DataError(
-            "{file} has samples that are not numbers (NaN or infinite).",
-            "Export the recording again.",
-            file=path,
-        )
+        raise _not_numbers(path)
     return samples, recording.info.sample_rate
 
 
-def check_rate(path: Path, rate: int, target: int) -> None:
-    """Refuse a recording whose rate cannot be brought to `target` (both Hz).
+def _not_numbers(path: Path) -> DataError:
+    return DataError(
+        "{file} has samples that are not numbers (NaN or infinite).", "Export the recording again.", file=path
+    )
+
+
+def read_pieces(path: Path, seconds: int) -> Iterator[tuple[Waveform, int]]:
+    """Yield the samples of a recording of any length in pieces, each with the recording's rate in Hz.
+
+    Args:
+        seconds: of every piece `(samples, channels)` but the last, which is shorter.
 
     Raises:
-        DataError: the two have too little in common.
+        DataError: missing, unreadable, empty, no audio, or with samples that are not numbers.
+        StorageError: the system refused to read it.
     """
-    divisor = math.gcd(rate, target)
-    if (rate // divisor) * (target // divisor) > _LARGEST_KERNEL:
-        raise DataError(
-            "{file} has a sample rate, {rate} Hz, that cannot be brought to {target} Hz.",
-            "Convert it first, for example: ffmpeg -i '{file}' -ar {target} converted.wav",
-            file=path,
-            rate=rate,
-            target=target,
-        )
+    # Nothing that was yielded can be taken back, so no header is believed: what is there is decoded.
+    with _opened(path, believe=False) as recording:
+        rate = recording.info.sample_rate
+        waiting: list[Waveform] = []
+        for piece in recording.pieces(limit=None):
+            if not np.isfinite(piece).all():
+                raise _not_numbers(path)
+            waiting.append(piece)
+            while sum(map(len, waiting)) >= seconds * rate:
+                whole = np.concatenate(waiting)
+                yield whole[: seconds * rate], rate
+                waiting = [whole[seconds * rate :]]
+        if any(map(len, waiting)):
+            yield np.concatenate(waiting), rate
 
 
 def write_audio(path: Path, samples: Waveform, sample_rate: int, audio_format: str = "WAV") -> None:
@@ -279,11 +281,11 @@ class _Recording:
 
     def count(self) -> int:
         """Return how many samples per channel there are, by decoding them."""
-        return sum(map(len, self._pieces()))
+        return sum(map(len, self.pieces()))
 
     def samples(self) -> Waveform:
         """Return the samples, `(samples, channels)`."""
-        pieces = list(self._pieces())
+        pieces = list(self.pieces())
         frames = sum(map(len, pieces))
         if frames * self.info.channels > _MOST_SAMPLES:
             raise DataError(
@@ -308,11 +310,15 @@ class _Recording:
     def _tolerated(self) -> float:
         return TOLERATED_LOSS_SECONDS * self.info.sample_rate
 
-    def _pieces(self) -> Iterator[Waveform]:
-        """Yield the samples in pieces of bounded size, whatever the header says of their number."""
+    def pieces(self, limit: int | None = _MOST_SAMPLES) -> Iterator[Waveform]:
+        """Yield the samples in pieces of bounded size, whatever the header says of their number.
+
+        Args:
+            limit: samples over all channels, behind which the yielding ends; None = none.
+        """
         length = max(_PIECE // self.info.channels, 1)
         stated, done = self.info.frames if self._stream.is_trusted else 0, 0
-        while done * self.info.channels <= _MOST_SAMPLES:
+        while limit is None or done * self.info.channels <= limit:
             # The stated ones first: behind them may lie something else, which the decoder chokes on.
             wanted = min(length, stated - done) if done < stated else length
             try:
@@ -388,44 +394,3 @@ def _check(path: Path, info: AudioInfo) -> None:
         )
     if not info.frames:
         raise no_audio(path)
-
-
-def resample(samples: Waveform, source_rate: int, target_rate: int) -> Waveform:
-    """Return samples at another rate."""
-    divisor = math.gcd(source_rate, target_rate)
-    if (source_rate // divisor) * (target_rate // divisor) > _PREPARED_KERNEL:
-        return _interpolate(samples, source_rate, target_rate)
-    import torch
-
-    with torch.inference_mode():
-        resampled: Waveform = _resampler(source_rate, target_rate)(torch.from_numpy(samples)).numpy()
-    return resampled
-
-
-def _interpolate(samples: Waveform, source_rate: int, target_rate: int) -> Waveform:
-    """Return what torchaudio's `Resample` would, without a kernel for each of thousands of phases.
-
-    Its default filter: a sinc of 0.99 times the lower band, under a Hann window of six zero crossings a side.
-    """
-    crossings, band = 6, 0.99 * min(source_rate, target_rate) / source_rate
-    half = math.ceil(crossings / band)
-    taps = np.arange(-half, half + 2)
-    padded = np.pad(samples, (half, half + 2))
-    resampled = np.empty(-(-len(samples) * target_rate // source_rate), np.float32)
-    step = max(_PIECE // len(taps), 1)
-    for begin in range(0, len(resampled), step):
-        places = np.arange(begin, min(begin + step, len(resampled)), dtype=np.int64) * source_rate
-        whole, rest = np.divmod(places, target_rate)
-        distance = ((taps - (rest / target_rate)[:, None]) * band).clip(-crossings, crossings)
-        weights = np.sinc(distance) * np.cos(distance * (np.pi / 2 / crossings)) ** 2 * band
-        near = padded[whole[:, None] + (taps + half)]
-        resampled[begin : begin + step] = (near * weights).sum(axis=1)
-    return resampled
-
-
-@functools.lru_cache(maxsize=16)
-def _resampler(source_rate: int, target_rate: int) -> Resample:
-    """Return the resampler of a pair of rates; making its kernel takes longer than using it once."""
-    from torchaudio.transforms import Resample
-
-    return Resample(source_rate, target_rate)

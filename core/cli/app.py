@@ -28,6 +28,7 @@ from . import (
     loudness_norm,
     merge,
     pack,
+    prepare,
     presets,
     project,
     report,
@@ -46,7 +47,7 @@ from .help import HELP_FLAGS, quiet_switches
 app = typer.Typer(
     name="fishtune",
     help="Fine-tune fish-speech (OpenAudio S1-mini) on your own recordings.\n\n"
-    "The way through: validate, loudness-norm, download, extract, pack, train, merge, synth; "
+    "The way through: prepare, validate, loudness-norm, download, extract, pack, train, merge, synth; "
     "or all of it from a project file: fishtune run. The same with a screen: fishtune-tui.",
     no_args_is_help=True,
     add_completion=False,
@@ -86,6 +87,7 @@ def _unfolded(command: Callable[..., Any]) -> str:
     return "\n\n".join(" ".join(paragraph.split("\n")) for paragraph in paragraphs)
 
 
+add_stage("prepare", prepare.prepare)
 add_stage("validate", validate.validate)
 add_stage("loudness-norm", loudness_norm.loudness_norm)
 add_stage("download", download.download)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import Any
 
 import typer
@@ -19,7 +18,7 @@ from .options import Given, Json, takes
 from .running import project_settings, run_stage
 
 _ELSEWHERE = {"data": DatasetOptions().path}
-_SHOWN_OF_A_KIND = 10
+_SHOWN_OF_A_KIND = 3
 
 
 @takes(ValidateSettings, of_project=["data", "text_extension"], elsewhere=_ELSEWHERE)
@@ -28,7 +27,8 @@ def validate(given: Given, json: Json = False) -> None:
 
     Expected: recordings as DATA/SPEAKER/NAME.mp3 (or .wav, .flac), their words in DATA/SPEAKER/NAME.lab.
     Folders inside a speaker's are read too, one level: DATA/SPEAKER/BOOK/NAME.mp3.
-    Errors keep a clip from being used; warnings are worth a look.
+    Errors keep a clip from being used; warnings are worth a look. With --listen the clips are heard, too: do
+    they say their transcripts, in one voice, without noise and echo? What was heard is kept for next time.
 
     Example: fishtune validate data
     """
@@ -48,24 +48,41 @@ def _print(report: dict[str, Any], errors: int) -> None:
     if report["speakers"]:
         out.print(_speakers(report["speakers"]), soft_wrap=False)
         out.print()
-    shown: Counter[str] = Counter()
-    totals = Counter(finding["code"] for finding in report["findings"])
+    kinds: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for finding in report["findings"]:
-        code = finding["code"]
-        shown[code] += 1
-        if shown[code] <= _SHOWN_OF_A_KIND:
-            is_error = finding["severity"] == Severity.ERROR
-            line = Text(f"{finding['severity']}: ", style="bold red" if is_error else "bold yellow")
-            line.append(f"{finding['path']}\n", style="not bold default")
-            line.append(f"  {finding['what']}\n  → {finding['what_to_do']}", style="not bold default")
-            out.print(line)
-        elif shown[code] == totals[code]:
-            out.print(f"  … and {totals[code] - _SHOWN_OF_A_KIND} more of this kind (all: --json)")
+        kinds.setdefault((finding["severity"], finding["code"]), []).append(finding)
+    for (severity, code), findings in kinds.items():
+        _print_kind(severity, code, findings)
+    if report["listened"]:
+        rates = [clip["wer"] for clip in report["listened"] if clip["wer"] is not None]
+        if rates:
+            out.print(f"Listened to {len(rates)} clips: mean word error rate {sum(rates) / len(rates):.1%}")
+    for sentence in report["not_judged"]:
+        out.print(sentence)
     warnings = len(report["findings"]) - errors
     out.print(
         f"{report['clips']} clips, {format_duration(report['seconds'])}: "
         f"{errors} error{'' if errors == 1 else 's'}, {warnings} warning{'' if warnings == 1 else 's'}"
     )
+
+
+def _print_kind(severity: str, code: str, findings: list[dict[str, Any]]) -> None:
+    """Write the findings of one kind: how many, the first of them, and what to do, once where that is one."""
+    count = len(findings)
+    line = Text(f"{severity}: ", style="bold red" if severity == Severity.ERROR else "bold yellow")
+    if count == 1:
+        out.print(line.append(str(findings[0]["path"]), style="not bold default"))
+    else:
+        out.print(line.append(f"{code}, {count:,} times", style="not bold default"))
+    shown = findings[:_SHOWN_OF_A_KIND]
+    advice = [finding["what_to_do"] for finding in shown]
+    for finding, following in zip(shown, [*advice[1:], None], strict=True):
+        where = f"{finding['path']}: " if count > 1 else ""
+        out.print(Text(f"  {where}{finding['what']}"))
+        if finding["what_to_do"] != following:
+            out.print(Text(f"  → {finding['what_to_do']}"))
+    if count > len(shown):
+        out.print(f"  … and {count - len(shown):,} more (all: --json)")
 
 
 def _speakers(speakers: list[dict[str, Any]]) -> Table:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..audio.recordings import AudioInfo, check_rate
+from ..audio.recordings import AudioInfo
+from ..audio.resampling import check_rate
 from ..errors import DataError
 from ..units import format_duration
 from .config import CODEC_RATE, FRAME_LENGTH, LONGEST_SECONDS, MAX_FRAMES

@@ -86,7 +86,7 @@ class _Rotary(torch.autograd.Function):
 
 
 def _turned(x_BTHE: Tensor, table: Tensor, *, back: bool = False) -> Tensor:
-    pairs, table_T1P2 = _wide(x_BTHE).unflatten(-1, (-1, 2)), _wide(table)[..., None, :, :]
+    pairs, table_T1P2 = _wide(x_BTHE).reshape(*x_BTHE.shape[:-1], -1, 2), _wide(table)[..., None, :, :]
     if x_BTHE.is_cpu and not torch.compiler.is_compiling():
         # The same numbers ten times as fast; but no compiler takes complex ones.
         angles = torch.view_as_complex(table_T1P2)

@@ -18,6 +18,7 @@ from ..errors import DataError
 from ..file_names import TEXT_EXTENSION
 from ..messages import Message, of_the_system, plural
 from ..reading import unreadable
+from ..terminal import shell_quoted
 from .clips import AUDIO_EXTENSIONS, CODES_EXTENSION, SHARD_EXTENSION, Clip, Scan
 from .entries import Entry, Listing, link_back, list_folder, sort_entries, walk_files
 from .findings import Finding, FindingKind, error, warning
@@ -58,7 +59,7 @@ def scan(root: Path, text_extension: str = TEXT_EXTENSION, exclude: Iterable[str
                     "{number} recordings lie directly in {folder}, not in a speaker's folder.",
                     folder=root,
                 ),
-                "Make one folder a speaker and move the recordings and transcripts there: {folder}/SPEAKER/.",
+                scanner.prepare_advice(),
                 folder=root,
             )
         )
@@ -294,8 +295,7 @@ class _Scanner:
                         file=first,
                         folder=folder,
                     ),
-                    "Move recordings up, with their transcripts: they lie in a speaker's folder or in a "
-                    "folder inside it.",
+                    self.prepare_advice(),
                 )
             )
 
@@ -307,11 +307,13 @@ class _Scanner:
                     table.path,
                     plural(
                         count,
-                        "{file} has the words of a recording that has no transcript of its own.",
-                        "{file} has the words of {number} recordings that have no transcript of their own.",
+                        "{file} ({layout}) has the words of a recording that has no transcript of its own.",
+                        "{file} ({layout}) has the words of {number} recordings that have no transcript of "
+                        "their own.",
                         file=table.path,
+                        layout=Message(table.kind),
                     ),
-                    _make_transcripts(table, self.text_extension),
+                    self.prepare_advice(),
                 )
             )
 
@@ -341,6 +343,13 @@ class _Scanner:
             if not is_excluded:
                 self.problems += _audio_problems(clip, is_refused=name in names.refused)
 
+    def prepare_advice(self) -> Message:
+        return Message(
+            "Make a data set of what lies here: fishtune prepare {data} {out}",
+            data=shell_quoted(self._root),
+            out=shell_quoted(self._root.with_name(f"{self._root.name}-prepared")),
+        )
+
     def _text_advice(
         self, folder: Path, name: str, names: _Names, tables: list[Path]
     ) -> tuple[Message, TranscriptTable | Path | None]:
@@ -362,7 +371,7 @@ class _Scanner:
         for path in tables:
             table = read_table(path)
             if table is not None and table.has(folder.name, name):
-                return _make_transcripts(table, self.text_extension), table
+                return self.prepare_advice(), table
         file = folder / f"{name}{self.text_extension}"
         return Message("Write what is said into {file}.", file=file), None
 
@@ -376,13 +385,6 @@ def _stem(name: str, text_extension: str) -> str:
     """Return the name that a recording, transcript or code file shares with the others of its clip."""
     extension = text_extension if name.lower().endswith(text_extension.lower()) else _extension(name)
     return name[: len(name) - len(extension)]
-
-
-def _make_transcripts(table: TranscriptTable, text_extension: str) -> Message:
-    return Message(
-        "Make a transcript for each, in the folder of the recording: {command}",
-        command=table.command(text_extension),
-    )
 
 
 def _text_missing(clip: Clip) -> Finding:

@@ -42,6 +42,10 @@ _ALIKE = 0.9
 """Cosine of two frames of one sound. The same words said again differ within 0.2 s."""
 _SHORTEST_LAG = 25
 """Frames, 0.25 s: nothing of speech is said again sooner."""
+_EDGE = 320
+"""Samples, 20 ms, at the beginning and the end."""
+_INAUDIBLE = -90.0
+"""Decibels."""
 _MOST_FRAMES = 6_000
 """One minute; the comparison takes the square of it."""
 
@@ -74,6 +78,10 @@ class Acoustics:
     """Where it is heard the second time."""
     clipped: float
     """Share of the samples that are cut off at full scale."""
+    first: float = _INAUDIBLE
+    """Level of the first 20 ms, relative to the loudest speech: near 0 where a word is cut."""
+    last: float = _INAUDIBLE
+    """Level of the last 20 ms, likewise."""
 
 
 def measure(samples: Waveform) -> Acoustics:
@@ -106,7 +114,17 @@ def measure(samples: Waveform) -> Acoustics:
         repeated=repeated,
         repeated_at=again,
         clipped=clipped_samples(samples[:, None]) / len(samples),
+        first=_edge_level(samples[:_EDGE], top),
+        last=_edge_level(samples[-_EDGE:], top),
     )
+
+
+def _edge_level(samples: Waveform, top: float) -> float:
+    """Return the level of some samples, relative to the power `top`, in decibels."""
+    if top <= _LEAST:
+        return _INAUDIBLE
+    power = float(np.square(samples, dtype=np.float64).mean())
+    return max(float(10 * np.log10(max(power, 1e-12) / top)), _INAUDIBLE)
 
 
 def _slope(powers: npt.NDArray[np.float64], top: float) -> float:

@@ -1,5 +1,5 @@
-"""The extra `fishtune[judge]`: which of its packages are installed, where its models are, and what is said
-where they are not."""
+"""The extras `fishtune[judge]` and `fishtune[prepare]`: which of their packages are installed, where their
+models are, and what is said where they are not."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from ..errors import UsageError
 from ..messages import Message
 
 INSTALL = Message('Install it in the same environment: pip install "fishtune[judge]"')
+PREPARE = Message('Install it in the same environment: pip install "fishtune[prepare]"')
 
 
 def is_installed(*modules: str) -> bool:
@@ -35,11 +36,12 @@ def can_listen() -> bool:
     return not constants.HF_HUB_OFFLINE
 
 
-def require(what: str, *modules: str) -> None:
-    """Refuse to go on without packages of the extra.
+def require(what: str, *modules: str, install: Message = INSTALL) -> None:
+    """Refuse to go on without packages of an extra.
 
     Args:
         what: that needs them, for the message ("Recognition").
+        install: how to get them.
 
     Raises:
         UsageError: one is missing.
@@ -47,5 +49,5 @@ def require(what: str, *modules: str) -> None:
     missing = [module for module in modules if not is_installed(module)]
     if missing:
         raise UsageError(
-            "{what} needs {missing}, which is not installed.", INSTALL, what=what, missing=", ".join(missing)
+            "{what} needs {missing}, which is not installed.", install, what=what, missing=", ".join(missing)
         )

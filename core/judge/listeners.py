@@ -6,13 +6,16 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
+import numpy as np
+from pydantic import BaseModel
+
 from ..audio.mixing import Waveform
 from ..compute.devices import UsableGpu
 from ..config.settings import ListenerSettings
 from ..errors import DownloadError, StorageError
 from ..events import Reporter
 from ..messages import Message
-from .acoustics import measure
+from .acoustics import Acoustics, measure
 from .alignment import align
 from .extra import INSTALL, is_installed
 from .models import (
@@ -23,7 +26,9 @@ from .models import (
 )
 from .pitch import PitchMeter
 from .quality import QualityMeter, dnsmos_file
-from .recognition import Recogniser
+from .recognition import Heard, Recogniser
+from .results import Pitch
+from .rooms import decay_times
 from .speaker import SpeakerEncoder
 from .verdict import Evidence
 from .words import tokens_of
@@ -54,24 +59,62 @@ class Listeners:
         Args:
             text: what should be said; None = not known, then what was heard is right.
         """
-        evidence = Evidence(
-            measure(samples),
-            language=self.language or _ENGLISH,
-            text=text or "",
-            embedding=self.speaker.embed(samples) if self.speaker else None,
+        return self.hear(samples, self.language).evidence(text, self.language or _ENGLISH)
+
+    def hear(self, samples: Waveform, language: str | None) -> Impression:
+        """Return what is to be heard in mono samples at 16 kHz, whatever they should say.
+
+        Args:
+            language: two letters; None = whatever is recognised.
+        """
+        embedding = self.speaker.embed(samples) if self.speaker else None
+        heard = self.recogniser.listen(samples, language) if self.recogniser else None
+        return Impression(
+            acoustics=measure(samples),
+            heard=heard,
+            embedding=None if embedding is None else tuple(embedding.tolist()),
             pitch=self.pitch.measure(samples) if self.pitch else None,
             background=self.quality.background(samples) if self.quality else None,
+            decays=tuple(decay_times(samples)),
         )
-        if self.recogniser is None:
+
+
+class Impression(BaseModel):
+    """What is to be heard in a recording; None where nothing could hear it. It can be kept as JSON."""
+
+    acoustics: Acoustics
+    heard: Heard | None = None
+    embedding: tuple[float, ...] | None = None
+    pitch: Pitch | None = None
+    background: float | None = None
+    decays: tuple[float, ...] = ()
+    """See `rooms.decay_times`."""
+
+    def evidence(self, text: str | None, language: str) -> tuple[Evidence, str]:
+        """Return it as evidence, held against what should be said, and the words that were heard.
+
+        Args:
+            text: what should be said; None = not known, then what was heard is right.
+            language: of the text, where nothing recognised it.
+        """
+        evidence = Evidence(
+            self.acoustics,
+            language=language,
+            text=text or "",
+            embedding=None if self.embedding is None else np.asarray(self.embedding, np.float32),
+            pitch=self.pitch,
+            background=self.background,
+        )
+        if self.heard is None:
             return evidence, ""
-        heard = self.recogniser.listen(samples, self.language)
-        tokens, words = heard.tokens()
+        tokens, words = self.heard.tokens()
+        expected = tokens_of(self.heard.text if text is None else text, self.heard.language)
         return replace(
             evidence,
-            language=heard.language,
-            alignment=align(tokens_of(heard.text if text is None else text, heard.language), tokens),
+            language=self.heard.language,
+            alignment=align(expected, tokens),
             starts=tuple(word.start for word in words),
-        ), heard.text
+        ), self.heard.text
 
 
 def load_listeners(

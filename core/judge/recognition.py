@@ -1,7 +1,8 @@
 """What is said in a recording: faster-whisper, on a model that lies in a folder.
 
-The model decides nothing but the words: no text is given to it beforehand, each recording is heard on its
-own, and the most probable words are taken, so that the same recording always gives the same words.
+The model decides nothing but the words: no text is given to it beforehand unless a user does, each recording
+is heard on its own, and the most probable words are taken, so that the same recording always gives the same
+words.
 """
 
 from __future__ import annotations
@@ -53,6 +54,8 @@ class Heard:
     words: tuple[HeardWord, ...]
     language: str
     """Two letters: the one that was asked for, or the one that was recognised."""
+    language_probability: float = 1.0
+    """0 … 1: how sure that is; 1 where it was asked for."""
 
     @property
     def text(self) -> str:
@@ -134,16 +137,18 @@ class Recogniser:
                 shown=shown,
             )
 
-    def listen(self, samples: Waveform, language: str | None) -> Heard:
+    def listen(self, samples: Waveform, language: str | None, prompt: str = "") -> Heard:
         """Return what is said.
 
         Args:
             samples: mono, at `SAMPLE_RATE`.
             language: two letters; None = whatever is recognised.
+            prompt: what could have been said before, with the spelling of names.
         """
         segments, info = self._model.transcribe(
             samples,
             language=language,
+            initial_prompt=prompt or None,
             beam_size=_BEAMS,
             temperature=0.0,
             condition_on_previous_text=False,
@@ -154,7 +159,7 @@ class Recogniser:
             for segment in segments
             for word in segment.words or ()
         )
-        return Heard(words, language or str(info.language))
+        return Heard(words, language or str(info.language), float(info.language_probability))
 
 
 def check_folder(folder: Path) -> None:

@@ -28,8 +28,8 @@ def shared_voice(embeddings: Sequence[Embedding | None]) -> list[Embedding | Non
     most = alike[int(alike.sum(axis=1).argmax())]
     if most.sum() < max(_MAJORITY * len(known), 2):
         return voices
-    members = np.flatnonzero(most)
+    total, members = together[most].sum(axis=0), set(np.flatnonzero(most).tolist())
     for place, number in enumerate(known):
-        others = [together[member] for member in members if member != place]
-        voices[number] = centre(others) if others else None
+        # A mean's direction is that of the sum.
+        voices[number] = centre([total - together[place] if place in members else total])
     return voices

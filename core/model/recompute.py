@@ -54,10 +54,8 @@ def run_block(
     if mode == "none":
         return forward(block, x, rotary)
     if mode == "blocks":
-        return cast(Tensor, checkpoint(forward, block, x, rotary, use_reentrant=False))
-    return cast(
-        Tensor, checkpoint(forward, block, x, rotary, use_reentrant=False, context_fn=_keeping_products)
-    )
+        return checkpoint(forward, block, x, rotary, use_reentrant=False)
+    return checkpoint(forward, block, x, rotary, use_reentrant=False, context_fn=_keeping_products)
 
 
 def _policy(

@@ -32,6 +32,7 @@ class StageName(StrEnum):
     AUDITION = "audition"
     VERIFY = "verify"
     JUDGE = "judge"
+    PREPARE = "prepare"
     RUN = "run"
 
 
@@ -88,6 +89,7 @@ STAGES: dict[StageName, Stage] = {
         Stage(StageName.AUDITION, "config.settings:AuditionSettings", "report.auditioned:run"),
         Stage(StageName.VERIFY, "config.settings:VerifySettings", "stages.verify.run:run"),
         Stage(StageName.JUDGE, "config.settings:JudgeSettings", "stages.judge.run:run"),
+        Stage(StageName.PREPARE, "config.settings:PrepareSettings", "stages.prepare.run:run", "out"),
         Stage(StageName.RUN, "pipeline.chain:RunSettings", "pipeline.chain:run"),
     )
 }

@@ -48,15 +48,18 @@ class Transcript:
     """As it is packed and trained on."""
 
 
-def read_transcript(path: Path) -> Transcript:
+def read_transcript(path: Path, limit: int = LARGEST_TRANSCRIPT) -> Transcript:
     """Return the transcript in a file.
+
+    Args:
+        limit: bytes.
 
     Raises:
         TextError: it is not a file of reasonable size, not UTF-8 text, has no words, or holds tokens that
             steer the model.
         StorageError: the system refused to read it.
     """
-    text = _decode(read_regular(path, LARGEST_TRANSCRIPT, TextError), path)
+    text = _decode(read_regular(path, limit, TextError), path)
     if not text.strip():
         raise TextError(
             "{file} is empty.", "Write what is said, or leave the clip out.", TextFault.EMPTY, file=path

@@ -10,7 +10,9 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 from fishtune.core.config.project import Project
 from fishtune.core.config.run_files import list_checkpoints
 from fishtune.core.jobs.record import Job, JobState, Place, list_jobs
@@ -179,3 +181,35 @@ def test_the_demo_from_the_start_page_to_a_merged_model_with_the_wizard_killed_w
 def shown_step(terminal: Terminal) -> int:
     found = re.search(r"step +([\d,]+) / 5,000", terminal.screen.text)
     return int(found[1].replace(",", "")) if found else 0
+
+
+def test_clips_are_proofread_from_the_dataset_step(tmp_path: Path) -> None:
+    data, folder = tmp_path / "data", tmp_path / "yoona"
+    (data / "S").mkdir(parents=True)
+    for name in ("a", "b"):
+        soundfile.write(data / "S" / f"{name}.wav", np.full(8_000, 0.1), 8_000)
+        (data / "S" / f"{name}.lab").write_text(f"Words of {name}.")
+    Project.create(folder, "yoona", dataset={"path": str(data)}).save()
+    with started(folder, str(folder)) as terminal:
+        terminal.press("<enter>")
+        terminal.wait_for("Edit  ", 60)
+        terminal.press("<ctrl+p>")
+        terminal.press(*"Edit")
+        terminal.settle(1.0)
+        terminal.press("<enter>")
+        terminal.wait_for("Words of a", 60)
+        terminal.press("<enter>")
+        terminal.wait_for("⏎ save", 60)
+        terminal.press(" More.")
+        terminal.wait_for("Words of a. More.", 60)
+        terminal.press("<enter>")
+        terminal.wait_for("100%  S/a", 60)
+        terminal.press("<down>", "x")
+        terminal.wait_for("1 clip;", 60)
+        terminal.press("<escape>")
+        terminal.wait_for("Findings", 60)
+        terminal.press("q")
+        assert terminal.end() == 0
+    assert {path.name: path.read_text() for path in (data / "S").glob("*.lab")} == {
+        "a.lab": "Words of a. More.\n"
+    }

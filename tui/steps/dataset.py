@@ -24,6 +24,7 @@ from ..catalogue import _, mark, ngettext, sentence
 from ..dialogs.clip import ClipScreen
 from ..dialogs.folders import FolderScreen
 from ..dialogs.prompt import PromptScreen
+from ..dialogs.proofreading import ProofreadingScreen
 from ..project_state import ShownStep
 from ..report import newest_report, unfinished_normalisation
 from ..run_view import RunView
@@ -236,7 +237,7 @@ class DatasetPane(StagePane):
         else:
             shown.append(("normalise", _("Normalise…")))
         if self._report is not None:
-            shown.append(("save", _("Save report…")))
+            shown += [("proofread", _("Edit")), ("save", _("Report"))]
         return [*shown, ("run", self.verb())]
 
     def press(self, button: str) -> None:
@@ -247,6 +248,8 @@ class DatasetPane(StagePane):
                 )
             case "normalise":
                 self._ask_normalise()
+            case "proofread":
+                self.app.push_screen(ProofreadingScreen(self.project.data), self._proofread)
             case "continue":
                 self._continue_normalising()
             case "save":
@@ -254,6 +257,10 @@ class DatasetPane(StagePane):
                 self.app.push_screen(PromptScreen(_("Write the report to this file:"), suggested), self._save)
             case _:
                 super().press(button)
+
+    def _proofread(self, changed: bool | None) -> None:
+        if changed:
+            self.start_stage(self.stage, self.settings)
 
     def _chosen(self, folder: Path | None) -> None:
         if folder is not None:

@@ -19,7 +19,7 @@ from .data import (
     PackSettings,
     ValidateSettings,
 )
-from .listen import JudgeSettings, ListenerSettings, ListenSettings
+from .listen import JudgeSettings, ListenerSettings, ListenSettings, PrepareSettings
 from .model import DownloadSettings, ModelOptions, VerifySettings
 from .notify import NotifyOptions
 from .speech import AuditionSettings, MergeOptions, MergeSettings, SynthSettings
@@ -57,6 +57,7 @@ __all__ = [
     "NotifyOptions",
     "PackOptions",
     "PackSettings",
+    "PrepareSettings",
     "RunName",
     "Seed",
     "SynthSettings",

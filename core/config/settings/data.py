@@ -9,10 +9,11 @@ from pydantic import Field
 from ...file_names import TEXT_EXTENSION
 from ..options import BASIC, FirstRunOnly, Option
 from ..strict import Table
+from .listen import ListenerSettings
 from .types import CODEC_PRESET, Device, UserPath
 
 
-class ValidateSettings(Table):
+class ValidateSettings(ListenerSettings):
     """`fishtune validate`."""
 
     data: Annotated[UserPath, Option(argument=True)]
@@ -22,7 +23,9 @@ class ValidateSettings(Table):
     exclude: list[str] = []
     """Leave out a clip, as SPEAKER/NAME; may be repeated."""
     num_workers: Annotated[int, Option(unit="processes")] = Field(default=0, ge=0)
-    """Processes; 0 = one per core."""
+    """Processes, and threads for recognition on a CPU; 0 = one per core."""
+    listen: bool = False
+    """Listen to the clips, too: words, voices, rooms and variety. Needs the extra "judge"."""
 
 
 class LoudnessNormSettings(Table):

@@ -1,12 +1,15 @@
-"""Settings of what listens, and of what is listened to: `fishtune judge`, `fishtune listen`."""
+"""Settings of what listens, and of what is listened to: `fishtune judge`, `prepare` and `listen`."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
-from ..options import Option
+from ...file_names import is_usable_name
+from ...messages import Message
+from ..options import FirstRunOnly, Option
 from ..strict import Table
 from .types import Device, UserPath, check_path_text
 
@@ -53,3 +56,48 @@ class ListenSettings(Table):
     """Serve the page on this machine's 127.0.0.1 until Ctrl+C."""
     port: int = Field(default=0, ge=0, le=65535)
     """Port to serve it on; 0 = any free one."""
+
+
+def _check_speaker(name: str) -> str:
+    if not name.strip() or name.startswith(".") or set("/\\") & set(name) or not is_usable_name(name):
+        raise ValueError(
+            Message("it is used as a folder name: it must not be empty, hidden or contain / or \\")
+        )
+    return name
+
+
+class PrepareSettings(ListenerSettings):
+    """`fishtune prepare`."""
+
+    raw: Annotated[UserPath | None, Option(argument=True)] = None
+    """Folder of recordings of any length, one folder per speaker; only read."""
+    out: Annotated[UserPath, Option(argument=True)] = Path("data")
+    """The data set that is made, or added to."""
+    speaker: Annotated[
+        Annotated[str, AfterValidator(_check_speaker)] | None, Option(unset="the folder's name")
+    ] = None
+    """Speaker of all recordings, instead of one per folder of RAW."""
+    shortest: Annotated[float, Option(unit="seconds")] = Field(default=3.0, gt=0, le=60)
+    """Shortest clip; what stands alone between long pauses may be shorter."""
+    longest: Annotated[float, Option(unit="seconds")] = Field(default=12.0, ge=2, le=60)
+    """Longest clip, never exceeded."""
+    longest_pause: Annotated[float, Option(unit="seconds")] = Field(default=1.0, gt=0, le=10)
+    """Longest silence within a clip."""
+    kept_silence: Annotated[float, Option(unit="seconds")] = Field(default=0.2, ge=0, le=1)
+    """Silence kept before and after the speech of a clip."""
+    prompt: str = ""
+    """Names and terms as they are spelt, for recognition: "Nguyen, Kyoto, PyTorch"."""
+    keep_voice: UserPath | None = None
+    """A clip of the voice that is wanted; clips of other voices are left out."""
+    link: bool = False
+    """Hard-link recordings that are clips already instead of copying them."""
+    edits: UserPath | None = None
+    """A file of corrections, as the page of clips saves them; without RAW nothing else is done."""
+    overwrite: Annotated[bool, FirstRunOnly(then=False)] = False
+    """Prepare recordings anew that were prepared before; their clips are replaced."""
+
+    @model_validator(mode="after")
+    def _check_lengths(self) -> PrepareSettings:
+        if self.shortest >= self.longest:
+            raise ValueError(Message("shortest must be less than longest"))
+        return self

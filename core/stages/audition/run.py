@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 
 from ...audio.mixing import Waveform
-from ...audio.recordings import read_audio, resample
+from ...audio.recordings import read_audio
+from ...audio.resampling import resample
 from ...codec.config import CodecConfig, check_codebooks, codec_config
 from ...codec.references import encode_reference, transcript_beside
 from ...compute.devices import resolve_device

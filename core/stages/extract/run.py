@@ -18,7 +18,8 @@ import torch
 from pydantic import BaseModel, computed_field
 
 from ...audio.mixing import Mixing, warn_of_channels
-from ...audio.recordings import check_rate, read_info
+from ...audio.recordings import read_info
+from ...audio.resampling import check_rate
 from ...codec.checkpoint import load_encoder
 from ...codec.codec import check_length
 from ...codec.config import CodecConfig, codec_config

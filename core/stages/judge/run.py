@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import BaseModel
@@ -13,26 +12,14 @@ from ...errors import DataError
 from ...events import ItemFailed, ProgressMeter, Reporter
 from ...hardware.device import usable_gpu
 from ...judge.acoustics import SAMPLE_RATE
-from ...judge.differences import letters_of_text
-from ...judge.judging import judgement
+from ...judge.judged import JudgedClip, Listened, judged
 from ...judge.listeners import Listeners, load_listeners
-from ...judge.results import Judgement
-from ...judge.speaker import Embedding
-from ...judge.verdict import Evidence, Voice, voice_of
-from ...judge.voices import shared_voice
+from ...judge.verdict import Evidence
 from ...messages import Message, named
 from ...text.languages import language_of
 from .recordings import find_recordings, transcript_of
 
 _STOPPED = Message("Nothing was written.")
-
-
-class JudgedClip(Judgement):
-    """One recording."""
-
-    file: Path
-    text: str | None
-    """What it should say."""
 
 
 class JudgeResult(BaseModel):
@@ -48,14 +35,6 @@ class JudgeResult(BaseModel):
     """What was left out and why, each a sentence."""
     failed: list[str]
     """Recordings that could not be read."""
-
-
-@dataclass(frozen=True)
-class _Listened:
-    path: Path
-    text: str | None
-    heard: str
-    evidence: Evidence
 
 
 def run(settings: JudgeSettings, reporter: Reporter) -> JudgeResult:
@@ -79,7 +58,7 @@ def run(settings: JudgeSettings, reporter: Reporter) -> JudgeResult:
     listeners = load_listeners(settings, language_of(texts.values()), reporter, usable_gpu)
     reference = _reference(settings.reference, listeners) if settings.reference else None
 
-    listened: list[_Listened] = []
+    listened: list[Listened] = []
     failed: list[str] = []
     meter = ProgressMeter(reporter, "listening", len(paths), "clips")
     for path in paths:
@@ -91,7 +70,7 @@ def run(settings: JudgeSettings, reporter: Reporter) -> JudgeResult:
             failed.append(str(path))
         else:
             evidence, heard = listeners.listen(samples, texts[path])
-            listened.append(_Listened(path, texts[path], heard, evidence))
+            listened.append(Listened(path, texts[path], heard, evidence, path.parent))
         meter.advance(detail=path.name)
     if not listened:
         raise DataError(
@@ -99,8 +78,15 @@ def run(settings: JudgeSettings, reporter: Reporter) -> JudgeResult:
             "See what is wrong with each above.",
             number=len(paths),
         )
+    judgement = judged(listened, reference)
+    for folder in judgement.mixed:
+        reporter.warn(
+            "The recordings in {folder} have no voice in common: voices are not compared.",
+            "Give a recording of the right voice with --reference.",
+            folder=folder,
+        )
     return JudgeResult(
-        clips=_judged(listened, reference, reporter),
+        clips=judgement.clips,
         reference=settings.reference,
         language=listeners.language,
         models=listeners.names,
@@ -119,45 +105,3 @@ def _text_of(path: Path, reporter: Reporter) -> str | None:
 
 def _reference(path: Path, listeners: Listeners) -> Evidence:
     return listeners.listen(read_audio(path, SAMPLE_RATE), transcript_of(path))[0]
-
-
-def _judged(listened: list[_Listened], reference: Evidence | None, reporter: Reporter) -> list[JudgedClip]:
-    """Return the recordings with what is wrong with each, those of one folder held against one another."""
-    folders: dict[Path, list[_Listened]] = {}
-    for one in listened:
-        folders.setdefault(one.path.parent if reference is None else Path(), []).append(one)
-    judged: dict[Path, JudgedClip] = {}
-    for folder, clips in folders.items():
-        if reference is not None:
-            embeddings: list[Embedding | None] = [reference.embedding] * len(clips)
-        else:
-            embeddings = shared_voice([clip.evidence.embedding for clip in clips])
-            if not any(voice is not None for voice in embeddings) and _can_compare(clips):
-                reporter.warn(
-                    "The recordings in {folder} have no voice in common: voices are not compared.",
-                    "Give a recording of the right voice with --reference.",
-                    folder=folder,
-                )
-        everyone = [clip.evidence for clip in clips]
-        for clip, embedding in zip(clips, embeddings, strict=True):
-            voice = _voice(clip, everyone, embedding, reference)
-            judged[clip.path] = JudgedClip(
-                file=clip.path,
-                text=clip.text,
-                **dict(judgement(clip.evidence, voice, clip.heard, has_text=clip.text is not None)),
-            )
-    return [judged[one.path] for one in listened]
-
-
-def _can_compare(clips: list[_Listened]) -> bool:
-    return sum(clip.evidence.embedding is not None for clip in clips) > 2
-
-
-def _voice(
-    clip: _Listened, everyone: list[Evidence], embedding: Embedding | None, reference: Evidence | None
-) -> Voice:
-    own = [each for each in everyone if each is not clip.evidence]
-    if reference is None:
-        # Clips of a folder without a common voice are of several: none tells another's pace.
-        return voice_of(own if embedding is not None else [], embedding)
-    return voice_of([reference, *own], embedding, letters_of_text(reference.alignment))

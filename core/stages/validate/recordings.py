@@ -9,11 +9,13 @@ from pathlib import Path
 
 from ...audio.levels import NEAR_SILENCE, clipped_samples, loudness
 from ...audio.mixing import Mixing, Mono, mix
-from ...audio.recordings import check_rate, read_channels, read_info
+from ...audio.recordings import read_channels, read_info
+from ...audio.resampling import check_rate
 from ...codec.config import CODEC_RATE, LONGEST_SECONDS
 from ...codec.limits import is_too_long
 from ...dataset.findings import Finding, FindingKind, error, warning
 from ...messages import Message
+from ...terminal import shell_quoted
 from ...units import format_duration
 
 LOWEST_SAMPLE_RATE = 16_000
@@ -101,10 +103,11 @@ def _too_long(path: Path, seconds: float) -> Finding:
         FindingKind.AUDIO_TOO_LONG,
         path,
         "{file} is {duration} long; the codec takes {limit:.0f} s.",
-        "Split it at pauses into clips of 3 to 15 s, each with its own transcript.",
+        "Cut it in its pauses, into clips with transcripts: fishtune prepare {folder} OUT",
         file=path.name,
         duration=format_duration(seconds),
         limit=LONGEST_SECONDS,
+        folder=shell_quoted(path.parent),
     )
 
 

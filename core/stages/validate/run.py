@@ -33,6 +33,7 @@ from ...text.transcripts import LARGEST_TRANSCRIPT
 from ...units import format_duration
 from ...workers import ordered_map
 from .clips import check_clip
+from .listen import ListenedClip, Listening, listen
 
 LARGEST_SPREAD = 3.0
 """LU between the loudest and the quietest recording."""
@@ -76,6 +77,10 @@ class ValidationReport(BaseModel):
     """Worst first."""
     source: str = ""
     """`inputs_digest` of what was checked."""
+    listened: list[ListenedClip] = []
+    """What listening gave, most errors first; empty where nobody listened."""
+    not_judged: list[str] = []
+    """What listening left out and why, each a sentence."""
 
     @property
     def errors(self) -> int:
@@ -150,6 +155,11 @@ def run(settings: ValidateSettings, reporter: Reporter) -> ValidationReport:
     readable = [item for item in checked if item.seconds]
     findings += _same_audio(readable) + _spread(settings.data, readable) + _reading_speed(readable)
     findings += _amount(settings.data, readable)
+    listening = Listening([], [])
+    if settings.listen:
+        sound = [item.clip for item in checked if item.seconds and _is_usable(item)]
+        listening = listen(settings, sound, reporter)
+        findings += listening.findings
     order = list(FindingKind)
     findings.sort(key=lambda f: (f.severity is not Severity.ERROR, order.index(f.code), f.path.parts))
     return ValidationReport(
@@ -160,6 +170,8 @@ def run(settings: ValidateSettings, reporter: Reporter) -> ValidationReport:
         speakers=_totals(found.speakers, readable),
         findings=findings,
         source=source,
+        listened=listening.clips,
+        not_judged=listening.not_judged,
     )
 
 

@@ -1,0 +1,170 @@
+"""Proofreading in the wizard: worst first, changed in place, saved at once, undone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from fishtune.core.dataset.prepared import (
+    PreparedClip,
+    PreparedData,
+    PreparedRecording,
+    PreparedWord,
+    WordsFrom,
+    read_prepared,
+    write_prepared,
+)
+from fishtune.core.errors import DataError
+from fishtune.tui.app import Wizard
+from fishtune.tui.dialogs.proofreading import ProofreadingScreen
+from fishtune.tui.screens.project import ProjectScreen
+from fishtune.tui.widgets.table import Table
+from textual.pilot import Pilot
+from textual.widgets import Input
+from wizard_helpers import HOSTILE, FakeEngine, shown, until, until_shown
+
+Make = Callable[..., Wizard]
+SURE = {"a": 0.9, "b": 0.2, "c": 0.7}
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """Three prepared clips of three words, a second each."""
+    root = tmp_path / "prepared"
+    clips = []
+    for name, sure in SURE.items():
+        (root / "S").mkdir(parents=True, exist_ok=True)
+        soundfile.write(root / "S" / f"{name}.wav", np.full(8_000, 0.1), 8_000)
+        text = f"One two{name} three."
+        (root / "S" / f"{name}.lab").write_text(f"{text}\n")
+        words = tuple(
+            PreparedWord(text=word, start=n / 3, end=n / 3 + 0.25, probability=sure if n == 1 else 0.95)
+            for n, word in enumerate(text.split())
+        )
+        clips.append(
+            PreparedClip(
+                clip=f"S/{name}", start=0, end=1, text=text, origin=WordsFrom.HEARD, score=sure, words=words
+            )
+        )
+    recording = PreparedRecording(source="x.wav", digest="0", seconds=3, clips=tuple(clips))
+    write_prepared(root, PreparedData(recordings=(recording,)))
+    return root
+
+
+def texts(data: Path) -> dict[str, str]:
+    return {
+        path.stem: path.read_text(encoding="utf-8").strip() for path in sorted((data / "S").glob("*.lab"))
+    }
+
+
+async def proofreading(app: Wizard, pilot: Pilot[None], data: Path, first: str = "S/b") -> ProofreadingScreen:
+    await until(lambda: isinstance(app.screen, ProjectScreen) and app.screen.pane is not None, app)
+    screen = ProofreadingScreen(data)
+    await app.push_screen(screen)
+    await until_shown(app, first)
+    await pilot.pause()
+    return screen
+
+
+@pytest.mark.parametrize("size", [(80, 24), (200, 60)], ids=["80x24", "200x60"])
+async def test_the_least_sure_clip_comes_first_with_its_doubtful_word(
+    wizard: Make, data: Path, size: tuple[int, int]
+) -> None:
+    app = wizard()
+    async with app.run_test(size=size) as pilot:
+        screen = await proofreading(app, pilot, data)
+        table = screen.query_one(Table)
+        assert [table.get_row_at(row)[1].plain for row in range(3)] == ["S/b", "S/c", "S/a"]
+        assert "3 clips; 1 of them is doubtful." in shown(app)
+        assert "u undo" in shown(app)
+        words = screen.query_one("#words").content  # type: ignore[attr-defined]
+        (doubtful,) = [
+            words.plain[span.start : span.end] for span in words.spans if "underline" in str(span.style)
+        ]
+        assert doubtful == "twob"
+
+
+async def test_a_text_is_changed_in_place_saved_and_undone(wizard: Make, data: Path) -> None:
+    app = wizard()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await proofreading(app, pilot, data)
+        await pilot.press("enter", "end", "space", "F", "o", "u", "r", ".", "enter")
+        await until_shown(app, "One twob three. Four.")
+        await until(lambda: texts(data)["b"] == "One twob three. Four.", app)
+        assert "100%" in shown(app)
+        await pilot.press("u")
+        await until(lambda: texts(data)["b"] == "One twob three.", app)
+        await until_shown(app, "1 of them is doubtful.")
+        await pilot.press("u")
+        await until_shown(app, "There is nothing to undo.")
+
+
+async def test_escape_leaves_a_text_as_it_was_and_then_the_screen(wizard: Make, data: Path) -> None:
+    app = wizard()
+    async with app.run_test(size=(80, 24)) as pilot:
+        screen = await proofreading(app, pilot, data)
+        await pilot.press("e", "x", "escape")
+        assert screen.query_one(Input).has_class("hidden")
+        assert app.screen is screen
+        await pilot.press("escape")
+        await until(lambda: app.screen is not screen, app)
+    assert texts(data)["b"] == "One twob three."
+    assert read_prepared(data) is not None and not read_prepared(data).edits  # type: ignore[union-attr]
+
+
+async def test_clips_are_left_out_joined_and_split_one_key_after_another(wizard: Make, data: Path) -> None:
+    app = wizard()
+    async with app.run_test(size=(80, 24)) as pilot:
+        screen = await proofreading(app, pilot, data)
+        await pilot.press("j")  # b with c
+        await until_shown(app, "One twob three. One twoc three.")
+        await pilot.press("s")
+        await pilot.pause()
+        await pilot.press("home", "right", "right", "enter")
+        await until_shown(app, "S/b+")
+        await pilot.press("x")  # the first part
+        await until(lambda: len(screen.query_one(Table).rows) == 2, app)
+        await pilot.press("escape")
+        await until(lambda: app.screen is not screen, app)
+    # Everything was saved before it closed.
+    assert texts(data) == {"a": "One twoa three.", "b+": "One twoc three."}
+    assert soundfile.info(data / "S" / "b+.wav").duration == pytest.approx(1.0 + 0.042, abs=0.01)
+
+
+async def test_what_cannot_be_done_is_said(wizard: Make, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def refuse(*_: object) -> None:
+        raise DataError("The disk is full.", "Free some space.")
+
+    app = wizard()
+    async with app.run_test(size=(80, 24)) as pilot:
+        screen = await proofreading(app, pilot, data)
+        screen.query_one(Table).select_key("S/c")
+        await pilot.pause()
+        await pilot.press("j")
+        await until_shown(app, "No clip lies behind S/c.")
+        await pilot.press("enter", "end", "space", "!", "enter")
+        await until(lambda: texts(data)["c"].endswith("!"), app)
+        await pilot.press("s")
+        await until_shown(app, "It is not known when the words of S/c are said.")
+        monkeypatch.setattr(FakeEngine, "edit_clip", refuse)
+        await pilot.press("x")
+        await until_shown(app, "The disk is full.", "S/c")
+
+
+async def test_any_data_set_can_be_proofread_whatever_its_texts_hold(wizard: Make, tmp_path: Path) -> None:
+    (tmp_path / "data" / "S").mkdir(parents=True)
+    soundfile.write(tmp_path / "data" / "S" / "a.wav", np.full(8_000, 0.1), 8_000)
+    hostile = HOSTILE.replace("\x1b", "").replace("\x07", "")
+    (tmp_path / "data" / "S" / "a.lab").write_text(hostile, encoding="utf-8")
+    app = wizard()
+    async with app.run_test(size=(80, 24)) as pilot:
+        screen = await proofreading(app, pilot, tmp_path / "data", "S/a")
+        assert "[laugh] [/foo]" in shown(app)
+        await pilot.press("enter")
+        await pilot.pause()
+        screen.query_one(Input).value = "Plain."
+        await pilot.press("enter")
+        await until(lambda: (tmp_path / "data" / "S" / "a.lab").read_text() == "Plain.\n", app)
