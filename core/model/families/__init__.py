@@ -16,14 +16,13 @@ from ...errors import CheckpointError, MalformedFileError, StorageError, UsageEr
 from ...messages import Message, joined
 from ...tables import read_json
 from ..shape import Shape
-from .family import Family
+from .family import LARGEST_CONFIG, Family
 from .s1 import S1
+from .s2 import S2
 
 _DEFAULT = S1()
-FAMILIES: list[Family] = [_DEFAULT]
+FAMILIES: list[Family] = [S2(), _DEFAULT]
 """All that are known; a directory belongs to the first that owns it."""
-LARGEST_CONFIG = 1 << 20
-"""Bytes of a configuration; published ones have 1,000 to 2,000."""
 _MERGE_FIRST = Message(
     "Merge it into its base first, with fishtune merge; or hear it without merging: fishtune audition"
 )

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from ..containers.container import Container
 
 
+LARGEST_CONFIG = 1 << 20
+"""Bytes of a configuration; published ones have 1,000 to 2,000."""
+
+
 class Family(ABC):
     """One model family. Its class attributes are what can be said without looking at a directory."""
 

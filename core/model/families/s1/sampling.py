@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ...sampling import Sampling
+from ..drawing import draw
 
 PENALISED_FRAMES = 16
 """How far back the repetition penalty looks. Over a whole utterance it would forbid silence and vowels."""
@@ -39,16 +40,10 @@ class S1Rule:
         if self._random is None:
             self._random = torch.Generator(logits.device).manual_seed(sampling.seed)
         logits = logits.float()
-        if recent is not None and sampling.repetition_penalty != 1:
+        if recent is not None and sampling.repetition_penalty is not None:
             repeated = logits[recent]
             penalty = sampling.repetition_penalty
             logits = logits.index_put(
                 (recent,), torch.where(repeated < 0, repeated * penalty, repeated / penalty)
             )
-        ordered, indices = logits.sort(descending=True)
-        probabilities = ordered.softmax(-1)
-        # The nucleus is taken before the temperature, as the model family's own engine does, so that
-        # people's values mean the same here.
-        reached = probabilities.cumsum(-1) - probabilities >= sampling.top_p
-        ordered = (ordered / sampling.temperature).masked_fill(reached, -torch.inf)
-        return indices[torch.multinomial(ordered.softmax(-1), 1, generator=self._random)][0]
+        return draw(logits, sampling.temperature, sampling.top_p, sampling.top_k, self._random)
