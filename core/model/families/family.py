@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...config.presets import LoraPreset
+from ...messages import NOTHING, Message
 from ..sampling import Sampling, SamplingRule
 from ..shape import Shape
 from ..targets import TARGETS, patterns
@@ -42,6 +43,8 @@ class Family(ABC):
     """Those that a directory may lack."""
     licence: str
     """Of the published weights and all that is made from them."""
+    terms: Message = NOTHING
+    """What whoever makes a model of them must be told, where the licence asks for more than its text."""
     model_preset: str
     """Preset of the model that people have (`presets/models`)."""
     sampling: Sampling
@@ -101,6 +104,17 @@ class Family(ABC):
         Names that belong to no tensor of the model are kept as they are, for the strict load to list, or left
         out where the family's files carry tensors of other models.
         """
+
+    def notices(self, base: Path, changes: str) -> dict[str, str]:  # noqa: ARG002 - for others
+        """Return files that the licence asks to be passed on with a model made of `base`, by name: texts.
+
+        Args:
+            changes: what was changed, in a sentence.
+
+        Raises:
+            CheckpointError: a file of the base that must be quoted cannot be read.
+        """
+        return {}
 
     def resolved(self, preset: LoraPreset) -> LoraPreset:
         """Return a LoRA preset with patterns in place of roles."""

@@ -16,6 +16,7 @@ from ...shape import Shape
 from ..family import LARGEST_CONFIG, Family
 from . import config, names
 from .files import CONFIG, INDEX, LARGEST_TOKENIZER, NOT_FOR_SPEECH, SHARDS, SINGLE, TOKENIZER, WEIGHTS
+from .notice import NOTICE, TERMS, notice_text
 
 if TYPE_CHECKING:
     from ....text.prompts import PromptBuilder
@@ -35,6 +36,7 @@ class S2(Family):
     files = (CONFIG, INDEX, *SHARDS, CODEC_FILE, TOKENIZER, *NOT_FOR_SPEECH)
     optional_files = frozenset(NOT_FOR_SPEECH)
     licence = "Fish Audio Research License"
+    terms = TERMS
     model_preset = "s2-pro"
     sampling = Sampling(temperature=1.0, top_p=0.9, top_k=30)
 
@@ -97,6 +99,10 @@ class S2(Family):
             if (directory / WEIGHTS).exists():
                 return PthContainer(directory, WEIGHTS)
         return ShardedContainer(directory, INDEX)
+
+    def notices(self, base: Path, changes: str) -> dict[str, str]:
+        """See `Family.notices`; what the base's own notice says stays."""
+        return {NOTICE: notice_text(base, changes)}
 
     def stored_names(self, found: Iterable[str]) -> dict[str, tuple[str, ...]]:
         """See `Family.stored_names`."""
