@@ -233,30 +233,27 @@ def test_a_text_is_cut_before_each_mark_and_no_word_is_lost() -> None:
     np.testing.assert_array_equal(prompts.prompt([], text), prompts.prompt([], prompts.parts(text)[0]))
 
 
-def test_half_of_the_transcripts_get_a_mark_and_it_is_the_same_half_each_time() -> None:
-    prompts = opened().prompts
-    texts = [f"sentence number {number}" for number in range(400)]
-    marked = [prompts.training_text(text) for text in texts]
-    share = sum(text.startswith("<|speaker:0|>") for text in marked) / len(texts)
-    assert 0.42 < share < 0.58
-    assert all(
-        after.removeprefix("<|speaker:0|>") == before for before, after in zip(texts, marked, strict=True)
-    )
-    assert [prompts.training_text(f" {text} ").strip() for text in texts] != texts
-    assert all(prompts.training_text(text) == text for text in marked if "<|" in text)
+def test_a_training_text_has_a_mark_in_one_of_its_two_variants() -> None:
+    prompts, codes = opened().prompts, np.zeros((10, 3), int)
+    assert prompts.variants == 2
+    for text, marked in (("one", "<|speaker:0|>one"), ("<|speaker:1|>one", "<|speaker:1|>one")):
+        for variant, expected in enumerate((text, marked)):
+            sequence = prompts.training_sequence("inference", [], Turn(text, codes), variant)
+            prompt = prompts.prompt([], expected)
+            np.testing.assert_array_equal(sequence.tokens[:, : prompt.shape[1]], prompt)
 
 
-@pytest.mark.parametrize("text", ["one", "two words", "“Quoted”, three", "안녕하세요"])
-def test_samples_are_as_long_as_they_are_measured_and_begin_with_the_prompt(text: str) -> None:
+@pytest.mark.parametrize("text", ["one", "two words", "“Quoted”, three", "안녕하세요", "<|speaker:3|>marked"])
+def test_samples_are_as_long_as_they_are_measured(text: str) -> None:
     prompts = opened().prompts
     turn, target = Turn("abc [laugh]", np.ones((10, 7), int)), Turn(text, np.zeros((10, 5), int))
     own, other = prompts.measure("inference", target.text), prompts.measure("inference", turn.text)
-    alone = prompts.training_sequence("inference", [], target).tokens
-    both = prompts.training_sequence("inference", [turn], target).tokens
-    assert alone.shape[1] == own.alone + 5
-    assert both.shape[1] == own.alone + 5 + other.as_reference + 7
-    prompt = prompts.prompt([turn], prompts.training_text(text))
-    np.testing.assert_array_equal(both[:, : prompt.shape[1]], prompt)
+    for references, added in ([], 0), ([turn], other.as_reference + 7):
+        lengths = [
+            prompts.training_sequence("inference", references, target, variant).tokens.shape[1]
+            for variant in range(2)
+        ]
+        assert max(lengths) == own.alone + 5 + added
 
 
 # Directories that the reference outputs do not have.

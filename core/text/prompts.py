@@ -47,7 +47,7 @@ class TurnLength:
     """How long an utterance makes a sequence, in columns, its frames not counted."""
 
     alone: int
-    """A training sequence of it without a reference."""
+    """A training sequence of it without a reference; the longest of its variants."""
     as_reference: int
     """What it adds to the sequence of another utterance."""
 
@@ -145,6 +145,9 @@ class PromptBuilder(ABC):
     resumed.
     """
 
+    variants = 1
+    """Forms in which the text of a training sample is given, in turn from epoch to epoch."""
+
     def __init__(self, tokenizer: Tokenizer, num_codebooks: int) -> None:
         self.tokenizer = tokenizer
         self.num_codebooks = num_codebooks
@@ -172,8 +175,8 @@ class PromptBuilder(ABC):
         """Return the parts in which a text is spoken, each by a generation of its own: here, one."""
         return [text]
 
-    def training_text(self, text: str) -> str:
-        """Return a transcript as training gives it; a caller of generation may write either form."""
+    def training_text(self, text: str, variant: int) -> str:  # noqa: ARG002 - for families that have several
+        """Return a transcript in one of its variants; 0 is the text as it is."""
         return text
 
     def prompt(self, references: Sequence[Turn], text: str, spoken: Sequence[Turn] = ()) -> IntArray:
@@ -194,17 +197,20 @@ class PromptBuilder(ABC):
         return columns.matrix()
 
     def training_sequence(
-        self, prompt_format: PromptFormat, references: Sequence[Turn], target: Turn
+        self, prompt_format: PromptFormat, references: Sequence[Turn], target: Turn, variant: int = 0
     ) -> TrainingSequence:
         """Return inputs and labels of one sample: the prompt, then the target's codes and the end token.
 
         Loss falls on the target's codes and its end only. The format `legacy` takes no references.
 
+        Args:
+            variant: of the target's text, below `variants`; `legacy` has one.
+
         Raises:
             DataError, UsageError: see `begin`; the target's codes must fit, too.
         """
         columns = Columns(self.tokenizer, self.num_codebooks)
-        text = self.training_text(target.text) if prompt_format == "inference" else target.text
+        text = self.training_text(target.text, variant) if prompt_format == "inference" else target.text
         self.begin(columns, prompt_format, references, text)
         prompt_length = columns.length
         columns.add_codes(target.codes)
@@ -222,7 +228,10 @@ class PromptBuilder(ABC):
         """
         # A frame is one column whatever its codes are.
         turn = Turn(text, np.zeros((self.num_codebooks, 1), dtype=np.int64))
-        alone = self.training_sequence(prompt_format, [], turn).tokens.shape[1] - 1
+        alone = max(
+            self.training_sequence(prompt_format, [], turn, variant).tokens.shape[1] - 1
+            for variant in range(self.variants)
+        )
         if prompt_format != "inference":
             return TurnLength(alone, 0)
         added = self.prompt([turn], text).shape[1] - self.prompt([], text).shape[1] - 1

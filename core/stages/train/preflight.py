@@ -147,8 +147,7 @@ def _compare_paths(
     prompt = sequence.tokens[:, : first + 1]
     if source.prompt == "inference":
         turns = [] if reference == NO_REFERENCE else [source.turn(reference)]
-        prompts = source.base.prompts
-        built = prompts.prompt(turns, prompts.training_text(source.turn(clip).text))
+        built = source.base.prompts.prompt(turns, source.turn(clip).text)
         if not np.array_equal(built, prompt):
             return [Message("The training sample does not begin with the prompt that inference builds.")]
     rule = source.base.rule(replace(source.base.family.sampling, greedy=True))

@@ -16,7 +16,7 @@ TERMS = Message(
     "a company too, needs a written licence. Whoever receives it must receive LICENSE.md and NOTICE with it, "
     "and see “Built with Fish Audio”."
 )
-_ATTRIBUTION = "This model is licensed under the Fish Audio Research License, Copyright © 39 AI, INC. All Rights Reserved."
+_ATTRIBUTION = "Licensed under the Fish Audio Research License, Copyright © 39 AI, INC. All Rights Reserved."
 _QUOTED = re.compile(r"[“\"]([^“”\"]{1,300}\blicensed under\b[^“”\"]{1,300})[”\"]", re.IGNORECASE)
 _LARGEST = 1 << 20
 

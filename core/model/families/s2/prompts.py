@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 from collections.abc import Sequence
 
-from ....text.cleaning import spoken_text
 from ....text.markers import IM_END, IM_START, SPEAKER, VOICE
 from ....text.prompts import Columns, PromptBuilder, PromptFormat, Turn, add_legacy_prompt
 
@@ -18,7 +16,12 @@ _TASK = "convert the provided text to speech"
 
 
 class S2Prompts(PromptBuilder):
-    """`inference` is what the family's engine builds; `legacy` what its reference fine-tuning built."""
+    """`inference` is what the family's engine builds; `legacy` what its reference fine-tuning built.
+
+    Engines disagree on whether the text to speak has a mark of its speaker: training gives it in both forms.
+    """
+
+    variants = 2
 
     def begin(
         self, columns: Columns, prompt_format: PromptFormat, references: Sequence[Turn], text: str
@@ -61,15 +64,9 @@ class S2Prompts(PromptBuilder):
                 found.append([turn])
         return ["\n".join(turns) for turns in found]
 
-    def training_text(self, text: str) -> str:
-        """See `PromptBuilder.training_text`.
-
-        Engines disagree on whether the text to speak has a mark of its speaker, so half of the transcripts
-        get one. Which ones follows from their words: a clip has the same length whenever it is measured.
-        """
-        words = spoken_text(text)
-        marked = hashlib.blake2b(words.encode(), digest_size=1).digest()[0] % 2
-        return _of_speaker(0, text) if marked else text
+    def training_text(self, text: str, variant: int) -> str:
+        """See `PromptBuilder.training_text`: without and with a mark of its speaker."""
+        return _of_speaker(0, text) if variant else text
 
 
 def _of_speaker(number: int, text: str) -> str:

@@ -51,6 +51,7 @@ def save_model(
         }
         with atomic_path(directory / file) as target:
             save_file(content, target, metadata={"format": "pt"})
+            target.chmod((directory / files.CONFIG).stat().st_mode)  # the library makes it its owner's alone
         weight_map |= dict.fromkeys(content, file)
     metadata = {
         "total_parameters": sum(weight.numel() for weight in weights.values()),
