@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import get_args
 
 from fishtune.core.codec.config import CodecConfig
-from fishtune.core.config.presets import lora_preset, model_preset, preset_names, read_preset
+from fishtune.core.config.presets import LoraPreset, lora_preset, model_preset, preset_names, read_preset
 from fishtune.core.config.settings import TrainOptions
 from fishtune.core.files import write_text
 from fishtune.core.hardware.memory.profile import Profile
@@ -35,6 +35,7 @@ from fishtune.core.hardware.memory.setups import (
 )
 from fishtune.core.model.families import family_of_config
 from fishtune.core.model.shape import Shape
+from fishtune.core.model.targets import WORD_EMBEDDING, match_targets
 from fishtune.core.stages.accounting import accounting_of, batches_of
 
 FOLDER = Path(__file__).parent.parent / "presets" / "memory"
@@ -44,17 +45,26 @@ TRAINING_CHECKS = [
     TrainingBatch(6144, 1024, 4608),
 ]
 """Tokens, longest sample and frames that no profile is made from."""
+LARGE = 50_000
+"""Channels of all layers together from which on a model is large: S1-mini has 28,672, S2-Pro 92,160."""
 CLIP_CHECKS = {False: [(1, 9.0), (1, 190.0)], True: [(3, 9.0), (32, 5.0), (4, 60.0)]}
 """Clips and seconds, of batches of one clip and of several."""
 
 
 def training_setups(config: Shape) -> Iterator[tuple[str, TrainingSetup]]:
-    """Yield every set-up that presets, precisions and ways of checkpointing make, in words and once."""
+    """Yield every set-up that presets, precisions and ways of checkpointing make, in words and once.
+
+    Of a large model, only those in bfloat16; of one whose word embedding is its output head, only those that
+    leave it alone, since training refuses the others.
+    """
     from fishtune.core.config.settings import Checkpointing
 
     seen = set()
+    precisions = get_args(Precision) if config.dim * config.n_layer < LARGE else ("bf16",)
     for name in preset_names("lora"):
-        for precision in get_args(Precision):
+        if config.tie_word_embeddings and adapts_word_embedding(lora_preset(name)):
+            continue
+        for precision in precisions:
             for checkpointing in get_args(Checkpointing):
                 for accumulation in (1, 2):
                     options = TrainOptions(
@@ -65,6 +75,11 @@ def training_setups(config: Shape) -> Iterator[tuple[str, TrainingSetup]]:
                         seen.add(setup)
                         accumulated = ", accumulated" if accumulation > 1 else ""
                         yield f"{name}, {precision}, checkpointing {checkpointing}{accumulated}", setup
+
+
+def adapts_word_embedding(preset: LoraPreset) -> bool:
+    """Return whether a preset has an adapter on the word embedding."""
+    return any(match_targets(preset.targets, [WORD_EMBEDDING]).values())
 
 
 def tables(names: Sequence[str]) -> Iterator[tuple[str, list[tuple[str, Setup, list[Batch]]]]]:

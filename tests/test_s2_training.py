@@ -101,19 +101,21 @@ def test_every_clip_is_trained_with_and_without_a_mark_in_turn(tmp_path: Path) -
     settings = train_settings(tmp_path, base, protos, held_out=0, batch_tokens=512)
     data = load_data(settings, ModelDirectory.open(base), Recorder())
     sampler = data.sampler(512, 1, 0)
-    mark = data.source.base.tokenizer.encode("<|speaker:0|>")
-    seen: dict[int, list[bool]] = {}
+    seen: dict[int, list[int]] = {}
     for epoch in range(4):
         for plan in sampler.epoch(epoch):
-            tokens = data.source.batch(plan).tokens[:, 0].tolist()
-            for clip, row in zip(plan.clips.tolist(), tokens, strict=True):
-                # Behind a reference the system message has a mark in any case; the last message counts.
-                start = max(place for place in range(len(row)) if row[place] == 437)
-                user = max(place for place in range(start) if row[place] == 437)
-                seen.setdefault(clip, []).append(row[user:start][5 : 5 + len(mark)] == mark)
+            rows = data.source.batch(plan).tokens[:, 0].numpy()
+            for clip, reference, row in zip(plan.clips.tolist(), plan.references.tolist(), rows, strict=True):
+                forms = [data.source.sequence(clip, reference, variant).tokens[0] for variant in range(2)]
+                fitting = [
+                    variant
+                    for variant, form in enumerate(forms)
+                    if np.array_equal(row[: len(form)], form) and not row[len(form) :].any()
+                ]
+                seen.setdefault(clip, []).extend(fitting)
     assert len(seen) == 3
-    assert all(marks in ([True, False] * 2, [False, True] * 2) for marks in seen.values())
-    assert {marks[0] for marks in seen.values()} == {True, False}
+    assert all(variants in ([0, 1] * 2, [1, 0] * 2) for variants in seen.values())
+    assert {variants[0] for variants in seen.values()} == {0, 1}
 
 
 def test_a_preset_for_the_tied_embedding_is_refused_with_the_reason(tmp_path: Path) -> None:

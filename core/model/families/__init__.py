@@ -12,7 +12,7 @@ from ...codec.config import CONFIG_FILE as CODEC_CONFIG_FILE
 from ...config.presets import ModelPreset, model_preset
 from ...config.run_files import ADAPTER_CONFIG, CHECKPOINT_SUFFIX
 from ...config.settings import CODEC_FILE
-from ...errors import CheckpointError, MalformedFileError, StorageError, UsageError
+from ...errors import CheckpointError, FishtuneError, MalformedFileError, StorageError, UsageError
 from ...messages import Message, joined
 from ...tables import read_json
 from ..shape import Shape
@@ -93,6 +93,14 @@ def preset_family(preset: ModelPreset) -> Family:
     return family_of_config(
         preset.config, Message("The preset of {repository}", repository=preset.repository)
     )
+
+
+def family_of_name(name: str) -> Family:
+    """Return the family of a model preset; the default for any other name."""
+    try:
+        return preset_family(model_preset(name))
+    except FishtuneError:
+        return _DEFAULT
 
 
 def base_model(directory: Path, name: str) -> tuple[Family, Shape]:

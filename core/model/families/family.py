@@ -52,6 +52,10 @@ class Family(ABC):
     targets: Mapping[str, str] = TARGETS
     """For every role the pattern that the names of its modules match whole."""
 
+    def needed_files(self, directory: Path) -> tuple[str, ...]:  # noqa: ARG002 - for others
+        """Return the files that a directory needs, as far as it tells; `optional_files` may be missing."""
+        return self.files
+
     def owns(self, config: Mapping[str, Any], directory: Path | None) -> bool:  # noqa: ARG002 - for others
         """Return whether a configuration is of this family.
 

@@ -11,6 +11,7 @@ from ....errors import CheckpointError, MalformedFileError, StorageError
 from ....messages import Message
 from ....reading import read_regular
 from ....tables import read_json
+from ...containers.index import read_weight_map
 from ...sampling import Sampling, SamplingRule
 from ...shape import Shape
 from ..family import LARGEST_CONFIG, Family
@@ -39,6 +40,13 @@ class S2(Family):
     terms = TERMS
     model_preset = "s2-pro"
     sampling = Sampling(temperature=1.0, top_p=0.9, top_k=30)
+
+    def needed_files(self, directory: Path) -> tuple[str, ...]:
+        """See `Family.needed_files`: how weights are stored, what is there tells."""
+        weights: tuple[str, ...] = (_weights_in(directory),)
+        if weights == (INDEX,):
+            weights = (INDEX, *_shards_of(directory / INDEX))
+        return (CONFIG, *weights, CODEC_FILE, TOKENIZER, *NOT_FOR_SPEECH)
 
     def owns(self, content: Mapping[str, Any], directory: Path | None) -> bool:
         """See `Family.owns`; a flat directory is of the family by its tokenizer."""
@@ -93,12 +101,9 @@ class S2(Family):
         from ...containers.pth import PthContainer
         from ...containers.safetensors import SafetensorsContainer, ShardedContainer
 
-        if not (directory / INDEX).exists():
-            if (directory / SINGLE).exists():
-                return SafetensorsContainer(directory, SINGLE)
-            if (directory / WEIGHTS).exists():
-                return PthContainer(directory, WEIGHTS)
-        return ShardedContainer(directory, INDEX)
+        name = _weights_in(directory)
+        kinds = {INDEX: ShardedContainer, SINGLE: SafetensorsContainer, WEIGHTS: PthContainer}
+        return kinds[name](directory, name)
 
     def notices(self, base: Path, changes: str) -> dict[str, str]:
         """See `Family.notices`; what the base's own notice says stays."""
@@ -107,6 +112,18 @@ class S2(Family):
     def stored_names(self, found: Iterable[str]) -> dict[str, tuple[str, ...]]:
         """See `Family.stored_names`."""
         return names.stored_names(found)
+
+
+def _weights_in(directory: Path) -> str:
+    """Return by which file a directory stores its weights; where there is none yet, as published."""
+    return next((name for name in (INDEX, SINGLE, WEIGHTS) if (directory / name).exists()), INDEX)
+
+
+def _shards_of(index: Path) -> tuple[str, ...]:
+    try:
+        return tuple(sorted(set(read_weight_map(index).values())))
+    except (CheckpointError, StorageError):  # not there yet, or damaged
+        return SHARDS
 
 
 def _is_own_tokenizer(file: Path) -> bool:
