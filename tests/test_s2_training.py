@@ -2,21 +2,39 @@
 
 from __future__ import annotations
 
+import json
+import re
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 import torch
-from fishtune.core.config.settings import MergeSettings
-from fishtune.core.errors import SettingsError
-from fishtune.core.events import Reporter, Step
+from fishtune.core.config.settings import (
+    AuditionSettings,
+    ExtractSettings,
+    MergeSettings,
+    PackSettings,
+    SynthSettings,
+    VerifySettings,
+)
+from fishtune.core.demo.checkpoint import write_checkpoint
+from fishtune.core.errors import DataError, SettingsError
+from fishtune.core.events import Reporter, Step, Warned
 from fishtune.core.model.checkpoint import load_model
 from fishtune.core.model.directory import ModelDirectory
+from fishtune.core.model.families.s2 import S2
 from fishtune.core.shards.index import ShardIndex
 from fishtune.core.shards.wire import Sentence, ShardWriter, encode_sentence
+from fishtune.core.stages.audition.run import run as audition
+from fishtune.core.stages.extract.run import run as extract
 from fishtune.core.stages.merge.run import run as merge
+from fishtune.core.stages.pack.run import run as pack
+from fishtune.core.stages.synth.run import run as synth
 from fishtune.core.stages.train.data import load_data
 from fishtune.core.stages.train.run import TrainResult, run
+from fishtune.core.stages.verify.run import run as verify
 
 from .recorder import Recorder
 from .s2_kit import random_base
@@ -124,3 +142,94 @@ def test_a_preset_for_the_tied_embedding_is_refused_with_the_reason(tmp_path: Pa
     with pytest.raises(SettingsError, match="output head too") as caught:
         run(settings, Recorder())
     assert "r_16_alpha_16" in caught.value.hint
+
+
+@pytest.fixture(scope="session")
+def s2_tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A complete tiny S2 base, random, in several shards (read only)."""
+    directory = tmp_path_factory.mktemp("base") / "s2-tiny"
+    write_checkpoint(directory, shape="s2-tiny")
+    return directory
+
+
+def test_a_random_checkpoint_has_the_published_files_and_names(s2_tiny: Path, golden_s2: Path) -> None:
+    files = {path.name for path in s2_tiny.iterdir() if not path.name.startswith("model-")}
+    assert files == {name for name in S2.files if not name.startswith("model-")} | {"codec_config.json"}
+    model = load_model(s2_tiny)
+    assert model.config.tie_word_embeddings and model.config.norm_fastlayer_input
+    published = json.loads((golden_s2 / "published_index.json").read_text(encoding="utf-8"))["weight_map"]
+    ours = json.loads((s2_tiny / "model.safetensors.index.json").read_text(encoding="utf-8"))["weight_map"]
+    assert set(ours) == {name for name in published if _layer(name) < (2 if "audio" in name else 4)}
+    tokenizer = ModelDirectory.open(s2_tiny).tokenizer
+    assert tokenizer.encode("The <|im_end|>")[-1] == tokenizer.end_id
+
+
+def _layer(name: str) -> int:
+    found = re.search(r"layers\.(\d+)\.", name)
+    return int(found[1]) if found else 0
+
+
+def test_the_whole_chain_from_codes_that_were_made_for_s1(
+    s2_tiny: Path, tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    base = shutil.copytree(s2_tiny, tmp_path / "base")
+    shutil.copy(tiny_checkpoint / "codec.pth", base)
+    data, reporter = tmp_path / "data/ANNA", Recorder()
+    data.mkdir(parents=True)
+    draw = np.random.default_rng(0)
+    for number in range(4):
+        noise = draw.normal(0, 0.1, 44_100 // 2 + 9000 * number).astype(np.float32)
+        soundfile.write(data / f"{number}.wav", noise, 44_100)
+        (data / f"{number}.lab").write_text(f"This is [laugh] number {number}.")
+    extracted = [
+        extract(ExtractSettings(data=data.parent, checkpoint_path=codec, device="cpu"), reporter)
+        for codec in (tiny_checkpoint / "codec.pth", base / "codec.pth")
+    ]
+    assert [result.encoded for result in extracted] == [4, 0]
+    protos = tmp_path / "protos"
+    pack(PackSettings(input=data.parent, output=protos), reporter)
+    settings = train_settings(
+        tmp_path, base, protos, max_steps=3, validate_every=3, checkpoint_every=3, held_out=0.25,
+        batch_tokens=512, lora_config="r_16_alpha_16", reference_probability=1.0, learning_rate=0.05,
+    )  # fmt: skip
+    trained = run(settings, reporter)
+    gate = [event for event in reporter.of(Warned) if "Preflight" in event.message]
+    assert not gate
+    output = tmp_path / "merged"
+    merged = merge(MergeSettings(base_weight=base, lora_weight=trained.checkpoint, output=output), reporter)
+    assert merged.verification.arithmetic.relative_difference < 1e-4
+    assert {path.name for path in output.iterdir()} == {path.name for path in base.iterdir()} | {"NOTICE"}
+    assert verify(VerifySettings(directory=output), Reporter()).tensors > 50
+    spoken = synth(
+        SynthSettings(
+            checkpoint=output, text="<|speaker:0|>Say it.<|speaker:1|>And that.", out=tmp_path / "a.wav",
+            ref_codes=data / "0.npy", ref_text="This is 0.", codes_out=tmp_path / "a.npy", max_new_tokens=6,
+            device="cpu", seed=1, top_k=5, repetition_penalty=1.2,
+        ),
+        reporter,
+    )  # fmt: skip
+    assert np.load(tmp_path / "a.npy").shape == (10, spoken.frames)
+    assert any("has no repetition penalty" in event.message for event in reporter.of(Warned))
+    heard = audition(
+        AuditionSettings(checkpoint=trained.checkpoint, texts=["Hear me."], device="cpu"), reporter
+    )
+    assert len(heard.texts) == 1
+    with pytest.raises(DataError, match=r"holds <think>, which steers the model"):
+        synth(SynthSettings(checkpoint=output, text="Say <think>.", out=tmp_path / "b.wav"), reporter)
+
+
+def test_turns_beyond_a_part_are_spoken_after_those_before_them(s2_tiny: Path, tmp_path: Path) -> None:
+    text = "".join(f"<|speaker:{number % 2}|>Turn {number}." for number in range(7))
+
+    def spoken(words: str, name: str) -> np.ndarray:
+        settings = SynthSettings(
+            checkpoint=s2_tiny, text=words, out=tmp_path / "a.wav", codes_out=tmp_path / name,
+            max_new_tokens=5, device="cpu", greedy=True, overwrite=True,
+        )  # fmt: skip
+        synth(settings, Reporter())
+        return np.load(tmp_path / name)
+
+    first_part = "".join(f"<|speaker:{number % 2}|>Turn {number}." for number in range(5))
+    whole, first = spoken(text, "whole.npy"), spoken(first_part, "first.npy")
+    assert whole.shape[1] > first.shape[1]
+    np.testing.assert_array_equal(whole[:, : first.shape[1]], first)

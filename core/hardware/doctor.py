@@ -363,7 +363,7 @@ def check_token(environment: Mapping[str, str]) -> Check:
 def licence_note() -> Check:
     """Remind of the licences of the weights."""
     presets = (model_preset(family.model_preset) for family in FAMILIES)
-    terms = "The weights of {} and all that is trained from them are {}: not for commercial use."
+    terms = "The weights of {} and all that is trained from them are under {}: not for commercial use."
     return Check(
         name="Licence",
         status=Status.OK,
