@@ -19,8 +19,9 @@ from pathlib import Path
 from typing import get_args
 
 from fishtune.core.codec.config import CodecConfig
-from fishtune.core.config.presets import LoraPreset, lora_preset, model_preset, preset_names, read_preset
+from fishtune.core.config.presets import lora_preset, model_preset, preset_names, read_preset
 from fishtune.core.config.settings import TrainOptions
+from fishtune.core.errors import SettingsError
 from fishtune.core.files import write_text
 from fishtune.core.hardware.memory.profile import Profile
 from fishtune.core.hardware.memory.profiles import versions
@@ -35,7 +36,7 @@ from fishtune.core.hardware.memory.setups import (
 )
 from fishtune.core.model.families import family_of_config
 from fishtune.core.model.shape import Shape
-from fishtune.core.model.targets import WORD_EMBEDDING, match_targets
+from fishtune.core.model.targets import refuse_tied_embedding
 from fishtune.core.stages.accounting import accounting_of, batches_of
 
 FOLDER = Path(__file__).parent.parent / "presets" / "memory"
@@ -62,7 +63,9 @@ def training_setups(config: Shape) -> Iterator[tuple[str, TrainingSetup]]:
     seen = set()
     precisions = get_args(Precision) if config.dim * config.n_layer < LARGE else ("bf16",)
     for name in preset_names("lora"):
-        if config.tie_word_embeddings and adapts_word_embedding(lora_preset(name)):
+        try:
+            refuse_tied_embedding(lora_preset(name).targets, config)
+        except SettingsError:
             continue
         for precision in precisions:
             for checkpointing in get_args(Checkpointing):
@@ -75,11 +78,6 @@ def training_setups(config: Shape) -> Iterator[tuple[str, TrainingSetup]]:
                         seen.add(setup)
                         accumulated = ", accumulated" if accumulation > 1 else ""
                         yield f"{name}, {precision}, checkpointing {checkpointing}{accumulated}", setup
-
-
-def adapts_word_embedding(preset: LoraPreset) -> bool:
-    """Return whether a preset has an adapter on the word embedding."""
-    return any(match_targets(preset.targets, [WORD_EMBEDDING]).values())
 
 
 def tables(names: Sequence[str]) -> Iterator[tuple[str, list[tuple[str, Setup, list[Batch]]]]]:
