@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -32,6 +33,8 @@ from torch.nn import functional as F
 from .s2_kit import GOLDEN_S2, random_base, random_model, whole_base, with_values, without
 
 GREEDY = replace(S2.sampling, greedy=True)
+PUBLISHED = "FISHTUNE_S2_TOKENIZER"
+"""Variable that names the `tokenizer.json` of S2-Pro, 12 MB, which does not lie here."""
 
 
 def opened(directory: Path = GOLDEN_S2 / "base") -> ModelDirectory:
@@ -73,6 +76,17 @@ def test_token_ids_are_those_of_the_reference(golden_s2: Path) -> None:
     assert tokenizer.semantic_begin_id == reference["semantic_begin_id"]
     assert tokenizer.semantic_end_id == reference["semantic_end_id"]
     assert tokenizer.size == reference["ids"]
+
+
+@pytest.mark.skipif(PUBLISHED not in os.environ, reason=f"{PUBLISHED} names no tokenizer.json of S2-Pro")
+def test_token_ids_of_the_published_tokenizer_are_those_of_the_reference(golden_s2: Path) -> None:
+    tokenizer = S2Tokenizer.read(Path(os.environ[PUBLISHED]))
+    reference = json.loads((golden_s2 / "published_token_ids.json").read_text(encoding="utf-8"))
+    for case in reference["cases"]:
+        assert tokenizer.encode(case["text"]) == case["ids"], case["text"]
+    for token, number in reference["special"].items():
+        assert tokenizer.token_id(token) == number
+    assert (tokenizer.semantic_begin_id, tokenizer.semantic_end_id) == (151_678, 155_773)
 
 
 @pytest.fixture(scope="module")

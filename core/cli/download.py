@@ -27,8 +27,9 @@ def download(given: Given, json: Json = False) -> None:
     if project and given.get("name") in (None, project.model.name):
         chosen = project.download_settings().model_dump()
     else:
-        model = parse_flags(ModelOptions, **{key: given[key] for key in ("name",) if key in given})
-        chosen = {"name": model.name, "local_dir": model.directory}
+        name = given.get("name", ModelOptions().name)
+        # Unchecked: what is wrong with the name, the settings say below.
+        chosen = {"name": name, "local_dir": ModelOptions.model_construct(name=name).directory}
     settings = parse_flags(DownloadSettings, **chosen | given)
     summary = run_stage("download", settings, json=json)
     if summary is None or json:

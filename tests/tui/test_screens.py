@@ -345,7 +345,7 @@ async def test_the_base_model_is_chosen_among_the_presets(
         await until(lambda: screen.current is StepName.MODEL and "Token…" in shown(app), app)
         choice = screen.query_one("#field-model-name", Choice)
         assert [value for value, _ in choice.options] == ["", "s2-pro"]
-        choice.value = "s2-pro"
+        choice.action_turn(1)
         await until(lambda: "model-00002-of-00002.safetensors" in shown(app), app)
         assert "checkpoints/s2-pro" in shown(app)
         assert screen.pane is not None

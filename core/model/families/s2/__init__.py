@@ -42,7 +42,7 @@ class S2(Family):
     sampling = Sampling(temperature=1.0, top_p=0.9, top_k=30)
 
     def needed_files(self, directory: Path) -> tuple[str, ...]:
-        """See `Family.needed_files`: how weights are stored, what is there tells."""
+        """See `Family.needed_files`; which shards there are, the index tells once it is there."""
         weights: tuple[str, ...] = (_weights_in(directory),)
         if weights == (INDEX,):
             weights = (INDEX, *_shards_of(directory / INDEX))
@@ -123,7 +123,7 @@ def _shards_of(index: Path) -> tuple[str, ...]:
     try:
         return tuple(sorted(set(read_weight_map(index).values())))
     except (CheckpointError, StorageError):  # not there yet, or damaged
-        return SHARDS
+        return ()
 
 
 def _is_own_tokenizer(file: Path) -> bool:

@@ -42,7 +42,7 @@ def save_model(
             size = 0
         shards[-1].append(name)
         size += weight.nbytes
-    weight_map = {}
+    weight_map: dict[str, str] = {}
     for number, names in enumerate(shards, start=1):
         file = f"model-{number:05}-of-{len(shards):05}.safetensors"
         content = {
