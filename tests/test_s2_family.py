@@ -26,6 +26,7 @@ from fishtune.core.model.families.s2.prompts import S2Prompts
 from fishtune.core.model.families.s2.sampling import S2Rule
 from fishtune.core.model.families.s2.tokenizer import S2Tokenizer
 from fishtune.core.model.generate import Generation, generate
+from fishtune.core.stages.train.loss import Losses, loss_sums
 from fishtune.core.text.prompts import Turn
 from safetensors.torch import load_file, save_file
 from torch.nn import functional as F
@@ -64,6 +65,21 @@ def test_logits_and_losses_are_those_of_the_reference(golden_s2: Path) -> None:
     inputs, labels = (torch.from_numpy(reference[name]) for name in ("inputs", "labels"))
     for name, value in losses_of(load_model(golden_s2 / "base"), inputs, labels).items():
         torch.testing.assert_close(value, torch.from_numpy(reference[name]), atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("prefix", ["", "noscale_", "batch_"])
+@torch.no_grad()
+def test_losses_and_accuracy_of_training_are_those_of_the_reference(golden_s2: Path, prefix: str) -> None:
+    model = load_model(golden_s2 / "base")
+    if prefix == "noscale_":  # what the reference's training computes, and ours never does
+        model.config = replace(model.config, scale_codebook_embeddings=False)
+    reference = np.load(golden_s2 / "dual_ar.npz")
+    part = prefix.replace("noscale_", "")
+    inputs, labels = (torch.from_numpy(reference[f"{part}{name}"]) for name in ("inputs", "labels"))
+    found = Losses.of(loss_sums(model, inputs, labels).detached())
+    assert found.base == pytest.approx(float(reference[f"{prefix}base_loss"]), abs=1e-4)
+    assert found.semantic == pytest.approx(float(reference[f"{prefix}semantic_loss"]), abs=1e-4)
+    assert found.top_5_accuracy == pytest.approx(float(reference[f"{prefix}top_5_accuracy"]), abs=1e-6)
 
 
 def test_token_ids_are_those_of_the_reference(golden_s2: Path) -> None:
