@@ -188,6 +188,13 @@ def test_the_tables_know_all_that_comes_with_fishtune_by_the_versions_of_the_con
     assert version("torch").startswith(table.versions["torch"])
 
 
+@pytest.mark.parametrize(("tokens", "limit"), [(2048, 11.5e9), (4096, 13.5e9)])
+def test_s2_pro_is_trained_on_cards_that_people_have(tokens: int, limit: float) -> None:
+    _, config = base_model(Path(), "s2-pro")
+    needs = TrainingNeeds(config, TrainOptions(batch_tokens=tokens), SLOW, longest=2048)
+    assert needs.predicted(tokens).tensors < limit
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("preset", ["r_8_alpha_16", "r_64_alpha_64", "fast_r_16_alpha_16", "full"])
