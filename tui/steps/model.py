@@ -73,6 +73,7 @@ class ModelPane(StagePane):
 
     def settings_changed(self) -> None:
         self._sound = ""
+        self.query_one(Form).show_values()  # the directory follows the name
         self._inspect()
 
     def _inspect(self) -> None:
