@@ -17,8 +17,8 @@ from fishtune.core.model import cache, recording
 from fishtune.core.model.cache import rows_that_fit
 from fishtune.core.model.checkpoint import load_model
 from fishtune.core.model.dual_ar import DualAR
+from fishtune.core.model.families import drawing
 from fishtune.core.model.families.s1 import S1
-from fishtune.core.model.families.s1 import sampling as s1_sampling
 from fishtune.core.model.families.s1.sampling import S1Rule
 from fishtune.core.model.frame import FrameModel
 from fishtune.core.model.generate import Generation, Request, generate, generate_all, shared_columns
@@ -200,8 +200,8 @@ def test_a_nucleus_found_among_the_most_probable_is_that_of_the_whole_vocabulary
     generator = torch.Generator().manual_seed(1)
     logits = torch.randn(40, 6000, generator=generator) * (1 / flatness) ** 0.5
     drawn = []
-    for candidates in (s1_sampling._CANDIDATES, len(logits[0])):
-        monkeypatch.setattr(s1_sampling, "_CANDIDATES", candidates)
+    for candidates in (drawing._CANDIDATES, len(logits[0])):
+        monkeypatch.setattr(drawing, "_CANDIDATES", candidates)
         # The first draw of a seed takes the same random numbers for the entries that both look at.
         drawn.append(
             [int(rule.token(row, [])) for row, rule in zip(logits, rules(DRAWN, len(logits)), strict=True)]

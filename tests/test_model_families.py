@@ -360,7 +360,11 @@ def test_presets_by_role_train_what_their_patterns_did(base: Path, name: str) ->
     assert matched(S1().resolved(lora_preset(name)).targets) == matched(FORMER[name]) != set()
 
 
-FILE_NAMES = ("config.json", "model.pth", "tokenizer.tiktoken", "special_tokens.json", "codec.pth")
+FILE_NAMES = (
+    *("config.json", "model.pth", "tokenizer.tiktoken", "special_tokens.json"),
+    *("model.safetensors", "model.safetensors.index.json", "tokenizer.json"),
+    "codec.pth",
+)
 HOMES = (
     *("core/model/families", "core/model/containers", "core/demo"),
     "core/judge/recognition.py",  # Whisper's files

@@ -42,7 +42,7 @@ from .help import HELP_FLAGS, shorten
 
 app = typer.Typer(
     name="fishtune",
-    help="Fine-tune fish-speech (OpenAudio S1-mini) on your own recordings.\n\n"
+    help="Fine-tune fish-speech (OpenAudio S1-mini, S2-Pro) on your own recordings.\n\n"
     "The way through: validate, loudness-norm, download, extract, pack, train, merge, synth; "
     "or all of it from a project file: fishtune run. The same with a screen: fishtune-tui.",
     no_args_is_help=True,

@@ -26,6 +26,8 @@ class Shape(StrEnum):
 
     TINY = "tiny"
     S1_MINI = "s1-mini"
+    S2_TINY = "s2-tiny"
+    S2_PRO = "s2-pro"
 
 
 def demo(
@@ -74,7 +76,10 @@ def demo_checkpoint(
     directory: Annotated[Path, typer.Argument(help="New directory of the checkpoint.")],
     shape: Annotated[
         Shape,
-        typer.Option(help="tiny: 3 MB, for tries; s1-mini: 3.6 GB, the published shape, for benchmarks."),
+        typer.Option(
+            help="tiny, s2-tiny: 3 MB, for tries; s1-mini (3.6 GB), s2-pro (11 GB): the published shapes, "
+            "for benchmarks."
+        ),
     ] = Shape.TINY,
     seed: Annotated[int, typer.Option(min=0, max=999_999, help="Of the random weights.")] = 0,
 ) -> None:

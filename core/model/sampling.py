@@ -16,13 +16,15 @@ class Sampling:
 
     temperature: float
     top_p: float
-    """Draw from the smallest set of most probable entries that reaches this probability."""
-    repetition_penalty: float
-    """Above 1: what came a short while ago is less probable. Some families have no such rule."""
+    """Draw from the most probable entries whose probabilities together do not exceed this."""
+    repetition_penalty: float | None = None
+    """Above 1: what came a short while ago is less probable; None = the family has no such rule."""
     greedy: bool = False
     """Take the largest logit; nothing else counts then."""
     seed: int = 0
     """The same seed draws the same codes on the same kind of device."""
+    top_k: int | None = None
+    """Draw from at most so many of the most probable entries; None = no limit."""
 
 
 class SamplingRule(Protocol):

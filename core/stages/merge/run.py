@@ -26,7 +26,7 @@ from ...config.project import merge_record_path
 from ...config.settings import MergeSettings
 from ...errors import CheckpointError, FishtuneError, UsageError
 from ...events import ProgressMeter, Reporter
-from ...files import atomic_folder, recover_folder, sha256, storage_errors, write_json
+from ...files import atomic_folder, recover_folder, sha256, storage_errors, write_json, write_text
 from ...lora.files import Adapter, FullWeights, ModuleAdapter, check_fit, read_adapter
 from ...messages import Message, first_of, of_the_system
 from ...model.base_hash import base_hash
@@ -102,6 +102,7 @@ def run(settings: MergeSettings, reporter: Reporter) -> MergeResult:
         merged = base.container.of(folder)
         linked = _copy_files(settings, base.container, folder, reporter)
         changed = _merge_weights(merged, source, tensors, stored, reporter)
+        _write_notices(base, source, changed, folder, reporter)
         del tensors
         verification = verify_merge(base, folder, source, reporter)
         hashes = {file.name: sha256(file) for file in merged.files}
@@ -295,6 +296,18 @@ def _merge_weights(
                     editor.write_rows(part, place, its_rows)
             meter.advance(detail=name)
     return len(changes)
+
+
+def _write_notices(
+    base: ModelDirectory, source: Adapter | FullWeights, changed: int, folder: Path, reporter: Reporter
+) -> None:
+    """Add what the licence asks for, and tell it once."""
+    how = "full fine-tuning" if isinstance(source, FullWeights) else f"adapters of rank {source.rank}"
+    changes = f"fine-tuned with fishtune ({how}): {changed} tensors were changed"
+    for name, text in base.family.notices(base.path, changes).items():
+        write_text(folder / name, text)  # in a new file: the base's own may be linked here
+    if base.family.terms:
+        reporter.warn(base.family.terms)
 
 
 def _merged_rows(change: ModuleAdapter | Tensor, parts: list[Tensor]) -> Iterator[tuple[int, Tensor]]:

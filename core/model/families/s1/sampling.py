@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ...sampling import Sampling
+from ..drawing import draw
 
 PENALISED_FRAMES = 16
 """How far back the repetition penalty looks. Over a whole utterance it would forbid silence and vowels."""
@@ -39,30 +40,10 @@ class S1Rule:
         if self._random is None:
             self._random = torch.Generator(logits.device).manual_seed(sampling.seed)
         logits = logits.float()
-        if recent is not None and sampling.repetition_penalty != 1:
+        if recent is not None and sampling.repetition_penalty is not None:
             repeated = logits[recent]
             penalty = sampling.repetition_penalty
             logits = logits.index_put(
                 (recent,), torch.where(repeated < 0, repeated * penalty, repeated / penalty)
             )
-        ordered, indices, probabilities = _most_probable(logits, sampling.top_p)
-        # The nucleus is taken before the temperature, as the model family's own engine does, so that
-        # people's values mean the same here.
-        reached = probabilities.cumsum(-1) - probabilities >= sampling.top_p
-        ordered = (ordered / sampling.temperature).masked_fill(reached, -torch.inf)
-        return indices[torch.multinomial(ordered.softmax(-1), 1, generator=self._random)][0]
-
-
-_CANDIDATES = 1024
-"""Entries among which a nucleus is looked for first: ordering a whole vocabulary takes long."""
-
-
-def _most_probable(logits: Tensor, share: float) -> tuple[Tensor, Tensor, Tensor]:
-    """Return logits in falling order, their indices and probabilities; those left out lie beyond `share`."""
-    if len(logits) > _CANDIDATES:
-        ordered, indices = logits.topk(_CANDIDATES)
-        probabilities = (ordered - logits.logsumexp(-1)).exp()
-        if probabilities.sum() > share:
-            return ordered, indices, probabilities
-    ordered, indices = logits.sort(descending=True)
-    return ordered, indices, ordered.softmax(-1)
+        return draw(logits, sampling.temperature, sampling.top_p, sampling.top_k, self._random)
