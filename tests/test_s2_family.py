@@ -8,7 +8,6 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -26,6 +25,7 @@ from fishtune.core.model.families.s2.prompts import S2Prompts
 from fishtune.core.model.families.s2.sampling import S2Rule
 from fishtune.core.model.families.s2.tokenizer import S2Tokenizer
 from fishtune.core.model.generate import Generation, generate
+from fishtune.core.model.rows import recent_frames
 from fishtune.core.stages.train.loss import Losses, loss_sums
 from fishtune.core.text.prompts import Turn
 from safetensors.torch import load_file, save_file
@@ -136,11 +136,14 @@ def test_prompts_and_greedy_generation_are_those_of_the_reference(reference: Any
         spoken.append(Turn(text, generation.codes.numpy()))
 
 
-def run(model: DualAR, base: ModelDirectory, prompt: np.ndarray, frames: int, **changes: Any) -> Generation:
+def run(
+    model: DualAR, base: ModelDirectory, prompt: np.ndarray, frames: int, seed: int = 0, **changes: Any
+) -> Generation:
     return generate(
         model,
         torch.from_numpy(prompt),
         base.rule(replace(GREEDY, **changes)),
+        seed=seed,
         end_id=base.tokenizer.end_id,
         max_new_tokens=frames,
         residual_codebook_size=base.shape.codebook_size,
@@ -175,36 +178,41 @@ def test_sampling_probabilities_are_those_of_the_reference(golden_s2: Path) -> N
         torch.testing.assert_close(found, torch.from_numpy(expected[f"probs{number}"]), atol=1e-6, rtol=0)
 
 
-def test_a_repeated_token_is_drawn_again_as_in_the_reference(golden_s2: Path) -> None:
+def unrepeated(normal: int, hot: int, tokens: Sequence[int]) -> int:
+    """Return what the rule takes after frames of these tokens, the first frame of the text among them."""
     rule = S2Rule(S2.sampling, opened().tokenizer)
-    first = torch.full((11,), 500)
+    frames = torch.tensor([*tokens, 0])[None, :, None].expand(1, -1, 11)
+    recent = recent_frames(frames, torch.tensor([len(tokens)]), rule.window)
+    return int(rule.unrepeated(torch.tensor([normal]), torch.tensor([hot]), recent))
+
+
+def test_a_repeated_token_is_drawn_again_as_in_the_reference(golden_s2: Path) -> None:
     for case in json.loads((golden_s2 / "sampling.json").read_text(encoding="utf-8"))["repetition"]:
-        window = case["window"]
-        frames = [] if window is None else [first, *(torch.full((11,), token) for token in window)]
-        normal, hot = torch.tensor(case["normal"]), torch.tensor(case["high"])
-        assert rule.unrepeated(normal, hot, frames) == case["chosen"]
+        tokens = [] if case["window"] is None else [500, *case["window"]]
+        assert unrepeated(case["normal"], case["high"], tokens) == case["chosen"]
 
 
 def test_the_first_frame_and_those_long_ago_do_not_count_as_repeated() -> None:
-    rule = S2Rule(S2.sampling, opened().tokenizer)
-    normal, hot = torch.tensor(480), torch.tensor(490)
-    others = [torch.full((11,), 471 + number) for number in range(10)]
-    assert rule.unrepeated(normal, hot, [normal[None], *others[:3]]) == 480
-    long_ago = [others[0], normal[None], *others[:9]]
-    assert rule.unrepeated(normal, hot, long_ago) == 490
-    assert rule.unrepeated(normal, hot, [*long_ago, others[0]]) == 480
+    others = list(range(471, 480))
+    assert unrepeated(480, 490, []) == 480
+    assert unrepeated(480, 490, [480, *others[:3]]) == 480
+    assert unrepeated(480, 490, [others[0], 480, *others]) == 490
+    assert unrepeated(480, 490, [others[0], 480, *others, others[0]]) == 480
 
 
 def test_only_semantic_tokens_and_the_end_are_drawn() -> None:
     base = opened()
     tokenizer = base.tokenizer
     allowed = {tokenizer.end_id, *range(tokenizer.semantic_begin_id, tokenizer.semantic_end_id + 1)}
-    logits = torch.zeros(base.shape.vocab_size)
-    logits[5] = 50
-    for seed in range(20):
-        rule = base.rule(replace(S2.sampling, top_p=1.0, seed=seed))
-        assert int(rule.token(logits, [])) in allowed
-    assert int(base.rule(GREEDY).token(logits, [])) in allowed
+    logits = torch.zeros(1, base.shape.vocab_size)
+    logits[0, 5] = 50
+    rows = len(allowed)
+    none = recent_frames(torch.zeros(rows, 1, 11).long(), torch.zeros(rows).long(), 10)
+    random = (torch.arange(rows, dtype=torch.float64)[:, None].expand(-1, 2) + 0.5) / rows
+    flat = replace(S2.sampling, top_p=1.0, top_k=None)
+    drawn = base.rule(flat).token(logits.expand(rows, -1), random, none)
+    assert set(drawn.tolist()) == allowed  # numbers that are spread evenly draw each of them once
+    assert int(base.rule(GREEDY).token(logits, random[:1], none)) in allowed
 
 
 def test_a_seed_repeats_a_drawing_and_another_changes_it() -> None:
@@ -501,10 +509,3 @@ def test_the_model_preset_has_the_published_shape(tmp_path: Path, golden_s2: Pat
     published = json.loads((golden_s2 / "published_config.json").read_text(encoding="utf-8"))
     assert family.name == "s2"
     assert shape == S2().read_shape(published, "config.json")
-
-
-def test_what_is_neither_a_frame_nor_the_end_has_no_probability() -> None:
-    stub = SimpleNamespace(semantic_begin_id=3, semantic_end_id=5, end_id=1)
-    logits = torch.arange(8.0)
-    kept = S2Rule(GREEDY, stub).possible(logits)  # type: ignore[arg-type]
-    assert kept.tolist() == [-torch.inf, 1.0, -torch.inf, 3.0, 4.0, 5.0, -torch.inf, -torch.inf]

@@ -1,4 +1,7 @@
-"""How families draw from logits: the nucleus of the unscaled probabilities, then the temperature."""
+"""How families draw from logits: the nucleus of the unscaled probabilities, then the temperature.
+
+Runs inside of CUDA graphs: on a GPU nothing here asks for a value, and shapes follow from shapes alone.
+"""
 
 from __future__ import annotations
 
@@ -8,45 +11,63 @@ from torch import Tensor
 _COLDEST = 1e-5
 """Temperatures below count as this one."""
 _CANDIDATES = 1024
-"""Entries among which a nucleus is looked for first: ordering a whole vocabulary takes long."""
+"""Entries among which a CPU looks for a nucleus first: ordering a whole vocabulary takes it long."""
 
 
 def draw_probabilities(logits: Tensor, temperature: float, top_p: float, top_k: int | None = None) -> Tensor:
-    """Return the probabilities `(entries,)` of a draw from logits `(entries,)`, float32.
+    """Return the probabilities `(…, entries)` of a draw from logits `(…, entries)`, float32.
 
     Ordered by logit, an entry goes if its rank is `top_k` or more, or if the cumulative probability up to and
     including it exceeds `top_p`: the one that crosses the line goes, too. The first always stays. What stays
     is divided by the temperature (formats.md section 2, *Generation*; formats-s2.md section 5).
     """
-    probabilities, indices = _nucleus(logits, temperature, top_p, top_k)
-    return torch.zeros(len(logits), device=logits.device).index_put((indices,), probabilities)
+    scaled, indices = _nucleus(logits, temperature, top_p, top_k)
+    return torch.zeros_like(logits, dtype=torch.float32).scatter(-1, indices, scaled.softmax(-1))
 
 
-def draw(
-    logits: Tensor, temperature: float, top_p: float, top_k: int | None, random: torch.Generator
-) -> Tensor:
-    """Return an index drawn from logits `(entries,)`, without dimensions; see `draw_probabilities`."""
-    probabilities, indices = _nucleus(logits, temperature, top_p, top_k)
-    return indices[torch.multinomial(probabilities, 1, generator=random)][0]
+def draw(logits: Tensor, temperature: float, top_p: float, top_k: int | None, random: Tensor) -> Tensor:
+    """Return indices `(…)` drawn from logits `(…, entries)`; see `draw_probabilities`.
+
+    Args:
+        random: for each draw a number `(…)`, float64, evenly from 0 to below 1. It is looked up in the
+            cumulative probabilities, the most probable entry first.
+    """
+    scaled, indices = _nucleus(logits, temperature, top_p, top_k)
+    # In float64, so that no entry is too small for its share, and a number below 1 stays below the sum.
+    cumulative = scaled.exp().cumsum(-1, dtype=torch.float64)
+    ranks = torch.searchsorted(cumulative, random[..., None] * cumulative[..., -1:], right=True)
+    return indices.gather(-1, ranks)[..., 0]
 
 
 def _nucleus(logits: Tensor, temperature: float, top_p: float, top_k: int | None) -> tuple[Tensor, Tensor]:
-    """Return probabilities and indices of the most probable entries; those that are dropped have 0."""
-    ordered, indices, probabilities = _most_probable(logits.float(), top_p, top_k)
-    dropped = probabilities.cumsum(-1) > top_p
+    """Return scaled logits, at most 0 and falling, and indices of the most probable entries.
+
+    Those that are dropped have −∞, or are left out.
+    """
+    logits = logits.float()
+    probabilities = logits.softmax(-1)
+    ordered, indices = _most_probable(logits, probabilities, top_p, top_k)
+    beyond = probabilities.gather(-1, indices).cumsum(-1) > top_p
+    scaled = (ordered - ordered[..., :1]) / max(temperature, _COLDEST)
+    scaled[..., 1:].masked_fill_(beyond[..., 1:], -torch.inf)
+    return scaled, indices
+
+
+def _most_probable(
+    logits: Tensor, probabilities: Tensor, top_p: float, top_k: int | None
+) -> tuple[Tensor, Tensor]:
+    """Return logits in falling order and their indices; those left out would be dropped."""
+    entries = logits.shape[-1]
     if top_k is not None:
-        dropped[top_k:] = True
-    dropped[0] = False
-    kept = (ordered / max(temperature, _COLDEST)).masked_fill(dropped, -torch.inf).softmax(-1)
-    return kept, indices
-
-
-def _most_probable(logits: Tensor, top_p: float, top_k: int | None) -> tuple[Tensor, Tensor, Tensor]:
-    """Return logits in falling order, their indices and probabilities; those left out would be dropped."""
-    if len(logits) > _CANDIDATES:
-        ordered, indices = logits.topk(_CANDIDATES)
-        probabilities = (ordered - logits.logsumexp(-1)).exp()
-        if (top_k is not None and top_k <= _CANDIDATES) or probabilities.sum() > top_p:
-            return ordered, indices, probabilities
+        return logits.topk(min(top_k, entries))
+    # To look whether these suffice would make a GPU wait, and it sorts a vocabulary in no time.
+    if logits.device.type != "cpu" or entries <= _CANDIDATES:
+        return logits.sort(descending=True)
+    few, few_indices = logits.topk(_CANDIDATES)
+    suffices = probabilities.gather(-1, few_indices).sum(-1, keepdim=True) > top_p
+    if suffices.all():
+        return few, few_indices
     ordered, indices = logits.sort(descending=True)
-    return ordered, indices, ordered.softmax(-1)
+    # Equal logits may stand in another order here, but a row is not to depend on the others.
+    indices[..., :_CANDIDATES] = torch.where(suffices, few_indices, indices[..., :_CANDIDATES])
+    return ordered, indices

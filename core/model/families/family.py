@@ -95,7 +95,7 @@ class Family(ABC):
 
     @abstractmethod
     def sampling_rule(self, sampling: Sampling, tokenizer: Tokenizer) -> SamplingRule:
-        """Return the rule by which one text is drawn."""
+        """Return the rule by which texts are drawn."""
 
     @abstractmethod
     def container(self, directory: Path) -> Container:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -222,11 +222,12 @@ class _Speaker:
             [
                 Request(
                     prompt=torch.from_numpy(base.prompts.prompt(references, text)),
-                    rule=base.rule(replace(base.family.sampling, seed=self.settings.seed)),
+                    seed=self.settings.seed,
                     max_new_tokens=math.ceil(_PATIENCE * self._expected_seconds(text) * frame_rate),
                 )
                 for text in texts
             ],
+            base.rule(base.family.sampling),
             end_id=base.tokenizer.end_id,
             residual_codebook_size=residual_codebook_size(self.settings.config_name),
             on_frame=count,

@@ -233,7 +233,7 @@ def _generate(
     reporter: Reporter,
 ) -> tuple[torch.Tensor, bool, float]:
     """Return the codes, whether the model ended each part by itself, and its frames per second."""
-    sampling = _sampling(settings, base, seed, reporter)
+    rule = base.rule(_sampling(settings, base, reporter))
     parts = base.prompts.parts(settings.text)
     reporter.log(f"Loading the model of {settings.checkpoint} on {device}")
     model = load_model(settings.checkpoint, device=device)
@@ -245,7 +245,8 @@ def _generate(
         generation = generate(
             model,
             prompt,
-            base.rule(replace(sampling, seed=seed + number)),
+            rule,
+            seed=seed + number,
             end_id=base.tokenizer.end_id,
             max_new_tokens=settings.max_new_tokens,
             residual_codebook_size=residual_codebook_size(settings.config_name),
@@ -263,7 +264,7 @@ def _generate(
     return codes, ended, codes.shape[1] / (time.monotonic() - began)
 
 
-def _sampling(settings: SynthSettings, base: ModelDirectory, seed: int, reporter: Reporter) -> Sampling:
+def _sampling(settings: SynthSettings, base: ModelDirectory, reporter: Reporter) -> Sampling:
     """Return how codes are drawn: the family's usual values, and what was asked for in their place."""
     usual = base.family.sampling
     asked = settings.model_dump(
@@ -275,7 +276,7 @@ def _sampling(settings: SynthSettings, base: ModelDirectory, seed: int, reporter
             "It draws a repeated token a second time instead; a higher --temperature repeats less.",
             family=base.family.title,
         )
-    return replace(usual, greedy=settings.greedy, seed=seed, **asked)
+    return replace(usual, greedy=settings.greedy, **asked)
 
 
 def _counter(

@@ -20,6 +20,7 @@ from ...lora.injection import trainable_parameters
 from ...messages import Message, first_of, joined
 from ...model.dual_ar import DualAR
 from ...model.generate import generate
+from ...model.rows import recent_frames
 from ...text.prompts import IGNORED
 from .batches import Batch
 from .data import SampleSource
@@ -172,8 +173,11 @@ def _compare_paths(
         hidden = model.slow(columns[None])[0, first:-1]
         token_logits = model.token_logits(hidden)
         # A family may leave tokens out of the choice.
-        frames_before = [list(tokens.T[:number]) for number in range(len(token_logits))]
-        best = torch.stack(list(map(rule.token, token_logits, frames_before)))
+        number = len(token_logits)
+        before = recent_frames(
+            tokens.T.to(device).expand(number, -1, -1), torch.arange(number, device=device), rule.window
+        )
+        best = rule.token(token_logits, torch.zeros(number, 2, device=device), before)
         misses = _miss(token_logits, columns[0, first + 1 :], best)
         frames = generation.codes.shape[1]
         codes = columns[1:, first + 1 : first + 1 + frames].T

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from ....text.tokenizer import Tokenizer
-from ...sampling import Sampling
+from ...sampling import Recent, Sampling
 from ..drawing import draw
 
 WINDOW = 10
@@ -22,48 +21,43 @@ HOT_TOP_P = 0.9
 class S2Rule:
     """See `SamplingRule`. The token is a semantic one or the end; one that repeats is drawn again, hotter."""
 
+    window = WINDOW
+
     def __init__(self, sampling: Sampling, tokenizer: Tokenizer) -> None:
         self._sampling = sampling
         self._hot = replace(sampling, temperature=HOT_TEMPERATURE, top_p=HOT_TOP_P)
         self._begin, self._end = tokenizer.semantic_begin_id, tokenizer.semantic_end_id
         self._stop = tokenizer.end_id
-        self._random: torch.Generator | None = None
 
-    def token(self, logits: Tensor, frames: Sequence[Tensor]) -> Tensor:
+    def token(self, logits: Tensor, random: Tensor, recent: Recent) -> Tensor:
         """See `SamplingRule.token`."""
-        possible = self.possible(logits)
-        normal = self._draw(possible, self._sampling)
+        semantic = logits[:, self._begin : self._end + 1]
+        possible = torch.cat([semantic, logits[:, self._stop : self._stop + 1]], dim=1)
+        normal = self._draw_token(possible, self._sampling, random[:, 0])
         if self._sampling.greedy:
             return normal
-        # Drawn in any case, so that what is drawn later does not depend on what repeats.
-        return self.unrepeated(normal, self._draw(possible, self._hot), frames)
+        return self.unrepeated(normal, self._draw_token(possible, self._hot, random[:, 1]), recent)
 
-    def code(self, codebook: int, logits: Tensor, frames: Sequence[Tensor]) -> Tensor:  # noqa: ARG002
+    def code(self, codebook: int, logits: Tensor, random: Tensor, recent: Recent) -> Tensor:  # noqa: ARG002
         """See `SamplingRule.code`."""
-        return self._draw(logits, self._sampling)
+        return _draw(logits, self._sampling, random)
 
-    def possible(self, logits: Tensor) -> Tensor:
-        """Return token logits `(V,)` with −∞ for all that is neither a semantic token nor the end."""
-        kept = torch.full_like(logits, -torch.inf)
-        kept[self._begin : self._end + 1] = logits[self._begin : self._end + 1]
-        kept[self._stop] = logits[self._stop]
-        return kept
-
-    def unrepeated(self, normal: Tensor, hot: Tensor, frames: Sequence[Tensor]) -> Tensor:
-        """Return `hot` where `normal` is a semantic token of the last frames, else `normal`.
+    def unrepeated(self, normal: Tensor, hot: Tensor, recent: Recent) -> Tensor:
+        """Return `hot` where `normal` is a semantic token of the last frames, else `normal`; all `(R,)`.
 
         The very first frame does not count, as it does not in the reference.
         """
-        recent = frames[1:][-WINDOW:]
-        if not recent:
-            return normal
+        same = (recent.frames[..., 0] == normal[:, None]) & (recent.numbers >= 1)
         semantic = (normal >= self._begin) & (normal <= self._end)
-        repeated = (torch.stack([frame[0] for frame in recent]) == normal).any()
-        return torch.where(semantic & repeated, hot, normal)
+        return torch.where(semantic & same.any(1), hot, normal)
 
-    def _draw(self, logits: Tensor, sampling: Sampling) -> Tensor:
-        if sampling.greedy:
-            return logits.argmax()
-        if self._random is None:
-            self._random = torch.Generator(logits.device).manual_seed(sampling.seed)
-        return draw(logits, sampling.temperature, sampling.top_p, sampling.top_k, self._random)
+    def _draw_token(self, possible: Tensor, sampling: Sampling, random: Tensor) -> Tensor:
+        """Return token ids `(R,)` drawn from the logits of the semantic tokens and, at last, of the end."""
+        drawn = _draw(possible, sampling, random) + self._begin
+        return torch.where(drawn > self._end, self._stop, drawn)
+
+
+def _draw(logits: Tensor, sampling: Sampling, random: Tensor) -> Tensor:
+    if sampling.greedy:
+        return logits.argmax(-1)
+    return draw(logits, sampling.temperature, sampling.top_p, sampling.top_k, random)
