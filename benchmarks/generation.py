@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
@@ -49,10 +49,7 @@ def prompts_of(model: DualAR, texts: int, columns: int) -> list[Tensor]:
 
 def speed(model: DualAR, prompts: Sequence[Tensor], frames: int) -> Speed:
     """Generate `frames` frames after each prompt, all at once; none can end by itself."""
-    requests = [
-        Request(prompt, S1Rule(replace(S1.sampling, seed=seed)), frames)
-        for seed, prompt in enumerate(prompts)
-    ]
+    requests = [Request(prompt, seed, frames) for seed, prompt in enumerate(prompts)]
     moments: list[tuple[float, float]] = []
 
     def note(made: int) -> None:
@@ -60,7 +57,13 @@ def speed(model: DualAR, prompts: Sequence[Tensor], frames: int) -> Speed:
             moments.append((time.perf_counter(), time.process_time()))
 
     found = generate_all(
-        model, requests, end_id=-1, residual_codebook_size=1024, rows=len(prompts), on_frame=note
+        model,
+        requests,
+        S1Rule(S1.sampling),
+        end_id=-1,
+        residual_codebook_size=1024,
+        rows=len(prompts),
+        on_frame=note,
     )
     assert all(each.tokens.shape[1] == frames for each in found)
     walls, cpus = (

@@ -22,11 +22,11 @@ from fishtune.core.hardware.memory.suggest import (
     suggest_extraction,
     suggest_training,
 )
-from fishtune.core.model.families.s1 import S1
+from fishtune.core.model.families import base_model
 from fishtune.core.units import format_bytes
 
 PAGE = Path(__file__).parent.parent / "docs" / "memory.md"
-MODEL = "openaudio-s1-mini"
+MODEL, LARGE_MODEL = "openaudio-s1-mini", "s2-pro"
 PRESETS = (
     "slow_r_8_alpha_16",
     "r_16_alpha_16",
@@ -35,6 +35,9 @@ PRESETS = (
     "r_8_alpha_16",
     "full",
 )
+LARGE_PRESETS = tuple(name for name in PRESETS if name != "r_8_alpha_16")
+"""That one adapts the word embedding, which in S2-Pro is the output head too."""
+LARGE_CARD_SIZES = (12, 16, 24, 32, 48, 80)
 LONGEST = 2048
 """Columns of the longest sample: a clip and its reference of 45 s each."""
 EFFECTIVE = 8192
@@ -98,8 +101,7 @@ def document() -> str:
 
 def training() -> list[str]:
     """Return the section on training."""
-    config = S1().read_shape(model_preset(MODEL).config, "config.json")
-    lines = [
+    return [
         "## Training",
         "",
         f"S1-mini in bf16, samples of up to {LONGEST} tokens ({LONGEST / 21.53:.0f} s, the reference "
@@ -107,14 +109,25 @@ def training() -> list[str]:
         "`--accumulation`, and the memory needed. The first of two lines recomputes activations "
         "(`--checkpointing blocks`, the default), the second keeps them (`none`, faster).",
         "",
-        "| preset | " + " | ".join(f"{size} GB" for size in CARD_SIZES) + " |",
-        "| --- |" + " --- |" * len(CARD_SIZES),
+        *_table(MODEL, PRESETS, CARD_SIZES),
+        "",
+        "S2-Pro, in the same way:",
+        "",
+        *_table(LARGE_MODEL, LARGE_PRESETS, LARGE_CARD_SIZES),
     ]
-    for name in PRESETS:
+
+
+def _table(model: str, presets: tuple[str, ...], sizes: tuple[int, ...]) -> list[str]:
+    _, config = base_model(Path(), model)
+    lines = [
+        "| preset | " + " | ".join(f"{size} GB" for size in sizes) + " |",
+        "| --- |" + " --- |" * len(sizes),
+    ]
+    for name in presets:
         for checkpointing in ("blocks", "none"):
             options = TrainOptions(batch_tokens=EFFECTIVE, checkpointing=checkpointing)
             needs = TrainingNeeds(config, options, lora_preset(name), longest=LONGEST)
-            cells = [_training_cell(needs, size) for size in CARD_SIZES]
+            cells = [_training_cell(needs, size) for size in sizes]
             lines.append(
                 f"| {f'`{name}`' if checkpointing == 'blocks' else '… kept'} | {' | '.join(cells)} |"
             )

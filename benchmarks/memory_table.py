@@ -21,6 +21,7 @@ from typing import get_args
 from fishtune.core.codec.config import CodecConfig
 from fishtune.core.config.presets import lora_preset, model_preset, preset_names, read_preset
 from fishtune.core.config.settings import TrainOptions
+from fishtune.core.errors import SettingsError
 from fishtune.core.files import write_text
 from fishtune.core.hardware.memory.profile import Profile
 from fishtune.core.hardware.memory.profiles import versions
@@ -35,6 +36,7 @@ from fishtune.core.hardware.memory.setups import (
 )
 from fishtune.core.model.families import family_of_config
 from fishtune.core.model.shape import Shape
+from fishtune.core.model.targets import refuse_tied_embedding
 from fishtune.core.stages.accounting import accounting_of, batches_of
 
 FOLDER = Path(__file__).parent.parent / "presets" / "memory"
@@ -44,17 +46,28 @@ TRAINING_CHECKS = [
     TrainingBatch(6144, 1024, 4608),
 ]
 """Tokens, longest sample and frames that no profile is made from."""
+LARGE = 50_000
+"""Channels of all layers together from which on a model is large: S1-mini has 28,672, S2-Pro 92,160."""
 CLIP_CHECKS = {False: [(1, 9.0), (1, 190.0)], True: [(3, 9.0), (32, 5.0), (4, 60.0)]}
 """Clips and seconds, of batches of one clip and of several."""
 
 
 def training_setups(config: Shape) -> Iterator[tuple[str, TrainingSetup]]:
-    """Yield every set-up that presets, precisions and ways of checkpointing make, in words and once."""
+    """Yield every set-up that presets, precisions and ways of checkpointing make, in words and once.
+
+    Of a large model, only those in bfloat16; of one whose word embedding is its output head, only those that
+    leave it alone, since training refuses the others.
+    """
     from fishtune.core.config.settings import Checkpointing
 
     seen = set()
+    precisions = get_args(Precision) if config.dim * config.n_layer < LARGE else ("bf16",)
     for name in preset_names("lora"):
-        for precision in get_args(Precision):
+        try:
+            refuse_tied_embedding(lora_preset(name).targets, config)
+        except SettingsError:
+            continue
+        for precision in precisions:
             for checkpointing in get_args(Checkpointing):
                 for accumulation in (1, 2):
                     options = TrainOptions(

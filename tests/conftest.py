@@ -19,12 +19,19 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 GOLDEN = Path(__file__).parent / "golden"
+GOLDEN_S2 = Path(__file__).parent / "golden-s2"
 
 
 @pytest.fixture
 def golden() -> Path:
     """Folder of the reference outputs (read only)."""
     return GOLDEN
+
+
+@pytest.fixture
+def golden_s2() -> Path:
+    """Folder of the reference outputs of the S2 family (read only)."""
+    return GOLDEN_S2
 
 
 @pytest.fixture(autouse=True)

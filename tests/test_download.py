@@ -315,17 +315,17 @@ def test_a_preset_cannot_name_files_outside_of_the_models_folder(name: str) -> N
 
 
 def test_another_kind_of_model_is_refused_before_its_weights_are_fetched(hub: Hub, tmp_path: Path) -> None:
-    hub.files["config.json"] = b'{"model_type": "fish_qwen3_omni"}'
-    wanted = DownloadSettings(name="fishaudio/s2-pro", local_dir=tmp_path, endpoint=hub.address)
-    with pytest.raises(DownloadError, match="a model of the type 'fish_qwen3_omni'") as caught:
+    hub.files["config.json"] = b'{"model_type": "llama"}'
+    wanted = DownloadSettings(name="fishaudio/other", local_dir=tmp_path, endpoint=hub.address)
+    with pytest.raises(DownloadError, match="a model of the type 'llama'") as caught:
         download.run(wanted, Reporter())
     assert "S1 family" in caught.value.hint
     assert not any(path.endswith(".pth") and method == "GET" for method, path, _ in hub.requests)
 
 
 def test_an_unsupported_model_is_told_what_is_supported() -> None:
-    with pytest.raises(UsageError, match="There is no model preset 's2-pro'") as caught:
-        download.resolve_model("s2-pro")
+    with pytest.raises(UsageError, match="There is no model preset 's3-pro'") as caught:
+        download.resolve_model("s3-pro")
     assert "openaudio-s1-mini" in caught.value.hint and "S1 family" in caught.value.hint
 
 
@@ -339,3 +339,39 @@ def test_a_name_that_leads_elsewhere_is_neither_preset_nor_repository(
     assert cli(["download", "--", name]) == 2
     assert "is neither a model preset nor a hub repository, owner/name" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+S2 = {
+    "config.json": b'{"model_type": "fish_qwen3_omni"}',
+    "model.safetensors.index.json": b'{"weight_map": {"a": "one.safetensors", "b": "two.safetensors"}}',
+    "one.safetensors": MODEL,
+    "two.safetensors": MODEL[::-1],
+    "codec.pth": MODEL[:5000],
+    "tokenizer.json": b"{}",
+    "LICENSE.md": b"Ask.",
+    "overview.png": b"not needed",
+}
+
+
+@pytest.mark.parametrize("token", [None, "hf_good"])
+def test_s2_pro_is_fetched_with_and_without_a_token_and_what_it_lacks_is_left_out(
+    hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, token: str | None
+) -> None:
+    shards = ("model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors")
+    hub.files = {**S2, **dict.fromkeys(shards, MODEL)}
+    monkeypatch.setattr(huggingface_hub, "get_token", lambda: token)
+    hub.gated, hub.accepted_token = token is not None, token
+    wanted = DownloadSettings(name="s2-pro", local_dir=tmp_path, endpoint=hub.address)
+    result = download.run(wanted, Reporter())
+    expected = set(hub.files) - {"overview.png", "one.safetensors", "two.safetensors"}
+    assert set(result.downloaded) == expected
+    assert json.loads((tmp_path / transfer.RECORD_FILE).read_text())["licence"].startswith("Fish Audio")
+
+
+def test_of_another_s2_model_the_shards_come_that_its_index_names(hub: Hub, tmp_path: Path) -> None:
+    hub.files = dict(S2)
+    wanted = DownloadSettings(name="somebody/s2-tuned", local_dir=tmp_path, endpoint=hub.address)
+    result = download.run(wanted, Reporter())
+    assert sorted(result.downloaded) == sorted(set(S2) - {"overview.png"})
+    assert result.bytes == sum(len(S2[name]) for name in result.downloaded)
+    assert download.run(wanted, Reporter()).downloaded == []

@@ -17,8 +17,9 @@ from fishtune.core.model import cache, recording
 from fishtune.core.model.cache import rows_that_fit
 from fishtune.core.model.checkpoint import load_model
 from fishtune.core.model.dual_ar import DualAR
+from fishtune.core.model.families import drawing
+from fishtune.core.model.families.drawing import draw
 from fishtune.core.model.families.s1 import S1
-from fishtune.core.model.families.s1 import sampling as s1_sampling
 from fishtune.core.model.families.s1.sampling import S1Rule
 from fishtune.core.model.frame import FrameModel
 from fishtune.core.model.generate import Generation, Request, generate, generate_all, shared_columns
@@ -43,24 +44,30 @@ def prompts(golden: Path) -> list[torch.Tensor]:
     return [torch.cat([whole[:, :40], tail], dim=1) for tail in tails]
 
 
-def rules(sampling: Sampling, number: int = len(LIMITS)) -> list[S1Rule]:
-    return [S1Rule(replace(sampling, seed=seed)) for seed in range(number)]
-
-
 def alone(
     model: DualAR, prompts: Sequence[torch.Tensor], sampling: Sampling, end_id: int = -1
 ) -> list[Generation]:
     return [
-        generate(model, prompt, rule, end_id=end_id, max_new_tokens=limit, residual_codebook_size=64)
-        for prompt, rule, limit in zip(prompts, rules(sampling), LIMITS, strict=True)
+        generate(
+            model,
+            prompt,
+            S1Rule(sampling),
+            seed=seed,
+            end_id=end_id,
+            max_new_tokens=limit,
+            residual_codebook_size=64,
+        )
+        for seed, (prompt, limit) in enumerate(zip(prompts, LIMITS, strict=True))
     ]
 
 
 def together(
     model: DualAR, prompts: Sequence[torch.Tensor], sampling: Sampling, **changes: Any
 ) -> list[Generation]:
-    requests = [Request(*each) for each in zip(prompts, rules(sampling), LIMITS, strict=True)]
-    return generate_all(model, requests, **({"end_id": -1, "residual_codebook_size": 64} | changes))
+    requests = [Request(*each) for each in zip(prompts, range(len(LIMITS)), LIMITS, strict=True)]
+    return generate_all(
+        model, requests, S1Rule(sampling), **({"end_id": -1, "residual_codebook_size": 64} | changes)
+    )
 
 
 def assert_same(found: Sequence[Generation], expected: Sequence[Generation]) -> None:
@@ -125,10 +132,11 @@ def test_logits_of_a_batch_are_those_of_one_row(
         for name, groups in (("one", [[n] for n in range(5)]), ("all", [list(range(5))])):
             rows = []
             for group in groups:
-                batch = FrameModel(model, len(group), 100, StepRunner(torch.device("cpu"), 1, print))
+                batch = FrameModel(model, len(group), 100)
                 for row, number in enumerate(group):
                     batch.read(row, prompts[number], 0)
-                hidden = batch.hidden(frames[group], [prompts[number].shape[1] for number in group])
+                places = torch.tensor([prompts[number].shape[1] for number in group])
+                hidden = batch.hidden(frames[group], places, 100)
                 rows.append(batch.token_logits(hidden))
             found[name] = torch.cat(rows)
     torch.testing.assert_close(found["all"], found["one"], rtol=1e-5, atol=1e-5)
@@ -139,13 +147,15 @@ def test_what_prompts_share_is_read_once(
 ) -> None:
     read, plain = [], FrameModel.read
 
-    def noting(self: FrameModel, row: int, columns: torch.Tensor, start: int) -> torch.Tensor:
+    def noting(self: FrameModel, row: int, columns: torch.Tensor, start: int) -> None:
         read.append((start, columns.shape[1]))
-        return plain(self, row, columns, start)
+        plain(self, row, columns, start)
 
     monkeypatch.setattr(FrameModel, "read", noting)
     together(load_model(model_directory()), prompts, GREEDY, rows=2)
-    assert read == [(0, 40), *((40, prompt.shape[1] - 40) for prompt in prompts)]
+    # The last column of a prompt gives the first frame, together with the other rows.
+    rest = [prompt.shape[1] - 41 for prompt in prompts]
+    assert read == [(0, 40), *((40, columns) for columns in rest if columns)]
 
 
 def test_shared_columns_are_those_at_the_beginning_and_never_a_whole_prompt() -> None:
@@ -183,11 +193,10 @@ def test_no_texts_are_no_generations_and_no_frames_an_empty_one(
     model_directory: ModelDirectory, prompts: list[torch.Tensor]
 ) -> None:
     model = load_model(model_directory())
-    assert generate_all(model, [], end_id=-1, residual_codebook_size=64) == []
-    requests = [
-        Request(prompt, S1Rule(GREEDY), limit) for prompt, limit in zip(prompts, (3, 0), strict=False)
-    ]
-    found = generate_all(model, requests, end_id=-1, residual_codebook_size=64)
+    limits = {"end_id": -1, "residual_codebook_size": 64}
+    assert generate_all(model, [], S1Rule(GREEDY), **limits) == []
+    requests = [Request(prompt, 0, limit) for prompt, limit in zip(prompts, (3, 0), strict=False)]
+    found = generate_all(model, requests, S1Rule(GREEDY), **limits)
     assert [each.tokens.shape for each in found] == [(11, 3), (11, 0)]
     assert not any(each.tokens.is_inference() for each in found)
 
@@ -199,15 +208,13 @@ def test_a_nucleus_found_among_the_most_probable_is_that_of_the_whole_vocabulary
     """In a flat distribution, more entries than are looked at first belong to it."""
     generator = torch.Generator().manual_seed(1)
     logits = torch.randn(40, 6000, generator=generator) * (1 / flatness) ** 0.5
+    random = torch.rand(40, generator=generator, dtype=torch.float64)
     drawn = []
-    for candidates in (s1_sampling._CANDIDATES, len(logits[0])):
-        monkeypatch.setattr(s1_sampling, "_CANDIDATES", candidates)
-        # The first draw of a seed takes the same random numbers for the entries that both look at.
-        drawn.append(
-            [int(rule.token(row, [])) for row, rule in zip(logits, rules(DRAWN, len(logits)), strict=True)]
-        )
-    assert drawn[0] == drawn[1]
-    assert len(set(drawn[0])) > 10
+    for candidates in (drawing._CANDIDATES, len(logits[0])):
+        monkeypatch.setattr(drawing, "_CANDIDATES", candidates)
+        drawn.append(draw(logits, 0.8, 0.8, None, random))
+    assert drawn[0].equal(drawn[1])
+    assert len(drawn[0].unique()) > 10
 
 
 def test_a_gpu_that_is_nearly_full_gets_fewer_rows(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -260,7 +267,7 @@ def test_recorded_steps_generate_the_same(
     )
     said: list[str] = []
     assert_same(together(model, prompts, DRAWN, rows=2, log=said.append), expected)
-    assert len(made) == min(codebooks, 3) + 1  # slow, token, second code, next code
+    assert len(made) == 1
     assert not said
 
 
@@ -272,19 +279,14 @@ def test_where_steps_cannot_be_recorded_the_log_says_so_and_frames_are_the_same(
     graphs_on_cpu: None,
     fault: str,
 ) -> None:
-    made = 0
-
     class Faulty(GraphOnCpu):
         def __init__(self, *arguments: Any) -> None:
-            nonlocal made
-            made += 1
-            if made > 2 and fault == "cannot be recorded":
+            if fault == "cannot be recorded":
                 raise RuntimeError("operation not permitted when stream is capturing\nmore")
             super().__init__(*arguments)
 
         def __call__(self, *inputs: torch.Tensor) -> torch.Tensor:
-            found = super().__call__(*inputs)
-            return found if made <= 2 else found + 1
+            return super().__call__(*inputs) + 1
 
     model = load_model(model_directory())
     expected = alone(model, prompts, GREEDY)

@@ -140,13 +140,16 @@ def test_texts_in_a_batch_are_recorded_as_cuda_graphs_and_get_the_frames_of_the_
     found = []
     for devices in (recording.DEVICES, ()):
         monkeypatch.setattr(recording, "DEVICES", devices)
-        requests = [
-            Request(each, base.rule(replace(base.family.sampling, seed=seed)), 40)
-            for seed, each in enumerate(prompts)
-        ]
-        codebook = model.config.codebook_size
         found.append(
-            generate_all(model, requests, end_id=-1, residual_codebook_size=codebook, rows=2, log=said.append)
+            generate_all(
+                model,
+                [Request(each, seed, 40) for seed, each in enumerate(prompts)],
+                base.rule(base.family.sampling),
+                end_id=-1,
+                residual_codebook_size=model.config.codebook_size,
+                rows=2,
+                log=said.append,
+            )
         )
     assert said == []
     for recorded, plain in zip(*found, strict=True):

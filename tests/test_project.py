@@ -7,6 +7,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from fishtune.core.cli.app import run as cli
 from fishtune.core.config.presets import LoraPreset, lora_preset, model_preset, preset_names
 from fishtune.core.config.project import PROJECT_FILE, Project, merge_record_path
 from fishtune.core.config.recent import recent_projects, remember_project
@@ -137,6 +138,27 @@ def test_a_persons_own_preset_joins_the_list_and_wins(
 def test_a_preset_that_gives_no_adapter_is_refused(changed: str, wrong: str) -> None:
     with pytest.raises(SettingsError, match=wrong):
         parse(LoraPreset, {"description": "d", "rank": 4, "alpha": 4} | tomllib.loads(changed), "preset mine")
+
+
+def test_a_base_lies_in_a_folder_of_its_name_unless_the_file_says_otherwise(tmp_path: Path) -> None:
+    for name, folder in (("s2-pro", "s2-pro"), ("somebody/s2-tuned", "s2-tuned")):
+        project = Project.create(tmp_path, "voice", model={"name": name})
+        assert project.base == tmp_path / "checkpoints" / folder
+        assert project.download_settings().local_dir == project.base
+    assert Project.create(tmp_path, "voice").base == tmp_path / "checkpoints/openaudio-s1-mini"
+    assert Project.create(tmp_path, "voice", model={"name": "s2-pro", "path": "b"}).base == tmp_path / "b"
+
+
+def test_a_new_project_takes_a_preset_or_a_directory_as_its_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert cli(["init", "a", "--model", "s2-pro"]) == 0
+    (tmp_path / "s2-pro").mkdir()
+    assert cli(["init", "b", "--model", "s2-pro"]) == 0
+    named, there = Project.load(tmp_path / "a"), Project.load(tmp_path / "b")
+    assert (named.model.name, named.base) == ("s2-pro", tmp_path / "a/checkpoints/s2-pro")
+    assert there.base == tmp_path / "s2-pro"
 
 
 @pytest.mark.parametrize("target", ["layers(", "[wqkv", "a{999999999999}", "(" * 3000])

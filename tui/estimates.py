@@ -22,6 +22,7 @@ from ..core.hardware.visibility import CudaDevice
 from ..core.model.families import base_model
 from ..core.model.families.family import Family
 from ..core.model.shape import Shape
+from ..core.model.targets import refuse_tied_embedding
 from .catalogue import _
 from .catalogue import sentence as tell
 from .report import newest_report
@@ -72,6 +73,7 @@ def preset_needs(project: Project, name: str, profiles: Profiles | None = None) 
     chosen.train.lora_config = name
     try:
         preset = family.resolved(lora_preset(name))
+        refuse_tied_embedding(preset.targets, shape)
         needs = TrainingNeeds(shape, chosen.train_settings(), preset, profiles=profiles)
         found = needs.predicted(max(needs.options.batch_tokens, needs.longest))
     except FishtuneError:
@@ -86,7 +88,9 @@ def is_known(project: Project, name: str) -> bool:
         return True
     family, shape = model
     try:
-        return TrainingNeeds(shape, project.train_settings(), family.resolved(lora_preset(name))).known
+        preset = family.resolved(lora_preset(name))
+        refuse_tied_embedding(preset.targets, shape)
+        return TrainingNeeds(shape, project.train_settings(), preset).known
     except FishtuneError:
         return True
 

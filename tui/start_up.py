@@ -18,7 +18,9 @@ def parser() -> argparse.ArgumentParser:
     """Return the command line of `fishtune-tui` in the active language."""
     arguments = argparse.ArgumentParser(
         prog="fishtune-tui",
-        description=_("Fine-tune fish-speech (OpenAudio S1-mini) on your own recordings, step by step."),
+        description=_(
+            "Fine-tune fish-speech (OpenAudio S1-mini, S2-Pro) on your own recordings, step by step."
+        ),
         epilog=_(
             "Jobs keep running when the wizard is left, the link drops or the terminal closes; start it "
             "again to find them. The same without a screen: fishtune --help."

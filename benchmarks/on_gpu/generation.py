@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import replace
 from unittest import mock
 
 from fishtune.core.codec.config import codec_config
@@ -69,14 +68,12 @@ def generate_texts(
         said: gets what generation has to say.
     """
     largest, directory = model.config.codebook_size, ModelDirectory.open(bench.base)
-    requests = [
-        Request(prompt, directory.rule(replace(directory.family.sampling, seed=number)), frames)
-        for number, prompt in enumerate(prompts)
-    ]
+    requests = [Request(prompt, number, frames) for number, prompt in enumerate(prompts)]
     moments: list[float] = []
     generate_all(
         model,
         requests,
+        directory.rule(directory.family.sampling),
         end_id=-1,
         residual_codebook_size=min(largest, 1024),
         rows=len(prompts),

@@ -46,7 +46,7 @@ from .help import HELP_FLAGS, quiet_switches
 
 app = typer.Typer(
     name="fishtune",
-    help="Fine-tune fish-speech (OpenAudio S1-mini) on your own recordings.\n\n"
+    help="Fine-tune fish-speech (OpenAudio S1-mini, S2-Pro) on your own recordings.\n\n"
     "The way through: prepare, validate, loudness-norm, download, extract, pack, train, merge, synth; "
     "or all of it from a project file: fishtune run. The same with a screen: fishtune-tui.",
     no_args_is_help=True,

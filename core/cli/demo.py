@@ -26,6 +26,8 @@ class Shape(StrEnum):
 
     TINY = "tiny"
     S1_MINI = "s1-mini"
+    S2_TINY = "s2-tiny"
+    S2_PRO = "s2-pro"
 
 
 def demo(
@@ -75,8 +77,9 @@ def demo_checkpoint(
     shape: Annotated[
         Shape,
         typer.Option(
-            metavar="tiny|s1-mini",
-            help="tiny: 3 MB, for tries; s1-mini: 3.6 GB, the published shape, for benchmarks.",
+            metavar="NAME",
+            help="tiny, s2-tiny: 3 MB, for tries; s1-mini (3.6 GB), s2-pro (11 GB): the published shapes, "
+            "for benchmarks.",
         ),
     ] = Shape.TINY,
     seed: Annotated[int, typer.Option(metavar="N", min=0, max=999_999, help="Of the random weights.")] = 0,

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from ..config.settings import MODELS_FOLDER, DownloadSettings, ModelOptions
+from ..config.settings import DownloadSettings, ModelOptions
 from ..config.strict import parse_flags
 from .console import out
 from .options import Given, Json, takes
@@ -19,8 +17,9 @@ from .running import find_project, run_stage
 def download(given: Given, json: Json = False) -> None:
     """Download a base model: only the needed files, each checked; run again to continue a broken download.
 
-    The S1-mini repository is gated: accept its licence (CC BY-NC-SA 4.0) on its page with your account,
-    make a read token, and give it with `hf auth login` or the variable HF_TOKEN.
+    openaudio-s1-mini has 3.6 GB, s2-pro 11 GB. A gated repository wants its licence accepted on its page
+    with your account, and a read token: give it with `hf auth login` or the variable HF_TOKEN. The licence of
+    S1-mini is CC BY-NC-SA 4.0, that of S2-Pro the Fish Audio Research License: neither allows commercial use.
 
     Example: fishtune download openaudio-s1-mini --local-dir checkpoints/openaudio-s1-mini
     """
@@ -29,7 +28,8 @@ def download(given: Given, json: Json = False) -> None:
         chosen = project.download_settings().model_dump()
     else:
         name = given.get("name", ModelOptions().name)
-        chosen = {"name": name, "local_dir": Path(MODELS_FOLDER) / name.rsplit("/", 1)[-1]}
+        # Unchecked: what is wrong with the name, the settings say below.
+        chosen = {"name": name, "local_dir": ModelOptions.model_construct(name=name).directory}
     settings = parse_flags(DownloadSettings, **chosen | given)
     summary = run_stage("download", settings, json=json)
     if summary is None or json:

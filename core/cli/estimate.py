@@ -12,7 +12,7 @@ import typer
 from rich.table import Table
 
 from ..codec.config import LONGEST_SECONDS, codec_config
-from ..config.presets import lora_preset
+from ..config.presets import lora_preset, preset_names
 from ..config.project import Project
 from ..config.settings import CODEC_FILE, ExtractOptions, ModelOptions, TrainOptions
 from ..config.strict import parse_flags
@@ -34,6 +34,7 @@ from ..hardware.visibility import CudaDevice
 from ..model.families import base_model
 from ..model.families.family import Family
 from ..model.shape import Shape
+from ..model.targets import refuse_tied_embedding
 from ..units import format_bytes, parse_bytes
 from .console import err, out, print_json
 from .options import Given, Json, takes
@@ -75,8 +76,8 @@ def estimate(
         Path | None,
         typer.Option(
             metavar="PATH",
-            help="Checkpoint directory.",
-            show_default="the project's; before the download: its preset",
+            help="Checkpoint directory, or before the download a model preset such as s2-pro.",
+            show_default="the project's",
         ),
     ] = None,
     clip_seconds: Annotated[
@@ -108,7 +109,7 @@ def estimate(
     else:
         available = available_on(found) if found else None
     project = find_project()
-    folder = base or (project.base if project else ModelOptions().path)
+    folder = base or (project.base if project else ModelOptions().directory)
     answer: _Answer
     with _progress() as progress:
         profiles = Profiles(progress)
@@ -118,12 +119,19 @@ def estimate(
         else:
             # Wrong ones are told as flags, not as keys of the project file.
             parse_flags(TrainOptions, **training)
-            family, shape = base_model(folder, project.model.name if project else ModelOptions().name)
+            family, shape = base_model(folder, _named(base, project))
             answer = _training(_options(project, training), family, shape, available, found, profiles)
     if json:
         print_json(answer.content(stage, available))
     else:
         answer.show(available)
+
+
+def _named(base: Path | None, project: Project | None) -> str:
+    """Return the preset that counts where the model is not there yet."""
+    if base is not None and base.name in preset_names("models"):
+        return base.name
+    return project.model.name if project else ModelOptions().name
 
 
 @contextmanager
@@ -222,10 +230,12 @@ def _training(
     device: CudaDevice | None,
     profiles: Profiles,
 ) -> _Answer:
+    preset = family.resolved(lora_preset(options.lora_config))
+    refuse_tied_embedding(preset.targets, shape)
     needs = TrainingNeeds(
         shape,
         options,
-        family.resolved(lora_preset(options.lora_config)),
+        preset,
         available.gpu if available else "",
         precision=precision_on(device),
         cache=MeasurementCache(),

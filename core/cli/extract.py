@@ -9,7 +9,7 @@ from .console import out, print_left_out
 from .options import Given, Json, takes
 from .running import project_settings, run_stage
 
-_ELSEWHERE = {"data": DatasetOptions().path, "checkpoint_path": ModelOptions().path / CODEC_FILE}
+_ELSEWHERE = {"data": DatasetOptions().path, "checkpoint_path": ModelOptions().directory / CODEC_FILE}
 
 
 @takes(

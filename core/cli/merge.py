@@ -16,7 +16,7 @@ from .running import project_settings, run_stage
 
 @takes(MergeSettings, of_project=["base_weight", "lora_weight", "output"])
 def merge(given: Given, json: Json = False) -> None:
-    """Merge a checkpoint into its base: a directory that any fish-speech S1 installation loads.
+    """Merge a checkpoint into its base: a directory that takes the base's place wherever that is loaded.
 
     The merged weights are compared with base + adapter before they get their name; the numbers, hashes and
     versions go into OUTPUT.fishtune.json beside the directory.

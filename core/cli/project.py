@@ -9,7 +9,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from ..config.presets import read_preset
+from ..config.presets import preset_names, read_preset
 from ..config.project import PROJECT_FILE, Project
 from ..errors import UsageError
 from ..files import absolute
@@ -37,7 +37,9 @@ def init(
     model: Annotated[
         Path | None,
         typer.Option(
-            metavar="PATH", help="Checkpoint directory of the base model; else the project's own, downloaded."
+            metavar="PATH",
+            help="Checkpoint directory of the base model, or s2-pro or another preset to download; else "
+            "openaudio-s1-mini.",
         ),
     ] = None,
     lora_config: Annotated[
@@ -59,7 +61,8 @@ def init(
     if data is not None:
         tables["dataset"] = {"path": _in_project(data, base)}
     if model is not None:
-        tables["model"] = {"path": _in_project(model, base)}
+        is_preset = str(model) in preset_names("models") and not model.exists()
+        tables["model"] = {"name": str(model)} if is_preset else {"path": _in_project(model, base)}
     if lora_config is not None:
         read_preset("lora", lora_config)  # a wrong name is said now, not when training begins
         tables["train"] = {"lora_config": lora_config}

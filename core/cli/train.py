@@ -18,7 +18,7 @@ from .running import find_project, run_stage
 
 _ELSEWHERE = {
     "results": RESULTS,
-    "base": ModelOptions().path,
+    "base": ModelOptions().directory,
     "protos": DatasetOptions().path / PROTOS,
 }
 

@@ -16,7 +16,7 @@ def verify(given: Given, json: Json = False) -> None:
     Example: fishtune verify checkpoints/openaudio-s1-mini
     """
     project = None if "directory" in given else find_project()
-    place = {"directory": project.base if project else ModelOptions().path}
+    place = {"directory": project.base if project else ModelOptions().directory}
     settings = parse_flags(VerifySettings, **place | given)
     result = run_stage("verify", settings, json=json)
     if result is None or json:

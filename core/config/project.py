@@ -251,7 +251,7 @@ class Project(Table):
     @property
     def base(self) -> Path:
         """Checkpoint directory of the base model."""
-        return self.resolve(self.model.path)
+        return self.resolve(self.model.directory)
 
     @property
     def results(self) -> Path:

@@ -22,7 +22,7 @@ from ..codec.config import MAX_FRAMES, CodecConfig
 from ..codec.layers import ResidualUnit
 from ..compute.layers import rotary_table
 from ..config.presets import model_preset, read_preset
-from ..config.settings import CODEC_FILE
+from ..config.settings import CODEC_FILE, CODEC_PRESET
 from ..config.strict import parse
 from ..errors import UsageError
 from ..files import atomic_folder
@@ -31,8 +31,9 @@ from ..model.directory import ModelDirectory
 from ..model.families.s1 import S1, files
 from ..model.families.s1.weights import save_model
 from ..text.markers import DEFAULT_SPECIAL_TOKENS
+from .s2 import TINY, TINY_SHARD_BYTES, write_s2
 
-Shape = Literal["tiny", "s1-mini"]
+Shape = Literal["tiny", "s1-mini", "s2-tiny", "s2-pro"]
 
 # Every second merge needs the one before it, as in a learned vocabulary.
 _MERGES = (" t", "he", " the", "in", "ing", "er", "an", "and", " a", " s", "re", "on", " w", "ou", "th", "or")
@@ -104,8 +105,8 @@ def write_checkpoint(directory: Path, *, shape: Shape = "tiny", seed: int = 0) -
     """Write a complete base checkpoint directory with random weights, all of it or nothing.
 
     `tiny` (1.5 MB, float32) has an untied output, scaled codebook embeddings and a `codec_config.json`;
-    `s1-mini` (3.6 GB: bfloat16 model, float32 codec) has the published shapes. Memory: the larger of the
-    two weight files.
+    `s1-mini` (3.6 GB: bfloat16 model, float32 codec) has the published shapes; `s2-tiny` and `s2-pro` (11 GB)
+    are the same of the S2 family. Memory: the largest file of weights.
 
     Args:
         directory: new or empty.
@@ -122,19 +123,30 @@ def write_checkpoint(directory: Path, *, shape: Shape = "tiny", seed: int = 0) -
         )
     generator = torch.Generator().manual_seed(seed)
     with atomic_folder(directory) as folder:
-        if shape == "tiny":
+        if shape.startswith("s2"):
+            _write_s2(folder, generator, tiny=shape == "s2-tiny")
+        elif shape == "tiny":
             _write_tokenizer(folder, codes=_TINY_MODEL["codebook_size"])
             vocabulary = -(-(S1().tokenizer(folder).size + 1) // 8) * 8
             _write_model(folder, {**_TINY_MODEL, "vocab_size": vocabulary}, torch.float32, generator)
-            (folder / CODEC_CONFIG_FILE).write_text(json.dumps(_TINY_CODEC, indent=2), encoding="utf-8")
-            codec = parse(CodecConfig, _TINY_CODEC, "the tiny codec")
-            _write_codec(folder, codec, _TINY_TABLE_FRAMES, generator)
         else:
             preset = model_preset("openaudio-s1-mini")
             _write_tokenizer(folder, codes=preset.config["codebook_size"])
             _write_model(folder, preset.config, torch.bfloat16, generator)
-            codec = parse(CodecConfig, read_preset("codec", preset.codec), f"codec preset {preset.codec}")
+        if "tiny" in shape:
+            (folder / CODEC_CONFIG_FILE).write_text(json.dumps(_TINY_CODEC, indent=2), encoding="utf-8")
+            codec = parse(CodecConfig, _TINY_CODEC, "the tiny codec")
+            _write_codec(folder, codec, _TINY_TABLE_FRAMES, generator)
+        else:
+            codec = parse(CodecConfig, read_preset("codec", CODEC_PRESET), f"codec preset {CODEC_PRESET}")
             _write_codec(folder, codec, MAX_FRAMES, generator)
+
+
+def _write_s2(folder: Path, generator: torch.Generator, *, tiny: bool) -> None:
+    if tiny:
+        write_s2(folder, TINY, _MERGES, torch.float32, generator, TINY_SHARD_BYTES)
+    else:
+        write_s2(folder, model_preset("s2-pro").config, _MERGES, torch.bfloat16, generator)
 
 
 def _write_tokenizer(folder: Path, codes: int) -> None:

@@ -22,6 +22,7 @@ from pydantic import BaseModel, ConfigDict
 
 from ..config.presets import model_preset
 from ..config.settings import ModelOptions
+from ..model.families import FAMILIES
 from ..units import GIB, format_bytes
 from .nvml import read_gpus
 from .readings import DriverState, Gpu, GpuReading, GpuState
@@ -354,19 +355,19 @@ def check_token(environment: Mapping[str, str]) -> Check:
     return Check(
         name="Hub token",
         status=Status.WARN,
-        message="There is none; the base model is gated.",
+        message="There is none; base models may be gated.",
         hint=f"Accept the licence of {repository} on the hub, make a read token, then: hf auth login",
     )
 
 
 def licence_note() -> Check:
-    """Remind of the weights' licence."""
-    preset = model_preset(ModelOptions().name)
+    """Remind of the licences of the weights."""
+    presets = (model_preset(family.model_preset) for family in FAMILIES)
+    terms = "The weights of {} and all that is trained from them are under {}: not for commercial use."
     return Check(
         name="Licence",
         status=Status.OK,
-        message=f"The weights of {preset.repository} and all that is trained from them are "
-        f"{preset.licence}: not for commercial use.",
+        message=" ".join(terms.format(preset.repository, preset.licence) for preset in presets),
     )
 
 

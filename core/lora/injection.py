@@ -21,7 +21,7 @@ from ..config.presets import LoraPreset
 from ..config.run_files import ADAPTER_WEIGHTS
 from ..errors import SettingsError
 from ..model.dual_ar import DualAR
-from ..model.targets import WORD_EMBEDDING, match_targets
+from ..model.targets import match_targets, refuse_tied_embedding
 from ..randomness import seed_of
 from .linear import AdaptedLinear
 
@@ -72,13 +72,7 @@ def add_adapters(model: DualAR, preset: LoraPreset, seed: int) -> list[str]:
         SettingsError: see `matching_modules`; or the preset adapts a tied embedding.
     """
     names = matching_modules(model, preset)
-    if model.config.tie_word_embeddings and WORD_EMBEDDING in names:
-        raise SettingsError(
-            "This preset puts an adapter on the word embedding, which in this base is the output head too "
-            "(tie_word_embeddings): it would change what the model reads but not what it predicts, and the "
-            "merged weights would change both.",
-            "Choose a preset that leaves the embedding alone, such as r_16_alpha_16.",
-        )
+    refuse_tied_embedding(preset.targets, model.config)
     config = peft.LoraConfig(
         r=preset.rank,
         lora_alpha=preset.alpha,  # type: ignore[arg-type]  # peft only multiplies with it

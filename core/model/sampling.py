@@ -1,8 +1,10 @@
-"""How codes are drawn: what a caller asks for, and the rule by which a family answers. Starts no torch."""
+"""How codes are drawn: what a caller asks for, and the rule by which a family answers. Starts no torch.
+
+`R` rows (texts at once), `K` codebooks, `W` frames that a rule looks back.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -16,25 +18,45 @@ class Sampling:
 
     temperature: float
     top_p: float
-    """Draw from the smallest set of most probable entries that reaches this probability."""
-    repetition_penalty: float
-    """Above 1: what came a short while ago is less probable. Some families have no such rule."""
+    """Draw from the most probable entries whose probabilities together do not exceed this."""
+    repetition_penalty: float | None = None
+    """Above 1: what came a short while ago is less probable; None = the family has no such rule."""
     greedy: bool = False
     """Take the largest logit; nothing else counts then."""
-    seed: int = 0
-    """The same seed draws the same codes on the same kind of device."""
+    top_k: int | None = None
+    """Draw from at most so many of the most probable entries; None = no limit."""
+
+
+@dataclass(frozen=True)
+class Recent:
+    """The newest frames of each row, the newest first.
+
+    Attributes:
+        frames: token and codes of each, `(R, W, K+1)`. Where a row has fewer than W, its first stands again;
+            where it has none, any that could be.
+        numbers: which frame of its text each is, from 0, `(R, W)`; all −1 where the row has none.
+    """
+
+    frames: Tensor
+    numbers: Tensor
 
 
 class SamplingRule(Protocol):
-    """Picks the numbers of a frame from logits; one is made per text, as it holds the random numbers.
+    """Picks the numbers of a frame from logits, for all rows at once; no row's depend on another's.
 
-    `frames` are those before this one, each `(K+1,)`: its token and its codes.
+    It is run inside of CUDA graphs: it keeps nothing from call to call, asks the device for no value, and the
+    shapes of what it computes follow from those of its arguments alone.
+
+    Its `random` numbers are float64, evenly from 0 to below 1; each row's follow from its seed.
     """
 
-    def token(self, logits: Tensor, frames: Sequence[Tensor]) -> Tensor:
-        """Return the token of row 0, without dimensions, from logits `(V,)`."""
+    window: int
+    """How many frames it looks back (W), 1 at least."""
+
+    def token(self, logits: Tensor, random: Tensor, recent: Recent) -> Tensor:
+        """Return the frames' tokens `(R,)` from logits `(R, V)` and two random numbers each, `(R, 2)`."""
         ...
 
-    def code(self, codebook: int, logits: Tensor, frames: Sequence[Tensor]) -> Tensor:
-        """Return the code of a codebook ≥ 1, without dimensions, from logits `(entries,)`."""
+    def code(self, codebook: int, logits: Tensor, random: Tensor, recent: Recent) -> Tensor:
+        """Return codes `(R,)` of a codebook ≥ 1 from logits `(R, entries)` and a random number each, `(R,)`."""
         ...

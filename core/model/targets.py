@@ -8,6 +8,7 @@ from enum import StrEnum
 from types import MappingProxyType
 
 from ..errors import SettingsError
+from .shape import Shape
 
 WORD_EMBEDDING = "embeddings"
 """The module that is the token head, too, in a model that ties them (`Shape.tie_word_embeddings`)."""
@@ -67,3 +68,18 @@ def match_targets(targets: Iterable[str], names: Iterable[str]) -> dict[str, lis
             ) from error
         found[target] = [name for name in modules if pattern.fullmatch(name)]
     return found
+
+
+def refuse_tied_embedding(targets: Iterable[str], shape: Shape) -> None:
+    """Refuse targets that put an adapter on a word embedding which is the output head, too.
+
+    Raises:
+        SettingsError: says why; or a target is not a regular expression.
+    """
+    if shape.tie_word_embeddings and any(match_targets(targets, [WORD_EMBEDDING]).values()):
+        raise SettingsError(
+            "This preset puts an adapter on the word embedding, which in this base is the output head too "
+            "(tie_word_embeddings): it would change what the model reads but not what it predicts, and the "
+            "merged weights would change both.",
+            "Choose a preset that leaves the embedding alone, such as r_16_alpha_16.",
+        )

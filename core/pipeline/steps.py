@@ -28,7 +28,7 @@ from ..events import Finished
 from ..jobs.post_mortem import describe_loss
 from ..jobs.record import Job, JobState, Place, list_jobs
 from ..messages import NOTHING, Message, joined, plural
-from ..model.families import default_family, directory_family
+from ..model.families import directory_family, family_of_name
 from ..shards.manifest import is_current
 from ..stages.registry import StageName
 from ..tables import read_json
@@ -226,8 +226,11 @@ def missing_model_files(project: Project) -> tuple[str, ...]:
 
 def model_files(project: Project) -> tuple[tuple[str, ...], frozenset[str]]:
     """Return the files of the base model, and which of them it may lack."""
-    family = directory_family(project.base) or default_family()
+    family = directory_family(project.base)
+    if family is not None:
+        return family.needed_files(project.base), family.optional_files
     name = project.model.name
+    family = family_of_name(name)
     files = tuple(model_preset(name).files) if name in preset_names("models") else family.files
     return files, family.optional_files
 

@@ -1,4 +1,4 @@
-"""The special tokens of the S1 family, by name: what may stand in a transcript and what must not.
+"""Special tokens of the models, by name: what may stand in a transcript and what must not.
 
 Opens no tokenizer: validation and packing know no checkpoint.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 
+IM_START = "<|im_start|>"
 IM_END = "<|im_end|>"
 INTERLEAVE = "<|interleave|>"
 VOICE = "<|voice|>"
@@ -16,7 +17,7 @@ DEFAULT_SPECIAL_TOKENS = (
     "<|begin_of_text|>",
     "<|end_of_text|>",
     "<|pad|>",
-    "<|im_start|>",
+    IM_START,
     IM_END,
     PHONEME_START,
     PHONEME_END,
@@ -32,6 +33,8 @@ DEFAULT_SPECIAL_TOKENS = (
 )
 SPOKEN_TOKENS = frozenset((PHONEME_START, PHONEME_END))
 """What a transcript may hold: they stand around phonemes. Every other special token steers the model."""
+SPEAKER = re.compile(r"<\|speaker:[0-9]+\|>")
+"""A mark of who speaks: plain text to every tokenizer."""
 _KNOWN = frozenset(DEFAULT_SPECIAL_TOKENS)
 _TOKEN = re.compile(r"<\|[^<>|]*\|>")
 _PHONEME_MARK = re.compile(r"<\|phoneme_(?:start|end)\|>")

@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from ..errors import DataError
 from .cleaning import spoken_text
+from .markers import IM_END, VOICE
 from .tokenizer import Tokenizer
 
 PromptFormat = Literal["inference", "legacy"]
@@ -46,7 +47,7 @@ class TurnLength:
     """How long an utterance makes a sequence, in columns, its frames not counted."""
 
     alone: int
-    """A training sequence of it without a reference."""
+    """A training sequence of it without a reference; the longest of its variants."""
     as_reference: int
     """What it adds to the sequence of another utterance."""
 
@@ -63,13 +64,13 @@ class Columns:
         """Add a part of the prompt's own; special tokens in it count as such."""
         self._add_ids(self._tokenizer.encode(text))
 
-    def add_speech(self, text: str) -> None:
-        """Add what is spoken, in normal form.
+    def add_speech(self, text: str, *lines: str) -> None:
+        """Add what is spoken, in normal form; several lines are one part, with line feeds between them.
 
         Raises:
             DataError: it holds a token that steers the model.
         """
-        ids = self._tokenizer.encode(spoken_text(text))
+        ids = self._tokenizer.encode("\n".join(map(spoken_text, (text, *lines))))
         if (token := self._tokenizer.control_token(ids)) is not None:
             raise DataError(
                 "The text {text} holds {token}, which steers the model and is not spoken.",
@@ -123,6 +124,19 @@ class Columns:
         return np.concatenate(self._parts, axis=1)
 
 
+def add_legacy_prompt(columns: Columns, text: str) -> None:
+    """Add the prompt that the reference's fine-tuning builds, for all families alike.
+
+    The parts are the reference's; the transcript is in normal form here too, since packing has put it there
+    and generation will. Ordinary text gives the reference's tokens.
+    """
+    columns.add_text("Speak out the provided text.")
+    columns.add_text("<|speaker:user|> ")
+    columns.add_speech(text)
+    columns.add_text(IM_END)
+    columns.add_text(f"<|speaker:assistant|> {VOICE}")
+
+
 class PromptBuilder(ABC):
     """Builds the token matrices of one model family.
 
@@ -130,6 +144,9 @@ class PromptBuilder(ABC):
     What a builder varies must follow from its arguments: the same sample is built again to be measured and
     resumed.
     """
+
+    variants = 1
+    """Forms in which the text of a training sample is given, in turn from epoch to epoch."""
 
     def __init__(self, tokenizer: Tokenizer, num_codebooks: int) -> None:
         self.tokenizer = tokenizer
@@ -146,28 +163,55 @@ class PromptBuilder(ABC):
             UsageError: the family has no prompt of that format.
         """
 
-    def prompt(self, references: Sequence[Turn], text: str) -> IntArray:
+    def resume(self, columns: Columns, text: str) -> None:
+        """Add all that stands between the frames of one part of a text and those of the next, `text`.
+
+        Raises:
+            DataError: the text holds a token that steers the model.
+        """
+        raise NotImplementedError(f"{type(self).__name__} speaks every text in one piece")
+
+    def parts(self, text: str) -> list[str]:
+        """Return the parts in which a text is spoken, each by a generation of its own: here, one."""
+        return [text]
+
+    def training_text(self, text: str, variant: int) -> str:  # noqa: ARG002 - for families that have several
+        """Return a transcript in one of its variants; 0 is the text as it is."""
+        return text
+
+    def prompt(self, references: Sequence[Turn], text: str, spoken: Sequence[Turn] = ()) -> IntArray:
         """Return the prompt `(K+1, T)` after which the model speaks `text` in the references' voice.
+
+        Args:
+            spoken: the parts of the text before this one, with their frames.
 
         Raises:
             DataError: see `begin`.
         """
         columns = Columns(self.tokenizer, self.num_codebooks)
-        self.begin(columns, "inference", references, text)
+        texts = [*(turn.text for turn in spoken), text]
+        self.begin(columns, "inference", references, texts[0])
+        for turn, following in zip(spoken, texts[1:], strict=True):
+            columns.add_codes(turn.codes)
+            self.resume(columns, following)
         return columns.matrix()
 
     def training_sequence(
-        self, prompt_format: PromptFormat, references: Sequence[Turn], target: Turn
+        self, prompt_format: PromptFormat, references: Sequence[Turn], target: Turn, variant: int = 0
     ) -> TrainingSequence:
         """Return inputs and labels of one sample: the prompt, then the target's codes and the end token.
 
         Loss falls on the target's codes and its end only. The format `legacy` takes no references.
 
+        Args:
+            variant: of the target's text, below `variants`; `legacy` has one.
+
         Raises:
             DataError, UsageError: see `begin`; the target's codes must fit, too.
         """
         columns = Columns(self.tokenizer, self.num_codebooks)
-        self.begin(columns, prompt_format, references, target.text)
+        text = self.training_text(target.text, variant) if prompt_format == "inference" else target.text
+        self.begin(columns, prompt_format, references, text)
         prompt_length = columns.length
         columns.add_codes(target.codes)
         columns.add_end()
@@ -184,7 +228,10 @@ class PromptBuilder(ABC):
         """
         # A frame is one column whatever its codes are.
         turn = Turn(text, np.zeros((self.num_codebooks, 1), dtype=np.int64))
-        alone = self.training_sequence(prompt_format, [], turn).tokens.shape[1] - 1
+        alone = max(
+            self.training_sequence(prompt_format, [], turn, variant).tokens.shape[1] - 1
+            for variant in range(self.variants)
+        )
         if prompt_format != "inference":
             return TurnLength(alone, 0)
         added = self.prompt([turn], text).shape[1] - self.prompt([], text).shape[1] - 1

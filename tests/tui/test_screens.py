@@ -333,6 +333,30 @@ async def test_checking_starts_a_job_on_the_projects_folder(
 # model
 
 
+async def test_the_base_model_is_chosen_among_the_presets(
+    wizard: Make, engine: FakeEngine, project: Project
+) -> None:
+    project.model = type(project.model)()
+    project.save()
+    app = wizard()
+    async with app.run_test(size=(120, 40)) as pilot:
+        screen = await opened(app)
+        await pilot.press("2")
+        await until(lambda: screen.current is StepName.MODEL and "Token…" in shown(app), app)
+        choice = screen.query_one("#field-model-name", Choice)
+        assert [value for value, _ in choice.options] == ["", "s2-pro"]
+        choice.action_turn(1)
+        await until(lambda: "model-00002-of-00002.safetensors" in shown(app), app)
+        directory = screen.query_one("#field-model-path", Input)
+        assert directory.placeholder == "checkpoints/s2-pro"
+        assert screen.pane is not None
+        screen.pane.press("run")
+        await until(lambda: engine.started, app)
+    _stage, settings, _secrets = engine.started[0]
+    assert settings.model_dump()["name"] == "s2-pro"
+    assert settings.model_dump()["local_dir"] == project.folder / "checkpoints/s2-pro"
+
+
 async def test_the_token_goes_to_the_download_and_nowhere_else(
     wizard: Make, engine: FakeEngine, project: Project
 ) -> None:

@@ -287,8 +287,8 @@ class MergePane(StagePane):
     def help_text(self) -> str:
         return _(
             "Merging writes a directory that takes the base's place, so that fish-speech and everything else "
-            "that loads S1 can use it. The base is never changed, and the merged weights are compared with "
-            "base and adapter before they get their name.\n"
+            "that loads the base can use it. The base is never changed, and the merged weights are compared "
+            "with base and adapter before they get their name.\n"
             "The earliest checkpoint that sounds good enough usually generalises best; that "
             "is why it is recommended, not the last. Compare two or three by ear.\n"
             "Audition lets a checkpoint speak without merging it and lists what is wrong: does not stop, "

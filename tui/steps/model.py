@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,13 @@ from rich.text import Text
 from textual.widget import Widget
 from textual.widgets import DataTable, Static
 
-from ...core.config.presets import model_preset
+from ...core.config.presets import model_preset, preset_names
 from ...core.config.project import Project
-from ...core.config.settings import MODELS_FOLDER, DownloadSettings, VerifySettings
+from ...core.config.settings import MODELS_FOLDER, DownloadSettings, ModelOptions, VerifySettings
 from ...core.errors import FishtuneError
 from ...core.events import Finished
 from ...core.hub.transfer import PARTIAL_FOLDER, DownloadRecord, read_record
-from ...core.model.families import default_family, read_configuration
+from ...core.model.families import family_of_name, read_configuration
 from ...core.pipeline.steps import StepName, model_files
 from ...core.stages.registry import StageName
 from ..access import project_screen
@@ -72,6 +73,7 @@ class ModelPane(StagePane):
 
     def settings_changed(self) -> None:
         self._sound = ""
+        self.query_one(Form).show_values()  # the directory follows the name
         self._inspect()
 
     def _inspect(self) -> None:
@@ -115,6 +117,18 @@ class ModelPane(StagePane):
         self.project.model.path = path.relative_to(folder) if path.is_relative_to(folder) else path
         self.query_one(Form).show_values()
         project_screen(self).save_project()
+
+    def all_fields(self) -> tuple[Field, ...]:
+        name, *others = self.fields
+        usual, model = ModelOptions().name, self.project.model
+        names = [each for each in preset_names("models") if each != usual]
+        if "name" in model.model_fields_set:  # a repository that the project file names stays
+            names.append(model.name)
+        options = (("", usual), *((each, each) for each in dict.fromkeys(names)))
+        return (replace(name, options=options), *others)
+
+    def inherited(self, field: Field) -> Any:
+        return self.near(self.project.base) if field.name == "path" else super().inherited(field)
 
     # download, token, verification
 
@@ -194,12 +208,13 @@ class ModelPane(StagePane):
         return str(self.project.base)
 
     def help_text(self) -> str:
-        family = default_family()
+        family = family_of_name(self.project.model.name)
         needed = [name for name in family.files if name not in family.optional_files]
         return _(
             "The base model is a directory with {files}; "
-            "one that you have already is found or can be named. S1-mini (about 3.6 GB) is downloaded from a "
-            "gated repository: accept its licence ({licence}) there once, and give a token.\n"
+            "one that you have already is found or can be named. It is downloaded from a repository that may "
+            "be gated (S1-mini 3.6 GB, S2-Pro 11 GB): then accept its licence ({licence}) there once, and "
+            "give a token.\n"
             "A broken download resumes where it was, and every file is checked against the hub's hash.\n"
             "Verify reads every file and holds the weights against the configuration."
         ).format(files=", ".join(needed), licence=family.licence)
@@ -210,7 +225,8 @@ def files_of(project: Project) -> list[tuple[str, str, str]]:
     try:
         names, may_lack = model_files(project)
     except FishtuneError:
-        names, may_lack = default_family().files, default_family().optional_files
+        family = family_of_name(project.model.name)
+        names, may_lack = family.files, family.optional_files
     partial = project.base / PARTIAL_FOLDER
     rows = []
     for name in names:
@@ -253,7 +269,7 @@ def describe_directory(folder: Path) -> str:
     parts = [_("{layers} layers of {dim}").format(layers=shape.n_layer, dim=shape.dim)]
     if folder.with_name(f"{folder.name}.fishtune.json").is_file():
         parts.append(_("merged by fishtune"))
-    wanted = [name for name in found.family.files if name not in found.family.optional_files]
+    wanted = [name for name in found.family.needed_files(folder) if name not in found.family.optional_files]
     lacking = [name for name in wanted if not (folder / name).is_file()]
     if lacking:
         parts.append(_("lacks {files}").format(files=", ".join(lacking)))

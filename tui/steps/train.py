@@ -277,7 +277,7 @@ class TrainPane(StagePane):
             "reference clip when you use it. Timbre needs more steps and risks overfitting.\n"
             "10 minutes of speech is the practical minimum; 30 to 60 work well; an accent or a language "
             "takes hours. 250 to 400 epochs are typical for small data sets; beyond 600 quality drops.\n"
-            "S1-mini was tuned by reinforcement learning, and such models drift when fine-tuned: low "
+            "Both models were tuned by reinforcement learning, and such models drift when fine-tuned: low "
             "learning rate, few passes, and compare with the base by ear.\n"
             "Held-out loss that rises while the training loss falls means overfitting: stop, and take an "
             "earlier checkpoint in step 6. A stopped run resumes from its last checkpoint."

@@ -16,18 +16,23 @@ class ModelOptions(Table):
     """Which base model, and where it lies."""
 
     name: Annotated[ModelName, Option("Model", group=BASIC)] = DEFAULT_MODEL
-    """A model preset (openaudio-s1-mini) or a hub repository, owner/name."""
-    path: Annotated[UserPath, Option("Directory", group=BASIC)] = Path(MODELS_FOLDER) / DEFAULT_MODEL
+    """A model preset (openaudio-s1-mini, s2-pro) or a hub repository, owner/name."""
+    path: Annotated[UserPath | None, Option("Directory", group=BASIC, unset=f"{MODELS_FOLDER}/NAME")] = None
     """Checkpoint directory: where the files are, or go to."""
     revision: Annotated[str | None, Option("Revision", group=BASIC, unset="the newest")] = None
     """Branch, tag or commit of the repository."""
+
+    @property
+    def directory(self) -> Path:
+        """Where the files are, or go to; relative to a project's folder."""
+        return self.path or Path(MODELS_FOLDER) / self.name.rsplit("/", 1)[-1]
 
 
 class DownloadSettings(Table):
     """`fishtune download`."""
 
     name: Annotated[ModelName, Option(argument=True)]
-    """A model preset (openaudio-s1-mini) or a hub repository, owner/name."""
+    """A model preset (openaudio-s1-mini, s2-pro) or a hub repository, owner/name."""
     local_dir: Annotated[UserPath, Option(unset=f"{MODELS_FOLDER}/NAME")]
     """Where the files go."""
     revision: Annotated[str | None, Option(unset="the newest")] = None

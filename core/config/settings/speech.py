@@ -107,10 +107,12 @@ class SynthSettings(Table):
     """Below 1: safer and flatter; above: livelier, riskier."""
     top_p: Annotated[float | None, Option(unset="the model family's")] = Field(default=None, gt=0, le=1)
     """Draw among the most probable codes up to this share."""
+    top_k: Annotated[int | None, Option(unset="the model family's")] = Field(default=None, ge=1)
+    """Draw among at most this many of the most probable codes."""
     repetition_penalty: Annotated[float | None, Option(unset="the model family's")] = Field(
         default=None, ge=1
     )
-    """Above 1: makes recent codes less probable."""
+    """Above 1: makes recent codes less probable. S2 has no such penalty."""
     seed: Annotated[Seed | None, Option(unset="random")] = None
     """The same seed gives the same recording."""
     overwrite: bool = False

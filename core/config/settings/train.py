@@ -39,7 +39,7 @@ class TrainOptions(Table):
     )
     """Learning rate after warm-up.
 
-    S1-mini was tuned by reinforcement learning and drifts easily: rather too low than too high.
+    The base models were tuned by reinforcement learning and drift easily: rather too low than too high.
     """
     warmup_steps: Annotated[int, Option(unit="optimizer steps", panel=_LEARNING)] = Field(default=10, ge=0)
     """Optimizer steps of linear warm-up."""

@@ -15,11 +15,11 @@ import torch
 from torch import Tensor
 
 from ...compute.safetensors_header import inspect_safetensors
-from ...errors import CheckpointError, MalformedFileError
-from ...messages import Message, first_of
+from ...errors import CheckpointError
+from ...messages import first_of
 from ...reading import open_regular, reading
-from ...tables import read_json
 from .container import Container, Location
+from .index import AGAIN, read_weight_map
 
 _DTYPES: Final = {
     "BOOL": torch.bool,
@@ -36,11 +36,7 @@ _DTYPES: Final = {
     "I64": torch.int64,
     "F64": torch.float64,
 }
-_MOST_SHARDS: Final = 1000
-_LARGEST_INDEX: Final = 16 << 20
-"""Bytes. A published index of 358 tensors has 33 kB."""
 _LISTED = 8
-_AGAIN = Message("Download the checkpoint again: the index and all of its shards.")
 
 
 class SafetensorsContainer(Container):
@@ -83,7 +79,7 @@ class ShardedContainer(SafetensorsContainer):
         if wrong:
             raise CheckpointError(
                 "{file} and its shards disagree on where tensors lie: {tensors}.",
-                _AGAIN,
+                AGAIN,
                 file=self.path,
                 tensors=first_of([name[:80] for name in wrong], _LISTED),
             )
@@ -94,36 +90,7 @@ class ShardedContainer(SafetensorsContainer):
 
     @cached_property
     def _weight_map(self) -> dict[str, str]:
-        try:
-            content = read_json(self.path, _LARGEST_INDEX, unique_keys=True)
-        except MalformedFileError as error:
-            raise CheckpointError(error.message, _AGAIN) from error
-        found = content.get("weight_map") if isinstance(content, dict) else None
-        if not isinstance(found, dict) or not found or not all(isinstance(v, str) for v in found.values()):
-            raise CheckpointError(
-                "{file} does not say which tensor lies in which shard.", _AGAIN, file=self.path
-            )
-        names = set(found.values())
-        outside = sorted(name for name in names if not _is_file_name(name))
-        if outside:
-            raise CheckpointError(
-                "{file} names {name}, which is not a shard beside it.",
-                "Do not trust this file: get the weights from where they were published.",
-                file=self.path,
-                name=repr(outside[0][:80]),
-            )
-        if len(names) > _MOST_SHARDS:
-            raise CheckpointError(
-                "{file} names {number:,} shards, more than any model.",
-                _AGAIN,
-                file=self.path,
-                number=len(names),
-            )
-        return found
-
-
-def _is_file_name(name: str) -> bool:
-    return name.endswith(".safetensors") and Path(name).name == name and not set(name) & set("\\\0")
+        return read_weight_map(self.path)
 
 
 def _locations(path: Path) -> dict[str, Location]:
@@ -140,7 +107,7 @@ def _mapped(locations: Mapping[str, Location]) -> dict[str, Tensor]:
 
 def _map_file(path: Path) -> Tensor:
     """Return the bytes of a file; what is written to them stays in memory."""
-    with open_regular(path, CheckpointError, _AGAIN) as file, reading(path, CheckpointError, _AGAIN):
+    with open_regular(path, CheckpointError, AGAIN) as file, reading(path, CheckpointError, AGAIN):
         return torch.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY), dtype=torch.uint8)
 
 

@@ -12,18 +12,17 @@ from ...codec.config import CONFIG_FILE as CODEC_CONFIG_FILE
 from ...config.presets import ModelPreset, model_preset
 from ...config.run_files import ADAPTER_CONFIG, CHECKPOINT_SUFFIX
 from ...config.settings import CODEC_FILE
-from ...errors import CheckpointError, MalformedFileError, StorageError, UsageError
+from ...errors import CheckpointError, FishtuneError, MalformedFileError, StorageError, UsageError
 from ...messages import Message, joined
 from ...tables import read_json
 from ..shape import Shape
-from .family import Family
+from .family import LARGEST_CONFIG, Family
 from .s1 import S1
+from .s2 import S2
 
 _DEFAULT = S1()
-FAMILIES: list[Family] = [_DEFAULT]
+FAMILIES: list[Family] = [S2(), _DEFAULT]
 """All that are known; a directory belongs to the first that owns it."""
-LARGEST_CONFIG = 1 << 20
-"""Bytes of a configuration; published ones have 1,000 to 2,000."""
 _MERGE_FIRST = Message(
     "Merge it into its base first, with fishtune merge; or hear it without merging: fishtune audition"
 )
@@ -94,6 +93,14 @@ def preset_family(preset: ModelPreset) -> Family:
     return family_of_config(
         preset.config, Message("The preset of {repository}", repository=preset.repository)
     )
+
+
+def family_of_name(name: str) -> Family:
+    """Return the family of a model preset; the default for any other name."""
+    try:
+        return preset_family(model_preset(name))
+    except FishtuneError:
+        return _DEFAULT
 
 
 def base_model(directory: Path, name: str) -> tuple[Family, Shape]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...config.presets import LoraPreset
+from ...messages import NOTHING, Message
 from ..sampling import Sampling, SamplingRule
 from ..shape import Shape
 from ..targets import TARGETS, patterns
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
     from ...text.prompts import PromptBuilder
     from ...text.tokenizer import Tokenizer
     from ..containers.container import Container
+
+
+LARGEST_CONFIG = 1 << 20
+"""Bytes of a configuration; published ones have 1,000 to 2,000."""
 
 
 class Family(ABC):
@@ -38,12 +43,18 @@ class Family(ABC):
     """Those that a directory may lack."""
     licence: str
     """Of the published weights and all that is made from them."""
+    terms: Message = NOTHING
+    """What whoever makes a model of them must be told, where the licence asks for more than its text."""
     model_preset: str
     """Preset of the model that people have (`presets/models`)."""
     sampling: Sampling
     """The values that the family's own engine draws with."""
     targets: Mapping[str, str] = TARGETS
     """For every role the pattern that the names of its modules match whole."""
+
+    def needed_files(self, directory: Path) -> tuple[str, ...]:  # noqa: ARG002 - for others
+        """Return the files that a directory needs, as far as it tells; `optional_files` may be missing."""
+        return self.files
 
     def owns(self, config: Mapping[str, Any], directory: Path | None) -> bool:  # noqa: ARG002 - for others
         """Return whether a configuration is of this family.
@@ -84,7 +95,7 @@ class Family(ABC):
 
     @abstractmethod
     def sampling_rule(self, sampling: Sampling, tokenizer: Tokenizer) -> SamplingRule:
-        """Return the rule by which one text is drawn."""
+        """Return the rule by which texts are drawn."""
 
     @abstractmethod
     def container(self, directory: Path) -> Container:
@@ -97,6 +108,17 @@ class Family(ABC):
         Names that belong to no tensor of the model are kept as they are, for the strict load to list, or left
         out where the family's files carry tensors of other models.
         """
+
+    def notices(self, base: Path, changes: str) -> dict[str, str]:  # noqa: ARG002 - for others
+        """Return files that the licence asks to be passed on with a model made of `base`, by name: texts.
+
+        Args:
+            changes: what was changed, in a sentence.
+
+        Raises:
+            CheckpointError: a file of the base that must be quoted cannot be read.
+        """
+        return {}
 
     def resolved(self, preset: LoraPreset) -> LoraPreset:
         """Return a LoRA preset with patterns in place of roles."""

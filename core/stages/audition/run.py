@@ -80,7 +80,7 @@ def _question(
     made_from = {
         "base": base_hash(plan.base, reporter),
         "codec": [settings.config_name, (plan.base / CODEC_FILE).stat().st_size],
-        "sampling": [sampling.temperature, sampling.top_p, sampling.repetition_penalty],
+        "sampling": [sampling.temperature, sampling.top_p, sampling.top_k, sampling.repetition_penalty],
     }
 
     def fits(text: str) -> bool:

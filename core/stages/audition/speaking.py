@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
 
@@ -167,6 +166,7 @@ class Speakers:
         return generate_all(
             model,
             [self._request(row, seed) for row, seed in wanted],
+            base.rule(base.family.sampling),
             end_id=base.tokenizer.end_id,
             residual_codebook_size=self._residual,
             on_frame=count,
@@ -180,7 +180,7 @@ class Speakers:
         expected = expected_seconds(text, question.bytes_per_second)
         return Request(
             prompt=torch.from_numpy(base.prompts.prompt(references, text)),
-            rule=base.rule(replace(base.family.sampling, seed=seed or 0)),
+            seed=seed or 0,
             max_new_tokens=math.ceil(_PATIENCE * expected * self._codec.config.frame_rate),
         )
 

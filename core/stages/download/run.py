@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from ...config.presets import ModelPreset, model_preset, preset_names
@@ -11,6 +12,7 @@ from ...events import Reporter
 from ...hub.transfer import DownloadResult, fetch
 from ...messages import Message, joined, near
 from ...model.families import default_family, family_of, is_model_directory, preset_family, supported
+from ...model.families.family import Family
 
 
 def run(settings: DownloadSettings, reporter: Reporter) -> DownloadResult:
@@ -22,21 +24,41 @@ def run(settings: DownloadSettings, reporter: Reporter) -> DownloadResult:
         StopRequested: asked to stop; the partial file is kept.
     """
     preset = resolve_model(settings.name)
+    if preset.files:
+        return _fetch(settings, preset, preset.files, preset_family(preset), reporter)
+    # What there is of another's model follows from its configuration, and where there is one, from its index.
+    names: tuple[str, ...] = (default_family().config_file,)
+    fetched = _fetch(settings, preset, names, default_family(), reporter)
+    family = family_of(settings.local_dir)
+    while not set(wanted := family.needed_files(settings.local_dir)) <= set(names):
+        names = wanted
+        more = _fetch(settings, preset, names, family, reporter)
+        arrived = [*fetched.downloaded, *more.downloaded]
+        present = [name for name in more.present if name not in arrived]
+        fetched = more.model_copy(
+            update={"downloaded": arrived, "present": present, "bytes": fetched.bytes + more.bytes}
+        )
+    return fetched
+
+
+def _fetch(
+    settings: DownloadSettings, preset: ModelPreset, names: Sequence[str], family: Family, reporter: Reporter
+) -> DownloadResult:
     return fetch(
         settings.local_dir,
         preset.repository,
-        preset.files,
+        names,
         reporter,
         revision=settings.revision,
         endpoint=settings.endpoint,
         licence=preset.licence,
-        optional=preset_family(preset).optional_files,
+        optional=family.optional_files,
         inspect=lambda directory: _check_family(directory, settings.name),
     )
 
 
 def resolve_model(name: str) -> ModelPreset:
-    """Return the preset `name`, or one made for a hub repository `owner/name`.
+    """Return the preset `name`, or one made for a hub repository `owner/name`, whose files are not known yet.
 
     Raises:
         UsageError: it is neither.
@@ -50,7 +72,7 @@ def resolve_model(name: str) -> ModelPreset:
             description=name,
             repository=name,
             licence="",
-            files=list(default_family().files),
+            files=[],
         )
     if "/" in name:
         raise UsageError("{name} is not a hub repository.", "Write it as owner/name.", name=repr(name))

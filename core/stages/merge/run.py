@@ -28,7 +28,7 @@ from ...config.project import merge_record_path
 from ...config.settings import MergeSettings
 from ...errors import CheckpointError, FishtuneError, UsageError
 from ...events import ProgressMeter, Reporter
-from ...files import atomic_folder, recover_folder, sha256, storage_errors, write_json
+from ...files import atomic_folder, recover_folder, sha256, storage_errors, write_json, write_text
 from ...lora.adapted import changed_weight
 from ...lora.blending import at_strength, mean_of
 from ...lora.files import Adapter, FullWeights, check_fit, read_adapter
@@ -104,6 +104,7 @@ def run(settings: MergeSettings, reporter: Reporter) -> MergeResult:
         with WeightsReader(base.container) as reader:
             source = at_strength(source, settings.strength, lambda name: StoredRows(reader, stored[name])[:])
         changed = _merge_weights(base, merged, source, reporter)
+        _write_notices(base, source, changed, folder, reporter)
         hashed = beside.submit(_hashes, merged.files, reporter)
         verification = verify_merge(base, folder, source, sources, settings.strength, reporter)
         hashes = hashed.result()
@@ -331,6 +332,18 @@ def _merge_weights(
                 editor.write_rows(stored[name], rows.start, change.of(weight[rows].float(), rows))
             meter.advance(detail=name)
     return len(source.shapes)
+
+
+def _write_notices(
+    base: ModelDirectory, source: Adapter | FullWeights, changed: int, folder: Path, reporter: Reporter
+) -> None:
+    """Add what the licence asks for, and tell it once."""
+    how = "full fine-tuning" if isinstance(source, FullWeights) else f"adapters of rank {source.rank}"
+    changes = f"fine-tuned with fishtune ({how}): {changed} tensors were changed"
+    for name, text in base.family.notices(base.path, changes).items():
+        write_text(folder / name, text)  # in a new file: the base's own may be linked here
+    if base.family.terms:
+        reporter.warn(base.family.terms)
 
 
 def _record(

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import secrets
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import soundfile
 import torch
 from pydantic import BaseModel
@@ -29,7 +31,8 @@ from ...model.checkpoint import load_model
 from ...model.directory import ModelDirectory
 from ...model.dual_ar import DualAR
 from ...model.families import model_directory_of
-from ...model.generate import Generation, generate
+from ...model.generate import generate
+from ...model.sampling import Sampling
 from ...ownership import is_remembered, remember
 from ...reading import check_regular
 from ...text.prompts import Turn
@@ -82,7 +85,7 @@ def run(settings: SynthSettings, reporter: Reporter) -> SynthResult:
         )
     prompts = base.prompts  # read before a reference is encoded
     references = _references(settings, base, device, reporter)
-    prompt = torch.from_numpy(prompts.prompt(references, settings.text))
+    prompts.prompt(references, settings.text)  # refuses what cannot be said, before the model is loaded
 
     seed = secrets.randbelow(1 << 31) if settings.seed is None else settings.seed
     reporter.log(f"Loading the model of {settings.checkpoint} on {device}")
@@ -90,15 +93,10 @@ def run(settings: SynthSettings, reporter: Reporter) -> SynthResult:
         model = load_unmerged(directory, checkpoints, settings.strength).to(device)
     else:
         model = load_model(directory, device=device)
-    generation, speed = _generate(settings, base, model, seed, prompt, shape, reporter)
-    frames = generation.codes.shape[1]
+    codes, ended, speed = _generate(settings, base, model, seed, references, shape, reporter)
+    frames = codes.shape[1]
     seconds = frames / shape.frame_rate
-    if frames == 0:
-        raise DataError(
-            "The model ended before the first frame; there is nothing to hear.",
-            "Try another --seed, a longer text or another reference.",
-        )
-    if not generation.ended:
+    if not ended:
         reporter.warn(
             "The model did not end by itself: the recording was cut at {frames} frames ({seconds:.1f} s).",
             "Raise --max-new-tokens for a long text; otherwise split the text, or try an earlier checkpoint.",
@@ -107,18 +105,18 @@ def run(settings: SynthSettings, reporter: Reporter) -> SynthResult:
         )
 
     reporter.check_stop("Nothing was written.")
-    audio = load_codec(codec_file, settings.config_name, device).decode(generation.codes[None].to(device))
+    audio = load_codec(codec_file, settings.config_name, device).decode(codes[None].to(device))
     write_audio(settings.out, audio[0, 0].cpu().numpy(), shape.sample_rate, audio_format)
     remember(settings.out)
     if settings.codes_out is not None:
-        write_codes(settings.codes_out, generation.codes.numpy())
+        write_codes(settings.codes_out, codes.numpy())
         remember(settings.codes_out)
     return SynthResult(
         out=settings.out,
         codes_out=settings.codes_out,
         frames=frames,
         seconds=seconds,
-        ended=generation.ended,
+        ended=ended,
         frames_per_second=speed,
         seed=None if settings.greedy else seed,
         device=str(device),
@@ -249,12 +247,60 @@ def _generate(
     base: ModelDirectory,
     model: DualAR,
     seed: int,
-    prompt: torch.Tensor,
+    references: list[Turn],
     shape: CodecConfig,
     reporter: Reporter,
-) -> tuple[Generation, float]:
-    """Return what the model says, and how many frames it made a second."""
-    limit = min(settings.max_new_tokens, model.config.max_seq_len - prompt.shape[1])
+) -> tuple[torch.Tensor, bool, float]:
+    """Return the codes, whether the model ended each part by itself, and its frames per second."""
+    rule = base.rule(_sampling(settings, base, reporter))
+    parts = base.prompts.parts(settings.text)
+    spoken: list[Turn] = []
+    ended = True
+    began = time.monotonic()
+    for number, text in enumerate(parts):
+        prompt = torch.from_numpy(base.prompts.prompt(references, text, spoken))
+        generation = generate(
+            model,
+            prompt,
+            rule,
+            seed=seed + number,
+            end_id=base.tokenizer.end_id,
+            max_new_tokens=settings.max_new_tokens,
+            residual_codebook_size=residual_codebook_size(settings.config_name),
+            on_frame=_counter(settings, model.config.max_seq_len - prompt.shape[1], shape, reporter),
+            log=reporter.log,
+        )
+        if generation.codes.shape[1] == 0:
+            raise DataError(
+                "The model ended before the first frame; there is nothing to hear.",
+                "Try another --seed, a longer text or another reference.",
+            )
+        spoken.append(Turn(text, generation.codes.numpy()))
+        ended &= generation.ended
+    codes = torch.from_numpy(np.concatenate([turn.codes for turn in spoken], axis=1))
+    return codes, ended, codes.shape[1] / (time.monotonic() - began)
+
+
+def _sampling(settings: SynthSettings, base: ModelDirectory, reporter: Reporter) -> Sampling:
+    """Return how codes are drawn: the family's usual values, and what was asked for in their place."""
+    usual = base.family.sampling
+    asked = settings.model_dump(
+        include={"temperature", "top_p", "top_k", "repetition_penalty"}, exclude_none=True
+    )
+    if usual.repetition_penalty is None and asked.pop("repetition_penalty", None) is not None:
+        reporter.warn(
+            "The {family} has no repetition penalty, so --repetition-penalty changes nothing.",
+            "It draws a repeated token a second time instead; a higher --temperature repeats less.",
+            family=base.family.title,
+        )
+    return replace(usual, greedy=settings.greedy, **asked)
+
+
+def _counter(
+    settings: SynthSettings, room: int, shape: CodecConfig, reporter: Reporter
+) -> Callable[[int], None]:
+    """Return what counts the frames of a generation, and stops it when asked to."""
+    limit = min(settings.max_new_tokens, room)
     meter = ProgressMeter(
         reporter, Message("generating, {limit} frames at most", limit=limit), limit, "frames"
     )
@@ -263,17 +309,4 @@ def _generate(
         reporter.check_stop("Nothing was written.")
         meter.advance(detail=Message("{frames:.1f} s of speech", frames=frames / shape.frame_rate))
 
-    asked = settings.model_dump(include={"temperature", "top_p", "repetition_penalty"}, exclude_none=True)
-    sampling = replace(base.family.sampling, greedy=settings.greedy, seed=seed, **asked)
-    began = time.monotonic()
-    generation = generate(
-        model,
-        prompt,
-        base.rule(sampling),
-        end_id=base.tokenizer.end_id,
-        max_new_tokens=settings.max_new_tokens,
-        residual_codebook_size=residual_codebook_size(settings.config_name),
-        on_frame=count,
-        log=reporter.log,
-    )
-    return generation, generation.codes.shape[1] / (time.monotonic() - began)
+    return count

@@ -78,15 +78,19 @@ class SampleSource(Dataset[StepBatch]):
         sentence = self.index.read(int(self.places[clip]))
         return Turn(sentence.texts[0], sentence.codes)
 
-    def sequence(self, clip: int, reference: int) -> TrainingSequence:
+    def sequence(self, clip: int, reference: int, variant: int = 0) -> TrainingSequence:
         """Return the sample of a clip after its reference, or alone with `NO_REFERENCE`."""
         references = [] if reference == NO_REFERENCE else [self.turn(reference)]
-        return self.base.prompts.training_sequence(self.prompt, references, self.turn(clip))
+        return self.base.prompts.training_sequence(self.prompt, references, self.turn(clip), variant)
 
     def batch(self, plan: MicroBatch) -> Batch:
-        """Return the sequences of a planned micro-batch, padded to one length."""
-        pairs = zip(plan.clips.tolist(), plan.references.tolist(), strict=True)
-        return collate([self.sequence(clip, reference) for clip, reference in pairs])
+        """Return the sequences of a planned micro-batch, padded to one length.
+
+        Half of the clips are in each of two variants, and each clip in the other one in the next epoch.
+        """
+        variants = (plan.clips + plan.epoch) % self.base.prompts.variants
+        samples = zip(plan.clips.tolist(), plan.references.tolist(), variants.tolist(), strict=True)
+        return collate([self.sequence(*sample) for sample in samples])
 
     def __getitem__(self, plan: StepPlan) -> StepBatch:
         return StepBatch(plan, tuple(self.batch(part) for part in plan.micro_batches))

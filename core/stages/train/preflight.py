@@ -20,6 +20,7 @@ from ...lora.injection import trainable_parameters
 from ...messages import Message, first_of, joined
 from ...model.dual_ar import DualAR
 from ...model.generate import generate
+from ...model.rows import recent_frames
 from ...text.prompts import IGNORED
 from .batches import Batch
 from .data import SampleSource
@@ -150,11 +151,12 @@ def _compare_paths(
         built = source.base.prompts.prompt(turns, source.turn(clip).text)
         if not np.array_equal(built, prompt):
             return [Message("The training sample does not begin with the prompt that inference builds.")]
+    rule = source.base.rule(replace(source.base.family.sampling, greedy=True))
     with arithmetic:
         generation = generate(
             model,
             torch.from_numpy(prompt),
-            source.base.rule(replace(source.base.family.sampling, greedy=True)),
+            rule,
             end_id=source.base.tokenizer.end_id,
             max_new_tokens=FRAMES,
             residual_codebook_size=model.config.codebook_size,
@@ -169,12 +171,20 @@ def _compare_paths(
     model.eval()
     with torch.no_grad(), arithmetic:
         hidden = model.slow(columns[None])[0, first:-1]
-        misses = _miss(model.token_logits(hidden), columns[0, first + 1 :])
+        token_logits = model.token_logits(hidden)
+        # A family may leave tokens out of the choice.
+        number = len(token_logits)
+        before = recent_frames(
+            tokens.T.to(device).expand(number, -1, -1), torch.arange(number, device=device), rule.window
+        )
+        best = rule.token(token_logits, torch.zeros(number, 2, device=device), before)
+        misses = _miss(token_logits, columns[0, first + 1 :], best)
         frames = generation.codes.shape[1]
         codes = columns[1:, first + 1 : first + 1 + frames].T
         logits = model.fast_logits(model.fast_input(hidden[:frames]), codes)
         # Code 0 is the token's; the fast logits of position 0 are not used in generation.
-        residual = _miss(logits[:, 1:].flatten(0, 1), codes[:, 1:].flatten())
+        residual_logits = logits[:, 1:].flatten(0, 1)
+        residual = _miss(residual_logits, codes[:, 1:].flatten(), residual_logits.argmax(1))
     worst = max(float(part.max()) for part in (misses, residual) if part.numel())
     if worst > _TOLERANCE[precision]:
         where = Message("the slow stack") if misses.max() == worst else Message("the fast stack")
@@ -190,12 +200,12 @@ def _compare_paths(
     return []
 
 
-def _miss(logits: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
-    """Return by how much of the range of its logits `(n, V)` each chosen class misses the largest."""
+def _miss(logits: torch.Tensor, chosen: torch.Tensor, best: torch.Tensor) -> torch.Tensor:
+    """Return by how much of the range of its logits `(n, V)` each chosen class misses the best one."""
     logits = logits.float()
-    largest, smallest = logits.max(dim=1).values, logits.min(dim=1).values
-    own = logits.gather(1, chosen[:, None])[:, 0]
-    return (largest - own) / (largest - smallest).clamp_min(1e-12)
+    spread = logits.max(dim=1).values - logits.min(dim=1).values
+    own, others = (logits.gather(1, classes[:, None])[:, 0] for classes in (chosen, best))
+    return (others - own) / spread.clamp_min(1e-12)
 
 
 def _check_gradients(

@@ -10,8 +10,8 @@ from ....config.settings import CODEC_FILE
 from ....messages import Message
 from ...sampling import Sampling, SamplingRule
 from ...shape import Shape
+from .. import flat_config, names
 from ..family import Family
-from . import config, names
 from .files import CONFIG, RANKS, SPECIAL_TOKENS, WEIGHTS
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class S1(Family):
 
     def read_shape(self, content: Mapping[str, Any], source: str) -> Shape:
         """See `Family.read_shape`."""
-        return config.read_shape(content, source)
+        return flat_config.read_shape(content, source)
 
     def tokenizer_files(self, directory: Path) -> tuple[Path, ...]:
         """See `Family.tokenizer_files`."""
@@ -73,4 +73,4 @@ class S1(Family):
 
     def stored_names(self, found: Iterable[str]) -> dict[str, tuple[str, ...]]:
         """See `Family.stored_names`."""
-        return names.stored_names(found)
+        return names.flat_names(found)

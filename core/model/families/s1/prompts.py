@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ....text.markers import IM_END, INTERLEAVE, VOICE
-from ....text.prompts import Columns, PromptBuilder, PromptFormat, Turn, TurnLength
+from ....text.markers import INTERLEAVE
+from ....text.prompts import Columns, PromptBuilder, PromptFormat, Turn, TurnLength, add_legacy_prompt
 
 _SPEAKER = "<|speaker:0|>"
 
@@ -20,7 +20,7 @@ class S1Prompts(PromptBuilder):
         if prompt_format == "inference":
             self._begin_inference(columns, references, text)
         else:
-            self._begin_legacy(columns, text)
+            add_legacy_prompt(columns, text)
 
     @staticmethod
     def _begin_inference(columns: Columns, references: Sequence[Turn], text: str) -> None:
@@ -32,16 +32,6 @@ class S1Prompts(PromptBuilder):
             columns.add_end()
         columns.add_text(_SPEAKER)
         columns.add_speech(text)
-
-    @staticmethod
-    def _begin_legacy(columns: Columns, text: str) -> None:
-        # The parts are the reference's; the transcript is in normal form here too, since packing has put it
-        # there and generation will. Ordinary text gives the reference's tokens.
-        columns.add_text("Speak out the provided text.")
-        columns.add_text("<|speaker:user|> ")
-        columns.add_speech(text)
-        columns.add_text(IM_END)
-        columns.add_text(f"<|speaker:assistant|> {VOICE}")
 
     def measure(self, prompt_format: PromptFormat, text: str) -> TurnLength:
         """See `PromptBuilder.measure`; measured once, since a reference adds what stands alone."""

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 
-from ...sampling import Sampling
+from ...sampling import Recent, Sampling
+from ..drawing import draw
 
 PENALISED_FRAMES = 16
 """How far back the repetition penalty looks. Over a whole utterance it would forbid silence and vowels."""
@@ -16,53 +15,28 @@ PENALISED_FRAMES = 16
 class S1Rule:
     """See `SamplingRule`. A repeated entry's logit is divided (negative: multiplied) by the penalty."""
 
+    window = PENALISED_FRAMES
+
     def __init__(self, sampling: Sampling) -> None:
         self._sampling = sampling
-        self._random: torch.Generator | None = None
-        self._recent: Tensor | None = None
 
-    def token(self, logits: Tensor, frames: Sequence[Tensor]) -> Tensor:
+    def token(self, logits: Tensor, random: Tensor, recent: Recent) -> Tensor:
         """See `SamplingRule.token`."""
-        # Kept for the frame's codes, which are drawn next.
-        self._recent = torch.stack(list(frames[-PENALISED_FRAMES:]), dim=1) if frames else None
-        return self._draw(logits, None if self._recent is None else self._recent[0])
+        return self._draw(logits, random[:, 0], recent.frames[..., 0], recent)
 
-    def code(self, codebook: int, logits: Tensor, frames: Sequence[Tensor]) -> Tensor:  # noqa: ARG002
+    def code(self, codebook: int, logits: Tensor, random: Tensor, recent: Recent) -> Tensor:
         """See `SamplingRule.code`."""
-        return self._draw(logits, None if self._recent is None else self._recent[codebook + 1])
+        return self._draw(logits, random, recent.frames[..., codebook + 1], recent)
 
-    def _draw(self, logits: Tensor, recent: Tensor | None) -> Tensor:
-        """Return the index that is picked from logits `(entries,)`, as a tensor without dimensions."""
+    def _draw(self, logits: Tensor, random: Tensor, former: Tensor, recent: Recent) -> Tensor:
+        """Return what is picked from logits `(R, entries)`, `former` `(R, W)` being less probable."""
         sampling = self._sampling
         if sampling.greedy:
-            return logits.argmax()
-        if self._random is None:
-            self._random = torch.Generator(logits.device).manual_seed(sampling.seed)
+            return logits.argmax(-1)
         logits = logits.float()
-        if recent is not None and sampling.repetition_penalty != 1:
-            repeated = logits[recent]
-            penalty = sampling.repetition_penalty
-            logits = logits.index_put(
-                (recent,), torch.where(repeated < 0, repeated * penalty, repeated / penalty)
-            )
-        ordered, indices, probabilities = _most_probable(logits, sampling.top_p)
-        # The nucleus is taken before the temperature, as the model family's own engine does, so that
-        # people's values mean the same here.
-        reached = probabilities.cumsum(-1) - probabilities >= sampling.top_p
-        ordered = (ordered / sampling.temperature).masked_fill(reached, -torch.inf)
-        return indices[torch.multinomial(ordered.softmax(-1), 1, generator=self._random)][0]
-
-
-_CANDIDATES = 1024
-"""Entries among which a nucleus is looked for first: ordering a whole vocabulary takes long."""
-
-
-def _most_probable(logits: Tensor, share: float) -> tuple[Tensor, Tensor, Tensor]:
-    """Return logits in falling order, their indices and probabilities; those left out lie beyond `share`."""
-    if len(logits) > _CANDIDATES:
-        ordered, indices = logits.topk(_CANDIDATES)
-        probabilities = (ordered - logits.logsumexp(-1)).exp()
-        if probabilities.sum() > share:
-            return ordered, indices, probabilities
-    ordered, indices = logits.sort(descending=True)
-    return ordered, indices, ordered.softmax(-1)
+        if sampling.repetition_penalty is not None:
+            repeated, penalty = logits.gather(1, former), sampling.repetition_penalty
+            penalised = torch.where(repeated < 0, repeated * penalty, repeated / penalty)
+            # A row has had something or nothing: where it has less than the window, its first stands again.
+            logits = logits.scatter(1, former, torch.where(recent.numbers >= 0, penalised, repeated))
+        return draw(logits, sampling.temperature, sampling.top_p, sampling.top_k, random)

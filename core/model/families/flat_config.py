@@ -1,4 +1,7 @@
-"""`config.json` of the S1 family: flat keys, most of which may be absent (formats.md section 1)."""
+"""Flat `config.json`, most of whose keys may be absent (formats.md section 1).
+
+That of S1, and that which the reference's merge of an S2 model writes.
+"""
 
 from __future__ import annotations
 
@@ -7,21 +10,22 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from ....config.strict import parse
-from ....errors import CheckpointError, SettingsError
-from ....messages import joined
-from ...shape import Shape, contradictions
-from . import files
+from ...config.strict import parse
+from ...errors import CheckpointError, SettingsError
+from ...messages import joined
+from ..shape import Shape, contradictions
+from .file_names import CONFIG
 
 T = TypeVar("T")
+Model = TypeVar("Model", bound=BaseModel)
 
 # Bounds far above any real model, below what would exhaust memory or time.
-_Layers = Annotated[int, Field(ge=1, le=512)]
-_Heads = Annotated[int, Field(ge=1, le=1024)]
-_LocalHeads = Annotated[int, Field(ge=-1, le=1024)]
-_Width = Annotated[int, Field(ge=1, le=1 << 16)]
-_HeadWidth = Annotated[int, Field(ge=1, le=4096)]
-_Hidden = Annotated[int, Field(ge=1, le=1 << 19)]
+Layers = Annotated[int, Field(ge=1, le=512)]
+Heads = Annotated[int, Field(ge=1, le=1024)]
+LocalHeads = Annotated[int, Field(ge=-1, le=1024)]
+Width = Annotated[int, Field(ge=1, le=1 << 16)]
+HeadWidth = Annotated[int, Field(ge=1, le=4096)]
+Hidden = Annotated[int, Field(ge=1, le=1 << 19)]
 
 
 class DualARConfig(BaseModel):
@@ -33,13 +37,13 @@ class DualARConfig(BaseModel):
     model_config = ConfigDict(extra="ignore", frozen=True, strict=True, allow_inf_nan=False)
 
     vocab_size: int = Field(default=32000, ge=1, le=1 << 22)
-    n_layer: _Layers = 32
-    n_head: _Heads = 32
-    n_local_heads: _LocalHeads = -1
+    n_layer: Layers = 32
+    n_head: Heads = 32
+    n_local_heads: LocalHeads = -1
     """Key and value heads; −1: as many as heads."""
-    dim: _Width = 4096
-    head_dim: _HeadWidth | None = 64
-    intermediate_size: _Hidden | None = None
+    dim: Width = 4096
+    head_dim: HeadWidth | None = 64
+    intermediate_size: Hidden | None = None
     """None: 2/3 · 4 · dim, rounded up to a multiple of 256."""
     rope_base: float = Field(default=10000, gt=0, le=1e12)
     norm_eps: float = Field(default=1e-5, gt=0, le=1)
@@ -48,18 +52,18 @@ class DualARConfig(BaseModel):
     attention_qkv_bias: bool = False
     attention_o_bias: bool = False
     attention_qk_norm: bool = False
-    codebook_size: _Width = 160
+    codebook_size: Width = 160
     num_codebooks: int = Field(default=4, ge=1, le=128)
     initializer_range: float = Field(default=0.02, gt=0, le=1000)
     scale_codebook_embeddings: bool = False
     norm_fastlayer_input: bool = False
-    n_fast_layer: _Layers = 4
+    n_fast_layer: Layers = 4
     # None: as in the slow transformer.
-    fast_dim: _Width | None = None
-    fast_n_head: _Heads | None = None
-    fast_n_local_heads: _LocalHeads | None = None
-    fast_head_dim: _HeadWidth | None = None
-    fast_intermediate_size: _Hidden | None = None
+    fast_dim: Width | None = None
+    fast_n_head: Heads | None = None
+    fast_n_local_heads: LocalHeads | None = None
+    fast_head_dim: HeadWidth | None = None
+    fast_intermediate_size: Hidden | None = None
     fast_attention_qkv_bias: bool | None = None
     fast_attention_o_bias: bool | None = None
     fast_attention_qk_norm: bool | None = None
@@ -128,7 +132,7 @@ def _default_intermediate_size(dim: int) -> int:
 
 
 def read_shape(content: Mapping[str, Any], source: str) -> Shape:
-    """Return the shape that the keys of a `config.json` describe.
+    """Return the shape that the keys of a flat `config.json` describe.
 
     Args:
         source: where they came from, for the message.
@@ -136,11 +140,18 @@ def read_shape(content: Mapping[str, Any], source: str) -> Shape:
     Raises:
         CheckpointError: values that make no model; names all of them.
     """
+    return parse_config(DualARConfig, content, source).shape
+
+
+def parse_config(model: type[Model], content: Mapping[str, Any], source: str) -> Model:
+    """Return the content of a configuration as `model`.
+
+    Raises:
+        CheckpointError: values that make no model; names all of them.
+    """
     try:
-        return parse(DualARConfig, dict(content), source).shape
+        return parse(model, dict(content), source)
     except SettingsError as error:
         raise CheckpointError(
-            error.message,
-            "Download the checkpoint again; {file} should not be edited.",
-            file=files.CONFIG,
+            error.message, "Download the checkpoint again; {file} should not be edited.", file=CONFIG
         ) from error
