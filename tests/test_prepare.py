@@ -444,3 +444,16 @@ def test_a_name_in_a_table_that_two_recordings_have_is_said(typist: Typist, tmp_
     reporter = Recorder()
     prepare(raw, reporter)
     assert any("which several recordings are called" in event.message for event in reporter.of(Warned))
+
+
+def test_a_recording_never_takes_the_name_of_another_ones_clip(typist: Typist, raw: Path) -> None:
+    shutil.copy(lj_clips()[1], raw / "Mia" / "talk-0001.mp3")
+    (raw / "Mia" / "talk-0001.txt").write_text("Its own words.")
+    shutil.copy(lj_clips()[2], raw / "Mia" / "talk-0002.mp3")
+    (raw / "Mia" / "talk-0002.txt").write_text("Others.")
+    result = prepare(raw)
+    clips = {clip.key: clip for clip in scan(raw.with_name("data")).clips}
+    assert len(clips) == result.clips
+    assert not scan(raw.with_name("data")).problems
+    assert clips["Mia/talk-0001"].text.read_text() == "Its own words.\n"  # type: ignore[union-attr]
+    assert "Mia/talk_2-0001" in clips

@@ -210,4 +210,6 @@ def test_clips_are_proofread_from_the_dataset_step(tmp_path: Path) -> None:
         terminal.wait_for("Findings", 60)
         terminal.press("q")
         assert terminal.end() == 0
-    assert {path.name: path.read_text() for path in (data / "S").glob("*.lab")} == {"a.lab": "Words of a. More.\n"}
+    assert {path.name: path.read_text() for path in (data / "S").glob("*.lab")} == {
+        "a.lab": "Words of a. More.\n"
+    }
