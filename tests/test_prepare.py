@@ -318,7 +318,7 @@ def test_voices_are_told_apart_or_it_is_said_that_they_are_not(
     assert mixed.other_voices == ["Mia/talk.flac"]
     assert "One clip of Mia/talk.flac sounds like another voice" in str(reporter.of(Warned)[0].message)
     kept = prepare(raw, out=raw.with_name("kept"), keep_voice=lj_clips()[0])
-    # The encoder counts the clip of the wanted voice last, when the others have been heard.
+    # The encoder hears the wanted voice first, so the strange one is now that of the first clip.
     assert (kept.clips, kept.left_out) == (mixed.clips - 1, 1)
 
 
@@ -457,3 +457,17 @@ def test_a_recording_never_takes_the_name_of_another_ones_clip(typist: Typist, r
     assert not scan(raw.with_name("data")).problems
     assert clips["Mia/talk-0001"].text.read_text() == "Its own words.\n"  # type: ignore[union-attr]
     assert "Mia/talk_2-0001" in clips
+
+
+def test_a_voice_that_cannot_be_told_is_refused_before_anything_is_heard(
+    typist: Typist, raw: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Deaf:
+        def embed(self, samples: np.ndarray) -> None:
+            return None
+
+    monkeypatch.setattr(ears, "speaker_file", lambda *_: Path())
+    monkeypatch.setattr(ears.SpeakerEncoder, "load", lambda _: Deaf())
+    with pytest.raises(DataError, match="too little speech to tell its voice"):
+        prepare(raw, keep_voice=lj_clips()[0])
+    assert typist.listened == 0

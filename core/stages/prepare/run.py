@@ -137,7 +137,10 @@ def _prepare_all(
     settings: PrepareSettings, record: PreparedData, todo: list[Task], journal: Journal, reporter: Reporter
 ) -> PrepareResult:
     result = _nothing(settings.out)
-    preparation = Preparation(settings, journal, Ears(settings, reporter), reporter)
+    ears = Ears(settings, reporter)
+    if todo and settings.keep_voice is not None:
+        ears.check_wanted()
+    preparation = Preparation(settings, journal, ears, reporter)
     lengths = [_seconds(task.source.path) for task in todo]
     meter = ProgressMeter(reporter, "preparing", sum(lengths), "s")
     with _RecordKeeper(settings.out, record) as keeper:
