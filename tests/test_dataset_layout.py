@@ -299,3 +299,16 @@ def test_a_longer_extension_of_transcripts_is_pointed_out_and_taken(tmp_path: Pa
     (problem,) = scan(tmp_path).problems
     assert "If a.normalized.txt is meant: --text-extension .normalized.txt" in problem.what_to_do
     assert scan(tmp_path, ".normalized.txt").problems == []
+
+
+def test_the_command_to_prepare_a_folder_names_one_beside_it_however_it_was_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "my data"
+    folder.mkdir()
+    (folder / "a.wav").write_bytes(b"")
+    monkeypatch.chdir(folder)
+    (by_name,) = scan(folder).problems
+    (by_dot,) = scan(Path()).problems
+    assert by_name.what_to_do.endswith(f"fishtune prepare '{folder}' '{folder}-prepared'")
+    assert by_dot.what_to_do.endswith(f"fishtune prepare . '{folder}-prepared'")

@@ -318,7 +318,7 @@ def test_voices_are_told_apart_or_it_is_said_that_they_are_not(
     assert mixed.other_voices == ["Mia/talk.flac"]
     assert "One clip of Mia/talk.flac sounds like another voice" in str(reporter.of(Warned)[0].message)
     kept = prepare(raw, out=raw.with_name("kept"), keep_voice=lj_clips()[0])
-    # The encoder counts the clip of the wanted voice last, when the others have been heard.
+    # The encoder hears the wanted voice first, so the strange one is now that of the first clip.
     assert (kept.clips, kept.left_out) == (mixed.clips - 1, 1)
 
 
@@ -444,3 +444,30 @@ def test_a_name_in_a_table_that_two_recordings_have_is_said(typist: Typist, tmp_
     reporter = Recorder()
     prepare(raw, reporter)
     assert any("which several recordings are called" in event.message for event in reporter.of(Warned))
+
+
+def test_a_recording_never_takes_the_name_of_another_ones_clip(typist: Typist, raw: Path) -> None:
+    shutil.copy(lj_clips()[1], raw / "Mia" / "talk-0001.mp3")
+    (raw / "Mia" / "talk-0001.txt").write_text("Its own words.")
+    shutil.copy(lj_clips()[2], raw / "Mia" / "talk-0002.mp3")
+    (raw / "Mia" / "talk-0002.txt").write_text("Others.")
+    result = prepare(raw)
+    clips = {clip.key: clip for clip in scan(raw.with_name("data")).clips}
+    assert len(clips) == result.clips
+    assert not scan(raw.with_name("data")).problems
+    assert clips["Mia/talk-0001"].text.read_text() == "Its own words.\n"  # type: ignore[union-attr]
+    assert "Mia/talk_2-0001" in clips
+
+
+def test_a_voice_that_cannot_be_told_is_refused_before_anything_is_heard(
+    typist: Typist, raw: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Deaf:
+        def embed(self, samples: np.ndarray) -> None:
+            return None
+
+    monkeypatch.setattr(ears, "speaker_file", lambda *_: Path())
+    monkeypatch.setattr(ears.SpeakerEncoder, "load", lambda _: Deaf())
+    with pytest.raises(DataError, match="too little speech to tell its voice"):
+        prepare(raw, keep_voice=lj_clips()[0])
+    assert typist.listened == 0

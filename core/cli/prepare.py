@@ -18,7 +18,7 @@ def prepare(given: Given, json: Json = False) -> None:
     beside it are used instead. OUT may be there already: what is new in RAW is added.
     Needs the extra "prepare" of fishtune where something is cut or transcribed.
 
-    --edits FILE takes in the corrections of a page of clips: fishtune prepare data --edits edits.json
+    --edits FILE takes in corrections of clips: fishtune prepare data --edits edits.json
 
     Example: fishtune prepare recordings data --language en
     """

@@ -1,4 +1,4 @@
-"""Edits of a data set's clips, as a page or a screen saves them; `proofreading` says what each does."""
+"""Edits of a data set's clips, as files and screens give them; `proofreading` says what each does."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ _EDITS: TypeAdapter[list[Edit]] = TypeAdapter(list[Edit])
 
 
 def read_edits(content: object, name: str) -> list[Edit]:
-    """Return the edits of a file that a page or a screen saved: a list, or a table with `edits`.
+    """Return the edits that a file holds: a list, or a table with `edits`.
 
     Args:
         name: the file's, for the message.
@@ -66,7 +66,7 @@ def read_edits(content: object, name: str) -> list[Edit]:
         first = error.errors()[0]
         raise DataError(
             "{file} does not hold edits of clips: {reason} ({place}).",
-            "Save them again from the page that fishtune listen wrote.",
+            "What such a file holds is in docs/prepare.md.",
             file=name,
             reason=first["msg"],
             place=".".join(map(str, first["loc"])) or Message("the whole"),

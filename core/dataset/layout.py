@@ -344,11 +344,14 @@ class _Scanner:
                 self.problems += _audio_problems(clip, is_refused=name in names.refused)
 
     def prepare_advice(self) -> Message:
-        return Message(
-            "Make a data set of what lies here: fishtune prepare {data} {out}",
-            data=shell_quoted(self._root),
-            out=shell_quoted(self._root.with_name(f"{self._root.name}-prepared")),
-        )
+        """Return what to do about a folder that is laid out in another way."""
+        return Message("Make a data set of what lies here: fishtune prepare {data} {out}", **self._folders())
+
+    def _folders(self) -> dict[str, str]:
+        """Return the folder and one beside it as they stand in a command."""
+        folder = self._root if self._root.name not in ("", "..") else self._root.resolve()
+        beside = folder.with_name(f"{folder.name}-prepared") if folder.name else Path("data")
+        return {"data": shell_quoted(self._root), "out": shell_quoted(beside)}
 
     def _text_advice(
         self, folder: Path, name: str, names: _Names, tables: list[Path]
@@ -373,7 +376,11 @@ class _Scanner:
             if table is not None and table.has(folder.name, name):
                 return self.prepare_advice(), table
         file = folder / f"{name}{self.text_extension}"
-        return Message("Write what is said into {file}.", file=file), None
+        return Message(
+            "Write what is said into {file}, or have it transcribed: fishtune prepare {data} {out}",
+            file=file,
+            **self._folders(),
+        ), None
 
 
 def _dots(name: str) -> list[int]:

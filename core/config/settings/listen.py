@@ -92,7 +92,7 @@ class PrepareSettings(ListenerSettings):
     link: bool = False
     """Hard-link recordings that are clips already instead of copying them."""
     edits: UserPath | None = None
-    """A file of corrections, as the page of clips saves them; without RAW nothing else is done."""
+    """A file of corrections (JSON); without RAW nothing else is done."""
     overwrite: Annotated[bool, FirstRunOnly(then=False)] = False
     """Prepare recordings anew that were prepared before; their clips are replaced."""
 

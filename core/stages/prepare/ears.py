@@ -84,5 +84,12 @@ class Ears:
             )
         return voice
 
+    def check_wanted(self) -> None:
+        """Refuse a voice to be kept that nothing can be held against, before hours of listening.
+
+        Raises: see `wanted` and `encoder`.
+        """
+        _ = self.wanted
+
     def _without_voices(self, reason: str, hint: str) -> None:
         self._reporter.warn("Voices are not compared: {reason}", hint, reason=reason)

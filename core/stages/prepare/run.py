@@ -137,7 +137,10 @@ def _prepare_all(
     settings: PrepareSettings, record: PreparedData, todo: list[Task], journal: Journal, reporter: Reporter
 ) -> PrepareResult:
     result = _nothing(settings.out)
-    preparation = Preparation(settings, journal, Ears(settings, reporter), reporter)
+    ears = Ears(settings, reporter)
+    if todo and settings.keep_voice is not None:
+        ears.check_wanted()
+    preparation = Preparation(settings, journal, ears, reporter)
     lengths = [_seconds(task.source.path) for task in todo]
     meter = ProgressMeter(reporter, "preparing", sum(lengths), "s")
     with _RecordKeeper(settings.out, record) as keeper:
@@ -246,8 +249,8 @@ def _tasks(found: Found, record: PreparedData) -> tuple[list[Task], list[str]]:
     known = {recording.source: recording for recording in record.recordings}
     present = {source.relative for source in found.sources}
     moved = {recording.digest for recording in record.recordings if recording.source not in present}
-    taken = {clip.clip for recording in record.recordings for clip in recording.clips}
-    taken |= {_base(clip) for clip in taken}
+    cut = {_base(clip.clip) for clip in record.made if clip.origin is not WordsFrom.GIVEN}
+    names = _Names(cut | {clip.clip for clip in record.made})
     todo: list[Task] = []
     changed: list[str] = []
     for source in found.sources:
@@ -256,24 +259,33 @@ def _tasks(found: Found, record: PreparedData) -> tuple[list[Task], list[str]]:
         if before is not None and before.digest != digest:
             changed.append(source.relative)
         elif before is None and digest not in moved:
-            name = _free_name(f"{source.speaker}/{source.name}", taken)
-            taken.add(name)
-            todo.append(Task(source, digest, name))
+            todo.append(Task(source, digest, names.take(f"{source.speaker}/{source.name}")))
     return todo, changed
 
 
+class _Names:
+    """Names of clips, and of recordings whose clips get numbers behind them."""
+
+    def __init__(self, names: set[str]) -> None:
+        self._names = names
+        self._bases = set(map(_base, self._names))
+
+    def take(self, name: str) -> str:
+        """Return the name, or where it could become that of another's clip the next one that is free."""
+        tried = (name, *(f"{name}_{number}" for number in range(2, len(self._names) + 3)))
+        free = next(each for each in tried if self._is_free(each))
+        self._names.add(free)
+        self._bases.add(_base(free))
+        return free
+
+    def _is_free(self, name: str) -> bool:
+        return name not in self._names and name not in self._bases and _base(name) not in self._names
+
+
 def _base(clip: str) -> str:
-    """Return the name that a clip's number was put behind."""
+    """Return the name that a clip's number was put behind; a name without a number is its own."""
     name, _, number = clip.rpartition("-")
     return name if number.isdecimal() and len(number) >= 4 else clip
-
-
-def _free_name(name: str, taken: set[str]) -> str:
-    if name not in taken:
-        return name
-    return next(
-        numbered for number in range(2, len(taken) + 3) if (numbered := f"{name}_{number}") not in taken
-    )
 
 
 def _forget(settings: PrepareSettings, record: PreparedData, found: Found, journal: Journal) -> PreparedData:
