@@ -131,8 +131,7 @@ class AuditionSettings(ListenerSettings):
     all: bool = False
     """Every checkpoint of the run, not only 6 spread over it."""
     with_base: bool = False
-    """Beside a single checkpoint, too, judge its base and the held-out recordings; beside a run's they always
-    are."""
+    """Beside a single checkpoint, too, judge its base; beside those of a run it always is."""
     strengths: Annotated[list[Strength], Option(flag="strength", unset="1")] = []
     """How much of the training counts: 0 is the base, 1 all of it; may be repeated, each speaks."""
     base_weight: Annotated[UserPath | None, Option(unset="the one it was trained on")] = None
