@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import soundfile
 import torch
@@ -15,12 +16,21 @@ from fishtune.core.config.presets import LoraPreset
 from fishtune.core.config.settings import AuditionSettings
 from fishtune.core.errors import CheckpointError, StopRequested
 from fishtune.core.events import Reporter
+from fishtune.core.judge.listeners import Listeners
 from fishtune.core.judge.measures import interval, measures_of
+from fishtune.core.judge.recognition import Heard, HeardWord
 from fishtune.core.judge.record import read_audition, read_run
-from fishtune.core.judge.results import AuditionCandidate, AuditionResult, CandidateKind, Cell, TextSource
+from fishtune.core.judge.results import (
+    AuditionCandidate,
+    AuditionResult,
+    CandidateKind,
+    Cell,
+    Pitch,
+    TextSource,
+)
 from fishtune.core.lora.injection import add_adapters, save_adapter
 from fishtune.core.model.checkpoint import load_model
-from fishtune.core.stages.audition import speaking
+from fishtune.core.stages.audition import listening, speaking
 from fishtune.core.stages.audition.candidates import spread
 from fishtune.core.stages.audition.run import run
 
@@ -173,6 +183,70 @@ def test_a_grid_of_strengths_begins_with_the_base_itself(run_folder: Path) -> No
     assert whole != sounds(named["base"])
     assert sounds(named["step 10 × 0.5"]) not in (whole, sounds(named["base"]))
     assert named["step 10 × 0.5"].folder == run_folder / "audition/step_000000010@0.5"
+
+
+class Ears:
+    """Stands for recognition, encoder and pitch meter: hears "hi" whatever is said, always in one voice."""
+
+    loaded = 0
+
+    def listen(self, samples: np.ndarray, language: str | None) -> Heard:
+        return Heard((HeardWord(" hi", 0.0, 0.1, 0.9),), language or "en")
+
+    def embed(self, samples: np.ndarray) -> np.ndarray:
+        return np.array([1, 0], np.float32)
+
+    def measure(self, samples: np.ndarray) -> Pitch:
+        return Pitch(median=200, spread=10)
+
+
+def test_what_was_said_is_listened_to_once_ears_are_there_and_not_said_again(
+    run_folder: Path, calls: dict[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("num2words", reason="the extra is not installed: pip install 'fishtune[judge]'")
+    plain = listen(run_folder)
+    assert all(each.measures.wer is None for each in plain.candidates)
+    assert any(sentence.startswith("Words and pace are not judged") for sentence in plain.not_judged)
+    said, ears = calls["generate_all"], Ears()
+
+    def load(*_: Any) -> Listeners:
+        ears.loaded += 1
+        return Listeners(recogniser=ears, speaker=ears, pitch=ears, language="en", names={"recognition": "e"})
+
+    monkeypatch.setattr(listening, "load_listeners", load)
+    heard = listen(run_folder)
+    assert calls["generate_all"] == said
+    recordings, base, *checkpoints = heard.candidates
+    for candidate in (base, *checkpoints):
+        (cell,) = candidate.cells
+        assert (cell.heard, cell.wer, cell.deletions) == ("hi", 0.0, 0)
+        assert cell.similarity == pytest.approx(1.0)
+        assert cell.pitch == Pitch(median=200, spread=10)
+        assert candidate.measures.wer is not None and candidate.measures.wer.mean == 0
+    assert recordings.measures.wer is not None and recordings.measures.wer.mean == 1
+    assert heard.models == {"recognition": "e"} and heard.not_judged == []
+    assert listen(run_folder) == heard == read_run(run_folder)
+    assert ears.loaded == 1, "nothing has changed"
+    # Of what is new alone the old numbers stay: another checkpoint is heard beside them.
+    listen(run_folder / "checkpoints/step_000000010.ckpt", strengths=[0.5])
+    assert ears.loaded == 2
+
+
+def test_what_was_heard_before_is_lost_only_once_something_takes_its_place(
+    run_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = listen(run_folder)
+
+    def damaged(_: Path) -> Any:
+        raise CheckpointError("It is damaged.", "Copy it again.")
+
+    monkeypatch.setattr(speaking, "load_model", damaged)
+    with pytest.raises(CheckpointError):
+        listen(run_folder, texts=["ho"])
+    checkpoints = [each for each in before.candidates if each.kind is CandidateKind.CHECKPOINT]
+    for candidate in checkpoints:
+        assert read_audition(candidate.path or Path()) == candidate
+        assert all(audio.exists() for cell in candidate.cells if (audio := candidate.audio(cell)))
 
 
 def test_a_run_without_checkpoints_says_so(run_folder: Path) -> None:

@@ -70,7 +70,7 @@ def assert_same(found: Sequence[Generation], expected: Sequence[Generation]) -> 
 
 
 @pytest.mark.parametrize("sampling", [GREEDY, DRAWN], ids=["greedy", "drawn"])
-@pytest.mark.parametrize("rows", [1, 2, 5])
+@pytest.mark.parametrize("rows", [2, 5])
 def test_a_text_gets_in_a_batch_what_it_gets_alone(
     model_directory: ModelDirectory, prompts: list[torch.Tensor], rows: int, sampling: Sampling
 ) -> None:
@@ -179,8 +179,17 @@ def test_a_prompt_that_is_too_long_stops_all_before_the_first_frame(
     assert not counted
 
 
-def test_no_texts_are_no_generations(model_directory: ModelDirectory) -> None:
-    assert generate_all(load_model(model_directory()), [], end_id=-1, residual_codebook_size=64) == []
+def test_no_texts_are_no_generations_and_no_frames_an_empty_one(
+    model_directory: ModelDirectory, prompts: list[torch.Tensor]
+) -> None:
+    model = load_model(model_directory())
+    assert generate_all(model, [], end_id=-1, residual_codebook_size=64) == []
+    requests = [
+        Request(prompt, S1Rule(GREEDY), limit) for prompt, limit in zip(prompts, (3, 0), strict=False)
+    ]
+    found = generate_all(model, requests, end_id=-1, residual_codebook_size=64)
+    assert [each.tokens.shape for each in found] == [(11, 3), (11, 0)]
+    assert not any(each.tokens.is_inference() for each in found)
 
 
 @pytest.mark.parametrize("flatness", [0.3, 0.01], ids=["peaked", "flat"])

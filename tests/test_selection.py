@@ -84,6 +84,12 @@ def test_what_recognition_does_not_understand_of_the_base_either_puts_nobody_out
     assert "base 61.0%" in told.reason
 
 
+def test_what_is_wrong_with_the_recordings_themselves_puts_nobody_out() -> None:
+    noisy = candidate(10, measures(faulty=measure(0.8)), healthy=False)
+    assert chosen(noisy, recordings=measures(faulty=measure(0.9, 0.1))).out == ()
+    assert len(chosen(noisy, recordings=measures(faulty=measure(0.1, 0.1))).out) == 1
+
+
 def test_base_and_recordings_are_told_beside_the_numbers() -> None:
     told = chosen(
         candidate(10, measures()), base=measures(wer=0.08, similarity=0.5), recordings=measures(wer=0.02)

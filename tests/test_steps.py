@@ -48,7 +48,7 @@ from fishtune.core.events import (
     Warned,
 )
 from fishtune.core.jobs.failures import explain
-from fishtune.core.jobs.record import Place, list_jobs
+from fishtune.core.jobs.record import Job, Place, list_jobs
 from fishtune.core.jobs.start import new_job
 from fishtune.core.jobs.writer import EventWriter, JobReporter
 from fishtune.core.judge.selection import Candidate, recommend
@@ -640,3 +640,53 @@ def test_settings_that_fit_nothing_are_said_by_their_step_and_the_others_are_jud
     states = _states(project)
     assert states["train"] == "failed" and states["pack"] == "done"
     assert "nobodys" in step_status(project, StepName.TRAIN).why
+
+
+def _chain_of_the_merge(project: Project, monkeypatch: pytest.MonkeyPatch) -> tuple[list[str], list[Event]]:
+    """Run the last step of the chain on stubs; return the stages that were started, and what was said."""
+    started: list[str] = []
+    events: list[Event] = []
+
+    def start(stage: StageName, settings: Table, place: Place) -> Job:
+        started.append(f"{stage} {getattr(settings, 'checkpoint', None) or settings.lora_weight.name}")
+        with new_job(stage, settings, place) as (job, _):
+            writer = EventWriter(job.events_path)
+            writer.write(Finished())
+            writer.close()
+            return job
+
+    def see_through(job: Job, reporter: Reporter) -> None:
+        if job.record.stage == StageName.AUDITION and "broken" in job.record.project:
+            raise DataError("No shards.", "Pack again.")
+
+    monkeypatch.setattr(chain, "can_listen", lambda: True)
+    monkeypatch.setattr(chain, "start_job", start)
+    monkeypatch.setattr(chain, "_see_through", see_through)
+    run(RunSettings(project=project.file, start=StepName.MERGE), JobReporter(None, [events.append]))
+    return started, events
+
+
+def test_the_chain_listens_to_the_checkpoints_before_it_merges_one(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _checkpoint(project, 10)
+    started, _ = _chain_of_the_merge(project, monkeypatch)
+    assert started == [f"audition {project.run_folder}", "merge step_000000010.ckpt"]
+    project.merge.audition = False
+    project.save()
+    assert _chain_of_the_merge(project, monkeypatch)[0] == ["merge step_000000010.ckpt"]
+    project.merge.audition, project.merge.checkpoint = True, "results/yoona/checkpoints/step_000000010.ckpt"
+    project.save()
+    assert _chain_of_the_merge(project, monkeypatch)[0] == ["merge step_000000010.ckpt"]
+
+
+def test_an_audition_that_fails_does_not_keep_the_chain_from_merging(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = project.model_copy(update={"name": "broken"})
+    broken.save()
+    _checkpoint(broken, 10)
+    started, events = _chain_of_the_merge(broken, monkeypatch)
+    assert started[-1] == "merge step_000000010.ckpt"
+    (warned,) = [event for event in events if isinstance(event, Warned)]
+    assert warned.message == "The checkpoints could not be listened to: No shards."

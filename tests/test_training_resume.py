@@ -74,6 +74,7 @@ def test_going_on_from_an_earlier_checkpoint_abandons_the_later_ones_and_says_so
     old = {path.name: path.read_bytes() for path in list_checkpoints(run_folder)}
     audition = run_folder / "audition" / "step_000000008"
     audition.mkdir(parents=True)
+    audition.with_name("step_000000008@0.5").mkdir()
     earlier = list_checkpoints(run_folder)[1]
     with pytest.raises(StopRequested):
         start(recorder := stop_after(5), max_steps=8, checkpoint_every=2, resume=earlier, learning_rate=1e-2)
@@ -84,6 +85,7 @@ def test_going_on_from_an_earlier_checkpoint_abandons_the_later_ones_and_says_so
         assert path.read_bytes() == old[path.name]
         assert adapter_folder(path).is_dir()
     assert (aside / "audition" / "step_000000008").is_dir() and not audition.exists()
+    assert (aside / "audition" / "step_000000008@0.5").is_dir()
     (said,) = [event for event in recorder.of(Warned) if "abandoned" in event.message]
     assert "continues from step 4" in said.message and "steps 6, 8" in said.message
     assert str(aside) in said.message and "step_000000008.ckpt" in said.hint

@@ -30,7 +30,9 @@ from . import (
     pack,
     presets,
     project,
+    report,
     running,
+    runs,
     synth,
     train,
     validate,
@@ -105,6 +107,10 @@ add("attach", jobs.attach, "Jobs")
 add("stop", jobs.stop, "Jobs")
 add("logs", jobs.logs, "Jobs")
 add("resume", jobs.resume, "Jobs")
+add("runs", runs.runs, "Runs")
+add("checkpoints", runs.checkpoints, "Runs")
+add("compare", runs.compare_runs, "Runs")
+add("report", report.report, "Runs")
 add("doctor", doctor.doctor, "This machine, presets and checkpoints")
 add("gpus", gpus.gpus, "This machine, presets and checkpoints")
 add("estimate", estimate.estimate, "This machine, presets and checkpoints")

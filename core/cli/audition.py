@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from rich.table import Table
 from rich.text import Text
 
-from ..config.project import Project
 from ..config.settings import AuditionSettings
 from ..config.strict import parse_flags
-from ..judge.results import AuditionCandidate, AuditionResult, Measure
+from ..judge.results import AuditionCandidate, AuditionResult
 from .console import out
 from .options import Given, Json, takes
-from .running import find_project, run_stage
+from .running import run_stage
+from .runs import MEASURES, find_run, measure_cells
 
 
 @takes(AuditionSettings)
@@ -47,9 +45,7 @@ def _named(settings: AuditionSettings) -> AuditionSettings:
     name = settings.checkpoint
     if name.exists() or len(name.parts) != 1:
         return settings
-    project = find_project()
-    folder = (project.results if isinstance(project, Project) else Path("results")) / name
-    return settings.model_copy(update={"checkpoint": folder}) if folder.is_dir() else settings
+    return settings.model_copy(update={"checkpoint": find_run(name).folder})
 
 
 def _tell(result: AuditionResult, candidate: AuditionCandidate, voice: str) -> None:
@@ -64,26 +60,9 @@ def _tell(result: AuditionResult, candidate: AuditionCandidate, voice: str) -> N
 def _table(result: AuditionResult) -> Table:
     table = Table(box=None, pad_edge=False)
     table.add_column("")
-    for heading in ("wrong", "WER", "similarity", "letters/s", "pitch"):
+    for heading in MEASURES:
         table.add_column(heading, justify="right")
     table.add_column("what is wrong", overflow="fold")
     for candidate in result.candidates:
-        found = candidate.measures
-        table.add_row(
-            candidate.name,
-            _interval(found.faulty, "%"),
-            _interval(found.wer, "%"),
-            _interval(found.similarity, ".2f"),
-            _interval(found.rate, ".1f"),
-            _interval(found.pitch, ".0f"),
-            Text(candidate.summary),
-        )
+        table.add_row(candidate.name, *measure_cells(candidate.measures), Text(candidate.summary))
     return table
-
-
-def _interval(measure: Measure | None, form: str) -> str:
-    if measure is None:
-        return "–"
-    if form == "%":
-        return f"{measure.mean:.0%} ({measure.low:.0%}–{measure.high:.0%})".replace("%", " %")
-    return f"{measure.mean:{form}} ({measure.low:{form}}–{measure.high:{form}})"

@@ -129,7 +129,9 @@ class Attention(nn.Module):
         is_one_column = past is not None and x_BTD.shape[1] == 1
         # Of one column, heads that share keys can stand as queries beside one another: no key is copied.
         queries = (
-            q_BTHE.unflatten(2, (self.n_local_heads, -1))[:, 0] if is_one_column else q_BTHE.transpose(1, 2)
+            q_BTHE.reshape(len(x_BTD), self.n_local_heads, -1, self.head_dim)
+            if is_one_column
+            else q_BTHE.transpose(1, 2)
         )
         attended = F.scaled_dot_product_attention(
             queries,
@@ -137,7 +139,7 @@ class Attention(nn.Module):
             values_BGTE,
             attn_mask=mask,
             is_causal=mask is None,
-            enable_gqa=queries.shape[1] != self.n_local_heads,
+            enable_gqa=not is_one_column and self.n_head != self.n_local_heads,
         )
         attended_BTHE = attended.flatten(1, 2)[:, None] if is_one_column else attended.transpose(1, 2)
         return cast(Tensor, self.wo(attended_BTHE.flatten(-2)))

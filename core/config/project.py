@@ -26,6 +26,7 @@ from .presets import lora_preset
 from .settings import (
     CODEC_FILE,
     MODELS_FOLDER,
+    AuditionSettings,
     DownloadSettings,
     ExtractOptions,
     ExtractSettings,
@@ -307,6 +308,15 @@ class Project(Table):
             results=self.results,
             base=self.base,
             protos=self.protos,
+        )
+
+    def audition_settings(self, target: Path) -> AuditionSettings:
+        """Return what `fishtune audition` needs for a checkpoint of the project, or its run."""
+        return AuditionSettings(
+            checkpoint=target,
+            base_weight=self.base,
+            protos=self.protos if self.protos.is_dir() else None,
+            config_name=self.extract.config_name,
         )
 
     def merge_settings(self) -> MergeSettings:

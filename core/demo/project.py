@@ -76,4 +76,6 @@ def _project(folder: Path) -> Project:
             # The base is random: losses of a pretrained model cannot be expected.
             "gate": False,
         },
+        # And what it says are no words.
+        merge={"audition": False},
     )

@@ -9,14 +9,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-import platformdirs
-
 from ..compute.devices import UsableGpu
 from ..config.presets import HearingPreset, hearing_preset, preset_names
 from ..errors import DeviceMemoryError, UsageError
 from ..events import Reporter
 from ..hub.transfer import adopt, fetch, is_complete
 from ..units import format_bytes
+from .extra import models_folder
 from .recognition import Placement, Recogniser, check_folder
 
 SPEAKER = "campplus"
@@ -25,11 +24,6 @@ _ON_GPU = "large-v3-turbo"
 _ON_CPU, _ON_CPU_ENGLISH = "small", "small.en"
 
 Hearing = Literal["recognition", "speaker"]
-
-
-def models_folder() -> Path:
-    """Return where models that listen are kept."""
-    return Path(platformdirs.user_cache_dir("fishtune")) / "models"
 
 
 def place(preset: HearingPreset | None, gpu: UsableGpu | None) -> Placement:

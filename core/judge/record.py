@@ -8,6 +8,7 @@ results/NAME/audition/recording/audition.json              the user's own held-o
 
 from __future__ import annotations
 
+import glob
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,13 @@ def audition_folder(checkpoint: Path, strength: float = 1.0) -> Path:
     if checkpoint.parent.name == CHECKPOINTS and own.name.startswith("step_"):
         return checkpoint.parent.with_name(AUDITIONS) / name
     return checkpoint.with_name(f"{name}.audition")
+
+
+def audition_folders(checkpoint: Path) -> list[Path]:
+    """Return the auditions of a checkpoint that there are, at every strength."""
+    own = audition_folder(checkpoint)
+    found = own.parent.glob(f"{glob.escape(own.name)}@*") if own.parent.is_dir() else []
+    return [folder for folder in (own, *sorted(found)) if folder.is_dir()]
 
 
 def companion_folder(run_folder: Path, kind: CandidateKind) -> Path:
@@ -82,7 +90,7 @@ def read_run(run_folder: Path) -> AuditionResult | None:
     """Return the table of everything that a run's candidates said to the same texts; None if there is none.
 
     Of several questions (other texts, seeds, reference) the one that was put last counts, and of that what
-    is still of the present files.
+    the same ears heard and is still of the present files.
     """
     try:
         folders = [folder for folder in (run_folder / AUDITIONS).iterdir() if folder.is_dir()]
@@ -93,7 +101,12 @@ def read_run(run_folder: Path) -> AuditionResult | None:
     if not present:
         return None
     newest = max(present, key=lambda pair: pair[1])[0]
-    same = [result for result, _ in present if result is newest or (result.digest == newest.digest != "")]
+    asked = (newest.digest, newest.listened)
+    same = [
+        result
+        for result, _ in present
+        if result is newest or (newest.digest and (result.digest, result.listened) == asked)
+    ]
     return join(same)
 
 

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
-from pydantic import BaseModel, Field, computed_field
+from pydantic import BaseModel, Field, computed_field, model_validator
 
 from ..messages import Message, joined
 from .faults import SpeechFault
@@ -218,6 +218,13 @@ class AuditionResult(BaseModel):
     """What was left out and why, each a sentence."""
     candidates: list[AuditionCandidate]
     """Recordings and base first, then checkpoints by step and strength."""
+
+    @model_validator(mode="after")
+    def _check_rows(self) -> Self:
+        rows = range(len(self.texts))
+        if any(cell.text not in rows for candidate in self.candidates for cell in candidate.cells):
+            raise ValueError("a recording is of no text")
+        return self
 
     def candidate(self, kind: CandidateKind) -> AuditionCandidate | None:
         """Return the first column of a kind."""

@@ -102,6 +102,7 @@ def recommend(candidates: Sequence[Candidate], against: Yardsticks | None = None
 def _why_out(candidate: Candidate, against: Yardsticks) -> Message:
     """Return why a checkpoint is out, or nothing."""
     found, base = candidate.measures or Measures(), against.base or Measures()
+    own = against.recordings or Measures()
     if (
         found.wer is not None
         and found.wer.mean > UNINTELLIGIBLE
@@ -123,7 +124,8 @@ def _why_out(candidate: Candidate, against: Yardsticks) -> Message:
             step=candidate.step,
             alike=found.similarity.mean,
         )
-    if candidate.healthy is False:
+    is_like_own = found.faulty is not None and own.faulty is not None and found.faulty.mean <= own.faulty.high
+    if candidate.healthy is False and not is_like_own:  # noise of the recordings is learned with the voice
         if found.faulty is None:
             return Message("Step {step} is out: most of what it says is unsound.", step=candidate.step)
         return Message(
@@ -159,8 +161,8 @@ Cost = Callable[[Measures], tuple[float, float] | None]
 def _by_judge(judged: Sequence[Candidate], against: Yardsticks) -> tuple[Candidate, Message]:
     own = against.recordings or Measures()
     costs: list[Cost] = [
-        lambda found: found.wer and (found.wer.mean, found.wer.high),
-        lambda found: found.similarity and (-found.similarity.mean, -found.similarity.low),
+        lambda found: (found.wer.mean, found.wer.high) if found.wer else None,
+        lambda found: (-found.similarity.mean, -found.similarity.low) if found.similarity else None,
         lambda found: _distance(found.rate, own.rate),
         lambda found: _distance(found.pitch, own.pitch),
     ]

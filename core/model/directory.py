@@ -57,5 +57,5 @@ class ModelDirectory:
         return self.family.container(self.path)
 
     def rule(self, sampling: Sampling) -> SamplingRule:
-        """Return the rule by which one generation draws."""
+        """Return the rule by which one text is drawn."""
         return self.family.sampling_rule(sampling, self.tokenizer)

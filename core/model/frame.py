@@ -32,10 +32,9 @@ class FrameModel:
         self._model = model
         self._runner = runner
         self._device = weight.device
-        self._length = -(-length // _ALIGNMENT) * _ALIGNMENT
-        self._codebooks = config.num_codebooks
-        self._cache = KeyValueCache(config.slow, rows, self._length, weight.dtype, weight.device)
-        self._fast_cache = KeyValueCache(config.fast, rows, self._codebooks, weight.dtype, weight.device)
+        length = -(-length // _ALIGNMENT) * _ALIGNMENT
+        self._cache = KeyValueCache(config.slow, rows, length, weight.dtype, weight.device)
+        self._fast_cache = KeyValueCache(config.fast, rows, config.num_codebooks, weight.dtype, weight.device)
 
     def read(self, row: int, columns: Tensor, start: int) -> Tensor:
         """Read columns of a prompt `(K+1, T)` into a row; return the hidden state of the last, `(D,)`.
@@ -54,7 +53,7 @@ class FrameModel:
         """Return the slow hidden state `(R, D)` of one column per row, `(R, K+1)`, at these positions."""
         places_R1 = torch.tensor(positions, device=self._device)[:, None]
         # A graph looks at all positions, as it cannot look at more from frame to frame.
-        seen = self._length if self._runner.records else max(positions) + 1
+        seen = self._cache.length if self._runner.records else max(positions) + 1
 
         def step(frames_RK: Tensor, places_R1: Tensor) -> Tensor:
             return self._model.slow(frames_RK[..., None], self._cache.at(places_R1, seen))[:, 0]
@@ -75,7 +74,7 @@ class FrameModel:
         if codebook == 1:
             return self._runner.run("second code", self._second_code, code_R, hidden_RD)
         places_R1 = torch.full_like(code_R, codebook)[:, None]
-        seen = self._codebooks if self._runner.records else codebook + 1
+        seen = self._fast_cache.length if self._runner.records else codebook + 1
 
         def step(code_R: Tensor, places_R1: Tensor) -> Tensor:
             past = self._fast_cache.at(places_R1, seen)

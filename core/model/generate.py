@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 
 import torch
 from torch import Tensor
@@ -67,6 +66,7 @@ def generate(
     max_new_tokens: int,
     residual_codebook_size: int,
     on_frame: Callable[[int], None] | None = None,
+    log: Callable[[str], None] = lambda _: None,
 ) -> Generation:
     """Return the frames that `model` continues `prompt` with; see `Request` and `generate_all`."""
     (generation,) = generate_all(
@@ -75,6 +75,7 @@ def generate(
         end_id=end_id,
         residual_codebook_size=residual_codebook_size,
         on_frame=on_frame,
+        log=log,
     )
     return generation
 
@@ -126,16 +127,14 @@ def generate_all(
             batch.run(on_frame)
     finally:
         model.train(was_training)
-    # Plain tensors: inference tensors cannot take part in training later.
-    return [Generation(text.tokens(len(text.prompt)).clone(), text.ended) for text in batch.texts]
+    return [Generation(text.tokens(), text.ended) for text in batch.texts]
 
 
 @dataclass
 class _Text:
     """A request, and how far it is."""
 
-    prompt: Tensor
-    rule: SamplingRule
+    request: Request
     limit: int
     """Frames at most."""
     frames: list[Tensor] = field(default_factory=list)
@@ -144,12 +143,15 @@ class _Text:
     @property
     def position(self) -> int:
         """Where the newest frame stands."""
-        return self.prompt.shape[1] + len(self.frames) - 1
+        return self.request.prompt.shape[1] + len(self.frames) - 1
 
-    def tokens(self, codebooks: int) -> Tensor:
-        """Return the frames so far as a token matrix on the CPU."""
+    def tokens(self) -> Tensor:
+        """Return the frames so far as a token matrix on the CPU.
+
+        To be called outside of inference mode, whose tensors cannot take part in training later.
+        """
         if not self.frames:
-            return torch.zeros(codebooks, 0, dtype=torch.int64)
+            return torch.zeros(len(self.request.prompt), 0, dtype=torch.int64)
         return torch.stack(self.frames, dim=1).cpu()
 
 
@@ -165,34 +167,31 @@ class _Batch:
         residual_codebook_size: int,
         log: Callable[[str], None],
     ) -> None:
+        longest_sequence = model.config.max_seq_len
         self.texts = [
-            _Text(
-                request.prompt,
-                request.rule,
-                min(request.max_new_tokens, model.config.max_seq_len - request.prompt.shape[1]),
-            )
+            _Text(request, min(request.max_new_tokens, longest_sequence - request.prompt.shape[1]))
             for request in requests
         ]
-        self._waiting = list(reversed(self.texts))
+        self._waiting = [text for text in reversed(self.texts) if text.limit > 0]
         self._end_id = end_id
         self._semantic_begin_id = model.semantic_begin_id
         self._codebook_size, self._codebooks = model.config.codebook_size, model.config.num_codebooks
         self._residual_size = min(residual_codebook_size, model.config.codebook_size)
-        longest = max(text.prompt.shape[1] + text.limit for text in self.texts)
+        length = max(text.request.prompt.shape[1] + text.limit for text in self.texts)
         weight = model.norm.weight
         rows = rows_that_fit(
-            model.config.slow, longest, min(rows, len(self.texts)), weight.dtype, weight.device
+            model.config.slow, length, min(rows, len(self.texts)), weight.dtype, weight.device
         )
         self._rows: list[_Text | None] = [None] * rows
         runner = StepRunner(weight.device, max(text.limit for text in self.texts), log)
-        self._model = FrameModel(model, rows, longest, runner)
+        self._model = FrameModel(model, rows, length, runner)
         self._hidden_RD = weight.new_zeros(rows, model.config.dim)
-        self._shared = shared_columns([text.prompt for text in self.texts])
+        self._shared = shared_columns([request.prompt for request in requests])
 
     def run(self, on_frame: Callable[[int], None] | None) -> None:
         """Generate until every text has ended."""
         if self._shared:
-            self._model.read(0, self.texts[0].prompt[:, : self._shared], 0)
+            self._model.read(0, self.texts[0].request.prompt[:, : self._shared], 0)
             self._model.share(self._shared)
         made = 0
         while self._fill_rows():
@@ -220,39 +219,41 @@ class _Batch:
         for row, text in enumerate(self._rows):
             if text is None and self._waiting:
                 begun = self._rows[row] = self._waiting.pop()
-                rest = begun.prompt[:, self._shared :]
+                rest = begun.request.prompt[:, self._shared :]
                 self._hidden_RD[row] = self._model.read(row, rest, self._shared)
         return bool(self._speaking())
 
     def _draw_frames(self) -> Tensor:
-        """Return the next frames `(R, K+1)`, zeros where a row has none; texts that end leave their rows."""
-        logits_RV = self._model.token_logits(self._hidden_RD)
-        tokens_R = self._drawn(lambda row, text: text.rule.token(logits_RV[row], text.frames))
-        numbers = tokens_R.tolist()  # the only moment in which a GPU is waited for
+        """Return the next frames `(R, K+1)`; texts that end leave their rows, whose frames mean nothing."""
+        tokens_R = self._drawn(0, self._model.token_logits(self._hidden_RD))
+        numbers = tokens_R.tolist()  # here a GPU is waited for
         for row, text in self._speaking():
             if numbers[row] == self._end_id:
                 text.ended = True
                 self._rows[row] = None
         code_R = (tokens_R - self._semantic_begin_id).clamp(0, self._codebook_size - 1)
-        numbers_RK = [tokens_R, code_R]
-        if not self._speaking():
-            return torch.stack(numbers_RK, dim=1)
-        for codebook in range(1, self._codebooks):
-            logits_RS = self._model.code_logits(codebook, code_R, self._hidden_RD)[:, : self._residual_size]
-            code_R = self._drawn(partial(_code, codebook, logits_RS))
-            numbers_RK.append(code_R)
-        return torch.stack(numbers_RK, dim=1)
+        drawn = [tokens_R, code_R]
+        for codebook in range(1, self._codebooks if self._speaking() else 1):
+            logits_RS = self._model.code_logits(codebook, code_R, self._hidden_RD)
+            code_R = self._drawn(codebook, logits_RS[:, : self._residual_size])
+            drawn.append(code_R)
+        return torch.stack(drawn, dim=1)
 
-    def _drawn(self, draw: Callable[[int, _Text], Tensor]) -> Tensor:
-        """Return what the rule of each row's text draws, `(R,)`; 0 for a free row."""
-        nothing = torch.zeros((), dtype=torch.int64, device=self._hidden_RD.device)
-        return torch.stack(
-            [nothing if text is None else draw(row, text) for row, text in enumerate(self._rows)]
-        )
+    def _drawn(self, codebook: int, logits_RE: Tensor) -> Tensor:
+        """Return what the rule of each row's text draws, `(R,)`: a code, or for codebook 0 the token.
 
-
-def _code(codebook: int, logits_RS: Tensor, row: int, text: _Text) -> Tensor:
-    return text.rule.code(codebook, logits_RS[row], text.frames)
+        It is 0 for a row without a text.
+        """
+        nothing = torch.zeros((), dtype=torch.int64, device=logits_RE.device)
+        drawn = []
+        for text, logits in zip(self._rows, logits_RE, strict=True):
+            if text is None:
+                drawn.append(nothing)
+            elif codebook == 0:
+                drawn.append(text.request.rule.token(logits, text.frames))
+            else:
+                drawn.append(text.request.rule.code(codebook, logits, text.frames))
+        return torch.stack(drawn)
 
 
 def shared_columns(prompts: Sequence[Tensor]) -> int:

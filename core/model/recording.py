@@ -32,15 +32,16 @@ class RecordedStep:
 
     def __init__(self, step: Step, examples: Sequence[Tensor]) -> None:
         self._inputs = [example.clone() for example in examples]
-        side = torch.cuda.Stream()
-        side.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(side):
-            for _ in range(_WARM_UPS):
-                step(*self._inputs)
-        torch.cuda.current_stream().wait_stream(side)
         self._graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self._graph):
-            self._output = step(*self._inputs)
+        with torch.cuda.device(self._inputs[0].device):  # streams are of the current device
+            side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+            side.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(side):
+                for _ in range(_WARM_UPS):
+                    step(*self._inputs)
+            torch.cuda.current_stream().wait_stream(side)
+            with torch.cuda.graph(self._graph):
+                self._output = step(*self._inputs)
 
     def __call__(self, *inputs: Tensor) -> Tensor:
         """Return what the step gives; the next call overwrites it."""

@@ -26,7 +26,7 @@ class Sampling:
 
 
 class SamplingRule(Protocol):
-    """Picks the numbers of a frame from logits; one is made per generation, as it holds the random numbers.
+    """Picks the numbers of a frame from logits; one is made per text, as it holds the random numbers.
 
     `frames` are those before this one, each `(K+1,)`: its token and its codes.
     """

@@ -29,9 +29,11 @@ from ..jobs.process import Liveness
 from ..jobs.record import Job, JobState, Place
 from ..jobs.signals import before_end
 from ..jobs.start import start_job, stop_job
+from ..judge.extra import can_listen
 from ..judge.selection import Recommendation
 from ..messages import Message
 from ..shards.manifest import DropReason
+from ..stages.registry import StageName
 from .history import recommended
 from .steps import STAGE_OF, StepName, StepState, StepStatus, step_status
 
@@ -91,11 +93,37 @@ def run(settings: RunSettings, reporter: Reporter) -> RunResult:
             reporter.log(f"{step}: up to date. {status.why}")
             done.append(_done(project, status, status.job, reporter))
             continue
+        if step is StepName.MERGE and status.state not in (StepState.RUNNING, StepState.LOCKED):
+            _audition(project, reporter)
         job = _job_for(project, status, reporter)
         with before_end(partial(_end, job)):
             _see_through(job, reporter)
         done.append(_done(project, status, job, reporter).model_copy(update={"job": job.id}))
     return RunResult(steps=done)
+
+
+def _audition(project: Project, reporter: Reporter) -> None:
+    """Listen to the run's checkpoints, so that the choice goes by what they say; it fails with a warning.
+
+    Raises:
+        StopRequested: asked to stop.
+    """
+    if not project.merge.audition or project.merge.checkpoint is not None or not can_listen():
+        return
+    try:
+        settings = project.audition_settings(project.run_folder)
+        job = start_job(StageName.AUDITION, settings, place_of(project))
+        reporter.log(f"merge: checkpoints are listened to first, to choose one. Started job {job.id}.")
+        with before_end(partial(_end, job)):
+            _see_through(job, reporter)
+    except StopRequested:
+        raise
+    except FishtuneError as error:
+        reporter.warn(
+            "The checkpoints could not be listened to: {reason}",
+            "The choice goes by their held-out loss. Choose yourself with checkpoint in [merge].",
+            reason=error.message,
+        )
 
 
 def _done(project: Project, status: StepStatus, job: Job | None, reporter: Reporter) -> StepDone:
@@ -227,6 +255,8 @@ def _job_for(project: Project, status: StepStatus, reporter: Reporter) -> Job:
     if status.step is StepName.MERGE and project.merge.checkpoint is None:
         best = recommended_checkpoint(project)
         if best is not None:
+            for sentence in best.out:
+                reporter.log(f"merge: {sentence}")
             reporter.log(f"merge: {best.candidate.path.name} is taken. {best.reason}")
     return job
 

@@ -118,20 +118,30 @@ def _read_job(job: Job, history: RunHistory, *, with_steps: bool) -> None:
                 history.validations[event.step] = event
 
 
-def checkpoint_candidates(place: Place) -> list[Candidate]:
-    """Return the checkpoints on disk with what training and audition said about them, oldest step first."""
-    return candidates_of(place, run_history(place, with_steps=False), read_run(place.folder))
+@dataclass(frozen=True)
+class Choice:
+    """What there is to choose from, what it is held against, and what is recommended."""
+
+    candidates: list[Candidate]
+    """The checkpoints on disk with what training and audition said about them, oldest step first."""
+    against: Yardsticks
+    recommendation: Recommendation | None
+    """None where there is no checkpoint."""
 
 
-def candidates_of(place: Place, history: RunHistory, table: AuditionResult | None) -> list[Candidate]:
-    """Return what `checkpoint_candidates` does, from what was read."""
+def choose(place: Place) -> Choice:
+    """Return the choice among the checkpoints of a run."""
+    return choose_by(place, run_history(place, with_steps=False), read_run(place.folder))
+
+
+def choose_by(place: Place, history: RunHistory, table: AuditionResult | None) -> Choice:
+    """Return what `choose` does, from what was read."""
+    columns = table.candidates if table else []
     heard = {
-        each.step: each
-        for each in (table.candidates if table else [])
-        if each.kind is CandidateKind.CHECKPOINT and each.strength == 1
+        each.step: each for each in columns if each.kind is CandidateKind.CHECKPOINT and each.strength == 1
     }
     voted = preferences(votes_of(place.folder))
-    return [
+    candidates = [
         _candidate(
             path,
             history,
@@ -140,23 +150,24 @@ def candidates_of(place: Place, history: RunHistory, table: AuditionResult | Non
         )
         for path in list_checkpoints(place.folder)
     ]
-
-
-def yardsticks_of(history: RunHistory, table: AuditionResult | None) -> Yardsticks:
-    """Return what the checkpoints of a run are held against."""
     base = table.candidate(CandidateKind.BASE) if table else None
     own = table.candidate(CandidateKind.RECORDING) if table else None
-    return Yardsticks(
+    against = Yardsticks(
         base_loss=history.base_loss,
         base=base.measures if base else None,
         recordings=own.measures if own else None,
     )
+    return Choice(candidates, against, recommend(candidates, against))
+
+
+def checkpoint_candidates(place: Place) -> list[Candidate]:
+    """Return the checkpoints on disk with what training and audition said about them, oldest step first."""
+    return choose(place).candidates
 
 
 def recommended(place: Place) -> Recommendation | None:
     """Return which checkpoint of a run to merge, with the reason, or None if there is none."""
-    history, table = run_history(place, with_steps=False), read_run(place.folder)
-    return recommend(candidates_of(place, history, table), yardsticks_of(history, table))
+    return choose(place).recommendation
 
 
 def _candidate(

@@ -17,7 +17,7 @@ from typing import Any
 from ..terminal import json_text
 
 _POLICY = (
-    "default-src 'none'; script-src '{script}'; style-src '{style}'; media-src data:; img-src data:; "
+    "default-src 'none'; script-src {script}; style-src {style}; media-src data:; img-src data:; "
     "base-uri 'none'; form-action 'none'"
 )
 
@@ -41,12 +41,18 @@ def self_contained(
     return Template((folder / "page.html").read_text("utf-8")).substitute(
         language=html.escape(language),
         title=html.escape(title),
-        policy=html.escape(_POLICY.format(script=_hash(script), style=_hash(style))),
+        policy=html.escape(policy(style, script)),
         style=style,
         data=held,
         script=script,
     )
 
 
+def policy(style: str, script: str | None = None) -> str:
+    """Return the policy of a page that has this style and, if any, this script, and nothing else."""
+    return _POLICY.format(script=_hash(script) if script is not None else "'none'", style=_hash(style))
+
+
 def _hash(text: str) -> str:
-    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode('utf-8')).digest()).decode()}"
+    digest = base64.b64encode(hashlib.sha256(text.encode("utf-8")).digest()).decode()
+    return f"'sha256-{digest}'"

@@ -525,6 +525,40 @@ async def test_leaving_while_a_job_runs_says_how_to_come_back(
 # merge
 
 
+async def test_the_base_stands_above_the_checkpoints_and_cannot_be_picked(
+    wizard: Make, engine: FakeEngine, project: Project
+) -> None:
+    checkpoint = project.run_folder / "checkpoints" / f"step_{20:09d}.ckpt"
+    checkpoint.parent.mkdir(parents=True)
+    checkpoint.write_bytes(b"x")
+    job = engine.new_job(project, StageName.TRAIN)
+    losses = ((0, 6.125), (20, 5.0))
+    engine.say(
+        job,
+        [
+            Validation(step=step, loss=loss, base_loss=1, semantic_loss=1, top_5_accuracy=0.5)
+            for step, loss in losses
+        ],
+    )
+    engine.say(job, [Finished()])
+    app = wizard()
+    async with app.run_test(size=(120, 40)) as pilot:
+        screen = await opened(app)
+        await pilot.press("6")
+        await until(lambda: "6.125" in shown(app) and "Recommended: step 20." in shown(app), app)
+        table = screen.query_one("#candidates", Table)
+        screen.set_focus(table)
+        table.select_key("base")
+        await pilot.pause()
+        await pilot.press("enter")
+        await pilot.pause()
+        assert Project.load(project.folder).merge.checkpoint is None
+        assert screen.pane is not None
+        screen.pane.press("audition")
+        await until(lambda: engine.started, app)
+        assert engine.started[0][1].model_dump()["checkpoint"] == project.base
+
+
 async def test_the_recommended_checkpoint_is_marked_and_merged(
     wizard: Make, engine: FakeEngine, project: Project
 ) -> None:

@@ -16,13 +16,13 @@ from textual.widgets import DataTable, Static
 
 from ...core.config.presets import preset_names
 from ...core.config.project import Project
-from ...core.config.settings import CODEC_FILE, AuditionSettings, MergeSettings
+from ...core.config.settings import CODEC_FILE, MergeSettings
 from ...core.errors import FishtuneError
 from ...core.events import Finished
 from ...core.jobs.record import Job, JobState, Place
 from ...core.judge.record import read_audition
-from ...core.judge.selection import Candidate, Recommendation
-from ...core.pipeline.history import checkpoint_candidates, recommended
+from ...core.judge.selection import Candidate, Recommendation, Yardsticks
+from ...core.pipeline.history import Choice, choose
 from ...core.pipeline.steps import StepName
 from ...core.stages.registry import StageName
 from ..access import project_screen, wizard
@@ -37,7 +37,9 @@ from ..widgets.table import Align, Table
 from ..wording import clock, count, decimal, harmless, percent, plain, right, size
 from .stage import StagePane
 
-_OTHER = "other"
+_OTHER, _BASE = "other", "base"
+_NO_CHECKPOINTS = (None, _OTHER, _BASE)
+"""Rows that cannot be picked, and none."""
 _WIDE = 86
 
 
@@ -65,6 +67,7 @@ class MergePane(StagePane):
         super().__init__()
         self._candidates: dict[str, Candidate] = {}
         self._recommended: Recommendation | None = None
+        self._base_loss: float | None = None
         self._wide = False
 
     def all_fields(self) -> tuple[Field, ...]:
@@ -114,16 +117,15 @@ class MergePane(StagePane):
         project = self.project
 
         def work() -> None:
-            found = candidates_of(project)
-            recommendation = recommended(place_of(project)) if found else None
-            self.app.call_from_thread(self._take_candidates, found, recommendation)
+            self.app.call_from_thread(self._take_choice, choice_of(project))
 
         in_thread(self, work, self.notice.show_error, "candidates")
 
-    def _take_candidates(self, found: list[Candidate], recommendation: Recommendation | None) -> None:
+    def _take_choice(self, choice: Choice) -> None:
         first = not self._candidates
-        self._candidates = {str(candidate.path): candidate for candidate in found}
-        self._recommended = recommendation
+        self._candidates = {str(candidate.path): candidate for candidate in choice.candidates}
+        self._recommended = choice.recommendation
+        self._base_loss = choice.against.base_loss
         self._show_candidates()
         if first and self._candidates:
             chosen = self._chosen_path()
@@ -140,6 +142,11 @@ class MergePane(StagePane):
         chosen = self._chosen_path()
         sign = wizard(self).glyphs.chosen
         rows: list[tuple[str, tuple[Text, ...], str]] = []
+        if self._candidates and self._base_loss is not None:
+            loss = right(decimal(self._base_loss))
+            unknown = [right("–")] * (3 if self._wide else 1)
+            cells = [plain(" "), right(count(0)), right("–"), loss, *unknown, plain(_("base"))]
+            rows.append((_BASE, tuple(cells), self.near(self.project.base)))
         for path, candidate in self._candidates.items():
             style = "bold" if path == chosen else ""
             passes = "–" if candidate.clip_passes is None else f"{candidate.clip_passes:.1f}"
@@ -182,7 +189,7 @@ class MergePane(StagePane):
 
     def on_data_table_row_selected(self, event: DataTable.RowSelected) -> None:
         path = str(event.row_key.value)
-        if event.data_table.id == "candidates" and path != _OTHER:
+        if event.data_table.id == "candidates" and path not in _NO_CHECKPOINTS:
             self._pick(Path(path))
 
     def _pick(self, path: Path) -> None:
@@ -241,18 +248,16 @@ class MergePane(StagePane):
 
     def _audition(self) -> None:
         """Let the checkpoint under the cursor speak, unmerged; its findings come into the table."""
-        path = self.query_one("#candidates", Table).chosen or self._chosen_path()
+        under = self.query_one("#candidates", Table).chosen
+        path = str(self.project.base) if under == _BASE else under
+        if path in _NO_CHECKPOINTS:
+            path = self._chosen_path()
         if not path:
             self.notice.show_warning(_("There is no checkpoint yet."))
             return
         self.start_stage(
             StageName.AUDITION,
-            lambda: AuditionSettings(
-                checkpoint=Path(path),
-                base_weight=self.project.base,
-                protos=self.project.protos if self.project.protos.is_dir() else None,
-                config_name=self.project.extract.config_name,
-            ),
+            lambda: self.project.audition_settings(Path(path)),
         )
 
     def show_job(self, job: Job, state: JobState, view: RunView) -> None:
@@ -271,7 +276,11 @@ class MergePane(StagePane):
 
     def text_to_copy(self) -> str:
         focused = self.screen.focused
-        if isinstance(focused, Table) and focused.id == "candidates" and focused.chosen not in (None, _OTHER):
+        if (
+            isinstance(focused, Table)
+            and focused.id == "candidates"
+            and focused.chosen not in _NO_CHECKPOINTS
+        ):
             return str(focused.chosen)
         return use_command(self.project.merged)
 
@@ -289,17 +298,12 @@ class MergePane(StagePane):
         )
 
 
-def place_of(project: Project) -> Place:
-    """Return where the project's checkpoints lie."""
-    return Place(results=project.results, project=project.name)
-
-
-def candidates_of(project: Project) -> list[Candidate]:
-    """Return the project's checkpoints, oldest step first; none where they cannot be read."""
+def choice_of(project: Project) -> Choice:
+    """Return the choice among the project's checkpoints; nothing to choose from where they cannot be read."""
     try:
-        return checkpoint_candidates(place_of(project))
+        return choose(Place(results=project.results, project=project.name))
     except FishtuneError:
-        return []
+        return Choice([], Yardsticks(), None)
 
 
 def _health(candidate: Candidate) -> str:

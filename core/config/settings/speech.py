@@ -24,6 +24,9 @@ class MergeOptions(Table):
         Annotated[str, AfterValidator(check_path_text)] | None, Option(unset="the recommended one")
     ] = None
     """Checkpoint to merge, relative to the project."""
+    audition: bool = True
+    """Let fishtune run listen to checkpoints before it merges the recommended one, where the extra judge is
+    installed."""
     output: Annotated[
         UserPath | None, Option("Merged directory", group=BASIC, unset=f"{MODELS_FOLDER}/NAME-merged")
     ] = None
@@ -126,8 +129,7 @@ class AuditionSettings(ListenerSettings):
     all: bool = False
     """Every checkpoint of the run, not only 6 spread over it."""
     with_base: bool = False
-    """Beside a single checkpoint, too, judge its base and the held-out recordings; beside a run's they always
-    are."""
+    """Beside a single checkpoint, too, judge its base; beside those of a run it always is."""
     strengths: Annotated[list[Strength], Option(flag="strength", unset="1")] = []
     """How much of the training counts: 0 is the base, 1 all of it; may be repeated, each speaks."""
     base_weight: Annotated[UserPath | None, Option(unset="the one it was trained on")] = None

@@ -84,7 +84,7 @@ class Family(ABC):
 
     @abstractmethod
     def sampling_rule(self, sampling: Sampling, tokenizer: Tokenizer) -> SamplingRule:
-        """Return the rule by which one generation draws."""
+        """Return the rule by which one text is drawn."""
 
     @abstractmethod
     def container(self, directory: Path) -> Container:

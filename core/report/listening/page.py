@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Sequence
 from importlib.resources import files
@@ -19,13 +18,12 @@ from ...judge.votes import column_id
 from ...messages import Message, plural
 from ...pipeline.history import recommended, run_history
 from ...reading import open_regular, reading
+from ..curves import thinned
 from ..html import self_contained
 from ..languages import page_texts, said
 from .clips import Clip, common_loudness, make_clip, measure_level
 from .view import Auditioned, Course, Page, page_of, recordings
 
-_MOST_POINTS = 400
-"""Of a curve: what is drawn is about 1000 pixels wide."""
 _MADE_BY = b'<meta name="generator" content="fishtune listen">'
 _HEAD = 1 << 12
 """Bytes of a page in which that stands."""
@@ -83,7 +81,7 @@ def _course(run: Path, table: AuditionResult) -> Course:
     history = run_history(place)
     course = Course(
         run=run.name,
-        training=_thinned([(step, event.loss) for step, event in sorted(history.steps.items())]),
+        training=thinned([(step, event.loss) for step, event in sorted(history.steps.items())]),
         held_out=[(step, event.loss) for step, event in sorted(history.validations.items())],
         resumed=[mark.step for mark in history.marks],
     )
@@ -93,14 +91,6 @@ def _course(run: Path, table: AuditionResult) -> Course:
         if best is not None and is_plain and column.step == best.candidate.step:
             course.recommended, course.reason = column_id(run.name, column.name), said(best.reason)
     return course
-
-
-def _thinned(curve: list[tuple[int, float]]) -> list[tuple[int, float]]:
-    """Return a curve of at most `_MOST_POINTS` points, each the mean of its neighbours."""
-    points = [(step, loss) for step, loss in curve if math.isfinite(loss)]
-    size = math.ceil(len(points) / _MOST_POINTS)
-    parts = [points[first : first + size] for first in range(0, len(points), size or 1)]
-    return [(part[len(part) // 2][0], sum(loss for _, loss in part) / len(part)) for part in parts]
 
 
 def _clips(paths: Sequence[Path], reporter: Reporter) -> list[tuple[Path, Clip]]:

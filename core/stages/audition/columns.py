@@ -91,7 +91,7 @@ class Column:
         return f"{row + 1}-{again + 1}.wav" if again else f"{row + 1}.wav"
 
     def _take_over(self) -> None:
-        """Keep what an earlier audition said to the same question, and remove its other recordings."""
+        """Keep what an earlier audition said to the same question; what else it left goes later (`begin`)."""
         recover_folder(self.folder)
         record = check_folder(self.folder, overwrite=self._overwrite)
         if record is None:
@@ -112,15 +112,23 @@ class Column:
             self.table = record.model_copy(update={"texts": self.table.texts})
             return
         self.candidate.files = before.files if kept else {}
-        names = {name for cell in kept for name in _files_of(cell)}
-        for file in list(self.folder.iterdir()):
-            if _OWN_NAME.fullmatch(file.name) and file.name not in names:
-                remove(file)
 
     def begin(self) -> None:
-        """Write the record before the first recording: it says whose the recordings are."""
-        check_folder(self.folder, overwrite=self._overwrite)  # minutes may have passed
+        """Replace what an earlier audition left, and write the record that says whose the recordings are."""
+        self._sweep()
         self.save()
+
+    def _sweep(self) -> None:
+        """Remove recordings that are no part of this audition.
+
+        Raises:
+            UsageError: something in the folder did not come from an audition.
+        """
+        check_folder(self.folder, overwrite=self._overwrite)  # minutes may have passed
+        names = {name for cell in self.candidate.cells for name in _files_of(cell)}
+        for file in list(self.folder.iterdir()) if self.folder.is_dir() else ():
+            if _OWN_NAME.fullmatch(file.name) and file.name not in names:
+                remove(file)
 
     def save_now_and_then(self) -> None:
         """Save if the last time was some seconds ago."""
@@ -143,7 +151,7 @@ class Column:
             listened: digest of what listened.
             about: what else the table says of that.
         """
-        check_folder(self.folder, overwrite=self._overwrite)
+        self._sweep()
         self.table = self.table.model_copy(update={**about, "listened": listened})
         candidate = self.candidate
         candidate.cells, candidate.complete, candidate.measures = list(cells), True, measures_of(cells)

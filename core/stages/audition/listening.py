@@ -47,13 +47,16 @@ def listen_to(
         StopRequested: asked to stop.
     """
     listened = _digest_of_listeners(settings, question)
-    if all(column.candidate.complete and column.table.listened == listened for column in columns):
+    waiting = [each for each in columns if not each.candidate.complete or each.table.listened != listened]
+    if not waiting:
         return
     listeners = load_listeners(settings, question.language, reporter, usable_gpu)
-    number = sum(len(column.candidate.cells) for column in columns)
+    own = [column for column in columns if column.planned.kind is CandidateKind.RECORDING]
+    others = [column for column in waiting if column not in own]
+    number = sum(len(column.candidate.cells) for column in (*own, *others))
     meter = ProgressMeter(reporter, Message("listening"), number, "recordings")
     ears = _Ears(listeners, question, reference(), reporter, meter)
-    own = [column for column in columns if column.planned.kind is CandidateKind.RECORDING]
+    # They tell the voice, so they are heard again for whoever else is.
     recordings = [heard for column in own for heard in ears.hear(column)]
     about = {
         "models": listeners.names,
@@ -61,7 +64,7 @@ def listen_to(
     }
     # What is left out for now (no network) may be there the next time.
     listened = "" if listeners.not_judged else listened
-    for column in columns:
+    for column in waiting:
         said = recordings if column in own else ears.hear(column)
         cells = [ears.judged(heard, recordings) for heard in said]
         column.finish(cells, listened, about)

@@ -74,7 +74,7 @@ def _question(
         text = transcript_beside(settings.reference, _REFERENCE_HINT)
         codec = plan.base / CODEC_FILE
         turn = encode_reference(settings.reference, text, codec, settings.config_name, device, reporter)
-        reference = OwnClip(str(settings.reference), turn)
+        reference = OwnClip(settings.reference.name, turn)
     sampling = base.family.sampling
     made_from = {
         "base": base_hash(plan.base, reporter),
@@ -84,7 +84,7 @@ def _question(
 
     def fits(text: str) -> bool:
         turns = [reference.turn] if reference else []
-        room = base.shape.max_seq_len - base.prompts.prompt(turns, text).shape[1]
+        room = base.shape.max_seq_len - int(base.prompts.prompt(turns, text).shape[1])
         return room >= expected_seconds(text, data.bytes_per_second) * shape.frame_rate
 
     question = make_question(settings, data, reference, made_from, fits)

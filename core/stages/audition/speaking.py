@@ -119,7 +119,9 @@ class Speakers:
         source = read_adapter(planned.path)
         shapes = {name: tuple(weight.shape) for name, weight in model.state_dict().items()}
         check_fit(source, shapes, model.config.tie_word_embeddings, self._base.path)
-        apply_checkpoint(model, at_strength(source, planned.strength, model.get_parameter))
+        # Checkpoints are read on the CPU; what they are held against must be there, too.
+        source = at_strength(source, planned.strength, lambda name: model.get_parameter(name).cpu())
+        apply_checkpoint(model, source)
         self._attempt(lambda: model.to(self._device))
         try:
             yield model

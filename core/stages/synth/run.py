@@ -274,5 +274,6 @@ def _generate(
         max_new_tokens=settings.max_new_tokens,
         residual_codebook_size=residual_codebook_size(settings.config_name),
         on_frame=count,
+        log=reporter.log,
     )
     return generation, generation.codes.shape[1] / (time.monotonic() - began)

@@ -26,7 +26,7 @@ from ...config.run_files import (
 from ...errors import FishtuneError
 from ...events import Reporter
 from ...files import atomic_folder, atomic_path, fsync_folder, storage_errors
-from ...judge.record import audition_folder, read_audition
+from ...judge.record import audition_folder, audition_folders, read_audition
 from ...judge.selection import Candidate, Yardsticks, recommend
 from ...messages import Message
 from .checkpoints import read_run_state, remove_checkpoint
@@ -87,9 +87,10 @@ def _abandon(run_folder: Path, checkpoints: list[Path], step: int) -> Path:
         for old in reversed(checkpoints):
             new = folder / old.name
             old.rename(new)
+            auditions = audition_folder(new).parent
             for source, target in (
                 (adapter_folder(old), adapter_folder(new)),
-                (audition_folder(old), audition_folder(new)),
+                *((heard, auditions / heard.name) for heard in audition_folders(old)),
             ):
                 if source.exists():
                     target.parent.mkdir(exist_ok=True)

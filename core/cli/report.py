@@ -1,0 +1,36 @@
+"""`fishtune report`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from ..units import format_bytes
+from .console import out, print_json
+from .options import Json
+from .runs import Run, find_run
+
+
+def report(
+    run: Run,
+    output: Annotated[
+        Path | None, typer.Option(help="The page that is written; else report.html in the run's folder.")
+    ] = None,
+    language: Annotated[Literal["en", "ko"], typer.Option(help="Language of the page.")] = "en",
+    json: Json = False,
+) -> None:
+    """Write a run's summary as one HTML file to pass on: settings, data, losses, audition, recordings.
+
+    Example: fishtune report my-voice
+    """
+    from ..report.run.page import REPORT_FILE, write_report
+
+    place = find_run(run)
+    page = output or place.folder / REPORT_FILE
+    write_report(place, page, language)
+    if json:
+        print_json({"page": str(page)})
+    else:
+        out.print(f"Wrote {page}, {format_bytes(page.stat().st_size)}")

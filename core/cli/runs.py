@@ -1,0 +1,190 @@
+"""`fishtune runs`, `checkpoints`, `compare`: what runs came to, over all their jobs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from ..config.project import RESULTS
+from ..errors import UsageError
+from ..jobs.record import Place
+from ..judge.results import Measure, Measures
+from ..messages import Message, near
+from ..pipeline.runs import Comparison, RunSummary, compare, has_run, run_checkpoints, summarise
+from ..units import format_bytes
+from .console import out, print_json
+from .options import Json
+from .running import find_project, places_here
+
+Run = Annotated[Path, typer.Argument(metavar="RUN", help="The run: its name, or its folder results/NAME.")]
+_NONE = "–"
+MEASURES = ("wrong", "WER", "similarity", "letters/s", "pitch")
+"""Headings of `measure_cells`."""
+
+
+def runs(json: Json = False) -> None:
+    """List the runs of this folder: how far each is, its held-out losses, which checkpoint is recommended.
+
+    Example: fishtune runs
+    """
+    found = [summarise(place) for place in places_here() if has_run(place)]
+    if json:
+        print_json([run.model_dump(mode="json") for run in found])
+    elif not found:
+        out.print("No runs here. Train one with: fishtune train --project NAME …")
+    else:
+        out.print(_runs_table(found), soft_wrap=False)
+
+
+def checkpoints(run: Run, json: Json = False) -> None:
+    """List the checkpoints of a run beside its base, with held-out losses and what auditions measured.
+
+    Example: fishtune checkpoints my-voice
+    """
+    found = run_checkpoints(find_run(run))
+    if json:
+        print_json(found.model_dump(mode="json"))
+        return
+    table = _table("", "", "passes", "held-out", "top-5", "size", *MEASURES)
+    for row in found.rows:
+        table.add_row(
+            "*" if row.recommended else "",
+            row.name,
+            _number(row.clip_passes, ".1f"),
+            _number(row.held_out_loss, ".3f"),
+            _number(row.top_5_accuracy, ".0%"),
+            format_bytes(row.bytes) if row.bytes else _NONE,
+            *measure_cells(row.measures),
+        )
+    out.print(table, soft_wrap=False)
+    for sentence in [*found.out, *([found.reason] if found.reason else [])]:
+        out.print(sentence)
+
+
+def compare_runs(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Two runs or more.")],
+    json: Json = False,
+) -> None:
+    """Show in which settings runs differ, and what each came to.
+
+    Warns where their held-out losses are not losses of the same thing.
+
+    Example: fishtune compare gentle strong
+    """
+    found = compare([find_run(run) for run in runs])
+    if json:
+        print_json(found.model_dump(mode="json"))
+        return
+    out.print(_runs_table(found.runs), soft_wrap=False)
+    out.print()
+    out.print(_differences(found), soft_wrap=False)
+    if found.measures:
+        table = _table("recommended", *MEASURES)
+        for name, measures in found.measures.items():
+            table.add_row(name, *measure_cells(measures))
+        out.print()
+        out.print(table, soft_wrap=False)
+    for sentence in found.warnings:
+        out.print(f"warning: {sentence}")
+
+
+def find_run(run: Path) -> Place:
+    """Return the place of a run that is named, or given by its folder.
+
+    Raises:
+        UsageError: there is no such run.
+    """
+    project = find_project()
+    results = project.results if project else Path(RESULTS)
+    for folder in (run, results / run):
+        if folder.is_dir() and has_run(place := _place_of(folder)):
+            return place
+    known = [place.project for place in places_here() if has_run(place)]
+    raise UsageError(
+        "There is no run {name} here.",
+        near(str(run), known) or Message("See the runs of this folder with: fishtune runs"),
+        name=run,
+    )
+
+
+def _place_of(folder: Path) -> Place:
+    folder = folder.absolute()
+    return Place(results=folder.parent, project=folder.name)
+
+
+def _runs_table(found: Sequence[RunSummary]) -> Table:
+    table = _table(
+        "run", "state", "step", "passes", "base", "best held-out", "at step", "checkpoints", "choice"
+    )
+    for run in found:
+        step = f"{run.step}/{run.total_steps}" if run.total_steps else str(run.step)
+        table.add_row(
+            run.run,
+            str(run.state) if run.state else _NONE,
+            step,
+            _number(run.clip_passes, ".1f"),
+            _number(run.base_loss, ".3f"),
+            _number(run.best_loss, ".3f"),
+            _number(run.best_step, ""),
+            str(run.checkpoints),
+            _number(run.recommended, ""),
+        )
+        if run.resumed:
+            marks = ", ".join(f"{mark.step} ({_day(mark.time)})" for mark in run.resumed)
+            table.add_row(Text(f"  resumed after step {marks}", style="dim"))
+    return table
+
+
+def _differences(found: Comparison) -> Table | str:
+    if not found.differences:
+        return "Their settings are the same."
+    table = _table("setting", *(run.run for run in found.runs))
+    for difference in found.differences:
+        table.add_row(difference.setting, *(_shown(value) for value in difference.values.values()))
+    return table
+
+
+def _table(*headings: str) -> Table:
+    table = Table(box=None, pad_edge=False)
+    for place, heading in enumerate(headings):
+        table.add_column(Text(heading), justify="right" if place > 1 else "left", overflow="fold")
+    return table
+
+
+def measure_cells(found: Measures | None) -> list[str]:
+    """Return what was measured as the cells of a row: means with their intervals."""
+    found = found or Measures()
+    return [
+        interval(found.faulty, "%"),
+        interval(found.wer, "%"),
+        interval(found.similarity, ".2f"),
+        interval(found.rate, ".1f"),
+        interval(found.pitch, ".0f"),
+    ]
+
+
+def interval(measure: Measure | None, form: str) -> str:
+    """Return a mean with its interval, in percent with the form `%`."""
+    if measure is None:
+        return _NONE
+    if form == "%":
+        return f"{measure.mean:.0%} ({100 * measure.low:.0f}–{100 * measure.high:.0f})"
+    return f"{measure.mean:{form}} ({measure.low:{form}}–{measure.high:{form}})"
+
+
+def _number(value: float | None, form: str) -> str:
+    return _NONE if value is None else f"{value:{form}}"
+
+
+def _shown(value: Any) -> str:
+    return _NONE if value is None else str(value)
+
+
+def _day(time: float) -> str:
+    return datetime.fromtimestamp(time).astimezone().strftime("%Y-%m-%d %H:%M")
