@@ -15,7 +15,7 @@ from fishtune.core.cli.arguments import spread_lists
 from fishtune.core.config.presets import LoraPreset, lora_preset
 from fishtune.core.config.project import merge_record_path
 from fishtune.core.config.settings import MergeSettings, SynthSettings
-from fishtune.core.errors import UsageError
+from fishtune.core.errors import CheckpointError, UsageError
 from fishtune.core.events import Reporter
 from fishtune.core.lora.injection import add_adapters, matching_modules, save_adapter
 from fishtune.core.lora.unmerged import load_unmerged
@@ -254,14 +254,31 @@ def test_a_checkpoint_speaks_unmerged_at_any_strength(golden: Path, tmp_path: Pa
     assert mean == speak("on the base", base, average=sources) != trained
     with pytest.raises(UsageError, match="is not a checkpoint of training"):
         speak("wrong", base, strength=0.5)
+    other = checkpoint(base, tmp_path / "other", 1, base_sha256="0" * 64)
+    with pytest.raises(CheckpointError, match="was trained on another base"):
+        speak("wrong", other)
+
+
+def test_in_a_project_an_average_speaks_on_its_own_base_and_not_on_the_merged_model(
+    golden: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sources = [checkpoint(golden / "base", tmp_path / "run", step) for step in (1, 2)]
+    (tmp_path / "fishtune.toml").write_text('name = "yoona"\n', encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    said = ["--text", "hello", "--seed", "1", "--max-new-tokens", "6", "--device", "cpu"]
+    assert run_command(["synth", "--average", *map(str, sources), *said, "--out", "mean.wav"]) == 0
+    flags = ["--checkpoint", str(golden / "base"), "--average", *map(str, sources)]
+    assert run_command(["synth", *flags, *said, "--out", "expected.wav"]) == 0
+    assert (tmp_path / "mean.wav").read_bytes() == (tmp_path / "expected.wav").read_bytes()
+    assert "Wrote mean.wav" in capsys.readouterr().out
 
 
 def test_the_mean_of_one_checkpoint_with_itself_is_that_checkpoint(base: Path, tmp_path: Path) -> None:
     source = checkpoint(base, tmp_path / "run", 1)
     tokens = torch.zeros((1, load_model(base).config.num_codebooks + 1, 4), dtype=torch.long)
     with torch.inference_mode():
-        once = load_unmerged(base, [source], 1.0).slow(tokens)
-        twice = load_unmerged(base, [source, source], 1.0).slow(tokens)
+        once = load_unmerged(base, [source], 1.0, Reporter()).slow(tokens)
+        twice = load_unmerged(base, [source, source], 1.0, Reporter()).slow(tokens)
     torch.testing.assert_close(twice, once)
 
 

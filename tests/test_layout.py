@@ -247,7 +247,8 @@ def test_the_wheel_has_every_module_and_nothing_generic(tmp_path: Path) -> None:
         f"fishtune/{name}"
         for name in listed
         if name.split("/")[0] in {"core", "tui", "presets"}
-        and Path(name).suffix in {".py", ".toml", ".mp3", ".flac", ".wav", ".lab", ".tcss", ".mo", ".proto"}
+        and Path(name).suffix
+        in {".py", ".toml", ".mp3", ".flac", ".wav", ".lab", ".tcss", ".mo", ".proto", ".html", ".css", ".js"}
         and (ROOT / name).is_file()
     }
     assert wanted - packed == set()

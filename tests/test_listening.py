@@ -179,6 +179,18 @@ def test_a_run_that_nobody_auditioned_says_how(
     assert "no run was named" in capsys.readouterr().err
 
 
+def test_nothing_but_an_earlier_page_is_replaced(run: Path, tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+    page.write_bytes((run / "listen.html").read_bytes())
+    write_listening_page([run], page, Reporter())
+    for output in (tmp_path / "mine.html", tmp_path):
+        if output is not tmp_path:
+            output.write_text("<p>mine", encoding="utf-8")
+        with pytest.raises(UsageError, match="exists already, and fishtune did not write it"):
+            write_listening_page([run], output, Reporter())
+    assert (tmp_path / "mine.html").read_text(encoding="utf-8") == "<p>mine"
+
+
 def test_an_audition_makes_the_page_and_outlives_its_failure(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

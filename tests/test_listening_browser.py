@@ -132,6 +132,21 @@ def test_keys_go_to_another_column_at_the_same_position(opened: Any) -> None:
     wait_until(opened, f"{SOUNDING}.length === 0")
 
 
+def test_keys_in_quick_succession_leave_one_clip_sounding(opened: Any) -> None:
+    button(opened, 3, 1).click()
+    wait_for_sound(opened, 0.1)
+    opened.evaluate(
+        """for (const key of ['3', '2', '4', 'ArrowUp', '5', '3', ' ', ' ', '2'])
+             document.activeElement.dispatchEvent(new KeyboardEvent('keydown', {key, bubbles: true}))"""
+    )
+    wait_for_sound(opened, 0.1)
+    assert (
+        opened.evaluate("document.activeElement.dataset.row + document.activeElement.dataset.column") == "21"
+    )
+    assert button(opened, 2, 1).get_attribute("aria-pressed") == "true"
+    assert opened.locator('button.play[aria-pressed="true"]').count() == 1
+
+
 def test_a_switch_is_exact(opened: Any) -> None:
     button(opened, 3, 1).click()
     wait_for_sound(opened, 0.2)

@@ -290,6 +290,22 @@ def test_merging_is_stale_when_another_checkpoint_is_chosen_or_newer(project: Pr
     assert step_status(project, StepName.MERGE).state is StepState.STALE
 
 
+def test_merging_is_stale_at_another_strength_than_the_project_names(project: Project) -> None:
+    merged = _checkpoint(project, 10)
+    project.merged.mkdir(parents=True)
+    record = project.merged.with_name("yoona-merged.fishtune.json")
+    content = {"adapter": {"path": str(merged)}, "settings": {"strength": 0.8}}
+    record.write_text(json.dumps(content), encoding="utf-8")
+    assert step_status(project, StepName.MERGE).state is StepState.DONE, "the project names none"
+    project.merge.strength = 1.0
+    status = step_status(project, StepName.MERGE)
+    assert status.state is StepState.STALE
+    assert status.why.endswith("was merged at strength 0.8, not at 1.")
+    assert step_settings(project, StepName.MERGE).model_dump()["strength"] == 1
+    project.merge.strength = 0.8
+    assert step_status(project, StepName.MERGE).state is StepState.DONE
+
+
 def _candidate(step: int, loss: float | None, healthy: bool | None = None) -> Candidate:
     return Candidate(step=step, path=Path(f"step_{step}"), validation_loss=loss, healthy=healthy)
 

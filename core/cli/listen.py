@@ -9,8 +9,8 @@ from ..config.project import RESULTS
 from ..config.settings import ListenSettings
 from ..config.strict import parse_flags
 from ..errors import UsageError
-from ..events import Event, Reporter
 from ..files import absolute
+from ..jobs.writer import JobReporter
 from ..judge.votes import VOTES_FILE, keep_votes, read_votes, runs_of
 from ..messages import Message
 from ..report.serving import PageServer, copy_command, tunnel_command
@@ -42,12 +42,7 @@ def listen(given: Given, json: Json = False) -> None:
     from ..report.listening.page import write_listening_page
 
     with display_events(quiet=json) as show:
-
-        class Shown(Reporter):
-            def emit(self, event: Event) -> None:
-                show(event)
-
-        page = write_listening_page(runs, output, Shown())
+        page = write_listening_page(runs, output, JobReporter(None, [show]))
     if json:
         print_json(
             {

@@ -27,6 +27,8 @@ def synth(given: Given, json: Json = False) -> None:
     Example: fishtune synth --checkpoint checkpoints/my-voice-merged --text "Good morning." --ref-audio
     data/ANNA/0001.wav --out morning.wav
     """
+    if average := given.get("average"):
+        given.setdefault("checkpoint", average[0])
     project = None if "checkpoint" in given else find_project()
     place = {"checkpoint": project.merged} if project else {}
     settings = parse_flags(SynthSettings, **place | given)

@@ -6,7 +6,9 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..errors import UsageError
+from ..errors import CheckpointError, UsageError
+from ..events import Reporter
+from ..model.base_hash import base_hash
 from ..model.checkpoint import load_model
 from ..model.dual_ar import DualAR
 from .attach import apply_checkpoint
@@ -34,7 +36,7 @@ def base_of(checkpoint: Path, given: Path | None = None) -> Path:
     )
 
 
-def load_unmerged(base: Path, checkpoints: Sequence[Path], strength: float) -> DualAR:
+def load_unmerged(base: Path, checkpoints: Sequence[Path], strength: float, reporter: Reporter) -> DualAR:
     """Return the model of a base with the mean of what checkpoints of one run change, on the CPU.
 
     Args:
@@ -47,6 +49,13 @@ def load_unmerged(base: Path, checkpoints: Sequence[Path], strength: float) -> D
     model = load_model(base)
     source = mean_of([read_adapter(checkpoint) for checkpoint in checkpoints])
     shapes = {name: tuple(weight.shape) for name, weight in model.state_dict().items()}
+    if source.base_sha256 is not None and source.base_sha256 != base_hash(base, reporter):
+        raise CheckpointError(
+            "{checkpoint} was trained on another base than {base}.",
+            "Give the base it was trained on with --base-weight.",
+            checkpoint=checkpoints[0],
+            base=base,
+        )
     check_fit(source, shapes, model.config.tie_word_embeddings, base)
     apply_checkpoint(model, at_strength(source, strength, model.get_parameter))
     return model

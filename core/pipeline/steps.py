@@ -390,8 +390,8 @@ def _merge(look: _Look) -> _Verdict:
     if not look.checkpoints:
         return _Verdict(StepState.LOCKED, Message("It waits for a checkpoint (Train)."), StepName.TRAIN)
     record = merge_record_path(project.merged)
-    merged = _merged_checkpoint(record) if project.merged.is_dir() else None
-    if merged is None:
+    made = _merge_of(record) if project.merged.is_dir() else None
+    if made is None:
         return _Verdict(
             StepState.READY,
             Message(
@@ -399,6 +399,7 @@ def _merge(look: _Look) -> _Verdict:
                 count=plural(len(look.checkpoints), "{number} checkpoint", "{number:,} checkpoints"),
             ),
         )
+    merged, strength = made
     chosen = project.merge.checkpoint
     if chosen is not None and Path(chosen).name != merged.name:
         return _Verdict(
@@ -408,6 +409,17 @@ def _merge(look: _Look) -> _Verdict:
                 merged=project.merged,
                 checkpoint=merged.name,
                 chosen=chosen,
+            ),
+        )
+    wanted = project.merge.strength
+    if "strength" in project.merge.model_fields_set and wanted != strength:
+        return _Verdict(
+            StepState.STALE,
+            Message(
+                "{merged} was merged at strength {strength:g}, not at {wanted:g}.",
+                merged=project.merged,
+                strength=strength,
+                wanted=wanted,
             ),
         )
     used = look.checkpoints[-1].with_name(merged.name) if chosen else look.checkpoints[-1]
@@ -421,11 +433,13 @@ def _merge(look: _Look) -> _Verdict:
     )
 
 
-def _merged_checkpoint(record: Path) -> Path | None:
-    """Return which checkpoint the record of a merged directory names, or None if there is no record."""
+def _merge_of(record: Path) -> tuple[Path, float] | None:
+    """Return which checkpoint the record of a merged directory names, at which strength; None without one."""
     try:
-        return Path(read_json(record)["adapter"]["path"])
-    except (FishtuneError, KeyError, TypeError):
+        content = read_json(record)
+        # Records of the version before know of no strength.
+        return Path(content["adapter"]["path"]), float(content.get("settings", {}).get("strength", 1))
+    except (FishtuneError, KeyError, TypeError, ValueError, AttributeError):
         return None
 
 

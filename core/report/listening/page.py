@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -16,12 +17,16 @@ from ...judge.results import AuditionResult, CandidateKind
 from ...judge.votes import column_id
 from ...messages import Message, plural
 from ...pipeline.history import recommended, run_history
+from ...reading import open_regular, reading
 from ..curves import thinned
 from ..html import self_contained
 from ..languages import page_texts, said
 from .clips import Clip, common_loudness, make_clip, measure_level
 from .view import Auditioned, Course, Page, page_of, recordings
 
+_MADE_BY = b'<meta name="generator" content="fishtune listen">'
+_HEAD = 1 << 12
+"""Bytes of a page in which that stands."""
 LISTEN_FILE = "listen.html"
 SCRIPTS = ("words.js", "drawing.js", "player.js", "table.js", "course.js", "blind.js", "main.js")
 
@@ -34,9 +39,11 @@ def write_listening_page(runs: Sequence[Path], output: Path, reporter: Reporter)
 
     Raises:
         DataError: a run has no audition, or none of its recordings can be read.
+        UsageError: something that is not such a page would be replaced.
         StorageError: the page cannot be written.
         StopRequested: asked to stop; nothing was written.
     """
+    _check_output(output)
     auditioned = [_auditioned(run) for run in runs]
     title = ", ".join(dict.fromkeys(each.course.run for each in auditioned))
     page = page_of(auditioned, _clips(recordings(auditioned), reporter), title)
@@ -44,6 +51,19 @@ def write_listening_page(runs: Sequence[Path], output: Path, reporter: Reporter)
     page.texts = page_texts(folder)
     write_text(output, self_contained(folder, SCRIPTS, page.model_dump(mode="json"), title=title))
     return page
+
+
+def _check_output(output: Path) -> None:
+    """Refuse to replace what is not a page of ours; an earlier one is made again."""
+    if not os.path.lexists(output):
+        return
+    if output.is_file():
+        with open_regular(output, UsageError) as file, reading(output, UsageError):
+            if _MADE_BY in file.read(_HEAD):
+                return
+    raise UsageError(
+        "{file} exists already, and fishtune did not write it.", "Choose another --output.", file=output
+    )
 
 
 def _auditioned(run: Path) -> Auditioned:

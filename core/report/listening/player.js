@@ -4,14 +4,17 @@
 class Player extends EventTarget {
   #elements = new Map();
   #clip = null;
+  #request = 0;
+  #isStarting = false;
 
   get clip() {
     return this.#clip;
   }
 
+  // Whether something sounds, or will as soon as it is loaded.
   get isPlaying() {
     const element = this.#elements.get(this.#clip);
-    return element !== undefined && !element.paused && !element.ended;
+    return this.#isStarting || (element !== undefined && !element.paused && !element.ended);
   }
 
   get position() {
@@ -33,8 +36,18 @@ class Player extends EventTarget {
     for (const clip of wanted) if (!this.#elements.has(clip)) this.#elements.set(clip, this.#load(clip));
   }
 
-  async play(clip, position = 0) {
-    const old = this.#elements.get(this.#clip);
+  play(clip, position = 0) {
+    return this.#start(clip, () => position);
+  }
+
+  // Go on with another clip where this one is by then; what is shorter than that begins again.
+  switchTo(clip) {
+    return this.#start(clip, () => this.position);
+  }
+
+  async #start(clip, position) {
+    const request = ++this.#request;
+    this.#isStarting = true;
     if (!this.#elements.has(clip)) this.keep([clip]);
     const element = this.#elements.get(clip);
     if (element.readyState < HTMLMediaElement.HAVE_METADATA) {
@@ -42,21 +55,19 @@ class Player extends EventTarget {
         element.addEventListener("loadedmetadata", done, { once: true });
         element.addEventListener("error", done, { once: true });
       });
+      if (request !== this.#request) return; // another clip was chosen meanwhile
     }
-    if (old !== undefined && old !== element) old.pause();
+    this.#isStarting = false;
+    const at = position();
+    if (clip !== this.#clip) this.#elements.get(this.#clip)?.pause();
     this.#clip = clip;
-    element.currentTime = position < element.duration ? position : 0;
+    element.currentTime = at < element.duration ? at : 0;
     try {
       await element.play();
     } catch (error) {
-      if (error.name !== "AbortError") throw error; // another clip was chosen meanwhile
+      if (error.name !== "AbortError") throw error; // paused before it began
     }
     this.#changed();
-  }
-
-  // Go on with another clip where this one is; what is shorter than that begins again.
-  switchTo(clip) {
-    return this.play(clip, this.position);
   }
 
   async toggle(clip) {
@@ -67,6 +78,8 @@ class Player extends EventTarget {
   }
 
   pause() {
+    this.#request += 1;
+    this.#isStarting = false;
     this.#elements.get(this.#clip)?.pause();
     this.#changed();
   }

@@ -90,7 +90,7 @@ def run(settings: SynthSettings, reporter: Reporter) -> SynthResult:
     seed = secrets.randbelow(1 << 31) if settings.seed is None else settings.seed
     reporter.log(f"Loading the model of {settings.checkpoint} on {device}")
     if checkpoints:
-        model = load_unmerged(directory, checkpoints, settings.strength).to(device)
+        model = load_unmerged(directory, checkpoints, settings.strength, reporter).to(device)
     else:
         model = load_model(directory, device=device)
     codes, ended, speed = _generate(settings, base, model, seed, references, shape, reporter)
