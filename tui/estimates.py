@@ -22,7 +22,6 @@ from ..core.hardware.visibility import CudaDevice
 from ..core.model.families import base_model
 from ..core.model.families.family import Family
 from ..core.model.shape import Shape
-from ..core.model.targets import refuse_tied_embedding
 from .catalogue import _
 from .catalogue import sentence as tell
 from .report import newest_report
@@ -73,7 +72,6 @@ def preset_needs(project: Project, name: str, profiles: Profiles | None = None) 
     chosen.train.lora_config = name
     try:
         preset = family.resolved(lora_preset(name))
-        refuse_tied_embedding(preset.targets, shape)
         needs = TrainingNeeds(shape, chosen.train_settings(), preset, profiles=profiles)
         found = needs.predicted(max(needs.options.batch_tokens, needs.longest))
     except FishtuneError:
@@ -88,9 +86,7 @@ def is_known(project: Project, name: str) -> bool:
         return True
     family, shape = model
     try:
-        preset = family.resolved(lora_preset(name))
-        refuse_tied_embedding(preset.targets, shape)
-        return TrainingNeeds(shape, project.train_settings(), preset).known
+        return TrainingNeeds(shape, project.train_settings(), family.resolved(lora_preset(name))).known
     except FishtuneError:
         return True
 

@@ -34,7 +34,6 @@ from ..hardware.visibility import CudaDevice
 from ..model.families import base_model
 from ..model.families.family import Family
 from ..model.shape import Shape
-from ..model.targets import refuse_tied_embedding
 from ..units import format_bytes, parse_bytes
 from .console import err, out, print_json
 from .options import Given, Json, takes
@@ -230,12 +229,10 @@ def _training(
     device: CudaDevice | None,
     profiles: Profiles,
 ) -> _Answer:
-    preset = family.resolved(lora_preset(options.lora_config))
-    refuse_tied_embedding(preset.targets, shape)
     needs = TrainingNeeds(
         shape,
         options,
-        preset,
+        family.resolved(lora_preset(options.lora_config)),
         available.gpu if available else "",
         precision=precision_on(device),
         cache=MeasurementCache(),
