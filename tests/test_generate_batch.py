@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -12,13 +14,11 @@ import numpy as np
 import pytest
 import torch
 from fishtune.core.config.presets import model_preset
-from fishtune.core.errors import UsageError
+from fishtune.core.errors import StopRequested, UsageError
 from fishtune.core.model import cache, recording
 from fishtune.core.model.cache import rows_that_fit
 from fishtune.core.model.checkpoint import load_model
 from fishtune.core.model.dual_ar import DualAR
-from fishtune.core.model.families import drawing
-from fishtune.core.model.families.drawing import draw
 from fishtune.core.model.families.s1 import S1
 from fishtune.core.model.families.s1.sampling import S1Rule
 from fishtune.core.model.frame import FrameModel
@@ -201,22 +201,6 @@ def test_no_texts_are_no_generations_and_no_frames_an_empty_one(
     assert not any(each.tokens.is_inference() for each in found)
 
 
-@pytest.mark.parametrize("flatness", [0.3, 0.01], ids=["peaked", "flat"])
-def test_a_nucleus_found_among_the_most_probable_is_that_of_the_whole_vocabulary(
-    flatness: float, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """In a flat distribution, more entries than are looked at first belong to it."""
-    generator = torch.Generator().manual_seed(1)
-    logits = torch.randn(40, 6000, generator=generator) * (1 / flatness) ** 0.5
-    random = torch.rand(40, generator=generator, dtype=torch.float64)
-    drawn = []
-    for candidates in (drawing._CANDIDATES, len(logits[0])):
-        monkeypatch.setattr(drawing, "_CANDIDATES", candidates)
-        drawn.append(draw(logits, 0.8, 0.8, None, random))
-    assert drawn[0].equal(drawn[1])
-    assert len(drawn[0].unique()) > 10
-
-
 def test_a_gpu_that_is_nearly_full_gets_fewer_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     shape = S1().read_shape(model_preset("openaudio-s1-mini").config, "config.json").slow
     row = 28 * 2 * 8 * 128 * 1000 * 2  # layers, keys and values, heads, channels, columns, bytes
@@ -295,6 +279,44 @@ def test_where_steps_cannot_be_recorded_the_log_says_so_and_frames_are_the_same(
     assert_same(together(model, prompts, GREEDY, log=said.append), expected)
     reason = "operation not permitted when stream is capturing" if "cannot" in fault else "other numbers"
     assert len(said) == 1 and reason in said[0] and "\n" not in said[0]
+
+
+@pytest.mark.parametrize("stops", [False, True], ids=["to the end", "stopped"])
+def test_no_graph_outlives_the_generation(
+    model_directory: ModelDirectory,
+    prompts: list[torch.Tensor],
+    graphs_on_cpu: None,
+    monkeypatch: pytest.MonkeyPatch,
+    stops: bool,
+) -> None:
+    """It would keep its memory, too; so may the traceback of whatever stopped the generation."""
+    graphs: list[weakref.ref[GraphOnCpu]] = []
+
+    def recorded(*arguments: Any) -> GraphOnCpu:
+        graph = GraphOnCpu(*arguments)
+        graphs.append(weakref.ref(graph))
+        return graph
+
+    def stop(frames: int) -> None:
+        assert graphs[0]() is not None
+        if stops:
+            raise StopRequested("nothing")
+
+    monkeypatch.setattr(recording, "RecordedStep", recorded)
+    model = load_model(model_directory())
+    with pytest.raises(StopRequested) if stops else nullcontext() as stopped:
+        together(model, prompts, DRAWN, on_frame=stop)
+    assert len(graphs) == 1 and graphs[0]() is None
+    del stopped
+
+
+def test_more_frames_begin_like_fewer(model_directory: ModelDirectory, prompts: list[torch.Tensor]) -> None:
+    model, rule = load_model(model_directory()), S1Rule(DRAWN)
+    few, more = (
+        generate(model, prompts[0], rule, end_id=-1, max_new_tokens=limit, residual_codebook_size=64)
+        for limit in (4, 9)
+    )
+    assert more.tokens[:, :4].equal(few.tokens)
 
 
 def test_a_few_frames_are_not_worth_a_recording_and_autocast_forbids_it(

@@ -34,6 +34,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from .conftest import GOLDEN
 from .extract_kit import noise, write_clip
 from .recorder import Recorder
+from .s2_kit import GOLDEN_S2
 from .training_kit import (
     make_batch,
     shards,  # noqa: F401 - a fixture
@@ -156,6 +157,41 @@ def test_texts_in_a_batch_are_recorded_as_cuda_graphs_and_get_the_frames_of_the_
         assert recorded.tokens.shape == plain.tokens.shape
         # Masked positions move sums by an ulp, and with it a draw now and then; what follows then differs.
         assert recorded.tokens[:, :4].equal(plain.tokens[:, :4])
+
+
+@pytest.mark.parametrize("family", ["s1", "s2"])
+def test_a_recorded_frame_is_the_plain_one_draws_included(
+    tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch, family: str
+) -> None:
+    base = ModelDirectory.open(tiny_checkpoint if family == "s1" else GOLDEN_S2 / "base")
+    model = load_model(base.path, device=DEVICE)
+    prompts = [torch.from_numpy(base.prompts.prompt([], text)) for text in ("hello", "bye", "hello again")]
+    said: list[str] = []
+
+    def spoken() -> list[torch.Tensor]:
+        found = generate_all(
+            model,
+            [Request(each, seed, 40) for seed, each in enumerate(prompts)],
+            base.rule(base.family.sampling),
+            end_id=-1,
+            residual_codebook_size=model.config.codebook_size,
+            rows=2,
+            log=said.append,
+        )
+        return [each.tokens for each in found]
+
+    recorded = spoken()
+    gc.collect()
+    kept = torch.cuda.memory_allocated()
+    again = spoken()
+    gc.collect()
+    assert torch.cuda.memory_allocated() <= kept, "graphs go with the generation"
+    # The same step over the same positions, each kernel started by itself.
+    monkeypatch.setattr(recording, "RecordedStep", lambda step, _: step)
+    plain = spoken()
+    assert said == []
+    for tokens in (again, plain):
+        assert all(one.equal(other) for one, other in zip(recorded, tokens, strict=True))
 
 
 def test_a_forward_pass_is_that_of_the_cpu(tiny_checkpoint: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from fishtune.core.model.families.s2.names import own_name, published_name
 from fishtune.core.model.families.s2.prompts import S2Prompts
 from fishtune.core.model.families.s2.sampling import S2Rule
 from fishtune.core.model.families.s2.tokenizer import S2Tokenizer
-from fishtune.core.model.generate import Generation, generate
+from fishtune.core.model.generate import Generation, Request, generate, generate_all
 from fishtune.core.model.rows import recent_frames
 from fishtune.core.stages.train.loss import Losses, loss_sums
 from fishtune.core.text.prompts import Turn
@@ -213,6 +213,23 @@ def test_only_semantic_tokens_and_the_end_are_drawn() -> None:
     drawn = base.rule(flat).token(logits.expand(rows, -1), random, none)
     assert set(drawn.tolist()) == allowed  # numbers that are spread evenly draw each of them once
     assert int(base.rule(GREEDY).token(logits, random[:1], none)) in allowed
+
+
+def test_a_text_gets_in_a_batch_what_it_gets_alone() -> None:
+    base = opened()
+    model = load_model(base.path)
+    prompts = [base.prompts.prompt([], text) for text in ("hello", "goodbye world", "the quick brown fox")]
+    found = generate_all(
+        model,
+        [Request(torch.from_numpy(prompt), seed, 14 - seed) for seed, prompt in enumerate(prompts)],
+        base.rule(S2.sampling),
+        end_id=base.tokenizer.end_id,
+        residual_codebook_size=base.shape.codebook_size,
+        rows=2,
+    )
+    for seed, prompt in enumerate(prompts):
+        alone = run(model, base, prompt, 14 - seed, seed, greedy=False)
+        assert alone.tokens.equal(found[seed].tokens) and alone.ended == found[seed].ended
 
 
 def test_a_seed_repeats_a_drawing_and_another_changes_it() -> None:

@@ -1,12 +1,14 @@
 """A step recorded as a CUDA graph: thousands of small kernels become one launch.
 
 A frame of a small model is thousands of kernels of microseconds each, and starting them one by one takes
-longer than they do. What a graph reads and writes has its place and shape for good, so inputs are copied into it.
+longer than they do. What a graph reads and writes has its place and shape for good, so inputs are copied into
+it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -34,13 +36,13 @@ class RecordedStep:
         self._inputs = [example.clone() for example in examples]
         self._graph = torch.cuda.CUDAGraph()
         with torch.cuda.device(self._inputs[0].device):  # streams are of the current device
-            side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+            side = _side_stream(self._inputs[0].device)
             side.wait_stream(torch.cuda.current_stream())
             with torch.cuda.stream(side):
                 for _ in range(_WARM_UPS):
                     step(*self._inputs)
             torch.cuda.current_stream().wait_stream(side)
-            with torch.cuda.graph(self._graph):
+            with torch.cuda.graph(self._graph, stream=side):
                 self._output = step(*self._inputs)
 
     def __call__(self, *inputs: Tensor) -> Tensor:
@@ -49,6 +51,12 @@ class RecordedStep:
             own.copy_(given)
         self._graph.replay()
         return self._output
+
+
+@cache
+def _side_stream(device: torch.device) -> torch.cuda.Stream:
+    """Return the stream on which a device's steps are recorded: libraries keep memory for each."""
+    return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
 
 class StepRunner:

@@ -58,5 +58,5 @@ class SamplingRule(Protocol):
         ...
 
     def code(self, codebook: int, logits: Tensor, random: Tensor, recent: Recent) -> Tensor:
-        """Return codes `(R,)` of a codebook ≥ 1 from logits `(R, entries)` and a random number each, `(R,)`."""
+        """Return codes `(R,)` of a codebook ≥ 1 from logits `(R, entries)` and random numbers `(R,)`."""
         ...
