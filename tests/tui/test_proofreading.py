@@ -78,7 +78,7 @@ async def test_the_least_sure_clip_comes_first_with_its_doubtful_word(
         screen = await proofreading(app, pilot, data)
         table = screen.query_one(Table)
         assert [table.get_row_at(row)[1].plain for row in range(3)] == ["S/b", "S/c", "S/a"]
-        assert "3 clips; 1 of them is doubtful." in shown(app)
+        assert "3 clips in all; 1 of them is doubtful." in shown(app)
         assert "u undo" in shown(app)
         words = screen.query_one("#words").content  # type: ignore[attr-defined]
         (doubtful,) = [

@@ -119,7 +119,8 @@ class ProofreadingScreen(Dialog[bool]):
                 self._order.insert(place, clip.clip)
         self._order = [name for name in self._order if name in clips]
         doubtful = sum(clip.score is not None and clip.score < DOUBTFUL for clip in self._clips)
-        total = ngettext("{number} clip", "{number:,} clips", len(clips)).format(number=len(clips))
+        total = ngettext("{number} clip in all", "{number} clips in all", len(clips))
+        total = total.format(number=count(len(clips)))
         doubts = ngettext("{number} of them is doubtful", "{number} of them are doubtful", doubtful)
         text = f"{total}; {doubts.format(number=count(doubtful))}."
         if not clips:
