@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -89,21 +90,39 @@ def test_values_and_gradients_equal_the_plain_computation(
     case: str, dtype: torch.dtype, tolerance: float
 ) -> None:
     lean, plain, shapes = CASES[case]
+    found, expected = (with_gradients(function, case, shapes, dtype) for function in (lean, plain))
+    for one, other in zip(found, expected, strict=True):
+        scale = float(other.detach().abs().max().clamp_min(1))
+        torch.testing.assert_close(one, other, rtol=0, atol=tolerance * scale)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_captured_for_a_compiler_they_have_the_same_values_and_gradients(
+    case: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logging.getLogger("torch.__trace"), "propagate", False)  # pytest would keep all of it
+    torch._dynamo.reset()
+    lean, _, shapes = CASES[case]
+    captured = torch.compile(lean, backend="eager", dynamic=True, fullgraph=True)
+    found, expected = (with_gradients(function, case, shapes, torch.float32) for function in (captured, lean))
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def with_gradients(
+    function: Callable[..., Tensor], case: str, shapes: list[tuple[int, ...]], dtype: torch.dtype
+) -> list[Tensor]:
+    """Return what a function of a case gives for inputs of these shapes, and the gradient of each of them."""
     # Adapters are float32 over any base.
     types = [dtype] + [torch.float32 if "adapter" in case else dtype] * (len(shapes) - 1)
-    results = []
-    for function in (lean, plain):
-        inputs = [
-            random(*shape, dtype=kind, seed=n)
-            for n, (shape, kind) in enumerate(zip(shapes, types, strict=True))
-        ]
-        output = function(*inputs)
-        upstream = torch.linspace(-1, 1, output.numel()).view(output.shape).to(dtype)
-        results.append([output, *torch.autograd.grad(output, inputs, upstream)])
-    for found, expected, kind in zip(*results, [dtype, *types], strict=True):
-        assert found.dtype == expected.dtype == kind
-        scale = float(expected.detach().abs().max().clamp_min(1))
-        torch.testing.assert_close(found, expected, rtol=0, atol=tolerance * scale)
+    inputs = [
+        random(*shape, dtype=kind, seed=n) for n, (shape, kind) in enumerate(zip(shapes, types, strict=True))
+    ]
+    output = function(*inputs)
+    upstream = torch.linspace(-1, 1, output.numel()).view(output.shape).to(dtype)
+    results = [output, *torch.autograd.grad(output, inputs, upstream)]
+    assert [result.dtype for result in results] == [dtype, *types]
+    return results
 
 
 def kept_bytes(function: Callable[[], Tensor]) -> int:

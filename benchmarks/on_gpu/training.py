@@ -88,12 +88,14 @@ def training_speed(bench: Bench, preset: str, checkpointing: str) -> Iterator[Ro
     watch, began = Watch(last=bench.sizes.steps), time.perf_counter()
     project = f"speed-{preset}-{checkpointing}"
     train(settings_of(bench, project, lora_config=preset, checkpointing=checkpointing), watch)
+    why_not = next((line for line in watch.said if "not compiled" in line), None)
     yield {
         "what": f"{preset}, {checkpointing}",
         **_speed(bench, preset, watch),
         **_memory(watch),
         "s before the first step": watch.moments[0] - began,
-        "compiled": not any("not compiled" in line for line in watch.said),
+        "compiled": why_not is None,
+        "why not": why_not,
     }
 
 

@@ -40,6 +40,15 @@ def _wide(x: Tensor) -> Tensor:
     return x if x.dtype == torch.float64 else x.float()
 
 
+def _anew(x: Tensor) -> Tensor:
+    """Return `x` as another tensor on the same memory.
+
+    What a forward pass returns may be nothing that it also knows by another name, as after an operation in
+    place or a cast to the type it has: the compiler of torch 2.11 then takes its gradient for zero.
+    """
+    return x.view_as(x)
+
+
 class _RMSNorm(torch.autograd.Function):
     """With n = x / rms(x): dx = (g − n · mean(g · n)) / rms(x), where g is the gradient of n."""
 
@@ -51,7 +60,7 @@ class _RMSNorm(torch.autograd.Function):
         ctx.weight_in_float32 = weight_in_float32
         normalised = wide * scale
         if weight_in_float32:
-            return (normalised * _wide(weight)).type_as(x)
+            return _anew((normalised * _wide(weight)).type_as(x))
         return normalised.type_as(x) * weight
 
     @staticmethod
@@ -77,7 +86,7 @@ class _Rotary(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, table: Tensor) -> Tensor:
         ctx.save_for_backward(table)
-        return _turned(x, table)
+        return _anew(_turned(x, table))
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
@@ -106,7 +115,7 @@ class _SwiGLU(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, gate: Tensor, up: Tensor) -> Tensor:
         ctx.save_for_backward(gate, up)
-        return F.silu(gate).mul_(up)
+        return _anew(F.silu(gate).mul_(up))
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
