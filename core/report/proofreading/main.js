@@ -16,6 +16,7 @@ function buildProgress() {
     make("button", { id: "save", "aria-keyshortcuts": "w", onclick: saveEdits }, say("save")),
     loadButton("load-edits", say("load"), loadEdits),
     make("span", { id: "kept", class: "note" }),
+    make("span", { id: "notice" }),
   );
 }
 
@@ -71,7 +72,7 @@ function render() {
       make("p", { class: "note" }, say("about")),
       buildProgress(),
       buildControls(),
-      make("p", { class: "note" }, make("span", { id: "count" }), " ", make("span", { id: "notice" })),
+      make("p", { id: "count", class: "note" }),
       make("ul", { id: "rows", role: "list", "aria-label": say("clips") }),
     ),
   );
