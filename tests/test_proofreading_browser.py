@@ -183,6 +183,19 @@ def test_what_is_impossible_is_said_and_changes_nothing(opened: Any) -> None:
     assert opened.locator("#save").is_disabled()
 
 
+def test_a_clip_is_not_joined_with_one_that_the_page_does_not_show(
+    browser: Any, data: Path, tmp_path: Path
+) -> None:
+    write_proofreading_page(data, tmp_path / "two.html", 2, Reporter())
+    with opened_page(browser, tmp_path / "two.html", "#rows li") as page:
+        assert names(page) == LEAST_SURE_FIRST[:2]
+        go_to(page, "MIA/talk-0001")
+        page.keyboard.press("j")
+        assert "behind MIA/talk-0001 is not in this page" in page.locator("#notice").text_content()
+        page.keyboard.press("x")
+        assert page.locator("#changed").text_content() == "1 of 2 changed"
+
+
 def test_clips_sound_as_they_are_after_the_edits(opened: Any) -> None:
     opened.keyboard.press(" ")
     wait_for_sound(opened, 0.1)

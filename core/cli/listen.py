@@ -50,7 +50,7 @@ def listen(given: Given, json: Json = False) -> None:
 
 def _data_set(settings: ListenSettings) -> Path | None:
     """Return the data set that is to be listened to, None where it is runs."""
-    data = [absolute(run) for run in settings.runs if run.is_dir() and _is_data_set(run)]
+    data = [folder for folder in map(absolute, settings.runs) if folder.is_dir() and _is_data_set(folder)]
     if data and len(settings.runs) > 1:
         raise UsageError(
             "{folder} is a data set: its page shows nothing else.", "Give it alone.", folder=data[0]
