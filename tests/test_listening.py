@@ -27,9 +27,9 @@ from fishtune.core.judge.record import audition_folder, read_record, read_run
 from fishtune.core.judge.votes import VOTES_FILE, Vote, keep_votes, preferences, read_votes, votes_of
 from fishtune.core.pipeline.history import recommended
 from fishtune.core.report import auditioned
-from fishtune.core.report.listening.clips import Level, common_loudness
 from fishtune.core.report.listening.page import write_listening_page
 from fishtune.core.report.serving import PageServer, copy_command, tunnel_command
+from fishtune.core.report.sound.clips import Level, common_loudness
 
 from .listening_kit import HOSTILE, TEXTS, make_run
 from .recorder import Recorder

@@ -3,12 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import time
-import warnings
 from collections.abc import Iterator
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -16,17 +11,10 @@ import pytest
 from fishtune.core.events import Reporter
 from fishtune.core.report.listening.page import write_listening_page
 
+from .browser_kit import NAMELESS, SOUNDING, chromium, needs_browser, opened_page, wait_for_sound, wait_until
 from .listening_kit import HOSTILE, TEXTS, make_run
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-WAIT = 20_000  # ms, on a busy machine
-MISSING = "Chromium" if CHROMIUM is None else "playwright" if find_spec("playwright") is None else ""
-NOT_TESTED = f"NO {MISSING.upper()}: the listening page is not tested. Install it: make test-browser"
-if MISSING:
-    warnings.warn(NOT_TESTED, stacklevel=1)
-pytestmark = pytest.mark.skipif(bool(MISSING), reason=NOT_TESTED)
-
-SOUNDING = "[...document.querySelectorAll('audio')].filter(each => !each.paused && !each.ended)"
+pytestmark = needs_browser
 
 
 @pytest.fixture(scope="module")
@@ -41,32 +29,15 @@ def page_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     """A headless Chromium."""
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        flags = ["--no-sandbox"] if os.geteuid() == 0 else []
-        started = playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
+    with chromium() as started:
         yield started
-        started.close()
 
 
 @pytest.fixture
 def opened(browser: Any, page_file: Path) -> Iterator[Any]:
     """The page, opened; whatever it says on the console or asks for is a failure."""
-    context = browser.new_context(
-        viewport={"width": 1280, "height": 900}, locale="en-US", accept_downloads=True
-    )
-    page = context.new_page()
-    page.set_default_timeout(WAIT)
-    said: list[str] = []
-    page.on("console", lambda message: said.append(message.text))
-    page.on("pageerror", lambda error: said.append(str(error)))
-    page.on("request", lambda request: said.append(request.url))
-    page.goto(page_file.as_uri())
-    page.wait_for_selector("#table table")
-    yield page
-    assert [text for text in said if text != page_file.as_uri()] == []
-    context.close()
+    with opened_page(browser, page_file, "#table table") as page:
+        yield page
 
 
 def button(page: Any, row: int, column: int) -> Any:
@@ -77,19 +48,6 @@ def button(page: Any, row: int, column: int) -> Any:
 def sounding(page: Any) -> list[float]:
     """Return the positions of what sounds."""
     return list(page.evaluate(f"{SOUNDING}.map(each => each.currentTime)"))
-
-
-def wait_until(page: Any, condition: str) -> None:
-    """Wait until a JavaScript expression is true; the page's policy forbids the driver's own way."""
-    deadline = time.monotonic() + WAIT / 1000
-    while not page.evaluate(condition):
-        assert time.monotonic() < deadline, condition
-        page.wait_for_timeout(20)
-
-
-def wait_for_sound(page: Any, after: float = 0.0) -> None:
-    """Wait until exactly one clip sounds and is past a position."""
-    wait_until(page, f"{SOUNDING}.length === 1 && {SOUNDING}[0].currentTime > {after}")
 
 
 def test_all_cells_play_and_have_their_exact_length(opened: Any) -> None:
@@ -273,9 +231,6 @@ def test_it_speaks_korean_and_fits_every_screen(
     assert page.evaluate("document.documentElement.scrollWidth") <= size[0]
     dark = page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(21, 23, 26)"
     assert dark == (scheme == "dark")
-    missing = page.evaluate(
-        "[...document.querySelectorAll('button, input, select')].filter(each => !each.textContent.trim()"
-        " && !each.ariaLabel && !each.labels?.length).length"
-    )
+    missing = page.evaluate(NAMELESS)
     assert missing == 0, "a control without a name"
     context.close()

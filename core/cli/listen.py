@@ -10,6 +10,7 @@ from ..config.settings import ListenSettings
 from ..config.strict import parse_flags
 from ..errors import UsageError
 from ..files import absolute
+from ..jobs.record import Place
 from ..jobs.writer import JobReporter
 from ..judge.votes import VOTES_FILE, keep_votes, read_votes, runs_of
 from ..messages import Message
@@ -27,20 +28,87 @@ if TYPE_CHECKING:
 
 @takes(ListenSettings)
 def listen(given: Given, json: Json = False) -> None:
-    """Make a page to listen to: base, checkpoints and your own recordings side by side, in one HTML file.
+    """Make a page to listen to, one HTML file: what an audition recorded, or the clips of a data set.
 
-    It shows what fishtune audition has recorded, needs no network, and has a blind test whose votes count in
-    the recommendation. On a machine without a browser, copy the file with the line that is printed, or serve
-    it.
+    Of runs it shows base, checkpoints and your own recordings side by side, and has a blind test whose votes
+    count in the recommendation. Of a data set it shows all clips, the least sure ones first, to be corrected;
+    fishtune prepare DATA --edits FILE takes in what it saves. The page needs no network. On a machine without
+    a browser, copy the file with the line that is printed, or serve it.
 
     Example: fishtune listen my-voice --serve
     """
     settings = parse_flags(ListenSettings, **given)
+    data = _data_set(settings)
+    output = _listen_to_runs(settings, json) if data is None else _proofread(data, settings, json)
+    if settings.serve:
+        _serve(output, settings.port)
+    elif not json:
+        named = " ".join(["fishtune listen", *map(shell_quoted, settings.runs), "--serve"])
+        out.print(f"  on your computer:  {copy_command(output)}")
+        out.print(f"  or serve it here:  {named}")
+
+
+def _data_set(settings: ListenSettings) -> Path | None:
+    """Return the data set that is to be listened to, None where it is runs."""
+    data = [folder for folder in map(absolute, settings.runs) if folder.is_dir() and _is_data_set(folder)]
+    if data and len(settings.runs) > 1:
+        raise UsageError(
+            "{folder} is a data set: its page shows nothing else.", "Give it alone.", folder=data[0]
+        )
+    if data and settings.votes:
+        raise UsageError(
+            "{folder} is a data set: votes are about runs.", "Leave --votes out.", folder=data[0]
+        )
+    if settings.least_sure is not None and not data:
+        raise UsageError(
+            "--least-sure is for the clips of a data set.", "Name its folder: fishtune listen data"
+        )
+    return data[0] if data else None
+
+
+def _is_data_set(folder: Path) -> bool:
+    """Return whether a folder was prepared, or has clips with transcripts and nothing that runs have."""
+    from ..dataset.layout import scan
+    from ..dataset.prepared import RECORD_FILE
+
+    if (folder / RECORD_FILE).is_file():
+        return True
+    return not _is_run(folder) and any(clip.audio and clip.text for clip in scan(folder).clips)
+
+
+def _is_run(folder: Path) -> bool:
+    """Return whether a folder has what training or an audition leaves there."""
+    from ..config.run_files import CHECKPOINTS
+    from ..judge.record import AUDITIONS, read_record
+
+    jobs = Place(results=folder.parent, project=folder.name).jobs
+    return any(part.is_dir() for part in (folder / CHECKPOINTS, folder / AUDITIONS, jobs)) or bool(
+        read_record(folder)
+    )
+
+
+def _proofread(data: Path, settings: ListenSettings, json: bool) -> Path:
+    """Write the page of a data set and return where it is."""
+    from ..report.proofreading.page import PROOFREAD_FILE, write_proofreading_page
+
+    output = settings.output or data / PROOFREAD_FILE
+    with display_events(quiet=json) as show:
+        page = write_proofreading_page(data, output, settings.least_sure, JobReporter(None, [show]))
+    if json:
+        print_json({"page": str(output), "clips": page.shown, "clips_of_data": len(page.rows)})
+    else:
+        out.print(f"Wrote {output}: {page.shown} clips, {format_bytes(output.stat().st_size)}")
+        out.print(f"  edits that it saves:  fishtune prepare {shell_quoted(data)} --edits FILE")
+    return output
+
+
+def _listen_to_runs(settings: ListenSettings, json: bool) -> Path:
+    """Write the page of runs and return where it is."""
+    from ..report.listening.page import write_listening_page
+
     runs = [_folder_of(run) for run in settings.runs] or [_project_run()]
     added = [(run, _keep(run, settings.votes)) for run in runs if settings.votes]
     output = settings.output or _default_output(runs)
-    from ..report.listening.page import write_listening_page
-
     with display_events(quiet=json) as show:
         page = write_listening_page(runs, output, JobReporter(None, [show]))
     if json:
@@ -55,12 +123,7 @@ def listen(given: Given, json: Json = False) -> None:
         )
     else:
         _tell(page, output, added)
-    if settings.serve:
-        _serve(output, settings.port)
-    elif not json:
-        named = " ".join(["fishtune listen", *map(shell_quoted, settings.runs), "--serve"])
-        out.print(f"  on your computer:  {copy_command(output)}")
-        out.print(f"  or serve it here:  {named}")
+    return output
 
 
 def _tell(page: Page, output: Path, added: list[tuple[Path, int]]) -> None:
@@ -87,16 +150,25 @@ def _keep(run: Path, files: list[Path]) -> int:
 
 
 def _folder_of(run: Path) -> Path:
-    """Return the folder of a run that was given as such, or by its name."""
+    """Return the folder of a run that was given as such, or by its name; a folder comes before a name."""
     if run.is_dir():
-        return absolute(run)
+        if _is_run(absolute(run)):
+            return absolute(run)
+        raise UsageError(
+            "{folder} is neither a run nor a data set.",
+            "A run has checkpoints or an audition; a data set has clips with transcripts: "
+            "{folder}/SPEAKER/NAME.wav and NAME.lab.",
+            folder=run,
+        )
     project = find_project()
     results = project.results if project else Path.cwd() / RESULTS
     if len(run.parts) == 1 and (results / run).is_dir():
         return results / run
     raise UsageError(
         "{run} is neither the folder of a run nor its name.",
-        Message("The runs of this project lie in {results}.", results=results),
+        Message(
+            "The runs of this project lie in {results}. A data set is given by its folder.", results=results
+        ),
         run=run,
     )
 

@@ -17,6 +17,8 @@ RECORD_FILE = "prepare.json"
 """In the data set's folder."""
 _LARGEST = 1 << 30
 """Bytes; 100 hours take a tenth of it."""
+DOUBTFUL = 0.5
+"""Probability below which a word or a transcript is doubtful."""
 _DOUBTED = 3
 """Words that decide how sure a transcript is."""
 
@@ -45,6 +47,11 @@ class PreparedWord(BaseModel):
     end: float
     probability: float
     """0 … 1: how sure recognition was."""
+
+    @property
+    def is_doubtful(self) -> bool:
+        """Whether it is to be marked where somebody reads along."""
+        return self.probability < DOUBTFUL
 
 
 class PreparedClip(BaseModel):

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 from ..errors import DataError
 from .edits import ChangeText, Edit, Join, LeaveOut, Split
-from .prepared import PreparedClip, PreparedWord, certainty
+from .prepared import DOUBTFUL, PreparedClip, PreparedWord, certainty
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +43,16 @@ class ProofClip:
     def seconds(self) -> float:
         """Its length."""
         return sum(piece.end - piece.start for piece in self.pieces)
+
+    @property
+    def is_doubtful(self) -> bool:
+        """Whether its words were heard, and not surely."""
+        return self.score is not None and self.score < DOUBTFUL
+
+
+def least_sure_first(clips: Iterable[ProofClip]) -> list[ProofClip]:
+    """Return clips in the order in which they are worth a look; last those that nothing heard."""
+    return sorted(clips, key=lambda clip: (clip.score is None, clip.score or 0.0))
 
 
 def as_made(clip: PreparedClip) -> ProofClip:

@@ -23,9 +23,15 @@ _POLICY = (
 
 
 def self_contained(
-    folder: Traversable, scripts: Sequence[str], data: Any, *, title: str, language: str = "en"
+    template: Traversable,
+    styles: Sequence[Traversable],
+    scripts: Sequence[Traversable],
+    data: Any,
+    *,
+    title: str,
+    language: str = "en",
 ) -> str:
-    """Return the page of `page.html` and `page.css` in a folder.
+    """Return the page that a template, styles and scripts make.
 
     The template names `$language`, `$title`, `$policy`, `$style`, `$data` and `$script`.
 
@@ -33,12 +39,12 @@ def self_contained(
         scripts: files that are run one after another in one scope of their own.
         data: what JSON can hold; the page finds it in its element `data`.
     """
-    style = (folder / "page.css").read_text("utf-8")
-    parts = "\n".join((folder / name).read_text("utf-8") for name in scripts)
+    style = _joined(styles)
+    parts = _joined(scripts)
     script = f'(() => {{\n"use strict";\n{parts}\n}})();\n'
     # "<" would end the element that holds the data, or begin a comment in it.
     held = json_text(data, None).replace("<", "\\u003c")
-    return Template((folder / "page.html").read_text("utf-8")).substitute(
+    return Template(template.read_text("utf-8")).substitute(
         language=html.escape(language),
         title=html.escape(title),
         policy=html.escape(policy(style, script)),
@@ -46,6 +52,10 @@ def self_contained(
         data=held,
         script=script,
     )
+
+
+def _joined(files: Sequence[Traversable]) -> str:
+    return "\n".join(file.read_text("utf-8") for file in files)
 
 
 def policy(style: str, script: str | None = None) -> str:

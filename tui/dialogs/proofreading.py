@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from ...core.dataset.edits import Edit
     from ...core.dataset.proofreading import ProofClip
 
-DOUBTFUL = 0.5
-"""Probability below which a word is marked, and a clip counts as doubtful."""
 _MOST_ROWS = 2000
 _LONGEST_TRANSCRIPT = 2000
 
@@ -100,11 +98,10 @@ class ProofreadingScreen(Dialog[bool]):
         return self.query_one(Notice)
 
     async def _load(self) -> None:
+        from ...core.dataset.proofreading import least_sure_first
+
         self._clips = await wizard(self).engine.proof_clips(self._data)
-        self._order = [
-            clip.clip
-            for clip in sorted(self._clips, key=lambda clip: (clip.score is None, clip.score or 0.0))
-        ]
+        self._order = [clip.clip for clip in least_sure_first(self._clips)]
         self._show()
 
     # what is shown
@@ -118,7 +115,7 @@ class ProofreadingScreen(Dialog[bool]):
                 place = self._order.index(before.clip) + 1 if before is not None else 0
                 self._order.insert(place, clip.clip)
         self._order = [name for name in self._order if name in clips]
-        doubtful = sum(clip.score is not None and clip.score < DOUBTFUL for clip in self._clips)
+        doubtful = sum(clip.is_doubtful for clip in self._clips)
         total = ngettext("{number} clip in all", "{number} clips in all", len(clips))
         total = total.format(number=count(len(clips)))
         doubts = ngettext("{number} of them is doubtful", "{number} of them are doubtful", doubtful)
@@ -133,7 +130,7 @@ class ProofreadingScreen(Dialog[bool]):
 
     def _row(self, clip: ProofClip) -> tuple[object, ...]:
         sure = "–" if clip.score is None else f"{clip.score:.0%}"
-        style = "bold" if clip.score is not None and clip.score < DOUBTFUL else ""
+        style = "bold" if clip.is_doubtful else ""
         return right(sure, style), plain(clip.clip), right(decimal(clip.seconds, 1)), plain(clip.text)
 
     def _show_words(self) -> None:
@@ -315,6 +312,6 @@ def words_of(clip: ProofClip) -> Text:
         return Text(harmless(clip.text, _LONGEST_TRANSCRIPT))
     text = Text()
     for word, heard in zip(words, clip.words, strict=True):
-        text.append(harmless(word), style="bold underline" if heard.probability < DOUBTFUL else "")
+        text.append(harmless(word), style="bold underline" if heard.is_doubtful else "")
         text.append(" ")
     return text

@@ -47,9 +47,12 @@ class ListenSettings(Table):
     """`fishtune listen`."""
 
     runs: Annotated[list[UserPath], Option(argument=True, unset="the project's run")] = []
-    """Runs that have been auditioned: their names, or their folders (results/NAME)."""
-    output: Annotated[UserPath | None, Option(unset="listen.html in the run's folder")] = None
+    """Runs that have been auditioned: their names, or their folders (results/NAME). Or the folder of a data
+    set."""
+    output: Annotated[UserPath | None, Option(unset="listen.html or proofread.html in that folder")] = None
     """The page that is written."""
+    least_sure: Annotated[Annotated[int, Field(ge=1)] | None, Option(unset="all", unit="clips")] = None
+    """Of a data set: show only the clips whose words are least sure."""
     votes: list[UserPath] = []
     """Votes that the page saved: they are kept with the run and count in the recommendation."""
     serve: bool = False

@@ -149,16 +149,11 @@ function buildVotes() {
       { class: "bar" },
       make("strong", {}, say("votes", { number: votes.length })),
       make("button", { id: "save-votes", onclick: saveVotes }, say("votes_save")),
-      loadButton(),
+      loadButton("load-votes", say("votes_load"), loadVotes),
       votes.length ? make("button", { class: "quiet", onclick: clearVotes }, say("votes_clear")) : null,
     ),
     state.blind || !votes.length ? null : buildResults(), // names while a test runs would tell too much
   );
-}
-
-function loadButton() {
-  const file = make("input", { type: "file", id: "load-votes", accept: ".json,application/json", "aria-label": say("votes_load"), class: "unseen", tabindex: -1, onchange: () => loadVotes(file) });
-  return make("span", {}, file, make("button", { class: "quiet", onclick: () => file.click() }, say("votes_load")));
 }
 
 function buildResults() {
@@ -206,25 +201,13 @@ function atLeast(heads, throws) {
 }
 
 function saveVotes() {
-  const content = JSON.stringify({ fishtune_votes: 1, page: page.id, title: page.title, votes }, null, 2);
-  const address = URL.createObjectURL(new Blob([content], { type: "application/json" }));
-  make("a", { href: address, download: `votes-${page.title.replace(/[^\p{L}\p{N}._-]+/gu, "_")}.json` }).click();
-  setTimeout(() => URL.revokeObjectURL(address), 10_000);
+  saveFile(`votes-${page.title}`, { fishtune_votes: 1, page: page.id, title: page.title, votes });
 }
 
-async function loadVotes(input) {
-  const [file] = input.files;
-  if (file === undefined) return;
-  let found;
-  try {
-    found = JSON.parse(await file.text());
-  } catch {
-    found = null;
-  }
+function loadVotes(found, name) {
   const isVote = (vote) => ["ab", "abx"].includes(vote?.kind) && ["first", "second", "same"].includes(vote.choice) && [vote.text, vote.first, vote.second, vote.time].every((text) => typeof text === "string");
   if (found?.fishtune_votes !== 1 || !Array.isArray(found.votes) || !found.votes.every(isVote)) {
-    announce(say("votes_wrong", { file: file.name }));
-    alert(say("votes_wrong", { file: file.name }));
+    complain(say("votes_wrong", { file: name }));
     return;
   }
   const known = new Set(votes.map((vote) => JSON.stringify([vote.time, vote.text, vote.first, vote.second])));

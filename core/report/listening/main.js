@@ -1,7 +1,8 @@
 // The whole page, made again whenever what it shows was chosen otherwise.
 
+const KEYS = [["␣", "key_space"], ["← →", "key_sides"], ["↑ ↓", "key_up"], ["1 … 9", "key_digits"], [", .", "key_seek"], ["Home", "key_home"], ["b", "key_blind"]];
+
 function buildTop() {
-  const languages = Object.entries(LANGUAGES);
   return make(
     "header",
     {},
@@ -10,11 +11,7 @@ function buildTop() {
       "div",
       { class: "bar" },
       make("button", { id: "blind", "aria-pressed": String(Boolean(state.blind)), onclick: () => (state.blind ? closeBlind() : openBlind()) }, say(state.blind ? "blind_end" : "blind")),
-      choice(say("language"), languages, language, (value) => {
-        language = value;
-        remember("fishtune-language", value);
-        render();
-      }),
+      languageChoice(render),
     ),
   );
 }
@@ -72,7 +69,7 @@ function buildControls() {
     choice(say("show"), ["all", "faults", "sound", "held-out"].map((name) => [name, say(`show_${name.replace("-", "_")}`)]), state.show, set("show")),
     make("label", { class: "choice" }, make("span", {}, say("search")), search),
     make("details", { class: "columns" }, make("summary", {}, say("columns")), ...page.columns.map(buildSwitch)),
-    buildKeys(),
+    buildKeys(KEYS),
   );
 }
 
@@ -84,11 +81,6 @@ function buildSwitch(column, place) {
   } });
   box.checked = !state.hidden.has(place);
   return make("label", {}, box, columnName(column));
-}
-
-function buildKeys() {
-  const keys = [["␣", "key_space"], ["← →", "key_sides"], ["↑ ↓", "key_up"], ["1 … 9", "key_digits"], [", .", "key_seek"], ["Home", "key_home"], ["b", "key_blind"]];
-  return make("details", { class: "keys" }, make("summary", {}, say("keys")), make("dl", {}, ...keys.map(([key, what]) => make("div", {}, make("dt", {}, make("kbd", {}, key)), make("dd", {}, say(what))))));
 }
 
 function showTable() {
@@ -115,10 +107,7 @@ function render() {
 }
 
 document.addEventListener("keydown", (event) => {
-  if (event.ctrlKey || event.metaKey || event.altKey || event.isComposing) return;
-  const { target } = event;
-  if (target.matches("input, select, textarea")) return;
-  if (target.matches("button, summary, [role=button]") && (event.key === "Enter" || event.key === " ")) return;
+  if (!isForPage(event)) return;
   if (state.blind) blindKey(event);
   else tableKey(event);
 });

@@ -2,33 +2,27 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 
-from ...errors import DataError, FishtuneError, UsageError
-from ...events import ProgressMeter, Reporter
-from ...files import write_text
+from ...errors import DataError, UsageError
+from ...events import Reporter
 from ...jobs.record import Place
 from ...judge.pitch import PitchMeter
 from ...judge.record import read_record, read_run
 from ...judge.results import AuditionResult, CandidateKind
 from ...judge.votes import column_id
-from ...messages import Message, plural
+from ...messages import Message
 from ...pipeline.history import recommended, run_history
-from ...reading import open_regular, reading
 from ..curves import thinned
-from ..html import self_contained
-from ..languages import page_texts, said
-from .clips import Clip, common_loudness, make_clip, measure_level
+from ..languages import said
+from ..sound.clips import Clip, make_clips
+from ..sound.page import check_output, write_page
 from .view import Auditioned, Course, Page, page_of, recordings
 
-_MADE_BY = b'<meta name="generator" content="fishtune listen">'
-_HEAD = 1 << 12
-"""Bytes of a page in which that stands."""
 LISTEN_FILE = "listen.html"
-SCRIPTS = ("words.js", "drawing.js", "player.js", "table.js", "course.js", "blind.js", "main.js")
+SCRIPTS = ("table.js", "course.js", "blind.js", "main.js")
 
 
 def write_listening_page(runs: Sequence[Path], output: Path, reporter: Reporter) -> Page:
@@ -43,27 +37,12 @@ def write_listening_page(runs: Sequence[Path], output: Path, reporter: Reporter)
         StorageError: the page cannot be written.
         StopRequested: asked to stop; nothing was written.
     """
-    _check_output(output)
+    check_output(output)
     auditioned = [_auditioned(run) for run in runs]
     title = ", ".join(dict.fromkeys(each.course.run for each in auditioned))
     page = page_of(auditioned, _clips(recordings(auditioned), reporter), title)
-    folder = files(__package__ or "")
-    page.texts = page_texts(folder)
-    write_text(output, self_contained(folder, SCRIPTS, page.model_dump(mode="json"), title=title))
+    write_page(output, files(__package__ or ""), SCRIPTS, page.model_dump(mode="json"), title)
     return page
-
-
-def _check_output(output: Path) -> None:
-    """Refuse to replace what is not a page of ours; an earlier one is made again."""
-    if not os.path.lexists(output):
-        return
-    if output.is_file():
-        with open_regular(output, UsageError) as file, reading(output, UsageError):
-            if _MADE_BY in file.read(_HEAD):
-                return
-    raise UsageError(
-        "{file} exists already, and fishtune did not write it.", "Choose another --output.", file=output
-    )
 
 
 def _auditioned(run: Path) -> Auditioned:
@@ -94,35 +73,10 @@ def _course(run: Path, table: AuditionResult) -> Course:
 
 
 def _clips(paths: Sequence[Path], reporter: Reporter) -> list[tuple[Path, Clip]]:
-    """Return the recordings that can be read, equally loud; others are named in a warning."""
-    levels = {}
-    unread: list[FishtuneError] = []
-    for path in paths:
-        reporter.check_stop()
-        try:
-            levels[path] = measure_level(path)
-        except DataError as error:
-            unread.append(error)
-    if not levels:
+    advice = Message("Make the audition again if they should be heard.")
+    clips = make_clips(paths, reporter, _pitch_meter(), advice)
+    if not clips:
         raise DataError("None of the audition's recordings can be read.", "Make it again: fishtune audition")
-    if unread:
-        reporter.warn(
-            plural(
-                len(unread),
-                "{number} recording is left out: {reason}",
-                "{number} recordings are left out, the first: {reason}",
-                reason=unread[0].message,
-            ),
-            "Make the audition again if they should be heard.",
-        )
-    target = common_loudness(list(levels.values()))
-    meter = _pitch_meter()
-    progress = ProgressMeter(reporter, Message("making the page"), len(levels), "recordings")
-    clips = []
-    for path, level in levels.items():
-        reporter.check_stop()
-        clips.append((path, make_clip(path, level, target, meter)))
-        progress.advance()
     return clips
 
 

@@ -1,5 +1,21 @@
 // The table: texts by columns. One cell is the current one; it has the focus, and keys move it.
 
+// What is shown of each number: how to write it, and which end is bad (+1 high, -1 low, 0 neither).
+const MEASURES = {
+  wer: { write: percent, bad: 1 },
+  similarity: { write: (value) => number(value, 2), bad: -1 },
+  rate: { write: (value) => number(value, 1), bad: 0 },
+  pitch: { write: (value) => number(value), bad: 0 },
+  spread: { write: (value) => number(value, 1), bad: 0 },
+  background: { write: (value) => number(value, 1), bad: -1 },
+  faulty: { write: percent, bad: 1 },
+};
+
+function columnName(column) {
+  const name = column.kind === "base" || column.kind === "recording" ? say(column.kind) : column.name;
+  return page.runs.length > 1 ? `${column.run}: ${name}` : name;
+}
+
 const state = { sort: "order", sortIn: "all", show: "all", search: "", hidden: new Set(), row: 0, column: 0 };
 
 const longest = page.rows.map((row) => Math.max(0.1, ...row.cells.map((cell) => (cell?.clip != null ? page.clips[cell.clip].seconds : 0))));

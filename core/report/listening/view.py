@@ -17,7 +17,7 @@ from ...judge.results import AuditionCandidate, AuditionResult, CandidateKind, C
 from ...judge.votes import column_id
 from ...messages import Message
 from ..languages import Said, said
-from .clips import Clip
+from ..sound.clips import Clip
 
 PAGE_VERSION = 1
 MEASURED = ("faulty", "wer", "similarity", "rate", "pitch", "spread")
@@ -105,8 +105,6 @@ class Page(BaseModel):
     clips: list[Clip]
     reference: str
     not_judged: list[Said]
-    texts: dict[str, Said] = {}
-    """Of the page itself, by key."""
 
 
 @dataclass(frozen=True)

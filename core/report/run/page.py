@@ -25,7 +25,7 @@ from ...pipeline.history import RunHistory, run_history
 from ...pipeline.runs import RunCheckpoint, RunCheckpoints, RunSummary, run_checkpoints, summarise
 from ..html import policy
 from ..languages import Said, page_texts, said
-from ..listening.clips import common_loudness, make_clip, measure_level
+from ..sound.clips import common_loudness, make_clip, measure_level
 from .curve import draw_curve
 from .elements import add, table
 

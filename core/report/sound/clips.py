@@ -20,8 +20,11 @@ from pydantic import BaseModel
 from ...audio.levels import NEAR_SILENCE, decibels, loudness, outline, peak
 from ...audio.mixing import Waveform
 from ...audio.recordings import read_mono
+from ...errors import DataError, FishtuneError
+from ...events import ProgressMeter, Reporter
 from ...judge import pitch
 from ...judge.pitch import PitchMeter
+from ...messages import Message, plural
 
 SAMPLE_RATE = 44_100
 """Hz; MP3 has no higher one that every player takes."""
@@ -33,6 +36,8 @@ _PEAK = -1.0
 """dBFS; room for what the encoder adds."""
 _COMPRESSION = 0.88
 """libsndfile's measure; constant 64 kbit/s for mono at 44.1 kHz."""
+BYTES_PER_SECOND = 64_000 / 8 * 4 / 3
+"""Of a page, for each second of sound: what that comes to as text (base64)."""
 _POINTS_PER_SECOND = 24
 _MOST_POINTS = 160
 """Of an outline: what is drawn is about 150 pixels wide."""
@@ -77,6 +82,46 @@ def common_loudness(levels: Sequence[Level]) -> float:
     """Return the loudness (LUFS) that all recordings can have without being cut off."""
     reachable = [level.loudness + _PEAK - level.peak for level in levels if not level.is_silent]
     return max(_QUIETEST, min([_LOUDNESS, *reachable]))
+
+
+def make_clips(
+    paths: Sequence[Path], reporter: Reporter, meter: PitchMeter | None, advice: Message
+) -> list[tuple[Path, Clip]]:
+    """Return the recordings that can be read, equally loud; others are named in a warning.
+
+    Args:
+        meter: measures their pitch; None draws none.
+        advice: what to do about recordings that cannot be read.
+
+    Raises:
+        StopRequested: asked to stop.
+    """
+    levels = {}
+    unread: list[FishtuneError] = []
+    for path in paths:
+        reporter.check_stop()
+        try:
+            levels[path] = measure_level(path)
+        except DataError as error:
+            unread.append(error)
+    if unread:
+        reporter.warn(
+            plural(
+                len(unread),
+                "{number} recording is left out: {reason}",
+                "{number} recordings are left out, the first: {reason}",
+                reason=unread[0].message,
+            ),
+            advice,
+        )
+    target = common_loudness(list(levels.values()))
+    progress = ProgressMeter(reporter, Message("making the page"), len(levels), "recordings")
+    clips = []
+    for path, level in levels.items():
+        reporter.check_stop()
+        clips.append((path, make_clip(path, level, target, meter)))
+        progress.advance()
+    return clips
 
 
 def make_clip(path: Path, level: Level, target: float, meter: PitchMeter | None) -> Clip:

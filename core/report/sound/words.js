@@ -39,22 +39,6 @@ function percent(value) {
   return new Intl.NumberFormat(language, { style: "percent", maximumFractionDigits: 0 }).format(value);
 }
 
-// What is shown of each number: how to write it, and which end is bad (+1 high, -1 low, 0 neither).
-const MEASURES = {
-  wer: { write: percent, bad: 1 },
-  similarity: { write: (value) => number(value, 2), bad: -1 },
-  rate: { write: (value) => number(value, 1), bad: 0 },
-  pitch: { write: (value) => number(value), bad: 0 },
-  spread: { write: (value) => number(value, 1), bad: 0 },
-  background: { write: (value) => number(value, 1), bad: -1 },
-  faulty: { write: percent, bad: 1 },
-};
-
-function columnName(column) {
-  const name = column.kind === "base" || column.kind === "recording" ? say(column.kind) : column.name;
-  return page.runs.length > 1 ? `${column.run}: ${name}` : name;
-}
-
 const SVG = "http://www.w3.org/2000/svg";
 
 // An element with attributes (null ones left out), handlers ("onclick") and children, texts or elements.

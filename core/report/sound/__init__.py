@@ -1,0 +1,1 @@
+"""What pages with recordings to be heard have in common: recordings, players, looks, texts."""
