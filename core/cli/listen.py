@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,7 @@ from .console import err, out, print_json
 from .display import display_events
 from .options import Given, Json, takes
 from .running import find_project
+from .runs import run_folder
 
 if TYPE_CHECKING:
     from ..report.listening.view import Page
@@ -77,7 +79,8 @@ def _serve(page: Path, port: int) -> None:
     with PageServer(page, port) as server:
         err.print(f"Serving it until Ctrl+C: {server.address}")
         err.print(f"  from another computer, first there:  {tunnel_command(server.server_port)}")
-        server.serve_forever()
+        with contextlib.suppress(KeyboardInterrupt):  # Ctrl+C is how serving ends
+            server.serve_forever()
 
 
 def _keep(run: Path, files: list[Path]) -> int:
@@ -89,7 +92,7 @@ def _keep(run: Path, files: list[Path]) -> int:
 def _folder_of(run: Path) -> Path:
     """Return the folder of a run that was given as such, or by its name."""
     if run.is_dir():
-        return absolute(run)
+        return absolute(run_folder(run))
     project = find_project()
     results = project.results if project else Path.cwd() / RESULTS
     if len(run.parts) == 1 and (results / run).is_dir():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -17,16 +16,14 @@ from ...judge.results import AuditionResult, CandidateKind
 from ...judge.votes import column_id
 from ...messages import Message, plural
 from ...pipeline.history import recommended, run_history
-from ...reading import open_regular, reading
+from ...terminal import shell_quoted
 from ..curves import thinned
-from ..html import self_contained
+from ..html import check_output, self_contained
 from ..languages import page_texts, said
 from .clips import Clip, common_loudness, make_clip, measure_level
 from .view import Auditioned, Course, Page, page_of, recordings
 
-_MADE_BY = b'<meta name="generator" content="fishtune listen">'
-_HEAD = 1 << 12
-"""Bytes of a page in which that stands."""
+_MADE_BY = "fishtune listen"
 LISTEN_FILE = "listen.html"
 SCRIPTS = ("words.js", "drawing.js", "player.js", "table.js", "course.js", "blind.js", "main.js")
 
@@ -43,7 +40,7 @@ def write_listening_page(runs: Sequence[Path], output: Path, reporter: Reporter)
         StorageError: the page cannot be written.
         StopRequested: asked to stop; nothing was written.
     """
-    _check_output(output)
+    check_output(output, _MADE_BY)
     auditioned = [_auditioned(run) for run in runs]
     title = ", ".join(dict.fromkeys(each.course.run for each in auditioned))
     page = page_of(auditioned, _clips(recordings(auditioned), reporter), title)
@@ -53,24 +50,15 @@ def write_listening_page(runs: Sequence[Path], output: Path, reporter: Reporter)
     return page
 
 
-def _check_output(output: Path) -> None:
-    """Refuse to replace what is not a page of ours; an earlier one is made again."""
-    if not os.path.lexists(output):
-        return
-    if output.is_file():
-        with open_regular(output, UsageError) as file, reading(output, UsageError):
-            if _MADE_BY in file.read(_HEAD):
-                return
-    raise UsageError(
-        "{file} exists already, and fishtune did not write it.", "Choose another --output.", file=output
-    )
-
-
 def _auditioned(run: Path) -> Auditioned:
     single = read_record(run)
     table = single or read_run(run)
     if table is None or not any(candidate.cells for candidate in table.candidates):
-        raise DataError("{run} has no audition to listen to.", "Make one: fishtune audition {run}", run=run)
+        raise DataError(
+            "{run} has no audition to listen to.",
+            Message("Make one: fishtune audition {run}", run=shell_quoted(run)),
+            run=run,
+        )
     course = Course(run=run.name) if single is not None else _course(run, table)
     return Auditioned(course, table)
 
