@@ -23,8 +23,9 @@ def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]], left: in
     table = Table(box=None, pad_edge=False)
     columns = list(zip(headings, *rows, strict=True))
     for place, (column, width) in enumerate(zip(columns, _widths(columns, left), strict=True)):
-        justify = "left" if place < left else "right"
-        table.add_column(Text(column[0]), justify=justify, overflow="fold", width=width)
+        table.add_column(
+            Text(column[0]), justify="left" if place < left else "right", overflow="fold", width=width
+        )
     for row in rows:
         table.add_row(*map(Text, row))
     out.print(table, soft_wrap=False)
