@@ -292,6 +292,8 @@ def test_means_are_over_texts_and_their_intervals_hold_them() -> None:
     assert found.wer.mean == pytest.approx(0.15)
     assert (found.wer.low, found.wer.high, found.wer.texts) == (0.0, pytest.approx(0.3), 2)
     assert found.faulty is not None and (found.faulty.mean, found.faulty.texts) == (0, 3)
+    made_up = measures_of([cell(0, wer=40.0), cell(1, wer=0.0)])
+    assert made_up.wer is not None and made_up.wer.mean == 0.5
 
 
 def test_an_interval_is_as_wide_as_that_of_a_mean() -> None:

@@ -9,11 +9,14 @@ from pathlib import Path
 import pytest
 from fishtune.core.cli.app import run as command
 from fishtune.core.config.settings import TrainSettings
+from fishtune.core.errors import UsageError
 from fishtune.core.events import CheckpointSaved, Event, Started, Step, Validation
 from fishtune.core.jobs.record import Place
 from fishtune.core.jobs.start import new_job
 from fishtune.core.jobs.writer import EventWriter
+from fishtune.core.pipeline.history import RunHistory
 from fishtune.core.report.curves import thinned
+from fishtune.core.report.run.curve import draw_curve
 from fishtune.core.report.run.page import write_report
 from fishtune.core.stages.registry import StageName
 
@@ -97,6 +100,27 @@ def test_a_report_tells_the_whole_of_a_run_and_nothing_of_the_machine(run: Place
     assert len(found.of("svg")) == 1 and len(found.of("path")) == 2
 
 
+def test_a_report_replaces_an_earlier_one_and_nothing_else(run: Place, tmp_path: Path) -> None:
+    page, other = tmp_path / "report.html", tmp_path / "fishtune.toml"
+    write_report(run, page)
+    write_report(run, page)
+    other.write_text('name = "mine"', encoding="utf-8")
+    with pytest.raises(UsageError, match="exists already, and fishtune did not write it"):
+        write_report(run, other)
+    assert other.read_text(encoding="utf-8") == 'name = "mine"'
+
+
+def test_all_held_out_losses_are_on_the_curve() -> None:
+    def at(step: int, loss: float) -> Validation:
+        return Validation(step=step, loss=loss, base_loss=loss, semantic_loss=0, top_5_accuracy=0.5)
+
+    rising = RunHistory(validations={step: at(step, 5.0 + step) for step in range(5)})
+    drawn = draw_curve(rising, None, "losses")
+    assert drawn is not None
+    heights = [float(point.attrib["cy"]) for point in drawn.iter("circle")]
+    assert heights == sorted(heights, reverse=True) and len(set(heights)) == 5
+
+
 def test_a_report_runs_nothing_loads_nothing_and_escapes_what_is_foreign(run: Place, tmp_path: Path) -> None:
     page = tmp_path / "report.html"
     write_report(run, page)
@@ -107,7 +131,7 @@ def test_a_report_runs_nothing_loads_nothing_and_escapes_what_is_foreign(run: Pl
     assert sounds and all(source.startswith("data:audio/mpeg;base64,") for source in sounds)
     content = page.read_text(encoding="utf-8")
     assert not re.findall(r"https?://", content)
-    assert "default-src 'none'; script-src 'none'" in (found.of("meta")[1]["content"] or "")
+    assert "default-src 'none'; script-src 'none'" in (found.of("meta")[2]["content"] or "")
 
 
 def test_a_report_speaks_korean_where_that_is_asked_for(

@@ -28,6 +28,7 @@ from fishtune.core.judge.results import (
 )
 from fishtune.core.pipeline.runs import compare, run_checkpoints, summarise
 from fishtune.core.stages.registry import StageName
+from fishtune.core.terminal import shell_quoted
 
 
 def step(number: int, loss: float = 5.0) -> Step:
@@ -172,6 +173,40 @@ def test_the_commands_tell_the_same_as_text_and_as_json(
     compared = json.loads(told("compare", "gentle", "strong", "--json"))
     assert [each["setting"] for each in compared["differences"]] == ["learning_rate"]
     assert "learning_rate" in told("compare", "gentle", "strong")
+
+
+def test_tables_of_a_narrow_terminal_are_broken_between_words_only(
+    run: Place, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "80")
+    for number, wer in ((4, 0.02), (8, 0.5)):
+        path = checkpoint_path(run.folder, number)
+        add_audition(audition_folder(path), CandidateKind.CHECKPOINT, path, number, wer)
+    words: set[str] = set()
+    for arguments in (["runs"], ["checkpoints", "gentle"]):
+        assert command(arguments) == 0
+        told = capsys.readouterr().out
+        table = [line for line in told.splitlines() if not line.endswith(".")]
+        assert all(len(line) <= 80 for line in table)
+        words.update(word for line in table for word in line.split())
+    assert {"best", "held-out", "checkpoints", "similarity", "letters/s"} <= words
+
+
+def test_a_run_is_found_by_the_folder_of_its_project_too(
+    run: Place, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert command(["checkpoints", "gentle", "--json"]) == 0
+    by_name = capsys.readouterr().out
+    (tmp_path / "fishtune.toml").write_text('name = "gentle"\n', encoding="utf-8")
+    monkeypatch.chdir(tmp_path.parent)
+    assert command(["checkpoints", tmp_path.name, "--json"]) == 0
+    assert capsys.readouterr().out == by_name
+    assert command(["listen", tmp_path.name]) == 1
+    told = capsys.readouterr().err
+    assert f"{run.folder} has no audition to listen to." in told
+    assert f"Make one: fishtune audition {shell_quoted(run.folder)}" in told
 
 
 def test_a_run_that_does_not_exist_is_named_with_one_like_it(

@@ -119,3 +119,8 @@ def test_a_run_that_is_worse_than_its_base_is_told_so() -> None:
 def test_what_was_not_listened_to_does_not_compete_with_what_was() -> None:
     told = chosen(candidate(10, validation_loss=1.0), candidate(20, measures(), validation_loss=4.0))
     assert told.candidate.step == 20
+
+
+def test_what_is_out_was_listened_to_as_well() -> None:
+    found = chosen(candidate(1, measures(wer=0.9)), candidate(2, measures(wer=0.05)), base=measures())
+    assert found.candidate.step == 2 and found.reason.endswith("It is the best of 2 that were listened to.")

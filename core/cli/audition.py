@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from rich.table import Table
-from rich.text import Text
-
 from ..config.settings import AuditionSettings
 from ..config.strict import parse_flags
 from ..judge.results import AuditionCandidate, AuditionResult
+from .columns import print_table
 from .console import out
 from .options import Given, Json, takes
 from .running import run_stage
-from .runs import MEASURES, find_run, measure_cells
+from .runs import MEASURES, find_run, measure_cells, run_folder
 
 
 @takes(AuditionSettings)
@@ -32,7 +30,10 @@ def audition(given: Given, json: Json = False) -> None:
     result = AuditionResult.model_validate(summary)
     voice = f"in the voice of {result.reference}" if result.reference else "without a reference"
     if len(result.candidates) > 1:
-        out.print(_table(result), soft_wrap=False)
+        rows = [[each.name, *measure_cells(each.measures)] for each in result.candidates]
+        print_table(("", *MEASURES), rows)
+        for each in result.candidates:
+            out.print(f"{each.name}: {each.summary}")
         out.print(f"Of {len(result.texts)} texts, {voice}; means with their 95 % intervals")
     else:
         _tell(result, result.candidates[0], voice)
@@ -41,11 +42,11 @@ def audition(given: Given, json: Json = False) -> None:
 
 
 def _named(settings: AuditionSettings) -> AuditionSettings:
-    """Return the settings with a run that is named alone found in the results of this folder."""
+    """Return the settings with the folder of a run that is given by its name, or by its project's folder."""
     name = settings.checkpoint
-    if name.exists() or len(name.parts) != 1:
-        return settings
-    return settings.model_copy(update={"checkpoint": find_run(name).folder})
+    is_name = not name.exists() and len(name.parts) == 1
+    folder = find_run(name).folder if is_name else run_folder(name)
+    return settings.model_copy(update={"checkpoint": folder})
 
 
 def _tell(result: AuditionResult, candidate: AuditionCandidate, voice: str) -> None:
@@ -55,14 +56,3 @@ def _tell(result: AuditionResult, candidate: AuditionCandidate, voice: str) -> N
         out.print(f"  {candidate.audio(cell) or 'no recording'}  {cell.seconds:.1f} s")
         for finding in cell.findings:
             out.print(f"  {finding.message}")
-
-
-def _table(result: AuditionResult) -> Table:
-    table = Table(box=None, pad_edge=False)
-    table.add_column("")
-    for heading in MEASURES:
-        table.add_column(heading, justify="right")
-    table.add_column("what is wrong", overflow="fold")
-    for candidate in result.candidates:
-        table.add_row(candidate.name, *measure_cells(candidate.measures), Text(candidate.summary))
-    return table

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,7 @@ from .console import err, out, print_json
 from .display import display_events
 from .options import Given, Json, takes
 from .running import find_project
+from .runs import run_folder
 
 if TYPE_CHECKING:
     from ..report.listening.view import Page
@@ -73,7 +75,9 @@ def _is_data_set(folder: Path) -> bool:
 
     if (folder / RECORD_FILE).is_file():
         return True
-    return not _is_run(folder) and any(clip.audio and clip.text for clip in scan(folder).clips)
+    return not _is_run(absolute(run_folder(folder))) and any(
+        clip.audio and clip.text for clip in scan(folder).clips
+    )
 
 
 def _is_run(folder: Path) -> bool:
@@ -140,7 +144,8 @@ def _serve(page: Path, port: int) -> None:
     with PageServer(page, port) as server:
         err.print(f"Serving it until Ctrl+C: {server.address}")
         err.print(f"  from another computer, first there:  {tunnel_command(server.server_port)}")
-        server.serve_forever()
+        with contextlib.suppress(KeyboardInterrupt):  # Ctrl+C is how serving ends
+            server.serve_forever()
 
 
 def _keep(run: Path, files: list[Path]) -> int:
@@ -152,8 +157,9 @@ def _keep(run: Path, files: list[Path]) -> int:
 def _folder_of(run: Path) -> Path:
     """Return the folder of a run that was given as such, or by its name; a folder comes before a name."""
     if run.is_dir():
-        if _is_run(absolute(run)):
-            return absolute(run)
+        folder = absolute(run_folder(run))
+        if _is_run(folder):
+            return folder
         raise UsageError(
             "{folder} is neither a run nor a data set.",
             "A run has checkpoints or an audition; a data set has clips with transcripts: "

@@ -8,16 +8,15 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
-from rich.text import Text
 
-from ..config.project import RESULTS
+from ..config.project import PROJECT_FILE, RESULTS, Project
 from ..errors import UsageError
 from ..jobs.record import Place
 from ..judge.results import Measure, Measures
 from ..messages import Message, near
 from ..pipeline.runs import Comparison, RunSummary, compare, has_run, run_checkpoints, summarise
 from ..units import format_bytes
+from .columns import print_table
 from .console import out, print_json
 from .options import Json
 from .running import find_project, places_here
@@ -39,7 +38,7 @@ def runs(json: Json = False) -> None:
     elif not found:
         out.print("No runs here. Train one with: fishtune train --project NAME …")
     else:
-        out.print(_runs_table(found), soft_wrap=False)
+        _print_runs(found)
 
 
 def checkpoints(run: Run, json: Json = False) -> None:
@@ -51,18 +50,26 @@ def checkpoints(run: Run, json: Json = False) -> None:
     if json:
         print_json(found.model_dump(mode="json"))
         return
-    table = _table("", "", "passes", "held-out", "top-5", "size", *MEASURES)
-    for row in found.rows:
-        table.add_row(
+    trained = [
+        [
             "*" if row.recommended else "",
             row.name,
             _number(row.clip_passes, ".1f"),
             _number(row.held_out_loss, ".3f"),
             _number(row.top_5_accuracy, ".0%"),
             format_bytes(row.bytes) if row.bytes else _NONE,
-            *measure_cells(row.measures),
-        )
-    out.print(table, soft_wrap=False)
+        ]
+        for row in found.rows
+    ]
+    print_table(("", "", "passes", "held-out", "top-5", "size"), trained, left=2)
+    heard = [
+        ["*" if row.recommended else "", row.name, *measure_cells(row.measures)]
+        for row in found.rows
+        if row.measures
+    ]
+    if heard:
+        out.print()
+        print_table(("", "", *MEASURES), heard, left=2)
     for sentence in [*found.out, *([found.reason] if found.reason else [])]:
         out.print(sentence)
 
@@ -81,28 +88,29 @@ def compare_runs(
     if json:
         print_json(found.model_dump(mode="json"))
         return
-    out.print(_runs_table(found.runs), soft_wrap=False)
+    _print_runs(found.runs)
     out.print()
-    out.print(_differences(found), soft_wrap=False)
+    _print_differences(found)
     if found.measures:
-        table = _table("recommended", *MEASURES)
-        for name, measures in found.measures.items():
-            table.add_row(name, *measure_cells(measures))
         out.print()
-        out.print(table, soft_wrap=False)
+        print_table(
+            ("recommended", *MEASURES),
+            [[name, *measure_cells(measures)] for name, measures in found.measures.items()],
+        )
     for sentence in found.warnings:
         out.print(f"warning: {sentence}")
 
 
 def find_run(run: Path) -> Place:
-    """Return the place of a run that is named, or given by its folder.
+    """Return the place of a run that is named, or given by its folder or by its project's.
 
     Raises:
         UsageError: there is no such run.
+        SettingsError: the project file in the folder cannot be used.
     """
     project = find_project()
     results = project.results if project else Path(RESULTS)
-    for folder in (run, results / run):
+    for folder in (run_folder(run), results / run):
         if folder.is_dir() and has_run(place := _place_of(folder)):
             return place
     known = [place.project for place in places_here() if has_run(place)]
@@ -113,48 +121,55 @@ def find_run(run: Path) -> Place:
     )
 
 
+def run_folder(folder: Path) -> Path:
+    """Return the folder of the run that a project's folder holds; any other folder as it is.
+
+    Raises:
+        SettingsError: the project file cannot be used.
+    """
+    return Project.load(folder).run_folder if (folder / PROJECT_FILE).is_file() else folder
+
+
 def _place_of(folder: Path) -> Place:
     folder = folder.absolute()
     return Place(results=folder.parent, project=folder.name)
 
 
-def _runs_table(found: Sequence[RunSummary]) -> Table:
-    table = _table(
-        "run", "state", "step", "passes", "base", "best held-out", "at step", "checkpoints", "choice"
-    )
-    for run in found:
-        step = f"{run.step}/{run.total_steps}" if run.total_steps else str(run.step)
-        table.add_row(
+def _print_runs(found: Sequence[RunSummary]) -> None:
+    rows = [
+        [
             run.run,
             str(run.state) if run.state else _NONE,
-            step,
+            f"{run.step}/{run.total_steps}" if run.total_steps else str(run.step),
             _number(run.clip_passes, ".1f"),
             _number(run.base_loss, ".3f"),
             _number(run.best_loss, ".3f"),
             _number(run.best_step, ""),
             str(run.checkpoints),
             _number(run.recommended, ""),
-        )
+        ]
+        for run in found
+    ]
+    print_table(
+        ("run", "state", "step", "passes", "base", "best held-out", "at step", "checkpoints", "choice"),
+        rows,
+        left=2,
+    )
+    for run in found:
         if run.resumed:
             marks = ", ".join(f"{mark.step} ({_day(mark.time)})" for mark in run.resumed)
-            table.add_row(Text(f"  resumed after step {marks}", style="dim"))
-    return table
+            out.print(f"{run.run} was resumed after step {marks}.")
 
 
-def _differences(found: Comparison) -> Table | str:
+def _print_differences(found: Comparison) -> None:
     if not found.differences:
-        return "Their settings are the same."
-    table = _table("setting", *(run.run for run in found.runs))
-    for difference in found.differences:
-        table.add_row(difference.setting, *(_shown(value) for value in difference.values.values()))
-    return table
-
-
-def _table(*headings: str) -> Table:
-    table = Table(box=None, pad_edge=False)
-    for place, heading in enumerate(headings):
-        table.add_column(Text(heading), justify="right" if place > 1 else "left", overflow="fold")
-    return table
+        out.print("Their settings are the same.")
+        return
+    rows = [
+        [difference.setting, *(_shown(value) for value in difference.values.values())]
+        for difference in found.differences
+    ]
+    print_table(("setting", *(run.run for run in found.runs)), rows)
 
 
 def measure_cells(found: Measures | None) -> list[str]:

@@ -19,7 +19,8 @@ def measures_of(cells: Sequence[Cell]) -> Measures:
     """
     return Measures(
         faulty=_measure(cells, lambda cell: float(bool(cell.findings))),
-        wer=_measure(cells, lambda cell: cell.wer),
+        # What recognition makes up in noise has no end: one such text would outweigh all others.
+        wer=_measure(cells, lambda cell: None if cell.wer is None else min(cell.wer, 1.0)),
         similarity=_measure(cells, lambda cell: cell.similarity),
         rate=_measure(cells, lambda cell: cell.rate),
         pitch=_measure(cells, lambda cell: cell.pitch.median if cell.pitch else None),

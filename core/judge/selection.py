@@ -93,7 +93,7 @@ def recommend(candidates: Sequence[Candidate], against: Yardsticks | None = None
         _, preference, chosen = surest
         reason = _on_preference(preference)
     elif judged:
-        chosen, reason = _by_judge(judged, against)
+        chosen, reason = _by_judge(judged, against, sum(map(_is_judged, ordered)))
     else:
         chosen, reason = _by_loss(field, against)
     return Recommendation(chosen, joined([reason, caution]), tuple(rejected.values()))
@@ -158,7 +158,12 @@ Cost = Callable[[Measures], tuple[float, float] | None]
 """How bad something is: its mean, and the worst that its interval allows."""
 
 
-def _by_judge(judged: Sequence[Candidate], against: Yardsticks) -> tuple[Candidate, Message]:
+def _by_judge(judged: Sequence[Candidate], against: Yardsticks, listened: int) -> tuple[Candidate, Message]:
+    """Return the best of those that are not out, and why.
+
+    Args:
+        listened: how many were listened to, those that are out included.
+    """
     own = against.recordings or Measures()
     costs: list[Cost] = [
         lambda found: (found.wer.mean, found.wer.high) if found.wer else None,
@@ -185,8 +190,8 @@ def _by_judge(judged: Sequence[Candidate], against: Yardsticks) -> tuple[Candida
                 loss=chosen.validation_loss,
             )
         )
-    elif len(judged) > 1:
-        sentences.append(Message("It is the best of {number} that were listened to.", number=len(judged)))
+    elif listened > 1:
+        sentences.append(Message("It is the best of {number} that were listened to.", number=listened))
     return chosen, joined(sentences)
 
 

@@ -9,17 +9,41 @@ from __future__ import annotations
 import base64
 import hashlib
 import html
+import os
 from collections.abc import Sequence
 from importlib.resources.abc import Traversable
+from pathlib import Path
 from string import Template
 from typing import Any
 
+from ..errors import UsageError
+from ..reading import open_regular, reading
 from ..terminal import json_text
 
 _POLICY = (
     "default-src 'none'; script-src {script}; style-src {style}; media-src data:; img-src data:; "
     "base-uri 'none'; form-action 'none'"
 )
+
+_HEAD = 1 << 12
+"""Bytes of a page in which stands what made it."""
+
+
+def check_output(output: Path, generator: str) -> None:
+    """Refuse to replace what is not a page by `generator` ("fishtune listen"); an earlier one is made again.
+
+    Raises:
+        UsageError: something else is there.
+    """
+    if not os.path.lexists(output):
+        return
+    if output.is_file():
+        with open_regular(output, UsageError) as file, reading(output, UsageError):
+            if f'<meta name="generator" content="{generator}"'.encode() in file.read(_HEAD):
+                return
+    raise UsageError(
+        "{file} exists already, and fishtune did not write it.", "Choose another --output.", file=output
+    )
 
 
 def self_contained(

@@ -10,8 +10,9 @@ function drawCourse(run, choose) {
   if (points.length < 2) return null;
   const last = Math.max(...points.map(([step]) => step), ...columns.map((column) => column.step));
   const losses = points.map(([, loss]) => loss).filter(Number.isFinite).sort((one, other) => one - other);
-  // The first steps of a run may be far above all others.
-  const [low, high] = [losses[0], losses[Math.floor((losses.length - 1) * 0.98)]];
+  // The first steps of a run may be far above all others; held-out losses are all shown.
+  const most = losses[Math.floor((losses.length - 1) * 0.98)];
+  const [low, high] = [losses[0], Math.max(most, ...run.held_out.map(([, loss]) => loss).filter(Number.isFinite))];
   const span = high - low || 1;
   const x = (step) => EDGE.left + (step / (last || 1)) * (WIDE - EDGE.left - EDGE.right);
   const y = (loss) => EDGE.top + (1 - Math.min(1.05, (loss - low) / span)) * (TALL - EDGE.top - EDGE.bottom);

@@ -15,10 +15,12 @@ from ...judge.results import AuditionResult, CandidateKind
 from ...judge.votes import column_id
 from ...messages import Message
 from ...pipeline.history import recommended, run_history
+from ...terminal import shell_quoted
 from ..curves import thinned
+from ..html import check_output
 from ..languages import said
 from ..sound.clips import Clip, make_clips
-from ..sound.page import check_output, write_page
+from ..sound.page import MADE_BY, write_page
 from .view import Auditioned, Course, Page, page_of, recordings
 
 LISTEN_FILE = "listen.html"
@@ -37,7 +39,7 @@ def write_listening_page(runs: Sequence[Path], output: Path, reporter: Reporter)
         StorageError: the page cannot be written.
         StopRequested: asked to stop; nothing was written.
     """
-    check_output(output)
+    check_output(output, MADE_BY)
     auditioned = [_auditioned(run) for run in runs]
     title = ", ".join(dict.fromkeys(each.course.run for each in auditioned))
     page = page_of(auditioned, _clips(recordings(auditioned), reporter), title)
@@ -49,7 +51,11 @@ def _auditioned(run: Path) -> Auditioned:
     single = read_record(run)
     table = single or read_run(run)
     if table is None or not any(candidate.cells for candidate in table.candidates):
-        raise DataError("{run} has no audition to listen to.", "Make one: fishtune audition {run}", run=run)
+        raise DataError(
+            "{run} has no audition to listen to.",
+            Message("Make one: fishtune audition {run}", run=shell_quoted(run)),
+            run=run,
+        )
     course = Course(run=run.name) if single is not None else _course(run, table)
     return Auditioned(course, table)
 

@@ -22,8 +22,9 @@ from ...messages import Message
 from ...stages.prepare.realise import clips_now
 from ...terminal import json_text
 from ...units import format_bytes
+from ..html import check_output
 from ..sound.clips import BYTES_PER_SECOND, Clip, make_clips
-from ..sound.page import check_output, write_page
+from ..sound.page import MADE_BY, write_page
 
 PROOFREAD_FILE = "proofread.html"
 _SCRIPTS = ("edits.js", "tape.js", "work.js", "rows.js", "changing.js", "main.js")
@@ -76,7 +77,7 @@ def write_proofreading_page(
         StorageError: the page cannot be written.
         StopRequested: asked to stop; nothing was written.
     """
-    check_output(output)
+    check_output(output, MADE_BY)
     clips = clips_now(data)
     paths = {clip.key: clip.audio[0] for clip in scan(data).clips if clip.audio}
     chosen = _chosen([clip for clip in clips if clip.clip in paths], least_sure, reporter)

@@ -48,7 +48,8 @@ def draw_curve(history: RunHistory, chosen: int | None, title: str) -> Element |
     if len(losses) < 2:
         return None
     last = max(step for step, _ in (*training, *held_out))
-    scale = _Scale(last, losses[0], losses[int((len(losses) - 1) * _HIGHEST_SHARE)])
+    most = losses[int((len(losses) - 1) * _HIGHEST_SHARE)]
+    scale = _Scale(last, losses[0], max([most, *(loss for _, loss in held_out)]))
     drawing = Element("svg", {"viewBox": f"0 0 {_WIDE:.0f} {_TALL:.0f}", "role": "img", "aria-label": title})
     for mark in history.marks:
         _upright(drawing, scale.x(mark.step), "resumed")

@@ -23,13 +23,14 @@ from ...judge.record import read_run
 from ...judge.results import AuditionCandidate, AuditionResult, CandidateKind, Measure, Measures
 from ...pipeline.history import RunHistory, run_history
 from ...pipeline.runs import RunCheckpoint, RunCheckpoints, RunSummary, run_checkpoints, summarise
-from ..html import policy
+from ..html import check_output, policy
 from ..languages import Said, page_texts, said
 from ..sound.clips import common_loudness, make_clip, measure_level
 from .curve import draw_curve
 from .elements import add, table
 
 REPORT_FILE = "report.html"
+_MADE_BY = "fishtune report"
 _TEXTS = 4
 """Texts that can be listened to."""
 _MEASURES = (
@@ -60,8 +61,10 @@ def write_report(place: Place, output: Path, language: str = "en") -> None:
     """Write the report of a run.
 
     Raises:
+        UsageError: something that is not such a report would be replaced.
         StorageError: it cannot be written.
     """
+    check_output(output, _MADE_BY)
     folder = files(__package__ or "")
     words = _Words(language, page_texts(folder))
     summary, found = summarise(place), run_checkpoints(place)
@@ -84,6 +87,7 @@ def _page(body: Element, style: str, title: str, language: str) -> str:
     root = Element("html", {"lang": language})
     head = add(root, "head")
     add(head, "meta", attributes={"charset": "utf-8"})
+    add(head, "meta", attributes={"name": "generator", "content": _MADE_BY})
     add(head, "meta", attributes={"http-equiv": "Content-Security-Policy", "content": policy(style)})
     add(head, "meta", attributes={"name": "viewport", "content": "width=device-width, initial-scale=1"})
     add(head, "title", title)

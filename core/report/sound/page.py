@@ -2,40 +2,19 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
-from ...errors import UsageError
 from ...files import write_text
-from ...reading import open_regular, reading
 from ..html import self_contained
 from ..languages import page_texts
 
-_MADE_BY = b'<meta name="generator" content="fishtune listen">'
-_HEAD = 1 << 12
-"""Bytes of a page in which that stands."""
+MADE_BY = "fishtune listen"
+"""Which command writes these pages; `page.html` says so."""
 _SCRIPTS = ("words.js", "parts.js", "drawing.js", "player.js")
-
-
-def check_output(output: Path) -> None:
-    """Refuse to replace what is not a page of ours; an earlier one is made again.
-
-    Raises:
-        UsageError: something else lies there.
-    """
-    if not os.path.lexists(output):
-        return
-    if output.is_file():
-        with open_regular(output, UsageError) as file, reading(output, UsageError):
-            if _MADE_BY in file.read(_HEAD):
-                return
-    raise UsageError(
-        "{file} exists already, and fishtune did not write it.", "Choose another --output.", file=output
-    )
 
 
 def write_page(
