@@ -161,12 +161,11 @@ def test_what_is_named_in_place_of_a_model_directory_says_which_is_meant(
     (tmp_path / "run/step_000000010/adapter_config.json").touch()
     (tmp_path / "run/step_000000010.ckpt").touch()
     (tmp_path / "notes.txt").touch()
-    for use in (
-        lambda: verify(tmp_path / named),
-        lambda: synth(
-            SynthSettings(checkpoint=tmp_path / named, text="a", out=tmp_path / "a.wav"), Reporter()
-        ),
-    ):
+    uses: list[Callable[[], object]] = [lambda: verify(tmp_path / named)]
+    if not named.startswith("run"):  # checkpoints of training are spoken unmerged
+        speech = SynthSettings(checkpoint=tmp_path / named, text="a", out=tmp_path / "a.wav")
+        uses.append(lambda: synth(speech, Reporter()))
+    for use in uses:
         with pytest.raises(CheckpointError) as caught:
             use()
         assert re.search(meant, caught.value.hint)

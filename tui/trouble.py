@@ -16,6 +16,7 @@ from .wording import harmless
 
 if TYPE_CHECKING:
     from textual.dom import DOMNode
+    from textual.worker import Worker
 
 _LARGEST = 1 << 20
 """Bytes; what happens every second must not fill a disk."""
@@ -95,9 +96,13 @@ def in_thread(
 
 
 def in_background(
-    owner: DOMNode, work: Callable[[], Awaitable[None]], show: Show, group: str = "default"
-) -> None:
-    """Await `work()` beside what the user does; the one of the same group before it is cancelled.
+    owner: DOMNode,
+    work: Callable[[], Awaitable[None]],
+    show: Show,
+    group: str = "default",
+    exclusive: bool = True,
+) -> Worker[None]:
+    """Await `work()` beside what the user does; if `exclusive`, the one of its group before is cancelled.
 
     What goes wrong in it is shown. Where its widgets have gone meanwhile, nobody wants to know any more.
     """
@@ -106,4 +111,4 @@ def in_background(
         with caught(show):
             await work()
 
-    owner.run_worker(run(), exclusive=True, group=group, exit_on_error=False)
+    return owner.run_worker(run(), exclusive=exclusive, group=group, exit_on_error=False)

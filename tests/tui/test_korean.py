@@ -34,7 +34,7 @@ from fishtune.core.stages.validate.run import run as validate
 from fishtune.tui.catalogue import sentence, use_language
 
 _NAMES = re.compile(
-    r"openaudio-s1-mini|"
+    r"openaudio-s1-mini|s2-pro|"
     r"""https?://\S+ | (?<!\w)--[\w-]+(?:\s+[a-z]\w+\b)? | '[^']*' | \S*[/\\_=.:<{\[]\S+ | \bchmod\s\S+
     | (?:fishtune|hf\ auth|ffmpeg|convmv|pip\ install)(?:[ ]-?[\w\-./\[\]':=]+)* | \bpython3\ -c\ .*""",
     re.VERBOSE | re.DOTALL,

@@ -191,6 +191,7 @@ def test_clips_are_proofread_from_the_dataset_step(tmp_path: Path) -> None:
         (data / "S" / f"{name}.lab").write_text(f"Words of {name}.")
     Project.create(folder, "yoona", dataset={"path": str(data)}).save()
     with started(folder, str(folder)) as terminal:
+        terminal.wait_for("not checked yet", 60)
         terminal.press("<enter>")
         terminal.wait_for("Edit  ", 60)
         terminal.press("<ctrl+p>")
@@ -205,7 +206,7 @@ def test_clips_are_proofread_from_the_dataset_step(tmp_path: Path) -> None:
         terminal.press("<enter>")
         terminal.wait_for("100%  S/a", 60)
         terminal.press("<down>", "x")
-        terminal.wait_for("1 clip;", 60)
+        terminal.wait_for("1 clip in all;", 60)
         terminal.press("<escape>")
         terminal.wait_for("Findings", 60)
         terminal.press("q")

@@ -18,7 +18,7 @@ from ...core.errors import FishtuneError
 from ..access import wizard
 from ..base_screen import Dialog
 from ..catalogue import _, ngettext
-from ..trouble import caught, in_background
+from ..trouble import in_background
 from ..widgets.notice import Notice
 from ..widgets.table import Table
 from ..widgets.word_picker import WordPicker
@@ -260,15 +260,14 @@ class ProofreadingScreen(Dialog[bool]):
         async def do() -> None:
             if before is not None:
                 await before.wait()
-            with caught(self._show_error):
-                try:
-                    await work()
-                except FishtuneError:
-                    self._clips = await wizard(self).engine.proof_clips(self._data)
-                    self._show()
-                    raise
+            try:
+                await work()
+            except FishtuneError:
+                self._clips = await wizard(self).engine.proof_clips(self._data)
+                self._show()
+                raise
 
-        self._writing = self.run_worker(do(), group="write", exit_on_error=False)
+        self._writing = in_background(self, do, self._show_error, "write", exclusive=False)
 
     @property
     def _is_busy(self) -> bool:

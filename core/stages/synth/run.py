@@ -19,7 +19,7 @@ from ...codec.checkpoint import load_codec
 from ...codec.config import CodecConfig, check_codebooks, codec_config, residual_codebook_size
 from ...codec.references import encode_reference, transcript_beside
 from ...compute.devices import resolve_device
-from ...config.run_files import ADAPTER_CONFIG
+from ...config.run_files import ADAPTER_CONFIG, CHECKPOINT_SUFFIX
 from ...config.settings import CODEC_FILE, SynthSettings
 from ...dataset.codes import read_codes, write_codes
 from ...errors import CheckpointError, DataError, UsageError
@@ -38,6 +38,8 @@ from ...reading import check_regular
 from ...text.prompts import Turn
 from ...text.transcripts import check_typed
 
+_TRAINED = {CHECKPOINT_SUFFIX, ".pth", ".pt", ".bin", ".safetensors"}
+"""Endings of files that may be a checkpoint of training."""
 _REFERENCE_HINT = Message(
     "Give what is said in the reference with --ref-text, or put it into a .lab file beside it."
 )
@@ -130,7 +132,8 @@ def _model_of(settings: SynthSettings) -> tuple[Path, list[Path]]:
         UsageError: there is nothing that a strength could be of, or the base of a checkpoint is not known.
     """
     given, base = settings.checkpoint, settings.base_weight
-    is_trained = given.is_file() or (given / ADAPTER_CONFIG).is_file()
+    is_file = given.is_file() and given.suffix in _TRAINED
+    is_trained = is_file or (given / ADAPTER_CONFIG).is_file()
     own = model_directory_of(given)
     if own is not None:
         raise CheckpointError(
