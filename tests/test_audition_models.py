@@ -34,7 +34,7 @@ def spoken(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the base speak with other voices, step 10 in the clips' own, and step 20 leave out the ends."""
     columns = iter(OF_COLUMN)
 
-    def generate_all(model: Any, requests: Sequence[Request], **_: Any) -> list[Generation]:
+    def generate_all(model: Any, requests: Sequence[Request], rule: Any, **_: Any) -> list[Generation]:
         column = OF_COLUMN.index(next(columns))
         return [Generation(tokens(8 * column + row), ended=True) for row in range(len(requests))]
 
