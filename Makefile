@@ -27,14 +27,14 @@ test: install
 test-slow: install
 	$(BIN)/python -m pytest -m slow --timeout 3600
 
-# The listening page in a real Chromium: the system's, or Debian's package where that can be installed.
+# The pages to listen to in a real Chromium: the system's, or Debian's package where that can be installed.
 test-browser: install
 	@command -v chromium || command -v chromium-browser || command -v google-chrome || \
 		{ command -v apt-get >/dev/null && apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends chromium; } || \
-		echo "NO BROWSER: install Chromium to test the listening page"
+		echo "NO BROWSER: install Chromium to test the pages to listen to"
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[browser]' || \
-		echo "NO PLAYWRIGHT: the listening page is not tested"
-	$(BIN)/python -m pytest tests/test_listening_browser.py
+		echo "NO PLAYWRIGHT: the pages to listen to are not tested"
+	$(BIN)/python -m pytest tests/test_listening_browser.py tests/test_proofreading_browser.py
 
 check: install
 	$(BIN)/ruff check .

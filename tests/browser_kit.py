@@ -17,7 +17,7 @@ import pytest
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 WAIT = 20_000  # ms, on a busy machine
 MISSING = "Chromium" if CHROMIUM is None else "playwright" if find_spec("playwright") is None else ""
-NOT_TESTED = f"NO {MISSING.upper()}: the listening pages are not tested. Install it: make test-browser"
+NOT_TESTED = f"NO {MISSING.upper()}: the pages to listen to are not tested. Install it: make test-browser"
 if MISSING:
     warnings.warn(NOT_TESTED, stacklevel=1)
 needs_browser = pytest.mark.skipif(bool(MISSING), reason=NOT_TESTED)
