@@ -6,7 +6,6 @@ import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..config.project import RESULTS
 from ..config.settings import ListenSettings
 from ..config.strict import parse_flags
 from ..errors import UsageError
@@ -21,7 +20,7 @@ from ..units import format_bytes
 from .console import err, out, print_json
 from .display import display_events
 from .options import Given, Json, takes
-from .running import find_project
+from .running import find_project, results_of
 from .runs import run_folder
 
 if TYPE_CHECKING:
@@ -166,8 +165,7 @@ def _folder_of(run: Path) -> Path:
             "{folder}/SPEAKER/NAME.wav and NAME.lab.",
             folder=run,
         )
-    project = find_project()
-    results = project.results if project else Path.cwd() / RESULTS
+    results = results_of(find_project())
     if len(run.parts) == 1 and (results / run).is_dir():
         return results / run
     raise UsageError(

@@ -10,7 +10,7 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ..config.project import PROJECT_FILE, Project
+from ..config.project import PROJECT_FILE, RESULTS, Project
 from ..config.recent import state_folder
 from ..config.settings import TrainSettings
 from ..config.strict import Table, parse_flags
@@ -124,8 +124,12 @@ def places_here() -> list[Place]:
     except SettingsError as error:
         err.print(f"warning: {error.message}")
         project = None
-    results = project.results if project else Path.cwd() / "results"
-    return list(dict.fromkeys([*places_in(results), _place_around(project)]))
+    return list(dict.fromkeys([*places_in(results_of(project)), _place_around(project)]))
+
+
+def results_of(project: Project | None) -> Path:
+    """Return the results folder of a project; without one, this folder's."""
+    return project.results if project else Path.cwd() / RESULTS
 
 
 def find_project() -> Project | None:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ..config.project import PROJECT_FILE, RESULTS, Project
+from ..config.project import PROJECT_FILE, Project
 from ..errors import UsageError
 from ..jobs.record import Place
 from ..judge.results import Measure, Measures
@@ -19,7 +19,7 @@ from ..units import format_bytes
 from .columns import print_table
 from .console import out, print_json
 from .options import Json
-from .running import find_project, places_here
+from .running import find_project, places_here, results_of
 
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="The run: its name, or its folder results/NAME.")]
 _NONE = "–"
@@ -108,9 +108,7 @@ def find_run(run: Path) -> Place:
         UsageError: there is no such run.
         SettingsError: the project file in the folder cannot be used.
     """
-    project = find_project()
-    results = project.results if project else Path(RESULTS)
-    for folder in (run_folder(run), results / run):
+    for folder in (run_folder(run), results_of(find_project()) / run):
         if folder.is_dir() and has_run(place := _place_of(folder)):
             return place
     known = [place.project for place in places_here() if has_run(place)]

@@ -16,16 +16,18 @@ from xml.etree.ElementTree import Element
 
 from ...codec.config import FRAME_RATE
 from ...config.settings import TrainSettings
-from ...errors import DataError, FishtuneError
+from ...errors import FishtuneError
+from ...events import Reporter
 from ...files import write_text
 from ...jobs.record import Place
 from ...judge.record import read_run
 from ...judge.results import AuditionCandidate, AuditionResult, CandidateKind, Measure, Measures
+from ...messages import NOTHING
 from ...pipeline.history import RunHistory, run_history
 from ...pipeline.runs import RunCheckpoint, RunCheckpoints, RunSummary, run_checkpoints, summarise
 from ..html import check_output, policy
 from ..languages import Said, page_texts, said
-from ..sound.clips import common_loudness, make_clip, measure_level
+from ..sound.clips import make_clips
 from .curve import draw_curve
 from .elements import add, table
 
@@ -210,14 +212,8 @@ def _audio(candidate: AuditionCandidate, row: int) -> Path | None:
 
 def _sounds(paths: Iterable[Path]) -> dict[Path, str]:
     """Return the recordings that can be read as data addresses, equally loud."""
-    levels = {}
-    for path in paths:
-        try:
-            levels[path] = measure_level(path)
-        except DataError:
-            continue
-    target = common_loudness(list(levels.values())) if levels else 0.0
-    return {path: make_clip(path, level, target, None).src for path, level in levels.items()}
+    clips = make_clips(list(dict.fromkeys(paths)), Reporter(), None, NOTHING)
+    return {path: clip.src for path, clip in clips}
 
 
 def _column_name(candidate: AuditionCandidate, words: _Words) -> str:
