@@ -47,6 +47,8 @@ class ShownStep:
     state: StepState
     word: str
     sentence: str
+    needs: StepName | None = None
+    """The earlier step that a locked one waits for."""
 
     @property
     def title(self) -> str:
@@ -116,4 +118,4 @@ def _in_words(status: StepStatus) -> ShownStep:
     word = _(WORDS[status.state])
     if status.needs is not None:
         word = _("needs {step}").format(step=_(TITLES[status.needs]))
-    return ShownStep(status.step, status.state, word, sentence(status.why))
+    return ShownStep(status.step, status.state, word, sentence(status.why), status.needs)

@@ -130,7 +130,7 @@ def test_the_demo_from_the_start_page_to_a_merged_model_with_the_wizard_killed_w
         # 5 Train: more steps than can be done before the wizard is killed.
         terminal.press("5")
         terminal.wait_for("MiB")
-        terminal.press("<right>", "<tab>")
+        terminal.press("<escape>", "<right>", "<tab>")
         terminal.wait_for("Maximum optimizer steps")
         # Textual runs bound keys like Ctrl+U later than it takes letters: wait until the field is empty.
         terminal.press("<ctrl+e>", "<ctrl+u>")

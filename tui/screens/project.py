@@ -14,7 +14,7 @@ from ...core.config.recent import remember_project
 from ...core.hardware.readings import GpuReading
 from ...core.pipeline.steps import StepName
 from ..access import wizard
-from ..actions import Command, bindings
+from ..actions import Command, bindings, key_label, keys_of
 from ..catalogue import _
 from ..log_export import copy_log, page_log
 from ..messages import ProjectRead
@@ -22,6 +22,7 @@ from ..project_state import TITLES, not_seen
 from ..steps import open_step
 from ..steps.base import StepPane
 from ..trouble import caught, in_thread, note
+from ..widgets.button import Button
 from ..widgets.folder_suggester import expanded
 from ..widgets.frame import FooterBar, HeaderBar
 from ..widgets.plain import Plain, PlainHorizontal
@@ -44,6 +45,7 @@ class ProjectScreen(ProjectJobsScreen, Plain):
         # Keys typed ahead of the screen.
         self._run_once_ready: StepName | None = None
         self._enter_once_ready: StepName | None = None
+        self._arrive_once_ready: StepName | None = None
 
     def compose(self) -> ComposeResult:
         yield HeaderBar()
@@ -55,13 +57,8 @@ class ProjectScreen(ProjectJobsScreen, Plain):
         header = self.query_one(HeaderBar)
         header.project = self.project.name
         header.gpus = wizard(self).gpus
-        glyphs = wizard(self).glyphs
-        self.query_one(FooterBar).show(
-            ["leave", "show_help", "stop_job", "toggle_log"],
-            wizard(self).settings.keys,
-            extra=[(glyphs.up_down, _("Step")), (glyphs.enter, _("Run"))],
-        )
         self.focus_steps()
+        self.watch(self, "focused", self.show_keys)
         remember_project(self.project.results, self.project.name)
         self.refresh_state()
         self.set_interval(_LOOK_SECONDS, self.refresh_state)
@@ -106,7 +103,7 @@ class ProjectScreen(ProjectJobsScreen, Plain):
                 self._follow(step, job)
         self._tell_app()
         if first:
-            self.show_step(self.state.first_to_do)
+            self.go_to(self.state.first_to_do)
         self._show_steps()
 
     def _show_steps(self) -> None:
@@ -124,6 +121,9 @@ class ProjectScreen(ProjectJobsScreen, Plain):
         """Open a step."""
         if step is self.current:
             return
+        before = self.pane
+        if before is not None and before.has_focused(before):
+            self._arrive_once_ready = step
         self.current = step
         steps = self.query_one(StepList)
         steps.current = list(StepName).index(step)
@@ -138,6 +138,19 @@ class ProjectScreen(ProjectJobsScreen, Plain):
             self._follow(step, job)
         if pane.ready:
             self._show_status(pane)
+            self._arrive(pane)
+        self.show_keys()
+
+    def go_to(self, step: StepName) -> None:
+        """Open a step with the focus on its main button."""
+        self._arrive_once_ready = step
+        self.show_step(step)
+
+    def _arrive(self, pane: StepPane) -> None:
+        if self._arrive_once_ready is pane.step is self.current:
+            self._arrive_once_ready = None
+            if not pane.has_focused(pane):  # whoever is there already was quicker
+                pane.focus_main()
 
     def fill(self, step: StepName) -> None:
         """Tell a step's new pane everything that is known; panes call this once they are mounted."""
@@ -146,6 +159,7 @@ class ProjectScreen(ProjectJobsScreen, Plain):
             pane.add_log(self._watches[step].job.id, list(self._logs[step]))
         self._bring_up_to_date(pane)
         self._show_status(pane)
+        self._arrive(pane)
         if self._run_once_ready is step:
             self._run_once_ready = None
             pane.main()
@@ -189,6 +203,18 @@ class ProjectScreen(ProjectJobsScreen, Plain):
         """Show a reading in the header; steps that suggest batch sizes may want it too."""
         if self.query(HeaderBar):
             self.query_one(HeaderBar).gpus = reading
+
+    def show_keys(self) -> None:
+        """Say in the footer what the keys do that depend on where the focus is."""
+        glyphs, focused, pane = wizard(self).glyphs, self.focused, self.pane
+        keys = wizard(self).settings.keys
+        in_steps = isinstance(focused, StepList)
+        main = pane.main_button if pane is not None else None
+        presses = focused if isinstance(focused, Button) else main if in_steps else None
+        moves = (glyphs.up_down, _("Step")) if in_steps else (key_label(keys_of("back", keys)), _("Steps"))
+        enter = [(glyphs.enter, str(presses.label).removesuffix(" ▸"))] if presses is not None else []
+        for footer in self.query(FooterBar):  # none while the screen is taken down
+            footer.show(["leave", "show_help", "stop_job", "toggle_log"], keys, extra=[moves, *enter])
 
     # actions
 

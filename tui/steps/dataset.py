@@ -224,9 +224,7 @@ class DatasetPane(StagePane):
     def verb(self) -> str:
         return _("Check again") if self._report is not None else _("Check")
 
-    def buttons(self) -> list[tuple[str, str]]:
-        if self.running:
-            return super().buttons()
+    def own_buttons(self) -> list[tuple[str, str]]:
         if self._only_raw:
             return [("choose", _("Folder…")), ("normalise", _("Normalise…"))]
         if self._is_unfinished:
@@ -327,7 +325,7 @@ class DatasetPane(StagePane):
         was_running = self.running
         super().show_job(job, state, view)
         if was_running and state is JobState.FINISHED:
-            self.show_monitor(False)
+            self.end_monitor()
             if job.record.stage == StageName.LOUDNESS_NORM:
                 self._use(Path(job.record.settings["target"]))
 

@@ -220,11 +220,8 @@ class MergePane(StagePane):
     def main_label(self) -> str:
         return self.verb()
 
-    def buttons(self) -> list[tuple[str, str]]:
-        shown = super().buttons()
-        if self.running:
-            return shown
-        return [("audition", _("Audition")), ("other", _("Other…")), *shown]
+    def own_buttons(self) -> list[tuple[str, str]]:
+        return [("audition", _("Audition")), ("other", _("Other…")), *super().own_buttons()]
 
     def press(self, button: str) -> None:
         if button == "audition":
@@ -270,7 +267,7 @@ class MergePane(StagePane):
     def job_ended(self) -> None:
         if self.job_state is not JobState.FINISHED or self.job is None:
             return
-        self.show_monitor(False)
+        self.end_monitor()
         if self.job.record.stage == StageName.MERGE:
             self.call_after_refresh(self.query_one("#result").scroll_visible)
 

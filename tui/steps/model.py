@@ -141,10 +141,8 @@ class ModelPane(StagePane):
     def main_label(self) -> str:
         return self.verb() if self.is_done else super().main_label()
 
-    def buttons(self) -> list[tuple[str, str]]:
-        shown = super().buttons()
-        if self.running:
-            return shown
+    def own_buttons(self) -> list[tuple[str, str]]:
+        shown = super().own_buttons()
         if self.is_done:
             return [*shown[:-1], ("verify", _("Verify"))]
         return [("token", _("Token…")), *shown]
@@ -198,7 +196,7 @@ class ModelPane(StagePane):
         with self.view.lock:
             end = self.view.end
         if isinstance(end, Finished):
-            self.show_monitor(False)
+            self.end_monitor()
             self._sound = _soundness(end.summary)
 
     def text_to_copy(self) -> str:

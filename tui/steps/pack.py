@@ -149,7 +149,7 @@ class PackPane(StagePane):
 
     def job_ended(self) -> None:
         if self.job_state is JobState.FINISHED:
-            self.show_monitor(False)  # what was packed stands beside the settings
+            self.end_monitor()  # what was packed stands beside the settings
 
     def settings(self) -> PackSettings:
         return self.project.pack_settings()

@@ -101,7 +101,7 @@ class FooterBar(Widget):
         text = Text("└", no_wrap=True, overflow="crop")
         for key, label in self.items[: self.MOST]:
             text.append(f" {harmless(key, 20)} ", style=key_style)
-            text.append(f"{harmless(label, 20)} ", style=label_style)
+            text.append(f"{harmless(label, 24)} ", style=label_style)
         text.append("─" * max(self.size.width - cell_len(text.plain) - 1, 0) + "┘")
         return text
 

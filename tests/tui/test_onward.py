@@ -1,0 +1,196 @@
+"""Enter goes forward: the main button has the focus and brings the user on; the footer says what it does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+from fishtune.core.config.project import Project
+from fishtune.core.events import Failed, Finished, Stopped
+from fishtune.core.pipeline.steps import StepName, StepState
+from fishtune.core.stages.registry import StageName
+from fishtune.tui.app import Wizard
+from fishtune.tui.engine import Engine
+from fishtune.tui.project_state import TITLES, ProjectState, ShownStep
+from fishtune.tui.screens.project import ProjectScreen
+from fishtune.tui.widgets.button import Button
+from fishtune.tui.widgets.log_pane import LogPane
+from fishtune.tui.widgets.step_list import StepList
+from textual.widget import Widget
+from wizard_helpers import FakeEngine, shown, until
+
+Make = Callable[..., Wizard]
+
+
+class Stages:
+    """How the steps stand, as the test says; jobs are the engine's."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.states = dict.fromkeys(StepName, StepState.DONE)
+        look = Engine.inspect_project
+
+        def inspect_project(engine: Engine, project: Project) -> ProjectState:
+            seen = look(engine, project)
+            steps = tuple(self._as_told(step) for step in seen.steps)
+            return replace(seen, steps=steps)
+
+        monkeypatch.setattr(FakeEngine, "inspect_project", inspect_project)
+
+    def _as_told(self, step: ShownStep) -> ShownStep:
+        if step.state is StepState.RUNNING:
+            return step
+        state = self.states[step.name]
+        needs = StepName.DATASET if state is StepState.LOCKED else None
+        return ShownStep(step.name, state, state.value, f"It is {state}.", needs)
+
+
+@pytest.fixture
+def stages(monkeypatch: pytest.MonkeyPatch) -> Stages:
+    return Stages(monkeypatch)
+
+
+async def opened(app: Wizard) -> ProjectScreen:
+    await until(lambda: isinstance(app.screen, ProjectScreen) and app.screen.pane is not None, app)
+    screen = app.screen
+    assert isinstance(screen, ProjectScreen)
+    return screen
+
+
+def focused_label(app: Wizard) -> str:
+    return str(app.focused.label) if isinstance(app.focused, Button) else ""
+
+
+def footer(app: Wizard) -> str:
+    return shown(app).splitlines()[-1]
+
+
+async def test_enter_alone_goes_from_each_step_that_is_done_to_the_next_and_starts_nothing(
+    wizard: Make, engine: FakeEngine, stages: Stages
+) -> None:
+    app = wizard()
+    async with app.run_test(size=(80, 24)) as pilot:
+        screen = await opened(app)
+        await pilot.press("1")
+        for following in list(StepName)[1:]:
+            label = f"Next: {TITLES[following]} ▸"
+            await until(lambda: focused_label(app) == label, app)  # noqa: B023
+            await until(lambda: f"⏎ Next: {TITLES[following]} " in footer(app), app)  # noqa: B023
+            await pilot.press("enter")
+            await until(lambda: screen.current is following and focused_label(app), app)  # noqa: B023
+        assert engine.started == []
+
+
+async def test_a_step_to_be_done_is_done_by_enter_as_soon_as_its_project_is_open(
+    wizard: Make, engine: FakeEngine, stages: Stages
+) -> None:
+    stages.states[StepName.EXTRACT] = StepState.STALE
+    app = wizard()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await opened(app)
+        await until(lambda: focused_label(app) == "Extract" and "⏎ Extract " in footer(app), app)
+        await pilot.press("enter")
+        await until(lambda: [stage for stage, *_ in engine.started] == [StageName.EXTRACT], app)
+
+
+async def test_enter_on_a_locked_step_opens_the_one_it_waits_for(
+    wizard: Make, engine: FakeEngine, stages: Stages
+) -> None:
+    stages.states[StepName.DATASET] = StepState.FAILED
+    stages.states[StepName.TRAIN] = StepState.LOCKED
+    app = wizard()
+    async with app.run_test(size=(80, 24)) as pilot:
+        screen = await opened(app)
+        await pilot.press("5")
+        await until(lambda: focused_label(app) == "First: Dataset ▸", app)
+        await pilot.press("enter")
+        await until(lambda: screen.current is StepName.DATASET and focused_label(app) == "Check", app)
+        assert engine.started == []
+
+
+async def test_the_way_on_has_the_focus_as_soon_as_a_watched_job_is_done(
+    wizard: Make, engine: FakeEngine, stages: Stages
+) -> None:
+    stages.states[StepName.PACK] = StepState.READY
+    app = wizard()
+    async with app.run_test(size=(80, 24)) as pilot:
+        screen = await opened(app)
+        await until(lambda: focused_label(app) == "Pack", app)
+        await pilot.press("enter")
+        await until(lambda: focused_label(app) == "Watch" and "⏎ Watch " in footer(app), app)
+        stages.states[StepName.PACK] = StepState.DONE
+        engine.say(screen.state.jobs[StepName.PACK], [Finished()])
+        seen = {focused_label(app)}
+
+        def is_done() -> bool:
+            seen.add(focused_label(app))
+            return focused_label(app) == "Next: Train ▸"
+
+        await until(is_done, app)
+        assert seen <= {"Watch", "Next: Train ▸"}, "Enter would have packed again in between"
+
+
+@pytest.mark.parametrize(("place", "key"), [(LogPane, "enter"), (StepList, "escape")])
+async def test_the_end_of_a_job_leaves_the_focus_where_the_user_went_meanwhile(
+    wizard: Make, engine: FakeEngine, stages: Stages, place: type[Widget], key: str
+) -> None:
+    app = wizard()
+    async with app.run_test(size=(80, 24)) as pilot:
+        screen = await opened(app)
+        job = engine.new_job(screen.project, StageName.PACK)
+        await pilot.press("4", "ctrl+r")
+        await until(lambda: focused_label(app) == "Watch", app)
+        await pilot.press(key)
+        await until(lambda: isinstance(app.focused, place), app)
+        engine.say(job, [Finished()])
+        await until(lambda: "Next: Train" in shown(app), app)
+        assert isinstance(app.focused, place)
+        await pilot.press(*["escape"] * (place is LogPane))
+        await until(lambda: "⏎ Next: Train " in footer(app), app)
+        await pilot.press("enter")
+        await until(lambda: screen.current is StepName.TRAIN, app)
+
+
+@pytest.mark.parametrize("end", [Stopped(), Failed(error="DataError", message="No.", hint="Yes.")])
+async def test_the_focus_never_comes_to_stop_by_itself(
+    wizard: Make, engine: FakeEngine, stages: Stages, end: Stopped | Failed
+) -> None:
+    app = wizard()
+    async with app.run_test(size=(80, 24)) as pilot:
+        screen = await opened(app)
+        await pilot.press("4")
+        await until(lambda: "Pack again" in shown(app), app)
+        next(button for button in screen.query(Button) if button.label == "Pack again").focus()
+        await pilot.press("enter")
+        await until(lambda: focused_label(app) == "Watch", app)
+        engine.say(screen.state.jobs[StepName.PACK], [end])
+        await until(lambda: focused_label(app) == "Next: Train ▸", app)
+
+
+async def test_escape_and_the_list_of_steps_are_one_key_away(wizard: Make, stages: Stages) -> None:
+    app = wizard()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await opened(app)
+        await until(lambda: isinstance(app.focused, Button) and "Esc Steps" in footer(app), app)
+        await pilot.press("escape")
+        await until(lambda: isinstance(app.focused, StepList) and "↑↓ Step" in footer(app), app)
+
+
+async def test_buttons_that_do_not_fit_into_one_row_stand_in_two_and_none_is_cut(
+    wizard: Make, engine: FakeEngine, stages: Stages, project: Project
+) -> None:
+    engine.say(
+        engine.new_job(project, StageName.VALIDATE),
+        [Finished(summary={"clips": 3, "seconds": 9.0, "speakers": [], "findings": []})],
+    )
+    app = wizard()
+    async with app.run_test(size=(80, 24)) as pilot:
+        screen = await opened(app)
+        await pilot.press("1")
+        words = ["Folder…", "Normalise…", "Edit", "Report", "Check again", "Next: Model ▸"]
+        await until(lambda: all(word in shown(app) for word in words), app)
+        assert screen.pane is not None
+        bar = screen.pane.query_one("#buttons")
+        assert bar.size.height == 2
+        await pilot.resize_terminal(120, 40)
+        await until(lambda: bar.size.height == 1 and all(word in shown(app) for word in words), app)
