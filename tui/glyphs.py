@@ -18,6 +18,8 @@ class Glyphs:
     locked: str
     bar: str
     rest: str
+    gauge: str
+    gauge_rest: str
     levels: str
     left: str
     right: str
@@ -36,6 +38,8 @@ LINES = Glyphs(
     locked="·",
     bar="█",
     rest="░",
+    gauge="▮",
+    gauge_rest="▯",
     levels="▁▂▃▄▅▆▇█",
     left="‹",
     right="›",
@@ -53,6 +57,8 @@ ASCII = Glyphs(
     locked=".",
     bar="#",
     rest="-",
+    gauge="#",
+    gauge_rest="-",
     levels="_.-=+*%#",
     left="<",
     right=">",
@@ -64,8 +70,17 @@ ASCII = Glyphs(
 
 def bar(glyphs: Glyphs, share: float, width: int) -> str:
     """Return a progress bar of `width` cells for a share of 0 to 1."""
-    full = round(min(max(share, 0.0), 1.0) * width)
-    return glyphs.bar * full + glyphs.rest * (width - full)
+    return _filled(glyphs.bar, glyphs.rest, share, width)
+
+
+def gauge(glyphs: Glyphs, share: float, width: int) -> str:
+    """Return how much of something bounded is used, in `width` cells; `share` is of 0 to 1."""
+    return _filled(glyphs.gauge, glyphs.gauge_rest, share, width)
+
+
+def _filled(full: str, rest: str, share: float, width: int) -> str:
+    cells = round(min(max(share, 0.0), 1.0) * width)
+    return full * cells + rest * (width - cells)
 
 
 def sparkline(glyphs: Glyphs, values: list[float], top: float | None = None) -> str:

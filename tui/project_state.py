@@ -27,7 +27,7 @@ WORDS = {
     StepState.READY: mark("ready"),
     StepState.RUNNING: mark("running"),
     StepState.UNFINISHED: mark("unfinished"),
-    StepState.STALE: mark("stale"),
+    StepState.STALE: mark("needs update"),
     StepState.FAILED: mark("failed"),
     StepState.LOCKED: mark("locked"),
 }

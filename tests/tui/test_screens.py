@@ -238,7 +238,7 @@ async def test_themes_change_and_leave_the_text(wizard: Make) -> None:
 @pytest.mark.parametrize(
     ("reading", "text"),
     [
-        (READING, "GPU0 H100 12.4/80.0 GiB  37 % 61 °C"),
+        (READING, "GPU0 H100 ▮▯▯▯▯▯ 12.4/80.0 GiB  37 % 61 °C"),
         (GpuReading(state=DriverState.NO_DRIVER, message="x"), "GPU: no driver"),
         (GpuReading(state=DriverState.READY, gpus=(Gpu(index=0, state=GpuState.LOST),)), "GPU0 lost"),
         (GpuReading(state=DriverState.READY, gpus=(Gpu(index=0, name="[/x]"),)), "GPU0 [/x]"),

@@ -124,6 +124,7 @@ class ProjectScreen(ProjectJobsScreen, Plain):
         before = self.pane
         if before is not None and before.has_focused(before):
             self._arrive_once_ready = step
+            self.focus_steps()  # until the step is there: the next key may be, and means the new one
         self.current = step
         steps = self.query_one(StepList)
         steps.current = list(StepName).index(step)
@@ -181,7 +182,7 @@ class ProjectScreen(ProjectJobsScreen, Plain):
 
     def focus_steps(self) -> None:
         """Put the focus on the list of steps."""
-        self.query_one(StepList).focus()
+        self.set_focus(self.query_one(StepList))
 
     def on_step_list_chosen(self, message: StepList.Chosen) -> None:
         self.show_step(list(StepName)[message.index])
@@ -219,13 +220,20 @@ class ProjectScreen(ProjectJobsScreen, Plain):
     # actions
 
     def action_previous_step(self) -> None:
-        self.query_one(StepList).action_move(-1)
+        self._move(-1)
 
     def action_next_step(self) -> None:
-        self.query_one(StepList).action_move(1)
+        self._move(1)
+
+    def _move(self, by: int) -> None:
+        if self.current is not None:
+            steps = list(StepName)
+            self.show_step(steps[(steps.index(self.current) + by) % len(steps)])
 
     def action_choose(self, index: int) -> None:
-        self.query_one(StepList).action_choose(index)
+        # At once and not by a message, as the list does it: the next key may be there already.
+        if self.state.steps:
+            self.show_step(list(StepName)[index])
 
     def action_run_step(self) -> None:
         if self.pane is not None:

@@ -20,14 +20,22 @@ from ..project_state import ShownStep
 from ..wording import fit
 
 _ROWS_EACH = 3
+_MARK_CELLS = 2
 
 
 class StepList(Widget, can_focus=True):
-    """The six steps, each with a mark and a word for its state; below them the one to do next."""
+    """The six steps, each with a mark, a word and a colour for its state; below them the one to do next."""
 
     DEFAULT_CSS = """
     StepList { width: 18; height: 100%; border-right: solid $frame; }
+    StepList > .step--done { color: $success; }
+    StepList > .step--ready { color: $foreground; }
+    StepList > .step--running { color: $primary; }
+    StepList > .step--unfinished, StepList > .step--stale { color: $warning; }
+    StepList > .step--failed { color: $error; }
+    StepList > .step--locked { color: $text-muted; }
     """
+    COMPONENT_CLASSES = {f"step--{state.value}" for state in StepState}
     BINDINGS = [
         Binding("up", "move(-1)", show=False),
         Binding("down", "move(1)", show=False),
@@ -56,10 +64,16 @@ class StepList(Widget, can_focus=True):
         width = self.size.width
         for index, step in enumerate(self.steps):
             chosen = index == self.current
-            style = "reverse" if chosen and self.has_focus else "bold" if chosen else ""
+            state = self.get_component_rich_style(f"step--{step.state.value}", partial=True)
             title = fit(f" {getattr(self._glyphs, step.state.value)} {index + 1} {_(step.title)}", width)
-            text.append(title + " " * (width - cell_len(title)) + "\n", style=style)
-            text.append(fit(f"   {step.word}", width) + "\n", style="dim" if not chosen else "")
+            line = Text(title + " " * (width - cell_len(title)), no_wrap=True)
+            if chosen and self.has_focus:
+                line.stylize("reverse")
+            else:
+                line.stylize(state, 0, None if step.state is StepState.LOCKED else _MARK_CELLS)
+                line.stylize("bold" if chosen else "")
+            text.append_text(line).append("\n")
+            text.append(fit(f"   {step.word}", width) + "\n", style=state)
             text.append("\n")
         to_do = (StepState.READY, StepState.UNFINISHED)
         following = next((step for step in self.steps if step.state in to_do), None)
