@@ -67,7 +67,7 @@ async def test_a_project_opens_on_the_first_step_that_is_not_done(wizard: Make) 
         screen = await opened(app)
         assert screen.current is StepName.DATASET
         steps = ("1 Dataset", "2 Model", "3 Extract", "4 Pack", "5 Train", "6 Merge")
-        await until_shown(app, *steps, "GPU0 H100 12.4/80.0 GiB")
+        await until_shown(app, *steps, "GPU0 H100 ▮▯▯▯▯▯ 12.4/80.0 GiB")
 
 
 async def test_a_project_opens_on_the_running_step(

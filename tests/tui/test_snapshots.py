@@ -23,6 +23,7 @@ from fishtune.core.jobs import record
 from fishtune.core.stages.registry import StageName
 from fishtune.tui.app import Wizard
 from fishtune.tui.catalogue import use_language
+from fishtune.tui.screens import start
 from fishtune.tui.screens.project import ProjectScreen
 from fishtune.tui.wizard_settings import WizardSettings
 from staged_project import (
@@ -152,6 +153,7 @@ async def test_the_start_page_looks_as_it_did(size: tuple[int, int], monkeypatch
         recent.RecentProject, "file", property(lambda entry: entry.results.parent / PROJECT_FILE)
     )
     monkeypatch.setattr(recent, "recent_projects", lambda: [project])
+    monkeypatch.setattr(start, "time", lambda: NOON + 7200)
     monkeypatch.setattr(Path, "cwd", classmethod(lambda cls: cls(HOME).parent))
     disk = SimpleNamespace(total=1000 * GIB, used=600 * GIB, free=400 * GIB)
     monkeypatch.setattr(shutil, "disk_usage", lambda _path: disk)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -18,20 +17,19 @@ from ...core.config.settings import MODELS_FOLDER, DownloadSettings, ModelOption
 from ...core.errors import FishtuneError
 from ...core.events import Finished
 from ...core.hub.transfer import PARTIAL_FOLDER, DownloadRecord, read_record
-from ...core.model.families import family_of_name, read_configuration
+from ...core.model.families import family_of_name
 from ...core.pipeline.steps import StepName, model_files
 from ...core.stages.registry import StageName
 from ..access import project_screen
 from ..catalogue import _
 from ..dialogs.prompt import PromptScreen
+from ..models_found import FoundModel, models_in
 from ..project_state import ShownStep
 from ..trouble import in_thread
 from ..widgets.form import Field, Form
 from ..widgets.table import Table
 from ..wording import harmless, plain, size
 from .stage import StagePane
-
-_MOST_FOUND = 50
 
 
 class ModelPane(StagePane):
@@ -80,7 +78,7 @@ class ModelPane(StagePane):
         project = self.project
 
         def work() -> None:
-            files, found, record = files_of(project), model_directories(project), read_record(project.base)
+            files, found, record = files_of(project), models_near(project), read_record(project.base)
             self.app.call_from_thread(self._show, files, found, record)
 
         in_thread(self, work, self.notice.show_error, "directories")
@@ -88,7 +86,7 @@ class ModelPane(StagePane):
     def _show(
         self,
         files: list[tuple[str, str, str]],
-        found: list[tuple[Path, str]],
+        found: list[FoundModel],
         record: DownloadRecord | None,
     ) -> None:
         where = "" if self.is_done else harmless(self.project.base)  # then the sentence on top says it
@@ -107,7 +105,9 @@ class ModelPane(StagePane):
         self.query_one("#files", Table).show_rows((row[0], row) for row in files)
         table = self.query_one("#found", Table)
         table.display = self.query_one("#found-title").display = bool(found)
-        table.show_rows((str(path), (plain(self.near(path)), plain(what))) for path, what in found)
+        table.show_rows(
+            (str(model.path), (plain(self.near(model.path)), plain(model.what))) for model in found
+        )
 
     def on_data_table_row_selected(self, event: DataTable.RowSelected) -> None:
         if event.data_table.id != "found":
@@ -239,39 +239,10 @@ def files_of(project: Project) -> list[tuple[str, str, str]]:
     return rows
 
 
-def model_directories(project: Project) -> list[tuple[Path, str]]:
-    """Return directories near the project that hold a base model, with what is in each."""
-    parents = [project.base.parent, project.folder / MODELS_FOLDER, project.folder.parent / MODELS_FOLDER]
-    parents.append(Path.cwd() / MODELS_FOLDER)
-    found: dict[Path, str] = {}
-    for parent in dict.fromkeys(parents):
-        try:
-            with os.scandir(parent) as entries:
-                folders = sorted(Path(entry.path) for entry in entries if entry.is_dir())
-        except OSError:
-            continue
-        for folder in folders[:_MOST_FOUND]:
-            what = describe_directory(folder)
-            if what:
-                found[folder] = what
-    return list(found.items())[:_MOST_FOUND]
-
-
-def describe_directory(folder: Path) -> str:
-    """Return what a checkpoint directory holds in a few words, nothing where it is none."""
-    try:
-        found = read_configuration(folder)
-        shape = found.read_shape()
-    except FishtuneError:
-        return ""
-    parts = [_("{layers} layers of {dim}").format(layers=shape.n_layer, dim=shape.dim)]
-    if folder.with_name(f"{folder.name}.fishtune.json").is_file():
-        parts.append(_("merged by fishtune"))
-    wanted = [name for name in found.family.needed_files(folder) if name not in found.family.optional_files]
-    lacking = [name for name in wanted if not (folder / name).is_file()]
-    if lacking:
-        parts.append(_("lacks {files}").format(files=", ".join(lacking)))
-    return ", ".join(parts)
+def models_near(project: Project) -> list[FoundModel]:
+    """Return the base models in the usual folders near the project."""
+    near = [project.base.parent, project.folder / MODELS_FOLDER, project.folder.parent / MODELS_FOLDER]
+    return models_in([*near, Path.cwd() / MODELS_FOLDER])
 
 
 def _soundness(summary: dict[str, Any]) -> str:

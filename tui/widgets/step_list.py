@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rich.cells import cell_len
 from rich.text import Text
 from textual import events
 from textual.binding import Binding
@@ -15,9 +14,9 @@ from textual.widget import Widget
 from ...core.pipeline.steps import StepState
 from ..access import project_screen
 from ..catalogue import _
-from ..glyphs import LINES, Glyphs
+from ..glyphs import LINES, STATE_CLASSES, Glyphs
 from ..project_state import ShownStep
-from ..wording import fit
+from ..wording import fit, padded
 
 _ROWS_EACH = 3
 _MARK_CELLS = 2
@@ -28,14 +27,8 @@ class StepList(Widget, can_focus=True):
 
     DEFAULT_CSS = """
     StepList { width: 18; height: 100%; border-right: solid $frame; }
-    StepList > .step--done { color: $success; }
-    StepList > .step--ready { color: $foreground; }
-    StepList > .step--running { color: $primary; }
-    StepList > .step--unfinished, StepList > .step--stale { color: $warning; }
-    StepList > .step--failed { color: $error; }
-    StepList > .step--locked { color: $text-muted; }
     """
-    COMPONENT_CLASSES = {f"step--{state.value}" for state in StepState}
+    COMPONENT_CLASSES = set(STATE_CLASSES)
     BINDINGS = [
         Binding("up", "move(-1)", show=False),
         Binding("down", "move(1)", show=False),
@@ -64,9 +57,9 @@ class StepList(Widget, can_focus=True):
         width = self.size.width
         for index, step in enumerate(self.steps):
             chosen = index == self.current
-            state = self.get_component_rich_style(f"step--{step.state.value}", partial=True)
-            title = fit(f" {getattr(self._glyphs, step.state.value)} {index + 1} {_(step.title)}", width)
-            line = Text(title + " " * (width - cell_len(title)), no_wrap=True)
+            state = self.get_component_rich_style(step.style_class, partial=True)
+            title = f" {getattr(self._glyphs, step.state.value)} {index + 1} {_(step.title)}"
+            line = Text(padded(title, width), no_wrap=True)
             if chosen and self.has_focus:
                 line.stylize("reverse")
             else:
