@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from fishtune.core.config.project import Project
 from fishtune.core.events import Failed, Finished, Stopped
+from fishtune.core.hub.credentials import token_is_set
 from fishtune.core.pipeline.steps import StepName, StepState
 from fishtune.core.stages.registry import StageName
 from fishtune.tui.app import Wizard
+from fishtune.tui.dialogs.prompt import PromptScreen
 from fishtune.tui.engine import Engine
 from fishtune.tui.project_state import TITLES, ProjectState, ShownStep
 from fishtune.tui.screens.project import ProjectScreen
@@ -194,3 +198,57 @@ async def test_buttons_that_do_not_fit_into_one_row_stand_in_two_and_none_is_cut
         assert bar.size.height == 2
         await pilot.resize_terminal(120, 40)
         await until(lambda: bar.size.height == 1 and all(word in shown(app) for word in words), app)
+
+
+async def test_a_base_model_that_lies_here_is_taken_by_enter_and_leads_on(
+    wizard: Make, engine: FakeEngine, project: Project, golden: Path
+) -> None:
+    shutil.copytree(golden / "base", project.folder / "checkpoints" / "mine")
+    project.model = type(project.model)()
+    project.save()
+    app = wizard()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await opened(app)
+        await pilot.press("2")
+        await until(lambda: focused_label(app) == "Use mine", app)
+        await pilot.press("enter")
+        await until(lambda: focused_label(app) == "Next: Extract ▸", app)
+    assert engine.started == []
+    assert Project.load(project.folder).model.path == Path("checkpoints/mine")
+
+
+async def test_without_a_model_enter_asks_for_the_token_once_and_then_downloads(
+    wizard: Make, engine: FakeEngine, project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HF_TOKEN_PATH", str(tmp_path / "token"))
+    monkeypatch.chdir(tmp_path)
+    project.model = type(project.model)()
+    project.save()
+    app = wizard()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await opened(app)
+        await pilot.press("2")
+        await until(lambda: focused_label(app) == "Token…", app)
+        await pilot.press("enter")
+        await until(lambda: isinstance(app.screen, PromptScreen), app)
+        await pilot.press(*"hf_x", "enter")
+        await until(lambda: focused_label(app) == "Download", app)
+        await pilot.press("enter")
+        await until(lambda: [stage for stage, *_ in engine.started] == [StageName.DOWNLOAD], app)
+    assert engine.started[0][2] == {"HF_TOKEN": "hf_x"}
+
+
+@pytest.mark.parametrize("place", ["HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "file", ""])
+def test_a_token_is_found_where_the_hub_finds_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_TOKEN_PATH"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HF_HOME", str(tmp_path))
+    if place == "file":
+        (tmp_path / "token").write_text("hf_x\n")
+    elif place:
+        monkeypatch.setenv(place, "hf_x")
+    assert token_is_set() is bool(place)

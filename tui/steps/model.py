@@ -16,6 +16,7 @@ from ...core.config.project import Project
 from ...core.config.settings import MODELS_FOLDER, DownloadSettings, ModelOptions, VerifySettings
 from ...core.errors import FishtuneError
 from ...core.events import Finished
+from ...core.hub.credentials import token_is_set
 from ...core.hub.transfer import PARTIAL_FOLDER, DownloadRecord, read_record
 from ...core.model.families import family_of_name
 from ...core.pipeline.steps import StepName, model_files
@@ -28,7 +29,7 @@ from ..project_state import ShownStep
 from ..trouble import in_thread
 from ..widgets.form import Field, Form
 from ..widgets.table import Table
-from ..wording import harmless, plain, size
+from ..wording import fit, harmless, plain, size
 from .stage import StagePane
 
 
@@ -51,6 +52,10 @@ class ModelPane(StagePane):
     def __init__(self) -> None:
         super().__init__()
         self._token = ""
+        self._token_found = True
+        """Whether the hub's own places have a token; what has not been looked at is not asked for."""
+        self._usable: list[Path] = []
+        """Whole base models that lie here, and that the project does not use yet."""
         self._sound = ""  # what the verification found that ended here
 
     def compose_below_form(self) -> Iterable[Widget]:
@@ -79,6 +84,7 @@ class ModelPane(StagePane):
 
         def work() -> None:
             files, found, record = files_of(project), models_near(project), read_record(project.base)
+            self._token_found = token_is_set()
             self.app.call_from_thread(self._show, files, found, record)
 
         in_thread(self, work, self.notice.show_error, "directories")
@@ -89,6 +95,8 @@ class ModelPane(StagePane):
         found: list[FoundModel],
         record: DownloadRecord | None,
     ) -> None:
+        self._usable = [model.path for model in found if model.is_base and model.path != self.project.base]
+        self.show_buttons()
         where = "" if self.is_done else harmless(self.project.base)  # then the sentence on top says it
         if record is not None:
             where = (where + "\n" if where else "") + _(
@@ -112,7 +120,9 @@ class ModelPane(StagePane):
     def on_data_table_row_selected(self, event: DataTable.RowSelected) -> None:
         if event.data_table.id != "found":
             return
-        path = Path(str(event.row_key.value))
+        self._use(Path(str(event.row_key.value)))
+
+    def _use(self, path: Path) -> None:
         folder = self.project.folder
         self.project.model.path = path.relative_to(folder) if path.is_relative_to(folder) else path
         self.query_one(Form).show_values()
@@ -145,7 +155,12 @@ class ModelPane(StagePane):
         shown = super().own_buttons()
         if self.is_done:
             return [*shown[:-1], ("verify", _("Verify"))]
-        return [("token", _("Token…")), *shown]
+        token = ("token", _("Token…"))
+        if self._usable:
+            return [token, *shown, ("use", _("Use {model}").format(model=fit(self._usable[0].name, 24)))]
+        if not self._token and not self._token_found and self.project.model.name in preset_names("models"):
+            return [*shown, token]  # first of all its licence is to be accepted
+        return [token, *shown]
 
     def press(self, button: str) -> None:
         match button:
@@ -153,6 +168,8 @@ class ModelPane(StagePane):
                 self._ask_token()
             case "verify":
                 self._verify()
+            case "use":
+                self._use(self._usable[0])
             case _:
                 super().press(button)
 
@@ -160,6 +177,7 @@ class ModelPane(StagePane):
         def take(answer: str | None) -> None:
             if answer is not None:
                 self._token = answer
+                self.show_buttons()
                 self.notice.show_plain(
                     _("The token is kept until you leave and given to the download alone.") if answer else ""
                 )
