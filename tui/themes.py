@@ -19,29 +19,29 @@ DARK = Theme(
     secondary="#5fafd7",
     accent="#5fafd7",
     warning="#d7af5f",
-    error="#e88080",
+    error="#ff8787",
     success="#87af87",
     foreground="#d0d0d0",
     background="#1c1c1c",
     surface="#262626",
     panel="#303030",
     dark=True,
-    variables={"frame": "#747474", "block-cursor-text-style": "none"},
+    variables={"frame": "#767676", "block-cursor-text-style": "none"},
 )
 LIGHT = Theme(
     name="fishtune-light",
     primary="#005f87",
     secondary="#005f87",
     accent="#005f87",
-    warning="#785400",
+    warning="#875f00",
     error="#af0000",
-    success="#33622f",
+    success="#005f00",
     foreground="#262626",
     background="#f5f5f0",
     surface="#e8e8e2",
     panel="#dadad2",
     dark=False,
-    variables={"frame": "#7e7e7e", "block-cursor-text-style": "none"},
+    variables={"frame": "#767676", "block-cursor-text-style": "none"},
 )
 HIGH_CONTRAST = Theme(
     name="high-contrast",
@@ -71,6 +71,6 @@ ANSI = replace(
 """The terminal's own colours, those of them that most terminals show bright enough: blue and red are not."""
 OURS = (DARK, LIGHT, HIGH_CONTRAST, ANSI)
 
-_INK = [(38, 38, 38), (175, 0, 0), (51, 98, 47), (120, 84, 0), (0, 95, 135), (135, 0, 95), (0, 95, 95)]
+_INK = [(38, 38, 38), (175, 0, 0), (0, 95, 0), (135, 95, 0), (0, 95, 135), (135, 0, 95), (0, 95, 95)]
 NAMED_ON_LIGHT = TerminalTheme((245, 245, 240), (38, 38, 38), [*_INK, (90, 90, 90)], [*_INK, (60, 60, 60)])
 """What named colours, those of curves above all, are on a light background; Textual's yellow is too faint."""

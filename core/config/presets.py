@@ -99,6 +99,8 @@ class ModelPreset(Table):
     licence: str
     files: list[Annotated[str, AfterValidator(_check_file_name)]]
     """Files that are needed; nothing else is downloaded."""
+    download_size: Annotated[int, BeforeValidator(_bytes)] = 0
+    """What the files take together, about, "3.6GB"; 0 = not known."""
     config: dict[str, Any] = {}
     """Keys of `config.json`, for estimates before the download and for benchmarks."""
     codec: str = CODEC_PRESET

@@ -355,6 +355,24 @@ async def test_the_base_model_is_chosen_among_the_presets(
     assert settings.model_dump()["local_dir"] == project.folder / "checkpoints/s2-pro"
 
 
+async def test_before_a_download_both_models_stand_with_size_and_licence_and_a_row_chooses(
+    wizard: Make, project: Project
+) -> None:
+    project.model = type(project.model)()
+    project.save()
+    app = wizard()
+    async with app.run_test(size=(80, 24)) as pilot:
+        screen = await opened(app)
+        await pilot.press("2")
+        await until_shown(app, "openaudio-s1-mini", "3.4 GiB", "s2-pro", "10.2 GiB", "CC BY-NC-SA 4.0")
+        offers = screen.query_one("#offers", Table)
+        offers.focus()
+        offers.select_key("s2-pro")
+        await pilot.press("enter")
+        await until_shown(app, "‹ s2-pro ›", "checkpoints/s2-pro")
+    assert Project.load(project.folder).model.name == "s2-pro"
+
+
 async def test_the_token_goes_to_the_download_and_nowhere_else(
     wizard: Make, engine: FakeEngine, project: Project
 ) -> None:

@@ -214,8 +214,9 @@ class ProjectScreen(ProjectJobsScreen, Plain):
         presses = focused if isinstance(focused, Button) else main if in_steps else None
         moves = (glyphs.up_down, _("Step")) if in_steps else (key_label(keys_of("back", keys)), _("Steps"))
         enter = [(glyphs.enter, str(presses.label).removesuffix(" ▸"))] if presses is not None else []
+        names = ["leave", "show_help", *["stop_job"] * (pane is not None and pane.is_busy), "toggle_log"]
         for footer in self.query(FooterBar):  # none while the screen is taken down
-            footer.show(["leave", "show_help", "stop_job", "toggle_log"], keys, extra=[moves, *enter])
+            footer.show(names, keys, extra=[moves, *enter])
 
     # actions
 

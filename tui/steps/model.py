@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from rich.text import Text
+from textual import events
+from textual.containers import Container
 from textual.widget import Widget
 from textual.widgets import DataTable, Static
 
@@ -27,10 +30,12 @@ from ..dialogs.prompt import PromptScreen
 from ..models_found import FoundModel, models_in
 from ..project_state import ShownStep
 from ..trouble import in_thread
-from ..widgets.form import Field, Form
+from ..widgets.form import Field, Form, assign
 from ..widgets.table import Table
 from ..wording import fit, harmless, plain, size
 from .stage import StagePane
+
+_WIDE = 92
 
 
 class ModelPane(StagePane):
@@ -45,8 +50,14 @@ class ModelPane(StagePane):
     )
     DEFAULT_CSS = """
     ModelPane #where { height: auto; color: $text-muted; }
-    ModelPane #files { max-height: 8; margin: 1 0 0 0; }
+    ModelPane #offers { max-height: 8; margin: 0 0 1 0; display: none; }
+    ModelPane #files { max-height: 12; margin: 1 0 0 0; }
     ModelPane #found { max-height: 6; }
+    ModelPane #parts, ModelPane #choice, ModelPane #disk { height: auto; }
+    ModelPane.-wide #parts { layout: horizontal; }
+    ModelPane.-wide #choice { width: 1fr; }
+    ModelPane.-wide #disk { width: 1fr; margin: 0 0 0 2; }
+    ModelPane.-wide #files { margin: 0; }
     """
 
     def __init__(self) -> None:
@@ -58,15 +69,27 @@ class ModelPane(StagePane):
         """Whole base models that lie here, and that the project does not use yet."""
         self._sound = ""  # what the verification found that ended here
 
-    def compose_below_form(self) -> Iterable[Widget]:
-        yield Static("", id="where", markup=False)
-        yield Table(
-            [(_("file"), None, "left"), (_("size"), 10, "right"), (_("state"), None, "left")], id="files"
+    def compose_before(self) -> Iterable[Widget]:
+        choice = [*super().compose_before(), Static("", id="where", markup=False)]
+        offers = Table(
+            [(_("to download"), None, "left"), (_("size"), 9, "right"), (_("licence"), None, "left")],
+            id="offers",
         )
-        yield Static(
-            Text(_("Model directories found here")), classes="heading", markup=False, id="found-title"
-        )
-        yield Table([(_("directory"), None, "left"), (_("what is in it"), None, "left")], id="found")
+        disk = [
+            Table(
+                [(_("file"), None, "left"), (_("size"), 10, "right"), (_("state"), None, "left")], id="files"
+            ),
+            Static(
+                Text(_("Model directories found here")), classes="heading", markup=False, id="found-title"
+            ),
+            Table([(_("directory"), None, "left"), (_("what is in it"), None, "left")], id="found"),
+        ]
+        yield offers
+        yield Container(Container(*choice, id="choice"), Container(*disk, id="disk"), id="parts")
+
+    def on_resize(self, event: events.Resize) -> None:
+        """Put what is chosen beside what is on the disk where there is room."""
+        self.set_class(event.size.width >= _WIDE, "-wide")
 
     def show_status(self, status: ShownStep) -> None:
         super().show_status(status)
@@ -110,6 +133,9 @@ class ModelPane(StagePane):
         if str(line.content) != where:
             line.update(Text(where))
             line.display = bool(where)
+        offers = self.query_one("#offers", Table)
+        offers.display = not self.is_done
+        offers.show_rows(_offers())
         self.query_one("#files", Table).show_rows((row[0], row) for row in files)
         table = self.query_one("#found", Table)
         table.display = self.query_one("#found-title").display = bool(found)
@@ -118,13 +144,19 @@ class ModelPane(StagePane):
         )
 
     def on_data_table_row_selected(self, event: DataTable.RowSelected) -> None:
-        if event.data_table.id != "found":
-            return
-        self._use(Path(str(event.row_key.value)))
+        chosen = str(event.row_key.value)
+        if event.data_table.id == "found":
+            self._use(Path(chosen))
+        elif event.data_table.id == "offers":
+            assign(self.project.model, "name", None if chosen == ModelOptions().name else chosen)
+            self._keep()
 
     def _use(self, path: Path) -> None:
         folder = self.project.folder
         self.project.model.path = path.relative_to(folder) if path.is_relative_to(folder) else path
+        self._keep()
+
+    def _keep(self) -> None:
         self.query_one(Form).show_values()
         project_screen(self).save_project()
 
@@ -254,6 +286,17 @@ def files_of(project: Project) -> list[tuple[str, str, str]]:
             rows.append((name, size(arrived[0].stat().st_size), _("partly there, resumes")))
         else:
             rows.append((name, "–", _("optional") if name in may_lack else _("missing")))
+    return rows
+
+
+def _offers() -> list[tuple[str, tuple[str, str, str]]]:
+    """Return (key, cells) of the models that can be downloaded by name."""
+    rows = []
+    for name in preset_names("models"):
+        with contextlib.suppress(FishtuneError):  # a preset of the user's own, perhaps
+            preset = model_preset(name)
+            amount = size(preset.download_size) if preset.download_size else "–"
+            rows.append((name, (name, amount, preset.licence)))
     return rows
 
 
