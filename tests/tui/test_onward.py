@@ -19,9 +19,11 @@ from fishtune.tui.engine import Engine
 from fishtune.tui.project_state import TITLES, ProjectState, ShownStep
 from fishtune.tui.screens.project import ProjectScreen
 from fishtune.tui.widgets.button import Button
+from fishtune.tui.widgets.choice import Choice
 from fishtune.tui.widgets.log_pane import LogPane
 from fishtune.tui.widgets.step_list import StepList
 from textual.widget import Widget
+from textual.widgets import Input
 from wizard_helpers import FakeEngine, shown, until
 
 Make = Callable[..., Wizard]
@@ -178,6 +180,10 @@ async def test_escape_and_the_list_of_steps_are_one_key_away(wizard: Make, stage
         await until(lambda: isinstance(app.focused, Button) and "Esc Steps" in footer(app), app)
         await pilot.press("escape")
         await until(lambda: isinstance(app.focused, StepList) and "↑↓ Step" in footer(app), app)
+        await pilot.press("2", "right")
+        await until(lambda: isinstance(app.focused, Choice) and "⏎ Change " in footer(app), app)
+        await pilot.press("down")
+        await until(lambda: isinstance(app.focused, Input) and "⏎ Store " in footer(app), app)
 
 
 async def test_buttons_that_do_not_fit_into_one_row_stand_in_two_and_none_is_cut(

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 from textual.app import ComposeResult
 from textual.binding import Binding
+from textual.widget import Widget
+from textual.widgets import Input
 
 from ...core.config.project import Project
 from ...core.config.recent import remember_project
@@ -23,10 +25,12 @@ from ..steps import open_step
 from ..steps.base import StepPane
 from ..trouble import caught, in_thread, note
 from ..widgets.button import Button
+from ..widgets.choice import Choice
 from ..widgets.folder_suggester import expanded
 from ..widgets.frame import FooterBar, HeaderBar
 from ..widgets.plain import Plain, PlainHorizontal
 from ..widgets.step_list import StepList
+from ..widgets.table import Table
 from .project_jobs import ProjectJobsScreen
 
 _LOOK_SECONDS = 5.0
@@ -210,13 +214,27 @@ class ProjectScreen(ProjectJobsScreen, Plain):
         glyphs, focused, pane = wizard(self).glyphs, self.focused, self.pane
         keys = wizard(self).settings.keys
         in_steps = isinstance(focused, StepList)
-        main = pane.main_button if pane is not None else None
-        presses = focused if isinstance(focused, Button) else main if in_steps else None
         moves = (glyphs.up_down, _("Step")) if in_steps else (key_label(keys_of("back", keys)), _("Steps"))
-        enter = [(glyphs.enter, str(presses.label).removesuffix(" ▸"))] if presses is not None else []
+        does = self._what_enter_does(focused)
+        enter = [(glyphs.enter, does)] if does else []
         names = ["leave", "show_help", *["stop_job"] * (pane is not None and pane.is_busy), "toggle_log"]
         for footer in self.query(FooterBar):  # none while the screen is taken down
             footer.show(names, keys, extra=[moves, *enter])
+
+    def _what_enter_does(self, focused: Widget | None) -> str:
+        if isinstance(focused, StepList):
+            focused = self.pane.main_button if self.pane is not None else None
+        match focused:
+            case Button():
+                return str(focused.label).removesuffix(" ▸")
+            case Table():
+                return focused.enter_does
+            case Input():
+                return _("Store")
+            case Choice():
+                return _("Change")
+            case _:
+                return ""
 
     # actions
 

@@ -75,6 +75,8 @@ class ModelPane(StagePane):
             [(_("to download"), None, "left"), (_("size"), 9, "right"), (_("licence"), None, "left")],
             id="offers",
         )
+        found = Table([(_("directory"), None, "left"), (_("what is in it"), None, "left")], id="found")
+        offers.enter_does, found.enter_does = _("Choose"), _("Use")
         disk = [
             Table(
                 [(_("file"), None, "left"), (_("size"), 10, "right"), (_("state"), None, "left")], id="files"
@@ -82,7 +84,7 @@ class ModelPane(StagePane):
             Static(
                 Text(_("Model directories found here")), classes="heading", markup=False, id="found-title"
             ),
-            Table([(_("directory"), None, "left"), (_("what is in it"), None, "left")], id="found"),
+            found,
         ]
         yield offers
         yield Container(Container(*choice, id="choice"), Container(*disk, id="disk"), id="parts")

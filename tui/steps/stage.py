@@ -70,9 +70,15 @@ class StagePane(StepPane):
 
     def main_label(self) -> str:
         """Return what the button says that does the step."""
-        if self.job_state in (JobState.STOPPED, JobState.LOST, JobState.FAILED) and not self.is_done:
-            return _("Go on")
-        return self.verb()
+        if self.is_done:
+            return self.verb()
+        match self.job_state:
+            case JobState.STOPPED | JobState.LOST:
+                return _("Resume")
+            case JobState.FAILED:
+                return _("Retry")
+            case _:
+                return self.verb()
 
     @property
     def is_done(self) -> bool:
