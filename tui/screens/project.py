@@ -52,7 +52,7 @@ class ProjectScreen(ProjectJobsScreen, Plain):
         self._arrive_once_ready: StepName | None = None
 
     def compose(self) -> ComposeResult:
-        yield HeaderBar()
+        yield HeaderBar(wizard(self).glyphs)
         with PlainHorizontal(id="middle", classes="framed"):
             yield StepList(wizard(self).glyphs, id="steps")
         yield FooterBar()

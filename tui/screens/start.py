@@ -82,7 +82,7 @@ class StartScreen(WizardScreen[None], Plain):
         self._was_left = False
 
     def compose(self) -> ComposeResult:
-        yield HeaderBar()
+        yield HeaderBar(wizard(self).glyphs)
         with PlainVertical(id="start", classes="framed"):
             yield Static(Text(_("Fine-tune fish-speech on your own recordings, in six steps.")), markup=False)
             yield Notice(id="notice")

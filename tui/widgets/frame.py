@@ -12,7 +12,6 @@ from textual.reactive import reactive
 from textual.widget import Widget
 
 from ...core.units import format_usage
-from ..access import wizard
 from ..actions import BY_NAME, key_label, keys_of
 from ..catalogue import _
 from ..glyphs import LINES, Glyphs, gauge
@@ -38,10 +37,13 @@ class HeaderBar(Widget):
     gpus: reactive[GpuReading | None] = reactive(None)
     project: reactive[str] = reactive("")
 
+    def __init__(self, glyphs: Glyphs = LINES) -> None:
+        super().__init__()
+        self._glyphs = glyphs
+
     def render(self) -> Text:
-        width = self.size.width
+        width, glyphs = self.size.width, self._glyphs
         words = self.get_component_rich_style("frame--words", partial=True)
-        glyphs = wizard(self).glyphs
         reading = gpu_line(self.gpus, width - 28, glyphs)
         right = Text(f" {reading} " if reading else "", style=words)
         for found in re.finditer(f"[{glyphs.gauge}{glyphs.gauge_rest}]{{{_GAUGE_CELLS}}}", right.plain):
