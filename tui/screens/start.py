@@ -19,7 +19,6 @@ from ..access import wizard
 from ..actions import Command
 from ..base_screen import WizardScreen
 from ..catalogue import _, mark
-from ..glyphs import STATE_CLASSES
 from ..trouble import in_background, in_thread
 from ..widgets.button import Button
 from ..widgets.folder_suggester import expanded
@@ -68,7 +67,6 @@ class StartScreen(WizardScreen[None], Plain):
     StartScreen.-wide #projects { column-span: 2; }
     StartScreen.-wide OptionList { max-height: 12; }
     """
-    COMPONENT_CLASSES = set(STATE_CLASSES)
 
     def __init__(self) -> None:
         super().__init__()
@@ -117,7 +115,6 @@ class StartScreen(WizardScreen[None], Plain):
     def on_mount(self) -> None:
         self.query_one("Button").focus()
         self.watch(self, "focused", self._show_keys)
-        self.watch(self.app, "theme", self._show_rows, init=False)
 
     def on_resize(self, event: events.Resize) -> None:
         """Put the parts beside one another where there is room."""
@@ -207,6 +204,7 @@ class StartScreen(WizardScreen[None], Plain):
         return step is not None and step.state.value == "running"
 
     def _row(self, folder: Path, used: float) -> Text:
+        # Without the colours of states: the cursor's bar has a colour of its own.
         step = self._states.get(folder)
         width = max(self.app.size.width - (16 if self.has_class("-wide") else 8), 60)
         text = Text(no_wrap=True, overflow="crop")
@@ -214,8 +212,7 @@ class StartScreen(WizardScreen[None], Plain):
             text.append(padded("  …", _STATE_CELLS))
         else:
             sign = getattr(wizard(self).glyphs, step.state.value)
-            style = self.get_component_rich_style(step.style_class, partial=True)
-            text.append(padded(f"{sign} {_(step.title)}: {step.word}", _STATE_CELLS), style=style)
+            text.append(padded(f"{sign} {_(step.title)}: {step.word}", _STATE_CELLS))
         path = fit_path(folder, width - _STATE_CELLS - _AGE_CELLS - 2)
         text.append(f"{padded(path, width - _STATE_CELLS - _AGE_CELLS - 1)}")
         text.append(age(used, time()).rjust(_AGE_CELLS))
