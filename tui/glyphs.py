@@ -68,12 +68,6 @@ ASCII = Glyphs(
 )
 
 
-STATE_CLASSES = frozenset(
-    f"step--{state}" for state in ("done", "ready", "running", "unfinished", "stale", "failed", "locked")
-)
-"""Component classes of the colours that go with the signs of states."""
-
-
 def bar(glyphs: Glyphs, share: float, width: int) -> str:
     """Return a progress bar of `width` cells for a share of 0 to 1."""
     return _filled(glyphs.bar, glyphs.rest, share, width)

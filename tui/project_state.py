@@ -55,11 +55,6 @@ class ShownStep:
         """Key of its title in the catalogue."""
         return TITLES[self.name]
 
-    @property
-    def style_class(self) -> str:
-        """The one of `glyphs.STATE_CLASSES` that has its state's colour."""
-        return f"step--{self.state.value}"
-
 
 @dataclass(frozen=True)
 class ProjectState:

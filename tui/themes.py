@@ -10,7 +10,7 @@ from dataclasses import replace
 from rich.terminal_theme import TerminalTheme
 from textual.theme import BUILTIN_THEMES, Theme
 
-DEFAULTS = {"frame": "ansi_default"}
+DEFAULTS = {"frame": "ansi_default", "muted": "ansi_default"}
 """Variables that themes other than ours lack."""
 
 DARK = Theme(
@@ -26,7 +26,7 @@ DARK = Theme(
     surface="#262626",
     panel="#303030",
     dark=True,
-    variables={"frame": "#767676", "block-cursor-text-style": "none"},
+    variables={"frame": "#767676", "muted": "#9e9e9e", "block-cursor-text-style": "none"},
 )
 LIGHT = Theme(
     name="fishtune-light",
@@ -41,7 +41,7 @@ LIGHT = Theme(
     surface="#e8e8e2",
     panel="#dadad2",
     dark=False,
-    variables={"frame": "#767676", "block-cursor-text-style": "none"},
+    variables={"frame": "#767676", "muted": "#626262", "block-cursor-text-style": "none"},
 )
 HIGH_CONTRAST = Theme(
     name="high-contrast",
@@ -57,7 +57,12 @@ HIGH_CONTRAST = Theme(
     panel="#1c1c1c",
     dark=True,
     text_alpha=1.0,
-    variables={"frame": "#ffffff", "block-cursor-text-style": "bold", "border-blurred": "#ffffff"},
+    variables={
+        "frame": "#ffffff",
+        "muted": "#d0d0d0",
+        "block-cursor-text-style": "bold",
+        "border-blurred": "#ffffff",
+    },
 )
 ANSI = replace(
     BUILTIN_THEMES["ansi-dark"],

@@ -36,7 +36,7 @@ class JobMonitor(PlainVertical):
     JobMonitor .hidden { display: none; }
     JobMonitor > .job--running { color: $primary; }
     JobMonitor > .job--whole { color: $success; }
-    JobMonitor > .job--quiet { color: $text-muted; }
+    JobMonitor > .job--quiet { color: $muted; }
     """
     COMPONENT_CLASSES = {"job--running", "job--whole", "job--quiet"}
 

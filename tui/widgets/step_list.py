@@ -14,7 +14,7 @@ from textual.widget import Widget
 from ...core.pipeline.steps import StepState
 from ..access import project_screen
 from ..catalogue import _
-from ..glyphs import LINES, STATE_CLASSES, Glyphs
+from ..glyphs import LINES, Glyphs
 from ..project_state import ShownStep
 from ..wording import fit, padded
 
@@ -27,8 +27,14 @@ class StepList(Widget, can_focus=True):
 
     DEFAULT_CSS = """
     StepList { width: 18; height: 100%; border-right: solid $frame; }
+    StepList > .step--done { color: $success; }
+    StepList > .step--ready { color: $foreground; }
+    StepList > .step--running { color: $primary; }
+    StepList > .step--unfinished, StepList > .step--stale { color: $warning; }
+    StepList > .step--failed { color: $error; }
+    StepList > .step--locked { color: $muted; }
     """
-    COMPONENT_CLASSES = set(STATE_CLASSES)
+    COMPONENT_CLASSES = {f"step--{state.value}" for state in StepState}
     BINDINGS = [
         Binding("up", "move(-1)", show=False),
         Binding("down", "move(1)", show=False),
@@ -57,7 +63,7 @@ class StepList(Widget, can_focus=True):
         width = self.size.width
         for index, step in enumerate(self.steps):
             chosen = index == self.current
-            state = self.get_component_rich_style(step.style_class, partial=True)
+            state = self.get_component_rich_style(f"step--{step.state.value}", partial=True)
             title = f" {getattr(self._glyphs, step.state.value)} {index + 1} {_(step.title)}"
             line = Text(padded(title, width), no_wrap=True)
             if chosen and self.has_focus:
