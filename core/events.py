@@ -136,6 +136,16 @@ class MemoryMeasured(_Event):
     parts: dict[str, Whole] = {}
 
 
+class ClipsListed(_Event):
+    """What a check says of some of the clips, in their order: a `core.dataset.rows.ClipRow` each.
+
+    They come as events of some hundred, so that the last event of a large data set's check stays small.
+    """
+
+    kind: Literal["clips"] = "clips"
+    clips: list[dict[str, Any]]
+
+
 class Log(_Event):
     """A line worth showing that has no type of its own."""
 
@@ -183,6 +193,7 @@ Event = Annotated[
     | Validation
     | CheckpointSaved
     | MemoryMeasured
+    | ClipsListed
     | Log
     | Warned
     | Failed

@@ -14,10 +14,10 @@ import pytest
 import soundfile
 from fishtune.core.config.settings import AuditionSettings, PackSettings, SynthSettings, ValidateSettings
 from fishtune.core.dataset.findings import Finding, FindingKind, Severity
+from fishtune.core.dataset.usage import DropReason
 from fishtune.core.errors import DataError, StorageError, UsageError
 from fishtune.core.events import Reporter
 from fishtune.core.shards.index import ShardIndex
-from fishtune.core.shards.manifest import DropReason
 from fishtune.core.stages.audition.run import run as run_audition
 from fishtune.core.stages.pack.run import run as run_pack
 from fishtune.core.stages.synth.run import run as run_synth

@@ -31,7 +31,7 @@ from rich.progress import (
 from rich.table import Column
 from rich.text import Text
 
-from ..events import Event, Finished, Progress, Started, Step
+from ..events import ClipsListed, Event, Finished, Progress, Started, Step
 from ..jobs.lines import LinePrinter, event_line
 from ..jobs.signals import before_end
 from ..jobs.writer import Listener
@@ -218,7 +218,7 @@ class _TerminalDisplay:
                     eta=event.eta,
                     detail=f"loss {event.loss:.3f}",
                 )
-            case Started() | Finished():
+            case Started() | Finished() | ClipsListed():
                 pass
             case _:
                 self._console.print(event_line(event))

@@ -81,6 +81,8 @@ class Scan:
     """Every name, complete or not."""
     problems: list[Finding] = field(default_factory=list)
     """What is wrong with the layout itself: stray, doubled and missing files."""
+    excluded: list[Clip] = field(default_factory=list)
+    """Clips that are there and were to be left out."""
 
     @property
     def utterances(self) -> list[Utterance]:

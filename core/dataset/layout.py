@@ -85,7 +85,8 @@ def scan(root: Path, text_extension: str = TEXT_EXTENSION, exclude: Iterable[str
         )
         for key in sorted(excluded - keys)
     ]
-    return Scan(root, [clip for clip in clips if clip.key not in excluded], problems)
+    kept = [clip for clip in clips if clip.key not in excluded]
+    return Scan(root, kept, problems, [clip for clip in clips if clip.key in excluded] if excluded else [])
 
 
 def list_root(root: Path) -> list[Entry]:

@@ -10,6 +10,7 @@ from typing import IO, Final
 
 from ..events import (
     CheckpointSaved,
+    ClipsListed,
     Event,
     Failed,
     Finished,
@@ -57,6 +58,8 @@ def _line_of(event: Event) -> str:
             return f"checkpoint {event.path}"
         case MemoryMeasured():
             return _memory_line(event)
+        case ClipsListed():
+            return f"{len(event.clips)} clips listed"
         case Log():
             return event.message
         case Warned():
@@ -118,6 +121,8 @@ class LinePrinter:
         self._shown: dict[str, float] = {}
 
     def __call__(self, event: Event) -> None:
+        if isinstance(event, ClipsListed):
+            return  # for lists of clips, not for lines
         if isinstance(event, Progress | Step):
             task = event.task if isinstance(event, Progress) else "steps"
             done, total = (

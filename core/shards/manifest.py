@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -17,6 +16,7 @@ from pydantic import BaseModel, ValidationError
 from ..dataset.clips import SHARD_EXTENSION, Clip
 from ..dataset.findings import Finding
 from ..dataset.layout import scan
+from ..dataset.usage import DropReason, Usage
 from ..errors import MalformedFileError, StorageError, UsageError
 from ..files import write_text
 from ..messages import AS_DATA, NOTHING, Message
@@ -32,21 +32,6 @@ CACHE_FILES = (INDEX_FILE, LENGTHS_FILE)
 """What is computed from shards and kept beside them; it may go with them."""
 _FORMAT_1 = {"format", "shards", "clips", "source", "result"}
 _LARGEST = 1 << 30  # bytes; a clip has about 100
-
-
-class DropReason(StrEnum):
-    """Why a clip is not packed."""
-
-    EXCLUDED = "left out by choice"
-    NO_CODES = "no codes"
-    STALE_CODES = "codes of another recording"
-    DAMAGED_CODES = "codes damaged"
-    OTHER_CODEC = "another number of codebooks"
-    SEVERAL_RECORDINGS = "several recordings of one name"
-    NO_TEXT = "no transcript"
-    UNREADABLE_TEXT = "transcript unreadable"
-    EMPTY_TEXT = "transcript empty"
-    TOKENS_IN_TEXT = "transcript with control tokens"
 
 
 class Dropped(BaseModel):
@@ -91,6 +76,11 @@ class PackResult(BaseModel):
     frames: int
     columns: Histogram
     """Columns of the token matrix a clip, at most: frames, a token for each byte of text, and markers."""
+
+    @property
+    def usage(self) -> Usage:
+        """The count of what is used."""
+        return Usage.of(self.clips, (loss.reason for loss in self.dropped))
 
 
 class Manifest(BaseModel):
@@ -170,12 +160,22 @@ def is_current(settings: PackSettings) -> bool:
     Raises:
         DataError: the input cannot be listed.
     """
+    return current_result(settings) is not None
+
+
+def current_result(settings: PackSettings) -> PackResult | None:
+    """Return what was packed from the present files of the input with these settings, None if that is not so.
+
+    Raises:
+        DataError: the input cannot be listed.
+    """
     manifest = read_manifest(settings.output)
     if manifest is None:
-        return False
+        return None
     present = {name: _size(settings.output / name) for name in manifest.shards}
     clips = scan(settings.input, settings.text_extension).clips
-    return present == manifest.shards and manifest.source == source_of(settings, clips)
+    is_so = present == manifest.shards and manifest.source == source_of(settings, clips)
+    return manifest.result if is_so else None
 
 
 def check_place(settings: PackSettings) -> None:

@@ -16,12 +16,12 @@ from pathlib import Path
 
 from fishtune.core import errors
 from fishtune.core.config.strict import complaint
+from fishtune.core.dataset.usage import DropReason
 from fishtune.core.hardware.memory.estimate import Part
 from fishtune.core.hardware.readings import DriverState, GpuState
 from fishtune.core.jobs.record import JobState
 from fishtune.core.judge.faults import SpeechFaultKind
 from fishtune.core.messages import names_of
-from fishtune.core.shards.manifest import DropReason
 from pydantic import ValidationError
 from pydantic_core import InitErrorDetails
 from pydantic_core.core_schema import ErrorType

@@ -8,10 +8,11 @@ from typing import NamedTuple
 
 from ...dataset.clips import CODES_EXTENSION, Clip
 from ...dataset.codes import Codes, is_stale, known_origin, read_codes
+from ...dataset.usage import DropReason
 from ...errors import DataError, StorageError
 from ...messages import NOTHING, Message
 from ...shards.index_file import IndexEntry, entry_of
-from ...shards.manifest import Dropped, DropReason, file_states
+from ...shards.manifest import Dropped, file_states
 from ...shards.wire import Sentence, encode_sentence
 from ...text.transcripts import TextError, TextFault, read_transcript
 
@@ -94,17 +95,8 @@ def _read_codes(clip: Clip) -> Codes:
             ),
             Message("Keep one of them, or rename one with its transcript, and extract again."),
         )
-    extract = Message("Run fishtune extract first.")
     if clip.codes is None:
-        what = clip.audio[0] if clip.audio else clip.text
-        if clip.is_blocked and what is not None:
-            there = what.with_suffix(CODES_EXTENSION)
-            raise _DropError(
-                DropReason.NO_CODES,
-                Message("{file} is not a file.", file=there),
-                Message("Rename or remove it."),
-            )
-        raise _DropError(DropReason.NO_CODES, Message("{file} has no codes beside it.", file=what), extract)
+        raise _without_codes(clip)
     try:
         codes = read_codes(clip.codes)
     except DataError as error:
@@ -121,6 +113,39 @@ def _read_codes(clip: Clip) -> Codes:
             Message("Run fishtune extract again."),
         )
     return codes
+
+
+def _without_codes(clip: Clip) -> _DropError:
+    """Return why a clip has no codes: its recording may be one that extraction cannot use."""
+    from ...audio.recordings import read_info  # only where something is missing
+    from ...codec.limits import check_recording, is_too_long
+
+    what = clip.audio[0] if clip.audio else clip.text
+    if clip.is_blocked and what is not None:
+        there = what.with_suffix(CODES_EXTENSION)
+        return _DropError(
+            DropReason.NO_CODES, Message("{file} is not a file.", file=there), Message("Rename or remove it.")
+        )
+    if not clip.audio:
+        return _DropError(
+            DropReason.NO_RECORDING,
+            Message("{file} has neither recording nor codes beside it.", file=what),
+            Message("Add its recording and run fishtune extract, or remove the transcript."),
+        )
+    reason = DropReason.UNREADABLE_RECORDING
+    try:
+        info = read_info(clip.audio[0])
+        if is_too_long(info.frames, info.sample_rate):
+            reason = DropReason.TOO_LONG
+        check_recording(clip.audio[0], info)
+    except DataError as error:
+        _refuse_vanished(clip.audio[0])
+        return _DropError(reason, error.message, error.hint)
+    return _DropError(
+        DropReason.NO_CODES,
+        Message("{file} has no codes beside it.", file=what),
+        Message("Run fishtune extract first."),
+    )
 
 
 def _are_of_another_recording(audio: Path, path: Path, codes: Codes) -> bool:

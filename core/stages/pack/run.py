@@ -18,6 +18,7 @@ from ...config.settings import PackSettings
 from ...dataset.clips import Clip, Scan
 from ...dataset.findings import FindingKind
 from ...dataset.layout import scan
+from ...dataset.usage import DropReason
 from ...errors import DataError, ShardError, StorageError, UsageError
 from ...events import ItemFailed, ProgressMeter, Reporter
 from ...files import atomic_folder, is_temporary, recover_folder
@@ -29,7 +30,6 @@ from ...shards.manifest import (
     INDEX_FILE,
     MANIFEST_FILE,
     Dropped,
-    DropReason,
     Histogram,
     Manifest,
     PackedSpeaker,
