@@ -75,10 +75,10 @@ class Engine:
             FishtuneError: the clip or its folder cannot be read.
         """
         program = (
-            "import sys; from pathlib import Path; "
+            "import sys; from pathlib import Path; from fishtune.core.messages import AS_DATA; "
             "from fishtune.core.stages.validate.run import inspect_clip; "
             "data, clip, extension, points = sys.argv[1:]; "
-            "print(inspect_clip(Path(data), clip, extension, int(points)).model_dump_json())"
+            "print(inspect_clip(Path(data), clip, extension, int(points)).model_dump_json(context=AS_DATA))"
         )
         arguments = (str(project.data), clip, project.pack.text_extension, str(points))
         found: dict[str, Any] = parse_json(await _in_own_process(program, *arguments), clip)

@@ -68,6 +68,17 @@ def bar(glyphs: Glyphs, share: float, width: int) -> str:
     return glyphs.bar * full + glyphs.rest * (width - full)
 
 
+def waveform(glyphs: Glyphs, outline: list[float], rows: int) -> str:
+    """Return peaks (0 … 1), a column each, as `rows` lines that grow from the lowest one."""
+    steps = len(glyphs.levels)
+    heights = [round(min(max(peak, 0.0), 1.0) * rows * steps) for peak in outline]
+    lines = []
+    for row in reversed(range(rows)):
+        inside = (min(max(height - row * steps, 0), steps) for height in heights)
+        lines.append("".join(glyphs.levels[part - 1] if part else " " for part in inside))
+    return "\n".join(lines)
+
+
 def sparkline(glyphs: Glyphs, values: list[float], top: float | None = None) -> str:
     """Return one sign a value, its height relative to `top` (default: the largest value)."""
     largest = max(values, default=0.0) if top is None else top

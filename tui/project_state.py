@@ -10,9 +10,10 @@ from ..core.config.run_files import list_checkpoints
 from ..core.errors import FishtuneError
 from ..core.jobs.record import Job, JobState, Place, list_jobs
 from ..core.messages import Message, joined
-from ..core.pipeline.steps import StepName, StepState, StepStatus, concerns, step_statuses
+from ..core.pipeline.steps import Share, StepName, StepState, StepStatus, concerns, step_statuses
 from ..core.stages.registry import StageName
 from .catalogue import _, mark, sentence
+from .wording import count
 
 TITLES = {
     StepName.DATASET: mark("Dataset"),
@@ -33,6 +34,7 @@ WORDS = {
 }
 _SIDE_STAGES = {
     str(StageName.LOUDNESS_NORM): StepName.DATASET,
+    str(StageName.PREPARE): StepName.DATASET,
     str(StageName.AUDITION): StepName.MERGE,
     str(StageName.VERIFY): StepName.MODEL,
 }
@@ -47,6 +49,8 @@ class ShownStep:
     state: StepState
     word: str
     sentence: str
+    share: Share | None = None
+    """So many of so many clips, where that is not all."""
 
     @property
     def title(self) -> str:
@@ -116,4 +120,10 @@ def _in_words(status: StepStatus) -> ShownStep:
     word = _(WORDS[status.state])
     if status.needs is not None:
         word = _("needs {step}").format(step=_(TITLES[status.needs]))
-    return ShownStep(status.step, status.state, word, sentence(status.why))
+    share = status.share
+    if share is not None and status.state is StepState.DONE:
+        word = _("{part} of {whole}").format(part=count(share.part), whole=count(share.whole))
+    elif share is not None and status.state is StepState.UNFINISHED:
+        numbers = _("{part} of {whole}").format(part=count(share.part), whole=count(share.whole))
+        word = f"{word} {numbers}"
+    return ShownStep(status.step, status.state, word, sentence(status.why), share=share)

@@ -11,9 +11,9 @@ from ..messages import NOTHING, Message, joined, plural
 from ..shards.manifest import current_result
 from ..stages.registry import StageName
 from .look import Look, summary_of
-from .step_names import Share, StepName, StepState, Verdict
+from .step_names import NO_CLIPS, Share, StepName, StepState, Verdict
 
-_NO_CLIPS = Verdict(
+_WAITS_FOR_CLIPS = Verdict(
     StepState.LOCKED, Message("It waits for clips that can be used (Dataset)."), StepName.DATASET
 )
 
@@ -21,10 +21,13 @@ _NO_CLIPS = Verdict(
 def dataset_verdict(look: Look) -> Verdict:
     """Say how the recordings stand."""
     if look.trouble:
-        return Verdict(StepState.READY, look.trouble)
+        return Verdict(StepState.READY, look.trouble, share=NO_CLIPS)
     if look.found is None or not (look.recordings or look.found.excluded):
+        has_any = look.found is not None and any(clip.audio or clip.codes for clip in look.found.clips)
         return Verdict(
-            StepState.READY, Message("{data} has no speaker folder with recordings.", data=look.project.data)
+            StepState.READY,
+            Message("{data} has no speaker folder with recordings.", data=look.project.data),
+            share=None if has_any else NO_CLIPS,
         )
     begun = _unfinished_copy(look)
     if begun is not None:
@@ -92,7 +95,7 @@ def extract_verdict(look: Look) -> Verdict:
         return Verdict(StepState.LOCKED, Message("It waits for recordings (Dataset)."), StepName.DATASET)
     usage = look.usage
     if usage is not None and not usage.used:
-        return _NO_CLIPS
+        return _WAITS_FOR_CLIPS
     said = usage.said if usage is not None else NOTHING
     recordings = _recordings(look.recordings)
     if look.coded == look.recordings:
@@ -155,7 +158,7 @@ def pack_verdict(look: Look) -> Verdict:
         )
         return Verdict(StepState.DONE, joined([packed.usage.said, made]), share=_part_of(packed.usage))
     if look.usage is not None and not look.usage.used:
-        return _NO_CLIPS
+        return _WAITS_FOR_CLIPS
     if not look.coded:
         return Verdict(StepState.LOCKED, Message("It waits for codes (Extract)."), StepName.EXTRACT)
     if shards:

@@ -71,6 +71,10 @@ class Share(NamedTuple):
     whole: int
 
 
+NO_CLIPS = Share(0, 0)
+"""Of a data set without any."""
+
+
 class Verdict(NamedTuple):
     """What the disk says of a step."""
 

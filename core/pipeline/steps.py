@@ -22,6 +22,7 @@ from .look import Look, look_at, modified
 from .look import concerns as concerns
 from .look import missing_model_files as missing_model_files
 from .look import model_files as model_files
+from .step_names import NO_CLIPS as NO_CLIPS
 from .step_names import STAGE_OF as STAGE_OF
 from .step_names import Share as Share
 from .step_names import StepName as StepName

@@ -18,9 +18,7 @@ from ..access import wizard
 from ..actions import Command
 from ..base_screen import WizardScreen
 from ..catalogue import _
-from ..trouble import in_background
 from ..widgets.button import Button
-from ..widgets.folder_suggester import expanded
 from ..widgets.frame import FooterBar, HeaderBar
 from ..widgets.notice import Notice
 from ..widgets.plain import Plain, PlainVertical
@@ -152,25 +150,9 @@ class StartScreen(WizardScreen[None], Plain):
 
     def action_demo(self) -> None:
         """Ask for a folder, set up the demo project there and open it."""
-        from ..dialogs.prompt import PromptScreen
+        from ..dialogs.demo import ask_for_demo
 
-        def chosen(answer: str | None) -> None:
-            if answer:
-                self.query_one("#notice", Notice).show_plain(
-                    _("Setting up the demo project (half a minute)…")
-                )
-                in_background(self, lambda: self._make_demo(expanded(answer)), self._show_error, "demo")
-
-        suggested = Path.cwd() / "fishtune-demo"
-        self.app.push_screen(PromptScreen(_("Folder for the demo project:"), str(suggested)), chosen)
-
-    async def _make_demo(self, folder: Path) -> None:
-        await wizard(self).engine.make_demo(folder)
-        self.query_one("#notice", Notice).clear()
-        wizard(self).open_project(folder)
-
-    def _show_error(self, error: FishtuneError) -> None:
-        self.query_one("#notice", Notice).show_error(error)
+        ask_for_demo(self, self.query_one("#notice", Notice))
 
     def commands(self) -> list[Command]:
         """Return what the palette can do here besides the actions with keys."""
