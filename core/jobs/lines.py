@@ -59,7 +59,7 @@ def _line_of(event: Event) -> str:
         case MemoryMeasured():
             return _memory_line(event)
         case ClipsListed():
-            return f"{len(event.clips)} clips listed"
+            return f"clips listed: {len(event.clips)}"
         case Log():
             return event.message
         case Warned():

@@ -11,7 +11,18 @@ from typing import Any
 
 from fishtune.core.config.project import Project
 from fishtune.core.dataset.findings import FindingKind, error, warning
-from fishtune.core.events import CheckpointSaved, Finished, ItemFailed, Progress, Started, Step, Validation
+from fishtune.core.dataset.rows import ClipRow
+from fishtune.core.dataset.usage import DropReason
+from fishtune.core.events import (
+    CheckpointSaved,
+    ClipsListed,
+    Finished,
+    ItemFailed,
+    Progress,
+    Started,
+    Step,
+    Validation,
+)
 from fishtune.core.jobs.record import Job, Place, list_jobs
 from fishtune.core.messages import AS_DATA
 from fishtune.core.pipeline.steps import StepName, StepState
@@ -30,13 +41,18 @@ _STEP_OF = {
     StageName.MERGE: StepName.MERGE,
 }
 _SENTENCES = {
-    StepName.DATASET: "214 clips of 2 speakers, checked.",
+    StepName.DATASET: "213 of 214 clips will be used: 1 with an empty text.",
     StepName.MODEL: f"The base model openaudio-s1-mini is in {HOME}/checkpoints/openaudio-s1-mini.",
-    StepName.EXTRACT: "All 214 clips have codes.",
-    StepName.PACK: f"Packed: 1 shard in {HOME}/data/protos.",
+    StepName.EXTRACT: ("All 214 recordings have codes. 213 of 214 clips will be used: 1 with an empty text."),
+    StepName.PACK: (
+        f"213 of 214 clips will be used: 1 with an empty text. Packed: 1 shard in {HOME}/data/protos."
+    ),
     StepName.TRAIN: "Trained 120 steps.",
     StepName.MERGE: f"{HOME}/checkpoints/yoona-merged was merged from step_000000080.ckpt.",
 }
+
+
+_WORDS = ("Wait for me…", "The tide comes in at four.", "비가 그치면 나갈게요.", "Nobody had told her.")
 
 
 class FrozenClock:
@@ -123,7 +139,19 @@ def _check(project: Project, engine: FakeEngine) -> None:
         "speakers": [{"speaker": "amy", **amy}, {"speaker": "윤아", **yoona}],
         "findings": [finding.model_dump(mode="json", context=AS_DATA) for finding in findings],
     }
-    engine.say(engine.new_job(project, StageName.VALIDATE), [Finished(summary=summary)])
+    listed = ClipsListed(clips=[row.as_json() for row in _clips()])
+    engine.say(engine.new_job(project, StageName.VALIDATE), [listed, Finished(summary=summary)])
+
+
+def _clips() -> list[ClipRow]:
+    """Return the rows of all clips: lengths and levels spread as those of speech are."""
+    rows = [ClipRow("amy/a", 4.0, -22.8, dropped=DropReason.EMPTY_TEXT, findings=1)]
+    for number in range(1, 214):
+        name = f"amy/{number:03}" if number < 120 else f"윤아/{number:03}"
+        seconds = 1.8 + number * 7 % 11 * 0.5 + number * 3 % 5 * 0.6
+        level = -23.0 + (number * 5 % 9 - 4) * 0.4
+        rows.append(ClipRow(name, seconds, level, round(seconds * 13), _WORDS[number % len(_WORDS)]))
+    return rows
 
 
 def _extract(project: Project, engine: FakeEngine) -> None:
@@ -147,7 +175,7 @@ def _pack(project: Project) -> None:
         {"speaker": "amy", "sentences": 119, "dropped": 1, "frames": 10_700},
         {"speaker": "윤아", "sentences": 94, "dropped": 0, "frames": 9_280},
     ]
-    dropped = {"clip": "amy/a", "reason": "no words", "what_to_do": "Write what is said into a.lab."}
+    dropped = {"clip": "amy/a", "reason": "transcript empty", "what_to_do": "Write what is said into a.lab."}
     result = {
         "shards": 1,
         "sentences": 213,

@@ -22,6 +22,16 @@ from ..wording import fit
 _ROWS_EACH = 3
 
 
+def in_two(words: str, width: int) -> tuple[str, str]:
+    """Return words in two lines where one of `width` cells is too short for them."""
+    if cell_len(words) <= width or " " not in words:
+        return words, ""
+    parts = words.split(" ")
+    fitting = [at for at in range(1, len(parts)) if cell_len(" ".join(parts[:at])) <= width]
+    at = fitting[-1] if fitting else 1
+    return " ".join(parts[:at]), " ".join(parts[at:])
+
+
 class StepList(Widget, can_focus=True):
     """The six steps, each with a mark and a word for its state; below them the one to do next."""
 
@@ -59,8 +69,10 @@ class StepList(Widget, can_focus=True):
             style = "reverse" if chosen and self.has_focus else "bold" if chosen else ""
             title = fit(f" {getattr(self._glyphs, step.state.value)} {index + 1} {_(step.title)}", width)
             text.append(title + " " * (width - cell_len(title)) + "\n", style=style)
-            text.append(fit(f"   {step.word}", width) + "\n", style="dim" if not chosen else "")
-            text.append("\n")
+            first, rest = in_two(step.word, width - 3)
+            style = "dim" if not chosen else ""
+            text.append(fit(f"   {first}", width) + "\n", style=style)
+            text.append(fit(f"   {rest}", width).rstrip() + "\n", style=style)
         to_do = (StepState.READY, StepState.UNFINISHED)
         following = next((step for step in self.steps if step.state in to_do), None)
         if following is not None:
