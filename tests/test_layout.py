@@ -50,6 +50,7 @@ VOCABULARY = {
     "tables",
     "terminal",
     "units",
+    "user_folders",
     "workers",
 }
 """Modules at the root of core/: everything may use them, they use only one another."""
