@@ -25,7 +25,7 @@ from fishtune.core.jobs.lines import event_line
 from fishtune.core.jobs.post_mortem import describe_loss
 from fishtune.core.jobs.record import Job, Place, list_jobs
 from fishtune.core.pipeline.history import checkpoint_candidates
-from fishtune.core.pipeline.steps import step_statuses
+from fishtune.core.pipeline.status import step_statuses
 from fishtune.core.shards.index import ShardIndex
 from fishtune.core.shards.manifest import INDEX_FILE, MANIFEST_FILE
 from fishtune.core.text.transcripts import read_transcript

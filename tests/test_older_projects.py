@@ -22,7 +22,8 @@ from fishtune.core.jobs.again import settings_again
 from fishtune.core.jobs.record import JobState, Place, list_jobs
 from fishtune.core.judge.record import read_audition
 from fishtune.core.pipeline.history import checkpoint_candidates
-from fishtune.core.pipeline.steps import StepName, StepState, step_statuses
+from fishtune.core.pipeline.status import step_statuses
+from fishtune.core.pipeline.steps import StepName, StepState
 from fishtune.core.shards.index import ShardIndex
 from fishtune.core.shards.manifest import MANIFEST_FILE, is_current, read_manifest
 from fishtune.core.shards.wire import ShardWriter, encode_sentence

@@ -55,7 +55,8 @@ from fishtune.core.judge.selection import Candidate, recommend
 from fishtune.core.pipeline import chain
 from fishtune.core.pipeline.chain import RunSettings, place_of, run, step_settings
 from fishtune.core.pipeline.history import checkpoint_candidates
-from fishtune.core.pipeline.steps import StepName, StepState, step_status, step_statuses
+from fishtune.core.pipeline.status import step_status, step_statuses
+from fishtune.core.pipeline.steps import StepName, StepState
 from fishtune.core.shards.index import ShardIndex
 from fishtune.core.stages.pack.run import run as pack
 from fishtune.core.stages.registry import STAGES, StageName, load_attribute

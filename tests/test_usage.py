@@ -17,7 +17,8 @@ from fishtune.core.events import ClipsListed, Finished, Started
 from fishtune.core.jobs.start import new_job
 from fishtune.core.jobs.writer import EventWriter
 from fishtune.core.pipeline.chain import place_of
-from fishtune.core.pipeline.steps import Share, StepName, StepState, step_status
+from fishtune.core.pipeline.status import step_status
+from fishtune.core.pipeline.steps import Share, StepName, StepState
 from fishtune.core.stages.pack.run import run as pack
 from fishtune.core.stages.registry import StageName
 from fishtune.core.stages.validate.run import ValidationReport

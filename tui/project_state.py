@@ -10,7 +10,9 @@ from ..core.config.run_files import list_checkpoints
 from ..core.errors import FishtuneError
 from ..core.jobs.record import Job, JobState, Place, list_jobs
 from ..core.messages import Message, joined
-from ..core.pipeline.steps import Share, StepName, StepState, StepStatus, concerns, step_statuses
+from ..core.pipeline.seen import concerns
+from ..core.pipeline.status import step_statuses
+from ..core.pipeline.steps import Share, StepName, StepState, StepStatus
 from ..core.stages.registry import StageName
 from .catalogue import _, mark, sentence
 from .wording import count

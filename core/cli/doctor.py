@@ -20,7 +20,8 @@ def doctor(json: Json = False) -> None:
 
     Example: fishtune doctor
     """
-    from ..hardware.doctor import Status, examine
+    from ..hardware.doctor.check import Status
+    from ..hardware.doctor.examine import examine
 
     checks = []
     for check in examine(Path.cwd()):

@@ -13,15 +13,14 @@ from ..files import absolute
 from ..jobs.record import Place
 from ..jobs.writer import JobReporter
 from ..judge.votes import VOTES_FILE, keep_votes, read_votes, runs_of
-from ..messages import Message
 from ..report.serving import PageServer, copy_command, tunnel_command
 from ..terminal import shell_quoted
 from ..units import format_bytes
 from .console import err, out, print_json
 from .display import display_events
 from .options import Given, Json, takes
-from .running import find_project, results_of
-from .runs import run_folder
+from .running import find_project
+from .runs import find_run, run_folder
 
 if TYPE_CHECKING:
     from ..report.listening.view import Page
@@ -74,20 +73,22 @@ def _is_data_set(folder: Path) -> bool:
 
     if (folder / RECORD_FILE).is_file():
         return True
-    return not _is_run(absolute(run_folder(folder))) and any(
-        clip.audio and clip.text for clip in scan(folder).clips
-    )
+    return not _is_run(_place_of(folder)) and any(clip.audio and clip.text for clip in scan(folder).clips)
 
 
-def _is_run(folder: Path) -> bool:
-    """Return whether a folder has what training or an audition leaves there."""
+def _place_of(folder: Path) -> Place:
+    """Return the place of the run that a folder is, or that a project's folder holds."""
+    return Place.at(absolute(run_folder(folder)))
+
+
+def _is_run(place: Place) -> bool:
+    """Return whether a place has what training or an audition leaves there."""
     from ..config.run_files import CHECKPOINTS
     from ..judge.record import AUDITIONS, read_record
 
-    jobs = Place(results=folder.parent, project=folder.name).jobs
-    return any(part.is_dir() for part in (folder / CHECKPOINTS, folder / AUDITIONS, jobs)) or bool(
-        read_record(folder)
-    )
+    folder = place.folder
+    parts = (folder / CHECKPOINTS, folder / AUDITIONS, place.jobs)
+    return any(part.is_dir() for part in parts) or read_record(folder) is not None
 
 
 def _proofread(data: Path, settings: ListenSettings, json: bool) -> Path:
@@ -154,27 +155,15 @@ def _keep(run: Path, files: list[Path]) -> int:
 
 
 def _folder_of(run: Path) -> Path:
-    """Return the folder of a run that was given as such, or by its name; a folder comes before a name."""
-    if run.is_dir():
-        folder = absolute(run_folder(run))
-        if _is_run(folder):
-            return folder
+    """Return the folder of a run that was given as such, or by its name."""
+    if run.is_dir() and not _is_run(_place_of(run)):
         raise UsageError(
             "{folder} is neither a run nor a data set.",
             "A run has checkpoints or an audition; a data set has clips with transcripts: "
             "{folder}/SPEAKER/NAME.wav and NAME.lab.",
             folder=run,
         )
-    results = results_of(find_project())
-    if len(run.parts) == 1 and (results / run).is_dir():
-        return results / run
-    raise UsageError(
-        "{run} is neither the folder of a run nor its name.",
-        Message(
-            "The runs of this project lie in {results}. A data set is given by its folder.", results=results
-        ),
-        run=run,
-    )
+    return find_run(run, _is_run).folder
 
 
 def _project_run() -> Path:

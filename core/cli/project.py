@@ -14,7 +14,8 @@ from ..config.project import PROJECT_FILE, Project
 from ..errors import UsageError
 from ..files import absolute
 from ..pipeline.chain import RunSettings, place_of, steps_from
-from ..pipeline.steps import StepName, StepState, step_statuses
+from ..pipeline.status import step_statuses
+from ..pipeline.steps import StepName, StepState
 from ..stages.registry import StageName
 from ..terminal import shell_quoted
 from .console import out, print_json

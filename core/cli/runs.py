@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,6 +11,7 @@ import typer
 
 from ..config.project import PROJECT_FILE, Project
 from ..errors import UsageError
+from ..files import absolute
 from ..jobs.record import Place
 from ..judge.results import Measure, Measures
 from ..messages import Message, near
@@ -101,17 +102,20 @@ def compare_runs(
         out.print(f"warning: {sentence}")
 
 
-def find_run(run: Path) -> Place:
+def find_run(run: Path, is_run: Callable[[Place], bool] = has_run) -> Place:
     """Return the place of a run that is named, or given by its folder or by its project's.
+
+    Args:
+        is_run: what counts as one.
 
     Raises:
         UsageError: there is no such run.
         SettingsError: the project file in the folder cannot be used.
     """
     for folder in (run_folder(run), results_of(find_project()) / run):
-        if folder.is_dir() and has_run(place := _place_of(folder)):
+        if folder.is_dir() and is_run(place := Place.at(absolute(folder))):
             return place
-    known = [place.project for place in places_here() if has_run(place)]
+    known = [place.project for place in places_here() if is_run(place)]
     raise UsageError(
         "There is no run {name} here.",
         near(str(run), known) or Message("See the runs of this folder with: fishtune runs"),
@@ -126,11 +130,6 @@ def run_folder(folder: Path) -> Path:
         SettingsError: the project file cannot be used.
     """
     return Project.load(folder).run_folder if (folder / PROJECT_FILE).is_file() else folder
-
-
-def _place_of(folder: Path) -> Place:
-    folder = folder.absolute()
-    return Place(results=folder.parent, project=folder.name)
 
 
 def _print_runs(found: Sequence[RunSummary]) -> None:

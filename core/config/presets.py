@@ -15,7 +15,6 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import platformdirs
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from ... import presets as ours
@@ -23,6 +22,7 @@ from ..errors import MalformedFileError, SettingsError, UsageError
 from ..messages import Message, joined, near
 from ..tables import read_toml
 from ..units import parse_bytes
+from ..user_folders import config_folder
 from .settings import CODEC_PRESET, TrainOptions
 from .strict import Table, parse
 
@@ -133,7 +133,7 @@ class TextsPreset(Table):
 
 def user_presets_folder() -> Path:
     """Return the folder of a user's own presets."""
-    return Path(platformdirs.user_config_dir("fishtune")) / "presets"
+    return config_folder() / "presets"
 
 
 def preset_names(kind: Kind) -> list[str]:

@@ -27,7 +27,7 @@ from typing import Final
 
 from ..errors import DataError, MalformedFileError, StorageError
 from ..file_names import TEXT_EXTENSION
-from ..files import storage_errors, write_bytes
+from ..files import size_and_time, storage_errors, write_bytes
 from ..reading import open_regular, read_regular, reading, unreadable
 from ..tables import parse_json
 from .clips import Scan
@@ -156,16 +156,8 @@ def inputs_digest(found: Scan, exclude: Collection[str] = (), text_extension: st
     for clip in clips:
         files = [*clip.audio, *([clip.text] if text_extension and clip.text is not None else [])]
         if files:
-            digest.update(repr((clip.key, [(file.name, _size_and_time(file)) for file in files])).encode())
+            digest.update(repr((clip.key, [(file.name, size_and_time(file)) for file in files])).encode())
     return digest.hexdigest()
-
-
-def _size_and_time(file: Path) -> tuple[int, int] | None:
-    try:
-        state = file.stat()
-    except OSError:
-        return None
-    return state.st_size, state.st_mtime_ns
 
 
 def origin_of(codes: Path) -> Origin | None:

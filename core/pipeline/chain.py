@@ -35,7 +35,8 @@ from ..judge.selection import Recommendation
 from ..messages import Message
 from ..stages.registry import StageName
 from .history import recommended
-from .steps import STAGE_OF, StepName, StepState, StepStatus, step_status
+from .status import step_status
+from .steps import STAGE_OF, StepName, StepState, StepStatus
 
 _POLL_SECONDS = 0.1
 _EXIT_SECONDS = 20.0

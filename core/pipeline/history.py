@@ -81,8 +81,7 @@ def training_jobs(place: Place) -> list[Job]:
 
 def earlier_jobs(job: Job) -> list[Job]:
     """Return the jobs that a training job continues, oldest first."""
-    place = Place(results=job.folder.parents[2], project=job.folder.parents[1].name)
-    return list(takewhile(lambda other: other.id != job.id, training_jobs(place)))
+    return list(takewhile(lambda other: other.id != job.id, training_jobs(job.place)))
 
 
 def run_history(place: Place, *, with_steps: bool = True) -> RunHistory:

@@ -1,186 +1,84 @@
-"""The six steps of a project: what each needs and makes, and whether that is there and up to date.
-
-Everything follows from what lies on the disk and from the jobs; nothing is remembered apart.
-"""
+"""The six steps of a project: their names, the stage that does each, and how one can stand."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import NamedTuple
 
-from ..config.project import Project, merge_record_path
-from ..config.run_files import checkpoint_step
-from ..dataset.clips import SHARD_EXTENSION
-from ..errors import FishtuneError
-from ..jobs.post_mortem import describe_loss
-from ..jobs.record import JobState
-from ..messages import Message, joined, plural
+from ..jobs.record import Job
+from ..messages import Message
 from ..stages.registry import StageName
-from ..tables import read_json
-from .data_verdicts import dataset_verdict, extract_verdict, pack_verdict
-from .look import Look, look_at, modified
-from .look import concerns as concerns
-from .look import missing_model_files as missing_model_files
-from .look import model_files as model_files
-from .step_names import NO_CLIPS as NO_CLIPS
-from .step_names import STAGE_OF as STAGE_OF
-from .step_names import Share as Share
-from .step_names import StepName as StepName
-from .step_names import StepState as StepState
-from .step_names import StepStatus as StepStatus
-from .step_names import Verdict
 
 
-def step_statuses(project: Project) -> list[StepStatus]:
-    """Return how every step of a project stands, in their order."""
-    look = look_at(project)
-    judged = []
-    for step, judge in _JUDGES.items():
-        try:
-            verdict = judge(look)
-        except FishtuneError as error:  # settings that do not fit, a file that cannot be read
-            verdict = Verdict(StepState.FAILED, joined([error.message, error.hint]))
-        job = look.newest.get(STAGE_OF[step])
-        judged.append(
-            _with_job(StepStatus(step, verdict.state, verdict.why, job, verdict.needs, verdict.share))
-        )
-    return judged
+class StepName(StrEnum):
+    """The steps, in their order."""
+
+    DATASET = "dataset"
+    MODEL = "model"
+    EXTRACT = "extract"
+    PACK = "pack"
+    TRAIN = "train"
+    MERGE = "merge"
 
 
-def step_status(project: Project, step: StepName) -> StepStatus:
-    """Return how one step of a project stands."""
-    return next(status for status in step_statuses(project) if status.step is step)
-
-
-def _with_job(status: StepStatus) -> StepStatus:
-    """Let a running job, or one that ended badly, speak before what lies on the disk."""
-    if status.job is None:
-        return status
-    state, job = status.job.state(), status.job
-    if state in (JobState.RUNNING, JobState.STARTING):
-        return StepStatus(status.step, StepState.RUNNING, Message("Job {job} is running.", job=job.id), job)
-    if status.state in (StepState.DONE, StepState.UNFINISHED, StepState.LOCKED):
-        return status
-    if state is JobState.LOST:
-        return StepStatus(status.step, StepState.FAILED, describe_loss(job)[0], job)
-    outcome = job.outcome()
-    if state is JobState.FAILED and outcome is not None and outcome.kind == "failed":
-        return StepStatus(status.step, StepState.FAILED, outcome.message, job)
-    return status
-
-
-def _model(look: Look) -> Verdict:
-    model = look.project.model
-    if look.missing_model:
-        return Verdict(
-            StepState.READY,
-            Message(
-                "{base} lacks {files}.",
-                base=look.project.base,
-                files=", ".join(look.missing_model),
-            ),
-        )
-    return Verdict(
-        StepState.DONE,
-        Message("The base model {model} is in {base}.", model=model.name, base=look.project.base),
-    )
-
-
-def _train(look: Look) -> Verdict:
-    project = look.project
-    shards = [modified(path) for path in project.protos.glob(f"*{SHARD_EXTENSION}")]
-    if not shards:
-        return Verdict(StepState.LOCKED, Message("It waits for packed data (Pack)."), StepName.PACK)
-    if look.missing_model:
-        return Verdict(StepState.LOCKED, Message("It waits for the base model (Model)."), StepName.MODEL)
-    if not look.checkpoints:
-        return Verdict(StepState.READY, Message("Nothing is trained yet."))
-    last = look.checkpoints[-1]
-    step = checkpoint_step(last)
-    if min(shards) > modified(last):
-        return Verdict(StepState.STALE, Message("The data were packed again after step {step}.", step=step))
-    wanted = project.train_settings()
-    if wanted.max_steps is not None and step >= wanted.max_steps:
-        return Verdict(StepState.DONE, Message("Trained {step} steps.", step=step))
-    job = look.finished(StageName.TRAIN)
-    limits = ("max_steps", "epochs", "max_minutes")
-    if job is not None and all(job.record.settings.get(name) == getattr(wanted, name) for name in limits):
-        return Verdict(StepState.DONE, Message("Trained {step} steps.", step=step))
-    return Verdict(
-        StepState.READY,
-        Message(
-            "Trained {step} of {total} steps; it continues from there."
-            if wanted.max_steps
-            else "Trained {step} steps; it continues from there.",
-            step=step,
-            total=wanted.max_steps or 0,
-        ),
-    )
-
-
-def _merge(look: Look) -> Verdict:
-    project = look.project
-    if not look.checkpoints:
-        return Verdict(StepState.LOCKED, Message("It waits for a checkpoint (Train)."), StepName.TRAIN)
-    record = merge_record_path(project.merged)
-    made = _merge_of(record) if project.merged.is_dir() else None
-    if made is None:
-        return Verdict(
-            StepState.READY,
-            Message(
-                "{count} to choose from.",
-                count=plural(len(look.checkpoints), "{number} checkpoint", "{number:,} checkpoints"),
-            ),
-        )
-    merged, strength = made
-    chosen = project.merge.checkpoint
-    if chosen is not None and Path(chosen).name != merged.name:
-        return Verdict(
-            StepState.STALE,
-            Message(
-                "{merged} was merged from {checkpoint}, not from {chosen}.",
-                merged=project.merged,
-                checkpoint=merged.name,
-                chosen=chosen,
-            ),
-        )
-    wanted = project.merge.strength
-    if "strength" in project.merge.model_fields_set and wanted != strength:
-        return Verdict(
-            StepState.STALE,
-            Message(
-                "{merged} was merged at strength {strength:g}, not at {wanted:g}.",
-                merged=project.merged,
-                strength=strength,
-                wanted=wanted,
-            ),
-        )
-    used = look.checkpoints[-1].with_name(merged.name) if chosen else look.checkpoints[-1]
-    if modified(used) > modified(record):
-        return Verdict(
-            StepState.STALE, Message("{used} is newer than {merged}.", used=used.name, merged=project.merged)
-        )
-    return Verdict(
-        StepState.DONE,
-        Message("{merged} was merged from {checkpoint}.", merged=project.merged, checkpoint=merged.name),
-    )
-
-
-def _merge_of(record: Path) -> tuple[Path, float] | None:
-    """Return which checkpoint the record of a merged directory names, at which strength; None without one."""
-    try:
-        content = read_json(record)
-        # Records of the version before know of no strength.
-        return Path(content["adapter"]["path"]), float(content.get("settings", {}).get("strength", 1))
-    except (FishtuneError, KeyError, TypeError, ValueError, AttributeError):
-        return None
-
-
-_JUDGES: dict[StepName, Callable[[Look], Verdict]] = {
-    StepName.DATASET: dataset_verdict,
-    StepName.MODEL: _model,
-    StepName.EXTRACT: extract_verdict,
-    StepName.PACK: pack_verdict,
-    StepName.TRAIN: _train,
-    StepName.MERGE: _merge,
+STAGE_OF = {
+    StepName.DATASET: StageName.VALIDATE,
+    StepName.MODEL: StageName.DOWNLOAD,
+    StepName.EXTRACT: StageName.EXTRACT,
+    StepName.PACK: StageName.PACK,
+    StepName.TRAIN: StageName.TRAIN,
+    StepName.MERGE: StageName.MERGE,
 }
+"""The stage that does a step."""
+
+
+class StepState(StrEnum):
+    """How a step stands."""
+
+    DONE = "done"
+    READY = "ready"
+    RUNNING = "running"
+    UNFINISHED = "unfinished"
+    """Ended early; what there is must not be taken for the whole."""
+    STALE = "stale"
+    """Done once, but what it was made from has changed."""
+    FAILED = "failed"
+    """Its last job failed or was lost, and it is not done."""
+    LOCKED = "locked"
+    """It waits for an earlier step."""
+
+
+@dataclass(frozen=True)
+class StepStatus:
+    """How a step stands, and why, in a sentence."""
+
+    step: StepName
+    state: StepState
+    why: Message
+    job: Job | None = None
+    """The step's newest job."""
+    needs: StepName | None = None
+    """The earlier step that a locked one waits for."""
+    share: Share | None = None
+    """How many clips it concerns, where it is not all."""
+
+
+class Share(NamedTuple):
+    """So many of so many."""
+
+    part: int
+    whole: int
+
+
+NO_CLIPS = Share(0, 0)
+"""Of a data set without any."""
+
+
+class Verdict(NamedTuple):
+    """What the disk says of a step."""
+
+    state: StepState
+    why: Message
+    needs: StepName | None = None
+    share: Share | None = None

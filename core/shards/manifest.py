@@ -18,7 +18,7 @@ from ..dataset.findings import Finding
 from ..dataset.layout import scan
 from ..dataset.usage import DropReason, Usage
 from ..errors import MalformedFileError, StorageError, UsageError
-from ..files import write_text
+from ..files import size_and_time, write_text
 from ..messages import AS_DATA, NOTHING, Message
 from ..tables import read_json
 
@@ -215,20 +215,10 @@ def source_from(settings: PackSettings, states: Iterable[bytes]) -> str:
 
 def file_states(clip: Clip) -> bytes:
     """Return a clip's name and the sizes and times of its files, as `source_of` counts them."""
-    states = [_state(path) for path in (clip.text, clip.codes, *clip.audio)]
+    states = [size_and_time(path) if path else None for path in (clip.text, clip.codes, *clip.audio)]
     return repr((clip.key, states)).encode()
 
 
-def _state(path: Path | None) -> tuple[int, int] | None:
-    if path is None:
-        return None
-    try:
-        state = path.stat()
-    except OSError:
-        return None
-    return state.st_size, state.st_mtime_ns
-
-
 def _size(path: Path) -> int:
-    state = _state(path)
+    state = size_and_time(path)
     return state[0] if state else -1

@@ -29,7 +29,7 @@ from pydantic_core.core_schema import ErrorType
 ROOT = Path(__file__).parents[2]
 NOT_SHOWN = (
     "core/cli/",  # the command line is in English
-    "core/hardware/doctor.py",  # fishtune doctor, likewise
+    "core/hardware/doctor/",  # fishtune doctor, likewise
     "core/jobs/lines.py",  # lines of logs
     "core/jobs/worker.py",
     "core/demo/checkpoint.py",  # makes test models

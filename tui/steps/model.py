@@ -19,7 +19,8 @@ from ...core.errors import FishtuneError
 from ...core.events import Finished
 from ...core.hub.transfer import PARTIAL_FOLDER, DownloadRecord, read_record
 from ...core.model.families import family_of_name, read_configuration
-from ...core.pipeline.steps import StepName, model_files
+from ...core.pipeline.seen import model_files
+from ...core.pipeline.steps import StepName
 from ...core.stages.registry import StageName
 from ..access import project_screen
 from ..catalogue import _

@@ -62,7 +62,7 @@ def _auditioned(run: Path) -> Auditioned:
 
 def _course(run: Path, table: AuditionResult) -> Course:
     """Return the training of a run, and which of its columns is recommended."""
-    place = Place(results=run.parent, project=run.name)
+    place = Place.at(run)
     history = run_history(place)
     course = Course(
         run=run.name,

@@ -1,4 +1,4 @@
-"""One look at a project's files and jobs, for the steps that are judged by it.
+"""What lies on the disk of a project, and its jobs: what the steps are judged by.
 
 Names, sizes, times and headers are looked at, no recording and no weights, so a wizard can ask every second.
 """
@@ -28,21 +28,26 @@ from ..stages.registry import StageName
 
 
 @dataclass(frozen=True)
-class Look:
-    """What was seen, for the steps that depend on it."""
+class Seen:
+    """What was seen of a project, for the steps that depend on it."""
 
     project: Project
     found: Scan | None
     trouble: Message
+    """Why the data set cannot be listed."""
     missing_model: tuple[str, ...]
+    """Files that the base model's directory lacks."""
     coded: int
+    """Recordings whose codes are whole and made from them as they are."""
     stale: int
+    """Recordings that changed after extraction."""
     checkpoints: tuple[Path, ...]
     newest: dict[StageName, Job]
+    """Each stage's newest job on what the project names."""
 
     @property
     def recordings(self) -> int:
-        """Those that can be extracted; what is to be left out does not count."""
+        """How many recordings can be extracted; what is to be left out does not count."""
         return len(self.found.utterances) if self.found else 0
 
     @cached_property
@@ -80,8 +85,8 @@ class Look:
         return job if job is not None and job.state() is JobState.FINISHED else None
 
 
-def look_at(project: Project) -> Look:
-    """Return what there is of a project."""
+def see(project: Project) -> Seen:
+    """Return what there is of a project now."""
     trouble, found = NOTHING, None
     try:
         found = scan(project.data, project.pack.text_extension, project.dataset.exclude)
@@ -102,7 +107,7 @@ def look_at(project: Project) -> Look:
     for job in list_jobs(Place(results=project.results, project=project.name)):
         if job.record.stage in set(StageName) and concerns(job, project):
             newest[StageName(job.record.stage)] = job
-    return Look(
+    return Seen(
         project=project,
         found=found,
         trouble=trouble,
@@ -157,7 +162,7 @@ def summary_of(job: Job) -> dict[str, Any]:
 
 
 def modified(path: Path) -> float:
-    """Return when a file was written, 0 where there is none."""
+    """Return when a file was written, in seconds since the epoch; 0 where there is none."""
     try:
         return path.stat().st_mtime
     except OSError:
