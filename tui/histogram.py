@@ -25,13 +25,19 @@ class Bar(NamedTuple):
     note: str = ""
 
 
-def binned(values: Sequence[float], most: int = _MOST_BARS) -> list[Bar]:
-    """Return values counted between round edges, in at most `most` bars; nothing of no values."""
+def binned(values: Sequence[float], least: float = 0.0, most: int = _MOST_BARS) -> list[Bar]:
+    """Return values counted between round edges; nothing of no values.
+
+    Args:
+        least: width of a bar at least, a round number: finer differences mean nothing.
+        most: bars at most.
+    """
     finite = [value for value in values if math.isfinite(value)]
     if not finite:
         return []
     low, high = min(finite), max(finite)
-    width = _round_width((high - low) / (most - 1) if high > low else abs(high) or 1.0)
+    spread = (high - low) / (most - 1) if high > low else least or abs(high) or 1.0
+    width = max(_round_width(spread), least)
     first = math.floor(low / width)
     counts = [0] * (math.floor(high / width) - first + 1)
     for value in finite:
@@ -71,8 +77,8 @@ def drawn(glyphs: Glyphs, title: str, bars: Sequence[Bar], width: int, unit: str
 
 
 def _number(value: float) -> str:
-    """Return an edge with as few digits as it needs, and a proper minus sign."""
-    return f"{value:,.6g}".replace("-", "−")
+    """Return an edge with as few digits as it needs."""
+    return f"{value:,.6g}"
 
 
 def beside(left: Text, right: Text, width: int) -> Text:

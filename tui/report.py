@@ -19,7 +19,7 @@ from ..core.jobs.again import settings_again
 from ..core.jobs.follow import read_lines
 from ..core.jobs.record import Job, JobState, Place, list_jobs
 from ..core.stages.registry import StageName
-from .catalogue import _, sentence
+from .catalogue import _, ngettext, sentence
 
 _LISTED, _HEAD = b'"kind":"clips"', 120
 """What a line that lists clips has at its beginning."""
@@ -92,9 +92,8 @@ def _rows(job_folder: Path, size: int) -> list[ClipRow]:  # noqa: ARG001 - part 
 
 def report_text(report: dict[str, Any]) -> str:
     """Return the findings as lines of text: severity, file, what is wrong, what to do."""
-    amount = _("{clips} clips, {seconds} s of audio").format(
-        clips=report["clips"], seconds=f"{report['seconds']:.0f}"
-    )
+    clips = ngettext("{number} clip", "{number} clips", report["clips"]).format(number=report["clips"])
+    amount = _("{clips}, {seconds} s of audio").format(clips=clips, seconds=f"{report['seconds']:.0f}")
     lines = [f"{report['data']}: {amount}", ""]
     for item in report["findings"]:
         lines.append(f"{_(item.severity)}: {item.path}")

@@ -139,6 +139,7 @@ def test_a_histogram_has_round_edges_and_loses_nothing() -> None:
     assert sum(bar.number for bar in bars) == len(values) and len(bars) <= 8
     assert binned([]) == [] and len(binned([0.0])) == 1 and sum(b.number for b in binned([-20.0] * 3)) == 3
     assert sum(bar.number for bar in binned([-31.2, -20.5, float("nan")])) == 2
+    assert [(bar.low, bar.number) for bar in binned([-23.04, -22.99], least=0.5)] == [(-23.5, 1), (-23.0, 1)]
     text = drawn(ASCII, "length", bars, 30, "s").plain.splitlines()
     assert text[0] == "length (s)" and all(len(line) <= 30 for line in text)
     assert "#" in text[1] and text[2].count("#") > text[1].count("#")
@@ -466,5 +467,6 @@ async def test_where_files_go_is_said_before_they_are_made(
         await opened(app)
         await pilot.press(key)
         await until_shown(app, "written", where)
+        assert "left out" not in shown(app), "nothing is packed yet"
         page = "".join(line.strip("│ \n") for line in shown(app).splitlines())
         assert str(project.data if key == "3" else project.protos).rpartition("/")[2] in page

@@ -54,7 +54,6 @@ class PackPane(StagePane):
     PackPane #packed-lengths { height: auto; margin: 1 0 0 0; }
     PackPane.-wide #packed { layout: horizontal; }
     PackPane.-wide #packed-lengths { margin: 1 0 0 2; }
-    PackPane QuietLine { margin: 1 0 0 0; }
     """
 
     def __init__(self) -> None:
@@ -127,7 +126,7 @@ class PackPane(StagePane):
 
     def _draw_result(self, result: dict[str, Any] | None) -> None:
         speakers = self.query_one("#packed-speakers", Table)
-        dropped = self.query_one(DetailedTable)
+        dropped = self.query_one("#detailed-packed-dropped", DetailedTable)
         speakers.display = dropped.display = result is not None
         self.query_one("#packed-totals", Static).update(Text(totals(result)))
         self.query_one("#packed-lengths", Static).update(self._lengths(result))
@@ -199,9 +198,10 @@ def totals(result: dict[str, Any] | None) -> str:
     if result is None:
         return ""
     files = ngettext("{number} file", "{number} files", result["shards"]).format(number=result["shards"])
-    text = _("{sentences} of {clips} clips are in {files}, {size}.").format(
+    clips = ngettext("{number} clip", "{number} clips", result["clips"]).format(number=count(result["clips"]))
+    text = _("{sentences} of {clips} in {files}, {size}.").format(
         sentences=count(result["sentences"]),
-        clips=count(result["clips"]),
+        clips=clips,
         files=files,
         size=size(result["bytes"]),
     )

@@ -123,7 +123,7 @@ class ClipList(PlainVertical):
             sign,
             row.clip,
             _("{seconds} s").format(seconds=decimal(row.seconds, 1)) if row.seconds else "–",
-            decimal(row.loudness, 1).replace("-", "−"),
+            decimal(row.loudness, 1),
             decimal(row.pace, 1),
             self._words(row),
         )

@@ -32,6 +32,8 @@ _VIEWS = (
     ("numbers", mark("speakers, lengths and levels")),
 )
 _WIDE = 90
+_LEAST_LENGTH, _LEAST_LEVEL = 0.5, 0.5
+"""Seconds and LU that a bar stands for at least."""
 _LEAST_BESIDE = 44
 """Cells that two histograms need beside each other."""
 
@@ -131,8 +133,8 @@ class DataView(PlainVertical):
         """Draw the histograms as wide as there is room."""
         glyphs = wizard(self).glyphs
         room = self.size.width if self.size.width < _WIDE else self.size.width // 2 - 2
-        lengths = binned([row.seconds for row in self._rows if row.seconds])
-        levels = binned([row.loudness for row in self._rows if row.loudness is not None])
+        lengths = binned([row.seconds for row in self._rows if row.seconds], _LEAST_LENGTH)
+        levels = binned([row.loudness for row in self._rows if row.loudness is not None], _LEAST_LEVEL)
         both = room >= _LEAST_BESIDE
         width = room // 2 - 1 if both else room
         left = drawn(glyphs, _("length"), lengths, width, "s")

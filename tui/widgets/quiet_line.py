@@ -14,7 +14,7 @@ class QuietLine(Static):
     """Foreign text is safe in it."""
 
     DEFAULT_CSS = """
-    QuietLine { height: auto; color: $text-muted; }
+    QuietLine { height: auto; color: $text-muted; margin: 1 0 0 0; }
     """
 
     def __init__(self, *, id: str | None = None) -> None:
