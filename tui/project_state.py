@@ -123,9 +123,7 @@ def _in_words(status: StepStatus) -> ShownStep:
     if status.needs is not None:
         word = _("needs {step}").format(step=_(TITLES[status.needs]))
     share = status.share
-    if share is not None and status.state is StepState.DONE:
-        word = _("{part} of {whole}").format(part=count(share.part), whole=count(share.whole))
-    elif share is not None and status.state is StepState.UNFINISHED:
+    if share is not None and status.state in (StepState.DONE, StepState.UNFINISHED):
         numbers = _("{part} of {whole}").format(part=count(share.part), whole=count(share.whole))
-        word = f"{word} {numbers}"
+        word = numbers if status.state is StepState.DONE else f"{word}, {numbers}"
     return ShownStep(status.step, status.state, word, sentence(status.why), share=share)

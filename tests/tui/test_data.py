@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,7 @@ import soundfile
 from fishtune.core.config.project import Project
 from fishtune.core.config.settings import PrepareSettings
 from fishtune.core.dataset.findings import FindingKind, error, warning
+from fishtune.core.dataset.journal import JOURNAL_FILE
 from fishtune.core.dataset.rows import ClipRow
 from fishtune.core.dataset.usage import DropReason
 from fishtune.core.events import ClipsListed, Event, Failed, Finished, Reporter, Stopped
@@ -453,6 +455,25 @@ def test_what_lies_in_a_folder_is_told_apart(tmp_path: Path) -> None:
     (tmp_path / "none").mkdir()
     nothing = look_into(tmp_path / "none", ".lab")
     assert (nothing.has_clips, nothing.recordings) == (False, 0)
+
+
+@pytest.mark.parametrize("size", [(80, 24), (120, 40)], ids=["80x24", "120x40"])
+async def test_an_unfinished_normalisation_says_how_far_it_is(
+    wizard: Make, empty: Project, size: tuple[int, int]
+) -> None:
+    a_recording(empty.data / "mina" / "a.wav")
+    lines = [{"file": f"mina/{number}.wav"} for number in range(24)]
+    lines += [{"file": f"mina/{number}.wav", "written": [1, 1]} for number in range(10)]
+    (empty.data / JOURNAL_FILE).write_text("".join(json.dumps(line) + "\n" for line in lines))
+    app = wizard()
+    async with app.run_test(size=size):
+        await opened(app)
+        await until_shown(app, "Continue normalising")
+        rows = [line[1:18].strip() for line in shown(app).splitlines()]
+        at = rows.index("unfinished")
+        assert rows[at + 1] == "10 of 24"
+        page = " ".join(line.strip("│ ") for line in shown(app).splitlines())
+        assert "10 of 24 recordings are there." in page.replace("  ", " ") or size[0] < 100
 
 
 # where files go

@@ -23,13 +23,9 @@ _ROWS_EACH = 3
 
 
 def in_two(words: str, width: int) -> tuple[str, str]:
-    """Return words in two lines where one of `width` cells is too short for them."""
-    if cell_len(words) <= width or " " not in words:
-        return words, ""
-    parts = words.split(" ")
-    fitting = [at for at in range(1, len(parts)) if cell_len(" ".join(parts[:at])) <= width]
-    at = fitting[-1] if fitting else 1
-    return " ".join(parts[:at]), " ".join(parts[at:])
+    """Return words in two lines, broken at their comma, where one of `width` cells is too short."""
+    first, comma, rest = words.partition(", ")
+    return (first, rest) if comma and cell_len(words) > width else (words, "")
 
 
 class StepList(Widget, can_focus=True):

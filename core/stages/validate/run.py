@@ -42,7 +42,7 @@ LARGEST_SPREAD = 3.0
 LEAST_SECONDS = 600.0
 _LEAST_CHUNK, _LARGEST_CHUNK = 8, 64  # clips
 _CHUNKS = 100
-_LISTED_TOGETHER = 500  # clips in one event
+_LISTED_TOGETHER = 100  # clips in one event: what reads them holds one at a time
 
 
 class RecordedSpeaker(BaseModel):
