@@ -73,8 +73,7 @@ class DatasetPane(StagePane):
 
     def show_status(self, status: ShownStep) -> None:
         super().show_status(status)
-        if self._is_empty and not self.has_class("-empty"):
-            self.query_one(WaysIn).show_layout(self.project.data.name)
+        self.query_one(WaysIn).show_layout(self.project.data.name)
         self.set_class(self._is_empty, "-empty")
         project = self.project
 

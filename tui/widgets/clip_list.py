@@ -8,6 +8,7 @@ from rich.text import Text
 from textual.app import ComposeResult
 from textual.containers import Horizontal
 from textual.message import Message
+from textual.timer import Timer
 from textual.widgets import Input, Static
 
 from ...core.dataset.rows import ClipRow
@@ -20,6 +21,8 @@ from .long_table import LongTable
 from .plain import PlainVertical
 
 _NAME = 18  # cells
+_SEARCH_SECONDS = 0.15
+"""After the last key: ten thousand transcripts take half of it."""
 
 
 class ClipList(PlainVertical):
@@ -45,6 +48,8 @@ class ClipList(PlainVertical):
         self._all: list[ClipRow] = []
         self._shown: list[ClipRow] = []
         self._exclude: Collection[str] = ()
+        self._waiting: Timer | None = None
+        """Searches once nothing more is typed."""
 
     def compose(self) -> ComposeResult:
         glyphs = wizard(self).glyphs
@@ -140,7 +145,9 @@ class ClipList(PlainVertical):
 
     def on_input_changed(self, event: Input.Changed) -> None:
         event.stop()
-        self._choose()
+        if self._waiting is not None:
+            self._waiting.stop()
+        self._waiting = self.set_timer(_SEARCH_SECONDS, self._choose)
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         event.stop()

@@ -46,7 +46,7 @@ class DataView(PlainVertical):
     DataView #view-row { height: 1; margin: 0 0 1 0; }
     DataView #view-row Label { padding: 0 2 0 0; text-style: bold; }
     DataView #top { height: 1fr; }
-    DataView #numbers { height: 1fr; width: 1fr; overflow-y: auto; scrollbar-size-vertical: 1; }
+    DataView #numbers-part { height: 1fr; width: 1fr; overflow-y: auto; scrollbar-size-vertical: 1; }
     DataView #speakers { max-height: 7; }
     DataView #histograms { height: auto; margin: 1 0 0 0; }
     DataView #findings-part { width: 1fr; }
@@ -66,7 +66,7 @@ class DataView(PlainVertical):
                 [(value, _(label)) for value, label in _VIEWS], "findings", wizard(self).glyphs, id="view"
             )
         with PlainHorizontal(id="top"):
-            with PlainVertical(id="numbers"):
+            with PlainVertical(id="numbers-part"):
                 yield Table(
                     [
                         (_("speaker"), None, "left"),
@@ -99,13 +99,9 @@ class DataView(PlainVertical):
             )
             for speaker in speakers
         )
-        self.show_findings(report, project)
+        self.query_one(FindingList).show_findings(report["findings"] if report else None, project.data)
         self.query_one(ClipList).show_clips(rows, project.dataset.exclude)
         self._draw()
-
-    def show_findings(self, report: dict[str, Any] | None, project: Project) -> None:
-        """Show what was found, anew."""
-        self.query_one(FindingList).show_findings(report["findings"] if report else None, project.data)
 
     def show_choice(self, project: Project) -> None:
         """Show which clips are to be left out now."""
@@ -123,10 +119,8 @@ class DataView(PlainVertical):
     def _arrange(self) -> None:
         wide, view = self.size.width >= _WIDE, self.query_one("#view", Choice).value
         self.set_class(wide, "-wide")
-        for part in ("numbers", "findings", "clips"):
-            self.query_one(f"#{part}" if part == "numbers" else f"#{part}-part").display = (
-                wide or part == view
-            )
+        for part, _label in _VIEWS:
+            self.query_one(f"#{part}-part").display = wide or part == view
         self.query_one("#top").display = wide or view != "clips"
 
     def _draw(self) -> None:

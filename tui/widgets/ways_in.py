@@ -21,10 +21,13 @@ class WaysIn(Static):
 
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__("", id=id, markup=False)
+        self._folder = ""
 
     def show_layout(self, folder: str) -> None:
         """Show the picture for the data set's folder."""
-        self.update(layout(folder))
+        if folder != self._folder:
+            self._folder = folder
+            self.update(layout(folder))
 
 
 def layout(folder: str) -> Text:
