@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import time
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -14,7 +13,6 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.strategies import DDPStrategy
 from pydantic import BaseModel
 
-from ...codec.config import FRAME_RATE
 from ...compute.devices import PeakMeter, peak_meter
 from ...config.presets import lora_preset
 from ...config.run_files import adapter_folder, checkpoint_folder, checkpoint_path
@@ -42,6 +40,7 @@ from .checkpoints import (
     choose_checkpoint,
     read_run_state,
 )
+from .clips import epochs_of
 from .compilation import compile_blocks
 from .data import PlannedSteps, load_data
 from .device import PRECISION_NAMES, backend_of, device_of, precision_of
@@ -57,13 +56,7 @@ from .resume import Horizon, Standing, describe_changes
 from .run_callback import Ending, RunCallback
 from .sampler import Coverage, MicroBatch, Sampler, validation_batches
 
-DEFAULT_PASSES = 250
-"""Passes of a clip where no limit is set: the low end of what is ordinary for small sets."""
-DEFAULT_HOURS = 250.0
-"""Hours of speech seen in all, where no limit is set: larger sets need fewer passes."""
-_FEWEST_PASSES = 5
 _NOTHING_DONE = Message("Nothing new was trained.")
-_FRAMES_PER_HOUR = 3600 * FRAME_RATE
 
 
 class TrainResult(BaseModel):
@@ -153,12 +146,8 @@ class _Run:
 
     def _epochs(self) -> float | None:
         """Return after how many epochs the run ends; None where another limit is set alone."""
-        settings = self.settings
-        epochs = settings.epochs
-        if epochs is None and settings.max_steps is None and settings.max_minutes is None:
-            frames = int(self.data.table.frames[self.data.split.training].sum())
-            hours = frames / _FRAMES_PER_HOUR
-            epochs = float(max(_FEWEST_PASSES, min(DEFAULT_PASSES, math.floor(DEFAULT_HOURS / hours))))
+        epochs = epochs_of(self.settings, self.data)
+        if epochs is not None and self.settings.epochs is None:
             self.reporter.log(
                 f"No limit was set: training ends after {epochs:g} passes over the clips "
                 f"(--epochs, --max-steps or --max-minutes choose otherwise)."
