@@ -75,6 +75,13 @@ class Progress(_Event):
     detail: Message = NOTHING  # "37.2 × real time", the current file
 
 
+class Phase(_Event):
+    """What the stage is doing now, where nothing is counted: "loading the model". Replaces the one before."""
+
+    kind: Literal["phase"] = "phase"
+    name: Message
+
+
 class ItemFailed(_Event):
     """One clip, file or item could not be used; the stage goes on without it."""
 
@@ -178,6 +185,7 @@ class Finished(_Event):
 Event = Annotated[
     Started
     | Progress
+    | Phase
     | ItemFailed
     | Step
     | Validation
@@ -256,6 +264,10 @@ class Reporter:
         """Emit a `Warned` event of which whoever asked for it is told (`[notify]`)."""
         event = Warned(message=Message.of(message, values), hint=Message.of(hint, values), guard=True)
         self.emit(event)
+
+    def phase(self, name: str) -> None:
+        """Emit a `Phase` event: from now on the stage does this."""
+        self.emit(Phase(name=Message.of(name, {})))
 
     def log(self, message: str) -> None:
         """Emit a `Log` event, which is in English everywhere."""

@@ -12,6 +12,7 @@ from fishtune.core.events import (
     Failed,
     Finished,
     ItemFailed,
+    Phase,
     Progress,
     ProgressMeter,
     Reporter,
@@ -22,6 +23,7 @@ from fishtune.core.events import (
     encode_event,
 )
 from fishtune.core.jobs.lines import event_line
+from fishtune.core.messages import Message
 from fishtune.core.units import format_duration
 
 
@@ -29,6 +31,7 @@ from fishtune.core.units import format_duration
     "event",
     [
         Started(stage="extract", settings={"batch_size": 4}),
+        Phase(name=Message("loading the model")),
         Progress(task="encoding", done=3, total=10, unit="clips"),
         ItemFailed(item="SPK/한글 [laugh].mp3", message="line one\nline two"),
         Step(step=1, loss=20.1, base_loss=12.0, semantic_loss=8.1, learning_rate=1e-4),

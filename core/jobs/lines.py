@@ -16,6 +16,7 @@ from ..events import (
     ItemFailed,
     Log,
     MemoryMeasured,
+    Phase,
     Progress,
     Started,
     Step,
@@ -44,6 +45,8 @@ def _line_of(event: Event) -> str:
             return f"{event.stage} started{resumed}"
         case Progress():
             return _progress_line(event)
+        case Phase():
+            return f"{event.name} …"
         case ItemFailed():
             return f"failed: {event.item}: {_sentence(event.message, event.hint)}"
         case Step():

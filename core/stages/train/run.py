@@ -100,10 +100,12 @@ class _Run:
         base = ModelDirectory.open(settings.base)
         self.preset = base.family.resolved(lora_preset(settings.lora_config))
         self.precision = precision_of(settings, self.device)
+        reporter.phase("reading the packed data")
         self.data = load_data(settings, base, reporter)
         self.held_out = validation_batches(
             self.data.split.held_out, self.data.references, settings.batch_tokens
         )
+        reporter.phase("checking the base")
         self.identity = Identity.of(
             settings, self.preset, base_hash(settings.base, reporter), self.data.fingerprint
         )
@@ -169,12 +171,15 @@ class _Run:
     def _model(self) -> DualAR:
         full = self.preset.method == "full"
         dtype = torch.float32 if full else self.precision
+        self.reporter.phase("loading the model")
         model = load_model(self.settings.base, dtype, self.device)
         model.checkpointing = self.checkpointing
         if full:
             train_everything(model)
         else:
             add_adapters(model, self.preset, self.settings.seed)
+        if self.device.type == "cuda":
+            self.reporter.phase("compiling the blocks")
         compile_blocks(model.train(), self._arithmetic(), self.precision, self.reporter)
         return model
 
@@ -215,6 +220,7 @@ class _Run:
         plans = PlannedSteps(steps, self.ranks.rank, self.ranks.size)
         loader = load_steps(self.data.source, plans, self.settings.num_workers)
         trainer = self._trainer()
+        self.reporter.phase("preparing the first step")
         with other_ranks(self.ranks, self.settings, self.reporter):
             if self.first and self.state is not None and self.checkpoint is not None:
                 self.checkpoint = take_course(self.folder, self.checkpoint, self.state.step, self.reporter)
@@ -298,6 +304,7 @@ class _Run:
         return contextlib.nullcontext()
 
     def _preflight(self) -> None:
+        self.reporter.phase("checking the set-up")
         check_set_up(
             self.model,
             self.data.source,
@@ -311,6 +318,7 @@ class _Run:
 
     def _probe_memory(self, meter: PeakMeter) -> None:
         """Measure two steps on the largest micro-batch, and hold them against what was predicted."""
+        self.reporter.phase("measuring two steps")
         largest = max(self.sampler.epoch(0), key=_size)
         measured = measure_peak(
             self.model,
