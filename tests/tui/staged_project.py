@@ -163,7 +163,7 @@ def _pack(project: Project) -> None:
 def _train(project: Project, engine: FakeEngine) -> None:
     job = engine.new_job(project, StageName.TRAIN)
     job.log_path.write_text("12:00:01 step 1/120, loss 8.000\n12:03:20 step 120/120, loss 5.600\n")
-    engine.say(job, [Started(stage="train")])
+    engine.say(job, [Started(time=NOON, stage="train")])
     for number in range(1, 121):
         engine.say(job, [training_step(number, 120)])
         if number % 40 == 0:
@@ -172,7 +172,7 @@ def _train(project: Project, engine: FakeEngine) -> None:
             os.utime(path, (NOON, NOON))
             loss = {40: 7.43, 80: 6.70, 120: 6.68}[number]
             engine.say(job, [held_out(number, loss), saved(number, loss, str(path))])
-    engine.say(job, [Finished()])
+    engine.say(job, [Finished(time=NOON + 200)])
 
 
 def _merge(project: Project, engine: FakeEngine) -> None:

@@ -60,7 +60,7 @@ class JobMonitor(PlainVertical):
         with view.lock:
             lines = self.progress_text(view, state)
             failures = list(view.failures)
-            warning = view.warnings[-1] if view.warnings else Warned(message=NOTHING)
+            warning = view.warning or Warned(message=NOTHING)
             end, loss = view.end, view.loss
         if lines.plain != self._progress_text:
             self._progress_text = lines.plain

@@ -1,0 +1,78 @@
+"""The GPU of a run: how much of its memory is taken, and how busy it was in the last minute."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING
+
+from rich.text import Text
+from textual.widgets import Static
+
+from ...core.units import format_usage
+from ..catalogue import _
+from ..glyphs import Glyphs, bar, sparkline
+
+if TYPE_CHECKING:
+    from ...core.hardware.readings import GpuReading
+    from ...core.hardware.visibility import CudaDevice
+
+_REMEMBERED = 60
+"""Readings, one a second."""
+_BAR, _SPARK = 12, 20
+
+
+class GpuGauge(Static):
+    """One line; empty where there is no GPU to be read."""
+
+    DEFAULT_CSS = "GpuGauge { height: auto; max-height: 2; }"
+
+    def __init__(self, glyphs: Glyphs, *, id: str | None = None) -> None:
+        super().__init__("", id=id, markup=False)
+        self._glyphs = glyphs
+        self._busy: deque[float] = deque(maxlen=_REMEMBERED)
+        self._seen: GpuReading | None = None
+        self._shown = ""
+
+    def take(self, reading: GpuReading | None, device: str, width: int) -> None:
+        """Show a reading.
+
+        Args:
+            device: what the run's settings call its device.
+            width: columns that there are.
+        """
+        found = device_of(reading, device)
+        use = found.gpu.utilization if found is not None else None
+        if reading is not self._seen and use is not None:
+            self._busy.append(float(use))
+        self._seen = reading
+        text = self._text(found, use, width) if found is not None else Text("")
+        if text.plain != self._shown:
+            self._shown = text.plain
+            self.update(text)
+
+    def _text(self, found: CudaDevice, use: int | None, width: int) -> Text:
+        text = Text(no_wrap=True, overflow="ellipsis")
+        if found.memory is not None:
+            text.append(_("GPU memory") + " ", style="dim")
+            text.append(bar(self._glyphs, found.memory.used / max(found.memory.total, 1), _BAR))
+            text.append(f" {format_usage(found.memory.used, found.memory.total)}")
+        if use is not None:
+            text.append("\n" if width < 72 else "   ")
+            text.append(_("GPU use") + " ", style="dim")
+            text.append(sparkline(self._glyphs, list(self._busy)[-_SPARK:], 100.0))
+            text.append(f" {use} %")
+        return text
+
+
+def device_of(reading: GpuReading | None, name: str) -> CudaDevice | None:
+    """Return the GPU that a run's settings mean; None for the CPU, or where nothing can be read."""
+    from ...core.errors import FishtuneError
+    from ...core.hardware.visibility import cuda_view
+
+    if reading is None or name == "cpu":
+        return None
+    view = cuda_view(reading)
+    try:
+        return view.device(name) if view.devices else None
+    except FishtuneError:
+        return None
