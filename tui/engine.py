@@ -23,8 +23,10 @@ from .project_state import ProjectState, inspect_project
 from .watch import GpuSource
 
 if TYPE_CHECKING:
+    from ..core.config.settings import TrainSettings
     from ..core.dataset.edits import Edit
     from ..core.dataset.proofreading import ProofClip
+    from ..core.stages.train.planned import PlannedRun
 
 
 class Engine:
@@ -141,6 +143,26 @@ class Engine:
         )
         found: dict[str, Any] = parse_json(await _in_own_process(program, str(directory)), directory.name)
         return found
+
+    async def plan_training(self, settings: TrainSettings) -> PlannedRun | None:
+        """Return what a training comes to by its sampler's own plan, None where nothing is packed yet.
+
+        Planning needs array libraries, which do not belong into this process; cancelling ends the work.
+
+        Raises:
+            FishtuneError: shards or base cannot be used.
+        """
+        from ..core.dataset.clips import SHARD_EXTENSION
+        from ..core.stages.train.planned import PlannedRun
+
+        if not list(settings.protos.glob(f"*{SHARD_EXTENSION}")):
+            return None
+        program = (
+            "import sys; from fishtune.core.config.settings import TrainSettings; "
+            "from fishtune.core.stages.train.plan import plan_run; "
+            "print(plan_run(TrainSettings.model_validate_json(sys.argv[1])).model_dump_json())"
+        )
+        return PlannedRun.model_validate_json(await _in_own_process(program, settings.model_dump_json()))
 
     async def make_demo(self, folder: Path) -> None:
         """Set up the demo project in `folder`; cancelling ends the work.

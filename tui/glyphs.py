@@ -24,6 +24,7 @@ class Glyphs:
     chosen: str
     enter: str
     up_down: str
+    held: str = "▒"
 
 
 LINES = Glyphs(
@@ -59,6 +60,7 @@ ASCII = Glyphs(
     chosen="*",
     enter="Enter",
     up_down="Up/Down",
+    held="=",
 )
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from babel.messages import Catalog
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po, write_po
-from fishtune.core.config.options import BASIC, describe
+from fishtune.core.config.options import Group, describe
 from fishtune.core.config.project import Project
 from pydantic import BaseModel
 from templates import ROOT, called, engine_texts
@@ -44,7 +44,7 @@ def collect() -> dict[Key, str]:
     for table in Project.model_fields.values():
         if isinstance(table.annotation, type) and issubclass(table.annotation, BaseModel):
             for field in describe(table.annotation).values():
-                if field.option.group is BASIC:
+                if field.option.group is not Group.RARE:
                     keys.setdefault(field.title, "core/config/settings")
                     keys.setdefault(field.help, "core/config/settings")
     for word in COUNTED:

@@ -423,7 +423,7 @@ async def test_choosing_a_preset_writes_it_and_changes_what_is_inherited(
         await until(lambda: bool(screen.query("#presets")) and "gentle" in shown(app), app)
         table = screen.query_one("#presets", Table)
         await until(
-            lambda: "MiB" in table.get_row("gentle")[5].plain or "GiB" in table.get_row("gentle")[5].plain,
+            lambda: "MiB" in table.get_row("gentle")[-1].plain or "GiB" in table.get_row("gentle")[-1].plain,
             app,
         )
         table.focus()

@@ -20,7 +20,7 @@ from textual.containers import Horizontal, Vertical
 from textual.message import Message
 from textual.widgets import Input, Label
 
-from ...core.config.options import Description, Kind, describe
+from ...core.config.options import Description, Group, Kind, describe
 from ...core.config.project import Project
 from ...core.config.strict import complaint
 from ..catalogue import _, sentence
@@ -57,6 +57,11 @@ class Field:
     def help(self) -> str:
         """Key of the catalogue for what it is for; shown while the field has the focus."""
         return _described(self.table)[self.name].help
+
+    @property
+    def group(self) -> Group:
+        """Who needs it."""
+        return _described(self.table)[self.name].option.group
 
     @property
     def kind(self) -> Kind:
