@@ -149,6 +149,20 @@ def test_a_speed_is_that_of_the_same_preset_model_and_device(tmp_path: Path) -> 
         assert measured_before(settings.model_copy(update=changed)) is None, changed
 
 
+def test_a_speed_includes_what_comes_between_steps(tmp_path: Path) -> None:
+    settings = train_settings(tmp_path, tmp_path / "base", tmp_path / "protos")
+    # 2 s each, and 20 s more altogether for measuring and saving.
+    steps = [
+        step(1000).model_copy(
+            update={"step": number, "total_steps": 11, "time": 100.0 + 4 * number, "eta": 2.0 * (11 - number)}
+        )
+        for number in range(1, 12)
+    ]
+    trained(Place(results=settings.results, project="a"), settings.model_dump(mode="json"), steps)
+    found = measured_before(settings)
+    assert found is not None and found.tokens_per_second == pytest.approx(500)
+
+
 def test_more_of_a_run_is_a_new_total_that_nothing_else_limits() -> None:
     assert prolonged(100, 25.0, 50, "epochs") == {"epochs": 75, "max_steps": None, "max_minutes": None}
     assert prolonged(100, 25.0, 50, "steps") == {"epochs": None, "max_steps": 150, "max_minutes": None}

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 import socket
-from itertools import takewhile
 from pathlib import Path
 from typing import Any, Literal
 
@@ -32,6 +31,8 @@ CPU = ""
 _LAST_EVENTS = 200
 """Among which a run's newest step and checkpoint are looked for."""
 _JOBS_LOOKED_AT = 100
+_FEW_STEPS = 5
+"""Fewer say nothing of what comes between steps."""
 _SAME = ("lora_config", "precision", "checkpointing", "devices", "num_nodes")
 """Settings that a measured speed holds for; the batch hardly changes tokens per second."""
 _BYTES_PER_WEIGHT = {"lora": 16, "full": 12}
@@ -187,23 +188,48 @@ def _is_alike(job: Job, settings: TrainSettings, device: str) -> bool:
 
 def _measured_by(job: Job, device: str) -> Measured | None:
     try:
-        if _device_of(job) != device:
+        first, name = _beginning(job)
+        if first is None or name != device:
             return None
         events = last_events(job.events_path, _LAST_EVENTS)
     except (FishtuneError, OSError):
         return None
-    speed = next((event.tokens_per_second for event in reversed(events) if isinstance(event, Step)), None)
+    speed = _speed(first, [event for event in events if isinstance(event, Step)])
     saved = next((event.bytes for event in reversed(events) if isinstance(event, CheckpointSaved)), None)
-    if not speed:
+    if speed is None:
         return None
     return Measured(run=job.place.project, tokens_per_second=speed, checkpoint_bytes=saved or None)
 
 
-def _device_of(job: Job) -> str:
-    """Return the name of the GPU that a job measured before its first step; empty for the CPU."""
-    before = takewhile(lambda line: b'"kind":"step"' not in line, read_lines(job.events_path))
-    events = (decode_event(line) for line in before if b'"kind":"memory"' in line)
-    return next((event.device for event in events if isinstance(event, MemoryMeasured)), CPU)
+def _speed(first: Step, steps: list[Step]) -> float | None:
+    """Return the tokens per second of a job, held-out measurements and saving included.
+
+    A step reports the speed of steps alone, and by its `eta` how long one takes; the clock tells how far
+    apart they were.
+    """
+    newest = steps[-1] if steps else first
+    speed = newest.tokens_per_second
+    timed = next((step for step in reversed(steps) if step.eta and step.total_steps), None)
+    count = newest.step - first.step
+    if not speed or timed is None or timed.total_steps is None or timed.eta is None or count < _FEW_STEPS:
+        return speed or None
+    alone = timed.eta / (timed.total_steps - timed.step)
+    apart = (newest.time - first.time) / count
+    return speed * min(alone / apart, 1.0) if alone > 0 and apart > 0 else speed
+
+
+def _beginning(job: Job) -> tuple[Step | None, str]:
+    """Return a job's first step, and the name of the GPU that it measured before; empty for the CPU."""
+    name = CPU
+    for line in read_lines(job.events_path):
+        if b'"kind":"step"' not in line and b'"kind":"memory"' not in line:
+            continue
+        match decode_event(line):
+            case Step() as step:
+                return step, name
+            case MemoryMeasured(device=device):
+                name = device
+    return None, name
 
 
 def prolonged(step: int, passes: float, more: float, unit: Unit, ended_by: str = "") -> dict[str, Any]:

@@ -31,8 +31,10 @@ class PlanCard(Vertical):
     """Made in the background whenever the settings change; the memory follows the GPU's readings."""
 
     DEFAULT_CSS = """
-    PlanCard { height: auto; margin: 1 0 0 0; }
+    PlanCard { height: auto; }
     PlanCard Static { height: auto; }
+    PlanCard .heading { display: none; }
+    TrainPane.-wide PlanCard .heading { display: block; }
     PlanCard #plan-sentence { text-style: bold; }
     PlanCard .quiet { color: $text-muted; }
     """
@@ -47,11 +49,12 @@ class PlanCard(Vertical):
     def compose(self) -> ComposeResult:
         yield Static(Text(_("Plan")), classes="heading", markup=False)
         yield Static("", id="plan-sentence", markup=False)
+        yield Static("", id="plan-memory", markup=False)
         yield Static("", id="plan-clips", classes="quiet", markup=False)
         yield Static("", id="plan-source", classes="quiet", markup=False)
-        yield Static("", id="plan-memory", markup=False)
 
     def on_mount(self) -> None:
+        self.plan_again()
         self.set_interval(_TICK_SECONDS, self._tick)
 
     def take_need(self, need: Estimate | None) -> None:
