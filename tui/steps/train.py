@@ -79,6 +79,8 @@ class TrainPane(StagePane):
     DEFAULT_CSS = """
     TrainPane #settings { height: auto; }
     TrainPane #choices, TrainPane #forecast { height: auto; }
+    TrainPane PlanCard .heading { display: none; }
+    TrainPane.-wide PlanCard .heading { display: block; }
     TrainPane.-wide #settings { layout: horizontal; }
     TrainPane.-wide #choices { width: 1fr; margin: 1 0 0 0; }
     TrainPane.-wide #forecast { width: 1fr; max-width: 60; margin: 0 0 0 2; }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from rich.cells import cell_len
 from rich.text import Text
 from textual.binding import Binding
 from textual.message import Message
@@ -119,7 +120,8 @@ def draw(picture: Picture, width: int, height: int, *, ascii_only: bool) -> Text
         return Text(_("The curve begins with the first steps.") if not lines else "", style="dim")
     # In a low pane the frame would take half of the room; its signs are line drawing besides.
     framed = height >= _FRAMED and not ascii_only
-    rows = height - (4 if framed else 2)
+    legend = _legend(picture, lines, width, 2 if framed and width >= 40 else 1, ascii_only)
+    rows = height - (3 if framed else 1) - len(legend)
     x_axis = Axis((x for line in lines for x in line.xs), width // 18)
     y_axis = Axis(robust(value for line in lines for value in line.values), rows // 2, log=picture.log)
     columns = width - label_room(y_axis) - (2 if framed else 1)
@@ -137,14 +139,20 @@ def draw(picture: Picture, width: int, height: int, *, ascii_only: bool) -> Text
         else:
             canvas.points(points, line.color, sign)
     drawn = chart(canvas, columns, rows, x_axis, y_axis, framed=framed)
-    legend = "   ".join(
-        f"{_SIGNS[line.drawn][ascii_only]} {harmless(line.name, 30)}"
-        + (
-            ""
-            if line.drawn == "marks"
-            else f" {decimal(line.values[-1] if line.newest is None else line.newest)}"
-        )
-        for line in lines
-    )
-    drawn.append(f"\n{harmless(picture.x_label, 30)}   {legend}", style="dim")
+    for row in legend:
+        drawn.append(f"\n{row}", style="dim")
     return drawn
+
+
+def _legend(picture: Picture, lines: list[Line], width: int, most: int, sign: int) -> list[str]:
+    """Return the legend in as many rows as it needs, at most `most`; the last may be cut."""
+    rows = [harmless(picture.x_label, 30)]
+    for line in lines:
+        newest = line.values[-1] if line.newest is None else line.newest
+        text = f"{_SIGNS[line.drawn][sign]} {harmless(line.name, 30)}"
+        text += "" if line.drawn == "marks" else f" {decimal(newest)}"
+        if len(rows) < most and cell_len(rows[-1]) + 3 + cell_len(text) > width:
+            rows.append(text)
+        else:
+            rows[-1] += f"   {text}"
+    return rows

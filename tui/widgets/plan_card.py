@@ -33,8 +33,6 @@ class PlanCard(Vertical):
     DEFAULT_CSS = """
     PlanCard { height: auto; }
     PlanCard Static { height: auto; }
-    PlanCard .heading { display: none; }
-    TrainPane.-wide PlanCard .heading { display: block; }
     PlanCard #plan-sentence { text-style: bold; }
     PlanCard .quiet { color: $text-muted; }
     """

@@ -90,8 +90,8 @@ def _other_lines(other: RunView, options: ChartOptions, columns: int, start: flo
     train = drawing(other, options, columns // 4, start, smooth=True)
     held = _held_out(other, options, columns // 4, start)
     return [
-        Line(_("train, other run"), train.positions, train.values, "blue", "other line"),
-        Line(_("held-out, other run"), held.positions, held.values, "blue", "other points"),
+        Line(_("other run"), train.positions, train.values, "blue", "other line"),
+        Line(_("its held-out"), held.positions, held.values, "blue", "other points"),
     ]
 
 

@@ -136,7 +136,9 @@ class TrainingMonitor(JobMonitor):
             details = [_("step {number}").format(number=f"{count(step.step)}{total}")]
         if self._runs and not view.has_begun:
             doing = sentence(view.phase.name) if view.phase is not None else _("starting the process")
-            details += [elapsed] if view.started is not None else []
+            # How long this phase takes, since that is what somebody wonders who waits for it.
+            since = view.phase or view.started
+            details += [duration(max(time.time() - since.time, 0.0))] if since is not None else []
             text = Text(f"{self._glyphs.running} {doing} …  ", no_wrap=True, overflow="ellipsis")
             return text.append(" · ".join(details), style="dim")
         if step is None:
