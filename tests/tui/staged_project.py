@@ -10,12 +10,23 @@ from pathlib import Path
 from typing import Any
 
 from fishtune.core.config.project import Project
+from fishtune.core.config.settings import TrainSettings
 from fishtune.core.dataset.findings import FindingKind, error, warning
-from fishtune.core.events import CheckpointSaved, Finished, ItemFailed, Progress, Started, Step, Validation
+from fishtune.core.events import (
+    CheckpointSaved,
+    Finished,
+    ItemFailed,
+    MemoryMeasured,
+    Progress,
+    Started,
+    Step,
+    Validation,
+)
 from fishtune.core.jobs.record import Job, Place, list_jobs
 from fishtune.core.messages import AS_DATA
 from fishtune.core.pipeline.steps import StepName, StepState
 from fishtune.core.stages.registry import StageName
+from fishtune.core.stages.train.planned import PlannedRun
 from fishtune.tui.catalogue import _
 from fishtune.tui.project_state import WORDS, ProjectState, ShownStep
 from wizard_helpers import FakeEngine
@@ -48,7 +59,18 @@ class FrozenClock:
 
 
 class StagedEngine(FakeEngine):
-    """Sees the steps of `staged_project` as done, and its clips as one."""
+    """Sees the steps of `staged_project` as done, its clips as one, and plans without a process."""
+
+    async def plan_training(self, settings: TrainSettings) -> PlannedRun | None:
+        return PlannedRun(
+            clips=201,
+            held_out=12,
+            left_out=0,
+            epochs=settings.epochs or 250,
+            steps=1240,
+            steps_per_epoch=4.96,
+            tokens_per_step=7600.0,
+        )
 
     def inspect_project(self, project: Project) -> ProjectState:
         jobs: dict[StepName, Job] = {
@@ -161,9 +183,10 @@ def _pack(project: Project) -> None:
 
 
 def _train(project: Project, engine: FakeEngine) -> None:
-    job = engine.new_job(project, StageName.TRAIN)
+    job = engine.new_job(project, StageName.TRAIN, project.train_settings().model_dump(mode="json"))
     job.log_path.write_text("12:00:01 step 1/120, loss 8.000\n12:03:20 step 120/120, loss 5.600\n")
-    engine.say(job, [Started(time=NOON, stage="train")])
+    memory = MemoryMeasured(predicted_bytes=9_400_000_000, device=engine.reading.gpus[0].name)
+    engine.say(job, [Started(time=NOON, stage="train"), memory.model_copy(update={"time": NOON})])
     for number in range(1, 121):
         engine.say(job, [training_step(number, 120)])
         if number % 40 == 0:

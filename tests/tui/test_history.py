@@ -151,5 +151,4 @@ async def test_training_again_keeps_the_curve_on_the_screen(
         await until_shown(app, newest.id, "120 / 200", "held-out 6.800", "  100 ")
         assert "The curve begins" not in shown(app)
         engine.say(newest, trained(121, 130))
-        await until(lambda: "130 / 200" in shown(app), app)
-        assert "resumed" in shown(app)
+        await until_shown(app, "130 / 200", "resumed")

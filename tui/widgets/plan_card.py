@@ -47,7 +47,9 @@ class PlanCard(Vertical):
     def compose(self) -> ComposeResult:
         yield Static(Text(_("Plan")), classes="heading", markup=False)
         yield Static("", id="plan-sentence", markup=False)
-        yield Static("", id="plan-memory", markup=False)
+        memory = Static("", id="plan-memory", markup=False)
+        memory.display = False
+        yield memory
         yield Static("", id="plan-clips", classes="quiet", markup=False)
         yield Static("", id="plan-source", classes="quiet", markup=False)
 
@@ -124,4 +126,6 @@ class PlanCard(Vertical):
             text = memory_bar(wizard(self).glyphs, self._need.needed, available, width)
         if text.plain != self._memory:
             self._memory = text.plain
-            self.query_one("#plan-memory", Static).update(text)
+            line = self.query_one("#plan-memory", Static)
+            line.display = bool(text.plain)
+            line.update(text)

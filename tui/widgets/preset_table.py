@@ -108,7 +108,7 @@ class PresetTable(Vertical):
     @property
     def _when_room(self) -> int:
         """Columns that are left; every column has two of padding, and the scroll bar takes one."""
-        taken = [1, self._name_room, 9, *((4, 5, 9) if self._is_wide else ())]
+        taken: list[int] = [1, self._name_room, 9, *((4, 5, 9) if self._is_wide else ())]
         return max(self.size.width - sum(taken) - 2 * (len(taken) + 1) - 1, 10)
 
     def _show(self) -> None:
