@@ -174,7 +174,7 @@ class TrainingMonitor(JobMonitor):
         ]
         if wide:
             pairs.insert(2, (_("base held-out"), decimal(view.base_loss)))
-            pairs.append((_("memory at most"), size(step.memory_bytes)))
+            pairs += [(_("memory at most"), size(step.memory_bytes))] if step.memory_bytes else []
         return in_columns(pairs, 1 if wide else 2, max(self.query_one("#numbers").size.width, 40))
 
     def show_checkpoints(self, view: RunView) -> None:
