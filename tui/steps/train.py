@@ -23,7 +23,6 @@ from ..access import project_screen, wizard
 from ..actions import keys_of
 from ..catalogue import _, mark
 from ..dialogs.confirm import ConfirmScreen
-from ..dialogs.more_training import MoreTrainingScreen
 from ..run_view import RunView
 from ..trouble import in_thread
 from ..widgets.fold import Fold
@@ -234,6 +233,7 @@ class TrainPane(StagePane):
 
     def _ask_how_much_more(self, step: int) -> None:
         from ...core.pipeline.plan import Unit, prolonged
+        from ..dialogs.more_training import MoreTrainingScreen
 
         passes, ended_by = self._end_of_run(step)
 

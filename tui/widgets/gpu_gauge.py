@@ -24,7 +24,7 @@ _BAR, _SPARK = 12, 20
 class GpuGauge(Static):
     """One line; empty where there is no GPU to be read."""
 
-    DEFAULT_CSS = "GpuGauge { height: auto; max-height: 2; }"
+    DEFAULT_CSS = "GpuGauge { width: 100%; height: auto; max-height: 2; }"
 
     def __init__(self, glyphs: Glyphs, *, id: str | None = None) -> None:
         super().__init__("", id=id, markup=False)
@@ -47,8 +47,8 @@ class GpuGauge(Static):
         self._seen = reading
         text = self._text(found, use, width) if found is not None else Text("")
         if text.plain != self._shown:
-            self._shown = text.plain
-            self.update(text)
+            before, self._shown = self._shown, text.plain
+            self.update(text, layout=other_height(before, text.plain))
 
     def _text(self, found: CudaDevice, use: int | None, width: int) -> Text:
         text = Text(no_wrap=True, overflow="ellipsis")
@@ -62,6 +62,14 @@ class GpuGauge(Static):
             text.append(sparkline(self._glyphs, list(self._busy)[-_SPARK:], 100.0))
             text.append(f" {use} %")
         return text
+
+
+def other_height(before: str, now: str) -> bool:
+    """Whether a text that is not wrapped takes other rows than before.
+
+    Laying out a screen anew takes longer than drawing it, which happens every second.
+    """
+    return (bool(before), before.count("\n")) != (bool(now), now.count("\n"))
 
 
 def device_of(reading: GpuReading | None, name: str) -> CudaDevice | None:

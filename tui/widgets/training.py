@@ -19,7 +19,7 @@ from ..run_view import RunView, share_of
 from ..trouble import in_thread
 from ..watch import read_run
 from ..wording import clock, count, decimal, duration, percent, size
-from .gpu_gauge import GpuGauge
+from .gpu_gauge import GpuGauge, other_height
 from .monitor import JobMonitor
 from .plain import PlainVertical
 from .run_chart import NO_RUN, RunChart
@@ -34,10 +34,10 @@ class TrainingMonitor(JobMonitor):
     """The monitor of the train step."""
 
     DEFAULT_CSS = """
-    TrainingMonitor #run { height: auto; max-height: 2; }
+    TrainingMonitor #run { width: 100%; height: auto; max-height: 2; }
     TrainingMonitor #top { height: 4fr; }
     TrainingMonitor #side { height: auto; }
-    TrainingMonitor #numbers { height: auto; }
+    TrainingMonitor #numbers { width: 100%; height: auto; }
     TrainingMonitor #checkpoints { height: auto; max-height: 6; display: none; margin: 1 0 0 0; }
     TrainingMonitor #log { height: 1fr; min-height: 3; }
     TrainingMonitor #detailed-failed-items.-shown { display: none; }
@@ -115,9 +115,10 @@ class TrainingMonitor(JobMonitor):
         self.query_one(RunChart).show(view)
 
     def _say(self, name: str, text: Text) -> None:
-        if text.plain != self._texts.get(name):
+        before = self._texts.get(name, "")
+        if text.plain != before:
             self._texts[name] = text.plain
-            self.query_one(f"#{name}", Static).update(text)
+            self.query_one(f"#{name}", Static).update(text, layout=other_height(before, text.plain))
 
     def _take_gpus(self) -> None:
         reading = wizard(self).gpus if self._runs else None
