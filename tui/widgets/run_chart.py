@@ -167,7 +167,7 @@ class RunChart(PlainVertical):
             judged = self._judged.get(step)
             parts.append(judged or _("checkpoint, not listened to yet"))
         else:
-            parts.append(_("Page keys: to the checkpoints"))
+            parts.append(_("Page Up and Page Down: checkpoints"))
         return harmless(" · ".join(parts))
 
     def on_curve_cursor_moved(self, event: Curve.CursorMoved) -> None:
