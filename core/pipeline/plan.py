@@ -126,9 +126,7 @@ class TrainingPlan(BaseModel):
     def clips(self) -> Message:
         """How many clips are trained on, held out, and left out as too long."""
         run = self.run
-        held = (
-            Message("{number:,} held out", number=run.held_out) if run.held_out else Message("none held out")
-        )
+        held = Message("{number:,} held out" if run.held_out else "none held out", number=run.held_out)
         out = Message("{number:,} too long", number=run.left_out) if run.left_out else NOTHING
         trained = plural(run.clips, "{number} clip to train on", "{number:,} clips to train on")
         return joined([trained, held, out], ", ")
@@ -150,11 +148,9 @@ class TrainingPlan(BaseModel):
 
 def _about(seconds: float) -> Message:
     """Return a duration to the precision that an estimate has: whole minutes from ten minutes on."""
-    return (
-        Message("{minutes} min", minutes=round(seconds / 60))
-        if 600 <= seconds < 3570
-        else (format_duration(seconds))
-    )
+    if 600 <= seconds < 3570:
+        return Message("{minutes} min", minutes=round(seconds / 60))
+    return format_duration(seconds)
 
 
 def measured_before(settings: TrainSettings, device: str = CPU) -> Measured | None:
