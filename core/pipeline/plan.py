@@ -113,8 +113,12 @@ class TrainingPlan(BaseModel):
         if self.steps is not None:
             parts.append(plural(self.steps, "{number} step", "{number:,} steps"))
         if self.seconds is not None:
-            where = "{duration} on this GPU" if self.device else "{duration} on this CPU"
-            parts.append(Message(where, duration=_about(self.seconds)))
+            duration = _about(self.seconds)
+            parts.append(
+                Message(
+                    "{duration} on this GPU" if self.device else "{duration} on this CPU", duration=duration
+                )
+            )
         saved = [joined(parts, " ≈ ")]
         if self.checkpoints is not None:
             saved.append(plural(self.checkpoints, "{number} checkpoint", "{number:,} checkpoints"))

@@ -54,6 +54,7 @@ PLACES_OF_TEMPLATES = {
     "check_stop": (0,),
     "warn": (0, 1),
     "guard": (0, 1),
+    "phase": (0,),
     "plural": (1, 2),
     "error": (2, 3),
     "warning": (2, 3),

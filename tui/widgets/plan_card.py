@@ -55,6 +55,7 @@ class PlanCard(Vertical):
 
     def on_mount(self) -> None:
         self.plan_again()
+        self._show(_("Counting the steps…"))
         self.set_interval(_TICK_SECONDS, self._tick)
 
     def take_need(self, need: Estimate | None) -> None:
@@ -99,7 +100,9 @@ class PlanCard(Vertical):
     def _show(self, *lines: str) -> None:
         names = ("plan-sentence", "plan-clips", "plan-source")
         for name, line in zip(names, (*lines, "", "")[: len(names)], strict=True):
-            self.query_one(f"#{name}", Static).update(Text(harmless(line, 1000)))
+            part = self.query_one(f"#{name}", Static)
+            part.display = bool(line)
+            part.update(Text(harmless(line, 1000)))
 
     # the device
 
