@@ -24,6 +24,7 @@ from fishtune.core.stages.registry import StageName
 from fishtune.tui.app import Wizard
 from fishtune.tui.catalogue import use_language
 from fishtune.tui.screens.project import ProjectScreen
+from fishtune.tui.widgets import training
 from fishtune.tui.wizard_settings import WizardSettings
 from staged_project import (
     HOME,
@@ -45,7 +46,7 @@ STEPS = {
     "2-model": "2.9 MiB",
     "3-extract": "needed in all",
     "4-pack": "240–280",
-    "5-train": "r_8_alpha_16",
+    "5-train": "1,240 steps",
     "6-merge": "Recommended: step 80",
 }
 """What is on the screen once a step has read all it shows."""
@@ -54,6 +55,7 @@ STEPS = {
 @pytest.fixture(autouse=True)
 def _frozen(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(record, "datetime", FrozenClock)
+    monkeypatch.setattr(training, "time", SimpleNamespace(time=lambda: NOON + 260))
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
 
 
@@ -169,7 +171,7 @@ async def test_a_running_training_looks_as_it_did(
 ) -> None:
     job = engine.new_job(project, StageName.TRAIN)
     job.log_path.write_text("12:00:01 step 1/200, loss 8.000\n12:03:20 step 120/200, loss 5.600\n")
-    engine.say(job, [Started(stage="train")])
+    engine.say(job, [Started(time=NOON, stage="train")])
     for number in range(1, 121):
         engine.say(job, [training_step(number, 200)])
         if number % 40 == 0:

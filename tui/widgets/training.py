@@ -34,7 +34,8 @@ class TrainingMonitor(JobMonitor):
     """The monitor of the train step."""
 
     DEFAULT_CSS = """
-    TrainingMonitor #run { width: 100%; height: auto; max-height: 2; }
+    TrainingMonitor #run { width: 100%; height: 2; }
+    TrainingMonitor.-wide #run { height: 1; }
     TrainingMonitor #top { height: 4fr; }
     TrainingMonitor #side { height: auto; }
     TrainingMonitor #numbers { width: 100%; height: auto; }
@@ -93,6 +94,7 @@ class TrainingMonitor(JobMonitor):
         self.set_class(event.size.width >= _WIDE or event.size.height >= 34, "-roomy")
         if self._view is not None:
             self._draw(self._view)
+            self.query_one("#numbers").refresh(layout=True)  # it has other rows in another width
 
     def show(self, job: Job, state: JobState, view: RunView) -> None:
         super().show(job, state, view)
@@ -122,7 +124,7 @@ class TrainingMonitor(JobMonitor):
 
     def _take_gpus(self) -> None:
         reading = wizard(self).gpus if self._runs else None
-        self.query_one(GpuGauge).take(reading, self._device, self.query_one("#side").size.width)
+        self.query_one(GpuGauge).take(reading, self._device)
 
     @property
     def _runs(self) -> bool:
@@ -153,9 +155,9 @@ class TrainingMonitor(JobMonitor):
         share = share_of(step.step, step.total_steps)
         if share is None:
             return Text(words, no_wrap=True, overflow="ellipsis")
-        room = max(self.size.width, 40) - cell_len(words) - 10
-        beside = room >= _SHORTEST_BAR
-        length = min(room if beside else self.size.width - 8, _LONGEST_BAR)
+        beside = self.has_class("-wide")
+        room = max(self.size.width, 40) - (cell_len(words) + 10 if beside else 8)
+        length = min(max(room, _SHORTEST_BAR), _LONGEST_BAR)
         text = Text(bar(self._glyphs, share, length), no_wrap=True, overflow="ellipsis")
         return text.append(f" {percent(share):>5}" + ("  " if beside else "\n") + words)
 
