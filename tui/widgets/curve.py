@@ -60,7 +60,7 @@ class Curve(Widget, can_focus=True):
     """Lines over a common x-axis, drawn again only when they changed."""
 
     DEFAULT_CSS = """
-    Curve { height: 1fr; min-height: 6; width: 1fr; }
+    Curve { height: 1fr; min-height: 4; width: 1fr; }
     Curve:focus { background: $boost; }
     """
     BINDINGS = [

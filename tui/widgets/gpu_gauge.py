@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 _REMEMBERED = 60
 """Readings, one a second."""
-_BAR, _SPARK = 12, 20
+_BAR, _SPARK = 8, {1: 5, 2: 20}
 
 
 class GpuGauge(Static):
-    """Two lines; empty where there is no GPU to be read."""
+    """One or two rows; empty where there is no GPU to be read."""
 
     DEFAULT_CSS = "GpuGauge { width: 100%; height: auto; max-height: 2; }"
 
@@ -33,28 +33,28 @@ class GpuGauge(Static):
         self._seen: GpuReading | None = None
         self._shown = ""
 
-    def take(self, reading: GpuReading | None, device: str) -> None:
-        """Show a reading of the GPU that the run's settings call `device`."""
+    def take(self, reading: GpuReading | None, device: str, *, rows: int = 1) -> None:
+        """Show a reading of the GPU that the run's settings call `device`, in one or two rows."""
         found = device_of(reading, device)
         use = found.gpu.utilization if found is not None else None
         if reading is not self._seen and use is not None:
             self._busy.append(float(use))
         self._seen = reading
-        text = self._text(found, use) if found is not None else Text("")
+        text = self._text(found, use, rows) if found is not None else Text("")
         if text.plain != self._shown:
             before, self._shown = self._shown, text.plain
             self.update(text, layout=other_height(before, text.plain))
 
-    def _text(self, found: CudaDevice, use: int | None) -> Text:
+    def _text(self, found: CudaDevice, use: int | None, rows: int) -> Text:
         text = Text(no_wrap=True, overflow="ellipsis")
         if found.memory is not None:
             text.append(_("GPU memory") + " ", style="dim")
             text.append(bar(self._glyphs, found.memory.used / max(found.memory.total, 1), _BAR))
             text.append(f" {format_usage(found.memory.used, found.memory.total)}")
         if use is not None:
-            text.append("\n" if text else "")
+            text.append(("\n" if rows > 1 else "  ") if text else "")
             text.append(_("GPU use") + " ", style="dim")
-            text.append(sparkline(self._glyphs, list(self._busy)[-_SPARK:], 100.0))
+            text.append(sparkline(self._glyphs, list(self._busy)[-_SPARK[rows] :], 100.0))
             text.append(f" {use} %")
         return text
 

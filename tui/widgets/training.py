@@ -21,6 +21,7 @@ from ..watch import read_run
 from ..wording import clock, count, decimal, duration, percent, size
 from .gpu_gauge import GpuGauge, other_height
 from .monitor import JobMonitor
+from .notice import Notice
 from .plain import PlainVertical
 from .run_chart import NO_RUN, RunChart
 from .table import Table
@@ -41,6 +42,9 @@ class TrainingMonitor(JobMonitor):
     TrainingMonitor #numbers { width: 100%; height: auto; }
     TrainingMonitor #checkpoints { height: auto; max-height: 6; display: none; margin: 1 0 0 0; }
     TrainingMonitor #log { height: 1fr; min-height: 3; }
+    TrainingMonitor.-noticed #top { height: 12fr; }
+    TrainingMonitor.-noticed #log { min-height: 1; }
+    TrainingMonitor.-roomy #top { height: 4fr; }
     TrainingMonitor #detailed-failed-items.-shown { display: none; }
     TrainingMonitor.-roomy #checkpoints { display: block; }
     TrainingMonitor.-roomy #detailed-failed-items.-shown { display: block; max-height: 8; }
@@ -99,6 +103,7 @@ class TrainingMonitor(JobMonitor):
     def show(self, job: Job, state: JobState, view: RunView) -> None:
         super().show(job, state, view)
         self._view, self._state = view, state
+        self.set_class(bool(self.query_one("#job-notice", Notice).text), "-noticed")
         self._device = str(job.record.settings.get("device", "auto"))
         self._draw(view)
 
@@ -124,7 +129,7 @@ class TrainingMonitor(JobMonitor):
 
     def _take_gpus(self) -> None:
         reading = wizard(self).gpus if self._runs else None
-        self.query_one(GpuGauge).take(reading, self._device)
+        self.query_one(GpuGauge).take(reading, self._device, rows=2 if self.has_class("-wide") else 1)
 
     @property
     def _runs(self) -> bool:
