@@ -8,8 +8,9 @@ from enum import StrEnum
 from pathlib import Path
 
 from ..errors import DataError, UsageError
+from ..file_names import TEXT_EXTENSION
 from ..messages import Message
-from ..reading import read_regular
+from ..reading import check_regular, read_regular, reading
 from .cleaning import has_words, packed_text, spoken_text
 from .encodings import likely_encoding
 from .markers import control_tokens, has_lone_phoneme_mark
@@ -75,6 +76,26 @@ def read_transcript(path: Path, limit: int = LARGEST_TRANSCRIPT) -> Transcript:
             text=repr(text.strip()[:60]),
         )
     return Transcript(text, packed)
+
+
+def transcript_beside(file: Path, hint: str) -> str:
+    """Return what is said in a recording, from the `.lab` file beside it, as training saw it.
+
+    Args:
+        file: the recording, or its codes.
+        hint: what to do where there is no transcript.
+
+    Raises:
+        UsageError: there is no such recording, or no transcript beside it.
+        TextError, StorageError: see `read_transcript`.
+    """
+    check_regular(file, UsageError, "Name a recording of the voice, 3 to 15 s long.")
+    transcript = file.with_suffix(TEXT_EXTENSION)
+    with reading(transcript):
+        missing = not transcript.exists()
+    if missing:
+        raise UsageError("What is said in {file} is not known.", hint, file=file)
+    return read_transcript(transcript).packed
 
 
 def check_typed(text: str, flag: str) -> None:

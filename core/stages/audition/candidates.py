@@ -69,6 +69,7 @@ def plan_candidates(settings: AuditionSettings) -> Plan:
     if is_model:
         speakers = [Planned(CandidateKind.BASE, target, audition_folder(target))]
     else:
+        strengths = dict.fromkeys(settings.strengths or [1.0])
         speakers = [
             Planned(
                 CandidateKind.CHECKPOINT,
@@ -78,10 +79,12 @@ def plan_candidates(settings: AuditionSettings) -> Plan:
                 strength,
             )
             for checkpoint in checkpoints
-            for strength in dict.fromkeys(settings.strengths or [1.0])
+            for strength in strengths
+            if strength > 0
         ]
-    if not is_model and (settings.with_base or is_run(target)):
-        speakers = [_base_of(checkpoints[-1], base), *speakers]
+        # Of no strength every checkpoint is the base, bit for bit: it speaks once.
+        if settings.with_base or is_run(target) or 0 in strengths:
+            speakers = [_base_of(checkpoints[-1], base), *speakers]
     return Plan(tuple(speakers), base, protos, share if isinstance(share, float) else None)
 
 
