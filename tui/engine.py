@@ -142,6 +142,20 @@ class Engine:
         found: dict[str, Any] = parse_json(await _in_own_process(program, str(directory)), directory.name)
         return found
 
+    async def make_listening_page(self, run_folder: Path) -> None:
+        """Write the listening page of a run that was auditioned; cancelling ends the work.
+
+        Raises:
+            FishtuneError: there is nothing to listen to, or the page cannot be written.
+        """
+        program = (
+            "import sys; from pathlib import Path; from fishtune.core.events import Reporter; "
+            "from fishtune.core.judge.record import LISTEN_FILE; "
+            "from fishtune.core.report.listening.page import write_listening_page; "
+            "run = Path(sys.argv[1]); write_listening_page([run], run / LISTEN_FILE, Reporter())"
+        )
+        await _in_own_process(program, str(run_folder))
+
     async def make_demo(self, folder: Path) -> None:
         """Set up the demo project in `folder`; cancelling ends the work.
 

@@ -187,6 +187,6 @@ def _project_run() -> Path:
 
 
 def _default_output(runs: list[Path]) -> Path:
-    from ..report.listening.page import LISTEN_FILE
+    from ..judge.record import LISTEN_FILE
 
     return (runs[0] if len(runs) == 1 else runs[0].parent) / LISTEN_FILE

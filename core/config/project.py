@@ -22,10 +22,11 @@ from ..messages import NOTHING, Message
 from ..reading import read_regular
 from ..tables import LARGEST_TOML, parse_toml, read_toml, with_changes
 from .options import BASIC, Option
-from .presets import lora_preset
+from .presets import Kind, lora_preset, preset_names
 from .settings import (
     CODEC_FILE,
     MODELS_FOLDER,
+    AuditionOptions,
     AuditionSettings,
     DownloadSettings,
     ExtractOptions,
@@ -37,6 +38,7 @@ from .settings import (
     PackOptions,
     PackSettings,
     RunName,
+    SynthSettings,
     TrainOptions,
     TrainSettings,
     UserPath,
@@ -49,7 +51,7 @@ PROTOS = "protos"
 """Folder of the shards inside the data set."""
 RESULTS = "results"
 """Folder of all runs inside the project."""
-_TABLES = ("dataset", "model", "extract", "pack", "train", "merge", "notify")
+_TABLES = ("dataset", "model", "extract", "pack", "train", "audition", "merge", "notify")
 _LIMITS = {"epochs", "max_steps", "max_minutes"}
 
 
@@ -103,6 +105,7 @@ class Project(Table):
     extract: ExtractOptions = Field(default_factory=ExtractOptions)
     pack: PackOptions = Field(default_factory=PackOptions)
     train: TrainOptions = Field(default_factory=TrainOptions)
+    audition: AuditionOptions = Field(default_factory=AuditionOptions)
     merge: MergeOptions = Field(default_factory=MergeOptions)
     notify: NotifyOptions = Field(default_factory=NotifyOptions)
 
@@ -312,12 +315,29 @@ class Project(Table):
 
     def audition_settings(self, target: Path) -> AuditionSettings:
         """Return what `fishtune audition` needs for a checkpoint of the project, or its run."""
+        chosen = self.audition.model_dump(exclude_unset=True)
+        reference = self.audition.reference
+        named: dict[str, tuple[Kind, str | None]] = {
+            "text_source": ("texts", self.audition.text_source),
+            "asr_model": ("recognition", self.audition.asr_model),
+            "speaker_model": ("speaker", self.audition.speaker_model),
+        }
+        places = {name: self._resolve_named(*value) for name, value in named.items()}
         return AuditionSettings(
+            **chosen | places | {"reference": self.resolve(reference) if reference else None},
             checkpoint=target,
             base_weight=self.base,
             protos=self.protos if self.protos.is_dir() else None,
             config_name=self.extract.config_name,
         )
+
+    def _resolve_named(self, kind: Kind, name: str | None) -> str | None:
+        """Return the name of a preset as it is, and any other as a path."""
+        return name if name is None or name in preset_names(kind) else str(self.resolve(Path(name)))
+
+    def synth_settings(self, text: str, out: Path) -> SynthSettings:
+        """Return what `fishtune synth` needs to say a text with the merged model."""
+        return SynthSettings(checkpoint=self.merged, text=text, out=out, config_name=self.extract.config_name)
 
     def merge_settings(self) -> MergeSettings:
         """Return what `fishtune merge` needs.

@@ -17,10 +17,10 @@ from fishtune.core.stages.registry import StageName
 from fishtune.tui import wording
 from fishtune.tui.app import Wizard
 from fishtune.tui.chart import Axis
+from fishtune.tui.merged import result_text
 from fishtune.tui.report import newest_report
 from fishtune.tui.run_view import RunView, share_of
 from fishtune.tui.screens.project import ProjectScreen
-from fishtune.tui.steps.merge import result_text
 from fishtune.tui.steps.model import describe_directory
 from fishtune.tui.trouble import trouble_file
 from fishtune.tui.wizard_settings import load_settings, settings_file

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fishtune.core.config.options import Description, Group, Kind, describe
 from fishtune.core.config.project import Project
+from fishtune.tui.dialogs.audition import FIELDS as AUDITION_FIELDS
 from fishtune.tui.steps.dataset import DatasetPane
 from fishtune.tui.steps.extract import ExtractPane
 from fishtune.tui.steps.merge import MergePane
@@ -17,7 +18,7 @@ FIELDS = [
     field
     for pane in (DatasetPane, ModelPane, ExtractPane, PackPane, TrainPane, MergePane)
     for field in pane.fields
-]
+] + list(AUDITION_FIELDS)
 ELSEWHERE = {("train", "lora_config")}
 """Chosen from a table of presets instead of a form."""
 

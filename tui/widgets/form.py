@@ -61,7 +61,14 @@ class Field:
     @property
     def kind(self) -> Kind:
         """What is typed or chosen."""
+        if self.is_list:
+            return Kind.TEXT
         return Kind.CHOICE if self.options else _described(self.table)[self.name].kind
+
+    @property
+    def is_list(self) -> bool:
+        """Whether several values are typed, apart by spaces."""
+        return _described(self.table)[self.name].repeated
 
     @property
     def id(self) -> str:
@@ -272,6 +279,8 @@ def assign(table: BaseModel, name: str, value: Any) -> None:
 def _parsed(field: Field, written: str) -> object | None:
     if written == _DEFAULT:
         return None
+    if field.is_list:
+        return written.replace(",", " ").split()
     if field.kind is Kind.WHOLE:
         number = float(written)
         if abs(number) > _LARGEST:
@@ -287,4 +296,6 @@ def _parsed(field: Field, written: str) -> object | None:
 def _shown(value: object) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
+    if isinstance(value, list):
+        return " ".join(map(_shown, value))
     return f"{value:g}" if isinstance(value, float) else str(value)

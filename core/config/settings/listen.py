@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from ...file_names import is_usable_name
 from ...messages import Message
-from ..options import FirstRunOnly, Option
+from ..options import BASIC, FirstRunOnly, Option
 from ..strict import Table
 from .types import Device, UserPath, check_path_text
 
@@ -42,10 +42,15 @@ class ListenerSettings(Table):
         Annotated[str, AfterValidator(_check_language)] | None, Option(unset="recognised from text and sound")
     ] = None
     """Language of the recordings, two letters: en, ko, zh, ja, es, de, fr, ..."""
-    asr_model: Annotated[NameOrPath | None, Option(unset="chosen by language and free memory")] = None
+    asr_model: Annotated[
+        NameOrPath | None,
+        Option("Recognition model", group=BASIC, unset="chosen by language and free memory"),
+    ] = None
     """Model for recognition: base, small, small.en, large-v3-turbo, or a folder with Whisper for
     CTranslate2."""
-    speaker_model: Annotated[NameOrPath | None, Option(unset="campplus")] = None
+    speaker_model: Annotated[NameOrPath | None, Option("Speaker encoder", group=BASIC, unset="campplus")] = (
+        None
+    )
     """Speaker encoder: campplus, or a file (.onnx, or CAM++ as .pt)."""
     num_workers: Annotated[int, Option(unit="threads")] = Field(default=0, ge=0)
     """Threads for recognition on a CPU; 0 = as many as suit it."""

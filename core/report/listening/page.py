@@ -23,7 +23,6 @@ from ..sound.clips import Clip, make_clips
 from ..sound.page import MADE_BY, write_page
 from .view import Auditioned, Course, Page, page_of, recordings
 
-LISTEN_FILE = "listen.html"
 SCRIPTS = ("table.js", "course.js", "blind.js", "main.js")
 
 

@@ -9,16 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from ...config.run_files import ADAPTER_CONFIG, CHECKPOINTS, checkpoint_step, list_checkpoints
-from ...config.settings import AuditionSettings
+from ...config.settings import SPREAD, AuditionSettings
 from ...errors import CheckpointError, UsageError
 from ...judge.record import audition_folder, companion_folder
 from ...judge.results import CandidateKind
 from ...lora.files import read_training_state
 from ...lora.unmerged import base_of
 from ...model.families import is_model_directory, model_directory_of
-
-SPREAD = 6
-"""Checkpoints of a run that are judged where not all are asked for."""
 
 
 @dataclass(frozen=True)
