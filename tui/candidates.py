@@ -121,14 +121,11 @@ def explain_row(row: Row, choosing: Choosing) -> str:
                      "fish-speech's own training.")  # fmt: skip
         case RowKind.ELSEWHERE:
             return _("Not a checkpoint of this run: {path}").format(path=row.path)
-    parts = [_("Recommended.")] if row.key == choosing.recommended else []
-    if out := choosing.why_out(row):
-        parts.append(sentence(out))
-    if row.heard:
-        parts.append(_("Listened to: {what}.").format(what=row.heard))
-    else:
-        parts.append(_("Nobody has listened to it yet."))
-    return " ".join(parts)
+    if not row.heard:
+        return _("Nobody has listened to it yet: Audition does.")
+    heard = _("Listened to: {what}.").format(what=row.heard)
+    out = choosing.why_out(row)
+    return f"{heard} {sentence(out)}" if out else heard
 
 
 def why_not(row: Row) -> str:

@@ -29,7 +29,6 @@ class Measured:
     value: Callable[[Row], str]
     meaning: str
     interval: Callable[[Row], str] = lambda _row: ""
-    only_wide: bool = False
 
 
 def _of_audition(name: str, form: str) -> tuple[Callable[[Row], str], Callable[[Row], str]]:
@@ -57,11 +56,9 @@ def _of_audition(name: str, form: str) -> tuple[Callable[[Row], str], Callable[[
     return mean, interval
 
 
-def _heard(
-    name: str, heading: str, width: int, form: str, meaning: str, *, only_wide: bool = False
-) -> Measured:
+def _heard(name: str, heading: str, width: int, form: str, meaning: str) -> Measured:
     mean, interval = _of_audition(name, form)
-    return Measured(name, heading, width, mean, meaning, interval, only_wide)
+    return Measured(name, heading, width, mean, meaning, interval)
 
 
 def _trained(of: Callable[[Candidate], str]) -> Callable[[Row], str]:
@@ -113,7 +110,6 @@ COLUMNS = (
         5,
         ".0f",
         mark("Median pitch in Hz. Best near your recordings'."),
-        only_wide=True,
     ),
     _heard(
         "spread",
@@ -121,7 +117,6 @@ COLUMNS = (
         5,
         ".1f",
         mark("How far the pitch moves, in semitones: about 3 is monotonous, 6 to 14 is usual in speech."),
-        only_wide=True,
     ),
     Measured(
         "passes",
@@ -136,7 +131,6 @@ COLUMNS = (
         5,
         _trained(lambda known: "" if known.top_5_accuracy is None else percent(known.top_5_accuracy)),
         mark("How often the right token of held-out clips is among the five likeliest. Higher is better."),
-        only_wide=True,
     ),
     Measured(
         "size",
@@ -144,7 +138,6 @@ COLUMNS = (
         9,
         _trained(lambda known: size(known.bytes) if known.bytes else ""),
         mark("Of the checkpoint on the disk."),
-        only_wide=True,
     ),
     Measured(
         "time",
@@ -152,18 +145,24 @@ COLUMNS = (
         16,
         _trained(lambda known: clock(known.modified) if known.modified else ""),
         mark("When it was saved."),
-        only_wide=True,
     ),
 )
 
 
-def columns_of(rows: tuple[Row, ...], *, wide: bool) -> list[Measured]:
-    """Return the columns in which anything stands."""
-    return [
-        column
-        for column in COLUMNS
-        if (wide or not column.only_wide) and any(column.value(row) for row in rows)
-    ]
+def columns_of(rows: tuple[Row, ...], room: int) -> list[Measured]:
+    """Return the columns in which anything stands, as many of the first as there is room for.
+
+    Args:
+        room: in cells; a column takes two more than its width.
+    """
+    found = []
+    for column in COLUMNS:
+        if any(column.value(row) for row in rows):
+            room -= column.width + 2
+            if room < 0:
+                break
+            found.append(column)
+    return found
 
 
 def explain_column(column: Measured, row: Row, rows: tuple[Row, ...]) -> str:

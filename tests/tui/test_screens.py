@@ -16,6 +16,7 @@ from fishtune.core.hardware.readings import DriverState, Gpu, GpuReading, GpuSta
 from fishtune.core.pipeline.steps import StepName
 from fishtune.core.stages.registry import StageName
 from fishtune.tui.app import Wizard
+from fishtune.tui.dialogs.audition import AuditionScreen
 from fishtune.tui.dialogs.clip import ClipScreen
 from fishtune.tui.dialogs.folders import FolderScreen
 from fishtune.tui.dialogs.prompt import PromptScreen
@@ -578,7 +579,13 @@ async def test_the_base_stands_above_the_checkpoints_and_cannot_be_picked(
         await pilot.pause()
         assert Project.load(project.folder).merge.checkpoint is None
         assert screen.pane is not None
+        screen.pane.press("run")
+        await until_shown(app, "The base is what checkpoints are merged into")
+        assert not engine.started
         screen.pane.press("audition")
+        await until(lambda: isinstance(app.screen, AuditionScreen), app)
+        app.screen.query_one("#who", Choice).value = "one"
+        await pilot.press("enter")
         await until(lambda: engine.started, app)
         assert engine.started[0][1].model_dump()["checkpoint"] == project.base
 

@@ -32,7 +32,6 @@ from ..trouble import in_thread
 from ..widgets.button import Button
 from ..widgets.form import Field
 from ..widgets.picker import Picker
-from ..wording import harmless
 from .stage import StagePane
 
 
@@ -52,12 +51,12 @@ class MergePane(StagePane):
         ),
     )
     DEFAULT_CSS = """
-    MergePane #will { height: auto; margin: 1 0; padding: 0 1; text-style: bold; }
+    MergePane #form { margin: 1 0 0 0; }
     MergePane #result { height: auto; margin: 1 0 0 0; }
     /* While checkpoints are listened to, their numbers come into the table above the progress. */
     MergePane.-monitor.-audition #before { display: block; height: 2fr; }
-    MergePane.-monitor.-audition #form, MergePane.-monitor.-audition #will { display: none; }
-    MergePane.-monitor.-audition #result { display: none; }
+    MergePane.-monitor.-audition #form, MergePane.-monitor.-audition #result { display: none; }
+    MergePane.-monitor.-audition #will { display: none; }
     """
 
     def __init__(self) -> None:
@@ -73,7 +72,6 @@ class MergePane(StagePane):
 
     def compose_before(self) -> Iterable[Widget]:
         yield Picker(id="picker")
-        yield Static("", id="will", markup=False)
         yield from super().compose_before()
 
     def compose_below_form(self) -> Iterable[Widget]:
@@ -153,7 +151,7 @@ class MergePane(StagePane):
 
     def _show_will(self) -> None:
         row = self._picker.row
-        self.query_one("#will", Static).update(Text(harmless(self._will(row)) if row else ""))
+        self._picker.say_will(self._will(row) if row else "")
 
     def _will(self, row: Row) -> str:
         """Return what Merge does where the cursor is."""

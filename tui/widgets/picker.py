@@ -17,9 +17,10 @@ from ..measured import Measured, columns_of, explain_column
 from ..wording import harmless, plain, right
 from .table import Align, Table
 
-_WIDE = 86
-_NAME = 12
-"""Cells of a name: `step 12,000`, and the strength behind it where there is one."""
+_NAME = 14
+"""Cells of a name at least: `step 100 × 0.5`."""
+_SIGN = 3
+"""Cells of the first column, with the space beside it."""
 
 
 class _Candidates(Table):
@@ -56,7 +57,7 @@ class Picker(Vertical):
     Picker { height: auto; }
     Picker #candidates { max-height: 9; }
     Picker Static { height: auto; padding: 0 1; }
-    Picker #of-row { margin: 1 0 0 0; }
+    Picker #will { margin: 1 0 0 0; text-style: bold; }
     Picker #of-column { color: $text-muted; }
     Picker #advice { margin: 1 0 0 0; display: none; }
     Picker #advice.-shown { display: block; }
@@ -76,7 +77,7 @@ class Picker(Vertical):
         super().__init__(id=id)
         self._choosing = Choosing()
         self._columns: list[Measured] = []
-        self._wide = False
+        self._room = 0
         self._explained = "faulty"
         """Which column is explained, where it is there."""
         self._user_at = ""
@@ -84,6 +85,7 @@ class Picker(Vertical):
 
     def compose(self) -> ComposeResult:
         yield _Candidates(self._headings(), id="candidates")
+        yield Static("", id="will", markup=False)
         yield Static("", id="of-row", markup=False)
         yield Static("", id="of-column", markup=False)
         yield Static("", id="advice", markup=False)
@@ -114,8 +116,12 @@ class Picker(Vertical):
         self._user_at = key
         self.query_one("#candidates", Table).select_key(key)
 
+    def say_will(self, text: str) -> None:
+        """Say what becomes of the row under the cursor."""
+        self._say("#will", text)
+
     def _show(self) -> None:
-        columns = columns_of(self._choosing.rows, wide=self._wide)
+        columns = columns_of(self._choosing.rows, self._room)
         table = self.query_one("#candidates", Table)
         if [column.id for column in columns] != [column.id for column in self._columns]:
             self._columns = columns
@@ -137,10 +143,9 @@ class Picker(Vertical):
         return [plain(sign, style), plain(name, style), *values]
 
     def on_resize(self, event: events.Resize) -> None:
-        """Show more columns where there is room."""
-        if (event.size.width >= _WIDE) is not self._wide:
-            self._wide = not self._wide
-            self._show()
+        """Show as many columns as there is room for."""
+        self._room = event.size.width - _SIGN - (_NAME + 2)
+        self._show()
 
     # what is explained
 
@@ -179,14 +184,11 @@ class Picker(Vertical):
         self._say("#of-row", of_row)
         has_values = row is not None and row.kind is not RowKind.ANOTHER and bool(self._columns)
         told = explain_column(self._columns[self._column], row, rows) if row and has_values else ""
-        self._say("#of-column", told and f"{told} {self._how_to_turn()}")
+        glyphs = wizard(self).glyphs
+        self._say("#of-column", told and f"{glyphs.left} {glyphs.right} {told}")
         advice = self._advice()
         self._say("#advice", advice)
         self.query_one("#advice").set_class(bool(advice), "-shown")
-
-    def _how_to_turn(self) -> str:
-        glyphs = wizard(self).glyphs
-        return _("({left} {right} explains the others.)").format(left=glyphs.left, right=glyphs.right)
 
     def _advice(self) -> str:
         """Return which one is recommended and why, and what nobody could judge."""
