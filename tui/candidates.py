@@ -111,7 +111,7 @@ def explain_row(row: Row, choosing: Choosing) -> str:
     """Return what a row is, and how it stands."""
     match row.kind:
         case RowKind.BASE:
-            return _("The base as it was before training: the floor. It is what a checkpoint is merged into.")
+            return _("The base as it was before training: the floor.")
         case RowKind.RECORDINGS:
             about = _("Your held-out recordings as the codec gives them back: the ceiling.")
             unheard = _("Audition plays and judges them, too.")
@@ -132,7 +132,7 @@ def why_not(row: Row) -> str:
     """Return why a row cannot be merged."""
     if row.kind is RowKind.RECORDINGS:
         return _("Your recordings are no checkpoint: they only show what can be reached.")
-    return _("The base is what checkpoints are merged into: choose one of those.")
+    return _("The base is what checkpoints are merged into: choose one of them.")
 
 
 def chosen_row(project: Project, rows: tuple[Row, ...]) -> str:

@@ -35,6 +35,7 @@ FIELDS = (
     Field("audition", "reference"),
     Field("audition", "seeds"),
     Field("audition", "strengths"),
+    Field("audition", "language"),
     Field("audition", "asr_model"),
     Field("audition", "speaker_model"),
 )
@@ -45,6 +46,7 @@ _UNSET = {
     "text_source": mark("the data set's language"),
     "reference": mark("a clip of the data set"),
     "strengths": mark("1, as it was trained"),
+    "language": mark("that of the transcripts"),
     "asr_model": mark("chosen by language and free memory"),
     "speaker_model": mark("CAM++"),
 }
@@ -193,6 +195,7 @@ class AuditionScreen(Dialog[Asked | None]):
 
     def on_form_changed(self, event: Form.Changed) -> None:
         event.stop()
+        self.query_one(Notice).clear()  # it was about what stood there before
         self._count_texts()
 
     def on_form_said(self, event: Form.Said) -> None:

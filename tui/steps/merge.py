@@ -54,9 +54,11 @@ class MergePane(StagePane):
     MergePane #form { margin: 1 0 0 0; }
     MergePane #result { height: auto; margin: 1 0 0 0; }
     /* While checkpoints are listened to, their numbers come into the table above the progress. */
-    MergePane.-monitor.-audition #before { display: block; height: 2fr; }
+    MergePane.-monitor.-audition #before { display: block; height: auto; max-height: 60%; }
     MergePane.-monitor.-audition #form, MergePane.-monitor.-audition #result { display: none; }
-    MergePane.-monitor.-audition #will { display: none; }
+    MergePane.-monitor.-audition Picker Static { display: none; }
+    MergePane.-monitor.-audition Picker #advice.-shown { display: none; }
+    MergePane.-monitor.-audition Picker #of-column { display: block; margin: 0 0 1 0; }
     """
 
     def __init__(self) -> None:
@@ -226,9 +228,9 @@ class MergePane(StagePane):
     def buttons(self) -> list[tuple[str, str]]:
         if self.running:
             return super().buttons()
-        shown = [("audition", _("Audition")), ("listen", _("Listen"))]
-        if self.monitor_shown:
-            shown = [("settings", _("Settings"))]
+        back, listen = ("settings", _("Settings")), ("listen", _("Listen"))
+        shown = [("audition", _("Audition"))]
+        shown = [back, *shown] if self.monitor_shown else [*shown, listen]
         merge, say = ("run", self.main_label()), ("say", _("Say something"))
         if not self._replaces:
             return [*shown, merge]
@@ -263,8 +265,8 @@ class MergePane(StagePane):
         self.app.push_screen(AuditionScreen(self.project, len(steps), self._picker.row), take)
 
     def show_job(self, job: Job, state: JobState, view: RunView) -> None:
-        self.set_class(job.record.stage == StageName.AUDITION, "-audition")
         super().show_job(job, state, view)
+        self.set_class(job.record.stage == StageName.AUDITION and self.running, "-audition")
         with view.lock:
             end = view.end
         if isinstance(end, Finished) and job.record.stage == StageName.MERGE:

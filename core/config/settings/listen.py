@@ -39,7 +39,8 @@ class ListenerSettings(Table):
     """What listens to recordings: shared by the stages that judge."""
 
     language: Annotated[
-        Annotated[str, AfterValidator(_check_language)] | None, Option(unset="recognised from text and sound")
+        Annotated[str, AfterValidator(_check_language)] | None,
+        Option("Language", group=BASIC, unset="recognised from text and sound"),
     ] = None
     """Language of the recordings, two letters: en, ko, zh, ja, es, de, fr, ..."""
     asr_model: Annotated[

@@ -54,8 +54,7 @@ def run(settings: AuditionSettings, reporter: Reporter) -> AuditionResult:
     speakers = [recordings_of(plan), *plan.candidates] if question.recordings else plan.candidates
     columns = [Column(each, question, overwrite=settings.overwrite) for each in speakers]
     voices = Speakers(base, settings.config_name, question, device, reporter)
-    for column in columns:
-        voices.say_all(column)
+    voices.say_all(columns)
     voices.forget_model()  # recognition finds its memory free
     _listen(columns, voices, question, settings, reporter)
     return join([column.table for column in columns])
