@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from fishtune.core.cli import audition as command
 from fishtune.core.cli.app import run as run_command
 from fishtune.core.config.presets import LoraPreset
 from fishtune.core.config.settings import AuditionSettings
@@ -313,3 +314,24 @@ def test_a_reference_that_is_not_there_is_named_as_such(run_folder: Path, tmp_pa
         listen(run_folder, reference=tmp_path / "missing.wav")
     assert raised.value.message == f"{tmp_path / 'missing.wav'} does not exist."
     assert raised.value.hint == "Name a recording of the voice, 3 to 15 s long."
+
+
+def test_the_project_file_says_what_no_flag_does_of_its_own_run_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[AuditionSettings] = []
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(command, "run_stage", lambda _, given, **__: asked.append(given))
+    (tmp_path / "fishtune.toml").write_text(
+        'name = "me"\n[audition]\ntext_source = "mine.txt"\nreference = "a.wav"\nseeds = 3\nlanguage = "ko"\n'
+    )
+    for name in ("me", "other"):
+        (tmp_path / "results" / name / "checkpoints").mkdir(parents=True)
+    assert run_command(["audition", "results/me", "--seeds", "2"]) == 0
+    assert run_command(["audition", "results/me", "--text", "hi"]) == 0
+    assert run_command(["audition", "results/other"]) == 0
+    own, typed, other = asked
+    assert (own.text_source, own.reference) == (str(tmp_path / "mine.txt"), tmp_path / "a.wav")
+    assert (own.seeds, own.language) == (2, "ko")
+    assert (typed.texts, typed.text_source, typed.seeds) == (["hi"], None, 3)
+    assert (other.text_source, other.reference, other.seeds, other.language) == (None, None, 1, None)

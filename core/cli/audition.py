@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from ..config.settings import AuditionSettings
 from ..config.strict import parse_flags
+from ..files import absolute
 from ..judge.results import AuditionCandidate, AuditionResult
 from .columns import print_table
 from .console import out
 from .options import Given, Json, takes
-from .running import run_stage
+from .running import find_project, run_stage
 from .runs import MEASURES, find_run, measure_cells, run_folder
 
 
@@ -23,8 +24,8 @@ def audition(given: Given, json: Json = False) -> None:
 
     Example: fishtune audition my-voice --all
     """
-    settings = parse_flags(AuditionSettings, **given)
-    summary = run_stage("audition", _named(settings), json=json)
+    settings = _over_the_projects(_named(parse_flags(AuditionSettings, **given)))
+    summary = run_stage("audition", settings, json=json)
     if summary is None or json:
         return
     result = AuditionResult.model_validate(summary)
@@ -47,6 +48,21 @@ def _named(settings: AuditionSettings) -> AuditionSettings:
     is_name = not name.exists() and len(name.parts) == 1
     folder = find_run(name).folder if is_name else run_folder(name)
     return settings.model_copy(update={"checkpoint": folder})
+
+
+def _over_the_projects(settings: AuditionSettings) -> AuditionSettings:
+    """Return the settings with what the project file says of auditions where no flag does.
+
+    That is about the project's own run; another one, or a model elsewhere, may be of another voice.
+    """
+    project, target = find_project(), absolute(settings.checkpoint)
+    if project is None or not target.is_relative_to(project.run_folder):
+        return settings
+    chosen = set(project.audition.model_fields_set) - settings.model_fields_set
+    if settings.texts:
+        chosen.discard("text_source")
+    known = project.audition_settings(target)
+    return settings.model_copy(update={name: getattr(known, name) for name in chosen})
 
 
 def _tell(result: AuditionResult, candidate: AuditionCandidate, voice: str) -> None:

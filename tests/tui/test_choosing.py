@@ -238,7 +238,7 @@ async def test_what_would_end_an_audition_is_said_before_it_starts(
         screen, _table = await chosen_from(app, pilot)
         assert screen.pane is not None
         screen.pane.press("audition")
-        await until_shown(app, "Who speaks")
+        await until_shown(app, "Who speaks", "at most 96 recordings")
         app.screen.query_one(f"#field-audition-{field}", Input).value = value
         await pilot.click("AuditionScreen Button.-primary")
         await until_shown(app, *said)
@@ -354,7 +354,7 @@ async def test_texts_are_said_one_after_another_and_end_as_recordings_to_be_copi
         for text in ("Good morning. [laugh] [/x]", "안녕하세요."):
             app.screen.query_one("#text", Input).value = text
             await pilot.press("enter")
-        await until(lambda: len(engine.started) == 1, app)
+        await until(lambda: len(engine.writers) == 1, app)
         await until_shown(app, "Good morning. [laugh] [/x]", "안녕하세요.  ·  waiting")
         speech = auditioned.run_folder / "speech"
         job = jobs_of(auditioned, engine)[0]
@@ -362,8 +362,8 @@ async def test_texts_are_said_one_after_another_and_end_as_recordings_to_be_copi
         engine.say(job, [Progress(task="generating", done=1, unit="frames", detail=detail)])
         await until_shown(app, "3.2 s of speech")
         engine.say(job, [Finished(summary={"out": str(speech / "001.wav"), "seconds": 4.24})])
-        await until(lambda: len(engine.started) == 2, app)
-        await until_shown(app, "4.2 s")
+        await until(lambda: len(engine.writers) == 2, app)
+        await until_shown(app, "4.2 s", "To fetch it, on your own computer:")
         job = jobs_of(auditioned, engine)[1]
         engine.say(job, [Failed(error="DataError", message="It ended at once.", hint="Try another text.")])
         await until_shown(app, "Error: It ended at once.", "→ Try another text.")

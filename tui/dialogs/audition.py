@@ -86,7 +86,7 @@ class AuditionScreen(Dialog[Asked | None]):
     AuditionScreen Form { margin: 0; }
     AuditionScreen #asked { height: 2; color: $text-muted; }
     AuditionScreen #asked.-wrong { color: $error; }
-    AuditionScreen #plan { height: auto; }
+    AuditionScreen #plan { height: 2; }
     """
 
     def __init__(self, project: Project, checkpoints: int, row: Row | None) -> None:
@@ -195,7 +195,6 @@ class AuditionScreen(Dialog[Asked | None]):
 
     def on_form_changed(self, event: Form.Changed) -> None:
         event.stop()
-        self.query_one(Notice).clear()  # it was about what stood there before
         self._count_texts()
 
     def on_form_said(self, event: Form.Said) -> None:
@@ -214,6 +213,7 @@ class AuditionScreen(Dialog[Asked | None]):
 
     def _start(self) -> None:
         notice = self.query_one(Notice)
+        notice.clear()
         wrong = self.query_one(Form).store()
         if wrong:
             notice.show_warning(wrong)

@@ -64,7 +64,9 @@ class SpeechScreen(Dialog[None]):
     SpeechScreen .row Label { width: 18; color: $text-muted; }
     SpeechScreen .row Input { width: 1fr; }
     SpeechScreen #said { height: 1fr; margin: 1 0 0 0; scrollbar-size-vertical: 1; }
-    SpeechScreen #said CopyLine { margin: 0; }
+    SpeechScreen CopyLine { margin: 0; }
+    SpeechScreen #fetch { display: none; margin: 1 0 0 0; }
+    SpeechScreen #fetch.-shown { display: block; }
     """
 
     def __init__(self, project: Project, reference: Path | None = None) -> None:
@@ -103,6 +105,7 @@ class SpeechScreen(Dialog[None]):
                 )
             yield Notice(id="notice")
             yield VerticalScroll(id="said", can_focus=False)
+            yield CopyLine(_("To fetch it, on your own computer:"), "", id="fetch")
             with Horizontal(classes="buttons"):
                 yield Button(_("Close"), "close")
                 yield Button(_("Say it"), "say", main=True)
@@ -195,12 +198,17 @@ class SpeechScreen(Dialog[None]):
                 said.line.show(self._about(said.text, _how_far(progress)), "")
 
     def _finish(self, said: _Said, end: Finished, view: RunView) -> None:
+        from ...core.report.serving import copy_command  # a web server's modules, which only this needs
+
         seconds = end.summary.get("seconds")
         length = decimal(seconds, 1) if isinstance(seconds, int | float) else "–"
         about = _("{seconds} s").format(seconds=length)
         with view.lock:
             warnings = [sentence(each.message) for each in view.warnings]
         said.line.show(self._about(said.text, " ".join([about, *warnings[-1:]])), str(said.out))
+        fetch = self.query_one("#fetch", CopyLine)
+        fetch.show(fetch.purpose, copy_command(said.out))
+        fetch.add_class("-shown")
         self._free(said)
 
     def _end(self, said: _Said, what: str, hint: str) -> None:

@@ -55,7 +55,7 @@ class Picker(Vertical):
 
     DEFAULT_CSS = """
     Picker { height: auto; }
-    Picker #candidates { max-height: 9; }
+    Picker #candidates { max-height: 40vh; }
     Picker Static { height: auto; padding: 0 1; }
     Picker #will { margin: 1 0 0 0; text-style: bold; }
     Picker #of-column { color: $text-muted; }
