@@ -39,7 +39,6 @@ class ListeningScreen(Dialog[None]):
         Binding("question_mark,f1", "app.show_help", show=False),
     ]
     DEFAULT_CSS = """
-    ListeningScreen .dialog { width: 96%; max-width: 110; }
     ListeningScreen VerticalScroll { height: auto; max-height: 16; scrollbar-size-vertical: 1; }
     """
 
@@ -54,7 +53,8 @@ class ListeningScreen(Dialog[None]):
         return self._project.run_folder / LISTEN_FILE
 
     def compose(self) -> ComposeResult:
-        with Vertical(classes="dialog"):
+        with Vertical(classes="dialog") as dialog:
+            dialog.styles.width = "96%"  # paths and commands are long
             yield Static(_("Listen to what was said"), classes="title", markup=False)
             yield Notice(id="notice")
             yield VerticalScroll(id="lines", can_focus=False)

@@ -59,7 +59,6 @@ class SpeechScreen(Dialog[None]):
         Binding("f1", "app.show_help", show=False),
     ]
     DEFAULT_CSS = """
-    SpeechScreen .dialog { width: 96%; max-width: 120; height: 90%; }
     SpeechScreen .row { height: 1; }
     SpeechScreen .row Label { width: 18; color: $text-muted; }
     SpeechScreen .row Input { width: 1fr; }
@@ -79,7 +78,8 @@ class SpeechScreen(Dialog[None]):
 
     def compose(self) -> ComposeResult:
         reference = str(self._reference) if self._reference else ""
-        with Vertical(classes="dialog"):
+        with Vertical(classes="dialog") as dialog:
+            dialog.styles.width = "96%"  # paths and commands are long
             title = _("Say something with {model}").format(model=self._project.merged.name)
             yield Static(Text(harmless(title)), classes="title", markup=False)
             with Horizontal(classes="row"):
