@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from rich.cells import cell_len
+
 from ..core.judge.results import Measure
 from ..core.judge.selection import Candidate
 from .candidates import Row, RowKind
@@ -18,6 +20,7 @@ class Measured:
 
     Args:
         heading: its key in the catalogue.
+        width: of the widest value, in cells.
         value: what stands in a row's cell, "" where nothing was measured.
         meaning: what it is and how it is read.
         interval: the mean with its interval, of what an audition measured.
@@ -29,6 +32,11 @@ class Measured:
     value: Callable[[Row], str]
     meaning: str
     interval: Callable[[Row], str] = lambda _row: ""
+
+    @property
+    def room(self) -> int:
+        """Cells that neither values nor heading are cut in, whatever the language."""
+        return max(self.width, cell_len(_(self.heading)))
 
 
 def _of_audition(name: str, form: str) -> tuple[Callable[[Row], str], Callable[[Row], str]]:
@@ -153,12 +161,12 @@ def columns_of(rows: tuple[Row, ...], room: int) -> list[Measured]:
     """Return the columns in which anything stands, as many of the first as there is room for.
 
     Args:
-        room: in cells; a column takes two more than its width.
+        room: in cells; a column takes two more than its own.
     """
     found = []
     for column in COLUMNS:
         if any(column.value(row) for row in rows):
-            room -= column.width + 2
+            room -= column.room + 2
             if room < 0:
                 break
             found.append(column)

@@ -16,7 +16,6 @@ from fishtune.core.hardware.readings import DriverState, Gpu, GpuReading, GpuSta
 from fishtune.core.pipeline.steps import StepName
 from fishtune.core.stages.registry import StageName
 from fishtune.tui.app import Wizard
-from fishtune.tui.dialogs.audition import AuditionScreen
 from fishtune.tui.dialogs.clip import ClipScreen
 from fishtune.tui.dialogs.folders import FolderScreen
 from fishtune.tui.dialogs.prompt import PromptScreen
@@ -583,7 +582,7 @@ async def test_the_base_stands_above_the_checkpoints_and_cannot_be_picked(
         await until_shown(app, "The base is what checkpoints are merged into")
         assert not engine.started
         screen.pane.press("audition")
-        await until(lambda: isinstance(app.screen, AuditionScreen), app)
+        await until_shown(app, "Who speaks")
         app.screen.query_one("#who", Choice).value = "one"
         await pilot.press("enter")
         await until(lambda: engine.started, app)

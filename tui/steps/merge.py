@@ -79,10 +79,6 @@ class MergePane(StagePane):
     def compose_below_form(self) -> Iterable[Widget]:
         yield Static("", id="result", markup=False)
 
-    def project_changed(self) -> None:
-        super().project_changed()
-        self._show_will()
-
     def settings_changed(self) -> None:
         self._show_will()
 

@@ -131,7 +131,7 @@ class Picker(Vertical):
 
     def _headings(self) -> list[tuple[str, int | None, Align]]:
         named: list[tuple[str, int | None, Align]] = [("", 1, "left"), (_("checkpoint"), None, "left")]
-        return [*named, *((_(column.heading), column.width, "right") for column in self._columns)]
+        return [*named, *((_(column.heading), column.room, "right") for column in self._columns)]
 
     def _cells(self, row: Row) -> list[Text]:
         recommended = row.key == self._choosing.recommended
