@@ -135,15 +135,30 @@ def why_not(row: Row) -> str:
     return _("The base is what checkpoints are merged into: choose one of them.")
 
 
-def chosen_row(project: Project, rows: tuple[Row, ...]) -> str:
-    """Return the key of the row that the project file names, "" where it names none."""
-    if project.merge.checkpoint is None:
-        return ""
-    path = project.resolve(Path(project.merge.checkpoint))
-    own = [row for row in rows if row.path == path]
-    at_strength = next((row for row in own if row.strength == project.merge.strength), None)
-    found = at_strength or next(iter(own), None)
+def chosen_row(project: Project, choosing: Choosing) -> str:
+    """Return the key of the row that the project file means: its checkpoint, else the recommended one."""
+    named = project.merge.checkpoint
+    best = choosing.recommendation
+    path = project.resolve(Path(named)) if named else best.candidate.path if best else None
+    found = row_at(choosing, path, project.merge.strength)
     return found.key if found else ""
+
+
+def row_at(choosing: Choosing, path: Path | None, strength: float) -> Row | None:
+    """Return the row of a checkpoint at a strength; where it was not listened to at that, its first one."""
+    own = [row for row in choosing.rows if row.path == path and row.can_be_merged]
+    return next((row for row in own if row.strength == strength), next(iter(own), None))
+
+
+def strength_of(row: Row, choosing: Choosing, wanted: float) -> float:
+    """Return the strength at which a row is merged.
+
+    Args:
+        wanted: what the project file says; a strength that has a row of its own is chosen by that row alone.
+    """
+    has_own = row_at(choosing, row.path, wanted)
+    is_anothers = has_own is not None and has_own.strength == wanted and has_own.key != row.key
+    return row.strength if row.strength != 1 or is_anothers else wanted
 
 
 def stamp_of(project: Project) -> tuple[object, ...]:

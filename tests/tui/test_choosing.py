@@ -28,7 +28,7 @@ from fishtune.tui.widgets.copy_line import CopyLine
 from fishtune.tui.widgets.picker import Picker
 from fishtune.tui.widgets.table import Table
 from textual.widgets import Input
-from wizard_helpers import FakeEngine, until, until_shown
+from wizard_helpers import FakeEngine, shown, until, until_shown
 
 from tests.listening_kit import make_run
 
@@ -148,6 +148,34 @@ async def test_what_the_cursor_is_on_is_merged_at_the_strength_it_was_heard_at(
         "results/my-voice/checkpoints/step_000000100.ckpt",
         0.5,
     )
+
+
+async def test_a_strength_with_a_row_of_its_own_is_chosen_by_that_row_and_any_other_by_the_form(
+    engine: FakeEngine, auditioned: Project
+) -> None:
+    app = open_it(engine, auditioned)
+    async with app.run_test(size=(120, 40)) as pilot:
+        screen, table = await chosen_from(app, pilot)
+        box = screen.query_one("#field-merge-strength", Input)
+        await pilot.press("down", "enter")
+        await until(lambda: Project.load(auditioned.folder).merge.strength == 0.5, app)
+        assert box.value == "0.5"
+        screen.set_focus(table)
+        await pilot.press("up")
+        await until_shown(app, "Will merge: step_000000100.ckpt")
+        assert box.value == "" and "at strength" not in shown(app)
+        for typed, row, told in (
+            ("0.5", "step 100 × 0.5", "step_000000100.ckpt at strength 0.5"),
+            ("0.8", "step 100", "step_000000100.ckpt at strength 0.8"),
+        ):
+            box.focus()
+            box.value = typed
+            await pilot.press("enter")
+            await until_shown(app, told)
+            assert table.get_row_at(table.cursor_row)[1].plain.strip() == row
+        screen.set_focus(table)
+        await pilot.press("down", "down")
+        await until_shown(app, "step_000000200.ckpt at strength")
 
 
 @pytest.mark.parametrize(("key", "why"), [(BASE, "base"), (RECORDINGS, "recordings")])

@@ -19,7 +19,18 @@ from ...core.jobs.record import Job, JobState
 from ...core.pipeline.steps import StepName
 from ...core.stages.registry import StageName
 from ..access import project_screen
-from ..candidates import Choosing, Row, RowKind, chosen_row, look, reference_of, stamp_of, why_not
+from ..candidates import (
+    Choosing,
+    Row,
+    RowKind,
+    chosen_row,
+    look,
+    reference_of,
+    row_at,
+    stamp_of,
+    strength_of,
+    why_not,
+)
 from ..catalogue import _, mark
 from ..dialogs.audition import Asked, AuditionScreen
 from ..dialogs.listening import ListeningScreen
@@ -30,7 +41,7 @@ from ..project_state import ShownStep
 from ..run_view import RunView
 from ..trouble import in_thread
 from ..widgets.button import Button
-from ..widgets.form import Field
+from ..widgets.form import Field, assign
 from ..widgets.picker import Picker
 from .stage import StagePane
 
@@ -80,6 +91,12 @@ class MergePane(StagePane):
         yield Static("", id="result", markup=False)
 
     def settings_changed(self) -> None:
+        """Go to the row of a strength that was typed."""
+        row, typed = self._picker.row, self.project.merge.strength
+        if row is not None and row.can_be_merged and self._strength(row) != typed:
+            wanted = row_at(self._choosing, row.path, typed)
+            if wanted is not None:
+                self._picker.choose(wanted.key)
         self._show_will()
 
     def inherited(self, field: Field) -> Any:
@@ -110,8 +127,7 @@ class MergePane(StagePane):
         self._stamp = stamp
         if choosing is not None:
             self._choosing = choosing
-            chosen = chosen_row(self.project, choosing.rows)
-            self._picker.show(choosing, chosen or choosing.recommended)
+            self._picker.show(choosing, chosen_row(self.project, choosing))
         if self._result is None and record is not None:
             self._show_result(record)
         self._show_will()
@@ -119,7 +135,17 @@ class MergePane(StagePane):
 
     def on_picker_moved(self, event: Picker.Moved) -> None:
         event.stop()
+        row = self._picker.row
+        if event.by_user and row is not None and row.can_be_merged:
+            self._take_strength(row)
         self._show_will()
+
+    def _take_strength(self, row: Row) -> None:
+        """Show a row's strength in the form; the project file has it once the row is kept or merged."""
+        strength = self._strength(row)
+        if strength != self.project.merge.strength:
+            assign(self.project.merge, "strength", None if strength == 1 else strength)
+            self.form_changed()
 
     def on_picker_confirmed(self, event: Picker.Confirmed) -> None:
         """Keep the choice in the project file, and go to the button that merges it."""
@@ -136,15 +162,11 @@ class MergePane(StagePane):
                     button.focus()
 
     def _keep(self, row: Row) -> None:
-        """Put a choice into the project file; the recommended one needs no word there."""
-        merge, path = self.project.merge, row.path
-        if path is None or (merge.checkpoint is None and row.key == self._choosing.recommended):
-            return
-        folder = self.project.folder
-        merge.checkpoint = str(path.relative_to(folder) if path.is_relative_to(folder) else path)
-        if row.strength != 1:
-            merge.strength = row.strength
-            self.form_changed()
+        """Put a choice into the project file; the recommended checkpoint needs no word there."""
+        merge, path, folder = self.project.merge, row.path, self.project.folder
+        if path is not None and not (merge.checkpoint is None and row.key == self._choosing.recommended):
+            merge.checkpoint = str(path.relative_to(folder) if path.is_relative_to(folder) else path)
+        self._take_strength(row)
         project_screen(self).save_project()
 
     def _show_will(self) -> None:
@@ -164,7 +186,7 @@ class MergePane(StagePane):
         return f"{text}. {replaced}" if self._replaces else text
 
     def _strength(self, row: Row) -> float:
-        return row.strength if row.strength != 1 else self.project.merge.strength
+        return strength_of(row, self._choosing, self.project.merge.strength)
 
     def _ask_for_another(self) -> None:
         explanation = _(

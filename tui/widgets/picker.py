@@ -66,6 +66,10 @@ class Picker(Vertical):
     class Moved(Message):
         """The cursor came to another row."""
 
+        def __init__(self, by_user: bool) -> None:
+            super().__init__()
+            self.by_user = by_user
+
     class Confirmed(Message):
         """Enter was pressed on a row."""
 
@@ -167,10 +171,11 @@ class Picker(Vertical):
 
     def on_data_table_row_highlighted(self, event: DataTable.RowHighlighted) -> None:
         event.stop()
-        if event.data_table.has_focus:
+        by_user = event.data_table.has_focus
+        if by_user:
             self._user_at = str(event.row_key.value)
         self._tell()
-        self.post_message(self.Moved())
+        self.post_message(self.Moved(by_user))
 
     def on_data_table_row_selected(self, event: DataTable.RowSelected) -> None:
         event.stop()
