@@ -18,7 +18,7 @@ from ..core.judge.record import AUDITIONS, RECORD_FILE, read_audition, read_run
 from ..core.judge.results import AuditionResult, CandidateKind, Measures
 from ..core.judge.selection import Candidate, Recommendation
 from ..core.judge.votes import VOTES_FILE
-from ..core.messages import NOTHING
+from ..core.messages import NOTHING, Message
 from ..core.pipeline.history import Choice, choose_by, run_history, training_jobs
 from .catalogue import _, sentence
 from .wording import count
@@ -83,25 +83,28 @@ class Row:
 
 @dataclass(frozen=True)
 class Choosing:
-    """All rows, what is recommended, and what nobody could judge."""
+    """All rows, and what is recommended.
+
+    Args:
+        is_heard: whether there is an audition.
+        reference: the utterance or recording whose voice was given in it, or empty.
+        not_judged: what was left out of it and why, each a sentence.
+    """
 
     rows: tuple[Row, ...] = ()
     recommendation: Recommendation | None = None
-    table: AuditionResult | None = None
+    is_heard: bool = False
+    reference: str = ""
+    not_judged: tuple[Message, ...] = ()
 
     @property
     def recommended(self) -> str:
         """Key of the recommended row, "" without one."""
         return str(self.recommendation.candidate.path) if self.recommendation else ""
 
-    @property
-    def not_judged(self) -> list[str]:
-        """What was left out and why, each a sentence."""
-        return list(dict.fromkeys(self.table.not_judged)) if self.table else []
-
     def why_out(self, row: Row) -> str:
         """Return why a checkpoint is not to be recommended, "" where nothing speaks against it."""
-        if self.recommendation is None or row.known is None:
+        if self.recommendation is None or row.known is None or row.strength != 1:
             return NOTHING
         about = (each for each in self.recommendation.out if each.values.get("step") == row.known.step)
         return next(about, NOTHING)
@@ -186,7 +189,11 @@ def look(project: Project) -> Choosing:
         choice = choose_by(place, run_history(place, with_steps=False), table)
     except FishtuneError:
         return Choosing()
-    return Choosing(tuple(_rows(project, choice, table)), choice.recommendation, table)
+    rows = tuple(_rows(project, choice, table))
+    if table is None:
+        return Choosing(rows, choice.recommendation)
+    not_judged = tuple(dict.fromkeys(table.not_judged))
+    return Choosing(rows, choice.recommendation, True, table.reference, not_judged)
 
 
 def _place(project: Project) -> Place:
@@ -252,11 +259,9 @@ def _checkpoint(known: Candidate) -> Row:
     )
 
 
-def reference_of(project: Project, table: AuditionResult | None) -> Path | None:
+def reference_of(project: Project, choosing: Choosing) -> Path | None:
     """Return the recording whose voice was given in the audition, None where it is not known or gone."""
     if project.audition.reference is not None:
         return project.resolve(project.audition.reference)
-    if table is None or not table.reference:
-        return None
-    places = (project.data / f"{table.reference}{ending}" for ending in AUDIO_EXTENSIONS)
-    return next((place for place in places if place.is_file()), None)
+    places = (project.data / f"{choosing.reference}{ending}" for ending in AUDIO_EXTENSIONS)
+    return next((place for place in places if choosing.reference and place.is_file()), None)

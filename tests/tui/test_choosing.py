@@ -449,3 +449,20 @@ def jobs_of(project: Project, engine: FakeEngine) -> list[Job]:
     """Return the jobs that were started here, oldest first."""
     place = Place(results=project.results, project=project.name)
     return [job for job in list_jobs(place) if job.id in engine.writers]
+
+
+async def test_the_reference_of_the_audition_is_offered_again(
+    engine: FakeEngine, auditioned: Project
+) -> None:
+    clip = auditioned.folder / "data" / "ANNA" / "3.flac"  # what `make_run` says was given
+    clip.parent.mkdir(parents=True)
+    clip.touch()
+    auditioned.dataset.path = Path("data")
+    auditioned.save()
+    app = open_it(engine, auditioned)
+    async with app.run_test(size=(120, 40)) as pilot:
+        screen, _table = await chosen_from(app, pilot)
+        assert screen.pane is not None
+        screen.pane.press("say")
+        await until_shown(app, "Say it")
+        assert app.screen.query_one("#reference", Input).value == str(clip)

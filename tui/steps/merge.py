@@ -259,9 +259,9 @@ class MergePane(StagePane):
             case "audition":
                 self._audition()
             case "listen":
-                self.app.push_screen(ListeningScreen(self.project, self._choosing.table is not None))
+                self.app.push_screen(ListeningScreen(self.project, self._choosing.is_heard))
             case "say":
-                reference = reference_of(self.project, self._choosing.table)
+                reference = reference_of(self.project, self._choosing)
                 self.app.push_screen(SpeechScreen(self.project, reference))
             case _:
                 super().press(button)
