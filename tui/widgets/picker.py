@@ -86,6 +86,8 @@ class Picker(Vertical):
         """Which column is explained, where it is there."""
         self._user_at = ""
         """Where the user put the cursor; "" = nowhere yet."""
+        self._placed_at = ""
+        """Where it was put last by anything else."""
 
     def compose(self) -> ComposeResult:
         yield _Candidates(self._headings(), id="candidates")
@@ -113,11 +115,12 @@ class Picker(Vertical):
         wanted = self._user_at if self._user_at in keys else otherwise
         if wanted in keys and table.chosen != wanted:
             table.select_key(wanted)
+        self._placed_at = table.chosen or ""
         self._tell()
 
     def choose(self, key: str) -> None:
         """Put the cursor on a row; it stays there as if the user had moved it."""
-        self._user_at = key
+        self._user_at = self._placed_at = key
         self.query_one("#candidates", Table).select_key(key)
 
     def say_will(self, text: str) -> None:
@@ -171,9 +174,11 @@ class Picker(Vertical):
 
     def on_data_table_row_highlighted(self, event: DataTable.RowHighlighted) -> None:
         event.stop()
-        by_user = event.data_table.has_focus
+        # Rows that are shown anew are highlighted, too, and told of later: what counts is where it is now.
+        at = self.query_one("#candidates", Table).chosen or ""
+        by_user = event.data_table.has_focus and at != self._placed_at
         if by_user:
-            self._user_at = str(event.row_key.value)
+            self._user_at, self._placed_at = at, ""
         self._tell()
         self.post_message(self.Moved(by_user))
 
