@@ -46,7 +46,7 @@ def init(
         str | None, typer.Option(metavar="NAME", help="What is trained; see fishtune presets.")
     ] = None,
 ) -> None:
-    """Make a project file, fishtune.toml, that holds every choice.
+    """Make a project file, fishtune.toml, that holds every choice: all options are in it, explained.
 
     Example: fishtune init yoona --data ~/recordings
     """
@@ -67,7 +67,7 @@ def init(
         read_preset("lora", lora_config)  # a wrong name is said now, not when training begins
         tables["train"] = {"lora_config": lora_config}
     project = Project.create(base, name or base.name, **tables)
-    project.save()
+    project.save(commented=True)
     out.print(f"Made {project.file}\nRecordings: {project.data}\nBase model: {project.base}")
     out.print(f"Then: fishtune run {shell_quoted(folder)}" if folder != Path() else "Then: fishtune run")
 

@@ -13,16 +13,16 @@ import re
 from pathlib import Path
 from typing import Annotated, Any
 
-import tomli_w
 from pydantic import Field, PrivateAttr
 
 from ..errors import FishtuneError, MalformedFileError, SettingsError
 from ..files import absolute, update_text, with_a_name
 from ..messages import NOTHING, Message
 from ..reading import read_regular
-from ..tables import LARGEST_TOML, parse_toml, read_toml, with_changes
+from ..tables import LARGEST_TOML, parse_toml, with_changes
 from .options import BASIC, Option
 from .presets import lora_preset
+from .project_text import edited, template
 from .settings import (
     CODEC_FILE,
     MODELS_FOLDER,
@@ -134,7 +134,11 @@ class Project(Table):
         Raises:
             SettingsError: there is no such file, it is not TOML, or it has wrong keys or values.
         """
-        file = path / PROJECT_FILE if path.is_dir() else path
+        return cls._read(path / PROJECT_FILE if path.is_dir() else path)[0]
+
+    @classmethod
+    def _read(cls, file: Path) -> tuple[Project, str]:
+        """Return a project and the text of its file."""
         if not file.exists():
             raise SettingsError(
                 "{file} does not exist.",
@@ -142,20 +146,24 @@ class Project(Table):
                 file=file,
             )
         try:
-            content = read_toml(file)
+            text = read_regular(file, LARGEST_TOML, MalformedFileError)
+            content = parse_toml(text, str(file))
         except MalformedFileError as error:
             raise SettingsError(error.message, _decimal_comma(file) or error.hint) from error
         project = parse(cls, content, str(file))
         project._folder = absolute(file.parent)
         project._on_disk = project._chosen()
-        return project
+        return project, text.decode("utf-8-sig")
 
-    def save(self) -> None:
+    def save(self, commented: bool = False) -> None:
         """Put what was changed here since the file was read into it, atomically, and take over the rest.
 
-        Other values stay as they are on disk, also those that somebody else changed meanwhile. Values that
-        nobody set are left out, so that presets and later defaults apply to them. Nothing is written where
-        nothing was changed.
+        Other values stay as they are on disk, also those that somebody else changed meanwhile, and so do
+        comments. Values that nobody set are left out, so that presets and later defaults apply to them.
+        Nothing is written where nothing was changed.
+
+        Args:
+            commented: let a new file explain every option, commented out.
 
         Raises:
             SettingsError: the file is gone, came into being meanwhile, or holds what cannot be used; it is
@@ -168,14 +176,14 @@ class Project(Table):
                 raise SettingsError(
                     "{file} exists already.", "Open that project, or choose another folder.", file=self.file
                 )
-            content = chosen
+            text = edited(template(type(self)) if commented else "", {}, chosen)
         else:
-            there = self._read_again()
+            there, text = self._read_again()
             if chosen == self._on_disk:
                 self._take_over(there)
                 return
-            content = with_changes(there._chosen(), self._on_disk, chosen)
-        text = tomli_w.dumps(content)
+            content = there._chosen()
+            text = edited(text, content, with_changes(content, self._on_disk, chosen))
         try:
             merged = parse(type(self), parse_toml(text, str(self.file)), str(self.file))
         except MalformedFileError as error:
@@ -195,7 +203,7 @@ class Project(Table):
         Raises:
             SettingsError: the file is gone or holds what cannot be used; nothing is taken over.
         """
-        there = self._read_again()
+        there, _text = self._read_again()
         if there._chosen() == self._on_disk:
             return False
         content = with_changes(there._chosen(), self._on_disk or {}, self._chosen())
@@ -206,18 +214,18 @@ class Project(Table):
     def is_as_on_disk(self) -> bool:
         """Return whether the file says what it said when it was read; False if it cannot be read."""
         try:
-            return self._read_again()._chosen() == self._on_disk
+            return self._read_again()[0]._chosen() == self._on_disk
         except FishtuneError:
             return False
 
-    def _read_again(self) -> Project:
+    def _read_again(self) -> tuple[Project, str]:
         if not os.path.exists(self.file):  # noqa: PTH110 - unlike Path.exists it never raises
             raise SettingsError(
                 "{file} is gone.",
                 "Put it back, or open the project where it is now; nothing is saved until then.",
                 file=self.file,
             )
-        return type(self).load(self.file)
+        return self._read(self.file)
 
     def _chosen(self) -> dict[str, Any]:
         """Return every value that was set, as the file has it."""

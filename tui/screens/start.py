@@ -206,7 +206,7 @@ def create_project(folder: Path) -> Project:
     if folder.is_file():
         raise SettingsError(f"{folder} is a file.", "Choose a folder.")
     project = Project.create(folder, folder.name or "fishtune")
-    project.save()
+    project.save(commented=True)
     return project
 
 
