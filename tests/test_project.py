@@ -317,3 +317,26 @@ def test_rereading_takes_over_the_disk_and_keeps_what_is_not_saved_yet(tmp_path:
     assert (mine.train.seed, mine.train.epochs) == (5, 7)
     mine.save()
     assert (Project.load(tmp_path).train.seed, Project.load(tmp_path).train.epochs) == (5, 7)
+
+
+def test_taking_back_a_change_sets_only_what_it_changed_and_nobody_since(tmp_path: Path) -> None:
+    mine, yours = _two(tmp_path)
+    mine.train.epochs, mine.train.seed = 4, 8
+    mine.extract.batch_size = 2
+    mine.dataset.exclude = ["A/a"]
+    change = mine.save()
+    assert change is not None and mine.save() is None
+    yours = Project.load(tmp_path)
+    yours.train.seed, yours.train.max_minutes = 9, 5
+    yours.save()
+    mine.reread()
+    undone = mine.take_back(change)
+    assert undone == {
+        ("train", "epochs"): 3.0,
+        ("extract", "batch_size"): None,
+        ("dataset", "exclude"): ["A/a", "A/b"],
+    }
+    mine.save()
+    now = Project.load(tmp_path)
+    assert (now.train.epochs, now.train.seed, now.train.max_minutes) == (3, 9, 5)
+    assert now.extract.model_fields_set == set() and now.dataset.exclude == ["A/a", "A/b"]

@@ -69,6 +69,13 @@ ACTIONS = (
         mark("Copy"),
         mark("Copy the selected row, path or command to the clipboard, also over SSH and inside tmux."),
     ),
+    Action(
+        "undo",
+        "ctrl+z,u",
+        mark("Undo"),
+        mark("Take back the last change of a setting, in the form and in the file; again: the one before."),
+        "project",
+    ),
     Action("refresh", "ctrl+r", mark("Refresh"), mark("Look at the disk again."), "project"),
     Action("show_gpus", "g", mark("GPUs"), mark("Show every GPU and the processes that hold its memory.")),
     Action("next_theme", "ctrl+t", mark("Theme"), mark("Change to the next theme.")),

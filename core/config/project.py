@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -93,6 +94,24 @@ class DatasetOptions(Table):
     """Clips left out, as SPEAKER/NAME."""
 
 
+@dataclass(frozen=True)
+class Change:
+    """What one save changed: everything that was chosen before it and after."""
+
+    before: dict[str, Any]
+    after: dict[str, Any]
+
+    def values(self) -> dict[tuple[str, str], tuple[Any, Any]]:
+        """Return every value that changed, before and after, by table and name; None = not set."""
+        changed = {}
+        for table in _TABLES:
+            old, new = self.before.get(table, {}), self.after.get(table, {})
+            for name in dict.fromkeys([*old, *new]):
+                if old.get(name) != new.get(name):
+                    changed[table, name] = (old.get(name), new.get(name))
+        return changed
+
+
 class Project(Table):
     """A fine-tuning project."""
 
@@ -155,7 +174,7 @@ class Project(Table):
         project._on_disk = project._chosen()
         return project, text.decode("utf-8-sig")
 
-    def save(self, commented: bool = False) -> None:
+    def save(self, commented: bool = False) -> Change | None:
         """Put what was changed here since the file was read into it, atomically, and take over the rest.
 
         Other values stay as they are on disk, also those that somebody else changed meanwhile, and so do
@@ -164,6 +183,9 @@ class Project(Table):
 
         Args:
             commented: let a new file explain every option, commented out.
+
+        Returns:
+            What was changed, None for nothing; `take_back` undoes it.
 
         Raises:
             SettingsError: the file is gone, came into being meanwhile, or holds what cannot be used; it is
@@ -181,7 +203,7 @@ class Project(Table):
             there, text = self._read_again()
             if chosen == self._on_disk:
                 self._take_over(there)
-                return
+                return None
             content = there._chosen()
             text = edited(text, content, with_changes(content, self._on_disk, chosen))
         try:
@@ -193,7 +215,30 @@ class Project(Table):
                 file=self.file,
             ) from error
         update_text(self.file, text)
+        change = Change(self._on_disk or {}, chosen)
         self._take_over(merged)
+        return change
+
+    def take_back(self, change: Change) -> dict[tuple[str, str], Any]:
+        """Set what a change set to what it was before; `save` puts that into the file.
+
+        A value that somebody else changed since stays.
+
+        Returns:
+            The values that are set back, by table and name; None = it is not set any more.
+        """
+        now = self._chosen()
+        undone = {
+            (table, name): old
+            for (table, name), (old, new) in change.values().items()
+            if now.get(table, {}).get(name) == new
+        }
+        for (table, name), old in undone.items():
+            now.setdefault(table, {})[name] = old
+            if old is None:
+                del now[table][name]
+        self._take_tables(parse(type(self), now, str(self.file)))
+        return undone
 
     def reread(self) -> bool:
         """Take over what was changed on disk since the file was read; return whether anything was.
@@ -237,10 +282,13 @@ class Project(Table):
         return chosen
 
     def _take_over(self, other: Project) -> None:
+        self._take_tables(other)
+        self._on_disk = self._chosen()
+
+    def _take_tables(self, other: Project) -> None:
         self.name = other.name
         for table in _TABLES:
             setattr(self, table, getattr(other, table))
-        self._on_disk = self._chosen()
 
     def resolve(self, path: Path) -> Path:
         """Return `path` as an absolute path, relative ones being inside the project folder."""
