@@ -17,6 +17,7 @@ from ..pipeline.chain import RunSettings, place_of, steps_from
 from ..pipeline.steps import StepName, StepState, step_statuses
 from ..stages.registry import StageName
 from ..terminal import shell_quoted
+from . import completion
 from .console import out, print_json
 from .options import Json
 from .running import detached, run_stage
@@ -40,10 +41,16 @@ def init(
             metavar="PATH",
             help="Checkpoint directory of the base model, or s2-pro or another preset to download; else "
             "openaudio-s1-mini.",
+            autocompletion=completion.models,
         ),
     ] = None,
     lora_config: Annotated[
-        str | None, typer.Option(metavar="NAME", help="What is trained; see fishtune presets.")
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="What is trained; see fishtune presets.",
+            autocompletion=completion.lora_presets,
+        ),
     ] = None,
 ) -> None:
     """Make a project file, fishtune.toml, that holds every choice: all options are in it, explained.

@@ -13,16 +13,23 @@ from ..config.project import PROJECT_FILE, Project
 from ..errors import UsageError
 from ..jobs.record import Place
 from ..judge.results import Measure, Measures
-from ..messages import Message, near
+from ..messages import Message, first_of, near
 from ..pipeline.runs import Comparison, RunSummary, compare, has_run, run_checkpoints, summarise
 from ..units import format_bytes
+from . import completion
 from .columns import print_table
 from .console import out, print_json
 from .options import Json
 from .running import find_project, places_here, results_of
 
-Run = Annotated[Path, typer.Argument(metavar="RUN", help="The run: its name, or its folder results/NAME.")]
+Run = Annotated[
+    Path,
+    typer.Argument(
+        metavar="RUN", help="The run: its name, or its folder results/NAME.", autocompletion=completion.runs
+    ),
+]
 _NONE = "–"
+_LISTED = 10
 MEASURES = ("wrong", "WER", "similarity", "letters/s", "pitch")
 """Headings of `measure_cells`."""
 
@@ -75,7 +82,9 @@ def checkpoints(run: Run, json: Json = False) -> None:
 
 
 def compare_runs(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Two runs or more.")],
+    runs: Annotated[
+        list[Path], typer.Argument(metavar="RUN...", help="Two runs or more.", autocompletion=completion.runs)
+    ],
     json: Json = False,
 ) -> None:
     """Show in which settings runs differ, and what each came to.
@@ -114,7 +123,12 @@ def find_run(run: Path) -> Place:
     known = [place.project for place in places_here() if has_run(place)]
     raise UsageError(
         "There is no run {name} here.",
-        near(str(run), known) or Message("See the runs of this folder with: fishtune runs"),
+        near(str(run), known)
+        or (
+            Message("The runs of this folder are {names}.", names=first_of(known, _LISTED))
+            if known
+            else Message("Nothing was trained here yet; fishtune train makes a run.")
+        ),
         name=run,
     )
 
