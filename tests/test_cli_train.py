@@ -73,7 +73,7 @@ def test_the_documented_command_works_without_a_project_file(
         (["--project", "x", "--learning-rate", "inf"], "--learning-rate: input should be a finite number"),
         (["--project", "x", "--seed", "-1"], "--seed"),
         (["--project", "x", "--max-steps", "many"], "Input should be a valid integer\n"),
-        (["--project", "x", "--step", "1"], "No such option: --step"),
+        (["--project", "x", "--step", "1"], "fishtune train has no option --step."),
         (["--project", "x", "--learning-rate", "0"], "--learning-rate: input should be greater than 0"),
         (
             ["--project", "x", "--logger", "paper"],

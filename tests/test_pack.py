@@ -551,7 +551,7 @@ def test_transcripts_of_another_extension_have_the_same_next_step_as_in_validati
 ) -> None:
     path = clip(tmp_path / "data", "S/a")
     path.with_name("a.lab").rename(path.with_name("a" + extension))
-    with pytest.raises(DataError, match="None of the 1 clips") as caught:
+    with pytest.raises(DataError, match="The clip in .* cannot be packed") as caught:
         pack(tmp_path / "data")
     (problem,) = scan(tmp_path / "data").problems
     assert caught.value.hint == problem.what_to_do

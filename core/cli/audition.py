@@ -5,14 +5,15 @@ from __future__ import annotations
 from ..config.settings import AuditionSettings
 from ..config.strict import parse_flags
 from ..judge.results import AuditionCandidate, AuditionResult
+from ..units import format_count
 from .columns import print_table
 from .console import out
 from .options import Given, Json, takes
-from .running import run_stage
+from .running import find_project, run_stage
 from .runs import MEASURES, find_run, measure_cells, run_folder
 
 
-@takes(AuditionSettings)
+@takes(AuditionSettings, of_project=["checkpoint"])
 def audition(given: Given, json: Json = False) -> None:
     """Let checkpoints speak without merging them, and find what is wrong with what they say.
 
@@ -23,6 +24,8 @@ def audition(given: Given, json: Json = False) -> None:
 
     Example: fishtune audition my-voice --all
     """
+    if "checkpoint" not in given and (project := find_project()):
+        given["checkpoint"] = project.run_folder
     settings = parse_flags(AuditionSettings, **given)
     summary = run_stage("audition", _named(settings), json=json)
     if summary is None or json:
@@ -34,7 +37,7 @@ def audition(given: Given, json: Json = False) -> None:
         print_table(("", *MEASURES), rows)
         for each in result.candidates:
             out.print(f"{each.name}: {each.summary}")
-        out.print(f"Of {len(result.texts)} texts, {voice}; means with their 95 % intervals")
+        out.print(f"Of {format_count(len(result.texts), 'text')}, {voice}; means with their 95 % intervals")
     else:
         _tell(result, result.candidates[0], voice)
     for sentence in result.not_judged:

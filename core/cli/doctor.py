@@ -7,6 +7,7 @@ from pathlib import Path
 import typer
 from rich.text import Text
 
+from ..units import format_count
 from .console import out, print_json
 from .options import Json
 
@@ -38,6 +39,6 @@ def doctor(json: Json = False) -> None:
             {"failed": failed, "warned": warned, "checks": [c.model_dump(mode="json") for c in checks]}
         )
     else:
-        out.print(f"\n{len(checks)} checks: {failed} failed, {warned} to look at")
+        out.print(f"\n{format_count(len(checks), 'check')}: {failed} failed, {warned} to look at")
     if failed:
         raise typer.Exit(1)

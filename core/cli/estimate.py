@@ -34,7 +34,7 @@ from ..hardware.visibility import CudaDevice
 from ..model.families import base_model
 from ..model.families.family import Family
 from ..model.shape import Shape
-from ..units import format_bytes, parse_bytes
+from ..units import format_bytes, format_count, parse_bytes
 from .console import err, out, print_json
 from .options import Given, Json, takes
 from .running import find_project
@@ -139,7 +139,7 @@ def _progress() -> Iterator[Progress]:
     status = err.status("")
 
     def show(done: int, total: int) -> None:
-        counted = f": {done} of {total} batches" if total else ""
+        counted = f": batch {done} of {total}" if total else ""
         status.update(f"Measuring how much memory this model needs, once{counted}")
         status.start()
 
@@ -262,5 +262,5 @@ def _extraction(
     flags = ""
     if suggestion:
         flags = f"--batch-size {suggestion.batch_size} --batch-seconds {suggestion.batch_seconds:g}"
-    words = f"Extraction: {clips} clips of {seconds:g} s"
+    words = f"Extraction: {format_count(clips, 'clip')} of {seconds:g} s"
     return _Answer(words, needs.at(clips, seconds), needs.factor != 1.0, suggestion, flags)

@@ -13,10 +13,10 @@ from ..files import absolute
 from ..jobs.record import Place
 from ..jobs.writer import JobReporter
 from ..judge.votes import VOTES_FILE, keep_votes, read_votes, runs_of
-from ..messages import Message
+from ..messages import Message, plural
 from ..report.serving import PageServer, copy_command, tunnel_command
 from ..terminal import shell_quoted
-from ..units import format_bytes
+from ..units import format_bytes, format_count
 from .console import err, out, print_json
 from .display import display_events
 from .options import Given, Json, takes
@@ -100,7 +100,9 @@ def _proofread(data: Path, settings: ListenSettings, json: bool) -> Path:
     if json:
         print_json({"page": str(output), "clips": page.shown, "clips_of_data": len(page.rows)})
     else:
-        out.print(f"Wrote {output}: {page.shown} clips, {format_bytes(output.stat().st_size)}")
+        out.print(
+            f"Wrote {output}: {format_count(page.shown, 'clip')}, {format_bytes(output.stat().st_size)}"
+        )
         out.print(f"  edits that it saves:  fishtune prepare {shell_quoted(data)} --edits FILE")
     return output
 
@@ -131,9 +133,14 @@ def _listen_to_runs(settings: ListenSettings, json: bool) -> Path:
 
 def _tell(page: Page, output: Path, added: list[tuple[Path, int]]) -> None:
     for run, number in added:
-        out.print(f"{number} new votes are kept in {run / VOTES_FILE}")
+        file = run / VOTES_FILE
+        told = plural(
+            number, "{number} new vote is kept in {file}", "{number} new votes are kept in {file}", file=file
+        )
+        out.print(told)
     size = format_bytes(output.stat().st_size)
-    out.print(f"Wrote {output}: {len(page.rows)} texts, {len(page.columns)} columns, {size}")
+    texts, columns = format_count(len(page.rows), "text"), format_count(len(page.columns), "column")
+    out.print(f"Wrote {output}: {texts}, {columns}, {size}")
     for course in page.runs:
         if course.recommended:
             out.print(f"Recommended: {course.recommended}. {course.reason['en']}")

@@ -23,9 +23,11 @@ from .options import Json
 from .running import find_project, places_here, results_of
 
 Run = Annotated[
-    Path,
+    Path | None,
     typer.Argument(
-        metavar="RUN", help="The run: its name, or its folder results/NAME.", autocompletion=completion.runs
+        metavar="RUN",
+        help="The run: its name, or its folder results/NAME; else the project's.",
+        autocompletion=completion.runs,
     ),
 ]
 _NONE = "–"
@@ -48,7 +50,7 @@ def runs(json: Json = False) -> None:
         _print_runs(found)
 
 
-def checkpoints(run: Run, json: Json = False) -> None:
+def checkpoints(run: Run = None, json: Json = False) -> None:
     """List the checkpoints of a run beside its base, with held-out losses and what auditions measured.
 
     Example: fishtune checkpoints my-voice
@@ -110,14 +112,24 @@ def compare_runs(
         out.print(f"warning: {sentence}")
 
 
-def find_run(run: Path) -> Place:
+def find_run(run: Path | None) -> Place:
     """Return the place of a run that is named, or given by its folder or by its project's.
+
+    Args:
+        run: None = the run of the project around this folder.
 
     Raises:
         UsageError: there is no such run.
         SettingsError: the project file in the folder cannot be used.
     """
-    for folder in (run_folder(run), results_of(find_project()) / run):
+    project = find_project()
+    if run is None:
+        if project is None:
+            raise UsageError(
+                "There is no project here, and no run was named.", "See runs with: fishtune runs"
+            )
+        run = project.run_folder
+    for folder in (run_folder(run), results_of(project) / run):
         if folder.is_dir() and has_run(place := _place_of(folder)):
             return place
     known = [place.project for place in places_here() if has_run(place)]

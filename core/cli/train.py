@@ -50,7 +50,7 @@ def train(given: Given, json: Json = False) -> None:
         return
     loss = summary["validation_loss"]
     out.print(
-        f"Trained to step {summary['step']} ({summary['clip_passes']:.0f} passes of each clip) in "
+        f"Trained to step {summary['step']} (epochs: {summary['clip_passes']:.0f}) in "
         f"{format_duration(summary['minutes'] * 60)}"
         + (f"; held-out loss {loss:.3f}, best at step {summary['best_step']}" if loss is not None else "")
     )

@@ -12,7 +12,7 @@ from ..config.project import DatasetOptions, Project
 from ..config.settings import ValidateSettings
 from ..dataset.findings import Severity
 from ..dataset.layout import list_root
-from ..units import format_duration
+from ..units import format_count, format_duration
 from .console import out
 from .options import Given, Json, takes
 from .running import project_settings, run_stage
@@ -56,13 +56,14 @@ def _print(report: dict[str, Any], errors: int) -> None:
     if report["listened"]:
         rates = [clip["wer"] for clip in report["listened"] if clip["wer"] is not None]
         if rates:
-            out.print(f"Listened to {len(rates)} clips: mean word error rate {sum(rates) / len(rates):.1%}")
+            heard, mean = format_count(len(rates), "clip"), sum(rates) / len(rates)
+            out.print(f"Listened to {heard}: mean word error rate {mean:.1%}")
     for sentence in report["not_judged"]:
         out.print(sentence)
     warnings = len(report["findings"]) - errors
     out.print(
-        f"{report['clips']} clips, {format_duration(report['seconds'])}: "
-        f"{errors} error{'' if errors == 1 else 's'}, {warnings} warning{'' if warnings == 1 else 's'}"
+        f"{format_count(report['clips'], 'clip')}, {format_duration(report['seconds'])}: "
+        f"{format_count(errors, 'error')}, {format_count(warnings, 'warning')}"
     )
 
 

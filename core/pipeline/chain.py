@@ -31,7 +31,7 @@ from ..jobs.signals import before_end
 from ..jobs.start import start_job, stop_job
 from ..judge.extra import can_listen
 from ..judge.selection import Recommendation
-from ..messages import Message
+from ..messages import Message, plural
 from ..shards.manifest import DropReason
 from ..stages.registry import StageName
 from .history import recommended
@@ -168,11 +168,11 @@ def _say_findings(project: Project, report: dict[str, Any], reporter: Reporter) 
             )
         usable = report.get("usable", report["clips"])
         reporter.warn(
-            "{usable} of {clips} clips in {data} can be used; errors: {errors}, warnings: "
+            "{usable} of {clips} in {data} can be used; errors: {errors}, warnings: "
             "{warnings}. The first: {first}",
             "All of them: {command}",
             usable=usable,
-            clips=report["clips"],
+            clips=plural(report["clips"], "{number} clip", "{number:,} clips"),
             data=project.data,
             errors=errors,
             warnings=warnings,

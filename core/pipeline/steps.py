@@ -302,7 +302,10 @@ def _extract(look: _Look) -> _Verdict:
     if not look.clips:
         return _Verdict(StepState.LOCKED, Message("It waits for recordings (Dataset)."), StepName.DATASET)
     if look.coded == look.clips:
-        return _Verdict(StepState.DONE, Message("All {count} have codes.", count=_clips(look.clips)))
+        return _Verdict(
+            StepState.DONE,
+            plural(look.clips, "The clip has its codes.", "All {number:,} clips have codes."),
+        )
     if CODEC_FILE in look.missing_model:
         return _Verdict(
             StepState.LOCKED, Message("It waits for {file} (Model).", file=CODEC_FILE), StepName.MODEL
@@ -368,19 +371,24 @@ def _train(look: _Look) -> _Verdict:
         return _Verdict(StepState.STALE, Message("The data were packed again after step {step}.", step=step))
     wanted = project.train_settings()
     if wanted.max_steps is not None and step >= wanted.max_steps:
-        return _Verdict(StepState.DONE, Message("Trained {step} steps.", step=step))
+        return _Verdict(StepState.DONE, _trained(step))
     job = look.finished(StageName.TRAIN)
     limits = ("max_steps", "epochs", "max_minutes")
     if job is not None and all(job.record.settings.get(name) == getattr(wanted, name) for name in limits):
-        return _Verdict(StepState.DONE, Message("Trained {step} steps.", step=step))
+        return _Verdict(StepState.DONE, _trained(step))
     return _Verdict(
         StepState.READY,
-        Message(
-            "Trained {step} of {total} steps; it continues from there."
-            if wanted.max_steps
-            else "Trained {step} steps; it continues from there.",
+        plural(
+            wanted.max_steps,
+            "Trained {step} of {number} step; it continues from there.",
+            "Trained {step} of {number} steps; it continues from there.",
             step=step,
-            total=wanted.max_steps or 0,
+        )
+        if wanted.max_steps
+        else plural(
+            step,
+            "Trained {number} step; it continues from there.",
+            "Trained {number} steps; it continues from there.",
         ),
     )
 
@@ -451,6 +459,10 @@ _JUDGES: dict[StepName, Callable[[_Look], _Verdict]] = {
     StepName.TRAIN: _train,
     StepName.MERGE: _merge,
 }
+
+
+def _trained(step: int) -> Message:
+    return plural(step, "Trained {number} step.", "Trained {number} steps.")
 
 
 def _clips(number: int) -> Message:

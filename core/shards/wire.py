@@ -121,8 +121,8 @@ def decode_sentence(content: bytes, where: str) -> Sentence:
     frames = [len(row) for row in rows]
     if not message.texts or not frames or not frames[0] or len(set(frames)) != 1:
         raise ShardError(
-            "{where}: the sentence has {number} texts and codebooks of {frames} frames; a text "
-            "and codebooks of one length are needed.",
+            "{where}: a sentence needs a text and codebooks of one length; its texts: {number}, "
+            "frames of its codebooks: {frames}.",
             _PACK_AGAIN,
             where=where,
             number=len(message.texts),

@@ -8,7 +8,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from ..errors import DataError, UsageError
-from ..messages import Message
+from ..messages import Message, plural
 from ..reading import read_regular
 from .cleaning import has_words, packed_text, spoken_text
 from .encodings import likely_encoding
@@ -144,9 +144,10 @@ def _change_encoding(content: bytes, path: Path) -> str:
     if sum(sign > "\x7f" for sign in replaced) > 4 * lost:
         first = replaced.index("\ufffd")
         around = replaced[max(0, first - 10) : first + 10]
-        return Message(
+        return plural(
+            lost,
+            "It is UTF-8 with a damaged place: write the letters at {place} again.",
             "It is UTF-8 with {number} damaged places: write the letters at {place} again.",
-            number=lost,
             place=repr(around),
         )
     encoding = likely_encoding(content)

@@ -362,9 +362,8 @@ class DatasetPane(StagePane):
 
 def report_text(report: dict[str, Any]) -> str:
     """Return the findings as lines of text: severity, file, what is wrong, what to do."""
-    amount = _("{clips} clips, {seconds} s of audio").format(
-        clips=report["clips"], seconds=f"{report['seconds']:.0f}"
-    )
+    clips = ngettext("{number} clip", "{number} clips", report["clips"]).format(number=report["clips"])
+    amount = _("{clips}, {seconds} s of audio").format(clips=clips, seconds=f"{report['seconds']:.0f}")
     lines = [f"{report['data']}: {amount}", ""]
     for item in report["findings"]:
         lines.append(f"{_(item.severity)}: {item.path}")

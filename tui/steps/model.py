@@ -22,7 +22,7 @@ from ...core.model.families import family_of_name, read_configuration
 from ...core.pipeline.steps import StepName, model_files
 from ...core.stages.registry import StageName
 from ..access import project_screen
-from ..catalogue import _
+from ..catalogue import _, ngettext
 from ..dialogs.prompt import PromptScreen
 from ..project_state import ShownStep
 from ..trouble import in_thread
@@ -282,6 +282,6 @@ def _soundness(summary: dict[str, Any]) -> str:
         tensors, files = int(summary["tensors"]), len(summary["files"])
     except (LookupError, TypeError, ValueError):
         return ""
-    return _("Sound: {tensors} tensors fit the configuration, {files} files read.").format(
-        tensors=tensors, files=files
+    return _("Sound: {tensors} tensors fit the configuration, {files} read.").format(
+        tensors=tensors, files=ngettext("{number} file", "{number} files", files).format(number=files)
     )

@@ -176,9 +176,10 @@ def totals(result: dict[str, Any] | None) -> str:
     if result is None:
         return ""
     files = ngettext("{number} file", "{number} files", result["shards"]).format(number=result["shards"])
-    text = _("{sentences} sentences of {clips} clips in {files}, {size}.").format(
+    clips = ngettext("{number} clip", "{number} clips", result["clips"]).format(number=count(result["clips"]))
+    text = _("{sentences} of {clips} in {files}, {size}.").format(
         sentences=count(result["sentences"]),
-        clips=count(result["clips"]),
+        clips=clips,
         files=files,
         size=size(result["bytes"]),
     )

@@ -148,10 +148,13 @@ def run(settings: LoudnessNormSettings, reporter: Reporter) -> LoudnessResult:
     _work(pending, entries, settings, reporter, result)
     if result.failed and not result.written and not result.current:
         raise DataError(
-            "None of the {number} recordings in {source} can be read.",
+            plural(
+                len(result.failed),
+                "The recording in {source} cannot be read.",
+                "None of the {number} recordings in {source} can be read.",
+                source=settings.source,
+            ),
             "See why with: fishtune validate {quoted}",
-            number=len(result.failed),
-            source=settings.source,
             quoted=shell_quoted(settings.source),
         )
     _warn(result, settings, reporter)

@@ -18,6 +18,7 @@ import numpy.typing as npt
 import torch
 
 from ...events import Reporter
+from ...messages import plural
 from ...model.shape import Shape
 from ...shards.split import IntArray, split
 from ...text.cleaning import clean_text, spoken_text
@@ -133,12 +134,12 @@ def _warn_of_order(
     left = int((passes <= state.epoch).sum())
     reporter.warn(
         "{checkpoint} was written by an earlier version, which drew clips and references by "
-        "other numbers: the {left} clips that epoch {epoch} had not come to are next, in "
-        "another order than they would have been.",
+        "other numbers: {left} that epoch {epoch} had not come to follow "
+        "in another order than they would have had.",
         "Every clip is still seen once per epoch, and nothing needs to be done. Held-out losses are measured "
         "with other references from now on, so small differences from earlier ones mean nothing.",
         checkpoint=checkpoint,
-        left=left,
+        left=plural(left, "the {number} clip", "the {number:,} clips"),
         epoch=state.epoch + 1,
     )
 

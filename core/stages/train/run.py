@@ -31,7 +31,7 @@ from ...model.checkpoint import load_model
 from ...model.directory import ModelDirectory
 from ...model.dual_ar import DualAR
 from ...model.shape import Shape
-from ...units import format_bytes
+from ...units import format_bytes, format_count
 from .branches import take_course
 from .checkpointing import choose_checkpointing, free_memory, told_profiles, training_needs
 from .checkpoints import (
@@ -160,7 +160,7 @@ class _Run:
             hours = frames / _FRAMES_PER_HOUR
             epochs = float(max(_FEWEST_PASSES, min(DEFAULT_PASSES, math.floor(DEFAULT_HOURS / hours))))
             self.reporter.log(
-                f"No limit was set: training ends after {epochs:g} passes over the clips "
+                f"No limit was set: training ends at epoch {epochs:g} "
                 f"(--epochs, --max-steps or --max-minutes choose otherwise)."
             )
         return epochs
@@ -293,11 +293,12 @@ class _Run:
             else Message("none held out: overfitting cannot be seen")
         )
         self.reporter.log(
-            f"{len(split.training)} clips to train on, {held_out}. {settings.lora_config} trains "
-            f"{trained:,} weights on {self.device}, in {PRECISION_NAMES[self.precision]}."
+            f"{format_count(len(split.training), 'clip')} to train on, {held_out}. "
+            f"{settings.lora_config} trains {trained:,} weights on {self.device}, "
+            f"in {PRECISION_NAMES[self.precision]}."
         )
         if self.state is not None:
-            self.reporter.log(f"Going on from {self.checkpoint} at {self.state.clip_passes:.1f} clip passes.")
+            self.reporter.log(f"Going on from {self.checkpoint} at epoch {self.state.clip_passes:.1f}.")
             changes = describe_changes(self.state, settings, self.per_step)
             if changes is not None:
                 self.reporter.warn(*changes)
