@@ -8,7 +8,13 @@ from pathlib import Path
 
 import pytest
 from fishtune.core.cli.app import run as cli
-from fishtune.core.config.presets import LoraPreset, lora_preset, model_preset, preset_names
+from fishtune.core.config.presets import (
+    LoraPreset,
+    lora_preset,
+    model_preset,
+    preset_names,
+    user_presets_folder,
+)
 from fishtune.core.config.project import PROJECT_FILE, Project, merge_record_path
 from fishtune.core.config.recent import recent_projects, remember_project
 from fishtune.core.config.strict import parse
@@ -340,3 +346,24 @@ def test_taking_back_a_change_sets_only_what_it_changed_and_nobody_since(tmp_pat
     now = Project.load(tmp_path)
     assert (now.train.epochs, now.train.seed, now.train.max_minutes) == (3, 9, 5)
     assert now.extract.model_fields_set == set() and now.dataset.exclude == ["A/a", "A/b"]
+
+
+def test_a_broken_preset_of_ones_own_is_named_and_the_others_are_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    folder = user_presets_folder() / "lora"
+    folder.mkdir(parents=True)
+    (folder / "mine.toml").write_text('description = "mine"\nrang = 4\n')
+    (folder / "torn.toml").write_text("[")
+    (folder / "good.toml").write_text('description = "good"\nrank = 4\nalpha = 4\ntargets = ["output"]\n')
+    assert cli(["presets"]) == 0
+    told = capsys.readouterr()
+    assert "good" in told.out and "r_64_alpha_64" in told.out and "mine " not in told.out
+    assert "warning: preset mine has 1 problem: rang is not a known key (did you mean rank?)." in told.err
+    assert "torn.toml is not valid TOML" in told.err
+    assert cli(["estimate", "--gpu-memory", "8GiB", "--lora-config", "full"]) == 0
+    assert "No batch fits. What would help:" in capsys.readouterr().out
+    for command in ("train", "estimate", "init"):
+        assert cli([command, "--help"]) == 0

@@ -169,7 +169,7 @@ def test_utf8_with_damaged_places_is_not_taken_for_another_encoding(tmp_path: Pa
     path = clip(tmp_path, "a", "안녕하세요 여러분".encode()[:-1])
     with pytest.raises(DataError) as caught:
         read_transcript(path)
-    assert "It is UTF-8 with 1 damaged places" in caught.value.hint
+    assert "It is UTF-8 with a damaged place" in caught.value.hint
 
 
 @given(st.binary(max_size=60))

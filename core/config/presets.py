@@ -186,6 +186,17 @@ def lora_preset(name: str) -> LoraPreset:
     return parse(LoraPreset, read_preset("lora", name), Message("preset {name}", name=name))
 
 
+def lora_presets() -> tuple[dict[str, LoraPreset], list[SettingsError]]:
+    """Return all LoRA presets by name, and what is wrong with those of the user's own that cannot be used."""
+    found, faults = {}, []
+    for name in preset_names("lora"):
+        try:
+            found[name] = lora_preset(name)
+        except SettingsError as error:
+            faults.append(error)
+    return found, faults
+
+
 def model_preset(name: str) -> ModelPreset:
     """Return the model preset `name`; see `read_preset` for errors."""
     return parse(ModelPreset, read_preset("models", name), Message("preset {name}", name=name))

@@ -25,7 +25,7 @@ from ..dataset.clips import SHARD_EXTENSION
 from ..dataset.codes import Codes
 from ..errors import ShardError
 from ..files import storage_errors
-from ..messages import Message
+from ..messages import Message, plural
 from ..reading import open_regular, reading, unreadable
 from . import text_data_pb2
 
@@ -121,11 +121,11 @@ def decode_sentence(content: bytes, where: str) -> Sentence:
     frames = [len(row) for row in rows]
     if not message.texts or not frames or not frames[0] or len(set(frames)) != 1:
         raise ShardError(
-            "{where}: a sentence needs a text and codebooks of one length; its texts: {number}, "
-            "frames of its codebooks: {frames}.",
+            "{where}: the sentence has {texts} and codebooks of {frames} frames; a text "
+            "and codebooks of one length are needed.",
             _PACK_AGAIN,
             where=where,
-            number=len(message.texts),
+            texts=plural(len(message.texts), "{number} text", "{number:,} texts"),
             frames=frames,
         )
     return Sentence(tuple(message.texts), np.array(rows, dtype=np.int64))

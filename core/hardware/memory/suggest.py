@@ -7,7 +7,7 @@ from typing import Final
 
 from pydantic import BaseModel, ConfigDict
 
-from ...config.presets import lora_preset, preset_names
+from ...config.presets import lora_presets
 from ...messages import Message
 from ...units import GIB, format_bytes
 from ..readings import GpuProcess, Memory
@@ -173,8 +173,7 @@ def _lighter_preset(needs: TrainingNeeds, fits: Callable[[TrainingNeeds], bool])
     """
     present = needs.preset
     found = []
-    for name in preset_names("lora"):
-        preset = lora_preset(name)
+    for name, preset in lora_presets()[0].items():
         if preset.method == "full" or preset == present:
             continue
         other = needs.changed(preset)
