@@ -1,7 +1,7 @@
 """Korean particles after names and numbers: which one follows depends on how the word before it is spoken.
 
-A translation writes both forms, `{file}이(가)` or `{size} km을(를)`. How what stands before them ends decides: a
-letter, a digit, an ending of file names, a unit. Quotes and brackets are passed over.
+A translation writes both forms, `{file}이(가)` or `{size} km을(를)`. What stands before them decides by its
+end: a letter, a digit, an ending of file names, a unit. Quotes and brackets are passed over.
 """
 
 from __future__ import annotations
