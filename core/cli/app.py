@@ -200,7 +200,7 @@ def _run(arguments: list[str] | None) -> int:
 def _as_ours(error: Any, message: str) -> UsageError:
     """Return typer's error about wrong flags as one of ours."""
     where = error.ctx.command_path if error.ctx is not None else "fishtune"
-    if not hasattr(error, "possibilities"):
+    if not hasattr(error, "possibilities"):  # of options that do not exist it knows some
         return UsageError(message, _see_help(where))
     flags = [flag for part in error.ctx.command.params for flag in (*part.opts, *part.secondary_opts)]
     return UsageError(

@@ -283,7 +283,8 @@ class _TerminalDisplay:
 
     def _tell(self, line: str) -> None:
         """Write a line whose words, and paths, stay whole."""
-        self._console.print(_in_words(visible_line(line), self._console.width))
+        for part in line.splitlines():
+            self._console.print(_in_words(visible_line(part), self._console.width))
 
     def _show(
         self, task: str, done: float, total: float | None, *, unit: str, eta: float | None, detail: str

@@ -90,7 +90,7 @@ class DatasetOptions(Table):
     """One folder per speaker: SPEAKER/NAME.mp3 (or .wav, .flac) with its words in NAME.lab."""
     protos: Annotated[UserPath | None, Option(unset="protos inside the data set")] = None
     """Packed data set."""
-    exclude: list[str] = []
+    exclude: Annotated[list[str], Option("Clips left out")] = []
     """Clips left out, as SPEAKER/NAME."""
 
 

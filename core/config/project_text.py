@@ -157,10 +157,10 @@ def _put_in(container: Any, key: str, value: Any) -> None:
 
 
 def _body(container: Any) -> list[tuple[Key | None, Item]] | None:
-    """Return the lines of a table with its comments; None for one that stands in a line of its own."""
+    """Return the lines of a `[table]`, comments among them; None for the file and for a table in one line."""
     from tomlkit.items import Table
 
-    return container.value.body if isinstance(container, Table) else getattr(container, "body", None)
+    return container.value.body if isinstance(container, Table) else None
 
 
 def _place(body: list[tuple[Key | None, Item]], key: str) -> int:

@@ -44,8 +44,9 @@ def collect() -> dict[Key, str]:
     for table in Project.model_fields.values():
         if isinstance(table.annotation, type) and issubclass(table.annotation, BaseModel):
             for field in describe(table.annotation).values():
-                if field.option.group is BASIC:
+                if field.option.group is BASIC or field.option.title:  # the wizard names what is undone
                     keys.setdefault(field.title, "core/config/settings")
+                if field.option.group is BASIC:
                     keys.setdefault(field.help, "core/config/settings")
     for word in COUNTED:
         keys.setdefault(word, "core/events.py")

@@ -212,6 +212,14 @@ async def test_the_wizard_writes_nothing_while_nothing_is_changed(wizard: Make, 
     assert project.file.read_bytes() == before
 
 
+def test_a_project_made_in_the_wizard_begins_with_every_option_explained(tmp_path: Path) -> None:
+    from fishtune.tui.screens.start import create_project
+
+    project = create_project(tmp_path / "new")
+    assert "\n#learning_rate = 0.0001\n" in project.file.read_text()
+    assert Project.load(tmp_path / "new").model_dump() == Project.create(tmp_path, "new").model_dump()
+
+
 def test_folders_of_nobody_are_no_error(tmp_path: Path) -> None:
     from fishtune.tui.dialogs.folders import subfolders
     from fishtune.tui.widgets.folder_suggester import complete_folder, expanded
@@ -250,13 +258,13 @@ async def test_the_last_changes_are_undone_one_after_another_in_form_and_file(
         await until(lambda: Project.load(project.folder).extract.batch_seconds == 90, app)
         screen.focus_steps()
         await pilot.press("u")
-        await until(lambda: "Undone: Seconds per batch follows the default again." in shown(app), app)
+        await until(lambda: "Undone. Seconds per batch: not set" in shown(app), app)
         assert seconds.value == "" and "batch_seconds" not in project.file.read_text()
         await pilot.press("ctrl+z")
-        await until(lambda: "Undone: Clips per batch is 7 again." in shown(app), app)
+        await until(lambda: "Undone. Clips per batch: 7" in shown(app), app)
         assert size.value == "7" and "batch_size = 7  # enough" in project.file.read_text()
         await pilot.press("ctrl+z")
-        await until(lambda: "Undone: Clips per batch is 3 again." in shown(app), app)
+        await until(lambda: "Undone. Clips per batch: 3" in shown(app), app)
         assert project.file.read_text() == whole
         await pilot.press("ctrl+z")
         await until(lambda: "Nothing was changed here that could be undone." in shown(app), app)

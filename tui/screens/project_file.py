@@ -122,8 +122,12 @@ def _label(table: str, name: str) -> str:
 
 
 def _undone(table: str, name: str, value: Any) -> str:
-    """Return the sentence that a setting is again what it was."""
-    if value in (None, []):
-        return _("Undone: {what} follows the default again.").format(what=_label(table, name))
-    shown = ", ".join(map(str, value)) if isinstance(value, list) else as_written(value)
-    return _("Undone: {what} is {value} again.").format(what=_label(table, name), value=harmless(shown, 60))
+    """Return what a setting is again."""
+    match value:
+        case None:
+            shown = _("not set")
+        case list():
+            shown = ", ".join(map(str, value)) or _("none")
+        case _:
+            shown = as_written(value)
+    return _("Undone. {what}: {value}").format(what=_label(table, name), value=harmless(shown, 60))

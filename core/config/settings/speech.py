@@ -21,7 +21,8 @@ class MergeOptions(Table):
     """Which checkpoint is merged, and into what."""
 
     checkpoint: Annotated[
-        Annotated[str, AfterValidator(check_path_text)] | None, Option(unset="the recommended one")
+        Annotated[str, AfterValidator(check_path_text)] | None,
+        Option("Checkpoint", unset="the recommended one"),
     ] = None
     """Checkpoint to merge, relative to the project."""
     audition: bool = True
