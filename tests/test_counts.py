@@ -29,7 +29,7 @@ NEVER_ONE = {
     "{key} has {number} recordings, {names}; they would share {name}.npy.": "one is no fault",
     "{file} has {number} lines, which are joined.": "one line needs no joining",
     "{file} names {number:,} shards, more than any model.": "a bound of hundreds",
-    "The page shows {shown:,} of all {total:,} clips, those whose words are least sure: all of them would "
+    "The page shows {shown:,} of {total:,} clips, those whose words are least sure: all of them would "
     "make {size}.": "of one clip all is shown",
     "The shards in {output} hold {held} clips, the new ones would hold {now}, so the old ones were kept. "
     "What cannot be packed now: {reasons}.": "many more than the new ones",

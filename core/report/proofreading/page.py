@@ -111,7 +111,7 @@ def _chosen(clips: Sequence[ProofClip], least_sure: int | None, reporter: Report
     if len(chosen) < len(wanted):
         size = format_bytes(round(sum(clip.seconds for clip in wanted) * BYTES_PER_SECOND))
         reporter.warn(
-            "The page shows {shown:,} of all {total:,} clips, those whose words are least sure: all of them "
+            "The page shows {shown:,} of {total:,} clips, those whose words are least sure: all of them "
             "would make {size}.",
             "Correct these, then make the page again.",
             shown=len(chosen),
