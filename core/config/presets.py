@@ -23,7 +23,7 @@ from ..errors import MalformedFileError, SettingsError, UsageError
 from ..messages import Message, joined, near
 from ..tables import read_toml
 from ..units import parse_bytes
-from .settings import CODEC_PRESET, TrainOptions
+from .settings import CODEC_PRESET, BasePrecision, TrainOptions
 from .strict import Table, parse
 
 LARGEST_RANK = 1 << 14
@@ -65,6 +65,29 @@ class LoraPreset(Table):
     def scaling(self) -> float:
         """Factor of B·A: alpha / rank, or alpha / √rank with rsLoRA."""
         return self.alpha / (self.rank**0.5 if self.use_rslora else self.rank)
+
+
+def check_base_precision(preset: LoraPreset, precision: BasePrecision | None) -> None:
+    """Refuse a quantised base where what is trained does not go with it.
+
+    Raises:
+        SettingsError: says why.
+    """
+    if precision is None:
+        return
+    if preset.method == "full":
+        raise SettingsError(
+            "Full fine-tuning trains the weights themselves, which a base in {precision} keeps only rounded.",
+            "Choose a LoRA preset, or leave out --base-precision.",
+            precision=precision,
+        )
+    if preset.use_dora:
+        raise SettingsError(
+            "DoRA learns the size of every row of the weights, which a base in {precision} keeps only "
+            "rounded.",
+            "Choose a preset without use_dora, or leave out --base-precision.",
+            precision=precision,
+        )
 
 
 _DIGEST = r"^([0-9a-f]{64})?$"

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from ..options import BASIC, FirstRunOnly, Option
 from ..strict import Table
-from .types import Checkpointing, Device, RunName, Seed, UserPath
+from .types import BasePrecision, Checkpointing, Device, RunName, Seed, UserPath
 
 _LENGTH = "How long"
 _LEARNING = "What is learnt"
@@ -67,6 +67,16 @@ class TrainOptions(Table):
     """Precision of the frozen weights and of all computation; adapters are always float32.
 
     auto: bf16 on a GPU that has it, else float32.
+    """
+    base_precision: Annotated[
+        BasePrecision | None,
+        Option("Quantised base", group=BASIC, panel=_BATCHES, unset="no: as Precision says"),
+    ] = None
+    """For cards that are too small otherwise: the frozen weights of the slow stack in 8 or 4 bits.
+
+    int8 halves them and changes little; nf4 makes a quarter of them and changes more (it needs the extra
+    fishtune[quantised]). Training takes longer with either. The merge goes into the base as it is, and says
+    how far the two agree.
     """
     checkpointing: Annotated[
         Literal["auto", Checkpointing], Option("Recompute activations", group=BASIC, panel=_BATCHES)

@@ -16,7 +16,8 @@ from pydantic import BaseModel
 
 from ...codec.config import FRAME_RATE
 from ...compute.devices import PeakMeter, peak_meter
-from ...config.presets import lora_preset
+from ...compute.quantised import require
+from ...config.presets import check_base_precision, lora_preset
 from ...config.run_files import adapter_folder, checkpoint_folder, checkpoint_path
 from ...config.settings import Checkpointing, TrainSettings
 from ...errors import FishtuneError, StopRequested
@@ -106,6 +107,8 @@ class _Run:
         self.device = device_of(settings, ranks)
         base = ModelDirectory.open(settings.base)
         self.preset = base.family.resolved(lora_preset(settings.lora_config))
+        check_base_precision(self.preset, settings.base_precision)
+        require(settings.base_precision)
         self.precision = precision_of(settings, self.device)
         self.data = load_data(settings, base, reporter)
         self.held_out = validation_batches(
@@ -180,7 +183,9 @@ class _Run:
     def _model(self) -> DualAR:
         full = self.preset.method == "full"
         dtype = torch.float32 if full else self.precision
-        model = load_model(self.settings.base, dtype, self.device)
+        model = load_model(
+            self.settings.base, dtype, self.device, base_precision=self.settings.base_precision
+        )
         model.checkpointing = self.checkpointing
         if full:
             train_everything(model)
