@@ -9,6 +9,7 @@ To be run after a change of the model, the adapters, the loss or the codec, of a
 
 from __future__ import annotations
 
+import itertools
 import json
 import multiprocessing
 import os
@@ -20,7 +21,7 @@ from typing import get_args
 
 from fishtune.core.codec.config import CodecConfig
 from fishtune.core.config.presets import lora_preset, model_preset, preset_names, read_preset
-from fishtune.core.config.settings import TrainOptions
+from fishtune.core.config.settings import BasePrecision, Checkpointing, TrainOptions
 from fishtune.core.errors import SettingsError
 from fishtune.core.files import write_text
 from fishtune.core.hardware.memory.profile import Profile
@@ -55,29 +56,31 @@ CLIP_CHECKS = {False: [(1, 9.0), (1, 190.0)], True: [(3, 9.0), (32, 5.0), (4, 60
 def training_setups(config: Shape) -> Iterator[tuple[str, TrainingSetup]]:
     """Yield every set-up that presets, precisions and ways of checkpointing make, in words and once.
 
-    Of a large model, only those in bfloat16; of one whose word embedding is its output head, only those that
-    leave it alone, since training refuses the others.
+    Of a large model, those in bfloat16, the base quantised or not; of a small one the base as it is. What
+    training refuses is left out.
     """
-    from fishtune.core.config.settings import Checkpointing
-
+    is_large = config.dim * config.n_layer >= LARGE
     seen = set()
-    precisions = get_args(Precision) if config.dim * config.n_layer < LARGE else ("bf16",)
-    for name in preset_names("lora"):
+    for name, precision, base, checkpointing, accumulation in itertools.product(
+        preset_names("lora"),
+        ("bf16",) if is_large else get_args(Precision),
+        (None, *get_args(BasePrecision)) if is_large else (None,),
+        get_args(Checkpointing),
+        (1, 2),
+    ):
+        options = TrainOptions(
+            precision=precision, base_precision=base, checkpointing=checkpointing, accumulation=accumulation
+        )
         try:
             refuse_tied_embedding(lora_preset(name).targets, config)
+            setup = TrainingSetup.of(config, options, lora_preset(name))
         except SettingsError:
             continue
-        for precision in precisions:
-            for checkpointing in get_args(Checkpointing):
-                for accumulation in (1, 2):
-                    options = TrainOptions(
-                        precision=precision, checkpointing=checkpointing, accumulation=accumulation
-                    )
-                    setup = TrainingSetup.of(config, options, lora_preset(name))
-                    if setup not in seen:
-                        seen.add(setup)
-                        accumulated = ", accumulated" if accumulation > 1 else ""
-                        yield f"{name}, {precision}, checkpointing {checkpointing}{accumulated}", setup
+        if setup not in seen:
+            seen.add(setup)
+            over = f", base {base}" if base else ""
+            accumulated = ", accumulated" if accumulation > 1 else ""
+            yield f"{name}, {precision}{over}, checkpointing {checkpointing}{accumulated}", setup
 
 
 def tables(names: Sequence[str]) -> Iterator[tuple[str, list[tuple[str, Setup, list[Batch]]]]]:

@@ -14,7 +14,9 @@ from fishtune.core.config.presets import lora_preset
 from fishtune.core.config.settings import BasePrecision
 from fishtune.core.errors import UsageError
 from fishtune.core.lora.injection import add_adapters, trainable_parameters
-from fishtune.core.model.checkpoint import load_model, quantised_modules
+from fishtune.core.model.checkpoint import load_model
+from fishtune.core.model.dual_ar import DualAR
+from fishtune.core.model.targets import quantised_modules
 from torch import nn
 from torch.nn import functional as F
 
@@ -39,6 +41,10 @@ def _seed() -> Iterator[None]:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         yield
+
+
+def few_bits(model: DualAR) -> set[str]:
+    return set(quantised_modules(name for name, _ in model.named_modules()))
 
 
 def linear(columns: int, bias: bool = False) -> nn.Linear:
@@ -112,7 +118,7 @@ def test_only_linear_layers_of_the_slow_stack_are_quantised(
 ) -> None:
     plain = load_model(tiny_checkpoint, torch.bfloat16)
     model = load_model(tiny_checkpoint, torch.bfloat16, base_precision=precision)
-    names = set(quantised_modules(plain))
+    names = few_bits(plain)
     assert len(names) == 5 * plain.config.n_layer
     for name, layer in model.named_modules():
         own = dict(layer.named_parameters(recurse=False))
@@ -130,7 +136,7 @@ def test_adapters_lie_over_quantised_layers_in_float32(
 ) -> None:
     model = load_model(tiny_checkpoint, torch.bfloat16, base_precision=precision)
     names = add_adapters(model, lora_preset("r_8_alpha_16"), seed=1)
-    assert set(quantised_modules(load_model(tiny_checkpoint))) < set(names)
+    assert few_bits(load_model(tiny_checkpoint)) < set(names)
     trained = trainable_parameters(model)
     assert trained and all(weight.dtype == torch.float32 for weight in trained.values())
     assert not any(weight.dtype in (torch.int8, torch.uint8) for weight in trained.values())

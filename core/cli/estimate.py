@@ -52,7 +52,15 @@ class EstimatedStage(StrEnum):
 @takes(
     TrainOptions,
     into="training",
-    only=["lora_config", "batch_tokens", "accumulation", "max_length", "precision", "checkpointing"],
+    only=[
+        "lora_config",
+        "batch_tokens",
+        "accumulation",
+        "max_length",
+        "precision",
+        "base_precision",
+        "checkpointing",
+    ],
     panel="Training",
 )
 @takes(ExtractOptions, into="extraction", only=["config_name", "batch_size"], panel=_EXTRACTION)
@@ -247,7 +255,9 @@ def _training(
     tokens = max(options.batch_tokens, needs.longest)
     words = (
         f"Training, {options.lora_config}: micro-batches of {tokens} tokens × {options.accumulation}, "
-        f"samples of up to {needs.longest}, {needs.setup.precision}, checkpointing {options.checkpointing}"
+        f"samples of up to {needs.longest}, {needs.setup.precision}, "
+        f"{f'base in {options.base_precision}, ' if options.base_precision else ''}"
+        f"checkpointing {options.checkpointing}"
     )
     return _Answer(words, needs.at(tokens), needs.factor != 1.0, suggestion, flags)
 

@@ -36,6 +36,8 @@ def merge(given: Given, json: Json = False) -> None:
         f"{checked['merged']['relative_difference']:.1e}; the adapter moves them by "
         f"{checked['effect']['relative_difference']:.1e}, and {checked['captured']:.0%} of that is stored."
     )
+    if checked["quantised_told"]:
+        out.print(checked["quantised_told"])
     out.print(f"Record: {summary['record']}")
     out.print(
         f'Hear it:  fishtune synth --checkpoint {shell_quoted(summary["output"])} --text "…" --out speech.wav'

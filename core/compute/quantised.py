@@ -12,7 +12,6 @@ The matrix is there for one product and gone: the backward pass makes it again.
 from __future__ import annotations
 
 import importlib.util
-import logging
 from typing import Any, Final, cast
 
 import torch
@@ -24,8 +23,6 @@ from ..errors import UsageError
 
 BLOCK: Final = 64
 _LARGEST: Final = 127  # of a signed byte that has a negative
-# While it loads it tells of another package that it would like to have; `peft` loads it wherever it is.
-logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
 
 
 def require(precision: BasePrecision | None) -> None:
@@ -100,12 +97,14 @@ class QuantisedLinear(nn.Linear):
     It is one of torch's for those who look for layers to adapt; nothing else of that is used.
 
     Attributes:
+        precision: which bits these are.
         weight, scales: as `quantised` gives them; no cast of the model changes either.
     """
 
     def __init__(self, linear: nn.Linear, precision: BasePrecision) -> None:
         nn.Module.__init__(self)  # which makes no weight
         self.in_features, self.out_features = linear.in_features, linear.out_features
+        self.precision: BasePrecision = precision
         packed, scales = quantised(linear.weight, precision)
         self.weight = nn.Parameter(packed, requires_grad=False)
         self.scales = nn.Parameter(scales, requires_grad=False)

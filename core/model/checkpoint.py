@@ -18,10 +18,7 @@ from .directory import ModelDirectory
 from .dual_ar import DualAR
 from .families.family import Family
 from .shape import Shape
-from .targets import Role, match_targets
-
-QUANTISED_ROLES = (Role.SLOW_ATTENTION, Role.SLOW_MLP)
-"""What `BasePrecision` is of: four fifths of S2-Pro's weights, and nothing that faces the codec."""
+from .targets import quantised_modules
 
 
 def own_tensors(family: Family, stored: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -79,14 +76,14 @@ def load_model(
     dtypes = {weight.dtype for weight in model.parameters()}
     if dtype is None and len(dtypes) > 1:
         dtype = functools.reduce(torch.promote_types, dtypes)
-    quantised = set(quantised_modules(model)) if base_precision else set()
     for name in _in_file_order(model):
         layer = model.get_submodule(name)
         if not known_finite:
             refuse_not_finite(((f"{name}.{own}", weight) for own, weight in layer.named_parameters()), file)
-        layer.to(device=device, dtype=None if name in quantised else dtype)
-        if base_precision is not None and name in quantised:
-            quantise(model, name, base_precision)
+        if base_precision is not None and quantised_modules([name]):
+            quantise(model, name, base_precision, device)
+        else:
+            layer.to(device=device, dtype=dtype)
     return model.to(device=device, dtype=dtype).eval()
 
 
@@ -101,19 +98,15 @@ def _in_file_order(model: DualAR) -> list[str]:
     )
 
 
-def quantised_modules(model: nn.Module) -> list[str]:
-    """Return the names of the layers that `BasePrecision` is of."""
-    found = match_targets(QUANTISED_ROLES, (name for name, _ in model.named_modules()))
-    return [name for names in found.values() for name in names]
-
-
-def quantise(model: nn.Module, name: str, precision: BasePrecision) -> None:
-    """Put a quantised layer in the place of the linear layer `name`.
+def quantise(
+    model: nn.Module, name: str, precision: BasePrecision, device: torch.device | str | None = None
+) -> None:
+    """Put a quantised layer, made on a device, in the place of the linear layer `name`.
 
     Raises:
         UsageError: see `compute.quantised.require`.
     """
-    layer = model.get_submodule(name)
+    layer = model.get_submodule(name).to(device)
     assert isinstance(layer, nn.Linear)
     model.set_submodule(name, QuantisedLinear(layer, precision))
 

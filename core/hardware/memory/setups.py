@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
 from ...codec.config import CodecConfig
-from ...config.presets import LoraPreset
-from ...config.settings import Checkpointing, TrainOptions
+from ...config.presets import LoraPreset, check_base_precision
+from ...config.settings import BasePrecision, Checkpointing, TrainOptions
 from ...model.shape import Shape
 from ...model.targets import match_targets, patterns
 from .estimate import Part
@@ -104,6 +104,7 @@ class TrainingSetup:
     dropout: bool = False
     dora: bool = False
     distributed: bool = False
+    base_precision: BasePrecision | None = None
 
     @classmethod
     def of(
@@ -115,8 +116,9 @@ class TrainingSetup:
             precision: what `options.precision` comes to on the device, where that is `auto`.
 
         Raises:
-            SettingsError: a target is not a regular expression.
+            SettingsError: a target is not a regular expression, or the base cannot be quantised.
         """
+        check_base_precision(preset, options.base_precision)
         full = preset.method == "full"
         match_targets(preset.targets, ())  # refuses what is not a pattern
         return cls(
@@ -131,6 +133,7 @@ class TrainingSetup:
             dropout=not full and preset.dropout > 0,
             dora=not full and preset.use_dora,
             distributed=options.devices * options.num_nodes > 1,
+            base_precision=options.base_precision,
         )
 
     @property
