@@ -36,6 +36,8 @@ from .training_kit import shards, small_base, train_settings  # noqa: F401 - fix
 Trained = tuple[Path, TrainResult, Recorder]
 Runs = Callable[[str, BasePrecision | None], Trained]
 FAMILIES = ("s1", "s2")
+LEARNT_ALIKE = {"int8": 0.1, "nf4": 0.25}
+"""By how much what 24 steps learn may differ, relative: measured at most 0.04 and 0.21, of random weights."""
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +99,7 @@ def test_it_learns_as_a_run_over_the_base_as_it_is(runs: Runs, family: str, prec
     assert after[0] == pytest.approx(before[0], rel=0.02)
     learnt, as_it_is = after[0] - after[1], before[0] - before[1]
     assert as_it_is > 0.3
-    assert learnt == pytest.approx(as_it_is, rel=0.1)
+    assert learnt == pytest.approx(as_it_is, rel=LEARNT_ALIKE[precision])
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)

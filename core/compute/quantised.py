@@ -48,18 +48,26 @@ def quantised(weight_OI: Tensor, precision: BasePrecision) -> tuple[Tensor, Tens
         UsageError: see `require`.
     """
     require(precision)
-    rows, columns = weight_OI.shape
-    wide_OW = F.pad(weight_OI.detach().float(), (0, -columns % BLOCK))
+    filling = -weight_OI.shape[1] % BLOCK
     if precision == "nf4":
-        packed, state = _bitsandbytes().quantize_4bit(
-            wide_OW, blocksize=BLOCK, compress_statistics=False, quant_type="nf4"
-        )
-        return packed.view(rows, -1), state.absmax.view(rows, -1)
-    blocks = wide_OW.view(rows, -1, BLOCK)
-    scales = blocks.abs().amax(-1)
+        return _in_nf4(F.pad(weight_OI.detach().float(), (0, filling)))
+    rows, filled = weight_OI.shape[0], weight_OI.shape[1] + filling
+    # What stays is made first: what goes again then leaves no gaps between one weight and the next.
+    packed = weight_OI.new_empty((rows, filled), dtype=torch.int8)
+    scales = weight_OI.new_empty((rows, filled // BLOCK), dtype=torch.float32)
+    blocks = F.pad(weight_OI.detach().float(), (0, filling)).view(rows, -1, BLOCK)
+    torch.linalg.vector_norm(blocks, torch.inf, dim=-1, out=scales)
     # Of a block of zeros, all numbers are 0 whatever they are divided by.
     steps = (scales / _LARGEST).clamp_min(torch.finfo(torch.float32).tiny)
-    return (blocks / steps[..., None]).round_().to(torch.int8).flatten(1), scales
+    packed.view_as(blocks).copy_(blocks.div_(steps[..., None]).round_())
+    return packed, scales
+
+
+def _in_nf4(wide_OW: Tensor) -> tuple[Tensor, Tensor]:
+    packed, state = _bitsandbytes().quantize_4bit(
+        wide_OW, blocksize=BLOCK, compress_statistics=False, quant_type="nf4"
+    )
+    return packed.view(len(wide_OW), -1), state.absmax.view(len(wide_OW), -1)
 
 
 def matrix(packed: Tensor, scales: Tensor, columns: int, dtype: torch.dtype) -> Tensor:
