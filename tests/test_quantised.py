@@ -68,6 +68,17 @@ def test_a_weight_survives_few_bits_nearly_and_takes_as_many(precision: BasePrec
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
+def test_what_accounting_counts_is_what_there_is(precision: BasePrecision) -> None:
+    real = QuantisedLinear(linear(48), precision)
+    without_content = QuantisedLinear(linear(48).to("meta"), precision)
+    for name, weight in real.named_parameters():
+        other = without_content.get_parameter(name)
+        assert (other.shape, other.dtype) == (weight.shape, weight.dtype)
+    plain = matrix(without_content.weight, without_content.scales, 48, torch.bfloat16)
+    assert (plain.shape, plain.dtype, plain.is_meta) == ((24, 48), torch.bfloat16, True)
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
 def test_rows_are_quantised_as_the_whole_is(precision: BasePrecision) -> None:
     weight = torch.randn(10, 96)
     whole = matrix(*quantised(weight, precision), 96, torch.float32)
