@@ -124,7 +124,7 @@ class QuantisedLinear(nn.Linear):
 
     def _apply(self, fn: Any, recurse: bool = True) -> QuantisedLinear:
         scales = self.scales.data
-        super()._apply(fn, recurse)
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         # Moved with the weight, but never cast: they say how large the numbers are.
         self.scales.data = scales.to(self.weight.device)
         return self
