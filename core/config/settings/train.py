@@ -74,9 +74,9 @@ class TrainOptions(Table):
     ] = None
     """For cards that are too small otherwise: the frozen weights of the slow stack in 8 or 4 bits.
 
-    int8 halves them and changes little; nf4 makes a quarter of them and changes more (it needs the extra
-    fishtune[quantised]). Training takes longer with either. The merge goes into the base as it is, and says
-    how far the two agree.
+    int8 halves them and changes little; nf4 makes a quarter of them and changes more (it needs the package
+    bitsandbytes). Training takes longer with either. The merge goes into the base as it is, and says how far
+    the two agree.
     """
     checkpointing: Annotated[
         Literal["auto", Checkpointing], Option("Recompute activations", group=BASIC, panel=_BATCHES)
