@@ -24,6 +24,7 @@ from .watch import GpuSource
 
 if TYPE_CHECKING:
     from ..core.dataset.edits import Edit
+    from ..core.dataset.places import WordGaps
     from ..core.dataset.proofreading import ProofClip
 
 
@@ -102,6 +103,33 @@ class Engine:
             "sys.stdout.buffer.write(TypeAdapter(list[ProofClip]).dump_json(clips))"
         )
         return TypeAdapter(list[ProofClip]).validate_json(await _in_own_process(program, str(data)))
+
+    async def word_gaps(self, data: Path, clip: ProofClip, by_ear: bool) -> WordGaps:
+        """Return the places between a clip's words; cancelling ends the work.
+
+        Args:
+            by_ear: recognise what nothing heard before, which takes seconds to minutes.
+
+        Raises:
+            FishtuneError: the clip cannot be read, or nothing can listen to it.
+        """
+        from pydantic import TypeAdapter
+
+        from ..core.dataset.places import WordGaps
+        from ..core.dataset.proofreading import ProofClip
+
+        program = (
+            "import sys; from pathlib import Path; from pydantic import TypeAdapter; "
+            "from fishtune.core.dataset.proofreading import ProofClip; "
+            "from fishtune.core.dataset.places import WordGaps; "
+            "from fishtune.core.stages.prepare.places import word_gaps; "
+            "clip = TypeAdapter(ProofClip).validate_json(sys.argv[2]); "
+            "found = word_gaps(Path(sys.argv[1]), clip, by_ear=sys.argv[3] == 'True'); "
+            "sys.stdout.buffer.write(TypeAdapter(WordGaps).dump_json(found))"
+        )
+        told = TypeAdapter(ProofClip).dump_json(clip).decode()
+        found = await _in_own_process(program, str(data), told, str(by_ear))
+        return TypeAdapter(WordGaps).validate_json(found)
 
     async def edit_clip(self, data: Path, edit: Edit) -> None:
         """Apply an edit to a data set and bring its files in line.

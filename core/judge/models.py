@@ -71,6 +71,22 @@ def load_recogniser(
     return Recogniser.load(folder, Placement(threads=threads))
 
 
+def recognition_at_hand(language: str | None, gpu: UsableGpu | None) -> str | None:
+    """Return the name of a model for a language that is here already, the default one first; None if none is.
+
+    Args:
+        gpu: see `place`.
+    """
+    names = preset_names("recognition")
+    for name in (default_recognition(language, gpu), *names):
+        preset = hearing_preset("recognition", name)
+        is_for_it = language == "en" or not name.endswith(".en")
+        folder = models_folder() / "recognition" / name
+        if is_for_it and is_complete(folder, preset.repository, list(preset.files), preset.revision):
+            return name
+    return None
+
+
 def recognition_preset(name: str) -> HearingPreset | None:
     """Return the preset of that name; None where it names a folder.
 
