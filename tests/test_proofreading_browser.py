@@ -211,7 +211,7 @@ def test_a_clip_that_nothing_heard_is_split_in_the_pause_that_is_nearest(
         page.keyboard.press("s")
         assert page.evaluate("document.activeElement.textContent") == "It"
         about = page.locator(".gap")
-        assert "At about 1.45 s, in a pause of 0.50 s" in about.text_content()
+        assert "At about 1.45 s, estimated, in a pause of 0.50 s" in about.text_content()
         assert "fishtune validate --listen" in about.text_content()
         page.keyboard.press("ArrowRight")
         assert "estimated: there is no pause near" in about.text_content()

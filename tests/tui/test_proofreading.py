@@ -196,9 +196,7 @@ async def test_a_clip_that_nothing_heard_is_split_in_the_pause_that_is_nearest(
     async with app.run_test(size=size) as pilot:
         await proofreading(app, pilot, unheard, "S/a")
         await pilot.press("s")
-        await until_shown(
-            app, "At about 1.45 s, in a pause of 0.50 s", "estimated", "There was a pause. | It"
-        )
+        await until_shown(app, "At about 1.45 s, estimated, in a pause of 0.50 s", "There was a pause. | It")
         await pilot.press("left")
         await until_shown(app, "estimated: there is no pause near.", "There was a | pause. It")
         await pilot.press("right", "enter")

@@ -92,7 +92,7 @@ class WordPicker(Static, can_focus=True):
         places = {"at": decimal(gap.at, 2), "pause": decimal(gap.pause, 2)}
         if gap.is_estimated:
             text = (
-                _("At about {at} s, in a pause of {pause} s: which words are around it is estimated.")
+                _("At about {at} s, estimated, in a pause of {pause} s.")
                 if gap.pause
                 else _("At about {at} s, estimated: there is no pause near.")
             )
