@@ -226,18 +226,18 @@ async def test_a_clip_is_listened_to_where_recognition_is_at_hand(
     async with app.run_test(size=(80, 24)) as pilot:
         screen = await proofreading(app, pilot, unheard, "S/a")
         await pilot.press("s")
-        await until_shown(app, "l listens for the words.")
+        await until_shown(app, "l listens")
         await pilot.press("l")
         await until_shown(app, "Listening to the clip…")
         await pilot.press("escape")  # and nothing waits for it any more
         assert not screen.query_one("#words").has_class("hidden")
         await pilot.press("s")
-        await until_shown(app, "l listens for the words.")
+        await until_shown(app, "l listens")
         waiting.set()
         await pilot.press("l")
         await until_shown(app, "The model is damaged.", "At about 0.30 s")
         await pilot.press("escape", "s")
-        await until_shown(app, "l listens for the words.")
+        await until_shown(app, "l listens")
         await pilot.press("l")
         await until_shown(app, "At 0.30 s, in a pause of 0.10 s.")
     assert asked == [False, True, False, True, False, True]
