@@ -193,9 +193,10 @@ class _Scanner:
                 )
             )
             return
-        extensions = {_extension(entry.name) for entry in entries}
-        if SHARD_EXTENSION in extensions and not extensions.intersection(AUDIO_EXTENSIONS):
-            return  # packed shards, and what training keeps beside them
+        if any(entry.name.lower().endswith(SHARD_EXTENSION) for entry in entries):
+            extensions = {_extension(entry.name) for entry in entries}
+            if SHARD_EXTENSION in extensions and not extensions.intersection(AUDIO_EXTENSIONS):
+                return  # packed shards, and what training keeps beside them
         listing = self._sorted(path, entries)
         names = self._by_kind(path, listing)
         tables = [*names.tables[:_MOST_TABLES], *tables[:_MOST_TABLES]]
@@ -217,7 +218,8 @@ class _Scanner:
             stem = name[: len(name) - len(extension)]
             if extension in AUDIO_EXTENSIONS:
                 names.audio[stem].append(path)
-            elif self._is_text(name):
+                continue
+            if self._is_text(name):
                 self._add_text(names, path)
             elif extension == CODES_EXTENSION:
                 names.codes[stem] = path

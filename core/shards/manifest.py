@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterable
 from enum import StrEnum
 from pathlib import Path
@@ -200,7 +201,7 @@ def check_place(settings: PackSettings) -> None:
 
 def source_of(settings: PackSettings, clips: Iterable[Clip]) -> str:
     """Return a hash of everything that decides what is packed: settings, names, sizes and times of files."""
-    return source_from(settings, map(file_states, clips))
+    return source_from(settings, (file_states(clip, look_at(clip)) for clip in clips))
 
 
 def source_from(settings: PackSettings, states: Iterable[bytes]) -> str:
@@ -213,22 +214,30 @@ def source_from(settings: PackSettings, states: Iterable[bytes]) -> str:
     return digest.hexdigest()
 
 
-def file_states(clip: Clip) -> bytes:
+Statuses = tuple[os.stat_result | None, ...]
+"""Of a clip's transcript, its codes and its recordings; None where there is no such file."""
+
+
+def look_at(clip: Clip) -> Statuses:
+    """Return the statuses of a clip's files as they are now."""
+    return _status(clip.text), _status(clip.codes), *map(_status, clip.audio)
+
+
+def file_states(clip: Clip, statuses: Statuses) -> bytes:
     """Return a clip's name and the sizes and times of its files, as `source_of` counts them."""
-    states = [_state(path) for path in (clip.text, clip.codes, *clip.audio)]
+    states = [None if status is None else (status.st_size, status.st_mtime_ns) for status in statuses]
     return repr((clip.key, states)).encode()
 
 
-def _state(path: Path | None) -> tuple[int, int] | None:
+def _status(path: Path | None) -> os.stat_result | None:
     if path is None:
         return None
     try:
-        state = path.stat()
+        return os.stat(path)  # noqa: PTH116 - asked for each of 60,000 files
     except OSError:
         return None
-    return state.st_size, state.st_mtime_ns
 
 
 def _size(path: Path) -> int:
-    state = _state(path)
-    return state[0] if state else -1
+    status = _status(path)
+    return status.st_size if status else -1

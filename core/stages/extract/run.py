@@ -10,7 +10,7 @@ import time
 from collections import defaultdict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -379,7 +379,7 @@ def _newly_known(audio: Path, verdict: Verdict) -> Origin | None:
     if verdict.origin is None:
         return Origin(before, content_digest(audio), verdict.digest)
     if verdict.origin.state != before:
-        return replace(verdict.origin, state=before)
+        return verdict.origin._replace(state=before)
     return None
 
 
