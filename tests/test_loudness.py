@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from fishtune.core import workers
 from fishtune.core.audio.levels import decibels, loudness, peak
 from fishtune.core.audio.mixing import mix
 from fishtune.core.audio.recordings import read_channels
@@ -214,7 +215,10 @@ def test_what_is_done_is_not_done_again_and_what_changed_is(raw: Path, tmp_path:
     assert (out / "Bob/a.mp3").exists()
 
 
-def test_the_result_does_not_depend_on_the_workers(raw: Path, tmp_path: Path) -> None:
+def test_the_result_does_not_depend_on_the_workers(
+    raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workers, "WORTH_STARTING", 0)
     for i in range(10):
         shutil.copy(raw / "Bob/a.mp3", raw / f"Bob/{i}.mp3")
     one, two = normalise(raw, tmp_path / "1"), normalise(raw, tmp_path / "2", num_workers=2)

@@ -224,8 +224,11 @@ def _chunk(clips: list[Clip]) -> int:
 
 def _is_usable(checked: _Checked) -> bool:
     clip = checked.clip
-    wrong = {finding.path for finding in checked.findings if finding.severity is Severity.ERROR}
-    return clip.text is not None and clip.text not in wrong and bool(checked.seconds or clip.codes)
+    if clip.text is None or not (checked.seconds or clip.codes):
+        return False
+    return not any(
+        finding.severity is Severity.ERROR and finding.path == clip.text for finding in checked.findings
+    )
 
 
 def _same_audio(checked: list[_Checked]) -> list[Finding]:
