@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import IO, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 from google.protobuf.message import DecodeError
 
 from ..dataset.clips import SHARD_EXTENSION
@@ -93,10 +94,10 @@ def encode_sentence(sentence: Sentence) -> bytes:
 
 
 def _without_second_zeros(row: bytes) -> bytes:
-    content = np.frombuffer(row, np.uint8)
+    content: npt.NDArray[np.uint8] = np.frombuffer(row, np.uint8)
     used = content != 0
     used[::2] = True
-    return content[used].tobytes()
+    return bytes(content[used])
 
 
 def _encode_any(sentence: Sentence) -> bytes:
