@@ -161,6 +161,14 @@ def test_a_new_project_takes_a_preset_or_a_directory_as_its_model(
     assert there.base == tmp_path / "s2-pro"
 
 
+def test_a_new_project_keeps_the_preset_that_was_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert cli(["init", "a", "--lora-config", "r_64_alpha_64"]) == 0
+    assert Project.load(tmp_path / "a").train.lora_config == "r_64_alpha_64"
+
+
 @pytest.mark.parametrize("target", ["layers(", "[wqkv", "a{999999999999}", "(" * 3000])
 def test_a_target_that_is_not_a_regular_expression_is_named_before_a_model_is_built(target: str) -> None:
     with pytest.raises(SettingsError, match="is not a regular expression"):
