@@ -54,7 +54,7 @@ from fishtune.core.jobs.writer import EventWriter, JobReporter
 from fishtune.core.judge.selection import Candidate, recommend
 from fishtune.core.pipeline import chain
 from fishtune.core.pipeline.chain import RunSettings, place_of, run, step_settings
-from fishtune.core.pipeline.history import checkpoint_candidates
+from fishtune.core.pipeline.history import choose
 from fishtune.core.pipeline.status import step_status, step_statuses
 from fishtune.core.pipeline.steps import StepName, StepState
 from fishtune.core.shards.index import ShardIndex
@@ -257,7 +257,7 @@ def test_checkpoints_carry_what_training_said_of_them_and_the_chain_merges_the_r
             )
         writer.write(Finished())
         writer.close()
-    candidates = checkpoint_candidates(place_of(project))
+    candidates = choose(place_of(project)).candidates
     assert [(entry.step, entry.validation_loss, entry.clip_passes) for entry in candidates] == [
         (10, 4.5, 2.0),
         (20, 4.01, 4.0),

@@ -128,20 +128,6 @@ class Engine:
         )
         return (await _in_own_process(program, str(data))).strip() == b"True"
 
-    async def verify_model(self, directory: Path) -> dict[str, Any]:
-        """Return `core.stages.verify.run.VerifyResult` of a model as JSON; cancelling ends the work.
-
-        Raises:
-            FishtuneError: the model is not whole, or cannot be read.
-        """
-        program = (
-            "import sys; from pathlib import Path; from fishtune.core.config.settings import CODEC_PRESET; "
-            "from fishtune.core.stages.verify.run import verify; "
-            "print(verify(Path(sys.argv[1]), CODEC_PRESET).model_dump_json())"
-        )
-        found: dict[str, Any] = parse_json(await _in_own_process(program, str(directory)), directory.name)
-        return found
-
     async def make_demo(self, folder: Path) -> None:
         """Set up the demo project in `folder`; cancelling ends the work.
 

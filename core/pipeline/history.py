@@ -159,11 +159,6 @@ def choose_by(place: Place, history: RunHistory, table: AuditionResult | None) -
     return Choice(candidates, against, recommend(candidates, against))
 
 
-def checkpoint_candidates(place: Place) -> list[Candidate]:
-    """Return the checkpoints on disk with what training and audition said about them, oldest step first."""
-    return choose(place).candidates
-
-
 def recommended(place: Place) -> Recommendation | None:
     """Return which checkpoint of a run to merge, with the reason, or None if there is none."""
     return choose(place).recommendation
