@@ -59,7 +59,7 @@ VERSIONS = profile_tables()[MODEL].versions
 MEASURED = (
     f"That is done for each preset, precision and way of checkpointing at micro-batches of "
     f"{', '.join(map(str, profile_tables()[MODEL].entries[0].profile.sizes))} tokens,\nat one with fewer "
-    "learnt frames, and at one of long clips"
+    "learnt frames, and at two of longer clips"
 )
 WORST = _worst()
 INTRODUCTION = f"""\
@@ -77,10 +77,11 @@ time. What a GPU does otherwise is put in its place: fused attention, dropout's 
 
 {MEASURED}. Between and beyond them memory is taken to grow along straight lines, phase by phase of the step;
 the peak is that of the phase which needs most. Points that no line goes through are counted too and kept
-beside them: {WORST}. `make memory-table` makes the tables in `presets/memory`, with torch
-{VERSIONS["torch"]} and peft {VERSIONS["peft"]}. For another model, codec or preset `fishtune estimate`, the
-wizard and the start of a training make the same once, in up to a minute, and keep it in
-`~/.cache/fishtune/memory`.
+beside them: {WORST}. Far beyond the last size a line may
+lead too high: by 11% at 16,000 tokens of S2-Pro trained whole without recomputation. `make memory-table`
+makes the tables in `presets/memory`, with torch {VERSIONS["torch"]} and peft {VERSIONS["peft"]}. For another
+model, codec or preset `fishtune estimate`, the wizard and the start of a training make the same once, in up
+to a minute, and keep it in `~/.cache/fishtune/memory`.
 
 Two allowances are assumptions: {format_bytes(CONTEXT_BYTES)} for the CUDA context and {RESERVED_SHARE:.0%} of
 what comes and goes for fragmentation; workspaces inside cuDNN are not counted. {format_bytes(MARGIN_BYTES)}

@@ -46,6 +46,8 @@ TRAINING_CHECKS = [
     TrainingBatch(6144, 1024, 4608),
 ]
 """Tokens, longest sample and frames that no profile is made from."""
+PRODUCTS_CHECKS = [TrainingBatch(16000, 1000, 12000)]
+"""In float32, where attention keeps all products of queries and keys: clips of ordinary length too."""
 LARGE = 50_000
 """Channels of all layers together from which on a model is large: S1-mini has 28,672, S2-Pro 92,160."""
 CLIP_CHECKS = {False: [(1, 9.0), (1, 190.0)], True: [(3, 9.0), (32, 5.0), (4, 60.0)]}
@@ -86,7 +88,7 @@ def tables(names: Sequence[str]) -> Iterator[tuple[str, list[tuple[str, Setup, l
     for name, preset in models.items():
         if preset.config and (not names or name in names):
             config = family_of_config(preset.config, name).read_shape(preset.config, name)
-            yield name, [(what, setup, [*TRAINING_CHECKS]) for what, setup in training_setups(config)]
+            yield name, [(what, setup, _checks(setup)) for what, setup in training_setups(config)]
     for name in {preset.codec: None for preset in models.values()}:
         if not names or name in names:
             codec = CodecConfig.model_validate(read_preset("codec", name))
@@ -101,6 +103,10 @@ def tables(names: Sequence[str]) -> Iterator[tuple[str, list[tuple[str, Setup, l
                     for several in (False, True)
                 ],
             )
+
+
+def _checks(setup: TrainingSetup) -> list[Batch]:
+    return [*TRAINING_CHECKS, *(PRODUCTS_CHECKS if setup.precision == "float32" else [])]
 
 
 def account(setup: Setup, checks: list[Batch]) -> tuple[Profile, list[int]]:
