@@ -18,7 +18,7 @@ install: $(STAMP)
 $(STAMP): pyproject.toml constraints.txt
 	@command -v $(PYTHON) >/dev/null || { echo "fishtune needs Python 3.11 or newer: make PYTHON=python3.12 …"; exit 2; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,prepare]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,prepare,quantised]'
 	touch $(STAMP)
 
 test: install

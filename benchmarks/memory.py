@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import get_args
 
 from fishtune.core.codec.config import CodecConfig
 from fishtune.core.config.presets import lora_preset, model_preset, read_preset
-from fishtune.core.config.settings import TrainOptions
-from fishtune.core.hardware.memory.estimate import CONTEXT_BYTES, RESERVED_SHARE
+from fishtune.core.config.settings import BasePrecision, TrainOptions
+from fishtune.core.hardware.memory.estimate import CONTEXT_BYTES, RESERVED_SHARE, Part
 from fishtune.core.hardware.memory.needs import EncodingNeeds, TrainingNeeds
 from fishtune.core.hardware.memory.profiles import profile_tables
 from fishtune.core.hardware.memory.suggest import (
@@ -38,6 +39,10 @@ PRESETS = (
 LARGE_PRESETS = tuple(name for name in PRESETS if name != "r_8_alpha_16")
 """That one adapts the word embedding, which in S2-Pro is the output head too."""
 LARGE_CARD_SIZES = (12, 16, 24, 32, 48, 80)
+SMALL_CARD_SIZES = (8, 12, 16, 24)
+QUANTISED_PRESETS = ("slow_r_8_alpha_16", "r_16_alpha_16", "r_64_alpha_64", "fast_r_16_alpha_16")
+MICRO_BATCHES = (2048, 4096)
+"""Of the tensors of a step that are told one by one."""
 LONGEST = 2048
 """Columns of the longest sample: a clip and its reference of 45 s each."""
 EFFECTIVE = 8192
@@ -59,7 +64,7 @@ VERSIONS = profile_tables()[MODEL].versions
 MEASURED = (
     f"That is done for each preset, precision and way of checkpointing at micro-batches of "
     f"{', '.join(map(str, profile_tables()[MODEL].entries[0].profile.sizes))} tokens,\nat one with fewer "
-    "learnt frames, and at one of long clips"
+    "learnt frames, and at two of longer clips"
 )
 WORST = _worst()
 INTRODUCTION = f"""\
@@ -77,10 +82,11 @@ time. What a GPU does otherwise is put in its place: fused attention, dropout's 
 
 {MEASURED}. Between and beyond them memory is taken to grow along straight lines, phase by phase of the step;
 the peak is that of the phase which needs most. Points that no line goes through are counted too and kept
-beside them: {WORST}. `make memory-table` makes the tables in `presets/memory`, with torch
-{VERSIONS["torch"]} and peft {VERSIONS["peft"]}. For another model, codec or preset `fishtune estimate`, the
-wizard and the start of a training make the same once, in up to a minute, and keep it in
-`~/.cache/fishtune/memory`.
+beside them: {WORST}. Far beyond the last size a line may
+lead too high: by 11% at 16,000 tokens of S2-Pro trained whole without recomputation. `make memory-table`
+makes the tables in `presets/memory`, with torch {VERSIONS["torch"]} and peft {VERSIONS["peft"]}. For another
+model, codec or preset `fishtune estimate`, the wizard and the start of a training make the same once, in up
+to a minute, and keep it in `~/.cache/fishtune/memory`.
 
 Two allowances are assumptions: {format_bytes(CONTEXT_BYTES)} for the CUDA context and {RESERVED_SHARE:.0%} of
 what comes and goes for fragmentation; workspaces inside cuDNN are not counted. {format_bytes(MARGIN_BYTES)}
@@ -114,18 +120,50 @@ def training() -> list[str]:
         "S2-Pro, in the same way:",
         "",
         *_table(LARGE_MODEL, LARGE_PRESETS, LARGE_CARD_SIZES),
+        "",
+        "S2-Pro over a base in few bits (`--base-precision`, [quantised.md](quantised.md)), for small cards:",
+        "",
+        *_table(LARGE_MODEL, QUANTISED_PRESETS, SMALL_CARD_SIZES, "int8"),
+        "",
+        *_table(LARGE_MODEL, QUANTISED_PRESETS, SMALL_CARD_SIZES, "nf4"),
+        "",
+        "Tensors of a step of `r_16_alpha_16` alone, without context and reserve, GB (10⁹), activations "
+        "recomputed:",
+        "",
+        *_tensors(),
     ]
 
 
-def _table(model: str, presets: tuple[str, ...], sizes: tuple[int, ...]) -> list[str]:
+def _tensors() -> list[str]:
+    _, config = base_model(Path(), LARGE_MODEL)
+    lines = [
+        "| base | " + " | ".join(f"{tokens} tokens" for tokens in MICRO_BATCHES) + " | of it weights |",
+        "| --- |" + " --- |" * (len(MICRO_BATCHES) + 1),
+    ]
+    for precision in (None, *get_args(BasePrecision)):
+        options = TrainOptions(batch_tokens=EFFECTIVE, base_precision=precision)
+        needs = TrainingNeeds(config, options, lora_preset("r_16_alpha_16"), longest=LONGEST)
+        found = [needs.predicted(tokens) for tokens in MICRO_BATCHES]
+        sizes = [*(each.tensors for each in found), found[0].parts[Part.WEIGHTS]]
+        lines.append(f"| {precision or 'bf16'} | " + " | ".join(f"{size / 1e9:.1f}" for size in sizes) + " |")
+    return lines
+
+
+def _table(
+    model: str, presets: tuple[str, ...], sizes: tuple[int, ...], precision: BasePrecision | None = None
+) -> list[str]:
     _, config = base_model(Path(), model)
     lines = [
-        "| preset | " + " | ".join(f"{size} GB" for size in sizes) + " |",
+        f"| {f'preset, base in {precision}' if precision else 'preset'} | "
+        + " | ".join(f"{size} GB" for size in sizes)
+        + " |",
         "| --- |" + " --- |" * len(sizes),
     ]
     for name in presets:
         for checkpointing in ("blocks", "none"):
-            options = TrainOptions(batch_tokens=EFFECTIVE, checkpointing=checkpointing)
+            options = TrainOptions(
+                batch_tokens=EFFECTIVE, checkpointing=checkpointing, base_precision=precision
+            )
             needs = TrainingNeeds(config, options, lora_preset(name), longest=LONGEST)
             cells = [_training_cell(needs, size) for size in sizes]
             lines.append(

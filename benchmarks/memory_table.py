@@ -9,6 +9,7 @@ To be run after a change of the model, the adapters, the loss or the codec, of a
 
 from __future__ import annotations
 
+import itertools
 import json
 import multiprocessing
 import os
@@ -20,7 +21,7 @@ from typing import get_args
 
 from fishtune.core.codec.config import CodecConfig
 from fishtune.core.config.presets import lora_preset, model_preset, preset_names, read_preset
-from fishtune.core.config.settings import TrainOptions
+from fishtune.core.config.settings import BasePrecision, Checkpointing, TrainOptions
 from fishtune.core.errors import SettingsError
 from fishtune.core.files import write_text
 from fishtune.core.hardware.memory.profile import Profile
@@ -46,6 +47,8 @@ TRAINING_CHECKS = [
     TrainingBatch(6144, 1024, 4608),
 ]
 """Tokens, longest sample and frames that no profile is made from."""
+PRODUCTS_CHECKS = [TrainingBatch(16000, 1000, 12000)]
+"""In float32, where attention keeps all products of queries and keys: clips of ordinary length too."""
 LARGE = 50_000
 """Channels of all layers together from which on a model is large: S1-mini has 28,672, S2-Pro 92,160."""
 CLIP_CHECKS = {False: [(1, 9.0), (1, 190.0)], True: [(3, 9.0), (32, 5.0), (4, 60.0)]}
@@ -55,29 +58,31 @@ CLIP_CHECKS = {False: [(1, 9.0), (1, 190.0)], True: [(3, 9.0), (32, 5.0), (4, 60
 def training_setups(config: Shape) -> Iterator[tuple[str, TrainingSetup]]:
     """Yield every set-up that presets, precisions and ways of checkpointing make, in words and once.
 
-    Of a large model, only those in bfloat16; of one whose word embedding is its output head, only those that
-    leave it alone, since training refuses the others.
+    Of a large model, those in bfloat16, the base quantised or not; of a small one the base as it is. What
+    training refuses is left out.
     """
-    from fishtune.core.config.settings import Checkpointing
-
+    is_large = config.dim * config.n_layer >= LARGE
     seen = set()
-    precisions = get_args(Precision) if config.dim * config.n_layer < LARGE else ("bf16",)
-    for name in preset_names("lora"):
+    for name, precision, base, checkpointing, accumulation in itertools.product(
+        preset_names("lora"),
+        ("bf16",) if is_large else get_args(Precision),
+        (None, *get_args(BasePrecision)) if is_large else (None,),
+        get_args(Checkpointing),
+        (1, 2),
+    ):
+        options = TrainOptions(
+            precision=precision, base_precision=base, checkpointing=checkpointing, accumulation=accumulation
+        )
         try:
             refuse_tied_embedding(lora_preset(name).targets, config)
+            setup = TrainingSetup.of(config, options, lora_preset(name))
         except SettingsError:
             continue
-        for precision in precisions:
-            for checkpointing in get_args(Checkpointing):
-                for accumulation in (1, 2):
-                    options = TrainOptions(
-                        precision=precision, checkpointing=checkpointing, accumulation=accumulation
-                    )
-                    setup = TrainingSetup.of(config, options, lora_preset(name))
-                    if setup not in seen:
-                        seen.add(setup)
-                        accumulated = ", accumulated" if accumulation > 1 else ""
-                        yield f"{name}, {precision}, checkpointing {checkpointing}{accumulated}", setup
+        if setup not in seen:
+            seen.add(setup)
+            over = f", base {base}" if base else ""
+            accumulated = ", accumulated" if accumulation > 1 else ""
+            yield f"{name}, {precision}{over}, checkpointing {checkpointing}{accumulated}", setup
 
 
 def tables(names: Sequence[str]) -> Iterator[tuple[str, list[tuple[str, Setup, list[Batch]]]]]:
@@ -86,7 +91,7 @@ def tables(names: Sequence[str]) -> Iterator[tuple[str, list[tuple[str, Setup, l
     for name, preset in models.items():
         if preset.config and (not names or name in names):
             config = family_of_config(preset.config, name).read_shape(preset.config, name)
-            yield name, [(what, setup, [*TRAINING_CHECKS]) for what, setup in training_setups(config)]
+            yield name, [(what, setup, _checks(setup)) for what, setup in training_setups(config)]
     for name in {preset.codec: None for preset in models.values()}:
         if not names or name in names:
             codec = CodecConfig.model_validate(read_preset("codec", name))
@@ -101,6 +106,10 @@ def tables(names: Sequence[str]) -> Iterator[tuple[str, list[tuple[str, Setup, l
                     for several in (False, True)
                 ],
             )
+
+
+def _checks(setup: TrainingSetup) -> list[Batch]:
+    return [*TRAINING_CHECKS, *(PRODUCTS_CHECKS if setup.precision == "float32" else [])]
 
 
 def account(setup: Setup, checks: list[Batch]) -> tuple[Profile, list[int]]:

@@ -14,7 +14,7 @@ BEGUN=$(date +%s)
 # with their own needs. protobuf, since its version must be that of the generated code or newer; nothing for the
 # wizard or for downloads.
 MISSING="annotated-types cffi platformdirs protobuf pycparser pydantic pydantic_core pyloudnorm soundfile \
-tomli_w typing-inspection typing_extensions"
+tomli_w tomlkit typing-inspection typing_extensions"
 
 if [ "$1" = wheels ]; then
     PLATFORMS=

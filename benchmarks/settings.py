@@ -33,8 +33,9 @@ Made by `benchmarks/settings.py` from `core/config/settings/`, where the command
 a test compares. What no flag gives comes from the project file `fishtune.toml`, then, for training, from the
 LoRA preset, then from the default.
 
-**Basic** options are those that the wizard's forms offer. An option of the **first run** is not repeated when
-a run continues (`fishtune resume`): it would undo what that run has done.
+**Basic** options are those that the wizard's forms show; **advanced** ones have to be unfolded there. An
+option of the **first run** is not repeated when a run continues (`fishtune resume`): it would undo what that
+run has done.
 """
 HEADINGS = ("default", "values", "unit", "marks", "what it is")
 
@@ -100,7 +101,7 @@ def _row(names: list[str], default: str, field: Description) -> str:
     values = ", ".join(f"`{choice}`" for choice in field.choices) if field.kind is Kind.CHOICE else ""
     values = values or f"{VALUES[field.kind]} {field.range}".strip()
     values += "; a list" if field.repeated else ""
-    marks = ["basic"] if field.option.group is Group.BASIC else []
+    marks = [] if field.option.group is Group.RARE else [str(field.option.group)]
     marks += ["first run"] if field.first_run_only else []
     cells = (*names, default, values, field.option.unit, ", ".join(marks), field.help)
     return f"| {' | '.join(cell.replace('|', '&#124;') for cell in cells)} |"

@@ -98,7 +98,7 @@ def painted(command: list[str], text: str, home: Path) -> float:
 def idle(home: Path, seconds: float) -> Iterator[Measure]:
     """Memory and bytes of the start page when nothing happens."""
     with Terminal(wizard_command(), folder=home) as terminal:
-        terminal.wait_for("This machine", 60)
+        terminal.wait_for("Base models found", 60)
         terminal.settle(1.0)
         before = terminal.received
         count(terminal, seconds / 2)
@@ -179,6 +179,8 @@ def count(terminal: Terminal, seconds: float) -> None:
 
 def key_delays(terminal: Terminal) -> list[float]:
     """Return how long after a key its effect is on the screen: a switch above the curve is turned."""
+    terminal.press("<escape>")
+    terminal.settle(0.2, 1.0)
     terminal.press("<right>")
     terminal.settle(0.2, 1.0)
     shown = ("base loss", "semantic loss", "total loss")

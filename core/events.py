@@ -75,6 +75,13 @@ class Progress(_Event):
     detail: Message = NOTHING  # "37.2 × real time", the current file
 
 
+class Phase(_Event):
+    """What the stage is doing now, where nothing is counted: "loading the model". Replaces the one before."""
+
+    kind: Literal["phase"] = "phase"
+    name: Message
+
+
 class ItemFailed(_Event):
     """One clip, file or item could not be used; the stage goes on without it."""
 
@@ -136,6 +143,16 @@ class MemoryMeasured(_Event):
     parts: dict[str, Whole] = {}
 
 
+class ClipsListed(_Event):
+    """What a check says of some of the clips, in their order: a `core.dataset.rows.ClipRow` each.
+
+    They come as events of some hundred, so that the last event of a large data set's check stays small.
+    """
+
+    kind: Literal["clips"] = "clips"
+    clips: list[dict[str, Any]]
+
+
 class Log(_Event):
     """A line worth showing that has no type of its own."""
 
@@ -178,11 +195,13 @@ class Finished(_Event):
 Event = Annotated[
     Started
     | Progress
+    | Phase
     | ItemFailed
     | Step
     | Validation
     | CheckpointSaved
     | MemoryMeasured
+    | ClipsListed
     | Log
     | Warned
     | Failed
@@ -256,6 +275,10 @@ class Reporter:
         """Emit a `Warned` event of which whoever asked for it is told (`[notify]`)."""
         event = Warned(message=Message.of(message, values), hint=Message.of(hint, values), guard=True)
         self.emit(event)
+
+    def phase(self, name: str) -> None:
+        """Emit a `Phase` event: from now on the stage does this."""
+        self.emit(Phase(name=Message.of(name, {})))
 
     def log(self, message: str) -> None:
         """Emit a `Log` event, which is in English everywhere."""

@@ -7,19 +7,17 @@ user's cache folder; if that is lost, the file is treated as anybody else's.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-import platformdirs
-
 from .errors import FishtuneError, StorageError
 from .files import sha256, write_json
 from .reading import reading, unreadable
 from .tables import read_json
+from .user_folders import cache_file
 
 _HASHED: Final = 64 << 20
 """Bytes. Of a larger file only the size is held against its description."""
@@ -103,5 +101,4 @@ def _state(file: Path) -> dict[str, Any]:
 
 
 def _note(file: Path) -> Path:
-    name = hashlib.blake2b(os.fsencode(file.absolute()), digest_size=12).hexdigest()
-    return Path(platformdirs.user_cache_dir("fishtune")) / "written" / f"{name}.json"
+    return cache_file("written", file.absolute(), ".json")

@@ -145,10 +145,17 @@ def open_regular(path: Path, kind: type[FishtuneError] = DataError, hint: str = 
         raise
 
 
-def _open(path: Path, kind: type[FishtuneError], hint: str) -> tuple[int, int]:
-    """Return a descriptor of a regular file, and its size in bytes; see `open_regular`."""
+def _open(
+    path: Path, kind: type[FishtuneError], hint: str, status: os.stat_result | None = None
+) -> tuple[int, int]:
+    """Return a descriptor of a regular file, and its size in bytes; see `open_regular`.
+
+    Args:
+        status: of the file a moment ago, where it is known.
+    """
     with reading(path, kind, hint):
-        _check_mode(path, os.stat(path).st_mode, kind)  # noqa: PTH116 - packing opens 40,000 files a second
+        status = status or os.stat(path)  # noqa: PTH116 - packing opens 40,000 files a second
+        _check_mode(path, status.st_mode, kind)
         # Without O_NONBLOCK, a pipe that took the file's place since would be waited for.
         descriptor = os.open(path, os.O_RDONLY | _NOT_WAITING)
         try:
@@ -180,14 +187,19 @@ def _check_mode(path: Path, mode: int, kind: type[FishtuneError]) -> None:
     raise kind("{file} is {what}, not a file.", "Rename or remove it.", file=path, what=what)
 
 
-def read_regular(path: Path, limit: int, kind: type[FishtuneError] = DataError) -> bytes:
+def read_regular(
+    path: Path, limit: int, kind: type[FishtuneError] = DataError, status: os.stat_result | None = None
+) -> bytes:
     """Return the content of a regular file of at most `limit` bytes.
+
+    Args:
+        status: of the file a moment ago, where it is known.
 
     Raises:
         kind: there is no such file, it is not a regular one, or it is larger.
         StorageError: the system refused to read it.
     """
-    content = read_beginning(path, limit + 1, kind)
+    content = read_beginning(path, limit + 1, kind, status)
     if len(content) > limit:
         raise kind(
             "{file} is larger than such a file can be ({limit:,} bytes).",
@@ -198,14 +210,19 @@ def read_regular(path: Path, limit: int, kind: type[FishtuneError] = DataError) 
     return content
 
 
-def read_beginning(path: Path, count: int, kind: type[FishtuneError] = DataError) -> bytes:
+def read_beginning(
+    path: Path, count: int, kind: type[FishtuneError] = DataError, status: os.stat_result | None = None
+) -> bytes:
     """Return the first `count` bytes of a regular file, or all of a shorter one.
+
+    Args:
+        status: of the file a moment ago, where it is known.
 
     Raises:
         kind: there is no such file, or it is not a regular one.
         StorageError: the system refused to read it.
     """
-    descriptor, size = _open(path, kind, "")
+    descriptor, size = _open(path, kind, "", status)
     try:
         with reading(path, kind):
             # Never asked for `count` itself: the room for it is taken before a byte is read.

@@ -11,6 +11,8 @@ from .messages import Message
 
 GIB: Final = 1024**3
 """Bytes."""
+_SINGULAR = {"batches": "batch", "clips": "clip", "recordings": "recording", "steps": "step"}
+"""Of units of progress."""
 _BYTE_UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 _FACTORS = {"": 1, "b": 1, "k": 1024, "m": 1024**2, "g": 1024**3} | {
     f"{prefix}{suffix}": base**power
@@ -61,6 +63,11 @@ def parse_bytes(text: str) -> int:
     return int(float(match[1]) * _FACTORS[match[2]])
 
 
+def format_count(number: int, noun: str) -> str:
+    """Return a number with its English noun: `1 clip`, `1,200 clips`; for the command line and logs."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
 def format_amount(done: float, total: float | None, unit: str) -> str:
     """Return how much of how much: `12/40 clips`, `1.2 GiB/1.7 GiB`, `3 min 20 s/1 h 04 min`."""
     if unit == "bytes":
@@ -70,4 +77,4 @@ def format_amount(done: float, total: float | None, unit: str) -> str:
         parts = [format_duration(value) for value in (done, total) if value is not None]
         return "/".join(parts)
     parts = [f"{value:,.0f}" for value in (done, total) if value is not None]
-    return f"{'/'.join(parts)} {unit}".rstrip()
+    return f"{'/'.join(parts)} {_SINGULAR.get(unit, unit) if parts[-1] == '1' else unit}".rstrip()

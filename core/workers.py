@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import signal
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -18,6 +19,13 @@ from .errors import FishtuneError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+
+WORTH_STARTING = 2.0
+"""Seconds of work from which workers are started: each takes half a second of a core to start, and items
+and results take their time to go to it and back."""
+_TRIAL = 0.025
+"""Share of that, of work that tells how long the rest will take."""
 
 
 def worker_count(wanted: int) -> int:
@@ -32,10 +40,11 @@ def ordered_map(
 ) -> Generator[Result]:
     """Yield `function(item)` for every item, in order.
 
-    The result does not depend on the number of workers. With one worker, or too few items to keep two
-    busy, everything happens in this process, and so does what can be done while the workers start. Only a
-    few chunks are under way at a time, so memory does not grow with the number of items. Close the generator
-    if you leave it early (`contextlib.closing`): it abandons what has not begun and ends the workers.
+    The result does not depend on the number of workers. With one worker, or where the first items tell that
+    all are done before others are of use, everything happens in this process, and so does what can be done
+    while the workers start. Only a few chunks are under way at a time, so memory does not grow with the
+    number of items. Close the generator if you leave it early (`contextlib.closing`): it abandons what has
+    not begun and ends the workers.
 
     Args:
         function: importable by name; its exceptions are raised here.
@@ -48,10 +57,22 @@ def ordered_map(
     if workers <= 1:
         yield from map(function, items)
         return
+    left = iter(items)
+    done, seconds = 0, 0.0
+    for item in left:
+        begun = time.perf_counter()
+        result = function(item)
+        done, seconds = done + 1, seconds + time.perf_counter() - begun
+        yield result
+        if seconds > _TRIAL * WORTH_STARTING:
+            break
+    if seconds * (len(items) - done) < WORTH_STARTING * done:
+        yield from map(function, left)
+        return
     # Spawned, not forked: this process may have threads, and a fork copies locks that nobody will open.
     pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _begin_worker)
     try:
-        parts = _chunks(items, chunk)
+        parts = _chunks(left, chunk)
         # Until the first has started, which takes as long as reading thousands of small files does.
         starting = [pool.submit(_nothing) for _ in range(workers)]
         while not starting[0].done() and (part := next(parts, None)) is not None:

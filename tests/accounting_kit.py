@@ -60,7 +60,7 @@ def _made_up(setup: Setup) -> Profile:
     if isinstance(setup, EncodingSetup):
         trained, most, slopes = 0, 10**7, ()
     else:
-        trained, most, slopes = setup.rank or 100, 10**4, (0.0, 0.0)
+        trained, most, slopes = setup.rank or 100, 10**4, (0.0, 0.0, 0.0)
     lines = {
         Part.WEIGHTS: (10 * MIB, 10 * MIB),
         Part.OPTIMIZER: (trained * MIB, trained * MIB),

@@ -4,32 +4,44 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
+from types import ModuleType
 from typing import Any
 
-import torch
 from fishtune.core.errors import ShardError
-from fishtune.core.stages.train import module
 from fishtune.core.stages.train.__main__ import main
 
-_ERRORS: dict[str, BaseException] = {
-    "shard": ShardError("ANN.protos is damaged at byte 12.", "Pack the recordings again."),
-    "memory": torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
-    "bug": KeyError("codes"),
-}
+LAUNCH = "fishtune.core.stages.train.launch"
+
+
+def _error(how: str) -> BaseException:
+    if how == "memory":
+        import torch
+
+        return torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+    if how.startswith("bug"):
+        return KeyError("codes")
+    return ShardError("ANN.protos is damaged at byte 12.", "Pack the recordings again.")
 
 
 def _fail(*_: Any) -> Any:
     how = os.environ["FAILING_RANK"]
     if how == "killed":
         os.kill(os.getpid(), signal.SIGKILL)
-    raise _ERRORS[how]
+    raise _error(how)
+
+
+class _Broken(ModuleType):
+    """A module that cannot be imported from: torch is not even loaded then."""
+
+    __getattr__ = _fail
 
 
 if __name__ == "__main__":
-    if os.environ["FAILING_RANK"] == "at start":
-        from fishtune.core.stages.train import data
+    if os.environ["FAILING_RANK"].endswith("at start"):
+        sys.modules[LAUNCH] = _Broken(LAUNCH)
+    else:
+        from fishtune.core.stages.train import module
 
-        os.environ["FAILING_RANK"] = "shard"
-        data.ShardIndex.open = classmethod(_fail)  # type: ignore[method-assign, assignment]
-    module.TrainingModule._accumulate = _fail  # type: ignore[method-assign]
+        module.TrainingModule._accumulate = _fail  # type: ignore[method-assign]
     main()

@@ -24,8 +24,8 @@ from fishtune.core.jobs.follow import EventFollower, last_events
 from fishtune.core.jobs.lines import event_line
 from fishtune.core.jobs.post_mortem import describe_loss
 from fishtune.core.jobs.record import Job, Place, list_jobs
-from fishtune.core.pipeline.history import checkpoint_candidates
-from fishtune.core.pipeline.steps import step_statuses
+from fishtune.core.pipeline.history import choose
+from fishtune.core.pipeline.status import step_statuses
 from fishtune.core.shards.index import ShardIndex
 from fishtune.core.shards.manifest import INDEX_FILE, MANIFEST_FILE
 from fishtune.core.text.transcripts import read_transcript
@@ -407,7 +407,7 @@ def project(target: Target) -> None:
         tries(getattr(read, f"{settings}_settings"))
     tries(step_statuses, read)
     tries(list_jobs, Place(results=read.results, project=read.name))
-    tries(checkpoint_candidates, Place(results=read.results, project=read.name))
+    tries(choose, Place(results=read.results, project=read.name))
     tries(read.is_as_on_disk)
 
 
@@ -469,7 +469,7 @@ def _look_at(target: Target) -> None:
     read = Project.load(target.root / "project")
     step_statuses(read)
     list_jobs(Place(results=read.results, project=read.name))
-    checkpoint_candidates(Place(results=read.results, project=read.name))
+    choose(Place(results=read.results, project=read.name))
 
 
 def wizard(target: Target) -> None:

@@ -29,7 +29,11 @@ def whole_base(directory: Path) -> Path:
 
 
 def random_base(
-    directory: Path, change: Change = lambda content: None, *, dtype: torch.dtype = torch.float32
+    directory: Path,
+    change: Change = lambda content: None,
+    *,
+    dtype: torch.dtype = torch.float32,
+    shard_bytes: int = 150_000,
 ) -> Path:
     """Write a base as `whole_base`, with random weights of another configuration, in two shards or more."""
     whole_base(directory)
@@ -39,7 +43,7 @@ def random_base(
     change(content)
     (directory / "config.json").write_text(json.dumps(content), encoding="utf-8")
     model = random_model(directory).to(dtype)
-    save_model(model, directory, shard_bytes=150_000)
+    save_model(model, directory, shard_bytes=shard_bytes)
     return directory
 
 

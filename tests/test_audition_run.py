@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from fishtune.core.cli import audition as command
 from fishtune.core.cli.app import run as run_command
 from fishtune.core.config.presets import LoraPreset
 from fishtune.core.config.settings import AuditionSettings
-from fishtune.core.errors import CheckpointError, StopRequested
+from fishtune.core.errors import CheckpointError, StopRequested, UsageError
 from fishtune.core.events import Reporter
 from fishtune.core.judge.listeners import Listeners
 from fishtune.core.judge.measures import interval, measures_of
@@ -174,11 +175,15 @@ def test_a_killed_audition_leaves_nothing_in_the_way(run_folder: Path) -> None:
     assert not (folder / "7.wav").exists()
 
 
-def test_a_grid_of_strengths_begins_with_the_base_itself(run_folder: Path) -> None:
+def test_a_grid_of_strengths_begins_with_the_base_itself_which_speaks_once(
+    run_folder: Path, calls: dict[str, int]
+) -> None:
     result = listen(run_folder, strengths=[0, 0.5, 1])
     named = {each.name: each for each in result.candidates}
-    assert list(named)[2:5] == ["step 10 × 0", "step 10 × 0.5", "step 10"]
-    assert sounds(named["step 10 × 0"]) == sounds(named["step 20 × 0"]) == sounds(named["base"])
+    assert list(named)[1:4] == ["base", "step 10 × 0.5", "step 10"]
+    assert calls["generate_all"] == 5
+    alone = listen(run_folder / "checkpoints/step_000000010.ckpt", strengths=[0])
+    assert [each.name for each in alone.candidates] == ["recording", "base"]
     whole = sounds(named["step 10"])
     assert whole != sounds(named["base"])
     assert sounds(named["step 10 × 0.5"]) not in (whole, sounds(named["base"]))
@@ -302,3 +307,31 @@ def test_an_interval_is_as_wide_as_that_of_a_mean() -> None:
     # A mean of 100 coins has a standard error of .05.
     assert found.low == pytest.approx(0.5 - 1.96 * 0.05, abs=0.015)
     assert found.high == pytest.approx(0.5 + 1.96 * 0.05, abs=0.015)
+
+
+def test_a_reference_that_is_not_there_is_named_as_such(run_folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError) as raised:
+        listen(run_folder, reference=tmp_path / "missing.wav")
+    assert raised.value.message == f"{tmp_path / 'missing.wav'} does not exist."
+    assert raised.value.hint == "Name a recording of the voice, 3 to 15 s long."
+
+
+def test_the_project_file_says_what_no_flag_does_of_its_own_run_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[AuditionSettings] = []
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(command, "run_stage", lambda _, given, **__: asked.append(given))
+    (tmp_path / "fishtune.toml").write_text(
+        'name = "me"\n[audition]\ntext_source = "mine.txt"\nreference = "a.wav"\nseeds = 3\nlanguage = "ko"\n'
+    )
+    for name in ("me", "other"):
+        (tmp_path / "results" / name / "checkpoints").mkdir(parents=True)
+    assert run_command(["audition", "results/me", "--seeds", "2"]) == 0
+    assert run_command(["audition", "results/me", "--text", "hi"]) == 0
+    assert run_command(["audition", "results/other"]) == 0
+    own, typed, other = asked
+    assert (own.text_source, own.reference) == (str(tmp_path / "mine.txt"), tmp_path / "a.wav")
+    assert (own.seeds, own.language) == (2, "ko")
+    assert (typed.texts, typed.text_source, typed.seeds) == (["hi"], None, 3)
+    assert (other.text_source, other.reference, other.seeds, other.language) == (None, None, 1, None)

@@ -11,14 +11,16 @@ from typing import Any
 import pytest
 from fishtune.core.cli.app import run
 from fishtune.core.config.presets import lora_preset, model_preset
+from fishtune.core.config.project import Project
 from fishtune.core.config.settings import TrainOptions
 from fishtune.core.hardware.memory.measured import FILE_NAME, MeasurementCache
 from fishtune.core.hardware.memory.needs import TrainingNeeds
 from fishtune.core.hardware.memory.setups import Setup
 from fishtune.core.model.families.s1 import S1
 
-from .accounting_kit import accounted_here  # noqa: F401 - fixture
+from .accounting_kit import accounted_here, made_up_memory  # noqa: F401 - fixtures
 from .fake_nvml import GIB, FakeNvml
+from .training_kit import shards, small_base  # noqa: F401 - fixtures
 
 ROOT = Path(__file__).parent.parent
 
@@ -116,6 +118,24 @@ def test_the_shape_is_that_of_the_checkpoint_where_there_is_one(
     assert done, "no table knows it"
     assert answer(capsys, *flags) == content
     assert accounted_here == done, "it is accounted once"
+
+
+def test_in_a_project_with_packed_data_the_plan_of_its_training_is_told(
+    made_up_memory: None,  # noqa: F811
+    small_base: Path,  # noqa: F811
+    shards: Path,  # noqa: F811
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    project = Project.create(tmp_path, "yoona", model={"path": str(small_base)}, train={"epochs": 4})
+    project.dataset.protos = shards
+    project.save()
+    assert run(["estimate", "--batch-tokens", "128", "--max-length", "128", "--checkpoint-every", "10"]) == 0
+    written = capsys.readouterr().out
+    assert "Plan: 4 epochs ≈ " in written and "10 clips to train on, 2 held out." in written
+    assert "How long it takes is not known" in written
+    plan = answer(capsys, "--batch-tokens", "128", "--max-length", "128", "--max-steps", "3")["plan"]
+    assert (plan["steps"], plan["seconds"], plan["checkpoints"]) == (3, None, 1)
 
 
 def test_what_cannot_be_trained_cannot_be_estimated(

@@ -7,11 +7,24 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fishtune.core.cli import download, extract, merge, pack, running, synth, validate
+from fishtune.core.cli import (
+    audition,
+    download,
+    extract,
+    merge,
+    pack,
+    prepare,
+    running,
+    synth,
+    train,
+    validate,
+    verify,
+)
 from fishtune.core.cli.app import run
 from fishtune.core.config.project import Project
+from fishtune.core.config.run_files import checkpoint_path
 
-MODULES = (download, extract, merge, pack, synth, validate)
+MODULES = (audition, download, extract, merge, pack, prepare, synth, train, validate, verify)
 
 
 @pytest.fixture
@@ -40,6 +53,29 @@ def test_what_no_flag_gives_comes_from_the_project(asked: list[Any], tmp_path: P
     assert (packing.input, packing.output) == (tmp_path / "voices", tmp_path / "packed")
     assert checked.exclude == extraction.exclude == packing.exclude == ["A/noise"]
     assert (fetched.local_dir, fetched.revision) == (tmp_path / "base", "v2")
+
+
+def test_in_a_project_a_command_needs_no_more_than_its_name(asked: list[Any], tmp_path: Path) -> None:
+    checkpoint = checkpoint_path(tmp_path / "results" / "yoona", 300)
+    checkpoint.parent.mkdir(parents=True)
+    checkpoint.touch()
+    (tmp_path / "fishtune.toml").open("a").write(f'checkpoint = "{checkpoint}"\n')
+    for command in ("train", "audition", "merge", "verify"):
+        assert run([command]) == 0
+    trained, heard, merged, read = asked
+    assert (trained.project, trained.base, trained.protos) == (
+        "yoona",
+        tmp_path / "base",
+        tmp_path / "packed",
+    )
+    assert heard.checkpoint == tmp_path / "results" / "yoona"
+    assert (merged.lora_weight, merged.output) == (checkpoint, tmp_path / "merged")
+    assert read.directory == tmp_path / "base"
+    for command in ("checkpoints", "report", "validate", "extract", "pack", "download"):
+        assert run([command]) == 0, command
+    for command in ("synth", "prepare"):  # these need what no project says: a text, raw recordings
+        assert run([command, "--text", "Hello.", "--out", "x.wav"] if command == "synth" else [command]) == 0
+    assert asked[-2].checkpoint == tmp_path / "merged" and asked[-1].out == tmp_path / "voices"
 
 
 def test_flags_win_over_the_project(asked: list[Any], tmp_path: Path) -> None:

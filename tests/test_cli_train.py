@@ -11,6 +11,8 @@ import pytest
 from fishtune.core.cli import app
 from fishtune.core.cli import train as command
 from fishtune.core.config.settings import TrainOptions, TrainSettings
+from fishtune.core.jobs.record import Place
+from fishtune.core.pipeline.history import recommended
 
 from .training_kit import shards, small_base  # noqa: F401 - fixtures
 
@@ -73,7 +75,7 @@ def test_the_documented_command_works_without_a_project_file(
         (["--project", "x", "--learning-rate", "inf"], "--learning-rate: input should be a finite number"),
         (["--project", "x", "--seed", "-1"], "--seed"),
         (["--project", "x", "--max-steps", "many"], "Input should be a valid integer\n"),
-        (["--project", "x", "--step", "1"], "No such option: --step"),
+        (["--project", "x", "--step", "1"], "fishtune train has no option --step."),
         (["--project", "x", "--learning-rate", "0"], "--learning-rate: input should be greater than 0"),
         (
             ["--project", "x", "--logger", "paper"],
@@ -110,7 +112,10 @@ def test_a_whole_run_by_the_command(
     checkpoint = tmp_path / "results" / "yoona" / "checkpoints" / "step_000000003.ckpt"
     assert f"Checkpoint: {checkpoint}" in written.out
     assert "step 3/3" in written.err
-    offered = written.out.partition("Next: fishtune ")[2].split()
+    assert "Next: fishtune audition results/yoona " in written.out
+    offered = written.out.partition("Then: fishtune ")[2].splitlines()[0].split()
+    best = recommended(Place(results=tmp_path / "results", project="yoona"))
+    assert best is not None and offered[offered.index("--lora-weight") + 1] == str(best.candidate.path)
     offered[offered.index("--output") + 1] = str(tmp_path / "merged")  # the test's base is shared
     assert app.run(offered) == 0, "the offered command works"
     assert (tmp_path / "merged" / "model.pth").exists()
@@ -118,3 +123,15 @@ def test_a_whole_run_by_the_command(
     assert not any(word in written.out + written.err for word in ("Lightning", "litlogger", "TPU", "tip"))
     assert app.run([str(each) for each in [*arguments, "--no-gate", "--json"]]) == 0
     assert json.loads(capsys.readouterr().out)["step"] == 3
+
+
+def test_after_a_training_a_project_is_auditioned_and_its_recommended_checkpoint_merged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "fishtune.toml").write_text('name = "윤아 1"\n')
+    ended = {"step": 3, "clip_passes": 1.0, "minutes": 1.0, "validation_loss": None, "checkpoint": "x.ckpt"}
+    monkeypatch.setattr(command, "run_stage", lambda *_, **__: ended)
+    assert app.run(["train"]) == 0
+    said = capsys.readouterr().out
+    assert "Next: fishtune audition 'results/윤아 1'" in said and "Then: fishtune merge  (" in said

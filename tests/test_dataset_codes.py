@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import io
 import itertools
 import os
@@ -208,6 +209,18 @@ def test_the_header_is_believed_only_where_numpy_reads_the_same(
             return
         assert whole_codes_shape(path) == codes.shape
         assert np.array_equal(np.load(path), codes)
+
+
+def test_what_is_recorded_of_codes_by_the_version_before_counts(clip: tuple[Path, Path]) -> None:
+    codes = read_codes(clip[1])
+    content = repr(codes.shape).encode() + codes.astype("<i8").tobytes()
+    before = hashlib.blake2b(content, digest_size=16).hexdigest()
+    state = FileState.of(clip[0])
+    for digest, is_known in ((before, True), (module.codes_digest(codes), True), ("0" * 32, False)):
+        append_origins(clip[1].parent, [(clip[1].name, Origin(state, "a", digest))])
+        found = module.known_origin(clip[1], codes)
+        assert (found is not None) == is_known
+    assert module.codes_digest(codes.astype(np.uint16)) == module.codes_digest(codes)
 
 
 def test_a_line_about_codes_is_the_same_to_the_pattern_and_to_the_parser(

@@ -6,14 +6,18 @@ import re
 import subprocess
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import pytest
+from fishtune.core.cli.app import app
+from typer.main import get_command
 
 from .test_layout import ENGINE
 
 ROOT = Path(__file__).parent.parent
 TOP = ("core", "tui", "presets", "tests", "benchmarks", "docs")
 PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]
+COMMANDS: dict[str, Any] = get_command(app).commands  # type: ignore[attr-defined]
 MADE_BY_SCRIPTS = {ROOT / "docs" / "settings.md"}
 """Their own tests compare them with what the scripts make."""
 
@@ -38,6 +42,26 @@ def test_links_lead_to_files(page: Path) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_source_files_that_a_page_names_exist(page: Path) -> None:
     assert _unknown(page) == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_commands_that_a_page_shows_exist_with_their_options(page: Path) -> None:
+    text = re.sub(r"\\\n\s+", "", page.read_text(encoding="utf-8"))
+    shown = re.findall(r"^ {4}(fishtune .*)$", text, re.MULTILINE) + re.findall(
+        r"`(fishtune [a-z][^`]*)`", text
+    )
+    unknown = []
+    for line in (part.strip() for command in shown for part in command.split("#")[0].split("&&")):
+        words = line.split()[1:]
+        group = COMMANDS["start"].commands if words[0] == "start" and len(words) > 1 else COMMANDS
+        name = words[1] if group is not COMMANDS else words[0]
+        if name in group:
+            known = {flag for part in group[name].params for flag in (*part.opts, *part.secondary_opts)}
+            wrong = set(re.findall(r"(?<![\w-])--[a-z][\w-]*", line)) - known - {"--help"}
+            unknown += [f"{line}: {flag}" for flag in sorted(wrong)]
+        elif re.fullmatch(r"[a-z-]+", name):
+            unknown.append(line)
+    assert [line for line in unknown if not NOT_THERE.search(line)] == []
 
 
 def test_source_files_that_the_code_names_exist() -> None:

@@ -13,8 +13,9 @@ import pynvml
 import pytest
 import soundfile
 from fishtune.core.cli.app import run
-from fishtune.core.hardware import doctor
-from fishtune.core.hardware.doctor import Check, Status, TorchProbe
+from fishtune.core.hardware.doctor import computing, examine, machine
+from fishtune.core.hardware.doctor.check import Check, Status
+from fishtune.core.hardware.doctor.computing import TorchProbe
 from fishtune.core.hardware.nvml import read_gpus
 
 from .fake_nvml import GIB, FakeNvml
@@ -63,7 +64,7 @@ def test_a_failed_check_makes_the_exit_code_1_and_is_shown_with_its_hint(
         Check(name="Disk", status=Status.FAIL, message="full", hint="delete"),
         Check(name="Memory", status=Status.OK, message="much"),
     ]
-    monkeypatch.setattr(doctor, "examine", lambda folder: iter(findings))
+    monkeypatch.setattr(examine, "examine", lambda folder: iter(findings))
     assert run(["doctor"]) == 1
     assert capsys.readouterr().out.splitlines() == [
         "✗ fail  Disk: full",
@@ -72,7 +73,7 @@ def test_a_failed_check_makes_the_exit_code_1_and_is_shown_with_its_hint(
         "",
         "2 checks: 1 failed, 0 to look at",
     ]
-    monkeypatch.setattr(doctor, "examine", lambda folder: iter(findings[1:]))
+    monkeypatch.setattr(examine, "examine", lambda folder: iter(findings[1:]))
     assert run(["doctor", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["failed"] == 0
 
@@ -83,11 +84,11 @@ def test_missing_and_outdated_packages_are_named() -> None:
             raise importlib.metadata.PackageNotFoundError
         return "0.1" if name == "torch" else importlib.metadata.version(name)
 
-    check = doctor.check_packages(version_of)
+    check = machine.check_packages(version_of)
     assert check.status is Status.FAIL
     assert "peft is missing" in check.message
     assert "torch is 0.1, wanted is >=2.8" in check.message
-    assert doctor.check_packages().status is Status.OK
+    assert machine.check_packages().status is Status.OK
 
 
 def test_torch_is_asked_in_a_process_of_its_own(tmp_path: Path) -> None:
@@ -97,24 +98,24 @@ def test_torch_is_asked_in_a_process_of_its_own(tmp_path: Path) -> None:
         fake.chmod(0o755)
         return str(fake)
 
-    crashed = doctor.probe_torch(python("echo 'ImportError: libcudart.so.13: cannot open' >&2; exit 1"))
+    crashed = computing.probe_torch(python("echo 'ImportError: libcudart.so.13: cannot open' >&2; exit 1"))
     assert crashed.error == "ImportError: libcudart.so.13: cannot open"
-    assert doctor.check_torch(crashed).status is Status.FAIL
-    assert "libcudart.so.13" in doctor.check_torch(crashed).message
-    killed = doctor.probe_torch(python("kill -9 $$"))
+    assert computing.check_torch(crashed).status is Status.FAIL
+    assert "libcudart.so.13" in computing.check_torch(crashed).message
+    killed = computing.probe_torch(python("kill -9 $$"))
     assert "-9" in killed.error
-    without_audio = doctor.check_torch(TORCH.model_copy(update={"audio": "OSError: undefined symbol"}))
+    without_audio = computing.check_torch(TORCH.model_copy(update={"audio": "OSError: undefined symbol"}))
     assert without_audio.status is Status.FAIL
     assert "torchaudio cannot be imported" in without_audio.message
-    assert doctor.check_torch(TORCH).message == "2.14.1, built for CUDA 13.0"
+    assert computing.check_torch(TORCH).message == "2.14.1, built for CUDA 13.0"
 
 
 def test_a_torch_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     fake = tmp_path / "python"
     fake.write_text("#!/bin/sh\nexec sleep 60\n")
     fake.chmod(0o755)
-    monkeypatch.setattr(doctor, "_PROBE_SECONDS", 0.2)
-    assert "no answer" in doctor.probe_torch(str(fake)).error
+    monkeypatch.setattr(computing, "_PROBE_SECONDS", 0.2)
+    assert "no answer" in computing.probe_torch(str(fake)).error
 
 
 @pytest.mark.parametrize(
@@ -130,7 +131,7 @@ def test_a_driver_in_trouble_fails_and_no_driver_warns(
     fake_nvml: FakeNvml, code: int, status: Status
 ) -> None:
     fake_nvml.update(init_error=code)
-    assert only(doctor.check_gpus(read_gpus())).status is status
+    assert only(computing.check_gpus(read_gpus())).status is status
 
 
 def test_gpus_are_checked_one_by_one(fake_nvml: FakeNvml) -> None:
@@ -138,7 +139,7 @@ def test_gpus_are_checked_one_by_one(fake_nvml: FakeNvml) -> None:
     fake_nvml.add_gpu(error=pynvml.NVML_ERROR_GPU_IS_LOST)
     fake_nvml.add_gpu(ecc=1, ecc_errors=7)
     fake_nvml.add_gpu(free=2 * GIB, compute=f"{os.getpid()}:{77 * GIB}")
-    driver, well, lost, faulty, full = doctor.check_gpus(read_gpus())
+    driver, well, lost, faulty, full = computing.check_gpus(read_gpus())
     assert driver.message == "NVIDIA 580.95.05, supports CUDA up to 13.0"
     assert [check.status for check in (well, lost, faulty, full)] == ["ok", "fail", "warn", "warn"]
     assert "79.0 GiB of 80.0 GiB free" in well.message
@@ -190,7 +191,7 @@ def test_torch_and_driver_agree_or_not(
 ) -> None:
     fake_nvml.add_gpu()
     fake_nvml.update(**keys)
-    check = only(doctor.check_agreement(read_gpus(), probe, environment))
+    check = only(computing.check_agreement(read_gpus(), probe, environment))
     assert (check.status, check.message) == (status, words)
     assert bool(check.hint) == (status is not Status.OK)
 
@@ -198,27 +199,27 @@ def test_torch_and_driver_agree_or_not(
 def test_a_driver_of_the_same_cuda_generation_is_new_enough(fake_nvml: FakeNvml) -> None:
     fake_nvml.add_gpu()
     probe = TORCH.model_copy(update={"cuda": "13.2"})
-    assert only(doctor.check_agreement(read_gpus(), probe, {})).status is Status.OK
+    assert only(computing.check_agreement(read_gpus(), probe, {})).status is Status.OK
 
 
 def test_a_card_without_bfloat16_is_a_warning(fake_nvml: FakeNvml) -> None:
     fake_nvml.add_gpu(name="Tesla T4", gib=16, capability=75)
-    check = only(doctor.check_agreement(read_gpus(), TORCH, {}))
+    check = only(computing.check_agreement(read_gpus(), TORCH, {}))
     assert check.status is Status.WARN
     assert "Tesla T4 has no bfloat16" in check.message
 
 
 def test_without_a_gpu_there_is_nothing_to_agree_on(fake_nvml: FakeNvml) -> None:
-    assert list(doctor.check_agreement(read_gpus(), TORCH, {})) == []
+    assert list(computing.check_agreement(read_gpus(), TORCH, {})) == []
 
 
 def test_a_disk_that_is_nearly_full_or_read_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def free(size: int) -> Check:
-        monkeypatch.setattr(doctor.shutil, "disk_usage", lambda folder: _Usage(size))
-        return doctor.check_disk(tmp_path)
+        monkeypatch.setattr(machine.shutil, "disk_usage", lambda folder: _Usage(size))
+        return machine.check_disk(tmp_path)
 
     assert [free(size * GIB).status for size in (100, 5, 0)] == ["ok", "warn", "fail"]
-    monkeypatch.setattr(doctor.os, "access", lambda folder, mode: False)
+    monkeypatch.setattr(machine.os, "access", lambda folder, mode: False)
     assert "cannot be written" in free(100 * GIB).message
 
 
@@ -231,16 +232,16 @@ def test_the_limit_of_a_container_counts(tmp_path: Path) -> None:
     limit = tmp_path / "memory.max"
     limit.write_text(f"{4 * GIB}\n")
     (tmp_path / "memory.current").write_text(f"{1 * GIB}\n")
-    check = doctor.check_memory(limit)
+    check = machine.check_memory(limit)
     assert check.status is Status.WARN
     assert check.message.endswith("of 4.0 GiB free")
     limit.write_text("max\n")
-    assert "of 4.0 GiB" not in doctor.check_memory(limit).message
+    assert "of 4.0 GiB" not in machine.check_memory(limit).message
 
 
 def test_a_libsndfile_without_mp3_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(soundfile, "available_formats", lambda: {"WAV": ""})
-    check = doctor.check_audio()
+    check = machine.check_audio()
     assert check.status is Status.FAIL
     assert "cannot read mp3" in check.message
 
@@ -251,13 +252,13 @@ def test_a_token_is_found_and_never_shown(tmp_path: Path, monkeypatch: pytest.Mo
     secret = "hf_abcdefSECRET"
     file = tmp_path / "token"
     monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(file))
-    missing = doctor.check_token({})
+    missing = machine.check_token({})
     assert missing.status is Status.WARN
     assert "fishaudio/openaudio-s1-mini" in missing.hint
-    from_variable = doctor.check_token({"HF_TOKEN": secret})
+    from_variable = machine.check_token({"HF_TOKEN": secret})
     assert (from_variable.status, from_variable.message) == (Status.OK, "from the variable HF_TOKEN")
     file.write_text(secret)
-    from_file = doctor.check_token({"HF_TOKEN": " "})
+    from_file = machine.check_token({"HF_TOKEN": " "})
     assert (from_file.status, from_file.message) == (Status.OK, f"from {file}")
     assert secret not in from_variable.model_dump_json() + from_file.model_dump_json()
 
@@ -282,14 +283,14 @@ def test_a_token_is_found_and_never_shown(tmp_path: Path, monkeypatch: pytest.Mo
 def test_terminals(
     environment: dict[str, str], size: os.terminal_size, encoding: str, status: Status, words: str
 ) -> None:
-    check = doctor.check_terminal(environment, True, size, encoding)
+    check = machine.check_terminal(environment, True, size, encoding)
     assert check.status is status
     assert words in check.message
 
 
 def test_no_terminal_is_no_fault() -> None:
-    assert doctor.check_terminal({}, False, SIZE, "utf-8").status is Status.OK
+    assert machine.check_terminal({}, False, SIZE, "utf-8").status is Status.OK
 
 
 def test_the_licence_is_told() -> None:
-    assert "CC BY-NC-SA 4.0: not for commercial use" in doctor.licence_note().message
+    assert "CC BY-NC-SA 4.0: not for commercial use" in machine.licence_note().message

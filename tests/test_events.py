@@ -8,10 +8,12 @@ from typing import Any
 import pytest
 from fishtune.core.errors import StopRequested
 from fishtune.core.events import (
+    ClipsListed,
     Event,
     Failed,
     Finished,
     ItemFailed,
+    Phase,
     Progress,
     ProgressMeter,
     Reporter,
@@ -21,7 +23,8 @@ from fishtune.core.events import (
     decode_event,
     encode_event,
 )
-from fishtune.core.jobs.lines import event_line
+from fishtune.core.jobs.lines import LinePrinter, event_line
+from fishtune.core.messages import Message
 from fishtune.core.units import format_duration
 
 
@@ -29,11 +32,13 @@ from fishtune.core.units import format_duration
     "event",
     [
         Started(stage="extract", settings={"batch_size": 4}),
+        Phase(name=Message("loading the model")),
         Progress(task="encoding", done=3, total=10, unit="clips"),
         ItemFailed(item="SPK/한글 [laugh].mp3", message="line one\nline two"),
         Step(step=1, loss=20.1, base_loss=12.0, semantic_loss=8.1, learning_rate=1e-4),
         Warned(message="[/foo] 😀"),
         Failed(error="PreflightError", message="m", hint="h"),
+        ClipsListed(clips=[{"clip": "SPK/한글", "seconds": 1.5}]),
         Finished(summary={"clips": 3}),
     ],
 )
@@ -42,6 +47,15 @@ def test_an_event_is_one_line_and_comes_back_equal(event: Event) -> None:
     assert line.count(b"\n") == 1
     assert line.endswith(b"\n")
     assert decode_event(line) == event
+
+
+def test_what_is_listed_of_clips_is_for_lists_and_not_for_logs() -> None:
+    lines: list[str] = []
+    show = LinePrinter(lines.append, 0.0)
+    show(ClipsListed(clips=[{}, {}]))
+    show(Finished())
+    assert lines == ["finished"]
+    assert event_line(ClipsListed(clips=[{}, {}])) == "clips listed: 2"
 
 
 def test_a_torn_line_and_an_unknown_kind_are_none() -> None:

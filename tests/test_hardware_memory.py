@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+import itertools
 from collections.abc import Iterator
 from dataclasses import replace
 from importlib.metadata import version
@@ -12,7 +14,7 @@ import pytest
 import torch
 from fishtune.core.codec.config import CodecConfig
 from fishtune.core.config.presets import LoraPreset, lora_preset, model_preset, preset_names, read_preset
-from fishtune.core.config.settings import Checkpointing, TrainOptions
+from fishtune.core.config.settings import BasePrecision, Checkpointing, TrainOptions
 from fishtune.core.hardware.memory.accounting import Accounting, gpu_kernels
 from fishtune.core.hardware.memory.estimate import CONTEXT_BYTES, Part
 from fishtune.core.hardware.memory.needs import EncodingNeeds, TrainingNeeds
@@ -38,10 +40,15 @@ S1_MINI = model_preset("openaudio-s1-mini").config
 PUBLISHED = read_preset("codec", "modded_dac_vq")
 ALL = lora_preset("r_8_alpha_16")
 SLOW = lora_preset("r_16_alpha_16")
+FAST = lora_preset("fast_r_16_alpha_16")
 FULL = lora_preset("full")
 DORA = SLOW.model_copy(update={"use_dora": True, "dropout": 0.0})
 ONE_LAYER = SLOW.model_copy(update={"targets": [r"layers\.1\.attention\.wqkv"]})
 MODES = get_args(Checkpointing)
+NEEDS_NF4 = pytest.mark.skipif(
+    importlib.util.find_spec("bitsandbytes") is None,
+    reason="the extra is not installed: pip install 'fishtune[quantised]'",
+)
 
 
 def shape(**changes: object) -> Shape:
@@ -52,6 +59,12 @@ def shape(**changes: object) -> Shape:
 def shallow(**changes: object) -> Shape:
     """Return S1-mini's layers, but few of them."""
     return shape(**{"n_layer": 2, "n_fast_layer": 1, "vocab_size": 60_000} | changes)
+
+
+def shallow_s2() -> Shape:
+    """Return S2-Pro's layers, but few of them."""
+    _, config = base_model(Path(), "s2-pro")
+    return replace(config, n_layer=2, n_fast_layer=1, vocab_size=60_000)
 
 
 def codec(**changes: object) -> CodecConfig:
@@ -84,11 +97,16 @@ OFF_THE_LINE = [
             for name, preset in {"slow": SLOW, "full": FULL}.items()
             for mode in MODES
         ),
-        pytest.param(shallow(), SLOW, {"precision": "float32", "checkpointing": "none"}, id="float32"),
         pytest.param(shallow(), FULL, {"accumulation": 2}, id="full-accumulated"),
         # So few logits that a piece of them is never full.
         pytest.param(shallow(vocab_size=5_000), ALL, {"checkpointing": "blocks"}, id="small-vocabulary"),
         pytest.param(shallow(), DORA, {"checkpointing": "none"}, id="dora"),
+        pytest.param(shallow(), SLOW, {"base_precision": "int8", "checkpointing": "none"}, id="int8"),
+        pytest.param(
+            shallow(), SLOW, {"base_precision": "nf4", "checkpointing": "blocks"}, id="nf4", marks=NEEDS_NF4
+        ),
+        # Layers without an adapter keep no matrix either.
+        pytest.param(shallow(), ONE_LAYER, {"base_precision": "int8", "checkpointing": "none"}, id="few"),
         pytest.param(
             shallow(fast_dim=512, fast_head_dim=32, norm_fastlayer_input=True, attention_qk_norm=False),
             ALL,
@@ -109,6 +127,34 @@ def test_a_prediction_is_within_ten_percent_of_torchs_own_accounting(
     setup = setup_of(config, preset, **options)
     profile = profile_of(setup)
     for batch, actual in zip(OFF_THE_LINE, peak(setup, *OFF_THE_LINE), strict=True):
+        predicted = sum(profile.at(batch).values())
+        print(f"{batch}: predicted {predicted:,}, torch {actual:,}: {predicted / actual - 1:+.1%}")
+        assert predicted == pytest.approx(actual, rel=0.1)
+
+
+LONG_CLIPS = [
+    TrainingBatch(4000, 500, 3000),
+    TrainingBatch(2000, 1000, 1500),
+    TrainingBatch(10000, 1000, 7500),
+    TrainingBatch(14000, 1400, 10500),
+]
+
+
+@pytest.mark.parametrize(
+    ("config", "preset", "mode"),
+    [
+        pytest.param(shallow(), SLOW, "none", id="s1-slow-none"),
+        pytest.param(shallow(), SLOW, "blocks", id="s1-slow-blocks"),
+        pytest.param(shallow(), ALL, "selective", id="s1-all-selective"),
+        pytest.param(shallow(), FULL, "blocks", id="s1-full-blocks"),
+        pytest.param(shallow_s2(), SLOW, "blocks", id="s2-slow-blocks"),
+        pytest.param(shallow_s2(), FAST, "selective", id="s2-fast-selective"),
+    ],
+)
+def test_long_clips_in_float32_are_within_ten_percent(config: Shape, preset: LoraPreset, mode: str) -> None:
+    setup = setup_of(config, preset, precision="float32", checkpointing=mode)
+    profile = profile_of(setup)
+    for batch, actual in zip(LONG_CLIPS, peak(setup, *LONG_CLIPS), strict=True):
         predicted = sum(profile.at(batch).values())
         print(f"{batch}: predicted {predicted:,}, torch {actual:,}: {predicted / actual - 1:+.1%}")
         assert predicted == pytest.approx(actual, rel=0.1)
@@ -161,15 +207,17 @@ def published_setups() -> Iterator[tuple[str, TrainingSetup]]:
         for name in preset_names("lora"):
             if large and name == "r_8_alpha_16":
                 continue  # refused: it adapts the word embedding, which is tied
-            for precision in ("bf16",) if large else get_args(Precision):
-                for mode in MODES:
-                    for accumulation in (1, 2):
-                        options = {
-                            "precision": precision,
-                            "checkpointing": mode,
-                            "accumulation": accumulation,
-                        }
-                        yield f"{model} {name} {options}", setup_of(config, lora_preset(name), **options)
+            quantised = get_args(BasePrecision) if large and name != "full" else ()
+            for precision, base, mode, accumulation in itertools.product(
+                ("bf16",) if large else get_args(Precision), (None, *quantised), MODES, (1, 2)
+            ):
+                options = {
+                    "precision": precision,
+                    "base_precision": base,
+                    "checkpointing": mode,
+                    "accumulation": accumulation,
+                }
+                yield f"{model} {name} {options}", setup_of(config, lora_preset(name), **options)
 
 
 def test_the_tables_know_all_that_comes_with_fishtune_by_the_versions_of_the_constraints() -> None:
@@ -188,11 +236,23 @@ def test_the_tables_know_all_that_comes_with_fishtune_by_the_versions_of_the_con
     assert version("torch").startswith(table.versions["torch"])
 
 
-@pytest.mark.parametrize(("tokens", "limit"), [(2048, 11.5e9), (4096, 13.5e9)])
-def test_s2_pro_is_trained_on_cards_that_people_have(tokens: int, limit: float) -> None:
+@pytest.mark.parametrize(
+    ("base", "tokens", "limit"),
+    [
+        (None, 2048, 11.5e9),
+        (None, 4096, 13.5e9),
+        ("int8", 2048, 8e9),
+        ("int8", 4096, 8.5e9),
+        ("nf4", 2048, 6e9),
+        ("nf4", 4096, 6.5e9),
+    ],
+)
+def test_s2_pro_is_trained_on_cards_that_people_have(
+    base: BasePrecision | None, tokens: int, limit: float
+) -> None:
     _, config = base_model(Path(), "s2-pro")
-    needs = TrainingNeeds(config, TrainOptions(batch_tokens=tokens), SLOW, longest=2048)
-    assert needs.predicted(tokens).tensors < limit
+    options = TrainOptions(batch_tokens=tokens, base_precision=base)
+    assert TrainingNeeds(config, options, SLOW, longest=2048).predicted(tokens).tensors < limit
 
 
 @pytest.mark.slow

@@ -32,10 +32,10 @@ CODEC = CodecConfig.model_validate(read_preset("codec", "modded_dac_vq"))
 PROFILE = Profile(
     sizes=(100, 200, 400),
     phases={
-        "early": {Part.WEIGHTS: Growth(line=(50, 50, 50), slopes=(0.0, 0.0))},
+        "early": {Part.WEIGHTS: Growth(line=(50, 50, 50), slopes=(0.0, 0.0, 0.0))},
         "late": {
-            Part.WEIGHTS: Growth(line=(10, 10, 10), slopes=(0.0, 0.0)),
-            Part.WORKING: Growth(line=(20, 60, 80), slopes=(0.5, 0.001)),
+            Part.WEIGHTS: Growth(line=(10, 10, 10), slopes=(0.0, 0.0, 0.0)),
+            Part.WORKING: Growth(line=(20, 60, 80), slopes=(0.5, 0.001, 0.002)),
         },
     },
 )
@@ -69,6 +69,7 @@ def test_between_sizes_and_beyond_them_memory_grows_along_lines() -> None:
     assert at(800) == 10 + 120
     assert at(200, frames=180) == 60
     assert at(400, longest=164) == 10 + 80 + 40
+    assert at(400, longest=1124) == 10 + 80 + 384 + 80, "beyond 1,024 tokens by another slope"
     assert at(1) == 50
 
 
@@ -153,7 +154,7 @@ def test_the_process_accounts_the_real_modules_and_says_how_far_it_is() -> None:
     parts = profile.at(TrainingBatch(500, 100, 300))
     assert parts[Part.OPTIMIZER] == 2 * parts[Part.ADAPTERS] > 0
     assert parts[Part.WEIGHTS] > 100_000
-    batches = len(setup.line()) + len(setup.probes())
+    batches = len({*setup.line(), *setup.probes()})
     assert said[0] == (0, 0) and said[-1] == (batches, batches)
     assert Profiles().known(setup) == profile
 

@@ -13,6 +13,7 @@ from fishtune.core.hardware.memory.estimate import MemoryEstimate
 from fishtune.core.hardware.memory.measured import MeasurementCache, Setting
 from fishtune.core.hardware.memory.needs import EncodingNeeds, TrainingNeeds
 from fishtune.core.hardware.memory.suggest import Available, suggest_extraction, suggest_training
+from fishtune.core.model.families import base_model
 from fishtune.core.model.families.s1 import S1
 from fishtune.core.units import parse_bytes
 
@@ -77,6 +78,29 @@ def test_memory_that_others_hold_is_named_first() -> None:
 def test_checkpointing_alone_is_the_only_remedy_named_when_it_suffices() -> None:
     found = suggest_training(needs(checkpointing="none", longest=4096), Available.card(8 * GIB))
     assert found.remedies == ("--checkpointing blocks",)
+
+
+@pytest.mark.parametrize(
+    ("size", "options", "remedy"),
+    [(10, {}, "int8"), (8, {}, "nf4"), (8, {"base_precision": "int8"}, "nf4"), (6, {}, None)],
+)
+def test_a_base_in_fewer_bits_is_a_remedy_where_it_suffices(
+    size: int, options: dict[str, str], remedy: str | None
+) -> None:
+    _, config = base_model(Path(), "s2-pro")
+    asked = TrainingNeeds(config, TrainOptions(**options), lora_preset("r_16_alpha_16"), longest=2048)
+    card = Available.card(size * GIB)
+    found = suggest_training(asked, card)
+    assert not found.fits
+    named = re.search(r"--base-precision (\w+)", " | ".join(found.remedies))
+    assert (named and named[1]) == remedy
+    if remedy is not None:
+        assert suggest_training(asked.changed(base_precision=remedy), card).fits
+
+
+def test_a_quantised_base_is_no_remedy_for_what_cannot_be_trained_over_it() -> None:
+    found = suggest_training(needs("full", longest=4096), Available.card(4 * GIB))
+    assert "--base-precision" not in " | ".join(found.remedies)
 
 
 @pytest.mark.parametrize("size", [2, 3, 4, 8])

@@ -6,6 +6,7 @@ import contextlib
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -23,6 +24,7 @@ from fishtune.core.jobs.execute import run_job
 from fishtune.core.jobs.record import Job, JobState, Place, list_jobs
 from fishtune.core.jobs.start import start_job, stop_job
 from fishtune.core.jobs.writer import EventWriter
+from fishtune.core.messages import Message
 from fishtune.core.pipeline.chain import RunSettings
 from fishtune.core.stages.registry import StageName
 from rich.console import Console
@@ -283,6 +285,39 @@ def test_foreign_text_on_a_terminal_is_shown_as_it_is(monkeypatch: pytest.Monkey
     ):
         assert part in shown
     assert "checkpoint /r/[a]/step_000000001.ckpt" in shown
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 120])
+def test_on_a_narrow_terminal_words_amounts_and_times_stay_whole(
+    width: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TERM", "xterm-256color")
+    stream = io.StringIO()
+    console = Console(file=stream, force_terminal=True, width=width, color_system=None, soft_wrap=True)
+    screen = display._TerminalDisplay(console)
+    path = "/home/somebody/recordings/a/folder/whose/name/is/longer/than/a/narrow/terminal/is/wide"
+    message = f"12 of 12 clips in {path} can be used, and two of them are worth a look before training."
+    screen(Warned(message=Message(message), hint=Message("All of them: fishtune validate")))
+    for task, unit in (("training", "steps"), ("loading the weights of the model", "batches")):
+        screen(
+            Progress(task=Message(task), done=412, total=1240, unit=unit, eta=3720, detail="loss 3.123 of a")
+        )
+    screen.close()
+    shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", stream.getvalue()).replace("\r", "\n")
+    lines = [line.rstrip() for line in shown.split("\n") if line.strip()]
+    told = [line for line in lines if "/1,240" not in line]
+    assert " ".join(told) == f"warning: {message}   → All of them: fishtune validate"
+    assert all(len(line) <= width for line in lines if path not in line)
+    bars = lines[-2:]
+    assert "412/1,240 steps" in bars[0] and "412/1,240 batches" in bars[1]
+    assert all("to go" not in bar or "1 h 02 min to go" in bar for bar in bars)
+    assert (width < 60) != all("1 h 02 min to go" in bar for bar in bars)
+    assert width < 120 or all("━" in bar and "loss 3.123" in bar for bar in bars)
+    first = bars[1].removeprefix("⠋ ").split("…")[0].strip()
+    assert (
+        "loading the weights of the model".startswith(first)
+        and "loading the weights of the model "[len(first)] == " "
+    )
 
 
 def test_the_help_names_every_command_of_jobs() -> None:

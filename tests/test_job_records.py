@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from fishtune.core.errors import JobError, StorageError
 from fishtune.core.files import write_json
-from fishtune.core.jobs import execute
-from fishtune.core.jobs.record import Job, JobState, Place, list_jobs
+from fishtune.core.jobs import execute, worker
+from fishtune.core.jobs.record import Job, JobState, Place, create_job, list_jobs
 from fishtune.core.jobs.start import new_job, start_job
 
-from .job_kit import count_settings, end_of, register_for_a_test
+from .job_kit import count_settings, end_of, register_for_a_test, written_in
 from .job_stage import STAGE
 
 
@@ -93,3 +93,14 @@ def test_only_its_owner_reads_a_log(tmp_path: Path, place: Place) -> None:
     job = start_job(STAGE, count_settings(tmp_path, items=1), place)
     end_of(job)
     assert job.log_path.stat().st_mode & 0o077 == 0
+
+
+def test_a_rank_that_has_no_job_does_its_work_and_ends_well(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = count_settings(tmp_path, items=2)
+    job = create_job(place, STAGE, settings.model_dump(mode="json"), [])
+    monkeypatch.setenv("RANK", "1")
+    assert worker.main([str(job.folder)]) == 0, "torchrun ends all ranks where one fails"
+    assert len(written_in(tmp_path)) == 2
+    assert not job.events_path.exists()

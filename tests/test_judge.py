@@ -12,6 +12,7 @@ import soundfile
 from fishtune.core.audio.recordings import read_audio
 from fishtune.core.cli.app import run as command
 from fishtune.core.config.settings import JudgeSettings
+from fishtune.core.config.settings.listen import LANGUAGES
 from fishtune.core.errors import CheckpointError, DataError, DownloadError, StopRequested, UsageError
 from fishtune.core.events import ItemFailed, Progress, Warned
 from fishtune.core.judge import listeners as listening
@@ -168,7 +169,7 @@ def test_a_recording_that_cannot_be_read_is_left_out(ears: Ears, place: Place, t
     assert len(result.clips) == 1
     assert result.failed == [str(tmp_path / "b.wav")]
     assert reporter.of(ItemFailed)[0].item == str(tmp_path / "b.wav")
-    with pytest.raises(DataError, match="None of 1 recordings can be read"):
+    with pytest.raises(DataError, match="The recording cannot be read"):
         judge(tmp_path / "b.wav")
 
 
@@ -293,3 +294,15 @@ def test_the_result_is_json(
     }
     assert wanted <= set(found)
     assert found["findings"] == []
+
+
+def test_a_language_that_no_model_knows_is_refused_before_anything_is_heard(
+    place: Place, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command(["judge", str(place("a")), "--language", "xx"]) == 2
+    assert "--language: no model for recognition knows this language" in capsys.readouterr().err
+
+
+def test_the_languages_are_those_of_whispers_tokenizer() -> None:
+    tokenizer = pytest.importorskip("faster_whisper.tokenizer", reason="the extra is not installed")
+    assert set(tokenizer._LANGUAGE_CODES) == LANGUAGES

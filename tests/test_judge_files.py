@@ -90,8 +90,12 @@ def test_files_that_were_copied_by_hand_are_taken_if_they_are_the_right_ones() -
         (folder / name).write_bytes(WEIGHTS)
     assert recognition_folder("tiny", Reporter(), "http://127.0.0.1:9") == folder
     (folder / "model.bin").write_bytes(b"something else")
-    with pytest.raises(DownloadError):
+    with pytest.raises(DownloadError) as raised:
         recognition_folder("tiny", Reporter(), "http://127.0.0.1:9")
+    assert "--asr-model FOLDER" in raised.value.hint
+    with pytest.raises(DownloadError) as raised:
+        speaker_file("campplus", Reporter(), "http://127.0.0.1:9")
+    assert "--speaker-model FILE" in raised.value.hint
 
 
 def test_content_that_is_not_what_was_tried_is_refused(hub: Hub) -> None:

@@ -50,6 +50,7 @@ VOCABULARY = {
     "tables",
     "terminal",
     "units",
+    "user_folders",
     "workers",
 }
 """Modules at the root of core/: everything may use them, they use only one another."""
@@ -262,3 +263,29 @@ def test_the_package_list_names_every_folder_with_code() -> None:
         for path in (ROOT / part).rglob("*.py")
     }
     assert sorted(found) == sorted(listed)
+
+
+LONGEST_MODULE = 400
+"""Lines: a module is read in one sitting; past that, ask what it mixes."""
+GENERATED = {"core/shards/text_data_pb2.py"}
+
+
+def _too_long(root: Path) -> list[str]:
+    """Return the modules of the engine and of the wizard that are too long to be read in one sitting."""
+    lengths = {
+        path.relative_to(root).as_posix(): len(path.read_text(encoding="utf-8").splitlines())
+        for name, path in modules(root).items()
+        if name.split(".")[0] in ("core", "tui")
+    }
+    return [name for name, length in lengths.items() if length > LONGEST_MODULE and name not in GENERATED]
+
+
+def test_a_module_is_read_in_one_sitting() -> None:
+    assert not _too_long(ROOT), "split it by what it mixes"
+
+
+def test_a_module_of_a_line_too_many_is_found(tmp_path: Path) -> None:
+    for name, length in {"core/long.py": 401, "core/fits.py": 400, "presets/long.py": 401}.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("x = 1\n" * length, encoding="utf-8")
+    assert _too_long(tmp_path) == ["core/long.py"]

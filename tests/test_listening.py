@@ -168,13 +168,13 @@ def test_a_run_that_nobody_auditioned_says_how(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "results/x").mkdir(parents=True)
+    (tmp_path / "results/x/checkpoints").mkdir(parents=True)
     with pytest.raises(DataError, match="has no audition to listen to"):
         write_listening_page([tmp_path / "results/x"], tmp_path / "page.html", Reporter())
     assert run_command(["listen", "x"]) == 1
     assert "Make one: fishtune audition" in capsys.readouterr().err
     assert run_command(["listen", "nowhere"]) == 2
-    assert "neither the folder of a run nor its name" in capsys.readouterr().err
+    assert "There is no run nowhere here." in capsys.readouterr().err
     assert run_command(["listen"]) == 2
     assert "no run was named" in capsys.readouterr().err
 

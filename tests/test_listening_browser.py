@@ -234,3 +234,9 @@ def test_it_speaks_korean_and_fits_every_screen(
     missing = page.evaluate(NAMELESS)
     assert missing == 0, "a control without a name"
     context.close()
+
+
+def test_what_was_not_judged_is_said_once(opened: Any) -> None:
+    told = " ".join(opened.locator("p.note").all_text_contents())
+    assert "The background is not judged: speechmos is not installed." in told
+    assert told.lower().count("not judged") == 1

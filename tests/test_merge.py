@@ -504,11 +504,11 @@ def test_where_a_gpu_has_no_room_the_cpu_computes_the_proof(
 ) -> None:
     place, tried = proof.place_side_by_side, []
 
-    def full(model: DualAR, versions: Any, source: Any, parts: Any, device: torch.device) -> None:
+    def full(model: DualAR, versions: Any, order: Any, source: Any, parts: Any, device: torch.device) -> None:
         tried.append(device.type)
         if device.type == "cuda":
             raise torch.OutOfMemoryError
-        place(model, versions, source, parts, device)
+        place(model, versions, order, source, parts, device)
 
     monkeypatch.setattr(proof, "resolve_device", lambda _: torch.device("cuda"))
     monkeypatch.setattr(proof, "place_side_by_side", full)

@@ -21,8 +21,9 @@ from fishtune.core.events import Step, Warned
 from fishtune.core.jobs.again import settings_again
 from fishtune.core.jobs.record import JobState, Place, list_jobs
 from fishtune.core.judge.record import read_audition
-from fishtune.core.pipeline.history import checkpoint_candidates
-from fishtune.core.pipeline.steps import StepName, StepState, step_statuses
+from fishtune.core.pipeline.history import choose
+from fishtune.core.pipeline.status import step_statuses
+from fishtune.core.pipeline.steps import StepName, StepState
 from fishtune.core.shards.index import ShardIndex
 from fishtune.core.shards.manifest import MANIFEST_FILE, is_current, read_manifest
 from fishtune.core.shards.wire import ShardWriter, encode_sentence
@@ -112,7 +113,7 @@ def test_normalisation_checkpoints_and_audition_are_known(older: Path) -> None:
     found = copied(older / "data")
     assert found is not None
     assert (found.recordings, found.total, found.is_whole) == (10, 10, True)
-    (candidate,) = checkpoint_candidates(Place(results=older / "results", project="voice"))
+    (candidate,) = choose(Place(results=older / "results", project="voice")).candidates
     assert candidate.step == 8
     assert candidate.validation_loss == pytest.approx(10.4424, abs=1e-4)
     assert candidate.healthy is False
@@ -259,7 +260,7 @@ def test_a_held_out_loss_of_another_step_is_not_the_checkpoints_own(older: Path)
     text = events.read_text()
     validation = next(line for line in text.splitlines() if '"validation","step":8' in line)
     events.write_text(text.replace(validation, validation.replace('"step":8', '"step":6')))
-    (candidate,) = checkpoint_candidates(Place(results=older / "results", project="voice"))
+    (candidate,) = choose(Place(results=older / "results", project="voice")).candidates
     assert candidate.validation_loss is None
 
 

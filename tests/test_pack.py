@@ -16,17 +16,20 @@ from typing import Any
 
 import numpy as np
 import pytest
+import soundfile
+from fishtune.core import workers
 from fishtune.core.cli.app import run as cli
 from fishtune.core.config.settings import PackSettings
 from fishtune.core.dataset import origins as origins_module
 from fishtune.core.dataset.codes import codes_digest
 from fishtune.core.dataset.layout import scan
 from fishtune.core.dataset.origins import FileState, Origin, append_origins, content_digest
+from fishtune.core.dataset.usage import DropReason
 from fishtune.core.errors import DataError, ShardError, StopRequested, StorageError, UsageError
 from fishtune.core.events import ItemFailed, Reporter, Warned
 from fishtune.core.shards import wire
 from fishtune.core.shards.index import ShardIndex
-from fishtune.core.shards.manifest import INDEX_FILE, DropReason, PackResult, is_current, read_manifest
+from fishtune.core.shards.manifest import INDEX_FILE, PackResult, is_current, read_manifest
 from fishtune.core.shards.text_data_pb2 import TextData
 from fishtune.core.stages.pack.run import run
 
@@ -39,10 +42,10 @@ def pack(root: Path, reporter: Reporter | None = None, **options: object) -> Pac
 
 
 def clip(root: Path, name: str, text: str = "hello", frames: int = 5, codebooks: int = 10) -> Path:
-    """Write a clip's recording (empty: packing does not open it), transcript and codes."""
+    """Write a clip's recording (packing opens only those without codes), transcript and codes."""
     path = root / name
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.with_name(path.name + ".wav").write_bytes(b"")
+    soundfile.write(path.with_name(path.name + ".wav"), np.zeros(800), 8000)
     path.with_name(path.name + ".lab").write_text(text, encoding="utf-8")
     seed = sum(name.encode())
     np.save(f"{path}.npy", np.random.default_rng(seed).integers(0, 32, (codebooks, frames)))
@@ -99,6 +102,7 @@ def test_the_bytes_do_not_depend_on_workers_runs_or_the_folders_order(
     from fishtune.core.stages.pack import run as module
 
     monkeypatch.setattr(module, "_CHUNK", 3)
+    monkeypatch.setattr(workers, "WORTH_STARTING", 0)
     names = [f"S{i % 3}/clip {i}" for i in range(20)]
     for root, order in ((tmp_path / "one", names), (tmp_path / "two", names[::-1])):
         for name in order:
@@ -119,7 +123,11 @@ def test_the_bytes_do_not_depend_on_workers_runs_or_the_folders_order(
 
 def test_every_dropped_clip_is_listed_and_the_counts_add_up(data: Path) -> None:
     clip(data, "Eve/left out")
-    (clip(data, "Eve/no codes").with_suffix(".npy")).unlink()
+    for name in ("no codes", "too long", "no recording", "unreadable"):
+        (clip(data, f"Eve/{name}").with_suffix(".npy")).unlink()
+    soundfile.write(data / "Eve/too long.wav", np.zeros(191 * 8000), 8000)
+    (data / "Eve/no recording.wav").unlink()
+    (data / "Eve/unreadable.wav").write_bytes(b"RIFF")
     (clip(data, "Eve/no text").with_suffix(".lab")).unlink()
     clip(data, "Eve/only markup", text="{noise} <b> ")
     (clip(data, "Eve/latin1").with_suffix(".lab")).write_bytes("gr\xfc\xdfe".encode("latin-1"))
@@ -135,6 +143,9 @@ def test_every_dropped_clip_is_listed_and_the_counts_add_up(data: Path) -> None:
     assert {loss.clip.removeprefix("Eve/"): loss.reason for loss in result.dropped} == {
         "left out": DropReason.EXCLUDED,
         "no codes": DropReason.NO_CODES,
+        "too long": DropReason.TOO_LONG,
+        "no recording": DropReason.NO_RECORDING,
+        "unreadable": DropReason.UNREADABLE_RECORDING,
         "no text": DropReason.NO_TEXT,
         "only markup": DropReason.EMPTY_TEXT,
         "latin1": DropReason.UNREADABLE_TEXT,
@@ -144,7 +155,8 @@ def test_every_dropped_clip_is_listed_and_the_counts_add_up(data: Path) -> None:
         "other codec": DropReason.OTHER_CODEC,
         "twice": DropReason.SEVERAL_RECORDINGS,
     }
-    assert result.clips == result.sentences + len(result.dropped) == 14
+    assert result.clips == result.sentences + len(result.dropped) == 17
+    assert (result.usage.clips, result.usage.used) == (17, 4)
     failed = [event for event in recorder.events if isinstance(event, ItemFailed)]
     assert len(failed) == len(result.dropped) - 1  # leaving out was the person's own wish
     assert all(event.hint for event in failed)
@@ -551,7 +563,7 @@ def test_transcripts_of_another_extension_have_the_same_next_step_as_in_validati
 ) -> None:
     path = clip(tmp_path / "data", "S/a")
     path.with_name("a.lab").rename(path.with_name("a" + extension))
-    with pytest.raises(DataError, match="None of the 1 clips") as caught:
+    with pytest.raises(DataError, match="The clip in .* cannot be packed") as caught:
         pack(tmp_path / "data")
     (problem,) = scan(tmp_path / "data").problems
     assert caught.value.hint == problem.what_to_do

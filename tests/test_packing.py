@@ -360,7 +360,7 @@ DAMAGED_SHARDS = {
     "no codes": (_one(Sentence(("a",), np.ones((0, 0), int))), "codebooks of \\[\\] frames"),
     "uneven codebooks": (
         _prefixed(TextData(sentences=[UNEVEN]).SerializeToString()),
-        r"byte 6: the sentence has 1 texts and codebooks of \[1, 2\] frames",
+        r"byte 6: the sentence has 1 text and codebooks of \[1, 2\] frames",
     ),
     "no sentences": (_prefixed(b"\x12\x01S"), "has shards but no sentences"),
     "other codebooks": (

@@ -384,7 +384,7 @@ def test_the_command_says_what_came_of_it(
     assert command([*arguments, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["prepared"] == 1
     assert command(arguments) == 0
-    assert "1 recordings were done before." in capsys.readouterr().out
+    assert "1 recording was done before." in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,13 @@ from pathlib import Path
 
 import pytest
 from fishtune.core.cli.app import run as cli
-from fishtune.core.config.presets import LoraPreset, lora_preset, model_preset, preset_names
+from fishtune.core.config.presets import (
+    LoraPreset,
+    lora_preset,
+    model_preset,
+    preset_names,
+    user_presets_folder,
+)
 from fishtune.core.config.project import PROJECT_FILE, Project, merge_record_path
 from fishtune.core.config.recent import recent_projects, remember_project
 from fishtune.core.config.strict import parse
@@ -159,6 +165,14 @@ def test_a_new_project_takes_a_preset_or_a_directory_as_its_model(
     named, there = Project.load(tmp_path / "a"), Project.load(tmp_path / "b")
     assert (named.model.name, named.base) == ("s2-pro", tmp_path / "a/checkpoints/s2-pro")
     assert there.base == tmp_path / "s2-pro"
+
+
+def test_a_new_project_keeps_the_preset_that_was_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert cli(["init", "a", "--lora-config", "r_64_alpha_64"]) == 0
+    assert Project.load(tmp_path / "a").train.lora_config == "r_64_alpha_64"
 
 
 @pytest.mark.parametrize("target", ["layers(", "[wqkv", "a{999999999999}", "(" * 3000])
@@ -317,3 +331,47 @@ def test_rereading_takes_over_the_disk_and_keeps_what_is_not_saved_yet(tmp_path:
     assert (mine.train.seed, mine.train.epochs) == (5, 7)
     mine.save()
     assert (Project.load(tmp_path).train.seed, Project.load(tmp_path).train.epochs) == (5, 7)
+
+
+def test_taking_back_a_change_sets_only_what_it_changed_and_nobody_since(tmp_path: Path) -> None:
+    mine, yours = _two(tmp_path)
+    mine.train.epochs, mine.train.seed = 4, 8
+    mine.extract.batch_size = 2
+    mine.dataset.exclude = ["A/a"]
+    change = mine.save()
+    assert change is not None and mine.save() is None
+    yours = Project.load(tmp_path)
+    yours.train.seed, yours.train.max_minutes = 9, 5
+    yours.save()
+    mine.reread()
+    undone = mine.take_back(change)
+    assert undone == {
+        ("train", "epochs"): 3.0,
+        ("extract", "batch_size"): None,
+        ("dataset", "exclude"): ["A/a", "A/b"],
+    }
+    mine.save()
+    now = Project.load(tmp_path)
+    assert (now.train.epochs, now.train.seed, now.train.max_minutes) == (3, 9, 5)
+    assert now.extract.model_fields_set == set() and now.dataset.exclude == ["A/a", "A/b"]
+
+
+def test_a_broken_preset_of_ones_own_is_named_and_the_others_are_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    folder = user_presets_folder() / "lora"
+    folder.mkdir(parents=True)
+    (folder / "mine.toml").write_text('description = "mine"\nrang = 4\n')
+    (folder / "torn.toml").write_text("[")
+    (folder / "good.toml").write_text('description = "good"\nrank = 4\nalpha = 4\ntargets = ["output"]\n')
+    assert cli(["presets"]) == 0
+    told = capsys.readouterr()
+    assert "good" in told.out and "r_64_alpha_64" in told.out and "mine " not in told.out
+    assert "warning: preset mine has 1 problem: rang is not a known key (did you mean rank?)." in told.err
+    assert "torn.toml is not valid TOML" in told.err
+    assert cli(["estimate", "--gpu-memory", "8GiB", "--lora-config", "full"]) == 0
+    assert "No batch fits. What would help:" in capsys.readouterr().out
+    for command in ("train", "estimate", "init"):
+        assert cli([command, "--help"]) == 0

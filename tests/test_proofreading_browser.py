@@ -6,13 +6,16 @@ import json
 import random
 import shutil
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import soundfile
 from fishtune.core.cli.app import run as run_command
 from fishtune.core.dataset.edits import read_edits
+from fishtune.core.dataset.places import Sounding, Spoken, gaps_of, sounding_of
 from fishtune.core.dataset.prepared import PreparedWord
 from fishtune.core.dataset.proofreading import Piece, ProofClip, proofread
 from fishtune.core.errors import DataError
@@ -22,6 +25,7 @@ from fishtune.core.report.proofreading.page import write_proofreading_page
 from fishtune.core.stages.prepare.realise import clips_now
 
 from .browser_kit import NAMELESS, SOUNDING, chromium, needs_browser, opened_page, wait_for_sound, wait_until
+from .listening_kit import SAMPLE_RATE, sound
 from .proofreading_kit import CLIPS, HOSTILE, make_data
 
 pytestmark = needs_browser
@@ -167,9 +171,14 @@ def test_files_with_other_things_are_refused(opened: Any, tmp_path: Path) -> Non
 
 def test_what_is_impossible_is_said_and_changes_nothing(opened: Any) -> None:
     notice = opened.locator("#notice")
-    go_to(opened, "MIA/talk-0003")
+    go_to(opened, "TOM/two")
+    opened.keyboard.press("e")
+    opened.locator("textarea").fill("Rained.")
+    opened.keyboard.press("Enter")
     opened.keyboard.press("s")
-    assert "It is not known when the words of MIA/talk-0003 are said" in notice.text_content()
+    assert "TOM/two has no two words to be split between" in notice.text_content()
+    opened.keyboard.press("u")
+    go_to(opened, "MIA/talk-0003")
     opened.keyboard.press("j")
     assert "No clip of its folder lies behind" in notice.text_content()
     go_to(opened, "TOM/one")
@@ -181,6 +190,94 @@ def test_what_is_impossible_is_said_and_changes_nothing(opened: Any) -> None:
     opened.keyboard.press("Escape")
     assert text(opened, "TOM/one") == CLIPS["TOM/one"][1]
     assert opened.locator("#save").is_disabled()
+
+
+@pytest.fixture(scope="module")
+def unheard(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data set that nothing heard, with its page: one clip that has a pause of 0.5 s from 1.2 s on."""
+    data = tmp_path_factory.mktemp("unheard") / "data"
+    (data / "S").mkdir(parents=True)
+    parts = [sound(1.2, 150), np.zeros(SAMPLE_RATE // 2, np.float32), sound(0.8, 150)]
+    soundfile.write(data / "S" / "a.wav", np.concatenate(parts), SAMPLE_RATE)
+    (data / "S" / "a.lab").write_text("There was a pause. It ended.", encoding="utf-8")
+    write_proofreading_page(data, data / "proofread.html", None, Reporter())
+    return data
+
+
+def test_a_clip_that_nothing_heard_is_split_in_the_pause_that_is_nearest(
+    browser: Any, unheard: Path, tmp_path: Path
+) -> None:
+    with opened_page(browser, unheard / "proofread.html", "#rows li") as page:
+        page.keyboard.press("s")
+        assert page.evaluate("document.activeElement.textContent") == "It"
+        about = page.locator(".gap")
+        assert "At about 1.45 s, estimated, in a pause of 0.50 s" in about.text_content()
+        assert "fishtune validate --listen" in about.text_content()
+        page.keyboard.press("ArrowRight")
+        assert "estimated: there is no pause near" in about.text_content()
+        page.keyboard.press("ArrowLeft")
+        page.keyboard.press("p")
+        wait_until(page, f"{SOUNDING}.length === 1")
+        position = page.evaluate("[...document.querySelectorAll('audio')].map(each => each.currentTime)")
+        assert 1.4 <= max(position) < 1.8
+        page.keyboard.press("Enter")
+        assert names(page) == ["S/a", "S/a+"]
+        # Parts, and texts that were changed, have their places as well.
+        go_to(page, "S/a")
+        page.keyboard.press("e")
+        page.locator("textarea").fill("There was one pause.")
+        page.keyboard.press("Enter")
+        page.keyboard.press("s")
+        assert page.locator(".word").count() == 3
+        page.keyboard.press("Escape")
+        (edit, _) = save(page, tmp_path / "edits.json")
+        assert edit["at"] == pytest.approx(1.45, abs=0.02)
+    copy = tmp_path / "data"
+    shutil.copytree(unheard, copy)
+    assert run_command(["prepare", str(copy), "--edits", str(tmp_path / "edits.json")]) == 0
+    assert {clip.clip: clip.text for clip in clips_now(copy)} == {
+        "S/a": "There was one pause.",
+        "S/a+": "It ended.",
+    }
+
+
+def test_the_page_finds_the_places_that_the_engine_finds(browser: Any) -> None:
+    folder = Path(page_module.__file__).parent
+    page = browser.new_page()
+    for name in ("edits.js", "places.js"):
+        page.add_script_tag(content=(folder / name).read_text(encoding="utf-8"))
+    draw = random.Random(5)
+    for _ in range(150):
+        made = {name: _sounding(draw) for name in ("S/a", "S/b")}
+        pieces = tuple(
+            Piece(name, *sorted(round(draw.uniform(0, made[name].seconds), 3) for _ in range(2)))
+            for name in draw.sample(sorted(made), draw.randint(1, 2))
+        )
+        text = " ".join(draw.choices(["one", "two,", "세", "четыре.", "“five”", "—"], k=draw.randint(1, 9)))
+        sounding = sounding_of(pieces, made)
+        wanted = [[gap.at, gap.pause, gap.is_estimated] for gap in gaps_of(text, sounding)]
+        told = [text, [asdict(piece) for piece in pieces], {name: asdict(made[name]) for name in made}]
+        found = page.evaluate(
+            "([text, pieces, made]) => gapsOf(text, soundingOf(pieces, made))"
+            ".map((gap) => [gap.at, gap.pause, gap.isEstimated])",
+            told,
+        )
+        assert found == [
+            [pytest.approx(at, abs=2e-3), pytest.approx(pause, abs=0.011), estimated]
+            for at, pause, estimated in wanted
+        ], told
+    page.close()
+
+
+def _sounding(draw: random.Random) -> Sounding:
+    seconds = draw.uniform(0.5, 4)
+
+    def stretches(most: int) -> Iterator[tuple[float, float]]:
+        edges = sorted(round(draw.uniform(0, seconds), 3) for _ in range(2 * draw.randint(0, most)))
+        yield from zip(edges[::2], edges[1::2], strict=True)
+
+    words = tuple(Spoken(draw.choice(["One", "two", "세", "xx"]), *times) for times in stretches(6))
+    return Sounding(seconds, words, tuple(stretches(5)))
 
 
 def test_a_clip_is_not_joined_with_one_that_the_page_does_not_show(

@@ -10,7 +10,7 @@ from fishtune.core.events import Step
 from fishtune.core.jobs.record import Job, Place
 from fishtune.core.jobs.start import new_job
 from fishtune.core.jobs.writer import EventWriter, JobReporter
-from fishtune.core.pipeline.history import RunHistory, checkpoint_candidates, run_history
+from fishtune.core.pipeline.history import RunHistory, choose, run_history
 from fishtune.core.stages.registry import StageName
 from fishtune.core.stages.train.run import run
 
@@ -57,7 +57,7 @@ def test_a_run_that_was_killed_twice_shows_one_unbroken_curve(
     assert [mark.step for mark in history.marks] == [4, 8]
     assert history.jobs[-1] == history.marks[-1].job == last.id
     assert history.base_loss == history.validations[0].loss
-    assert [each.validation_loss for each in checkpoint_candidates(place)] == [
+    assert [each.validation_loss for each in choose(place).candidates] == [
         history.validations[step].loss for step in (4, 8, 12)
     ]
     with (place.folder / "metrics.csv").open() as file:

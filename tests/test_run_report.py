@@ -20,6 +20,7 @@ from fishtune.core.report.run.curve import draw_curve
 from fishtune.core.report.run.page import write_report
 from fishtune.core.stages.registry import StageName
 
+from .browser_kit import chromium, needs_browser
 from .listening_kit import HOSTILE, make_run
 from .training_kit import write_shards
 
@@ -161,3 +162,20 @@ def test_a_long_curve_is_thinned_to_means() -> None:
     assert len(curve) <= 400
     assert all(abs(loss - 0.5) < 0.05 for _, loss in curve)
     assert thinned([(1, 2.0), (2, float("nan"))]) == [(1, 2.0)]
+
+
+@needs_browser
+def test_the_tables_of_a_report_fit_a_telephone(run: Place, tmp_path: Path) -> None:
+    page = tmp_path / "report.html"
+    write_report(run, page)
+    with chromium() as browser:
+        shown = browser.new_page(viewport={"width": 390, "height": 800})
+        shown.goto(page.as_uri())
+        tables = shown.evaluate(
+            "[...document.querySelectorAll('.scroll:has(table)')].map(e => [e.scrollWidth, e.clientWidth])"
+        )
+        assert len(tables) == 5 and all(wide <= room for wide, room in tables)
+        speakers = shown.locator(".heard td[data-speaker]").evaluate_all(
+            "all => all.map(e => e.dataset.speaker)"
+        )
+        assert {"base", "real recordings", "step 100"} == set(speakers)

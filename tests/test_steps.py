@@ -54,8 +54,9 @@ from fishtune.core.jobs.writer import EventWriter, JobReporter
 from fishtune.core.judge.selection import Candidate, recommend
 from fishtune.core.pipeline import chain
 from fishtune.core.pipeline.chain import RunSettings, place_of, run, step_settings
-from fishtune.core.pipeline.history import checkpoint_candidates
-from fishtune.core.pipeline.steps import StepName, StepState, step_status, step_statuses
+from fishtune.core.pipeline.history import choose
+from fishtune.core.pipeline.status import step_status, step_statuses
+from fishtune.core.pipeline.steps import StepName, StepState
 from fishtune.core.shards.index import ShardIndex
 from fishtune.core.stages.pack.run import run as pack
 from fishtune.core.stages.registry import STAGES, StageName, load_attribute
@@ -110,12 +111,12 @@ def test_codes_count_when_they_are_whole_and_newer_than_their_recording(project:
     (project.base).mkdir()
     (project.base / "codec.pth").touch()
     status = step_status(project, StepName.EXTRACT)
-    assert (status.state, status.why) == (StepState.READY, "2 of 3 clips have codes.")
+    assert (status.state, status.why) == (StepState.READY, "2 of 3 recordings have codes.")
     codes[0].write_bytes(whole)
     later = codes[0].stat().st_mtime_ns + 10**9
     os.utime(codes[0].with_suffix(".wav"), ns=(later, later))
     status = step_status(project, StepName.EXTRACT)
-    assert (status.state, status.why) == (StepState.STALE, "1 of 3 clips changed after extraction.")
+    assert (status.state, status.why) == (StepState.STALE, "1 of 3 recordings changed after extraction.")
 
 
 def test_recordings_count_as_checked_by_a_validation_of_this_folder_as_it_is(
@@ -165,7 +166,7 @@ def test_codes_of_a_copied_or_wrongly_dated_project_are_up_to_date(project: Proj
     (project.base).mkdir()
     (project.base / "codec.pth").touch()
     status = step_status(project, StepName.EXTRACT)
-    assert (status.state, status.why) == (StepState.STALE, "1 of 3 clips changed after extraction.")
+    assert (status.state, status.why) == (StepState.STALE, "1 of 3 recordings changed after extraction.")
 
 
 def test_the_chain_stops_where_much_fewer_clips_would_be_packed(project: Project) -> None:
@@ -256,7 +257,7 @@ def test_checkpoints_carry_what_training_said_of_them_and_the_chain_merges_the_r
             )
         writer.write(Finished())
         writer.close()
-    candidates = checkpoint_candidates(place_of(project))
+    candidates = choose(place_of(project)).candidates
     assert [(entry.step, entry.validation_loss, entry.clip_passes) for entry in candidates] == [
         (10, 4.5, 2.0),
         (20, 4.01, 4.0),
@@ -395,7 +396,9 @@ def test_the_chain_says_what_the_check_found_each_time_and_carries_the_counts(
         events: list[Event] = []
         result = run(RunSettings(project=project.file), JobReporter(None, [events.append]))
         said = next(event for event in events if isinstance(event, Warned))
-        assert said.message.startswith(f"2 of 3 clips in {project.data} can be used; errors: 4, warnings: 2.")
+        assert said.message.startswith(
+            f"{project.data}: 2 of 3 clips will be used: 1 without text. Errors: 4, warnings: 2."
+        )
         assert said.hint == f"All of them: fishtune validate {project.data}"
         assert [(step.step, step.errors, step.warnings) for step in result.steps] == [
             (StepName.DATASET, 4, 2),
@@ -614,7 +617,9 @@ def test_recordings_of_which_none_can_be_used_are_not_done(project: Project) -> 
     assert step_status(project, StepName.DATASET).state is StepState.DONE
     check(audio)
     status = step_status(project, StepName.DATASET)
-    assert status.state is StepState.FAILED and "none of which can be used" in status.why
+    assert status.state is StepState.FAILED and status.why.startswith(
+        "None of 3 clips can be used: 3 with an empty text."
+    )
 
 
 def test_an_extraction_is_not_done_when_its_codes_were_removed(project: Project) -> None:
@@ -627,7 +632,7 @@ def test_an_extraction_is_not_done_when_its_codes_were_removed(project: Project)
     assert step_status(project, StepName.EXTRACT).state is StepState.DONE
     codes[1].unlink()
     status = step_status(project, StepName.EXTRACT)
-    assert (status.state, status.why) == (StepState.READY, "1 of 3 clips have codes.")
+    assert (status.state, status.why) == (StepState.READY, "1 of 3 recordings have codes.")
     codes[2].unlink()
     assert step_status(project, StepName.EXTRACT).state is StepState.READY
 

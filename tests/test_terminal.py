@@ -210,7 +210,7 @@ def test_every_command_ends_with_a_sentence(
     def fail(*_: Any, **__: Any) -> None:
         raise error
 
-    monkeypatch.setattr("fishtune.core.cli.presets.preset_names", fail)
+    monkeypatch.setattr("fishtune.core.cli.presets.lora_presets", fail)
     assert app.run(["presets"]) == code
     shown = capsys.readouterr().err
     assert said in shown

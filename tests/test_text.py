@@ -271,3 +271,8 @@ def test_changed_ranks_give_a_tokenizer_or_one_kind_of_error(data: st.DataObject
             return
         assert tokenizer.size == tokenizer.token_id(DEFAULT_SPECIAL_TOKENS[-1]) + 1
         tokenizer.encode("abc é")
+
+
+@given(st.text(alphabet=" \t\n\x0b\x1c\x1fab,.'{}<>|-0\r\x7f\x00가\u200b", max_size=16))
+def test_plain_texts_are_packed_like_all_others(text: str) -> None:
+    assert packed_text(text) == spoken_text(strip_markup(text))

@@ -66,7 +66,8 @@ def test_texts_that_cannot_be_spoken_are_named(tmp_path: Path) -> None:
     file.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(UsageError, match="is not UTF-8"):
         texts_of(str(file))
-    with pytest.raises(UsageError, match="does not exist"):
+    with pytest.raises(UsageError, match="does not exist") as raised:
         texts_of(str(tmp_path / "none.txt"))
+    assert "one text per line" in raised.value.hint and "en" in raised.value.hint
     with pytest.raises(UsageError, match="There is no text preset 'xx'"):
         texts_of("xx")

@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import psutil
 import pytest
@@ -30,6 +30,8 @@ from .training_kit import (
 )
 
 STEPS = 6
+EPOCHS: dict[str, Any] = {"max_steps": None, "epochs": 2.5}
+"""The last step has a micro-batch for one of two processes only, or for both."""
 
 
 def losses(events: list[Any]) -> list[tuple[float, ...]]:
@@ -40,26 +42,68 @@ def losses(events: list[Any]) -> list[tuple[float, ...]]:
     ]
 
 
+class Shared(NamedTuple):
+    """What a run in two processes left and showed."""
+
+    losses: list[tuple[float, ...]]
+    coverage: list[int]
+    listening: dict[int, set[str]]
+    """Addresses on which each process listened while it trained, by its number."""
+    address: str
+    """`MASTER_ADDR` after the run."""
+
+
+@pytest.fixture(scope="module")
+def two_processes(
+    small_base: Path,  # noqa: F811
+    shards: Path,  # noqa: F811
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Shared:
+    before = {(each.laddr.ip, each.laddr.port) for each in psutil.Process().net_connections("inet")}
+    listening: dict[int, set[str]] = {}
+
+    def look(event: Any) -> None:
+        if isinstance(event, Step) and event.step == 2:
+            this = psutil.Process()
+            for process in (this, *this.children(recursive=True)):
+                listening[process.pid] = {
+                    each.laddr.ip
+                    for each in process.net_connections("inet")
+                    if each.status == psutil.CONN_LISTEN and (each.laddr.ip, each.laddr.port) not in before
+                }
+
+    recorder = Recorder(look)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MASTER_ADDR", "0.0.0.0")  # of somebody else's cluster
+        folder = tmp_path_factory.mktemp("two")
+        result = run(train_settings(folder, small_base, shards, **EPOCHS, devices=2), recorder)
+        address = os.environ["MASTER_ADDR"]
+    coverage = read_run_state(result.checkpoint).coverage.tolist()
+    return Shared(losses(recorder.events), coverage, listening, address)
+
+
 def test_two_processes_compute_what_one_does_with_accumulation_2(
     small_base: Path,  # noqa: F811
     shards: Path,  # noqa: F811
     tmp_path: Path,
+    two_processes: Shared,
 ) -> None:
-    runs = {}
-    for project, changes in (("two", {"devices": 2}), ("one", {"accumulation": 2})):
-        recorder = Recorder()
-        # 2.5 epochs: the last step has a micro-batch for one of the two processes only, or for both.
-        settings = train_settings(
-            tmp_path, small_base, shards, project=project, max_steps=None, epochs=2.5, **changes
-        )
-        result = run(settings, recorder)
-        runs[project] = losses(recorder.events), read_run_state(result.checkpoint).coverage.tolist()
-    (one, one_coverage), (two, two_coverage) = runs["one"], runs["two"]
-    assert len(one) == len(two) > 3
-    for alone, shared in zip(one, two, strict=True):
+    recorder = Recorder()
+    result = run(train_settings(tmp_path, small_base, shards, **EPOCHS, accumulation=2), recorder)
+    one, coverage = losses(recorder.events), read_run_state(result.checkpoint).coverage.tolist()
+    assert len(one) == len(two_processes.losses) > 3
+    for alone, shared in zip(one, two_processes.losses, strict=True):
         assert shared == pytest.approx(alone, abs=1e-4)
-    assert one_coverage == two_coverage
-    assert set(one_coverage) == {2, 3}
+    assert coverage == two_processes.coverage
+    assert set(coverage) == {2, 3}
+
+
+def test_processes_of_one_machine_listen_on_the_loopback_interface_only(two_processes: Shared) -> None:
+    found = two_processes.listening
+    assert len(found) >= 2 and found[os.getpid()]
+    assert set().union(*found.values()) <= {"127.0.0.1", "::1"}
+    assert two_processes.address == "0.0.0.0"
+    assert "GLOO_SOCKET_IFNAME" not in os.environ
 
 
 @pytest.mark.slow
@@ -141,10 +185,12 @@ def test_flags_that_contradict_torchrun_are_refused(
 @pytest.mark.parametrize(
     ("how", "kind", "message"),
     [
-        ("at start", ShardError, "device 1 failed: ANN.protos is damaged at byte 12."),
+        ("shard at start", ShardError, "device 1 failed: ANN.protos is damaged at byte 12."),
         ("shard", ShardError, "device 1 failed: ANN.protos is damaged at byte 12."),
-        ("memory", DeviceMemoryError, "device 1 failed: Out of GPU memory"),
-        ("bug", KeyError, "codes"),
+        pytest.param(
+            *("memory", DeviceMemoryError, "device 1 failed: Out of GPU memory"), marks=pytest.mark.slow
+        ),
+        ("bug at start", KeyError, "codes"),
         ("killed", TrainingError, "The training process of device 1 was ended by SIGKILL."),
     ],
 )
@@ -180,31 +226,3 @@ def test_a_connection_that_breaks_without_a_known_cause_is_no_bug_of_ours() -> N
             raise error
     with pytest.raises(RuntimeError, match="ours"), other_ranks(alone, settings, Recorder()):
         raise RuntimeError("ours")
-
-
-def test_processes_of_one_machine_listen_on_the_loopback_interface_only(
-    small_base: Path,  # noqa: F811
-    shards: Path,  # noqa: F811
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setenv("MASTER_ADDR", "0.0.0.0")  # of somebody else's cluster
-    before = {(each.laddr.ip, each.laddr.port) for each in psutil.Process().net_connections("inet")}
-    found: dict[int, set[str]] = {}
-
-    def look(event: Any) -> None:
-        if isinstance(event, Step) and event.step == 2:
-            this = psutil.Process()
-            for process in (this, *this.children(recursive=True)):
-                listening = [
-                    each.laddr.ip
-                    for each in process.net_connections("inet")
-                    if each.status == psutil.CONN_LISTEN and (each.laddr.ip, each.laddr.port) not in before
-                ]
-                found[process.pid] = set(listening)
-
-    run(train_settings(tmp_path, small_base, shards, devices=2, max_steps=2), Recorder(look))
-    assert len(found) >= 2 and found[os.getpid()]
-    assert set().union(*found.values()) <= {"127.0.0.1", "::1"}
-    assert os.environ["MASTER_ADDR"] == "0.0.0.0"
-    assert "GLOO_SOCKET_IFNAME" not in os.environ

@@ -14,7 +14,7 @@ from fishtune.core.config.settings import TrainSettings
 from fishtune.core.errors import StopRequested, TrainingError
 from fishtune.core.events import CheckpointSaved, Step, Validation, Warned, encode_event
 from fishtune.core.jobs.record import Place, list_jobs
-from fishtune.core.pipeline.history import checkpoint_candidates
+from fishtune.core.pipeline.history import choose
 from fishtune.core.stages.train import module
 from fishtune.core.stages.train.checkpoints import read_run_state
 from fishtune.core.stages.train.resume import Horizon, Standing
@@ -193,7 +193,7 @@ def test_the_history_of_a_run_forgets_what_was_abandoned(tmp_path: Path) -> None
     folder.mkdir()
     for number in (4, 8):
         (folder / f"step_{number:09d}.ckpt").touch()
-    found = {each.step: each.validation_loss for each in checkpoint_candidates(place)}
+    found = {each.step: each.validation_loss for each in choose(place).candidates}
     assert found == {4: 3.0, 8: None}
 
 

@@ -22,7 +22,7 @@ from fishtune.core.errors import (
     TrainingError,
     UsageError,
 )
-from fishtune.core.events import CheckpointSaved, ItemFailed, Log, Step, Validation, Warned
+from fishtune.core.events import CheckpointSaved, ItemFailed, Log, Phase, Step, Validation, Warned
 from fishtune.core.lora import injection as adapters
 from fishtune.core.stages.train import checkpoints, module
 from fishtune.core.stages.train.checkpoints import read_run_state
@@ -93,6 +93,13 @@ def test_a_run_learns_and_says_what_it_does(start: Start) -> None:
         "adapter_config.json",
     }
     assert result.ended_by == "max_steps" and result.step == 40
+    first = recorder.events.index(steps[0])
+    phases = [event.name for event in recorder.events[:first] if isinstance(event, Phase)]
+    assert phases == [
+        *("reading the packed data", "checking the base", "loading the model", "checking the set-up"),
+        *("preparing the first step", "measuring the base on the held-out clips", "the first step"),
+    ]
+    assert len(phases) == len(recorder.of(Phase)), "afterwards the steps speak for themselves"
     assert any("10 clips to train on, 2 held out" in event.message for event in recorder.of(Log))
 
 
@@ -459,7 +466,7 @@ def test_without_a_limit_a_sensible_number_of_passes_is_chosen_and_said(
     recorder._at = lambda event: isinstance(event, Step) and recorder.request_stop()
     with pytest.raises(StopRequested):
         start(recorder, max_steps=None)
-    assert any("ends after 250 passes" in event.message for event in recorder.of(Log))
+    assert any("ends at epoch 250" in event.message for event in recorder.of(Log))
     assert recorder.of(Step)[0].total_steps is not None
 
 

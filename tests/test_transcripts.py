@@ -14,10 +14,10 @@ import pytest
 import soundfile
 from fishtune.core.config.settings import AuditionSettings, PackSettings, SynthSettings, ValidateSettings
 from fishtune.core.dataset.findings import Finding, FindingKind, Severity
+from fishtune.core.dataset.usage import DropReason
 from fishtune.core.errors import DataError, StorageError, UsageError
 from fishtune.core.events import Reporter
 from fishtune.core.shards.index import ShardIndex
-from fishtune.core.shards.manifest import DropReason
 from fishtune.core.stages.audition.run import run as run_audition
 from fishtune.core.stages.pack.run import run as run_pack
 from fishtune.core.stages.synth.run import run as run_synth
@@ -169,7 +169,7 @@ def test_utf8_with_damaged_places_is_not_taken_for_another_encoding(tmp_path: Pa
     path = clip(tmp_path, "a", "안녕하세요 여러분".encode()[:-1])
     with pytest.raises(DataError) as caught:
         read_transcript(path)
-    assert "It is UTF-8 with 1 damaged places" in caught.value.hint
+    assert "It is UTF-8 with a damaged place" in caught.value.hint
 
 
 @given(st.binary(max_size=60))

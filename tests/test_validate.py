@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from fishtune.core import workers
 from fishtune.core.cli.app import run as cli
 from fishtune.core.config.settings import ValidateSettings
 from fishtune.core.dataset.findings import Finding, FindingKind, Severity
@@ -261,7 +262,10 @@ def test_a_transcript_that_does_not_fit_the_pace_is_suspected(make: Maker) -> No
     assert suspects == {"wrong", "much"}
 
 
-def test_findings_come_worst_first_and_do_not_depend_on_the_workers(make: Maker) -> None:
+def test_findings_come_worst_first_and_do_not_depend_on_the_workers(
+    make: Maker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workers, "WORTH_STARTING", 0)
     for i in range(20):
         make(f"S/{i:02}.wav", text="x {y}" if i % 2 else "")
     one, two = validate(make.root), validate(make.root, num_workers=2)

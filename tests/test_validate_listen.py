@@ -5,17 +5,19 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
-from fishtune.core.audio.recordings import read_audio
+from fishtune.core.audio.recordings import read_audio, read_info
 from fishtune.core.cli.app import run as command
 from fishtune.core.config.settings import ValidateSettings
 from fishtune.core.dataset.findings import FindingKind
 from fishtune.core.errors import StopRequested
 from fishtune.core.events import Reporter
+from fishtune.core.judge.heard import words_heard
 from fishtune.core.judge.listeners import Listeners
 from fishtune.core.judge.pitch import Pitch
 from fishtune.core.judge.recognition import Heard, HeardWord
@@ -35,6 +37,7 @@ class Ears:
     def __init__(self) -> None:
         self.heard: dict[int, tuple[str, str, float]] = {}
         self.voices: dict[int, list[float]] = {}
+        self.pitches: dict[int, float] = {}
         self.asked: list[str | None] = []
 
     def listen(self, samples: np.ndarray, language: str | None) -> Heard:
@@ -47,7 +50,7 @@ class Ears:
         return np.array(self.voices.get(len(samples), [1, 0]), np.float32)
 
     def measure(self, samples: np.ndarray) -> Pitch:
-        return Pitch(median=200, spread=10)
+        return Pitch(median=self.pitches.get(len(samples), 200), spread=10)
 
 
 @pytest.fixture
@@ -190,6 +193,54 @@ def test_clips_that_are_all_alike_are_said(ears: Ears, data: Path) -> None:
         "Nearly all clips of S are 1.9 s long.",
         "All clips of S have nearly the same pitch.",
     ]
+
+
+def _normalised(speech: np.ndarray) -> np.ndarray:
+    return speech * (10 ** (-23 / 20) / np.sqrt(np.square(speech).mean()))
+
+
+def _limited(speech: np.ndarray) -> np.ndarray:
+    """Return speech driven 30 dB into a soft limiter."""
+    return np.tanh(speech / np.abs(speech).max() * 10**1.5)
+
+
+def _compressed(speech: np.ndarray) -> np.ndarray:
+    """Return speech compressed 8 : 1 above -40 dB, within 50 ms."""
+    power = np.convolve(np.square(speech), np.full(RATE // 20, 20 / RATE), "same")
+    level = 10 * np.log10(np.maximum(power / power.max(), 1e-4))
+    return speech * 10 ** ((-40 - level) * (1 - 1 / 8) / 20)
+
+
+@pytest.mark.parametrize(
+    ("change", "is_flat"),
+    [(np.asarray, False), (_normalised, False), (_limited, True), (_compressed, True)],
+    ids=["as it is", "normalised", "limited", "compressed"],
+)
+def test_speech_whose_level_was_flattened_is_said_and_one_loudness_is_not(
+    ears: Ears, data: Path, change: Callable[[np.ndarray], np.ndarray], is_flat: bool
+) -> None:
+    for name in "abcd":
+        (data / "S" / f"{name}.wav").unlink()
+        (data / "S" / f"{name}.lab").unlink()
+    long_enough = [read_audio(clip, RATE) for clip in lj_clips() if read_info(clip).seconds > 5]
+    for number in range(20):
+        speech = long_enough[number % len(long_enough)][number * 400 : (70 + 6 * number) * 800]
+        length = write(data, f"n{number}", change(speech).astype(np.float32))
+        ears.pitches[length] = 180 + 4 * number
+    said = [finding for finding in listened(data).findings if finding.code is FindingKind.LITTLE_VARIETY]
+    assert len(said) == is_flat
+    if said:
+        assert "The speech of S hardly changes in level" in str(said[0].what)
+
+
+def test_what_was_heard_is_found_by_the_recording_alone(ears: Ears, data: Path) -> None:
+    assert words_heard(data / "S" / "a.wav") is None
+    listened(data)
+    (data / "S" / "a.wav").rename(data / "renamed.wav")
+    heard = words_heard(data / "renamed.wav")
+    assert heard is not None and heard.text == TEXT
+    (data / "renamed.wav").write_bytes(b"another")
+    assert words_heard(data / "renamed.wav") is None
 
 
 @pytest.mark.parametrize(("seconds", "is_heard"), [(0.0, False), (0.25, False), (0.7, True)])

@@ -12,10 +12,17 @@ from contextlib import closing
 
 import psutil
 import pytest
+from fishtune.core import workers
 from fishtune.core.errors import DataError, FishtuneError
 from fishtune.core.workers import ordered_map
 
 MANY = ["x"] * 10_000_000  # more than a process can do while another starts
+
+
+@pytest.fixture
+def eager(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Start workers however little the first items take."""
+    monkeypatch.setattr(workers, "WORTH_STARTING", 0)
 
 
 def _in_a_worker() -> bool:
@@ -37,33 +44,45 @@ def _process(_: str) -> int:
     return os.getpid()
 
 
-def test_results_come_in_order_whatever_the_number_of_workers() -> None:
+def test_results_come_in_order_whatever_the_number_of_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers, "WORTH_STARTING", 0)
     items = [str(i) for i in range(200)]
     assert list(ordered_map(int, items, 2, 7)) == list(range(200)) == list(ordered_map(int, items, 1, 7))
 
 
+@pytest.mark.usefixtures("eager")
 def test_an_error_crosses_the_process_border_with_its_hint() -> None:
     with pytest.raises(DataError, match=r"x is wrong\.") as caught:
         deque(ordered_map(_fail, MANY, 2, 1), maxlen=0)
     assert caught.value.hint == "Correct it."
 
 
+@pytest.mark.usefixtures("eager")
 def test_a_killed_worker_is_one_sentence() -> None:
     with pytest.raises(FishtuneError, match="A worker process was killed") as caught:
         deque(ordered_map(_end, MANY, 2, 1), maxlen=0)
     assert "--num-workers 1" in caught.value.hint
 
 
+def test_workers_are_not_started_for_what_is_done_sooner() -> None:
+    before = set(psutil.Process().children(recursive=True))
+    processes = set(ordered_map(_process, ["x"] * 1000, 2, 1))
+    assert processes == {os.getpid()}
+    assert set(psutil.Process().children(recursive=True)) <= before
+
+
+@pytest.mark.usefixtures("eager")
 def test_this_process_works_until_a_worker_has_started() -> None:
     with closing(ordered_map(_process, MANY, 2, 1)) as results:
         assert next(results) == os.getpid()
         assert any(process != os.getpid() for process in results)
 
 
+@pytest.mark.usefixtures("eager")
 def test_leaving_early_ends_the_workers() -> None:
     before = set(psutil.Process().children(recursive=True))
-    with closing(ordered_map(int, ["1"] * 1000, 2, 1)) as results:
-        assert next(results) == 1
+    with closing(ordered_map(_process, MANY, 2, 1)) as results:
+        assert any(process != os.getpid() for process in results)
         assert len(set(psutil.Process().children(recursive=True)) - before) >= 2
     _, alive = psutil.wait_procs(set(psutil.Process().children(recursive=True)) - before, timeout=0)
     assert all("resource_tracker" in " ".join(process.cmdline()) for process in alive)
@@ -81,9 +100,11 @@ for _ in ordered_map(time.sleep, [0.01] * 100000, 2, 1):
 def test_workers_end_with_a_parent_that_was_killed() -> None:
     parent = subprocess.Popen([sys.executable, "-c", PARENT], stdout=subprocess.PIPE, text=True)
     assert parent.stdout is not None
-    assert [parent.stdout.readline(), parent.stdout.readline()] == ["begun\n", "one\n"]
-    children = psutil.Process(parent.pid).children(recursive=True)
-    assert len(children) >= 2
+    assert parent.stdout.readline() == "begun\n"
+    children: list[psutil.Process] = []
+    while len(children) < 3 and parent.stdout.readline() == "one\n":  # a resource tracker is one of them
+        children = psutil.Process(parent.pid).children(recursive=True)
+    assert len(children) >= 3
     parent.send_signal(signal.SIGKILL)
     parent.wait()
     _, alive = psutil.wait_procs(children, timeout=30)

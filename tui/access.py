@@ -93,8 +93,14 @@ class ProjectAccess(Protocol):
     def fill(self, step: StepName) -> None:
         """Tell a step's new pane everything that is known; panes call this once they are mounted."""
 
+    def go_to(self, step: StepName) -> None:
+        """Open a step with the focus on its main button."""
+
     def focus_steps(self) -> None:
         """Put the focus on the list of steps."""
+
+    def show_keys(self) -> None:
+        """Say in the footer what the keys do that depend on where the focus is and what the buttons say."""
 
     def enter_step(self) -> None:
         """Put the focus on the first thing of the open step."""

@@ -69,6 +69,13 @@ ACTIONS = (
         mark("Copy"),
         mark("Copy the selected row, path or command to the clipboard, also over SSH and inside tmux."),
     ),
+    Action(
+        "undo",
+        "ctrl+z,u",
+        mark("Undo"),
+        mark("Take back the last change of a setting, in the form and in the file; again: the one before."),
+        "project",
+    ),
     Action("refresh", "ctrl+r", mark("Refresh"), mark("Look at the disk again."), "project"),
     Action("show_gpus", "g", mark("GPUs"), mark("Show every GPU and the processes that hold its memory.")),
     Action("next_theme", "ctrl+t", mark("Theme"), mark("Change to the next theme.")),
@@ -80,6 +87,26 @@ ACTIONS = (
     ),
 )
 BY_NAME = {action.name: action for action in ACTIONS}
+
+BUTTON_KEYS = {
+    "audition": "a",
+    "result": "a",
+    "continue": "c",
+    "demo": "d",
+    "proofread": "e",
+    "settings": "e",
+    "choose": "f",
+    "verify": "f",
+    "listen": "i",
+    "token": "k",
+    "normalise": "m",
+    "run": "n",
+    "save": "o",
+    "prepare": "p",
+    "say": "t",
+}
+"""A key for each of a step's buttons, by the button's name, in every language. The main button has Enter, and
+what stops a job the action's own key."""
 
 
 def bindings(scope: Scope) -> list[BindingType]:

@@ -23,7 +23,7 @@ from .catalogue import _, sentence
 from .glyphs import ASCII, LINES
 from .messages import GpusRead
 from .terminal import too_small
-from .themes import DEFAULTS, OURS
+from .themes import DEFAULTS, NAMED_ON_LIGHT, OURS
 from .trouble import note
 from .wizard_settings import THEMES, WizardSettings
 from .wording import harmless
@@ -83,6 +83,7 @@ class Wizard(App[None]):
         self.animation_level = "none"
         for theme in OURS:
             self.register_theme(theme)
+        self.ansi_theme_light = NAMED_ON_LIGHT
         self.theme = settings.theme or THEMES[0]
         if settings.keys:
             self.set_keymap(dict(settings.keys))

@@ -44,9 +44,10 @@ def _(message: str) -> str:
     return _active.gettext(message) if message else ""
 
 
-def ngettext(one: str, many: str, number: int) -> str:
+def ngettext(one: str, many: str, number: float) -> str:
     """Return the form of a message that goes with `number`, with `{number}` left to fill in."""
-    return _active.ngettext(one, many, number)
+    whole = int(number) if float(number).is_integer() else 2
+    return _active.ngettext(one, many, whole)
 
 
 def mark(message: str) -> str:

@@ -18,6 +18,11 @@ _MOST_DECIMALS = 6
 _LEAST = 1e-9
 """Smaller parts of the largest value are not told apart."""
 
+_FEW = 10
+"""Values of which none counts as a peak."""
+_DECADE = 10.0
+"""Factor over which round numbers 1, 2, 5, 10 … mark a logarithmic axis better than equal differences."""
+
 Point = tuple[float, float]
 """x and y from 0 to 1, from the left and from the top."""
 
@@ -78,16 +83,33 @@ class Canvas:
         return pieces
 
 
+def robust(values: Iterable[float]) -> list[float]:
+    """Return the ends of the range in which most values lie: single peaks must not flatten the rest.
+
+    It reaches as far beyond the 10th and the 90th percentile as these are apart, and no further than values.
+    """
+    numbers = sorted(value for value in values if math.isfinite(value))
+    if len(numbers) < _FEW:
+        return numbers
+    low, high = numbers[len(numbers) // 10], numbers[-1 - len(numbers) // 10]
+    room = (high - low) or abs(low) / 10
+    return [max(numbers[0], low - room), min(numbers[-1], high + room)]
+
+
 class Axis:
     """The range of some values, with round ticks in it: at most `most`, and 2 are always allowed.
+
+    Args:
+        log: whether equal factors, not equal differences, are equally far apart; only of positive values.
 
     Attributes:
         ticks: (share of the range from 0 to 1, label), lowest first.
     """
 
-    def __init__(self, values: Iterable[float], most: int) -> None:
+    def __init__(self, values: Iterable[float], most: int, *, log: bool = False) -> None:
         numbers = [value for value in values if math.isfinite(value)] or [0.0]
         self.low, self.high = min(numbers), max(numbers)
+        self.log = log and self.low > 0
         size = max(abs(self.low), abs(self.high), _LEAST)
         if self.high - self.low <= _LEAST * size:  # as good as one value alone: it comes into the middle
             room = abs(self.low) / 2 or 1.0
@@ -98,9 +120,19 @@ class Axis:
         """Return where a value lies in the range, from 0 to 1; what is no number counts as the highest."""
         if math.isnan(value):
             return 1.0
+        if self.log:
+            value = min(max(value, self.low), self.high)
+            return math.log(value / self.low) / math.log(self.high / self.low)
         return min(max((value - self.low) / (self.high - self.low), 0.0), 1.0)
 
     def _round_numbers(self, most: int) -> list[tuple[float, str]]:
+        if self.log and self.high / self.low >= _DECADE:
+            low, high = math.floor(math.log10(self.low)), math.ceil(math.log10(self.high))
+            for factors in ((1, 2, 5), (1,)):
+                numbers = [factor * 10.0**power for power in range(low, high + 1) for factor in factors]
+                inside = [number for number in numbers if self.low <= number <= self.high]
+                if 2 <= len(inside) <= most:
+                    return [(number, f"{number:,g}") for number in inside]
         exponent = math.floor(math.log10((self.high - self.low) / most))
         for step_exponent, factor in ((exponent, 1), (exponent, 2), (exponent, 5), (exponent + 1, 1)):
             step = factor * 10.0**step_exponent

@@ -23,8 +23,11 @@ from .project_state import ProjectState, inspect_project
 from .watch import GpuSource
 
 if TYPE_CHECKING:
+    from ..core.config.settings import TrainSettings
     from ..core.dataset.edits import Edit
+    from ..core.dataset.places import WordGaps
     from ..core.dataset.proofreading import ProofClip
+    from ..core.stages.train.planned import PlannedRun
 
 
 class Engine:
@@ -75,10 +78,10 @@ class Engine:
             FishtuneError: the clip or its folder cannot be read.
         """
         program = (
-            "import sys; from pathlib import Path; "
+            "import sys; from pathlib import Path; from fishtune.core.messages import AS_DATA; "
             "from fishtune.core.stages.validate.run import inspect_clip; "
             "data, clip, extension, points = sys.argv[1:]; "
-            "print(inspect_clip(Path(data), clip, extension, int(points)).model_dump_json())"
+            "print(inspect_clip(Path(data), clip, extension, int(points)).model_dump_json(context=AS_DATA))"
         )
         arguments = (str(project.data), clip, project.pack.text_extension, str(points))
         found: dict[str, Any] = parse_json(await _in_own_process(program, *arguments), clip)
@@ -102,6 +105,33 @@ class Engine:
             "sys.stdout.buffer.write(TypeAdapter(list[ProofClip]).dump_json(clips))"
         )
         return TypeAdapter(list[ProofClip]).validate_json(await _in_own_process(program, str(data)))
+
+    async def word_gaps(self, data: Path, clip: ProofClip, by_ear: bool) -> WordGaps:
+        """Return the places between a clip's words; cancelling ends the work.
+
+        Args:
+            by_ear: recognise what nothing heard before, which takes seconds to minutes.
+
+        Raises:
+            FishtuneError: the clip cannot be read, or nothing can listen to it.
+        """
+        from pydantic import TypeAdapter
+
+        from ..core.dataset.places import WordGaps
+        from ..core.dataset.proofreading import ProofClip
+
+        program = (
+            "import sys; from pathlib import Path; from pydantic import TypeAdapter; "
+            "from fishtune.core.dataset.proofreading import ProofClip; "
+            "from fishtune.core.dataset.places import WordGaps; "
+            "from fishtune.core.stages.prepare.places import word_gaps; "
+            "clip = TypeAdapter(ProofClip).validate_json(sys.argv[2]); "
+            "found = word_gaps(Path(sys.argv[1]), clip, by_ear=sys.argv[3] == 'True'); "
+            "sys.stdout.buffer.write(TypeAdapter(WordGaps).dump_json(found))"
+        )
+        told = TypeAdapter(ProofClip).dump_json(clip).decode()
+        found = await _in_own_process(program, str(data), told, str(by_ear))
+        return TypeAdapter(WordGaps).validate_json(found)
 
     async def edit_clip(self, data: Path, edit: Edit) -> None:
         """Apply an edit to a data set and bring its files in line.
@@ -128,19 +158,39 @@ class Engine:
         )
         return (await _in_own_process(program, str(data))).strip() == b"True"
 
-    async def verify_model(self, directory: Path) -> dict[str, Any]:
-        """Return `core.stages.verify.run.VerifyResult` of a model as JSON; cancelling ends the work.
+    async def plan_training(self, settings: TrainSettings) -> PlannedRun | None:
+        """Return what a training comes to by its sampler's own plan, None where nothing is packed yet.
+
+        Planning needs array libraries, which do not belong into this process; cancelling ends the work.
 
         Raises:
-            FishtuneError: the model is not whole, or cannot be read.
+            FishtuneError: shards or base cannot be used.
+        """
+        from ..core.dataset.clips import SHARD_EXTENSION
+        from ..core.stages.train.planned import PlannedRun
+
+        if not list(settings.protos.glob(f"*{SHARD_EXTENSION}")):
+            return None
+        program = (
+            "import sys; from fishtune.core.config.settings import TrainSettings; "
+            "from fishtune.core.stages.train.plan import plan_run; "
+            "print(plan_run(TrainSettings.model_validate_json(sys.argv[1])).model_dump_json())"
+        )
+        return PlannedRun.model_validate_json(await _in_own_process(program, settings.model_dump_json()))
+
+    async def make_listening_page(self, run_folder: Path) -> None:
+        """Write the listening page of a run that was auditioned; cancelling ends the work.
+
+        Raises:
+            FishtuneError: there is nothing to listen to, or the page cannot be written.
         """
         program = (
-            "import sys; from pathlib import Path; from fishtune.core.config.settings import CODEC_PRESET; "
-            "from fishtune.core.stages.verify.run import verify; "
-            "print(verify(Path(sys.argv[1]), CODEC_PRESET).model_dump_json())"
+            "import sys; from pathlib import Path; from fishtune.core.events import Reporter; "
+            "from fishtune.core.judge.record import LISTEN_FILE; "
+            "from fishtune.core.report.listening.page import write_listening_page; "
+            "run = Path(sys.argv[1]); write_listening_page([run], run / LISTEN_FILE, Reporter())"
         )
-        found: dict[str, Any] = parse_json(await _in_own_process(program, str(directory)), directory.name)
-        return found
+        await _in_own_process(program, str(run_folder))
 
     async def make_demo(self, folder: Path) -> None:
         """Set up the demo project in `folder`; cancelling ends the work.

@@ -22,7 +22,7 @@ from ..core.hardware.visibility import CudaDevice
 from ..core.model.families import base_model
 from ..core.model.families.family import Family
 from ..core.model.shape import Shape
-from .catalogue import _
+from .catalogue import _, ngettext
 from .catalogue import sentence as tell
 from .report import newest_report
 from .wording import count, size
@@ -169,11 +169,11 @@ def _extraction(project: Project, device: CudaDevice | None, profiles: Profiles 
     if not found.fits:
         return _nothing_fits(table, found.remedies)
     sentence = _(
-        "Fits {free} free: up to {clips} clips and {seconds} s of audio per batch, the longest clip being "
+        "Fits {free} free: up to {clips} and {seconds} s of audio per batch, the longest clip being "
         "{longest} s; {needed}."
     ).format(
         free=size(available.free),
-        clips=found.batch_size,
+        clips=ngettext("{number} clip", "{number} clips", found.batch_size).format(number=found.batch_size),
         seconds=count(found.batch_seconds),
         longest=count(longest),
         needed=size(found.need.total),

@@ -18,12 +18,15 @@ class Glyphs:
     locked: str
     bar: str
     rest: str
+    gauge: str
+    gauge_rest: str
     levels: str
     left: str
     right: str
     chosen: str
     enter: str
     up_down: str
+    held: str = "▒"
 
 
 LINES = Glyphs(
@@ -36,6 +39,8 @@ LINES = Glyphs(
     locked="·",
     bar="█",
     rest="░",
+    gauge="▮",
+    gauge_rest="▯",
     levels="▁▂▃▄▅▆▇█",
     left="‹",
     right="›",
@@ -53,19 +58,42 @@ ASCII = Glyphs(
     locked=".",
     bar="#",
     rest="-",
+    gauge="#",
+    gauge_rest="-",
     levels="_.-=+*%#",
     left="<",
     right=">",
     chosen="*",
     enter="Enter",
     up_down="Up/Down",
+    held="=",
 )
 
 
 def bar(glyphs: Glyphs, share: float, width: int) -> str:
     """Return a progress bar of `width` cells for a share of 0 to 1."""
-    full = round(min(max(share, 0.0), 1.0) * width)
-    return glyphs.bar * full + glyphs.rest * (width - full)
+    return _filled(glyphs.bar, glyphs.rest, share, width)
+
+
+def gauge(glyphs: Glyphs, share: float, width: int) -> str:
+    """Return how much of something bounded is used, in `width` cells; `share` is of 0 to 1."""
+    return _filled(glyphs.gauge, glyphs.gauge_rest, share, width)
+
+
+def _filled(full: str, rest: str, share: float, width: int) -> str:
+    cells = round(min(max(share, 0.0), 1.0) * width)
+    return full * cells + rest * (width - cells)
+
+
+def waveform(glyphs: Glyphs, outline: list[float], rows: int) -> str:
+    """Return peaks (0 … 1), a column each, as `rows` lines that grow from the lowest one."""
+    steps = len(glyphs.levels)
+    heights = [round(min(max(peak, 0.0), 1.0) * rows * steps) for peak in outline]
+    lines = []
+    for row in reversed(range(rows)):
+        inside = (min(max(height - row * steps, 0), steps) for height in heights)
+        lines.append("".join(glyphs.levels[part - 1] if part else " " for part in inside))
+    return "\n".join(lines)
 
 
 def sparkline(glyphs: Glyphs, values: list[float], top: float | None = None) -> str:

@@ -10,9 +10,12 @@ from ..core.config.run_files import list_checkpoints
 from ..core.errors import FishtuneError
 from ..core.jobs.record import Job, JobState, Place, list_jobs
 from ..core.messages import Message, joined
-from ..core.pipeline.steps import StepName, StepState, StepStatus, concerns, step_statuses
+from ..core.pipeline.seen import concerns
+from ..core.pipeline.status import step_statuses
+from ..core.pipeline.steps import Share, StepName, StepState, StepStatus
 from ..core.stages.registry import StageName
 from .catalogue import _, mark, sentence
+from .wording import count
 
 TITLES = {
     StepName.DATASET: mark("Dataset"),
@@ -27,12 +30,13 @@ WORDS = {
     StepState.READY: mark("ready"),
     StepState.RUNNING: mark("running"),
     StepState.UNFINISHED: mark("unfinished"),
-    StepState.STALE: mark("stale"),
+    StepState.STALE: mark("needs update"),
     StepState.FAILED: mark("failed"),
     StepState.LOCKED: mark("locked"),
 }
 _SIDE_STAGES = {
     str(StageName.LOUDNESS_NORM): StepName.DATASET,
+    str(StageName.PREPARE): StepName.DATASET,
     str(StageName.AUDITION): StepName.MERGE,
     str(StageName.VERIFY): StepName.MODEL,
 }
@@ -47,6 +51,10 @@ class ShownStep:
     state: StepState
     word: str
     sentence: str
+    needs: StepName | None = None
+    """The earlier step that a locked one waits for."""
+    share: Share | None = None
+    """So many of so many clips, where that is not all."""
 
     @property
     def title(self) -> str:
@@ -116,4 +124,8 @@ def _in_words(status: StepStatus) -> ShownStep:
     word = _(WORDS[status.state])
     if status.needs is not None:
         word = _("needs {step}").format(step=_(TITLES[status.needs]))
-    return ShownStep(status.step, status.state, word, sentence(status.why))
+    share = status.share
+    if share is not None and status.state in (StepState.DONE, StepState.UNFINISHED):
+        numbers = _("{part} of {whole}").format(part=count(share.part), whole=count(share.whole))
+        word = numbers if status.state is StepState.DONE else f"{word}, {numbers}"
+    return ShownStep(status.step, status.state, word, sentence(status.why), status.needs, share)

@@ -20,6 +20,7 @@ from ..core.events import (
     ItemFailed,
     Log,
     MemoryMeasured,
+    Phase,
     Progress,
     Started,
     Step,
@@ -47,6 +48,9 @@ class RunView:
         has_begun: whether this job itself has done a step.
         progress: newest `Progress` of each task, in order of appearance.
         failures, warnings, notes: newest ones, at most 1000.
+        phase: what the job does before its first step; None where it counts or trains.
+        best: step and loss of the lowest held-out loss, base not counted; None before the first.
+        guard: what a guard of training said last, until the held-out loss improved since.
         end: the last event of the stage, None while it runs.
         loss: what is known of a job that is gone without a last event.
     """
@@ -68,6 +72,14 @@ class RunView:
         self.has_begun = False
         self.step: Step | None = None
         self.validation: Validation | None = None
+        self.base_loss: float | None = None
+        self.phase: Phase | None = None
+        self.guard: Warned | None = None
+        self._guarded_at = 0
+        self._records: list[tuple[int, float]] = []
+        """Every held-out loss that was the lowest so far, with its step."""
+        self._spent = 0.0
+        self._last_time = 0.0
         self.checkpoints: dict[int, CheckpointSaved] = {}
         self.end: Failed | Stopped | Finished | None = None
         self.changes = 0
@@ -76,7 +88,8 @@ class RunView:
     def next_job(self) -> None:
         """Begin with the job that continued the run: what only concerned the one before goes."""
         with self.lock:
-            self.started = self.memory = self.end = None
+            self._spent += self._elapsed_by(self._last_time)
+            self.started = self.memory = self.end = self.phase = None
             self.progress = {}
             self.failures.clear()
             self.failed_items = 0
@@ -91,6 +104,7 @@ class RunView:
         with self.lock:
             for event in events:
                 if _is_sane(event):
+                    self._last_time = event.time
                     self._apply(event)
                 self.changes += 1
 
@@ -99,18 +113,21 @@ class RunView:
             case Step():
                 if not self.has_begun:
                     self._begin(event.step)
-                self.step = event
+                self.step, self.phase = event, None
                 if _can_be_drawn(event):
                     self.passes_at.add(event.step, event.clip_passes)
                     for name, series in self.train.items():
                         series.add(event.step, getattr(event, name))
             case Progress():
                 self.progress[event.task] = event
+            case Phase():
+                self.phase = event
             case Log():
                 self.notes.append(event)
             case Validation():
                 self.validation = event
                 if _can_be_drawn(event):
+                    self._note_record(event)
                     self.held_out_passes.add(event.step, event.clip_passes)
                     for name, series in self.held_out.items():
                         series.add(event.step, getattr(event, name))
@@ -121,14 +138,17 @@ class RunView:
                 self.failed_items += 1
             case Warned():
                 self.warnings.append(event)
+                if event.guard:
+                    self.guard = event
+                    self._guarded_at = self.step.step if self.step is not None else 0
             case MemoryMeasured():
                 self.memory = event
             case Started():
                 # A resumed job writes a second `started`: what ended it before does not count any more.
                 self.started = event
-                self.end = None
+                self.end = self.phase = None
             case Failed() | Stopped() | Finished():
-                self.end = event
+                self.end, self.phase = event, None
 
     def _begin(self, step: int) -> None:
         """Take note of a job's first step: what earlier jobs did from there on is done again."""
@@ -139,8 +159,39 @@ class RunView:
         self.resumed_at = [at for at in self.resumed_at if at < step]
         if self.validation is not None and self.validation.step >= step:
             self.validation = None
+        self._records = [record for record in self._records if record[0] < step]
+        if self._guarded_at >= step:
+            self.guard = None
         if self.train["loss"].points:
             self.resumed_at.append(step)
+
+    def _note_record(self, event: Validation) -> None:
+        if event.step == 0:
+            self.base_loss = event.loss
+        elif self.best is None or event.loss < self.best[1]:
+            self._records.append((event.step, event.loss))
+            self.guard = None
+
+    @property
+    def best(self) -> tuple[int, float] | None:
+        """See the class."""
+        return self._records[-1] if self._records else None
+
+    @property
+    def warning(self) -> Warned | None:
+        """What is to be said of the job now: what its guard found, else its newest warning."""
+        return self.guard or (self.warnings[-1] if self.warnings else None)
+
+    def elapsed(self, now: float | None = None) -> float:
+        """Return the seconds that the job and those that it continues have taken.
+
+        Args:
+            now: Unix time; None = the job is over, its last event counts.
+        """
+        return self._spent + self._elapsed_by(self._last_time if now is None else now)
+
+    def _elapsed_by(self, now: float) -> float:
+        return max(now - self.started.time, 0.0) if self.started is not None else 0.0
 
     @property
     def share(self) -> float | None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from array import array
+from bisect import bisect_left
 
 CAPACITY = 4096
 
@@ -54,34 +56,45 @@ class Series:
         self._per_bucket *= 2
 
     @property
+    def last_x(self) -> float:
+        """The x of the newest point; 0 where there is none."""
+        return self._x[-1] if self._x else 0.0
+
+    @property
     def last(self) -> float | None:
         """Mean of the newest bucket, None where there is no point."""
         return self._sum[-1] / self._number[-1] if self._x else None
 
-    def decimated(self, columns: int, smoothing: float = 0.0) -> tuple[list[float], list[float]]:
+    def decimated(
+        self, columns: int, window: float = 0.0, start: float = -math.inf
+    ) -> tuple[list[float], list[float]]:
         """Return at most `columns` points as (x, value).
 
         Args:
-            smoothing: 0 = means as they are; towards 1 = exponential moving average over 1/(1 − smoothing)
-                drawn points, bias-corrected at the beginning.
+            window: 0 = means as they are; otherwise a mean whose weights fall by e every `window` of x. Two
+                series smoothed over the same window lag alike, however often each was measured.
+            start: points before this x are left out; what is smoothed still remembers them.
         """
-        step = max(-(-len(self._x) // max(columns, 1)), 1)
+        first = bisect_left(self._x, start)
+        smooth = self._smoothed(window) if window > 0 else None
+        step = max(-(-(len(self._x) - first) // max(columns, 1)), 1)
         xs: list[float] = []
         values: list[float] = []
-        for begin in range(0, len(self._x), step):
+        for begin in range(first, len(self._x), step):
             end = min(begin + step, len(self._x))
             xs.append(self._x[end - 1])
-            values.append(sum(self._sum[begin:end]) / sum(self._number[begin:end]))
-        if smoothing > 0:
-            values = _smooth(values, smoothing)
+            if smooth is not None:
+                values.append(smooth[end - 1])
+            else:
+                values.append(sum(self._sum[begin:end]) / sum(self._number[begin:end]))
         return xs, values
 
-
-def _smooth(values: list[float], smoothing: float) -> list[float]:
-    average, weight = 0.0, 0.0
-    smoothed = []
-    for value in values:
-        average = smoothing * average + (1 - smoothing) * value
-        weight = smoothing * weight + (1 - smoothing)
-        smoothed.append(average / weight)
-    return smoothed
+    def _smoothed(self, window: float) -> list[float]:
+        total = weight = 0.0
+        before = self._x[0] if self._x else 0.0
+        smoothed = []
+        for x, sums, number in zip(self._x, self._sum, self._number, strict=True):
+            kept = math.exp((before - x) / window)
+            total, weight, before = kept * total + sums, kept * weight + number, x
+            smoothed.append(total / weight)
+        return smoothed

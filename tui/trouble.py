@@ -8,9 +8,8 @@ from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import platformdirs
-
 from ..core.errors import FishtuneError
+from ..core.user_folders import state_folder
 from .catalogue import _
 from .wording import harmless
 
@@ -28,7 +27,7 @@ Show = Callable[[FishtuneError], object]
 
 def trouble_file() -> Path:
     """Return the file that tracebacks go to."""
-    return Path(platformdirs.user_state_dir("fishtune")) / "wizard.log"
+    return state_folder() / "wizard.log"
 
 
 def note(error: BaseException) -> FishtuneError:

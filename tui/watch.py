@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from textual.message import Message
@@ -27,6 +28,7 @@ _STATE_EVERY = 2  # looks between two looks at the process itself
 _READ_AT_ONCE = 1 << 14  # as typed events this is ten times as much memory
 _READS_A_LOOK = 16
 _BACKLOG = _READ_AT_ONCE * _READS_A_LOOK  # as many bytes in one look: there are more still to be read
+_BREATH = 0.01  # seconds between two parts of a long history
 _LOG_AT_ONCE = 1 << 20
 _GPU_SECONDS = 1.0
 _GPU_SECONDS_WITHOUT = 15.0
@@ -98,7 +100,7 @@ class JobWatch(Watch):
                 self._tell(state)
             if state.is_over and not read and not grown:
                 return
-            if not self.wait(0.01 if behind else _LOOK_SECONDS):
+            if not self.wait(_BREATH if behind else _LOOK_SECONDS):
                 return
 
     def _read_earlier(self, state: JobState) -> None:
@@ -109,7 +111,7 @@ class JobWatch(Watch):
             follower = EventFollower(job.events_path)
             while self._read(follower) > 0:
                 self._tell(state)
-                if not self.wait(0.01):
+                if not self.wait(_BREATH):
                     return
             self.view.next_job()
 
@@ -119,15 +121,7 @@ class JobWatch(Watch):
             self.post(JobChanged(self.step, self.job, JobState.LOST, self.view))
 
     def _read(self, follower: EventFollower) -> int:
-        """Take what was added, at most a part of a long backlog; return how many bytes that were."""
-        begun_at = follower.offset
-        for _number in range(_READS_A_LOOK):
-            before = follower.offset
-            events = follower.poll(_READ_AT_ONCE)
-            if follower.offset == before:
-                break
-            self.view.apply(events)
-        return follower.offset - begun_at
+        return _read_part(follower, self.view)
 
     def _read_log(self) -> int:
         """Show what was added to the log; return how many bytes that were."""
@@ -153,6 +147,30 @@ class JobWatch(Watch):
             except Exception as error:  # noqa: BLE001 - nothing ends the wizard
                 self.view.loss = note(error).message
         self.post(JobChanged(self.step, self.job, state, self.view))
+
+
+def _read_part(follower: EventFollower, view: RunView) -> int:
+    """Take what was added, at most a part of a long backlog; return how many bytes that were."""
+    begun_at = follower.offset
+    for _number in range(_READS_A_LOOK):
+        before = follower.offset
+        events = follower.poll(_READ_AT_ONCE)
+        if follower.offset == before:
+            break
+        view.apply(events)
+    return follower.offset - begun_at
+
+
+def read_run(jobs: Iterable[Job]) -> RunView:
+    """Return what the training jobs of a run have said so far, oldest first: one history."""
+    view = RunView()
+    for job in jobs:
+        view.next_job()
+        follower = EventFollower(job.events_path)
+        with contextlib.suppress(FishtuneError, OSError):  # one job that cannot be read hides no other
+            while _read_part(follower, view) > 0:
+                time.sleep(_BREATH)  # the screen's thread is to be heard meanwhile
+    return view
 
 
 def shown_lines(lines: list[bytes]) -> list[str]:

@@ -12,10 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import platformdirs
-
 from ..core.errors import MalformedFileError, SettingsError
 from ..core.tables import read_toml
+from ..core.user_folders import config_folder
 from .actions import BY_NAME
 from .catalogue import LANGUAGES, _
 
@@ -41,7 +40,7 @@ class WizardSettings:
 
 def settings_file() -> Path:
     """Return the path of the settings file; it need not exist."""
-    return Path(platformdirs.user_config_dir("fishtune")) / "wizard.toml"
+    return config_folder() / "wizard.toml"
 
 
 def load_settings() -> WizardSettings:

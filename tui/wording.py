@@ -61,6 +61,12 @@ def fit(value: object, width: int) -> str:
     return set_cell_size(text, max(width - 1, 0)).rstrip() + "…" if width > 0 else ""
 
 
+def padded(value: object, width: int) -> str:
+    """Return `value` in exactly `width` terminal cells, cut with … or filled with spaces."""
+    text = fit(value, width)
+    return text + " " * (width - cell_len(text))
+
+
 def fit_path(value: object, width: int) -> str:
     """Return a path cut at its beginning: the end tells paths apart."""
     text = harmless(value)
@@ -112,6 +118,20 @@ def clock(seconds: float) -> str:
         return datetime.fromtimestamp(seconds).astimezone().strftime("%Y-%m-%d %H:%M")
     except (ValueError, OverflowError, OSError):
         return "–"
+
+
+def age(used: float, now: float) -> str:
+    """Return how long ago something was, both in Unix time; a date where it is longer than a month."""
+    seconds = max(now - used, 0.0)
+    if seconds < 60:
+        return _("just now")
+    if seconds < 3600:
+        return _("{number} min ago").format(number=int(seconds // 60))
+    if seconds < 48 * 3600:
+        return _("{number} h ago").format(number=int(seconds // 3600))
+    if seconds < 31 * 86_400:
+        return _("{number} days ago").format(number=int(seconds // 86_400))
+    return clock(used).split(" ")[0]
 
 
 def driver_sentence(reading: GpuReading) -> str:

@@ -11,9 +11,11 @@ from importlib.metadata import version
 from typing import Annotated, Any, cast
 
 import typer
+from typer.core import TyperGroup
 from typer.main import get_command
 
 from ..errors import UsageError
+from ..messages import Message, joined
 from . import (
     audition,
     demo,
@@ -43,6 +45,23 @@ from .arguments import check_arguments, check_working_folder, spread_lists, with
 from .console import print_error
 from .ending import INTERRUPTED, end_of
 from .help import HELP_FLAGS, quiet_switches
+from .suggestions import command_meant, option_meant
+
+
+class CommandGroup(TyperGroup):
+    """Commands, of which an unknown name tells what was probably meant."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Return the command that `args` begins with, as typer does."""
+        name = args[0] if args else ""
+        if not ctx.resilient_parsing and name and name[0] != "-" and name not in self.commands:
+            raise UsageError(
+                "There is no command {name}.",
+                joined([command_meant(name, self.commands), _see_help(ctx.command_path)]),
+                name=name,
+            )
+        return super().resolve_command(ctx, args)
+
 
 app = typer.Typer(
     name="fishtune",
@@ -50,7 +69,7 @@ app = typer.Typer(
     "The way through: prepare, validate, loudness-norm, download, extract, pack, train, merge, synth; "
     "or all of it from a project file: fishtune run. The same with a screen: fishtune-tui.",
     no_args_is_help=True,
-    add_completion=False,
+    cls=CommandGroup,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": HELP_FLAGS, "max_content_width": 110},
 )
@@ -58,6 +77,7 @@ start = typer.Typer(
     help="Start a stage as a job of its own: it keeps running when this terminal closes.\n\n"
     "Takes what the stage's own command takes, for example: fishtune start extract data --batch-size 8",
     no_args_is_help=True,
+    cls=CommandGroup,
 )
 
 
@@ -170,9 +190,26 @@ def _run(arguments: list[str] | None) -> int:
     except _WrongUse as error:
         message = _PYDANTIC_WORDS.sub("", error.format_message()).strip()
         if message:  # a command without arguments has shown its help instead
-            where = error.ctx.command_path if error.ctx is not None else "fishtune"
-            print_error(UsageError(message, "See what it takes with: {where} --help", where=where))
+            print_error(_as_ours(error, message))
         return UsageError.exit_code
     if code == INTERRUPTED:  # what typer makes of Ctrl+C
         raise KeyboardInterrupt
     return code if isinstance(code, int) else 0
+
+
+def _as_ours(error: Any, message: str) -> UsageError:
+    """Return typer's error about wrong flags as one of ours."""
+    where = error.ctx.command_path if error.ctx is not None else "fishtune"
+    if not hasattr(error, "possibilities"):  # of options that do not exist it knows some
+        return UsageError(message, _see_help(where))
+    flags = [flag for part in error.ctx.command.params for flag in (*part.opts, *part.secondary_opts)]
+    return UsageError(
+        "{where} has no option {option}.",
+        joined([option_meant(error.option_name, flags), _see_help(where)]),
+        where=where,
+        option=error.option_name,
+    )
+
+
+def _see_help(where: str) -> Message:
+    return Message("See what it takes with: {where} --help", where=where)

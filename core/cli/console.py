@@ -43,7 +43,15 @@ err = SafeConsole(stderr=True, soft_wrap=True)
 
 def print_error(error: FishtuneError) -> None:
     """Write an error's message and hint to standard error."""
-    line = Text("error: ", style="bold red")
+    _print_trouble(Text("error: ", style="bold red"), error)
+
+
+def print_warning(error: FishtuneError) -> None:
+    """Write to standard error what is wrong, where the command does its work all the same."""
+    _print_trouble(Text("warning: ", style="bold yellow"), error)
+
+
+def _print_trouble(line: Text, error: FishtuneError) -> None:
     line.append(visible_line(error.message), style="not bold default")
     err.print(line)
     if error.hint:

@@ -12,8 +12,9 @@ import queue
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import partial
-from typing import Protocol, TextIO
+from typing import Any, Protocol, TextIO
 
 from rich.cells import cell_len
 from rich.console import Console
@@ -23,7 +24,6 @@ from rich.progress import (
     SpinnerColumn,
     Task,
     TaskID,
-    TextColumn,
 )
 from rich.progress import (
     Progress as Bars,
@@ -31,7 +31,7 @@ from rich.progress import (
 from rich.table import Column
 from rich.text import Text
 
-from ..events import Event, Finished, Progress, Started, Step
+from ..events import ClipsListed, Event, Failed, Finished, Progress, Started, Step, Warned
 from ..jobs.lines import LinePrinter, event_line
 from ..jobs.signals import before_end
 from ..jobs.writer import Listener
@@ -45,7 +45,8 @@ _QUEUED = 10_000
 _FINISH_SECONDS = 2.0
 _LAST_SECONDS = 0.2
 _NAME, _BAR = 28, 24
-_GAPS = 5
+_SHORTEST_NAME, _SHORTEST_BAR, _SHORT_DETAIL = 12, 8, 10
+_GAPS = 6
 """Cells of the spinner and of the spaces between columns."""
 
 
@@ -144,10 +145,36 @@ class _PlainDisplay:
         """Nothing is left to be done."""
 
 
-def _shortened(name: str) -> str:
-    text = Text(visible_line(name))
-    text.truncate(_NAME, overflow="ellipsis")
-    return text.plain
+@dataclass(frozen=True)
+class _Widths:
+    """Cells of each part of a line of progress; 0 = there is no room for it."""
+
+    name: int
+    bar: int
+    left: int
+    detail: int
+
+
+def _shortened(text: str, width: int) -> Text:
+    """Return a text of at most `width` cells, cut between words where it has some."""
+    if cell_len(text) <= width:
+        return Text(text)
+    cut = Text(text)
+    cut.truncate(max(width - 1, 0))
+    words = cut.plain.rpartition(" ")[0]
+    return Text(f"{words if len(words) * 2 > width else cut.plain}…" if width else "")
+
+
+def _in_words(line: str, width: int) -> str:
+    """Return a line broken between words; rich would break long ones, too, and no path could be copied."""
+    lines = [""]
+    for word in line.split(" "):
+        longer = f"{lines[-1]} {word}" if lines[-1] else word
+        if lines[-1] and cell_len(longer) > width:
+            lines.append(word)
+        else:
+            lines[-1] = longer
+    return "\n".join(lines)
 
 
 def _amount(task: Task) -> str:
@@ -156,26 +183,32 @@ def _amount(task: Task) -> str:
     return format_amount(task.completed, task.total, task.fields["unit"])
 
 
-class _Amount(ProgressColumn):
-    def render(self, task: Task) -> Text:
-        return Text(_amount(task), style="cyan")
+def _left(task: Task) -> str:
+    eta = task.fields["eta"]
+    return f"{format_duration(eta)} to go" if eta is not None and not task.finished else ""
 
 
-class _Detail(ProgressColumn):
-    """Time to go, then what a stage adds: file names and transcripts, cut at the terminal's edge."""
+class _Part(ProgressColumn):
+    """A part of the line, made anew whenever it is drawn."""
 
-    def __init__(self, room: Callable[[], int]) -> None:
+    def __init__(self, render: Callable[[Task], Text]) -> None:
         super().__init__(Column(no_wrap=True))
-        self._room = room
+        self._render = render
 
     def render(self, task: Task) -> Text:
-        eta = task.fields["eta"]
-        left = f"{format_duration(eta)} to go" if eta is not None and not task.finished else ""
-        text = Text(
-            "  ".join(part for part in (left, visible_line(task.fields["detail"])) if part), style="dim"
-        )
-        text.truncate(self._room(), overflow="ellipsis")
-        return text
+        return self._render(task)
+
+
+class _Bar(BarColumn):
+    """A bar as wide as there is room."""
+
+    def __init__(self, width: Callable[[], int]) -> None:
+        super().__init__()
+        self._width = width
+
+    def render(self, task: Task) -> Any:
+        self.bar_width = self._width()
+        return super().render(task) if self.bar_width else Text()
 
 
 class _TerminalDisplay:
@@ -185,10 +218,11 @@ class _TerminalDisplay:
         self._console = console
         self._bars = Bars(
             SpinnerColumn(),
-            TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True)),
-            BarColumn(bar_width=_BAR),
-            _Amount(Column(no_wrap=True)),
-            _Detail(self._room),
+            _Part(lambda task: _shortened(task.description, self._widths().name)),
+            _Bar(lambda: self._widths().bar),
+            _Part(lambda task: Text(_amount(task), style="cyan")),
+            _Part(lambda task: _shortened(_left(task), self._widths().left)),
+            _Part(self._detail),
             console=console,
             refresh_per_second=4,
             redirect_stdout=False,
@@ -197,11 +231,29 @@ class _TerminalDisplay:
         self._tasks: dict[str, TaskID] = {}
         self._bars.start()
 
-    def _room(self) -> int:
-        """Return how many cells are left for details beside the other columns."""
-        taken = [(cell_len(task.description), cell_len(_amount(task))) for task in self._bars.tasks]
-        names, amounts = (max(widths, default=0) for widths in zip(*taken, strict=True))
-        return max(self._console.width - names - _BAR - amounts - _GAPS, 0)
+    def _widths(self) -> _Widths:
+        """Share the line out: amounts whole, then time to go, names, bar and details as there is room."""
+        parts = [
+            (cell_len(t.description), cell_len(_amount(t)), cell_len(_left(t))) for t in self._bars.tasks
+        ]
+        names, amounts, left = (max(widths, default=0) for widths in zip(*parts, strict=True))
+        room = self._console.width - amounts - _GAPS
+        left = left if room - left >= _SHORTEST_NAME else 0
+        room -= left
+        name = min(names, _NAME, max(room, 0))
+        room -= name
+        wanted = max((cell_len(task.fields["detail"]) for task in self._bars.tasks), default=0)
+        bar = min(room - min(wanted, _SHORT_DETAIL), _BAR)
+        bar = bar if bar >= _SHORTEST_BAR else 0
+        detail = room - bar if room - bar >= min(wanted, _SHORT_DETAIL) else 0
+        return _Widths(name, bar, left, detail)
+
+    def _detail(self, task: Task) -> Text:
+        """Return what a stage adds: file names and transcripts, cut at the terminal's edge."""
+        text = Text(visible_line(task.fields["detail"]), style="dim")
+        width = self._widths().detail
+        text.truncate(width, overflow="ellipsis" if width else "crop")
+        return text
 
     def __call__(self, event: Event) -> None:
         match event:
@@ -218,17 +270,28 @@ class _TerminalDisplay:
                     eta=event.eta,
                     detail=f"loss {event.loss:.3f}",
                 )
-            case Started() | Finished():
+            case Started() | Finished() | ClipsListed():
                 pass
+            case Warned() | Failed():
+                # The hint may be a command, which is copied: the terminal alone breaks its line.
+                kind = "warning" if isinstance(event, Warned) else "failed"
+                self._tell(f"{kind}: {event.message}")
+                if event.hint:
+                    self._console.print(f"  → {event.hint}")
             case _:
-                self._console.print(event_line(event))
+                self._tell(event_line(event))
+
+    def _tell(self, line: str) -> None:
+        """Write a line whose words, and paths, stay whole."""
+        for part in line.splitlines():
+            self._console.print(_in_words(visible_line(part), self._console.width))
 
     def _show(
         self, task: str, done: float, total: float | None, *, unit: str, eta: float | None, detail: str
     ) -> None:
         if task not in self._tasks:
             self._tasks[task] = self._bars.add_task(
-                _shortened(task), total=total, unit=unit, eta=eta, detail=detail
+                visible_line(task), total=total, unit=unit, eta=eta, detail=detail
             )
         self._bars.update(self._tasks[task], completed=done, total=total, unit=unit, eta=eta, detail=detail)
 

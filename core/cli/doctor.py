@@ -7,6 +7,7 @@ from pathlib import Path
 import typer
 from rich.text import Text
 
+from ..units import format_count
 from .console import out, print_json
 from .options import Json
 
@@ -20,7 +21,8 @@ def doctor(json: Json = False) -> None:
 
     Example: fishtune doctor
     """
-    from ..hardware.doctor import Status, examine
+    from ..hardware.doctor.check import Status
+    from ..hardware.doctor.examine import examine
 
     checks = []
     for check in examine(Path.cwd()):
@@ -38,6 +40,6 @@ def doctor(json: Json = False) -> None:
             {"failed": failed, "warned": warned, "checks": [c.model_dump(mode="json") for c in checks]}
         )
     else:
-        out.print(f"\n{len(checks)} checks: {failed} failed, {warned} to look at")
+        out.print(f"\n{format_count(len(checks), 'check')}: {failed} failed, {warned} to look at")
     if failed:
         raise typer.Exit(1)

@@ -9,11 +9,11 @@ import traceback
 
 import typer
 
-from ..config.recent import state_folder
 from ..errors import FishtuneError, StopRequested
 from ..jobs.failures import explain
 from ..owned import open_own
 from ..redact import redacted
+from ..user_folders import state_folder
 from .console import err, print_error
 
 UNFORESEEN = 3

@@ -14,11 +14,13 @@ from rich.table import Table
 from ..codec.config import LONGEST_SECONDS, codec_config
 from ..config.presets import lora_preset, preset_names
 from ..config.project import Project
-from ..config.settings import CODEC_FILE, ExtractOptions, ModelOptions, TrainOptions
+from ..config.settings import CODEC_FILE, ExtractOptions, ModelOptions, TrainOptions, TrainSettings
 from ..config.strict import parse_flags
+from ..dataset.clips import SHARD_EXTENSION
+from ..errors import FishtuneError
 from ..hardware.device import available_on, find_device, precision_on
 from ..hardware.memory.accounting_process import Progress
-from ..hardware.memory.estimate import MemoryEstimate
+from ..hardware.memory.estimate import MemoryEstimate, Part
 from ..hardware.memory.measured import MeasurementCache
 from ..hardware.memory.needs import EncodingNeeds, TrainingNeeds
 from ..hardware.memory.profiles import Profiles
@@ -31,10 +33,12 @@ from ..hardware.memory.suggest import (
 )
 from ..hardware.nvml import read_gpus
 from ..hardware.visibility import CudaDevice
+from ..messages import Message
 from ..model.families import base_model
 from ..model.families.family import Family
 from ..model.shape import Shape
-from ..units import format_bytes, parse_bytes
+from ..pipeline.plan import TrainingPlan, measured_before
+from ..units import format_bytes, format_count, parse_bytes
 from .console import err, out, print_json
 from .options import Given, Json, takes
 from .running import find_project
@@ -52,7 +56,10 @@ class EstimatedStage(StrEnum):
 @takes(
     TrainOptions,
     into="training",
-    only=["lora_config", "batch_tokens", "accumulation", "max_length", "precision", "checkpointing"],
+    only=[
+        *("lora_config", "batch_tokens", "accumulation", "max_length", "precision", "base_precision"),
+        *("checkpointing", "epochs", "max_steps", "max_minutes", "checkpoint_every"),
+    ],
     panel="Training",
 )
 @takes(ExtractOptions, into="extraction", only=["config_name", "batch_size"], panel=_EXTRACTION)
@@ -91,12 +98,15 @@ def estimate(
     ] = 20.0,
     json: Json = False,
 ) -> None:
-    """Tell what training or extraction needs of the GPU's memory, and which batch fits.
+    """Tell what training or extraction needs of the GPU's memory, which batch fits, and how long it takes.
 
     Sizes of tensors are torch's own and exact to a few percent; for a model or preset that no table knows
     they are worked out first, once, which takes up to a minute. The CUDA context and fragmentation are
     allowed for; peaks that were measured on this GPU correct them. Training is counted as if every column
     were learnt, which bounds it.
+
+    In a project with packed data, the steps and checkpoints of its training are told too, and how long it
+    takes where that preset and model were trained on this device before.
 
     Example: fishtune estimate --lora-config r_8_alpha_16 --gpu-memory 24GiB
 
@@ -119,7 +129,10 @@ def estimate(
             # Wrong ones are told as flags, not as keys of the project file.
             parse_flags(TrainOptions, **training)
             family, shape = base_model(folder, _named(base, project))
-            answer = _training(_options(project, training), family, shape, available, found, profiles)
+            chosen = _options(project, training)
+            answer = _training(chosen, family, shape, available, found, profiles)
+            if project is not None and base is None and gpu_memory is None:
+                answer.plan = _plan(chosen, found, answer)
     if json:
         print_json(answer.content(stage, available))
     else:
@@ -139,7 +152,7 @@ def _progress() -> Iterator[Progress]:
     status = err.status("")
 
     def show(done: int, total: int) -> None:
-        counted = f": {done} of {total} batches" if total else ""
+        counted = f": batch {done} of {total}" if total else ""
         status.update(f"Measuring how much memory this model needs, once{counted}")
         status.start()
 
@@ -167,6 +180,13 @@ class _Answer:
     ) -> None:
         self._words, self._need, self._measured = words, need, measured
         self._suggestion, self._flags = suggestion, flags
+        self.plan: TrainingPlan | Message | None = None
+        """What the training comes to, or why that is not known; None where nobody asked."""
+
+    @property
+    def trained(self) -> int:
+        """Number of trained weights: AdamW keeps two float32 moments of each."""
+        return self._need.parts[Part.OPTIMIZER] // 8
 
     def content(self, stage: str, available: Available | None) -> dict[str, Any]:
         """Return it for a script; sizes in bytes."""
@@ -181,10 +201,19 @@ class _Answer:
             "available": device,
             "fits": None if available is None else self._need.total <= available.usable,
             "suggestion": self._suggestion.model_dump(mode="json") if self._suggestion else None,
+            "plan": self.plan.model_dump(mode="json") if isinstance(self.plan, TrainingPlan) else None,
         }
 
     def show(self, available: Available | None) -> None:
         """Write it for a user."""
+        self._show_memory(available)
+        if isinstance(self.plan, TrainingPlan):
+            out.print(f"Plan: {self.plan.sentence}. {self.plan.clips}.")
+            out.print(self.plan.source)
+        elif self.plan is not None:
+            out.print(f"How many steps it takes is not known: {self.plan}")
+
+    def _show_memory(self, available: Available | None) -> None:
         out.print(self._words)
         table = Table(box=None, pad_edge=False)
         table.add_column("part")
@@ -213,12 +242,34 @@ class _Answer:
             out.print(f"No batch fits. What would help: {remedies}.")
 
 
-def _options(project: Project | None, flags: dict[str, Any]) -> TrainOptions:
+def _options(project: Project | None, flags: dict[str, Any]) -> TrainSettings:
     """Return flags over the project file's values over the preset's."""
-    tables = project.model_dump(exclude_unset=True) if project else {}
+    folder, tables = (project.folder, project.model_dump(exclude_unset=True)) if project else (Path.cwd(), {})
     tables["train"] = tables.get("train", {}) | flags
-    tables.pop("name", None)
-    return Project.create(Path.cwd(), "estimate", **tables).train_settings()
+    name = tables.pop("name", "estimate")
+    return Project.create(folder, name, **tables).train_settings()
+
+
+def _plan(
+    settings: TrainSettings, device: CudaDevice | None, answer: _Answer
+) -> TrainingPlan | Message | None:
+    """Return what the training of a project comes to; None where nothing is packed yet."""
+    if not list(settings.protos.glob(f"*{SHARD_EXTENSION}")):
+        return None
+    from ..stages.train.plan import plan_run
+
+    on = "" if device is None or settings.device == "cpu" else device.gpu.name
+    try:
+        return TrainingPlan.of(
+            plan_run(settings),
+            settings,
+            device=on,
+            measured=measured_before(settings, on),
+            trained=answer.trained,
+            method=lora_preset(settings.lora_config).method,
+        )
+    except FishtuneError as error:
+        return error.message
 
 
 def _training(
@@ -247,7 +298,9 @@ def _training(
     tokens = max(options.batch_tokens, needs.longest)
     words = (
         f"Training, {options.lora_config}: micro-batches of {tokens} tokens × {options.accumulation}, "
-        f"samples of up to {needs.longest}, {needs.setup.precision}, checkpointing {options.checkpointing}"
+        f"samples of up to {needs.longest}, {needs.setup.precision}, "
+        f"{f'base in {options.base_precision}, ' if options.base_precision else ''}"
+        f"checkpointing {options.checkpointing}"
     )
     return _Answer(words, needs.at(tokens), needs.factor != 1.0, suggestion, flags)
 
@@ -262,5 +315,5 @@ def _extraction(
     flags = ""
     if suggestion:
         flags = f"--batch-size {suggestion.batch_size} --batch-seconds {suggestion.batch_seconds:g}"
-    words = f"Extraction: {clips} clips of {seconds:g} s"
+    words = f"Extraction: {format_count(clips, 'clip')} of {seconds:g} s"
     return _Answer(words, needs.at(clips, seconds), needs.factor != 1.0, suggestion, flags)

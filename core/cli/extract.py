@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..config.project import DatasetOptions, Project
 from ..config.settings import CODEC_FILE, ExtractOptions, ExtractSettings, ModelOptions
-from ..units import format_duration
+from ..units import format_count, format_duration
 from .console import out, print_left_out
 from .options import Given, Json, takes
 from .running import project_settings, run_stage
@@ -38,9 +38,9 @@ def extract(given: Given, json: Json = False) -> None:
     done, encoded, clips = summary["already_done"], summary["encoded"], summary["clips"]
     if encoded:
         out.print(
-            f"Encoded {encoded} clip{'s' if encoded > 1 else ''}, "
+            f"Encoded {format_count(encoded, 'clip')}, "
             f"{format_duration(summary['audio_seconds'])} of audio, in "
             f"{format_duration(summary['elapsed'])} on {summary['device']}, "
             f"{summary['speed']:.1f} × real time"
         )
-    out.print(f"Codes of {done + encoded} of {clips} clips are in {settings.data}")
+    out.print(f"Codes of {done + encoded} of {format_count(clips, 'clip')} are in {settings.data}")

@@ -17,7 +17,7 @@ from rich.text import Text
 from ..hardware.nvml import Nvml
 from ..hardware.readings import DriverState, Gpu, GpuProcess, GpuReading, GpuState, Memory
 from ..hardware.visibility import CudaView, cuda_view
-from ..units import format_bytes, format_usage
+from ..units import format_bytes, format_count, format_usage
 from .console import SafeConsole, out, print_json
 
 INTERVAL = 1.0
@@ -139,7 +139,7 @@ def _state(gpu: Gpu) -> str:
     if gpu.mig_enabled:
         words.append("multi-instance")
     if gpu.ecc_errors:
-        words.append(f"{gpu.ecc_errors} memory errors")
+        words.append(format_count(gpu.ecc_errors, "memory error"))
     return ", ".join(words) or "ready"
 
 

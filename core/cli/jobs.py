@@ -23,6 +23,7 @@ from ..jobs.start import declare_lost, start_job, stop_job
 from ..stages.registry import StageName
 from ..terminal import visible_output
 from ..units import format_duration
+from . import completion
 from .console import err, out, print_json
 from .display import display_events
 from .options import Json
@@ -39,6 +40,7 @@ JobId = Annotated[
     typer.Argument(
         metavar="ID",
         help="The job, or enough of its id to know it. Without it: the newest that runs, else the newest.",
+        autocompletion=completion.jobs,
     ),
 ]
 Project = Annotated[str | None, typer.Option(metavar="NAME", help="Only jobs of this project.")]

@@ -13,15 +13,15 @@ from ..files import absolute
 from ..jobs.record import Place
 from ..jobs.writer import JobReporter
 from ..judge.votes import VOTES_FILE, keep_votes, read_votes, runs_of
-from ..messages import Message
+from ..messages import plural
 from ..report.serving import PageServer, copy_command, tunnel_command
 from ..terminal import shell_quoted
-from ..units import format_bytes
+from ..units import format_bytes, format_count
 from .console import err, out, print_json
 from .display import display_events
 from .options import Given, Json, takes
-from .running import find_project, results_of
-from .runs import run_folder
+from .running import find_project
+from .runs import find_run, run_folder
 
 if TYPE_CHECKING:
     from ..report.listening.view import Page
@@ -74,20 +74,22 @@ def _is_data_set(folder: Path) -> bool:
 
     if (folder / RECORD_FILE).is_file():
         return True
-    return not _is_run(absolute(run_folder(folder))) and any(
-        clip.audio and clip.text for clip in scan(folder).clips
-    )
+    return not _is_run(_place_of(folder)) and any(clip.audio and clip.text for clip in scan(folder).clips)
 
 
-def _is_run(folder: Path) -> bool:
-    """Return whether a folder has what training or an audition leaves there."""
+def _place_of(folder: Path) -> Place:
+    """Return the place of the run that a folder is, or that a project's folder holds."""
+    return Place.at(absolute(run_folder(folder)))
+
+
+def _is_run(place: Place) -> bool:
+    """Return whether a place has what training or an audition leaves there."""
     from ..config.run_files import CHECKPOINTS
     from ..judge.record import AUDITIONS, read_record
 
-    jobs = Place(results=folder.parent, project=folder.name).jobs
-    return any(part.is_dir() for part in (folder / CHECKPOINTS, folder / AUDITIONS, jobs)) or bool(
-        read_record(folder)
-    )
+    folder = place.folder
+    parts = (folder / CHECKPOINTS, folder / AUDITIONS, place.jobs)
+    return any(part.is_dir() for part in parts) or read_record(folder) is not None
 
 
 def _proofread(data: Path, settings: ListenSettings, json: bool) -> Path:
@@ -100,7 +102,9 @@ def _proofread(data: Path, settings: ListenSettings, json: bool) -> Path:
     if json:
         print_json({"page": str(output), "clips": page.shown, "clips_of_data": len(page.rows)})
     else:
-        out.print(f"Wrote {output}: {page.shown} clips, {format_bytes(output.stat().st_size)}")
+        out.print(
+            f"Wrote {output}: {format_count(page.shown, 'clip')}, {format_bytes(output.stat().st_size)}"
+        )
         out.print(f"  edits that it saves:  fishtune prepare {shell_quoted(data)} --edits FILE")
     return output
 
@@ -131,9 +135,14 @@ def _listen_to_runs(settings: ListenSettings, json: bool) -> Path:
 
 def _tell(page: Page, output: Path, added: list[tuple[Path, int]]) -> None:
     for run, number in added:
-        out.print(f"{number} new votes are kept in {run / VOTES_FILE}")
+        file = run / VOTES_FILE
+        told = plural(
+            number, "{number} new vote is kept in {file}", "{number} new votes are kept in {file}", file=file
+        )
+        out.print(told)
     size = format_bytes(output.stat().st_size)
-    out.print(f"Wrote {output}: {len(page.rows)} texts, {len(page.columns)} columns, {size}")
+    texts, columns = format_count(len(page.rows), "text"), format_count(len(page.columns), "column")
+    out.print(f"Wrote {output}: {texts}, {columns}, {size}")
     for course in page.runs:
         if course.recommended:
             out.print(f"Recommended: {course.recommended}. {course.reason['en']}")
@@ -154,27 +163,15 @@ def _keep(run: Path, files: list[Path]) -> int:
 
 
 def _folder_of(run: Path) -> Path:
-    """Return the folder of a run that was given as such, or by its name; a folder comes before a name."""
-    if run.is_dir():
-        folder = absolute(run_folder(run))
-        if _is_run(folder):
-            return folder
+    """Return the folder of a run that was given as such, or by its name."""
+    if run.is_dir() and not _is_run(_place_of(run)):
         raise UsageError(
             "{folder} is neither a run nor a data set.",
             "A run has checkpoints or an audition; a data set has clips with transcripts: "
             "{folder}/SPEAKER/NAME.wav and NAME.lab.",
             folder=run,
         )
-    results = results_of(find_project())
-    if len(run.parts) == 1 and (results / run).is_dir():
-        return results / run
-    raise UsageError(
-        "{run} is neither the folder of a run nor its name.",
-        Message(
-            "The runs of this project lie in {results}. A data set is given by its folder.", results=results
-        ),
-        run=run,
-    )
+    return find_run(run, _is_run).folder
 
 
 def _project_run() -> Path:
@@ -187,6 +184,6 @@ def _project_run() -> Path:
 
 
 def _default_output(runs: list[Path]) -> Path:
-    from ..report.listening.page import LISTEN_FILE
+    from ..judge.record import LISTEN_FILE
 
     return (runs[0] if len(runs) == 1 else runs[0].parent) / LISTEN_FILE

@@ -5,6 +5,7 @@ from __future__ import annotations
 from ..config.settings import LoudnessNormSettings
 from ..config.strict import parse_flags
 from ..dataset.layout import list_root
+from ..units import format_count
 from .console import out, print_left_out
 from .options import Given, Json, takes
 from .running import run_stage
@@ -25,8 +26,10 @@ def loudness_norm(given: Given, json: Json = False) -> None:
     if summary is None or json:
         return
     failed = f", {len(summary['failed'])} failed" if summary["failed"] else ""
+    current = summary["current"]
     print_left_out(summary["left_out"])
     out.print(
-        f"Normalised {summary['written']} recordings, {summary['current']} were up to date{failed}: "
+        f"Normalised {format_count(summary['written'], 'recording')}, {current} "
+        f"{'was' if current == 1 else 'were'} up to date{failed}: "
         f"{summary['target']}"
     )

@@ -9,6 +9,7 @@ from ..config.project import Project
 from ..config.settings import MergeSettings
 from ..pipeline.chain import with_checkpoint
 from ..terminal import shell_quoted
+from ..units import format_count
 from .console import out
 from .options import Given, Json, takes
 from .running import project_settings, run_stage
@@ -30,12 +31,14 @@ def merge(given: Given, json: Json = False) -> None:
     if summary is None or json:
         return
     checked = summary["verification"]
-    out.print(f"Merged {summary['changed_tensors']} tensors into {summary['output']}")
+    out.print(f"Merged {format_count(summary['changed_tensors'], 'tensor')} into {summary['output']}")
     out.print(
         f"Checked: as stored, logits differ from base + adapter by "
         f"{checked['merged']['relative_difference']:.1e}; the adapter moves them by "
         f"{checked['effect']['relative_difference']:.1e}, and {checked['captured']:.0%} of that is stored."
     )
+    if checked["quantised_told"]:
+        out.print(checked["quantised_told"])
     out.print(f"Record: {summary['record']}")
     out.print(
         f'Hear it:  fishtune synth --checkpoint {shell_quoted(summary["output"])} --text "…" --out speech.wav'

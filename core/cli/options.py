@@ -11,6 +11,7 @@ import typer
 
 from ..config.options import Description, Kind, describe, shown
 from ..config.strict import Table
+from .completion import completer_of
 
 Given = dict[str, Any]
 """What a command was given, by the names of the model's fields; what was not given is left out."""
@@ -86,6 +87,7 @@ def _parameter(field: Description, holds: str, panel: str) -> inspect.Parameter:
     # The range is only told here: typer would check it a second time, in other words.
     about: dict[str, Any] = {"help": field.help + (f" ({field.range})" if field.range else "")}
     about["show_default"] = holds or False
+    about["autocompletion"] = completer_of(field)
     if field.option.argument:
         mark = typer.Argument(metavar=field.flag, **about)
     else:

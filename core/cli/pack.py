@@ -6,7 +6,7 @@ from ..config.project import PROTOS, DatasetOptions, Project
 from ..config.settings import PackOptions, PackSettings
 from ..dataset.layout import list_root
 from ..shards.manifest import check_place
-from ..units import format_bytes
+from ..units import format_bytes, format_count
 from .console import out, print_left_out
 from .options import Given, Json, takes
 from .running import project_settings, run_stage
@@ -37,8 +37,8 @@ def pack(given: Given, json: Json = False) -> None:
     if len(dropped) > _SHOWN:
         out.print(f"… and {len(dropped) - _SHOWN} more; all of them with: fishtune pack … --json")
     print_left_out(summary["left_out"])
-    shards = f"{summary['shards']} shard{'s' if summary['shards'] > 1 else ''}"
     out.print(
-        f"Packed {summary['sentences']} of {summary['clips']} clips into {shards} "
+        f"Packed {summary['sentences']} of {format_count(summary['clips'], 'clip')} into "
+        f"{format_count(summary['shards'], 'shard')} "
         f"({format_bytes(summary['bytes'])}) in {summary['output']}"
     )

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from ..config.settings import PrepareSettings
-from ..units import format_duration
+from ..messages import plural
+from ..units import format_count, format_duration
 from .console import out
 from .options import Given, Json, takes
 from .running import project_settings, run_stage
@@ -31,13 +32,15 @@ def prepare(given: Given, json: Json = False) -> None:
     if summary is None or json:
         return
     if summary["edited"]:
-        out.print(f"{summary['edited']} edits taken in")
+        out.print(f"{format_count(summary['edited'], 'edit')} taken in")
     if not summary["prepared"] and not summary["current"]:
         return
     made, read = (format_duration(summary[name]) for name in ("seconds", "recorded_seconds"))
-    out.print(f"{summary['clips']} clips, {made}, from {summary['prepared']} recordings ({read})")
-    if summary["current"]:
-        out.print(f"{summary['current']} recordings were done before.")
-    if summary["failed"]:
-        out.print(f"{len(summary['failed'])} recordings cannot be used; see above.")
+    clips = format_count(summary["clips"], "clip")
+    out.print(f"{clips}, {made}, from {format_count(summary['prepared'], 'recording')} ({read})")
+    if current := summary["current"]:
+        out.print(plural(current, "1 recording was done before.", "{number:,} recordings were done before."))
+    if failed := len(summary["failed"]):
+        told = plural(failed, "1 recording cannot be used", "{number:,} recordings cannot be used")
+        out.print(f"{told}; see above.")
     out.print(f"Data set: {summary['out']}")

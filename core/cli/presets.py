@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from rich.table import Table
 
-from ..config.presets import lora_preset, preset_names, user_presets_folder
-from .console import out, print_json
+from ..config.presets import lora_presets, user_presets_folder
+from .console import out, print_json, print_warning
 from .options import Json
 
 
@@ -14,7 +14,9 @@ def presets(json: Json = False) -> None:
 
     Example: fishtune presets
     """
-    table = {name: lora_preset(name) for name in preset_names("lora")}
+    table, faults = lora_presets()
+    for fault in faults:
+        print_warning(fault)
     if json:
         print_json({name: preset.model_dump(mode="json") for name, preset in table.items()})
         return

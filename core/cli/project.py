@@ -14,9 +14,11 @@ from ..config.project import PROJECT_FILE, Project
 from ..errors import UsageError
 from ..files import absolute
 from ..pipeline.chain import RunSettings, place_of, steps_from
-from ..pipeline.steps import StepName, StepState, step_statuses
+from ..pipeline.status import step_statuses
+from ..pipeline.steps import StepName, StepState
 from ..stages.registry import StageName
 from ..terminal import shell_quoted
+from . import completion
 from .console import out, print_json
 from .options import Json
 from .running import detached, run_stage
@@ -40,13 +42,19 @@ def init(
             metavar="PATH",
             help="Checkpoint directory of the base model, or s2-pro or another preset to download; else "
             "openaudio-s1-mini.",
+            autocompletion=completion.models,
         ),
     ] = None,
     lora_config: Annotated[
-        str | None, typer.Option(metavar="NAME", help="What is trained; see fishtune presets.")
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="What is trained; see fishtune presets.",
+            autocompletion=completion.lora_presets,
+        ),
     ] = None,
 ) -> None:
-    """Make a project file, fishtune.toml, that holds every choice.
+    """Make a project file, fishtune.toml, that holds every choice: all options are in it, explained.
 
     Example: fishtune init yoona --data ~/recordings
     """
@@ -67,7 +75,7 @@ def init(
         read_preset("lora", lora_config)  # a wrong name is said now, not when training begins
         tables["train"] = {"lora_config": lora_config}
     project = Project.create(base, name or base.name, **tables)
-    project.save()
+    project.save(commented=True)
     out.print(f"Made {project.file}\nRecordings: {project.data}\nBase model: {project.base}")
     out.print(f"Then: fishtune run {shell_quoted(folder)}" if folder != Path() else "Then: fishtune run")
 

@@ -14,7 +14,7 @@ from .runs import Run, find_run
 
 
 def report(
-    run: Run,
+    run: Run = None,
     output: Annotated[
         Path | None, typer.Option(help="The page that is written; else report.html in the run's folder.")
     ] = None,

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ..config.project import PROJECT_FILE, RESULTS, Project
-from ..config.recent import state_folder
 from ..config.settings import TrainSettings
 from ..config.strict import Table, parse_flags
 from ..errors import FishtuneError, SettingsError
@@ -25,6 +24,7 @@ from ..jobs.start import new_job, start_job
 from ..jobs.writer import Listener
 from ..messages import Message, joined
 from ..stages.registry import STAGES, StageName
+from ..user_folders import state_folder
 from .console import err, out, print_json
 from .display import display_events
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,18 +11,28 @@ import typer
 
 from ..config.project import PROJECT_FILE, Project
 from ..errors import UsageError
+from ..files import absolute
 from ..jobs.record import Place
 from ..judge.results import Measure, Measures
-from ..messages import Message, near
+from ..messages import Message, first_of, near
 from ..pipeline.runs import Comparison, RunSummary, compare, has_run, run_checkpoints, summarise
 from ..units import format_bytes
+from . import completion
 from .columns import print_table
 from .console import out, print_json
 from .options import Json
 from .running import find_project, places_here, results_of
 
-Run = Annotated[Path, typer.Argument(metavar="RUN", help="The run: its name, or its folder results/NAME.")]
+Run = Annotated[
+    Path | None,
+    typer.Argument(
+        metavar="RUN",
+        help="The run: its name, or its folder results/NAME; else the project's.",
+        autocompletion=completion.runs,
+    ),
+]
 _NONE = "–"
+_LISTED = 10
 MEASURES = ("wrong", "WER", "similarity", "letters/s", "pitch")
 """Headings of `measure_cells`."""
 
@@ -41,7 +51,7 @@ def runs(json: Json = False) -> None:
         _print_runs(found)
 
 
-def checkpoints(run: Run, json: Json = False) -> None:
+def checkpoints(run: Run = None, json: Json = False) -> None:
     """List the checkpoints of a run beside its base, with held-out losses and what auditions measured.
 
     Example: fishtune checkpoints my-voice
@@ -75,7 +85,9 @@ def checkpoints(run: Run, json: Json = False) -> None:
 
 
 def compare_runs(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Two runs or more.")],
+    runs: Annotated[
+        list[Path], typer.Argument(metavar="RUN...", help="Two runs or more.", autocompletion=completion.runs)
+    ],
     json: Json = False,
 ) -> None:
     """Show in which settings runs differ, and what each came to.
@@ -101,20 +113,36 @@ def compare_runs(
         out.print(f"warning: {sentence}")
 
 
-def find_run(run: Path) -> Place:
+def find_run(run: Path | None, is_run: Callable[[Place], bool] = has_run) -> Place:
     """Return the place of a run that is named, or given by its folder or by its project's.
+
+    Args:
+        run: None = the run of the project around this folder.
+        is_run: what counts as one.
 
     Raises:
         UsageError: there is no such run.
         SettingsError: the project file in the folder cannot be used.
     """
-    for folder in (run_folder(run), results_of(find_project()) / run):
-        if folder.is_dir() and has_run(place := _place_of(folder)):
+    project = find_project()
+    if run is None:
+        if project is None:
+            raise UsageError(
+                "There is no project here, and no run was named.", "See runs with: fishtune runs"
+            )
+        run = project.run_folder
+    for folder in (run_folder(run), results_of(project) / run):
+        if folder.is_dir() and is_run(place := Place.at(absolute(folder))):
             return place
-    known = [place.project for place in places_here() if has_run(place)]
+    known = [place.project for place in places_here() if is_run(place)]
     raise UsageError(
         "There is no run {name} here.",
-        near(str(run), known) or Message("See the runs of this folder with: fishtune runs"),
+        near(str(run), known)
+        or (
+            Message("The runs of this folder are {names}.", names=first_of(known, _LISTED))
+            if known
+            else Message("Nothing was trained here yet; fishtune train makes a run.")
+        ),
         name=run,
     )
 
@@ -126,11 +154,6 @@ def run_folder(folder: Path) -> Path:
         SettingsError: the project file cannot be used.
     """
     return Project.load(folder).run_folder if (folder / PROJECT_FILE).is_file() else folder
-
-
-def _place_of(folder: Path) -> Place:
-    folder = folder.absolute()
-    return Place(results=folder.parent, project=folder.name)
 
 
 def _print_runs(found: Sequence[RunSummary]) -> None:

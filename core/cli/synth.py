@@ -10,6 +10,7 @@ from typing import Any
 from ..config.settings import SynthSettings
 from ..config.strict import parse_flags
 from ..errors import UsageError
+from ..units import format_count
 from .console import SafeConsole, err, out
 from .options import Given, Json, takes
 from .running import detached, find_project, run_stage
@@ -63,8 +64,8 @@ def _to_standard_output(settings: SynthSettings, json: bool) -> None:
 def _say(summary: dict[str, Any], what: str, console: SafeConsole) -> None:
     repeat = "" if summary["seed"] is None else f", seed {summary['seed']}"
     console.print(
-        f"Wrote {what}: {summary['seconds']:.1f} s ({summary['frames']} frames, "
-        f"{summary['frames_per_second']:.1f} a second on {summary['device']}{repeat})"
+        f"Wrote {what}: {summary['seconds']:.1f} s ({format_count(summary['frames'], 'frame')}, "
+        f"{summary['frames_per_second']:.1f} per second on {summary['device']}{repeat})"
     )
     if summary["codes_out"]:
         console.print(f"Codes: {summary['codes_out']}")

@@ -11,6 +11,8 @@ from ..config.settings import ModelOptions, RunName, TrainOptions, TrainSettings
 from ..config.strict import Table, parse, parse_flags
 from ..errors import UsageError
 from ..files import absolute
+from ..jobs.record import Place
+from ..pipeline.history import recommended
 from ..units import format_duration
 from .console import out
 from .options import Given, Json, takes
@@ -50,14 +52,34 @@ def train(given: Given, json: Json = False) -> None:
         return
     loss = summary["validation_loss"]
     out.print(
-        f"Trained to step {summary['step']} ({summary['clip_passes']:.0f} passes of each clip) in "
+        f"Trained to step {summary['step']} (epochs: {summary['clip_passes']:.0f}) in "
         f"{format_duration(summary['minutes'] * 60)}"
         + (f"; held-out loss {loss:.3f}, best at step {summary['best_step']}" if loss is not None else "")
     )
     out.print(f"Checkpoint: {summary['checkpoint']}")
-    merge = ["fishtune", "merge", "--base-weight", settings.base, "--lora-weight", summary["checkpoint"]]
+    for line in _next(settings, Path(summary["checkpoint"])):
+        out.print(line)
+
+
+def _next(settings: TrainSettings, last: Path) -> list[str]:
+    """Return what to do with the checkpoints: hear them, then merge the one that is recommended.
+
+    Args:
+        last: the newest checkpoint.
+    """
+    run = settings.results / settings.project
+    here = Path.cwd()
+    shown = run.relative_to(here) if run.is_relative_to(here) else run
+    lines = [f"Next: {shlex.join(['fishtune', 'audition', str(shown)])}  (says which checkpoint is best)"]
+    project = find_project()
+    is_projects = project is not None and (project.run_folder, project.base) == (run, settings.base)
+    if project is not None and is_projects and project.merge.checkpoint is None:
+        return [*lines, "Then: fishtune merge  (the recommended one)"]
+    best = recommended(Place(results=settings.results, project=settings.project))
+    checkpoint = best.candidate.path if best else last
+    merge = ["fishtune", "merge", "--base-weight", settings.base, "--lora-weight", checkpoint]
     merge += ["--output", settings.base.parent / f"{settings.project}-merged"]
-    out.print(f"Next: {shlex.join(map(str, merge))}")
+    return [*lines, f"Then: {shlex.join(map(str, merge))}", "  or with the one that the audition recommends"]
 
 
 class _Named(Table):

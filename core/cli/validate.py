@@ -10,9 +10,10 @@ from rich.text import Text
 
 from ..config.project import DatasetOptions, Project
 from ..config.settings import ValidateSettings
-from ..dataset.findings import Severity
+from ..dataset.findings import Finding, Severity, by_kind
 from ..dataset.layout import list_root
-from ..units import format_duration
+from ..dataset.usage import Usage
+from ..units import format_count, format_duration
 from .console import out
 from .options import Given, Json, takes
 from .running import project_settings, run_stage
@@ -48,39 +49,38 @@ def _print(report: dict[str, Any], errors: int) -> None:
     if report["speakers"]:
         out.print(_speakers(report["speakers"]), soft_wrap=False)
         out.print()
-    kinds: dict[tuple[str, str], list[dict[str, Any]]] = {}
-    for finding in report["findings"]:
-        kinds.setdefault((finding["severity"], finding["code"]), []).append(finding)
-    for (severity, code), findings in kinds.items():
-        _print_kind(severity, code, findings)
+    for findings in by_kind(map(Finding.model_validate, report["findings"])):
+        _print_kind(findings)
     if report["listened"]:
         rates = [clip["wer"] for clip in report["listened"] if clip["wer"] is not None]
         if rates:
-            out.print(f"Listened to {len(rates)} clips: mean word error rate {sum(rates) / len(rates):.1%}")
+            heard, mean = format_count(len(rates), "clip"), sum(rates) / len(rates)
+            out.print(f"Listened to {heard}: mean word error rate {mean:.1%}")
     for sentence in report["not_judged"]:
         out.print(sentence)
     warnings = len(report["findings"]) - errors
+    out.print(Usage.model_validate(report["usage"]).said)
     out.print(
-        f"{report['clips']} clips, {format_duration(report['seconds'])}: "
-        f"{errors} error{'' if errors == 1 else 's'}, {warnings} warning{'' if warnings == 1 else 's'}"
+        f"{format_count(report['clips'], 'clip')}, {format_duration(report['seconds'])}: "
+        f"{format_count(errors, 'error')}, {format_count(warnings, 'warning')}"
     )
 
 
-def _print_kind(severity: str, code: str, findings: list[dict[str, Any]]) -> None:
+def _print_kind(findings: list[Finding]) -> None:
     """Write the findings of one kind: how many, the first of them, and what to do, once where that is one."""
-    count = len(findings)
-    line = Text(f"{severity}: ", style="bold red" if severity == Severity.ERROR else "bold yellow")
-    if count == 1:
-        out.print(line.append(str(findings[0]["path"]), style="not bold default"))
-    else:
-        out.print(line.append(f"{code}, {count:,} times", style="not bold default"))
+    first, count = findings[0], len(findings)
+    line = Text(
+        f"{first.severity}: ", style="bold red" if first.severity is Severity.ERROR else "bold yellow"
+    )
+    what = str(first.path) if count == 1 else f"{first.code}, {count:,} times"
+    out.print(line.append(what, style="not bold default"))
     shown = findings[:_SHOWN_OF_A_KIND]
-    advice = [finding["what_to_do"] for finding in shown]
+    advice = [finding.what_to_do for finding in shown]
     for finding, following in zip(shown, [*advice[1:], None], strict=True):
-        where = f"{finding['path']}: " if count > 1 else ""
-        out.print(Text(f"  {where}{finding['what']}"))
-        if finding["what_to_do"] != following:
-            out.print(Text(f"  → {finding['what_to_do']}"))
+        where = f"{finding.path}: " if count > 1 else ""
+        out.print(Text(f"  {where}{finding.what}"))
+        if finding.what_to_do != following:
+            out.print(Text(f"  → {finding.what_to_do}"))
     if count > len(shown):
         out.print(f"  … and {count - len(shown):,} more (all: --json)")
 

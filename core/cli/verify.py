@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ..config.settings import ModelOptions, VerifySettings
 from ..config.strict import parse_flags
+from ..units import format_count
 from .console import out
 from .options import Given, Json, takes
 from .running import find_project, run_stage
@@ -22,6 +23,7 @@ def verify(given: Given, json: Json = False) -> None:
     if result is None or json:
         return
     out.print(
-        f"{settings.directory} is sound: {len(result['files'])} files, {result['tensors']} tensors, "
+        f"{settings.directory} is sound: {format_count(len(result['files']), 'file')}, "
+        f"{format_count(result['tensors'], 'tensor')}, "
         f"{result['parameters'] / 1e6:,.1f} M parameters."
     )

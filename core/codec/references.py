@@ -8,12 +8,8 @@ import torch
 
 from ..audio.mixing import Mixing, warn_of_channels
 from ..audio.recordings import read_info, read_mono
-from ..errors import UsageError
 from ..events import Reporter
-from ..file_names import TEXT_EXTENSION
-from ..reading import reading
 from ..text.prompts import Turn
-from ..text.transcripts import read_transcript
 from .checkpoint import load_encoder
 from .codec import check_length
 from .config import codec_config
@@ -25,7 +21,7 @@ def encode_reference(
     """Return a recording as a turn of a prompt, with a warning where its channels are at odds.
 
     Args:
-        text: what is said in it; see `transcript_beside`.
+        text: what is said in it; see `text.transcripts.transcript_beside`.
         codec_file: weights of the codec.
 
     Raises:
@@ -45,17 +41,3 @@ def encode_reference(
     encoder = load_encoder(codec_file, config_name, device)
     codes = encoder.encode(torch.from_numpy(samples)[None, None].to(device))
     return Turn(text, codes[0].cpu().numpy())
-
-
-def transcript_beside(file: Path, hint: str) -> str:
-    """Return what is said in a recording, from the `.lab` file beside it, as training saw it.
-
-    Raises:
-        UsageError: there is none; `hint` says what to do.
-    """
-    transcript = file.with_suffix(TEXT_EXTENSION)
-    with reading(transcript):
-        missing = not transcript.exists()
-    if missing:
-        raise UsageError("What is said in {file} is not known.", hint, file=file)
-    return read_transcript(transcript).packed

@@ -29,12 +29,15 @@ class Group(StrEnum):
     """Who needs an option."""
 
     BASIC = "basic"
-    """Everybody: the wizard's forms offer it."""
+    """Everybody: the wizard's forms show it."""
     ADVANCED = "advanced"
+    """Some: the wizard's forms have it where they are unfolded."""
+    RARE = "rare"
     """Few: it is set by a flag or in the project file."""
 
 
 BASIC = Group.BASIC
+ADVANCED = Group.ADVANCED
 
 
 class Kind(StrEnum):
@@ -65,7 +68,7 @@ class Option:
 
     title: str = ""
     unit: str = ""
-    group: Group = Group.ADVANCED
+    group: Group = Group.RARE
     panel: str = ""
     argument: bool = False
     flag: str = ""

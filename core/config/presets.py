@@ -15,7 +15,6 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import platformdirs
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from ... import presets as ours
@@ -23,7 +22,8 @@ from ..errors import MalformedFileError, SettingsError, UsageError
 from ..messages import Message, joined, near
 from ..tables import read_toml
 from ..units import parse_bytes
-from .settings import CODEC_PRESET, TrainOptions
+from ..user_folders import config_folder
+from .settings import CODEC_PRESET, BasePrecision, TrainOptions
 from .strict import Table, parse
 
 LARGEST_RANK = 1 << 14
@@ -67,6 +67,29 @@ class LoraPreset(Table):
         return self.alpha / (self.rank**0.5 if self.use_rslora else self.rank)
 
 
+def check_base_precision(preset: LoraPreset, precision: BasePrecision | None) -> None:
+    """Refuse a quantised base where what is trained does not go with it.
+
+    Raises:
+        SettingsError: says why.
+    """
+    if precision is None:
+        return
+    if preset.method == "full":
+        raise SettingsError(
+            "Full fine-tuning trains the weights themselves, which a base in {precision} keeps only rounded.",
+            "Choose a LoRA preset, or leave out --base-precision.",
+            precision=precision,
+        )
+    if preset.use_dora:
+        raise SettingsError(
+            "DoRA learns the size of every row of the weights, which a base in {precision} keeps only "
+            "rounded.",
+            "Choose a preset without use_dora, or leave out --base-precision.",
+            precision=precision,
+        )
+
+
 _DIGEST = r"^([0-9a-f]{64})?$"
 
 
@@ -99,6 +122,8 @@ class ModelPreset(Table):
     licence: str
     files: list[Annotated[str, AfterValidator(_check_file_name)]]
     """Files that are needed; nothing else is downloaded."""
+    download_size: Annotated[int, BeforeValidator(_bytes)] = 0
+    """What the files take together, about, "3.6GB"; 0 = not known."""
     config: dict[str, Any] = {}
     """Keys of `config.json`, for estimates before the download and for benchmarks."""
     codec: str = CODEC_PRESET
@@ -133,7 +158,7 @@ class TextsPreset(Table):
 
 def user_presets_folder() -> Path:
     """Return the folder of a user's own presets."""
-    return Path(platformdirs.user_config_dir("fishtune")) / "presets"
+    return config_folder() / "presets"
 
 
 def preset_names(kind: Kind) -> list[str]:
@@ -184,6 +209,17 @@ def read_preset(kind: Kind, name: str) -> dict[str, Any]:
 def lora_preset(name: str) -> LoraPreset:
     """Return the LoRA preset `name`; see `read_preset` for errors."""
     return parse(LoraPreset, read_preset("lora", name), Message("preset {name}", name=name))
+
+
+def lora_presets() -> tuple[dict[str, LoraPreset], list[SettingsError]]:
+    """Return all LoRA presets by name, and what is wrong with those of the user's own that cannot be used."""
+    found, faults = {}, []
+    for name in preset_names("lora"):
+        try:
+            found[name] = lora_preset(name)
+        except SettingsError as error:
+            faults.append(error)
+    return found, faults
 
 
 def model_preset(name: str) -> ModelPreset:

@@ -9,23 +9,23 @@ only puts on top of it what was changed here since it was read.
 from __future__ import annotations
 
 import os
-import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-import tomli_w
 from pydantic import Field, PrivateAttr
 
 from ..errors import FishtuneError, MalformedFileError, SettingsError
 from ..files import absolute, update_text, with_a_name
-from ..messages import NOTHING, Message
 from ..reading import read_regular
-from ..tables import LARGEST_TOML, parse_toml, read_toml, with_changes
+from ..tables import LARGEST_TOML, parse_toml, with_changes
 from .options import BASIC, Option
-from .presets import lora_preset
+from .presets import Kind, lora_preset, preset_names
+from .project_text import decimal_comma, edited, template
 from .settings import (
     CODEC_FILE,
     MODELS_FOLDER,
+    AuditionOptions,
     AuditionSettings,
     DownloadSettings,
     ExtractOptions,
@@ -37,6 +37,7 @@ from .settings import (
     PackOptions,
     PackSettings,
     RunName,
+    SynthSettings,
     TrainOptions,
     TrainSettings,
     UserPath,
@@ -49,27 +50,8 @@ PROTOS = "protos"
 """Folder of the shards inside the data set."""
 RESULTS = "results"
 """Folder of all runs inside the project."""
-_TABLES = ("dataset", "model", "extract", "pack", "train", "merge", "notify")
+_TABLES = ("dataset", "model", "extract", "pack", "train", "audition", "merge", "notify")
 _LIMITS = {"epochs", "max_steps", "max_minutes"}
-
-
-def _decimal_comma(file: Path) -> str:
-    """Return the hint for a number written with a comma, the likeliest mistake outside of English, or ""."""
-    try:
-        text = read_regular(file, LARGEST_TOML).decode("utf-8-sig", "replace")
-    except FishtuneError:  # the first error said what is the matter
-        return ""
-    found = re.search(r"^[ \t]*([\w.-]+)[ \t]*=[ \t]*(-?\d+),(\d+)[ \t\r]*$", text, re.MULTILINE)
-    return (
-        Message(
-            "Numbers take a decimal point: {key} = {whole}.{fraction}",
-            key=found[1],
-            whole=found[2],
-            fraction=found[3],
-        )
-        if found
-        else NOTHING
-    )
 
 
 def merge_record_path(output: Path) -> Path:
@@ -89,8 +71,26 @@ class DatasetOptions(Table):
     """One folder per speaker: SPEAKER/NAME.mp3 (or .wav, .flac) with its words in NAME.lab."""
     protos: Annotated[UserPath | None, Option(unset="protos inside the data set")] = None
     """Packed data set."""
-    exclude: list[str] = []
+    exclude: Annotated[list[str], Option("Clips left out")] = []
     """Clips left out, as SPEAKER/NAME."""
+
+
+@dataclass(frozen=True)
+class Change:
+    """What one save changed: everything that was chosen before it and after."""
+
+    before: dict[str, Any]
+    after: dict[str, Any]
+
+    def values(self) -> dict[tuple[str, str], tuple[Any, Any]]:
+        """Return every value that changed, before and after, by table and name; None = not set."""
+        changed = {}
+        for table in _TABLES:
+            old, new = self.before.get(table, {}), self.after.get(table, {})
+            for name in dict.fromkeys([*old, *new]):
+                if old.get(name) != new.get(name):
+                    changed[table, name] = (old.get(name), new.get(name))
+        return changed
 
 
 class Project(Table):
@@ -103,6 +103,7 @@ class Project(Table):
     extract: ExtractOptions = Field(default_factory=ExtractOptions)
     pack: PackOptions = Field(default_factory=PackOptions)
     train: TrainOptions = Field(default_factory=TrainOptions)
+    audition: AuditionOptions = Field(default_factory=AuditionOptions)
     merge: MergeOptions = Field(default_factory=MergeOptions)
     notify: NotifyOptions = Field(default_factory=NotifyOptions)
 
@@ -134,28 +135,41 @@ class Project(Table):
         Raises:
             SettingsError: there is no such file, it is not TOML, or it has wrong keys or values.
         """
-        file = path / PROJECT_FILE if path.is_dir() else path
+        return cls._read(path / PROJECT_FILE if path.is_dir() else path)[0]
+
+    @classmethod
+    def _read(cls, file: Path) -> tuple[Project, str]:
+        """Return a project and the text of its file."""
         if not file.exists():
             raise SettingsError(
                 "{file} does not exist.",
                 "Make a project with the wizard (fishtune-tui) or with: fishtune init",
                 file=file,
             )
+        written = b""
         try:
-            content = read_toml(file)
+            written = read_regular(file, LARGEST_TOML, MalformedFileError)
+            content = parse_toml(written, str(file))
         except MalformedFileError as error:
-            raise SettingsError(error.message, _decimal_comma(file) or error.hint) from error
+            likely = decimal_comma(written.decode("utf-8-sig", "replace"))
+            raise SettingsError(error.message, likely or error.hint) from error
         project = parse(cls, content, str(file))
         project._folder = absolute(file.parent)
         project._on_disk = project._chosen()
-        return project
+        return project, written.decode("utf-8-sig")
 
-    def save(self) -> None:
+    def save(self, commented: bool = False) -> Change | None:
         """Put what was changed here since the file was read into it, atomically, and take over the rest.
 
-        Other values stay as they are on disk, also those that somebody else changed meanwhile. Values that
-        nobody set are left out, so that presets and later defaults apply to them. Nothing is written where
-        nothing was changed.
+        Other values stay as they are on disk, also those that somebody else changed meanwhile, and so do
+        comments. Values that nobody set are left out, so that presets and later defaults apply to them.
+        Nothing is written where nothing was changed.
+
+        Args:
+            commented: let a new file explain every option, commented out.
+
+        Returns:
+            What was changed, None for nothing; `take_back` undoes it.
 
         Raises:
             SettingsError: the file is gone, came into being meanwhile, or holds what cannot be used; it is
@@ -168,14 +182,14 @@ class Project(Table):
                 raise SettingsError(
                     "{file} exists already.", "Open that project, or choose another folder.", file=self.file
                 )
-            content = chosen
+            text = edited(template(type(self)) if commented else "", {}, chosen)
         else:
-            there = self._read_again()
+            there, text = self._read_again()
             if chosen == self._on_disk:
                 self._take_over(there)
-                return
-            content = with_changes(there._chosen(), self._on_disk, chosen)
-        text = tomli_w.dumps(content)
+                return None
+            content = there._chosen()
+            text = edited(text, content, with_changes(content, self._on_disk, chosen))
         try:
             merged = parse(type(self), parse_toml(text, str(self.file)), str(self.file))
         except MalformedFileError as error:
@@ -185,7 +199,30 @@ class Project(Table):
                 file=self.file,
             ) from error
         update_text(self.file, text)
+        change = Change(self._on_disk or {}, chosen)
         self._take_over(merged)
+        return change
+
+    def take_back(self, change: Change) -> dict[tuple[str, str], Any]:
+        """Set what a change set to what it was before; `save` puts that into the file.
+
+        A value that somebody else changed since stays.
+
+        Returns:
+            The values that are set back, by table and name; None = it is not set any more.
+        """
+        now = self._chosen()
+        undone = {
+            (table, name): old
+            for (table, name), (old, new) in change.values().items()
+            if now.get(table, {}).get(name) == new
+        }
+        for (table, name), old in undone.items():
+            now.setdefault(table, {})[name] = old
+            if old is None:
+                del now[table][name]
+        self._take_tables(parse(type(self), now, str(self.file)))
+        return undone
 
     def reread(self) -> bool:
         """Take over what was changed on disk since the file was read; return whether anything was.
@@ -195,7 +232,7 @@ class Project(Table):
         Raises:
             SettingsError: the file is gone or holds what cannot be used; nothing is taken over.
         """
-        there = self._read_again()
+        there, _text = self._read_again()
         if there._chosen() == self._on_disk:
             return False
         content = with_changes(there._chosen(), self._on_disk or {}, self._chosen())
@@ -206,18 +243,18 @@ class Project(Table):
     def is_as_on_disk(self) -> bool:
         """Return whether the file says what it said when it was read; False if it cannot be read."""
         try:
-            return self._read_again()._chosen() == self._on_disk
+            return self._read_again()[0]._chosen() == self._on_disk
         except FishtuneError:
             return False
 
-    def _read_again(self) -> Project:
+    def _read_again(self) -> tuple[Project, str]:
         if not os.path.exists(self.file):  # noqa: PTH110 - unlike Path.exists it never raises
             raise SettingsError(
                 "{file} is gone.",
                 "Put it back, or open the project where it is now; nothing is saved until then.",
                 file=self.file,
             )
-        return type(self).load(self.file)
+        return self._read(self.file)
 
     def _chosen(self) -> dict[str, Any]:
         """Return every value that was set, as the file has it."""
@@ -229,10 +266,13 @@ class Project(Table):
         return chosen
 
     def _take_over(self, other: Project) -> None:
+        self._take_tables(other)
+        self._on_disk = self._chosen()
+
+    def _take_tables(self, other: Project) -> None:
         self.name = other.name
         for table in _TABLES:
             setattr(self, table, getattr(other, table))
-        self._on_disk = self._chosen()
 
     def resolve(self, path: Path) -> Path:
         """Return `path` as an absolute path, relative ones being inside the project folder."""
@@ -312,12 +352,29 @@ class Project(Table):
 
     def audition_settings(self, target: Path) -> AuditionSettings:
         """Return what `fishtune audition` needs for a checkpoint of the project, or its run."""
+        chosen = self.audition.model_dump(exclude_unset=True)
+        reference = self.audition.reference
+        named: dict[str, tuple[Kind, str | None]] = {
+            "text_source": ("texts", self.audition.text_source),
+            "asr_model": ("recognition", self.audition.asr_model),
+            "speaker_model": ("speaker", self.audition.speaker_model),
+        }
+        places = {name: self._resolve_named(*value) for name, value in named.items()}
         return AuditionSettings(
+            **chosen | places | {"reference": self.resolve(reference) if reference else None},
             checkpoint=target,
             base_weight=self.base,
             protos=self.protos if self.protos.is_dir() else None,
             config_name=self.extract.config_name,
         )
+
+    def _resolve_named(self, kind: Kind, name: str | None) -> str | None:
+        """Return the name of a preset as it is, and any other as a path."""
+        return name if name is None or name in preset_names(kind) else str(self.resolve(Path(name)))
+
+    def synth_settings(self, text: str, out: Path) -> SynthSettings:
+        """Return what `fishtune synth` needs to say a text with the merged model."""
+        return SynthSettings(checkpoint=self.merged, text=text, out=out, config_name=self.extract.config_name)
 
     def merge_settings(self) -> MergeSettings:
         """Return what `fishtune merge` needs.

@@ -10,12 +10,12 @@ import contextlib
 import hashlib
 from pathlib import Path
 
-import platformdirs
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ..errors import FishtuneError, StorageError
 from ..files import write_text
 from ..tables import read_json
+from ..user_folders import state_folder
 from .project import PROJECT_FILE
 from .settings import RunName, UserPath
 
@@ -39,11 +39,6 @@ class RecentProject(BaseModel):
             file = self.results.parent / PROJECT_FILE
             return file if file.is_file() else None
         return None
-
-
-def state_folder() -> Path:
-    """Return the folder for what fishtune remembers of this user's machine."""
-    return Path(platformdirs.user_state_dir("fishtune"))
 
 
 def remember_project(results: Path, project: str) -> None:

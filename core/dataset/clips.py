@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -56,6 +57,12 @@ class Clip:
     is_blocked: bool = False
     """Whether something that is no file has the name of its codes."""
 
+    def __reduce__(self) -> tuple[object, ...]:
+        # Paths as texts: a clip comes to another process in a third of the time.
+        files = [None if path is None else str(path) for path in (self.text, self.codes, self.other_text)]
+        audio = tuple(map(str, self.audio))
+        return _received, (self.speaker, self.name, audio, *files, self.text_advice, self.is_blocked)
+
     @property
     def key(self) -> str:
         """`SPEAKER/NAME`."""
@@ -72,6 +79,20 @@ class Clip:
         return f"{self.speaker}/{self.book}" if self.book else self.speaker
 
 
+def _received(
+    speaker: str,
+    name: str,
+    audio: Iterable[str],
+    text: str | None,
+    codes: str | None,
+    other_text: str | None,
+    text_advice: Message,
+    is_blocked: bool,
+) -> Clip:
+    paths = [None if path is None else Path(path) for path in (text, codes, other_text)]
+    return Clip(speaker, name, tuple(map(Path, audio)), paths[0], paths[1], text_advice, paths[2], is_blocked)
+
+
 @dataclass(frozen=True, slots=True)
 class Scan:
     """What lies in a data set's folder. Everything is sorted by speaker, then name."""
@@ -81,6 +102,8 @@ class Scan:
     """Every name, complete or not."""
     problems: list[Finding] = field(default_factory=list)
     """What is wrong with the layout itself: stray, doubled and missing files."""
+    excluded: list[Clip] = field(default_factory=list)
+    """Clips that are there and were to be left out."""
 
     @property
     def utterances(self) -> list[Utterance]:

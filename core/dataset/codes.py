@@ -23,6 +23,8 @@ from .origins import Origin, is_made_from, is_older, origin_of
 Codes = npt.NDArray[np.int64]
 LARGEST_FILE = 64 << 20
 """Bytes. The longest recording that the published codec takes has 330 kB of codes."""
+_LETTERS_BEFORE = 32
+"""Of a digest of codes as the version before made it."""
 LARGEST_CODE = 65_535
 """What passes for a code where the codec is not known."""
 _AGAIN = Message("Run fishtune extract again: it makes the codes anew.")
@@ -65,18 +67,21 @@ class OtherCodesError(DataError):
     """The codes are not those of this codec."""
 
 
-def read_codes(path: Path, codebook_sizes: Sequence[int] | None = None) -> Codes:
+def read_codes(
+    path: Path, codebook_sizes: Sequence[int] | None = None, status: os.stat_result | None = None
+) -> Codes:
     """Return the codes `(K, frames)` as int64, whichever integer type the file has.
 
     Args:
         codebook_sizes: entries of each of the K codebooks; None where the codec is not known, and then
             any number of codebooks and any code from 0 to 65,535 passes.
+        status: of the file a moment ago, where it is known.
 
     Raises:
         DataError: unreadable, no integers, another shape, no frames, or a code out of range.
         StorageError: the system refused to read the file.
     """
-    content = _read_whole(path)
+    content = _read_whole(path, status)
     try:
         header = parse_header(content)
     except HeaderError as error:
@@ -97,14 +102,15 @@ def read_codes(path: Path, codebook_sizes: Sequence[int] | None = None) -> Codes
         )
     values = np.frombuffer(content, dtype=header.descr, offset=header.offset)
     codes = values.reshape(header.shape, order="F" if header.fortran_order else "C")
-    if codebook_sizes is not None or values.min() < 0 or values.max() > LARGEST_CODE:
+    # Seen without their signs, negative numbers are the largest.
+    if codebook_sizes is not None or values.view(f"{header.descr[0]}u{values.itemsize}").max() > LARGEST_CODE:
         _check_range(path, codes, codebook_sizes)
     return np.ascontiguousarray(codes, dtype=np.int64)
 
 
-def _read_whole(path: Path) -> bytes:
+def _read_whole(path: Path, status: os.stat_result | None) -> bytes:
     try:
-        content = read_beginning(path, LARGEST_FILE + 1, ForeignFileError)
+        content = read_beginning(path, LARGEST_FILE + 1, ForeignFileError, status)
     except ForeignFileError as error:
         raise ForeignFileError(error.message, error.hint or _NOT_REPLACED) from error
     if len(content) > LARGEST_FILE:
@@ -184,10 +190,20 @@ def _check_range(path: Path, codes: npt.NDArray[np.integer], codebook_sizes: Seq
 
 
 def codes_digest(codes: Codes) -> str:
-    """Return a digest of the codes' values, in hex: the same whichever integer type a file has."""
-    digest = hashlib.blake2b(repr(codes.shape).encode(), digest_size=16)
-    digest.update(np.ascontiguousarray(codes, dtype="<i8").data)
+    """Return a digest of the values of codes from 0 to 65,535, in hex: the same whichever type a file has."""
+    return _digest(codes, "<u2", 20)
+
+
+def _digest(codes: Codes, form: str, size: int) -> str:
+    digest = hashlib.blake2b(repr(codes.shape).encode(), digest_size=size)
+    digest.update(np.ascontiguousarray(codes, dtype=form).data)
     return digest.hexdigest()
+
+
+def _is_digest_of(digest: str, codes: Codes) -> bool:
+    if len(digest) == _LETTERS_BEFORE:  # of the version before, four times as many bytes
+        return digest == _digest(codes, "<i8", 16)
+    return digest == codes_digest(codes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,20 +245,21 @@ def judge_codes(audio: Path, codes: Path, codebook_sizes: Sequence[int], codec: 
 def known_origin(path: Path, codes: Codes) -> Origin | None:
     """Return what the codes of a file were made from, or None where the record is not about them."""
     origin = origin_of(path)
-    return origin if origin is not None and origin.codes == codes_digest(codes) else None
+    return origin if origin is not None and _is_digest_of(origin.codes, codes) else None
 
 
-def is_stale(audio: Path, codes: Path, origin: Origin | None) -> bool:
+def is_stale(audio: Path, codes: Path, origin: Origin | None, status: os.stat_result | None = None) -> bool:
     """Return whether codes were made from another recording.
 
     Args:
         origin: what they were made from; where it is not known, the files' times must do.
+        status: of the recording a moment ago, where it is known.
 
     Raises:
         DataError, StorageError: a file cannot be read.
     """
     if origin is not None:
-        return not is_made_from(origin, audio)
+        return not is_made_from(origin, audio, status)
     with reading(audio):
         return is_older(codes, audio)
 

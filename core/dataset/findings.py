@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import StrEnum
 from pathlib import Path
 
@@ -100,6 +101,23 @@ class Finding(BaseModel):
     """What is wrong, one sentence."""
     what_to_do: Message
     """The next step, one sentence."""
+
+
+def clip_of(path: Path, data: Path) -> str | None:
+    """Return the clip that a file of a data set belongs to, as `SPEAKER/NAME`; None for any other path."""
+    try:
+        inside = path.relative_to(data)
+    except ValueError:
+        return None
+    return inside.with_name(path.stem).as_posix() if len(inside.parts) in (2, 3) else None
+
+
+def by_kind(findings: Iterable[Finding]) -> list[list[Finding]]:
+    """Return findings in groups of one severity and kind, the groups in the order of their first ones."""
+    groups: dict[tuple[Severity, FindingKind], list[Finding]] = {}
+    for finding in findings:
+        groups.setdefault((finding.severity, finding.code), []).append(finding)
+    return list(groups.values())
 
 
 def error(code: FindingKind, path: Path, what: str, what_to_do: str, /, **values: object) -> Finding:

@@ -7,11 +7,9 @@ A speaker's folder may have folders of its own, one level: `ROOT/SPEAKER/BOOK/NA
 from __future__ import annotations
 
 import errno
-import os
-import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
 from ..errors import DataError
@@ -22,11 +20,9 @@ from ..terminal import shell_quoted
 from .clips import AUDIO_EXTENSIONS, CODES_EXTENSION, SHARD_EXTENSION, Clip, Scan
 from .entries import Entry, Listing, link_back, list_folder, sort_entries, walk_files
 from .findings import Finding, FindingKind, error, warning
+from .naming import Names, Naming, extension_of
 from .transcript_tables import TranscriptTable, is_table_name, read_table
 
-_OTHER_TEXT = (".txt", TEXT_EXTENSION)
-# Recordings that people have and that must be converted first.
-_FOREIGN_AUDIO = (".m4a", ".aac", ".ogg", ".opus", ".wma", ".aif", ".aiff", ".mp4", ".webm")
 _MOST_TABLES = 8  # that are looked into for each folder
 
 
@@ -85,7 +81,8 @@ def scan(root: Path, text_extension: str = TEXT_EXTENSION, exclude: Iterable[str
         )
         for key in sorted(excluded - keys)
     ]
-    return Scan(root, [clip for clip in clips if clip.key not in excluded], problems)
+    kept = [clip for clip in clips if clip.key not in excluded]
+    return Scan(root, kept, problems, [clip for clip in clips if clip.key in excluded] if excluded else [])
 
 
 def list_root(root: Path) -> list[Entry]:
@@ -111,36 +108,6 @@ def list_root(root: Path) -> list[Entry]:
         raise DataError(what[failure.errno], "Give the folder that holds one folder a speaker.") from failure
 
 
-def _extension(name: str) -> str:
-    if name[:1] == ".":  # hidden: leading dots begin no extension
-        return os.path.splitext(name)[1].lower()  # noqa: PTH122
-    dot = name.rfind(".")
-    return name[dot:].lower() if dot >= 0 else ""
-
-
-@dataclass(slots=True)
-class _Names:
-    """The files of one folder by what they are and by the name that they share."""
-
-    audio: dict[str, list[Path]] = field(default_factory=lambda: defaultdict(list))
-    texts: dict[str, Path] = field(default_factory=dict)
-    other_texts: dict[str, Path] = field(default_factory=dict)
-    codes: dict[str, Path] = field(default_factory=dict)
-    tables: list[Path] = field(default_factory=list)
-    refused: set[str] = field(default_factory=set)
-    blocked: set[str] = field(default_factory=set)
-    _composed: dict[str, Path] = field(default_factory=dict)
-
-    def text_like(self, name: str) -> Path | None:
-        """Return the transcript whose name looks like `name`, if there is one.
-
-        macOS takes Korean syllables and accents apart; such names look alike and are not.
-        """
-        if not self._composed:
-            self._composed = {unicodedata.normalize("NFC", text): path for text, path in self.texts.items()}
-        return self._composed.get(unicodedata.normalize("NFC", name))
-
-
 class _Scanner:
     """Walks a data set's folder and collects clips and problems."""
 
@@ -149,6 +116,7 @@ class _Scanner:
         self.clips: list[Clip] = []
         self.problems: list[Finding] = []
         self._root, self._excluded = root, excluded
+        self._naming = Naming(text_extension)
         self._deep: dict[Path, list[Path]] = defaultdict(list)
         self._in_tables: Counter[TranscriptTable] = Counter()
 
@@ -162,16 +130,10 @@ class _Scanner:
             self.clips[begin:] = sorted(self.clips[begin:], key=lambda clip: clip.name)
         self._say_deep()
         self._say_tables()
-        return sum(_extension(entry.name) in AUDIO_EXTENSIONS for entry in top.files)
+        return sum(extension_of(entry.name) in AUDIO_EXTENSIONS for entry in top.files)
 
     def _sorted(self, folder: Path, entries: list[Entry]) -> Listing:
-        return sort_entries(folder, entries, self._is_ours, self.problems)
-
-    def _is_ours(self, name: str) -> bool:
-        return _extension(name) in (*AUDIO_EXTENSIONS, CODES_EXTENSION) or self._is_text(name)
-
-    def _is_text(self, name: str) -> bool:
-        return name[-len(self.text_extension) :].lower() == self.text_extension.lower()
+        return sort_entries(folder, entries, self._naming.is_ours, self.problems)
 
     def _folder(self, entry: Entry, speaker: str, book: str, above: list[Path], tables: list[Path]) -> None:
         """Scan a speaker's folder, or one inside it (`book`)."""
@@ -193,14 +155,15 @@ class _Scanner:
                 )
             )
             return
-        extensions = {_extension(entry.name) for entry in entries}
-        if SHARD_EXTENSION in extensions and not extensions.intersection(AUDIO_EXTENSIONS):
-            return  # packed shards, and what training keeps beside them
+        if any(entry.name.lower().endswith(SHARD_EXTENSION) for entry in entries):
+            extensions = {extension_of(entry.name) for entry in entries}
+            if SHARD_EXTENSION in extensions and not extensions.intersection(AUDIO_EXTENSIONS):
+                return  # packed shards, and what training keeps beside them
         listing = self._sorted(path, entries)
-        names = self._by_kind(path, listing)
+        names = self._naming.sort(path, listing, self.problems)
         tables = [*names.tables[:_MOST_TABLES], *tables[:_MOST_TABLES]]
         for below in listing.folders:
-            if self._is_ours(below.name):
+            if self._naming.is_ours(below.name):
                 self._folder_like_a_file(below, names)
             elif book:
                 self._look_deeper(below, above[1], [*above, path])
@@ -208,61 +171,9 @@ class _Scanner:
                 self._folder(below, speaker, below.name, [*above, path], tables)
         self._take(path, speaker, book, names, tables)
 
-    def _by_kind(self, folder: Path, listing: Listing) -> _Names:
-        names = _Names(refused={_stem(name, self.text_extension) for name in listing.refused})
-        names.blocked = {name[:-4] for name in listing.refused if _extension(name) == CODES_EXTENSION}
-        for entry in listing.files:
-            name = entry.name
-            extension, path = _extension(name), folder / name
-            stem = name[: len(name) - len(extension)]
-            if extension in AUDIO_EXTENSIONS:
-                names.audio[stem].append(path)
-            elif self._is_text(name):
-                self._add_text(names, path)
-            elif extension == CODES_EXTENSION:
-                names.codes[stem] = path
-            elif extension in _OTHER_TEXT:
-                for dot in _dots(name):
-                    names.other_texts.setdefault(name[:dot], path)
-            elif extension in _FOREIGN_AUDIO:
-                self.problems.append(
-                    error(
-                        FindingKind.UNKNOWN_FORMAT,
-                        path,
-                        "{file} is not used: recordings are {extensions}.",
-                        "Convert it, for example: ffmpeg -i '{file}' '{target}'",
-                        file=path,
-                        extensions=", ".join(AUDIO_EXTENSIONS),
-                        target=path.with_suffix(".wav"),
-                    )
-                )
-            if is_table_name(name):
-                names.tables.append(path)
-        return names
-
-    def _add_text(self, names: _Names, path: Path) -> None:
-        """Take a transcript; of two that differ in the case of the extension, the one asked for."""
-        stem = path.name[: -len(self.text_extension)]
-        other = names.texts.setdefault(stem, path)
-        if other is path:
-            return
-        used = path if path.name.endswith(self.text_extension) else other
-        names.texts[stem] = used
-        unused = other if used is path else path
-        self.problems.append(
-            warning(
-                FindingKind.TEXT_TWICE,
-                unused,
-                "{file} is not used, as {other} lies beside it.",
-                "Keep the right one of them.",
-                file=unused.name,
-                other=used.name,
-            )
-        )
-
-    def _folder_like_a_file(self, entry: Entry, names: _Names) -> None:
-        extension, path = _extension(entry.name), Path(entry.path)
-        names.refused.add(_stem(entry.name, self.text_extension))
+    def _folder_like_a_file(self, entry: Entry, names: Names) -> None:
+        extension, path = extension_of(entry.name), Path(entry.path)
+        names.refused.add(self._naming.stem(entry.name))
         if extension == CODES_EXTENSION:
             names.blocked.add(path.stem)
         what = (
@@ -278,7 +189,7 @@ class _Scanner:
             self.problems.append(problem)
             return
         for path in walk_files(Path(entry.path)):
-            if _extension(path.name) in AUDIO_EXTENSIONS:
+            if extension_of(path.name) in AUDIO_EXTENSIONS:
                 self._deep[speaker].append(path)
 
     def _say_deep(self) -> None:
@@ -317,7 +228,7 @@ class _Scanner:
                 )
             )
 
-    def _take(self, folder: Path, speaker: str, book: str, names: _Names, tables: list[Path]) -> None:
+    def _take(self, folder: Path, speaker: str, book: str, names: Names, tables: list[Path]) -> None:
         """Make the clips of a folder and say what they lack."""
         prefix = f"{book}/" if book else ""
         for name in sorted(names.audio.keys() | names.texts.keys() | names.codes.keys()):
@@ -354,7 +265,7 @@ class _Scanner:
         return {"data": shell_quoted(self._root), "out": shell_quoted(beside)}
 
     def _text_advice(
-        self, folder: Path, name: str, names: _Names, tables: list[Path]
+        self, folder: Path, name: str, names: Names, tables: list[Path]
     ) -> tuple[Message, TranscriptTable | Path | None]:
         """Return what to do about a missing transcript, and the file or table that may have its words."""
         if (other := names.other_texts.get(name)) is not None:
@@ -381,17 +292,6 @@ class _Scanner:
             file=file,
             **self._folders(),
         ), None
-
-
-def _dots(name: str) -> list[int]:
-    """Return where the dots of a name are, last first: LibriTTS has `NAME.normalized.txt`."""
-    return [place for place in range(len(name) - 1, 0, -1) if name[place] == "."]
-
-
-def _stem(name: str, text_extension: str) -> str:
-    """Return the name that a recording, transcript or code file shares with the others of its clip."""
-    extension = text_extension if name.lower().endswith(text_extension.lower()) else _extension(name)
-    return name[: len(name) - len(extension)]
 
 
 def _text_missing(clip: Clip) -> Finding:

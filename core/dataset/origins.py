@@ -20,14 +20,13 @@ import time
 import unicodedata
 import zlib
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import astuple, dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from ..errors import DataError, MalformedFileError, StorageError
 from ..file_names import TEXT_EXTENSION
-from ..files import storage_errors, write_bytes
+from ..files import size_and_time, storage_errors, write_bytes
 from ..reading import open_regular, read_regular, reading, unreadable
 from ..tables import parse_json
 from .clips import Scan
@@ -46,8 +45,7 @@ _PLAIN: Final = re.compile(
 _SPARE = 1000  # outdated lines that are not worth a tidying
 
 
-@dataclass(frozen=True, slots=True)
-class FileState:
+class FileState(NamedTuple):
     """A file as the file system describes it: as long as this stays, so does the content."""
 
     size: int
@@ -58,16 +56,19 @@ class FileState:
     @classmethod
     def of(cls, path: Path) -> FileState:
         """Return the state of `path`. Raises OSError."""
-        state = path.stat()
-        return cls(state.st_size, state.st_mtime_ns, state.st_ctime_ns)
+        return cls.from_status(path.stat())
+
+    @classmethod
+    def from_status(cls, status: os.stat_result) -> FileState:
+        """Return the state of a file of that status."""
+        return cls(status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
     def same_content(self, other: FileState) -> bool:
         """Return whether the content was not written between the two; the inode may have changed."""
         return (self.size, self.modified_ns) == (other.size, other.modified_ns)
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
+class Origin(NamedTuple):
     """What a code file was made from."""
 
     state: FileState
@@ -102,15 +103,18 @@ def content_digest(path: Path) -> str:
     return digest.hexdigest()
 
 
-def is_made_from(origin: Origin, audio: Path) -> bool:
+def is_made_from(origin: Origin, audio: Path, status: os.stat_result | None = None) -> bool:
     """Return whether codes of this origin are those of the recording as it is now.
+
+    Args:
+        status: of the recording a moment ago, where it is known.
 
     Raises:
         DataError: there is no such recording.
         StorageError: the system refused to read it.
     """
     with reading(audio):
-        now = FileState.of(audio)
+        now = FileState.of(audio) if status is None else FileState.from_status(status)
     if now == origin.state:
         return True
     return now.size == origin.state.size and _digest(audio, now) == origin.audio
@@ -156,16 +160,8 @@ def inputs_digest(found: Scan, exclude: Collection[str] = (), text_extension: st
     for clip in clips:
         files = [*clip.audio, *([clip.text] if text_extension and clip.text is not None else [])]
         if files:
-            digest.update(repr((clip.key, [(file.name, _size_and_time(file)) for file in files])).encode())
+            digest.update(repr((clip.key, [(file.name, size_and_time(file)) for file in files])).encode())
     return digest.hexdigest()
-
-
-def _size_and_time(file: Path) -> tuple[int, int] | None:
-    try:
-        state = file.stat()
-    except OSError:
-        return None
-    return state.st_size, state.st_mtime_ns
 
 
 def origin_of(codes: Path) -> Origin | None:
@@ -278,7 +274,7 @@ def tidy_origins(folder: Path) -> None:
 
 
 def _line(name: str, origin: Origin) -> bytes:
-    fields = [list(astuple(origin.state)), origin.audio, origin.codes, origin.codec]
+    fields = [list(origin.state), origin.audio, origin.codes, origin.codec]
     return _sealed(_key(name), json.dumps(fields).encode()) + b"\n"
 
 

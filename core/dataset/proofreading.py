@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from ..errors import DataError
+from ..messages import plural
 from .edits import ChangeText, Edit, Join, LeaveOut, Split
 from .prepared import DOUBTFUL, PreparedClip, PreparedWord, certainty
 
@@ -105,14 +106,13 @@ def _split(clip: ProofClip, edit: Split, taken: set[str]) -> list[ProofClip]:
     said = clip.text.split()
     if not 0 < edit.at < clip.seconds or not 0 < edit.before < len(said):
         raise DataError(
-            "{clip} has {seconds:.2f} s and {words} words; it cannot be split at {at:.2f} s before word "
-            "{before}.",
+            "{clip} has {seconds:.2f} s and {words}; it cannot be split at {at:.2f} s before word {before}.",
             "Split it between two of its words.",
             clip=clip.clip,
             at=edit.at,
             before=edit.before,
             seconds=clip.seconds,
-            words=len(said),
+            words=plural(len(said), "{number} word", "{number:,} words"),
         )
     first, second = _cut_pieces(clip.pieces, edit.at)
     heard = clip.words if len(clip.words) == len(said) else ()

@@ -10,12 +10,14 @@ from typing import IO, Final
 
 from ..events import (
     CheckpointSaved,
+    ClipsListed,
     Event,
     Failed,
     Finished,
     ItemFailed,
     Log,
     MemoryMeasured,
+    Phase,
     Progress,
     Started,
     Step,
@@ -44,6 +46,8 @@ def _line_of(event: Event) -> str:
             return f"{event.stage} started{resumed}"
         case Progress():
             return _progress_line(event)
+        case Phase():
+            return f"{event.name} …"
         case ItemFailed():
             return f"failed: {event.item}: {_sentence(event.message, event.hint)}"
         case Step():
@@ -57,6 +61,8 @@ def _line_of(event: Event) -> str:
             return f"checkpoint {event.path}"
         case MemoryMeasured():
             return _memory_line(event)
+        case ClipsListed():
+            return f"clips listed: {len(event.clips)}"
         case Log():
             return event.message
         case Warned():
@@ -118,6 +124,8 @@ class LinePrinter:
         self._shown: dict[str, float] = {}
 
     def __call__(self, event: Event) -> None:
+        if isinstance(event, ClipsListed):
+            return  # for lists of clips, not for lines
         if isinstance(event, Progress | Step):
             task = event.task if isinstance(event, Progress) else "steps"
             done, total = (

@@ -96,6 +96,11 @@ class Place(BaseModel):
     results: Path
     project: str
 
+    @classmethod
+    def at(cls, folder: Path) -> Place:
+        """Return the place whose folder this is."""
+        return cls(results=folder.parent, project=folder.name)
+
     @property
     def folder(self) -> Path:
         """`results/NAME`."""
@@ -152,8 +157,7 @@ class Job:
     @property
     def place(self) -> Place:
         """Where the job lies. What its record says about that is never obeyed: the folder may have moved."""
-        project = self.folder.absolute().parent.parent
-        return Place(results=project.parent, project=project.name)
+        return Place.at(self.folder.absolute().parent.parent)
 
     @property
     def events_path(self) -> Path:

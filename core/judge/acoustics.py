@@ -46,6 +46,10 @@ _EDGE = 320
 """Samples, 20 ms, at the beginning and the end."""
 _INAUDIBLE = -90.0
 """Decibels."""
+_BLOCK, _BLOCK_HOP = 4, 1600
+"""Hops and samples (0.1 s) of a block of momentary loudness, 0.4 s as in BS.1770."""
+_FEWEST_BLOCKS = 25
+"""Blocks with speech, 2.5 s, that tell how its level moves: a few words are of one level anyway."""
 _MOST_FRAMES = 6_000
 """One minute; the comparison takes the square of it."""
 
@@ -82,6 +86,9 @@ class Acoustics:
     """Level of the first 20 ms, relative to the loudest speech: near 0 where a word is cut."""
     last: float = _INAUDIBLE
     """Level of the last 20 ms, likewise."""
+    dynamics: float | None = None
+    """Between the loud and the soft parts of the speech, blocks of 0.4 s: low where a compressor or limiter
+    flattened it, whatever its loudness. None where there is too little speech to tell."""
 
 
 def measure(samples: Waveform) -> Acoustics:
@@ -116,7 +123,22 @@ def measure(samples: Waveform) -> Acoustics:
         clipped=clipped_samples(samples[:, None]) / len(samples),
         first=_edge_level(samples[:_EDGE], top),
         last=_edge_level(samples[-_EDGE:], top),
+        dynamics=_dynamics(samples),
     )
+
+
+def _dynamics(samples: Waveform) -> float | None:
+    """Return how far the 95th percentile of the level of speech lies above the 10th, in decibels."""
+    count = len(samples) // _BLOCK_HOP
+    if count < _FEWEST_BLOCKS + _BLOCK - 1:
+        return None
+    hops = np.square(samples[: count * _BLOCK_HOP].astype(np.float64)).reshape(count, -1).mean(axis=1)
+    blocks = np.lib.stride_tricks.sliding_window_view(hops, _BLOCK).mean(axis=1)
+    spoken = blocks[blocks > max(_LOUD * float(np.percentile(blocks, 95)), _LEAST)]
+    if len(spoken) < _FEWEST_BLOCKS:
+        return None
+    soft, loud = 10 * np.log10(np.percentile(spoken, (10, 95)))
+    return float(loud - soft)
 
 
 def _edge_level(samples: Waveform, top: float) -> float:

@@ -6,10 +6,9 @@ from __future__ import annotations
 import importlib.util
 from pathlib import Path
 
-import platformdirs
-
 from ..errors import UsageError
 from ..messages import Message
+from ..user_folders import cache_folder
 
 INSTALL = Message('Install it in the same environment: pip install "fishtune[judge]"')
 PREPARE = Message('Install it in the same environment: pip install "fishtune[prepare]"')
@@ -22,7 +21,7 @@ def is_installed(*modules: str) -> bool:
 
 def models_folder() -> Path:
     """Return where models that listen are kept."""
-    return Path(platformdirs.user_cache_dir("fishtune")) / "models"
+    return cache_folder() / "models"
 
 
 def can_listen() -> bool:

@@ -11,9 +11,10 @@ from typing import Literal
 
 from ..compute.devices import UsableGpu
 from ..config.presets import HearingPreset, hearing_preset, preset_names
-from ..errors import DeviceMemoryError, UsageError
+from ..errors import DeviceMemoryError, DownloadError, UsageError
 from ..events import Reporter
 from ..hub.transfer import adopt, fetch, is_complete
+from ..messages import Message, joined
 from ..units import format_bytes
 from .extra import models_folder
 from .recognition import Placement, Recogniser, check_folder
@@ -24,6 +25,15 @@ _ON_GPU = "large-v3-turbo"
 _ON_CPU, _ON_CPU_ENGLISH = "small", "small.en"
 
 Hearing = Literal["recognition", "speaker"]
+_AT_HAND: dict[Hearing, Message] = {
+    "recognition": Message(
+        "Or name a model that this machine has: --asr-model FOLDER, with Whisper for CTranslate2."
+    ),
+    "speaker": Message(
+        "Or name an encoder that this machine has: --speaker-model FILE, .onnx or CAM++ as .pt."
+    ),
+}
+"""What to do where a model cannot be downloaded."""
 
 
 def place(preset: HearingPreset | None, gpu: UsableGpu | None) -> Placement:
@@ -69,6 +79,22 @@ def load_recogniser(
             raise
         reporter.warn(error.message, "Recognition uses the CPU, more slowly.")
     return Recogniser.load(folder, Placement(threads=threads))
+
+
+def recognition_at_hand(language: str | None, gpu: UsableGpu | None) -> str | None:
+    """Return the name of a model for a language that is here already, the default one first; None if none is.
+
+    Args:
+        gpu: see `place`.
+    """
+    names = preset_names("recognition")
+    for name in (default_recognition(language, gpu), *names):
+        preset = hearing_preset("recognition", name)
+        is_for_it = language == "en" or not name.endswith(".en")
+        folder = models_folder() / "recognition" / name
+        if is_for_it and is_complete(folder, preset.repository, list(preset.files), preset.revision):
+            return name
+    return None
 
 
 def recognition_preset(name: str) -> HearingPreset | None:
@@ -133,15 +159,18 @@ def _fetched(
         or adopt(folder, preset.repository, preset.files, preset.revision, preset.licence)
     ):
         reporter.log(f"Downloading {preset.repository} ({preset.licence}) into {folder}")
-        result = fetch(
-            folder,
-            preset.repository,
-            names,
-            reporter,
-            revision=preset.revision,
-            endpoint=endpoint,
-            licence=preset.licence,
-            digests={file: digest for file, digest in preset.files.items() if digest},
-        )
+        try:
+            result = fetch(
+                folder,
+                preset.repository,
+                names,
+                reporter,
+                revision=preset.revision,
+                endpoint=endpoint,
+                licence=preset.licence,
+                digests={file: digest for file, digest in preset.files.items() if digest},
+            )
+        except DownloadError as error:
+            raise DownloadError(error.message, joined([error.hint, _AT_HAND[kind]])) from error
         reporter.log(f"{format_bytes(result.bytes)} came from {preset.repository}")
     return folder

@@ -25,6 +25,8 @@ from .results import AuditionCandidate, AuditionResult, CandidateKind, TextSourc
 RECORD_FILE = "audition.json"
 AUDITIONS = "audition"
 """Folder of a run's auditions."""
+LISTEN_FILE = "listen.html"
+"""A run's page to listen to."""
 _LARGEST = 16 << 20
 """Bytes of a record."""
 

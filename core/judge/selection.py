@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..messages import NOTHING, Message, joined
+from ..messages import NOTHING, Message, joined, plural
 from .results import SAME_VOICE, Measure, Measures
 from .votes import Preference
 
@@ -143,11 +143,12 @@ def _is_judged(candidate: Candidate) -> bool:
 
 
 def _on_preference(found: Preference) -> Message:
-    return Message(
+    return plural(
+        found.won + found.lost,
+        "You preferred it in the only blind comparison, which says little.",
         "You preferred it in {won} of {number} blind comparisons; by chance that happens in {chance:.1%} of "
         "such tests.",
         won=found.won,
-        number=found.won + found.lost,
         chance=found.by_chance,
     )
 

@@ -92,6 +92,8 @@ def _difference(one: Source, other: Source) -> Message | None:
     if isinstance(one, Adapter) and isinstance(other, Adapter):
         if one.use_dora is not other.use_dora:
             return Message("only one of them uses DoRA")
+        if one.base_precision != other.base_precision:
+            return Message("they were trained over bases of different precision")
         if any(_scale(part) != _scale(other.modules[name]) for name, part in one.modules.items()):
             return Message("they were trained at different ranks or alphas")
     return None

@@ -12,9 +12,9 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
-from safetensors.torch import load_file
+from safetensors import safe_open
 from torch import Tensor
 
 from ..compute.safetensors_header import inspect_safetensors
@@ -28,6 +28,7 @@ from ..compute.weights import (
 )
 from ..config.presets import LoraPreset
 from ..config.run_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS, CHECKPOINT_SUFFIX, CHECKPOINTS
+from ..config.settings import BasePrecision
 from ..errors import CheckpointError, MalformedFileError, UsageError
 from ..messages import Message, first_of, joined
 from ..model.scaling import OTHER_PRESET, Scale, asked_scale, check_agreement, is_scale
@@ -38,6 +39,8 @@ from ..tables import read_json
 AdapterFormat = Literal["fishtune", "peft", "reference"]
 TRAINING_STATE = "fishtune"
 """Entry of a checkpoint of fishtune's training that says how it was trained."""
+BASE_PRECISION = "base_precision"
+"""Where a run's identity and the metadata of an adapter's file say the base's `BasePrecision` in training."""
 _LISTED = 8
 _NAME = re.compile(
     r"(?:base_model\.model\.|model\.)?(?P<module>.+?)\.lora_"
@@ -90,6 +93,8 @@ class Adapter:
     use_dora: bool
     base_sha256: str | None = None
     """Hash of the weights it was trained on, where known."""
+    base_precision: BasePrecision | None = None
+    """In what training kept them, if it was less than they have."""
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
@@ -135,7 +140,7 @@ def read_adapter(
     content = read_archive(path)
     tensors = unwrap_state_dict(content, path)
     state = _training_state(content)
-    base = _base_hash(state)
+    origin = _origin(state)
     if not any(".lora_" in name for name in tensors):
         if preset is not None or alpha is not None:
             raise UsageError(
@@ -145,10 +150,12 @@ def read_adapter(
             )
         refuse_not_real(tensors, path)
         refuse_not_finite(tensors.items(), path)
-        return FullWeights(path, {name.removeprefix("model."): t for name, t in tensors.items()}, base)
+        return FullWeights(
+            path, {name.removeprefix("model."): t for name, t in tensors.items()}, _base_hash(origin)
+        )
     if not state:
         scale = asked_scale(path, preset, alpha)
-        return _assemble("reference", path, tensors, scale, preset)
+        return _assemble("reference", path, tensors, scale, preset, {})
     try:
         trained = LoraPreset.model_validate(state["preset"])
     except (KeyError, TypeError, ValueError) as error:
@@ -159,7 +166,7 @@ def read_adapter(
         ) from error
     scale = Scale(trained.alpha, trained.use_rslora, trained.use_dora, trained.rank)
     check_agreement(path, scale, preset, alpha)
-    return _assemble("fishtune", path, tensors, scale, preset, base)
+    return _assemble("fishtune", path, tensors, scale, preset, origin)
 
 
 def _read_peft(folder: Path, preset: LoraPreset | None, alpha: float | None) -> Adapter:
@@ -177,8 +184,12 @@ def _read_peft(folder: Path, preset: LoraPreset | None, alpha: float | None) -> 
     except MalformedFileError as error:
         raise CheckpointError(error.message, "Copy or save it again.") from error
     inspect_safetensors(file)
-    with reading(file, CheckpointError, Message("Copy or save it again.")):
-        tensors = load_file(file)
+    with (
+        reading(file, CheckpointError, Message("Copy or save it again.")),
+        safe_open(file, framework="pt") as opened,
+    ):
+        tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 - no mapping
+        noted = opened.metadata() or {}
     refuse_unusable(tensors, file)
     if not isinstance(config, dict) or config.get("peft_type") != "LORA" or not is_scale(config):
         raise CheckpointError(
@@ -199,7 +210,9 @@ def _read_peft(folder: Path, preset: LoraPreset | None, alpha: float | None) -> 
         config.get("r"),
     )
     check_agreement(folder, scale, preset, alpha)
-    return _assemble("peft", file, tensors, scale, preset, _base_hash(read_training_state(folder)))
+    # The folder may have been copied without the checkpoint beside it.
+    origin = {**noted, **_origin(read_training_state(folder))}
+    return _assemble("peft", file, tensors, scale, preset, origin)
 
 
 def _checkpoint_in(folder: Path) -> str:
@@ -229,10 +242,20 @@ def _training_state(content: Any) -> dict[str, Any]:
     return state if isinstance(state, dict) else {}
 
 
-def _base_hash(state: Mapping[str, Any]) -> str | None:
+def _origin(state: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return what training noted of a run's identity; its entries are those of `checkpoints.Identity`."""
     identity = state.get("identity")
-    found = identity.get("base_sha256") if isinstance(identity, dict) else None
+    return identity if isinstance(identity, dict) else {}
+
+
+def _base_hash(origin: Mapping[str, Any]) -> str | None:
+    found = origin.get("base_sha256")
     return found if isinstance(found, str) else None
+
+
+def _base_precision(origin: Mapping[str, Any]) -> BasePrecision | None:
+    found = origin.get(BASE_PRECISION)
+    return found if found in get_args(BasePrecision) else None
 
 
 def _assemble(
@@ -241,7 +264,7 @@ def _assemble(
     tensors: Mapping[str, Tensor],
     scale: Scale,
     preset: LoraPreset | None,
-    base_sha256: str | None = None,
+    origin: Mapping[str, Any],
 ) -> Adapter:
     grouped: dict[str, dict[str, Tensor]] = {}
     problems = []
@@ -292,7 +315,8 @@ def _assemble(
         alpha=scale.alpha,
         use_rslora=scale.use_rslora,
         use_dora=scale.use_dora,
-        base_sha256=base_sha256,
+        base_sha256=_base_hash(origin),
+        base_precision=_base_precision(origin),
     )
 
 

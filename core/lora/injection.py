@@ -17,12 +17,14 @@ from peft.utils import get_peft_model_state_dict
 from safetensors.torch import save_file
 from torch import nn
 
+from ..compute.quantised import QuantisedLinear
 from ..config.presets import LoraPreset
 from ..config.run_files import ADAPTER_WEIGHTS
 from ..errors import SettingsError
 from ..model.dual_ar import DualAR
 from ..model.targets import match_targets, refuse_tied_embedding
 from ..randomness import seed_of
+from .files import BASE_PRECISION
 from .linear import AdaptedLinear
 
 _PEFT_PREFIX = "base_model.model."  # what `PeftModel` puts before the names of the model it wraps
@@ -112,4 +114,8 @@ def save_adapter(model: DualAR, base: Path, folder: Path) -> None:
     config.save_pretrained(str(folder))
     tensors = get_peft_model_state_dict(model, save_embedding_layers=False)
     named = {f"{_PEFT_PREFIX}{name}": tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    save_file(named, folder / ADAPTER_WEIGHTS, metadata={"format": "pt"})
+    metadata = {"format": "pt"}
+    for layer in model.modules():
+        if isinstance(layer, QuantisedLinear):
+            metadata[BASE_PRECISION] = layer.precision
+    save_file(named, folder / ADAPTER_WEIGHTS, metadata=metadata)

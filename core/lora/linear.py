@@ -12,6 +12,7 @@ from peft.tuners import lora
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..compute.quantised import QuantisedLinear, matrix
 from .dropout import draw_mask, kept_share, masked, packed, unpacked
 
 
@@ -28,13 +29,14 @@ class AdaptedLinear(lora.Linear):
         if args or kwargs or not plain or self.disable_adapters or self.merged:
             return super().forward(x, *args, **kwargs)
         base = cast(nn.Linear, self.get_base_layer())
+        scales = base.scales if isinstance(base, QuantisedLinear) else None
         a, b = cast(nn.Linear, self.lora_A[name]).weight, cast(nn.Linear, self.lora_B[name]).weight
         scaling, mask = self.scaling[name], None
         probability = getattr(self.lora_dropout[name], "p", 0.0) if self.training else 0.0
         if probability:
             mask = draw_mask(x, probability)
             scaling = scaling / kept_share(probability)
-        return adapted_linear(x, base.weight, base.bias, a, b, scaling, mask)
+        return adapted_linear(x, base.weight, base.bias, a, b, scaling, mask, scales)
 
 
 def adapted_linear(
@@ -45,6 +47,7 @@ def adapted_linear(
     b_OR: Tensor,
     scaling: float,
     mask: Tensor | None = None,
+    scales: Tensor | None = None,
 ) -> Tensor:
     """Return `x Wᵀ + bias + scaling · masked(x) Aᵀ Bᵀ`, `(…, O)`, of the type of `x`.
 
@@ -52,9 +55,15 @@ def adapted_linear(
 
     Args:
         mask: of `dropout.draw_mask`; None = all of `x`.
+        scales: of a W that is quantised (`compute.quantised`); None = it is not.
     """
-    output = _AdaptedLinear.apply(x, weight_OI, bias_O, a_RI, b_OR, scaling, mask)
+    output = _AdaptedLinear.apply(x, weight_OI, scales, bias_O, a_RI, b_OR, scaling, mask)
     return cast(Tensor, output)
+
+
+def _plain(weight: Tensor, scales: Tensor | None, x: Tensor) -> Tensor:
+    """Return the frozen matrix that `x` is multiplied by."""
+    return weight if scales is None else matrix(weight, scales, x.shape[-1], x.dtype)
 
 
 class _AdaptedLinear(torch.autograd.Function):
@@ -63,6 +72,7 @@ class _AdaptedLinear(torch.autograd.Function):
         ctx: Any,
         x: Tensor,
         weight: Tensor,
+        scales: Tensor | None,
         bias: Tensor | None,
         a: Tensor,
         b: Tensor,
@@ -71,16 +81,16 @@ class _AdaptedLinear(torch.autograd.Function):
     ) -> Tensor:
         seen = x if mask is None else masked(x, mask)
         low = F.linear(seen, a.type_as(x))
-        ctx.save_for_backward(x, weight, a, b, low, None if mask is None else packed(mask))
+        ctx.save_for_backward(x, weight, scales, a, b, low, None if mask is None else packed(mask))
         ctx.scaling = scaling
         # Selective checkpointing keeps the base's product, which nothing may then change in place.
-        output = F.linear(x, weight, bias)
+        output = F.linear(x, _plain(weight, scales, x), bias)
         added = torch.addmm(output.flatten(0, -2), low.flatten(0, -2), b.type_as(x).T, alpha=scaling)
         return added.view(output.shape)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        x, weight, a, b, low, bits = ctx.saved_tensors
+        x, weight, scales, a, b, low, bits = ctx.saved_tensors
         mask = None if bits is None else unpacked(bits)
         seen_NI = (x if mask is None else masked(x, mask)).flatten(0, -2)
         gradient_NO, low_NR = gradient.flatten(0, -2), low.flatten(0, -2)
@@ -90,6 +100,6 @@ class _AdaptedLinear(torch.autograd.Function):
             to_x_NI = to_low_NR @ a.type_as(x)
             if mask is not None:
                 to_x_NI = masked(to_x_NI, mask.flatten(0, -2))
-            to_x = to_x_NI.addmm_(gradient_NO, weight).view(x.shape)
+            to_x = to_x_NI.addmm_(gradient_NO, _plain(weight, scales, x)).view(x.shape)
         to_a, to_b = to_low_NR.T @ seen_NI, (gradient_NO.T @ low_NR).type_as(b) * ctx.scaling
-        return to_x, None, None, to_a.type_as(a), to_b, None, None
+        return to_x, None, None, None, to_a.type_as(a), to_b, None, None

@@ -6,8 +6,6 @@ import hashlib
 import json
 from pathlib import Path
 
-import platformdirs
-
 from ..dataset.origins import content_digest
 from ..errors import CheckpointError, DataError, MalformedFileError, StorageError
 from ..events import ProgressMeter, Reporter
@@ -15,6 +13,7 @@ from ..files import write_json
 from ..messages import Message
 from ..reading import open_regular, reading
 from ..tables import read_json
+from ..user_folders import cache_file
 from .containers.container import combined_sha256
 from .families import family_of, name_a_directory
 
@@ -83,5 +82,4 @@ def _checksum(key: list[str | int], sha256: str) -> str:
 
 
 def _kept_file(file: Path) -> Path:
-    name = hashlib.blake2b(bytes(file), digest_size=12).hexdigest()
-    return Path(platformdirs.user_cache_dir("fishtune")) / "hashes" / f"{name}.json"
+    return cache_file("hashes", file, ".json")

@@ -41,6 +41,9 @@ TARGETS: Mapping[str, str] = MappingProxyType(
 """For every role the pattern that the names of its modules in `dual_ar.DualAR` match whole."""
 
 
+_QUANTISED = (Role.SLOW_ATTENTION, Role.SLOW_MLP)
+
+
 def patterns(targets: Iterable[str], roles: Mapping[str, str] = TARGETS) -> list[str]:
     """Return targets with patterns in place of roles."""
     return [roles.get(target, target) for target in targets]
@@ -68,6 +71,11 @@ def match_targets(targets: Iterable[str], names: Iterable[str]) -> dict[str, lis
             ) from error
         found[target] = [name for name in modules if pattern.fullmatch(name)]
     return found
+
+
+def quantised_modules(names: Iterable[str]) -> list[str]:
+    """Return which modules `BasePrecision` is of: four fifths of S2-Pro, and nothing that faces the codec."""
+    return [name for found in match_targets(_QUANTISED, names).values() for name in found]
 
 
 def refuse_tied_embedding(targets: Iterable[str], shape: Shape) -> None:

@@ -20,8 +20,9 @@ from ..config.project import Project
 from ..config.settings import UserPath
 from ..config.strict import Table
 from ..dataset.findings import Finding, Severity
+from ..dataset.usage import DropReason, Usage
 from ..errors import DataError, FishtuneError, JobError, StopRequested
-from ..events import Event, Failed, Finished, Reporter, Started, Stopped
+from ..events import ClipsListed, Event, Failed, Finished, Reporter, Started, Stopped
 from ..file_names import TEXT_EXTENSION
 from ..jobs.follow import EventFollower
 from ..jobs.post_mortem import describe_loss
@@ -32,10 +33,10 @@ from ..jobs.start import start_job, stop_job
 from ..judge.extra import can_listen
 from ..judge.selection import Recommendation
 from ..messages import Message
-from ..shards.manifest import DropReason
 from ..stages.registry import StageName
 from .history import recommended
-from .steps import STAGE_OF, StepName, StepState, StepStatus, step_status
+from .status import step_status
+from .steps import STAGE_OF, StepName, StepState, StepStatus
 
 _POLL_SECONDS = 0.1
 _EXIT_SECONDS = 20.0
@@ -166,13 +167,10 @@ def _say_findings(project: Project, report: dict[str, Any], reporter: Reporter) 
                 advice=first.what_to_do,
                 command=_check_command(project),
             )
-        usable = report.get("usable", report["clips"])
         reporter.warn(
-            "{usable} of {clips} clips in {data} can be used; errors: {errors}, warnings: "
-            "{warnings}. The first: {first}",
+            "{data}: {usage} Errors: {errors}, warnings: {warnings}. The first: {first}",
             "All of them: {command}",
-            usable=usable,
-            clips=report["clips"],
+            usage=_usage(report).said,
             data=project.data,
             errors=errors,
             warnings=warnings,
@@ -180,6 +178,13 @@ def _say_findings(project: Project, report: dict[str, Any], reporter: Reporter) 
             command=_check_command(project),
         )
     return {"errors": errors, "warnings": warnings}
+
+
+def _usage(report: dict[str, Any]) -> Usage:
+    """Return the count of a check; of one of an earlier version without the reasons."""
+    if "usage" in report:
+        return Usage.model_validate(report["usage"])
+    return Usage(clips=report.get("usable", report["clips"]))
 
 
 def _check_command(project: Project) -> str:
@@ -245,8 +250,8 @@ def _job_for(project: Project, status: StepStatus, reporter: Reporter) -> Job:
     if status.state is StepState.UNFINISHED:
         raise JobError(
             "The {step} step is unfinished. {why}",
-            "Continue the normalisation with the same fishtune loudness-norm command, with fishtune resume, "
-            "or in the wizard's step 1.",
+            "Continue it with the same command (fishtune loudness-norm or fishtune prepare), with fishtune "
+            "resume, or in the wizard's step 1.",
             step=status.step,
             why=status.why,
         )
@@ -309,7 +314,7 @@ def _pass_on_stop(job: Job) -> None:
 
 
 def _pass_on(event: Event, reporter: Reporter) -> None:
-    if not isinstance(event, Started | Finished | Failed | Stopped):
+    if not isinstance(event, Started | Finished | Failed | Stopped | ClipsListed):
         reporter.emit(event)
 
 

@@ -81,8 +81,7 @@ def training_jobs(place: Place) -> list[Job]:
 
 def earlier_jobs(job: Job) -> list[Job]:
     """Return the jobs that a training job continues, oldest first."""
-    place = Place(results=job.folder.parents[2], project=job.folder.parents[1].name)
-    return list(takewhile(lambda other: other.id != job.id, training_jobs(place)))
+    return list(takewhile(lambda other: other.id != job.id, training_jobs(job.place)))
 
 
 def run_history(place: Place, *, with_steps: bool = True) -> RunHistory:
@@ -158,11 +157,6 @@ def choose_by(place: Place, history: RunHistory, table: AuditionResult | None) -
         recordings=own.measures if own else None,
     )
     return Choice(candidates, against, recommend(candidates, against))
-
-
-def checkpoint_candidates(place: Place) -> list[Candidate]:
-    """Return the checkpoints on disk with what training and audition said about them, oldest step first."""
-    return choose(place).candidates
 
 
 def recommended(place: Place) -> Recommendation | None:

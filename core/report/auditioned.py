@@ -5,10 +5,10 @@ from __future__ import annotations
 from ..config.settings import AuditionSettings
 from ..errors import FishtuneError
 from ..events import Reporter
-from ..judge.record import AUDITIONS
+from ..judge.record import AUDITIONS, LISTEN_FILE
 from ..judge.results import AuditionResult
 from ..stages.audition.run import run as audition
-from .listening.page import LISTEN_FILE, write_listening_page
+from .listening.page import write_listening_page
 
 
 def run(settings: AuditionSettings, reporter: Reporter) -> AuditionResult:

@@ -9,19 +9,17 @@ is no longer what was indexed is an error when it is read.
 
 from __future__ import annotations
 
-import hashlib
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import platformdirs
 
 from ..errors import ShardError, StorageError
 from ..messages import Message
 from ..reading import open_regular, reading
+from ..user_folders import cache_file
 from .index_file import (
     IndexBuilder,
     IndexFile,
@@ -163,8 +161,7 @@ def _reopen(folder: Path, checksum: bytes) -> ShardIndex:
 
 
 def _cache_file(folder: Path) -> Path:
-    digest = hashlib.blake2b(os.fsencode(folder.resolve()), digest_size=12).hexdigest()
-    return Path(platformdirs.user_cache_dir("fishtune")) / "shards" / f"{digest}.bin"
+    return cache_file("shards", folder.resolve(), ".bin")
 
 
 def _build(

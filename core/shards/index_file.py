@@ -83,7 +83,7 @@ def entry_of(speaker: str, sentence: Sentence, content: bytes) -> IndexEntry:
         len(content),
         sentence.codes.shape[1],
         max(len(text.encode("utf-8")) for text in sentence.texts),
-        sentence.codes.max(axis=1).tolist(),
+        np.maximum.reduce(sentence.codes, axis=1).tolist(),  # without what `max` does around it
     )
 
 
@@ -237,7 +237,8 @@ def shard_states(folder: Path) -> list[ShardState]:
 
 def content_hash(speaker: str, content: bytes) -> int:
     """Return a hash of a speaker and a serialised sentence."""
-    digest = hashlib.blake2b(speaker.encode("utf-8") + b"\0" + content, digest_size=8)
+    digest = hashlib.blake2b(speaker.encode("utf-8") + b"\0", digest_size=8)
+    digest.update(content)
     return int.from_bytes(digest.digest(), "little")
 
 

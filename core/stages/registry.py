@@ -16,6 +16,7 @@ from pydantic import BaseModel
 
 from ..config.strict import Table
 from ..events import Reporter
+from ..messages import NOTHING, Message
 
 
 class StageName(StrEnum):
@@ -49,6 +50,8 @@ class Stage:
     engine: str
     writes: str = ""
     """Field of the settings with the folder that a run writes and other projects might write too."""
+    begins: Message = NOTHING
+    """What takes the first seconds, before the engine itself can speak."""
 
     def settings_model(self) -> type[Table]:
         """Return the model of the stage's settings."""
@@ -60,6 +63,8 @@ class Stage:
 
     def run(self, settings: Table, reporter: Reporter) -> BaseModel:
         """Run the stage in this process and return its result."""
+        if self.begins:
+            reporter.phase(self.begins)
         engine = cast("Callable[[Table, Reporter], BaseModel]", load_attribute(self.engine))
         return engine(settings, reporter)
 
@@ -83,7 +88,12 @@ STAGES: dict[StageName, Stage] = {
         Stage(StageName.DOWNLOAD, "config.settings:DownloadSettings", "stages.download.run:run", "local_dir"),
         Stage(StageName.EXTRACT, "config.settings:ExtractSettings", "stages.extract.run:run", "data"),
         Stage(StageName.PACK, "config.settings:PackSettings", "stages.pack.run:run", "output"),
-        Stage(StageName.TRAIN, "config.settings:TrainSettings", "stages.train.run:run"),
+        Stage(
+            StageName.TRAIN,
+            "config.settings:TrainSettings",
+            "stages.train.run:run",
+            begins=Message("loading torch"),
+        ),
         Stage(StageName.MERGE, "config.settings:MergeSettings", "stages.merge.run:run", "output"),
         Stage(StageName.SYNTH, "config.settings:SynthSettings", "stages.synth.run:run"),
         Stage(StageName.AUDITION, "config.settings:AuditionSettings", "report.auditioned:run"),

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..config.presets import TextsPreset, texts_preset
+from ..config.presets import TextsPreset, preset_names, texts_preset
 from ..config.strict import parse
 from ..errors import MalformedFileError, SettingsError, UsageError
 from ..messages import Message
-from ..reading import read_regular
+from ..reading import check_regular, read_regular
 from ..tables import parse_toml
 from .transcripts import check_typed
 
@@ -29,6 +29,14 @@ def texts_of(source: str) -> list[str]:
     path = Path(source)
     if not path.suffix and not path.exists():
         return texts_preset(source).texts
+    check_regular(
+        path,
+        UsageError,
+        Message(
+            "Give a file with one text per line, or a language with texts of ours: {languages}.",
+            languages=", ".join(preset_names("texts")),
+        ),
+    )
     texts = _toml(path) if path.suffix.lower() == ".toml" else _lines(path)
     if not texts:
         raise UsageError("{file} has no texts.", "Write one per line.", file=path)

@@ -17,7 +17,7 @@ from pathlib import Path
 from babel.messages import Catalog
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po, write_po
-from fishtune.core.config.options import BASIC, describe
+from fishtune.core.config.options import Group, describe
 from fishtune.core.config.project import Project
 from pydantic import BaseModel
 from templates import ROOT, called, engine_texts
@@ -44,14 +44,18 @@ def collect() -> dict[Key, str]:
     for table in Project.model_fields.values():
         if isinstance(table.annotation, type) and issubclass(table.annotation, BaseModel):
             for field in describe(table.annotation).values():
-                if field.option.group is BASIC:
+                offered = field.option.group is not Group.RARE
+                if offered or field.option.title:  # the wizard names what is undone
                     keys.setdefault(field.title, "core/config/settings")
+                if offered:
                     keys.setdefault(field.help, "core/config/settings")
     for word in COUNTED:
         keys.setdefault(word, "core/events.py")
     for text, name in engine_texts().items():
         keys.setdefault(text, name)
-    return keys
+    # A catalogue has one entry per text: the plural's serves the engine's "{number} clip", too.
+    plurals = {key[0] for key in keys if isinstance(key, tuple)}
+    return {key: name for key, name in keys.items() if key not in plurals}
 
 
 def own_texts(tree: ast.AST) -> Iterator[Key]:

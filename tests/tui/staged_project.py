@@ -10,12 +10,26 @@ from pathlib import Path
 from typing import Any
 
 from fishtune.core.config.project import Project
+from fishtune.core.config.settings import TrainSettings
 from fishtune.core.dataset.findings import FindingKind, error, warning
-from fishtune.core.events import CheckpointSaved, Finished, ItemFailed, Progress, Started, Step, Validation
+from fishtune.core.dataset.rows import ClipRow
+from fishtune.core.dataset.usage import DropReason
+from fishtune.core.events import (
+    CheckpointSaved,
+    ClipsListed,
+    Finished,
+    ItemFailed,
+    MemoryMeasured,
+    Progress,
+    Started,
+    Step,
+    Validation,
+)
 from fishtune.core.jobs.record import Job, Place, list_jobs
 from fishtune.core.messages import AS_DATA
 from fishtune.core.pipeline.steps import StepName, StepState
 from fishtune.core.stages.registry import StageName
+from fishtune.core.stages.train.planned import PlannedRun
 from fishtune.tui.catalogue import _
 from fishtune.tui.project_state import WORDS, ProjectState, ShownStep
 from wizard_helpers import FakeEngine
@@ -30,13 +44,18 @@ _STEP_OF = {
     StageName.MERGE: StepName.MERGE,
 }
 _SENTENCES = {
-    StepName.DATASET: "214 clips of 2 speakers, checked.",
+    StepName.DATASET: "213 of 214 clips will be used: 1 with an empty text.",
     StepName.MODEL: f"The base model openaudio-s1-mini is in {HOME}/checkpoints/openaudio-s1-mini.",
-    StepName.EXTRACT: "All 214 clips have codes.",
-    StepName.PACK: f"Packed: 1 shard in {HOME}/data/protos.",
+    StepName.EXTRACT: ("All 214 recordings have codes. 213 of 214 clips will be used: 1 with an empty text."),
+    StepName.PACK: (
+        f"213 of 214 clips will be used: 1 with an empty text. Packed: 1 shard in {HOME}/data/protos."
+    ),
     StepName.TRAIN: "Trained 120 steps.",
     StepName.MERGE: f"{HOME}/checkpoints/yoona-merged was merged from step_000000080.ckpt.",
 }
+
+
+_WORDS = ("Wait for me…", "The tide comes in at four.", "비가 그치면 나갈게요.", "Nobody had told her.")
 
 
 class FrozenClock:
@@ -48,7 +67,18 @@ class FrozenClock:
 
 
 class StagedEngine(FakeEngine):
-    """Sees the steps of `staged_project` as done, and its clips as one."""
+    """Sees the steps of `staged_project` as done, its clips as one, and plans without a process."""
+
+    async def plan_training(self, settings: TrainSettings) -> PlannedRun | None:
+        return PlannedRun(
+            clips=201,
+            held_out=12,
+            left_out=0,
+            epochs=settings.epochs or 250,
+            steps=1240,
+            steps_per_epoch=4.96,
+            tokens_per_step=7600.0,
+        )
 
     def inspect_project(self, project: Project) -> ProjectState:
         jobs: dict[StepName, Job] = {
@@ -123,7 +153,19 @@ def _check(project: Project, engine: FakeEngine) -> None:
         "speakers": [{"speaker": "amy", **amy}, {"speaker": "윤아", **yoona}],
         "findings": [finding.model_dump(mode="json", context=AS_DATA) for finding in findings],
     }
-    engine.say(engine.new_job(project, StageName.VALIDATE), [Finished(summary=summary)])
+    listed = ClipsListed(clips=[row.as_json() for row in _clips()])
+    engine.say(engine.new_job(project, StageName.VALIDATE), [listed, Finished(summary=summary)])
+
+
+def _clips() -> list[ClipRow]:
+    """Return the rows of all clips: lengths and levels spread as those of speech are."""
+    rows = [ClipRow("amy/a", 4.0, -22.8, dropped=DropReason.EMPTY_TEXT, findings=1)]
+    for number in range(1, 214):
+        name = f"amy/{number:03}" if number < 120 else f"윤아/{number:03}"
+        seconds = 1.8 + number * 7 % 11 * 0.5 + number * 3 % 5 * 0.6
+        level = -23.0 + (number * 5 % 9 - 4) * 0.4
+        rows.append(ClipRow(name, seconds, level, round(seconds * 13), _WORDS[number % len(_WORDS)]))
+    return rows
 
 
 def _extract(project: Project, engine: FakeEngine) -> None:
@@ -147,7 +189,7 @@ def _pack(project: Project) -> None:
         {"speaker": "amy", "sentences": 119, "dropped": 1, "frames": 10_700},
         {"speaker": "윤아", "sentences": 94, "dropped": 0, "frames": 9_280},
     ]
-    dropped = {"clip": "amy/a", "reason": "no words", "what_to_do": "Write what is said into a.lab."}
+    dropped = {"clip": "amy/a", "reason": "transcript empty", "what_to_do": "Write what is said into a.lab."}
     result = {
         "shards": 1,
         "sentences": 213,
@@ -161,9 +203,10 @@ def _pack(project: Project) -> None:
 
 
 def _train(project: Project, engine: FakeEngine) -> None:
-    job = engine.new_job(project, StageName.TRAIN)
+    job = engine.new_job(project, StageName.TRAIN, project.train_settings().model_dump(mode="json"))
     job.log_path.write_text("12:00:01 step 1/120, loss 8.000\n12:03:20 step 120/120, loss 5.600\n")
-    engine.say(job, [Started(stage="train")])
+    memory = MemoryMeasured(predicted_bytes=9_400_000_000, device=engine.reading.gpus[0].name)
+    engine.say(job, [Started(time=NOON, stage="train"), memory.model_copy(update={"time": NOON})])
     for number in range(1, 121):
         engine.say(job, [training_step(number, 120)])
         if number % 40 == 0:
@@ -172,7 +215,7 @@ def _train(project: Project, engine: FakeEngine) -> None:
             os.utime(path, (NOON, NOON))
             loss = {40: 7.43, 80: 6.70, 120: 6.68}[number]
             engine.say(job, [held_out(number, loss), saved(number, loss, str(path))])
-    engine.say(job, [Finished()])
+    engine.say(job, [Finished(time=NOON + 200)])
 
 
 def _merge(project: Project, engine: FakeEngine) -> None:

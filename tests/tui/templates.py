@@ -16,12 +16,12 @@ from pathlib import Path
 
 from fishtune.core import errors
 from fishtune.core.config.strict import complaint
+from fishtune.core.dataset.usage import DropReason
 from fishtune.core.hardware.memory.estimate import Part
 from fishtune.core.hardware.readings import DriverState, GpuState
 from fishtune.core.jobs.record import JobState
 from fishtune.core.judge.faults import SpeechFaultKind
 from fishtune.core.messages import names_of
-from fishtune.core.shards.manifest import DropReason
 from pydantic import ValidationError
 from pydantic_core import InitErrorDetails
 from pydantic_core.core_schema import ErrorType
@@ -29,7 +29,7 @@ from pydantic_core.core_schema import ErrorType
 ROOT = Path(__file__).parents[2]
 NOT_SHOWN = (
     "core/cli/",  # the command line is in English
-    "core/hardware/doctor.py",  # fishtune doctor, likewise
+    "core/hardware/doctor/",  # fishtune doctor, likewise
     "core/jobs/lines.py",  # lines of logs
     "core/jobs/worker.py",
     "core/demo/checkpoint.py",  # makes test models
@@ -54,6 +54,7 @@ PLACES_OF_TEMPLATES = {
     "check_stop": (0,),
     "warn": (0, 1),
     "guard": (0, 1),
+    "phase": (0,),
     "plural": (1, 2),
     "error": (2, 3),
     "warning": (2, 3),

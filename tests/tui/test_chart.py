@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from fishtune.tui.chart import Axis, Canvas
-from fishtune.tui.widgets.curve import Line, draw
+from fishtune.tui.widgets.curve import Line, Picture, draw
 
 
 @pytest.mark.parametrize(
@@ -65,7 +65,7 @@ def test_a_chart_fills_its_room_and_no_more(size: tuple[int, int], ascii_only: b
         Line("train", steps, [8 - step / 100 for step in steps], "cyan"),
         Line("held-out", [400.0], [4.0], "yellow", "points"),
     ]
-    *rows, legend = draw(lines, "steps", *size, ascii_only=ascii_only).plain.split("\n")
+    *rows, legend = draw(Picture(lines, "steps"), *size, ascii_only=ascii_only).plain.split("\n")
     assert len(rows) == size[1] - 1 and legend.startswith("steps ")
     assert max(len(row) for row in rows) == size[0]
     assert not ascii_only or all(row.isascii() for row in rows)

@@ -17,11 +17,11 @@ from fishtune.core.stages.registry import StageName
 from fishtune.tui import wording
 from fishtune.tui.app import Wizard
 from fishtune.tui.chart import Axis
+from fishtune.tui.merged import result_text
+from fishtune.tui.models_found import models_in
 from fishtune.tui.report import newest_report
 from fishtune.tui.run_view import RunView, share_of
 from fishtune.tui.screens.project import ProjectScreen
-from fishtune.tui.steps.merge import result_text
-from fishtune.tui.steps.model import describe_directory
 from fishtune.tui.trouble import trouble_file
 from fishtune.tui.wizard_settings import load_settings, settings_file
 from wizard_helpers import FakeEngine, shown, until
@@ -187,7 +187,7 @@ async def test_a_damaged_manifest_leaves_the_screen_whole(
 )
 def test_a_directory_with_a_damaged_configuration_is_no_model(project: Project, content: str) -> None:
     (project.folder / "config.json").write_text(content)
-    assert describe_directory(project.folder) == ""
+    assert models_in([project.folder.parent]) == []
 
 
 @pytest.mark.parametrize("value", [None, 3, [], "x", {"merged": 3}, {"merged": {"same_token": "x"}}])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fishtune.core.config.options import Description, Group, Kind, describe
 from fishtune.core.config.project import Project
+from fishtune.tui.dialogs.audition import FIELDS as AUDITION_FIELDS
 from fishtune.tui.steps.dataset import DatasetPane
 from fishtune.tui.steps.extract import ExtractPane
 from fishtune.tui.steps.merge import MergePane
@@ -17,7 +18,7 @@ FIELDS = [
     field
     for pane in (DatasetPane, ModelPane, ExtractPane, PackPane, TrainPane, MergePane)
     for field in pane.fields
-]
+] + list(AUDITION_FIELDS)
 ELSEWHERE = {("train", "lora_config")}
 """Chosen from a table of presets instead of a form."""
 
@@ -33,9 +34,16 @@ def options() -> dict[tuple[str, str], Description]:
     }
 
 
-def test_the_forms_offer_the_basic_options_and_no_others() -> None:
-    basic = {place for place, field in options().items() if field.option.group is Group.BASIC}
-    assert {(field.table, field.name) for field in FIELDS} | ELSEWHERE == basic
+def test_the_forms_offer_the_options_that_are_not_rare_and_no_others() -> None:
+    offered = {place for place, field in options().items() if field.option.group is not Group.RARE}
+    assert {(field.table, field.name) for field in FIELDS} | ELSEWHERE == offered
+
+
+def test_only_training_has_options_to_be_unfolded_and_shows_three_at_once() -> None:
+    folded = {field.table for field in FIELDS if field.group is Group.ADVANCED}
+    shown = [field.name for field in TrainPane.fields if field.group is Group.BASIC]
+    assert folded == {"train"}
+    assert shown == ["epochs", "checkpoint_every"], "and the preset, from its table"
 
 
 def test_a_field_has_the_title_the_help_and_the_kind_that_the_settings_give_it() -> None:

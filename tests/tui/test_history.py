@@ -14,7 +14,7 @@ from fishtune.tui.app import Wizard
 from fishtune.tui.messages import JobChanged
 from fishtune.tui.run_view import RunView
 from fishtune.tui.watch import JobWatch
-from fishtune.tui.widgets.training import chart_lines
+from fishtune.tui.widgets.run_lines import ChartOptions, chart_lines
 from staged_project import held_out, saved, training_step
 from textual.message import Message
 from wizard_helpers import FakeEngine, shown, until, until_shown
@@ -62,9 +62,10 @@ def test_a_resumed_run_has_the_curve_held_out_values_and_checkpoints_of_all_its_
     assert sorted(view.checkpoints) == [20, 40, 60, 80, 100, 120]
     assert view.resumed_at == [61, 81]
     assert view.end is not None and view.end.kind == "finished"
-    names = [line.name for line in chart_lines(view, "loss", "smooth", False, 100)]
+    names = [line.name for line in chart_lines(view, ChartOptions(), 100)]
     assert names == ["train", "resumed", "held-out"]
-    assert [line.xs for line in chart_lines(view, "loss", "raw", True, 1000)][1] == [61 / 20, 81 / 20]
+    passes = ChartOptions(smoothing="raw", by_passes=True)
+    assert [line.xs for line in chart_lines(view, passes, 1000)][1] == [61 / 20, 81 / 20]
 
 
 def test_a_resume_from_an_earlier_checkpoint_takes_away_what_is_done_again(
@@ -150,5 +151,4 @@ async def test_training_again_keeps_the_curve_on_the_screen(
         await until_shown(app, newest.id, "120 / 200", "held-out 6.800", "  100 ")
         assert "The curve begins" not in shown(app)
         engine.say(newest, trained(121, 130))
-        await until(lambda: "130 / 200" in shown(app), app)
-        assert "resumed" in shown(app)
+        await until_shown(app, "130 / 200", "resumed")

@@ -18,17 +18,20 @@ from fishtune.tui.dialogs.clip import ClipScreen, detail_text
 from fishtune.tui.dialogs.folders import FolderScreen
 from fishtune.tui.dialogs.prompt import PromptScreen
 from fishtune.tui.project_state import ShownStep
+from fishtune.tui.run_view import RunView
 from fishtune.tui.screens.gpus import GpuScreen
 from fishtune.tui.screens.help import HelpScreen
 from fishtune.tui.screens.project import ProjectScreen
 from fishtune.tui.themes import DEFAULTS
 from fishtune.tui.widgets.choice import Choice
-from fishtune.tui.widgets.curve import Curve, Line
+from fishtune.tui.widgets.curve import Curve, Line, Picture
 from fishtune.tui.widgets.frame import FooterBar, HeaderBar
 from fishtune.tui.widgets.log_pane import LogPane
 from fishtune.tui.widgets.notice import Notice
+from fishtune.tui.widgets.run_chart import RunChart
 from fishtune.tui.widgets.step_list import StepList
 from fishtune.tui.widgets.table import Table
+from staged_project import saved, training_step
 from textual.app import App, ComposeResult
 from textual.widget import Widget
 from wizard_helpers import HOSTILE, LONG, READING, FakeEngine, shown, until
@@ -84,7 +87,17 @@ def table(widget: Widget, text: str) -> None:
 
 def curve(widget: Widget, text: str) -> None:
     assert isinstance(widget, Curve)
-    widget.show([Line(text, [1, 2, 3], [3.0, 2.0, 1.0])], text)
+    widget.show(Picture([Line(text, [1, 2, 3], [3.0, 2.0, 1.0])], text))
+
+
+def run_chart(widget: Widget, text: str) -> None:
+    assert isinstance(widget, RunChart)
+    view = RunView()
+    view.apply([training_step(1, 2), saved(1, 1.0, text)])
+    widget.show(view)
+    widget.show_judged({1: text})
+    widget.offer_runs([text], text)
+    widget.query_one(Curve).focus()
 
 
 def choice(widget: Widget, text: str) -> None:
@@ -107,6 +120,7 @@ WIDGETS: list[tuple[str, Callable[[], Widget], Callable[[Widget, str], None]]] =
     ("table", lambda: Table([("a", 20, "left"), ("b", None, "right")]), table),
     ("choice", lambda: Choice([("a", "x")], "a"), choice),
     ("curve", Curve, curve),
+    ("run chart", RunChart, run_chart),
 ]
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from fishtune.core.config.project import Project
+from fishtune.core.dataset.findings import clip_of
 from fishtune.core.errors import SettingsError
 from fishtune.core.events import (
     CheckpointSaved,
@@ -30,7 +31,6 @@ from fishtune.tui.estimates import StageWithMemory, estimate
 from fishtune.tui.run_view import RunView
 from fishtune.tui.screens.project import ProjectScreen
 from fishtune.tui.series import CAPACITY, Series
-from fishtune.tui.steps.dataset import clip_of
 from fishtune.tui.steps.extract import device_options
 from fishtune.tui.watch import shown_lines
 from fishtune.tui.widgets.folder_suggester import complete_folder

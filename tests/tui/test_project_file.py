@@ -212,9 +212,90 @@ async def test_the_wizard_writes_nothing_while_nothing_is_changed(wizard: Make, 
     assert project.file.read_bytes() == before
 
 
+def test_a_project_made_in_the_wizard_begins_with_every_option_explained(tmp_path: Path) -> None:
+    from fishtune.tui.screens.start import create_project
+
+    project = create_project(tmp_path / "new")
+    assert "\n#learning_rate = 0.0001\n" in project.file.read_text()
+    assert Project.load(tmp_path / "new").model_dump() == Project.create(tmp_path, "new").model_dump()
+
+
 def test_folders_of_nobody_are_no_error(tmp_path: Path) -> None:
     from fishtune.tui.dialogs.folders import subfolders
     from fishtune.tui.widgets.folder_suggester import complete_folder, expanded
 
     assert expanded("~nobody-here/x") == Path("~nobody-here/x")
     assert subfolders("~nobody-here/") == [] and complete_folder("~nobody-here/a\0") is None
+
+
+async def test_the_focus_of_a_field_selects_its_content_so_that_typing_replaces_it(
+    wizard: Make, project: Project
+) -> None:
+    project.extract.batch_size = 12
+    project.save()
+    app = wizard()
+    async with app.run_test(size=(120, 40)) as pilot:
+        _screen, field = await opened(app, "3", "field-extract-batch-size")
+        field.focus()
+        await until(lambda: field.selected_text == "12", app)
+        await pilot.press("5", "enter")
+        await until(lambda: Project.load(project.folder).extract.batch_size == 5, app)
+
+
+async def test_the_last_changes_are_undone_one_after_another_in_form_and_file(
+    wizard: Make, project: Project
+) -> None:
+    project.file.write_text("# mine\n" + project.file.read_text() + "\n[extract]\nbatch_size = 3  # enough\n")
+    whole = project.file.read_text()
+    app = wizard()
+    async with app.run_test(size=(120, 40)) as pilot:
+        screen, size = await opened(app, "3", "field-extract-batch-size")
+        seconds = screen.query_one("#field-extract-batch-seconds", Input)
+        for field, typed in ((size, "7"), (size, "8"), (seconds, "90")):
+            field.focus()
+            field.value = typed
+            await pilot.press("enter")
+        await until(lambda: Project.load(project.folder).extract.batch_seconds == 90, app)
+        screen.focus_steps()
+        await pilot.press("u")
+        await until(lambda: "Undone. Seconds per batch: not set" in shown(app), app)
+        assert seconds.value == "" and "batch_seconds" not in project.file.read_text()
+        await pilot.press("ctrl+z")
+        await until(lambda: "Undone. Clips per batch: 7" in shown(app), app)
+        assert size.value == "7" and "batch_size = 7  # enough" in project.file.read_text()
+        await pilot.press("ctrl+z")
+        await until(lambda: "Undone. Clips per batch: 3" in shown(app), app)
+        assert project.file.read_text() == whole
+        await pilot.press("ctrl+z")
+        await until(lambda: "Nothing was changed here that could be undone." in shown(app), app)
+
+
+async def test_undoing_takes_back_what_is_typed_before_what_is_stored(wizard: Make, project: Project) -> None:
+    app = wizard()
+    async with app.run_test(size=(120, 40)) as pilot:
+        _screen, field = await opened(app, "3", "field-extract-batch-size")
+        field.focus()
+        await pilot.press("6", "enter")
+        await until(lambda: Project.load(project.folder).extract.batch_size == 6, app)
+        await pilot.press("7", "x", "ctrl+z")
+        await until(lambda: field.value == "6", app)
+        assert Project.load(project.folder).extract.batch_size == 6
+        await pilot.press("ctrl+z")
+        await until(lambda: field.value == "", app)
+        assert Project.load(project.folder).extract.model_fields_set == set()
+
+
+async def test_a_value_that_was_edited_in_the_file_since_is_not_undone(
+    wizard: Make, project: Project
+) -> None:
+    app = wizard()
+    async with app.run_test(size=(120, 40)) as pilot:
+        screen, field = await opened(app, "3", "field-extract-batch-size")
+        field.focus()
+        await pilot.press("6", "enter")
+        await until(lambda: Project.load(project.folder).extract.batch_size == 6, app)
+        project.file.write_text(project.file.read_text().replace("batch_size = 6", "batch_size = 9"))
+        screen.focus_steps()
+        await pilot.press("u")
+        await until(lambda: "Clips per batch was changed in the file since, and stays." in shown(app), app)
+        assert field.value == "9" and "batch_size = 9" in project.file.read_text()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
+from fishtune.core.dataset.places import Gap, WordGaps
 from fishtune.core.dataset.prepared import (
     PreparedClip,
     PreparedData,
@@ -17,6 +19,7 @@ from fishtune.core.dataset.prepared import (
     read_prepared,
     write_prepared,
 )
+from fishtune.core.dataset.proofreading import ProofClip
 from fishtune.core.errors import DataError
 from fishtune.tui.app import Wizard
 from fishtune.tui.dialogs.proofreading import ProofreadingScreen
@@ -122,8 +125,7 @@ async def test_clips_are_left_out_joined_and_split_one_key_after_another(wizard:
         await pilot.press("j")  # b with c
         await until_shown(app, "One twob three. One twoc three.")
         await pilot.press("s")
-        await pilot.pause()
-        await pilot.press("home", "right", "right", "enter")
+        await pilot.press("home", "right", "right", "enter")  # which waits until the place is known
         await until_shown(app, "S/b+")
         await pilot.press("x")  # the first part
         await until(lambda: len(screen.query_one(Table).rows) == 2, app)
@@ -147,8 +149,10 @@ async def test_what_cannot_be_done_is_said(wizard: Make, data: Path, monkeypatch
         await until_shown(app, "No clip lies behind S/c.")
         await pilot.press("enter", "end", "space", "!", "enter")
         await until(lambda: texts(data)["c"].endswith("!"), app)
-        await pilot.press("s")
-        await until_shown(app, "It is not known when the words of S/c are said.")
+        await pilot.press("e")
+        screen.query_one(Input).value = "One"
+        await pilot.press("enter", "s")
+        await until_shown(app, "S/c has no two words to be split between.")
         monkeypatch.setattr(FakeEngine, "edit_clip", refuse)
         await pilot.press("x")
         await until_shown(app, "The disk is full.", "S/c")
@@ -168,3 +172,72 @@ async def test_any_data_set_can_be_proofread_whatever_its_texts_hold(wizard: Mak
         screen.query_one(Input).value = "Plain."
         await pilot.press("enter")
         await until(lambda: (tmp_path / "data" / "S" / "a.lab").read_text() == "Plain.\n", app)
+
+
+def _spoken(seconds: float) -> np.ndarray:
+    return 0.3 * np.sin(np.arange(round(8_000 * seconds)) * 0.2)
+
+
+@pytest.fixture
+def unheard(tmp_path: Path) -> Path:
+    """A clip that nothing heard: six words in 2.0 s, a pause of 0.5 s behind the first four (1.2 s)."""
+    folder = tmp_path / "data" / "S"
+    folder.mkdir(parents=True)
+    soundfile.write(folder / "a.wav", np.concatenate([_spoken(1.2), np.zeros(4_000), _spoken(0.8)]), 8_000)
+    (folder / "a.lab").write_text("There was a pause. It ended.", encoding="utf-8")
+    return tmp_path / "data"
+
+
+@pytest.mark.parametrize("size", [(80, 24), (200, 60)], ids=["80x24", "200x60"])
+async def test_a_clip_that_nothing_heard_is_split_in_the_pause_that_is_nearest(
+    wizard: Make, unheard: Path, size: tuple[int, int]
+) -> None:
+    app = wizard()
+    async with app.run_test(size=size) as pilot:
+        await proofreading(app, pilot, unheard, "S/a")
+        await pilot.press("s")
+        await until_shown(app, "At about 1.45 s, estimated, in a pause of 0.50 s", "There was a pause. | It")
+        await pilot.press("left")
+        await until_shown(app, "estimated: there is no pause near.", "There was a | pause. It")
+        await pilot.press("right", "enter")
+        await until_shown(app, "S/a+")
+        await until(lambda: texts(unheard) == {"a": "There was a pause.", "a+": "It ended."}, app)
+    lengths = [soundfile.info(unheard / "S" / f"{name}.wav").duration for name in ("a", "a+")]
+    assert lengths == pytest.approx([1.45, 1.05], abs=0.02)
+
+
+async def test_a_clip_is_listened_to_where_recognition_is_at_hand(
+    wizard: Make, unheard: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[bool] = []
+    waiting = asyncio.Event()
+
+    async def word_gaps(_: FakeEngine, data: Path, clip: ProofClip, by_ear: bool) -> WordGaps:
+        assert (data, clip.clip) == (unheard, "S/a")
+        asked.append(by_ear)
+        if by_ear:
+            await waiting.wait()
+        if by_ear and asked.count(True) == 2:
+            raise DataError("The model is damaged.", "Fetch it again.")
+        return WordGaps(tuple(Gap(0.3 + place / 4, 0.1, not by_ear) for place in range(5)), not by_ear)
+
+    monkeypatch.setattr(FakeEngine, "word_gaps", word_gaps)
+    app = wizard()
+    async with app.run_test(size=(80, 24)) as pilot:
+        screen = await proofreading(app, pilot, unheard, "S/a")
+        await pilot.press("s")
+        await until_shown(app, "l listens")
+        await pilot.press("l")
+        await until_shown(app, "Listening to the clip…")
+        await pilot.press("escape")  # and nothing waits for it any more
+        assert not screen.query_one("#words").has_class("hidden")
+        await pilot.press("s")
+        await until_shown(app, "l listens")
+        waiting.set()
+        await pilot.press("l")
+        await until_shown(app, "The model is damaged.", "At about 0.30 s")
+        await pilot.press("escape", "s")
+        await until_shown(app, "l listens")
+        await pilot.press("l")
+        await until_shown(app, "At 0.30 s, in a pause of 0.10 s.")
+    assert asked == [False, True, False, True, False, True]

@@ -67,7 +67,7 @@ async def test_a_project_opens_on_the_first_step_that_is_not_done(wizard: Make) 
         screen = await opened(app)
         assert screen.current is StepName.DATASET
         steps = ("1 Dataset", "2 Model", "3 Extract", "4 Pack", "5 Train", "6 Merge")
-        await until_shown(app, *steps, "GPU0 H100 12.4/80.0 GiB")
+        await until_shown(app, *steps, "GPU0 H100 ▮▯▯▯▯▯ 12.4/80.0 GiB")
 
 
 async def test_a_project_opens_on_the_running_step(
@@ -90,9 +90,7 @@ async def test_every_state_has_a_mark_and_a_word_and_a_locked_step_says_why(wiza
         await pilot.press("5")
         await until(lambda: "It waits for packed data (Pack)." in shown(app), app)
         assert "· 5 Train" in shown(app) and "needs Pack" in shown(app)
-        await pilot.press("enter")
-        await pilot.pause()
-        assert "Note: It waits for packed data (Pack)." in shown(app)
+        await until(lambda: "First: Pack ▸" in shown(app), app)
 
 
 async def test_the_footer_has_at_most_six_keys_quit_and_help_first(wizard: Make) -> None:
@@ -137,7 +135,7 @@ async def test_arrows_go_through_buttons_and_fields_as_tab_does(wizard: Make) ->
     app = wizard()
     async with app.run_test(size=(80, 24)) as pilot:
         screen = await opened(app)
-        await pilot.press("3", "right")
+        await pilot.press("3", "escape", "right")
         await until(lambda: isinstance(app.focused, Choice | Input), app)
         first = app.focused
         await pilot.press("down")
@@ -240,7 +238,7 @@ async def test_themes_change_and_leave_the_text(wizard: Make) -> None:
 @pytest.mark.parametrize(
     ("reading", "text"),
     [
-        (READING, "GPU0 H100 12.4/80.0 GiB  37 % 61 °C"),
+        (READING, "GPU0 H100 ▮▯▯▯▯▯ 12.4/80.0 GiB  37 % 61 °C"),
         (GpuReading(state=DriverState.NO_DRIVER, message="x"), "GPU: no driver"),
         (GpuReading(state=DriverState.READY, gpus=(Gpu(index=0, state=GpuState.LOST),)), "GPU0 lost"),
         (GpuReading(state=DriverState.READY, gpus=(Gpu(index=0, name="[/x]"),)), "GPU0 [/x]"),
@@ -357,6 +355,24 @@ async def test_the_base_model_is_chosen_among_the_presets(
     assert settings.model_dump()["local_dir"] == project.folder / "checkpoints/s2-pro"
 
 
+async def test_before_a_download_both_models_stand_with_size_and_licence_and_a_row_chooses(
+    wizard: Make, project: Project
+) -> None:
+    project.model = type(project.model)()
+    project.save()
+    app = wizard()
+    async with app.run_test(size=(80, 24)) as pilot:
+        screen = await opened(app)
+        await pilot.press("2")
+        await until_shown(app, "openaudio-s1-mini", "3.4 GiB", "s2-pro", "10.2 GiB", "CC BY-NC-SA 4.0")
+        offers = screen.query_one("#offers", Table)
+        offers.focus()
+        offers.select_key("s2-pro")
+        await pilot.press("enter")
+        await until_shown(app, "‹ s2-pro ›", "checkpoints/s2-pro")
+    assert Project.load(project.folder).model.name == "s2-pro"
+
+
 async def test_the_token_goes_to_the_download_and_nowhere_else(
     wizard: Make, engine: FakeEngine, project: Project
 ) -> None:
@@ -423,7 +439,7 @@ async def test_choosing_a_preset_writes_it_and_changes_what_is_inherited(
         await until(lambda: bool(screen.query("#presets")) and "gentle" in shown(app), app)
         table = screen.query_one("#presets", Table)
         await until(
-            lambda: "MiB" in table.get_row("gentle")[5].plain or "GiB" in table.get_row("gentle")[5].plain,
+            lambda: "MiB" in table.get_row("gentle")[-1].plain or "GiB" in table.get_row("gentle")[-1].plain,
             app,
         )
         table.focus()
@@ -578,7 +594,13 @@ async def test_the_base_stands_above_the_checkpoints_and_cannot_be_picked(
         await pilot.pause()
         assert Project.load(project.folder).merge.checkpoint is None
         assert screen.pane is not None
+        screen.pane.press("run")
+        await until_shown(app, "The base is what checkpoints are merged into")
+        assert not engine.started
         screen.pane.press("audition")
+        await until_shown(app, "Who speaks")
+        app.screen.query_one("#who", Choice).value = "one"
+        await pilot.press("enter")
         await until(lambda: engine.started, app)
         assert engine.started[0][1].model_dump()["checkpoint"] == project.base
 

@@ -36,7 +36,7 @@ async def test_a_watched_run_has_no_form_until_its_settings_are_asked_for(
         engine.say(job, [CheckpointSaved(step=40, path="x"), Finished(summary={})])
         await until(lambda: "Settings" in shown(app), app)
         await pilot.click("#buttons Button")
-        await until(lambda: "gentle" in shown(app) and "Learning rate" in shown(app), app)
+        await until(lambda: "gentle" in shown(app) and "Checkpoint every" in shown(app), app)
 
 
 def test_what_only_forms_need_is_not_loaded_with_the_screens() -> None:

@@ -260,9 +260,10 @@ async def test_a_verification_is_a_job_whose_result_is_said_beside_the_model(
     merged = engine.new_job(project, StageName.VERIFY, {"directory": "checkpoints/merged"})
     app = wizard()
     async with app.run_test(size=(80, 24)) as pilot:
-        await opened(app)
+        screen = await opened(app)
         await pilot.press("2")
         await until(lambda: "Verify" in shown(app), app)
+        next(button for button in screen.query(Button) if button.name == "verify").focus()
         await pilot.press("enter")
         await until(lambda: engine.started and "Watch" in shown(app), app)
         (stage, settings, _secrets) = engine.started[0]
@@ -335,7 +336,7 @@ async def test_a_stopped_normalisation_is_unfinished_and_the_main_button_continu
         screen = await opened(app)
         assert screen.current is StepName.DATASET
         await until(lambda: "unfinished" in shown(app) and "Continue normalising" in shown(app), app)
-        assert "10 of 24 recordings" in shown(app).replace("│\n│", " ")
+        assert "10 of 24" in shown(app)
         await pilot.press("enter")
         await until(lambda: engine.started, app)
     stage, given, _secrets = engine.started[0]

@@ -14,15 +14,18 @@ from textual.widgets import Static
 from ...core.config.project import Project
 from ...core.dataset.findings import Finding
 from ...core.errors import FishtuneError
+from ...core.messages import from_data
 from ..access import wizard
 from ..base_screen import Dialog
 from ..catalogue import _, sentence
-from ..glyphs import sparkline
+from ..glyphs import Glyphs, waveform
 from ..trouble import in_background
 from ..widgets.button import Button
 from ..wording import decimal, harmless
 
 _LONGEST_TRANSCRIPT = 2000
+_ROWS, _TALL = 3, 36
+"""Lines of the waveform, and from which height of the screen on it has twice as many."""
 
 
 class ClipScreen(Dialog[bool | None]):
@@ -41,8 +44,8 @@ class ClipScreen(Dialog[bool | None]):
     DEFAULT_CSS = """
     ClipScreen .dialog { width: 96%; max-width: 110; height: auto; }
     ClipScreen VerticalScroll { height: auto; max-height: 70vh; }
-    ClipScreen #wave { height: 1; color: $primary; margin: 1 0 0 0; }
     ClipScreen Static { height: auto; }
+    ClipScreen #wave { color: $primary; margin: 1 0 0 0; }
     """
 
     def __init__(self, project: Project, clip: str | None, finding: Finding | None) -> None:
@@ -90,10 +93,10 @@ class ClipScreen(Dialog[bool | None]):
         points = max(min(self.size.width - 10, 96), 20)
         detail = await wizard(self).engine.inspect_clip(self._project, self._clip, points)
         if detail["outline"]:
-            self.query_one("#wave", Static).update(
-                Text(sparkline(wizard(self).glyphs, detail["outline"], top=1.0))
-            )
-        self.query_one("#detail", Static).update(detail_text(detail))
+            rows = _ROWS if self.size.height < _TALL else 2 * _ROWS
+            wave = self.query_one("#wave", Static)
+            wave.update(drawn_wave(wizard(self).glyphs, detail["outline"], detail.get("seconds"), rows))
+        self.query_one("#detail", Static).update(detail_text(detail, self._finding))
 
     def _show_error(self, error: FishtuneError) -> None:
         self.query_one("#detail", Static).update(Text(harmless(sentence(error.message))))
@@ -130,9 +133,30 @@ class ClipScreen(Dialog[bool | None]):
         self.dismiss(None)
 
 
-def detail_text(detail: dict[str, Any]) -> Text:
-    """Return what a closer look told about a clip."""
+def drawn_wave(glyphs: Glyphs, outline: list[float], seconds: float | None, rows: int) -> Text:
+    """Return the waveform, and a line with the times of its ends below it."""
+    text = Text(waveform(glyphs, outline, rows), no_wrap=True, overflow="crop")
+    if seconds is not None:
+        begin, end = "0 s", _("{seconds} s").format(seconds=decimal(seconds, 1))
+        gap = " " * max(len(outline) - len(begin) - len(end), 1)
+        text.append(f"\n{begin}{gap}{end}", style="dim")
+    return text
+
+
+def detail_text(detail: dict[str, Any], shown: Finding | None = None) -> Text:
+    """Return what a closer look told about a clip.
+
+    Args:
+        shown: the finding that stands above already.
+    """
     text = Text()
+    if detail.get("dropped"):
+        text.append(_("Not used: {reason}.").format(reason=_(detail["dropped"])) + "\n", style="bold")
+    for found in detail.get("findings", ()):
+        what, advice = sentence(from_data(found["what"])), sentence(from_data(found["what_to_do"]))
+        if shown is None or what != sentence(shown.what):
+            text.append(harmless(what) + "\n", style="bold")
+            text.append("→ " + harmless(advice) + "\n\n")
     numbers = []
     if detail.get("seconds") is not None:
         numbers = [

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -66,6 +65,10 @@ class ProofreadingScreen(Dialog[bool]):
         self._changed = False
         self._writing: Worker[None] | None = None
         """The last of what writes; each waits for the one before it."""
+        self._splitting: ProofClip | None = None
+        """Whose words a place is chosen between."""
+        self._finding: Worker[None] | None = None
+        """What looks for the places between the words of a clip."""
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog"):
@@ -200,24 +203,48 @@ class ProofreadingScreen(Dialog[bool]):
         if clip is None or self._is_busy:
             return
         words = clip.text.split()
-        if len(words) < 2 or len(clip.words) != len(words):
+        if len(words) < 2:
             self._notice.show_warning(
-                _("It is not known when the words of {clip} are said.").format(clip=harmless(clip.clip)),
-                _("Only clips that were transcribed here, and not corrected, can be split at a word."),
+                _("{clip} has no two words to be split between.").format(clip=harmless(clip.clip))
             )
             return
-        pauses = [after.start - before.end for before, after in pairwise(clip.words)]
-        self.query_one(WordPicker).offer(words, pauses.index(max(pauses)) + 1)
+        self._notice.clear()
+        self.query_one(WordPicker).offer(words)
+        self._splitting = clip
         self._stand("picker")
+        self._find_gaps(clip, by_ear=False)
+
+    def on_word_picker_listening(self) -> None:
+        if self._splitting is not None:
+            self._find_gaps(self._splitting, by_ear=True)
+
+    def _find_gaps(self, clip: ProofClip, by_ear: bool) -> None:
+        """Look where the words of the clip are; the choice of a place waits for it, or is given up."""
+        writing = self._writing
+        picker = self.query_one(WordPicker)
+
+        async def find() -> None:
+            if writing is not None:
+                await writing.wait()  # the files are in line with what is shown then
+            try:
+                found = await wizard(self).engine.word_gaps(self._data, clip, by_ear)
+            except FishtuneError:
+                if by_ear:
+                    picker.stay_estimated()
+                else:
+                    self._stand("words")
+                raise
+            picker.know(found.gaps, found.can_listen)
+
+        self._finding = in_background(self, find, self._show_error, "gaps")
 
     def on_word_picker_picked(self, event: WordPicker.Picked) -> None:
         from ...core.dataset.edits import Split
 
-        clip = self._chosen
+        clip = self._splitting
         self._stand("words")
         if clip is not None:
-            at = (clip.words[event.before - 1].end + clip.words[event.before].start) / 2
-            self._edit(Split(clip=clip.clip, at=round(at, 3), before=event.before))
+            self._edit(Split(clip=clip.clip, at=event.at, before=event.before))
 
     def _edit(self, edit: Edit) -> None:
         """Show what an edit comes to, and save it."""
@@ -289,11 +316,15 @@ class ProofreadingScreen(Dialog[bool]):
             "Enter changes the text, x leaves the clip out, s splits it at a word, j joins it with the next "
             "one of its folder, u takes the last change back, also after the screen was closed. All of it is "
             "saved at once; recordings as they were made stay in a hidden folder of the data set.\n"
+            "A split lies in the pause between two words. Where nothing heard the clip, the place is "
+            "estimated from its letters and pauses; l listens to it, if recognition is installed.\n"
             "To hear a clip on a remote machine, copy its path with y."
         )
 
     def action_leave(self) -> None:
         if self._is_busy:
+            if self._finding is not None:
+                self._finding.cancel()
             self._stand("words")
             return
         in_background(self, self._leave, self._show_error, "leave")

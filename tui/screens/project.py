@@ -6,15 +6,18 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from textual import events
 from textual.app import ComposeResult
 from textual.binding import Binding
+from textual.widget import Widget
+from textual.widgets import Input
 
 from ...core.config.project import Project
 from ...core.config.recent import remember_project
 from ...core.hardware.readings import GpuReading
 from ...core.pipeline.steps import StepName
 from ..access import wizard
-from ..actions import Command, bindings
+from ..actions import Command, bindings, key_label, keys_of
 from ..catalogue import _
 from ..log_export import copy_log, page_log
 from ..messages import ProjectRead
@@ -22,10 +25,13 @@ from ..project_state import TITLES, not_seen
 from ..steps import open_step
 from ..steps.base import StepPane
 from ..trouble import caught, in_thread, note
+from ..widgets.button import Button
+from ..widgets.choice import Choice
 from ..widgets.folder_suggester import expanded
 from ..widgets.frame import FooterBar, HeaderBar
 from ..widgets.plain import Plain, PlainHorizontal
 from ..widgets.step_list import StepList
+from ..widgets.table import Table
 from .project_jobs import ProjectJobsScreen
 
 _LOOK_SECONDS = 5.0
@@ -44,9 +50,10 @@ class ProjectScreen(ProjectJobsScreen, Plain):
         # Keys typed ahead of the screen.
         self._run_once_ready: StepName | None = None
         self._enter_once_ready: StepName | None = None
+        self._arrive_once_ready: StepName | None = None
 
     def compose(self) -> ComposeResult:
-        yield HeaderBar()
+        yield HeaderBar(wizard(self).glyphs)
         with PlainHorizontal(id="middle", classes="framed"):
             yield StepList(wizard(self).glyphs, id="steps")
         yield FooterBar()
@@ -55,13 +62,8 @@ class ProjectScreen(ProjectJobsScreen, Plain):
         header = self.query_one(HeaderBar)
         header.project = self.project.name
         header.gpus = wizard(self).gpus
-        glyphs = wizard(self).glyphs
-        self.query_one(FooterBar).show(
-            ["leave", "show_help", "stop_job", "toggle_log"],
-            wizard(self).settings.keys,
-            extra=[(glyphs.up_down, _("Step")), (glyphs.enter, _("Run"))],
-        )
         self.focus_steps()
+        self.watch(self, "focused", self.show_keys)
         remember_project(self.project.results, self.project.name)
         self.refresh_state()
         self.set_interval(_LOOK_SECONDS, self.refresh_state)
@@ -105,8 +107,8 @@ class ProjectScreen(ProjectJobsScreen, Plain):
             ):
                 self._follow(step, job)
         self._tell_app()
-        if first:
-            self.show_step(self.state.first_to_do)
+        if first and self.current is None:  # a step that was chosen meanwhile stays
+            self.go_to(self.state.first_to_do)
         self._show_steps()
 
     def _show_steps(self) -> None:
@@ -124,6 +126,10 @@ class ProjectScreen(ProjectJobsScreen, Plain):
         """Open a step."""
         if step is self.current:
             return
+        before = self.pane
+        if before is not None and before.has_focused(before):
+            self._arrive_once_ready = step
+            self.focus_steps()  # until the step is there: the next key may be, and means the new one
         self.current = step
         steps = self.query_one(StepList)
         steps.current = list(StepName).index(step)
@@ -138,6 +144,19 @@ class ProjectScreen(ProjectJobsScreen, Plain):
             self._follow(step, job)
         if pane.ready:
             self._show_status(pane)
+            self._arrive(pane)
+        self.show_keys()
+
+    def go_to(self, step: StepName) -> None:
+        """Open a step with the focus on its main button."""
+        self._arrive_once_ready = step
+        self.show_step(step)
+
+    def _arrive(self, pane: StepPane) -> None:
+        if self._arrive_once_ready is pane.step is self.current:
+            self._arrive_once_ready = None
+            if not pane.has_focused(pane):  # whoever is there already was quicker
+                pane.focus_main()
 
     def fill(self, step: StepName) -> None:
         """Tell a step's new pane everything that is known; panes call this once they are mounted."""
@@ -146,6 +165,7 @@ class ProjectScreen(ProjectJobsScreen, Plain):
             pane.add_log(self._watches[step].job.id, list(self._logs[step]))
         self._bring_up_to_date(pane)
         self._show_status(pane)
+        self._arrive(pane)
         if self._run_once_ready is step:
             self._run_once_ready = None
             pane.main()
@@ -167,7 +187,7 @@ class ProjectScreen(ProjectJobsScreen, Plain):
 
     def focus_steps(self) -> None:
         """Put the focus on the list of steps."""
-        self.query_one(StepList).focus()
+        self.set_focus(self.query_one(StepList))
 
     def on_step_list_chosen(self, message: StepList.Chosen) -> None:
         self.show_step(list(StepName)[message.index])
@@ -190,16 +210,56 @@ class ProjectScreen(ProjectJobsScreen, Plain):
         if self.query(HeaderBar):
             self.query_one(HeaderBar).gpus = reading
 
+    def show_keys(self) -> None:
+        """Say in the footer what the keys do that depend on where the focus is."""
+        glyphs, focused, pane = wizard(self).glyphs, self.focused, self.pane
+        keys = wizard(self).settings.keys
+        in_steps = isinstance(focused, StepList)
+        moves = (
+            (glyphs.up_down, _("Step")) if in_steps else (key_label(keys_of("back", keys)), _("Step list"))
+        )
+        does = self._what_enter_does(focused)
+        enter = [(glyphs.enter, does)] if does else []
+        names = ["leave", "show_help", *["stop_job"] * (pane is not None and pane.is_busy), "toggle_log"]
+        for footer in self.query(FooterBar):  # none while the screen is taken down
+            footer.show(names, keys, extra=[moves, *enter])
+
+    def _what_enter_does(self, focused: Widget | None) -> str:
+        if isinstance(focused, StepList):
+            focused = self.pane.main_button if self.pane is not None else None
+        match focused:
+            case Button():
+                return focused.words.removesuffix(" ▸")
+            case Table():
+                return focused.enter_does
+            case Input():
+                return _("Store")
+            case Choice():
+                return _("Change")
+            case _:
+                return ""
+
     # actions
 
+    def on_key(self, event: events.Key) -> None:
+        """Press the button that has this key; what the focus took for itself does not come here."""
+        if self.pane is not None and self.pane.press_by_key(event.key):
+            event.stop()
+
     def action_previous_step(self) -> None:
-        self.query_one(StepList).action_move(-1)
+        self._move(-1)
 
     def action_next_step(self) -> None:
-        self.query_one(StepList).action_move(1)
+        self._move(1)
+
+    def _move(self, by: int) -> None:
+        if self.current is not None:
+            steps = list(StepName)
+            self.show_step(steps[(steps.index(self.current) + by) % len(steps)])
 
     def action_choose(self, index: int) -> None:
-        self.query_one(StepList).action_choose(index)
+        # At once and not by a message, as the list does it: the next key may be there already.
+        self.show_step(list(StepName)[index])
 
     def action_run_step(self) -> None:
         if self.pane is not None:

@@ -39,6 +39,7 @@ class ProjectJobsScreen(ProjectFileScreen):
         self._shown_at: dict[StepName, float] = {}
         self._pending: dict[StepName, Timer] = {}
         self._logs: dict[StepName, deque[str]] = {}
+        self._starting: set[StepName] = set()
         self._stop_asked: set[str] = set()
         self._guards: dict[str, int] = {}
         """Warnings of guards that were told, by job."""
@@ -128,10 +129,16 @@ class ProjectJobsScreen(ProjectFileScreen):
         self, step: StepName, stage: StageName, settings: Table, secrets: Mapping[str, str] | None
     ) -> None:
         """Start a job of a step in a thread; an error is shown in its pane."""
+        if step in self._starting:
+            return  # Enter was pressed twice
+        self._starting.add(step)
         engine, project, notice = wizard(self).engine, self.project, self._panes[step].notice
 
         def work() -> None:
-            job = engine.start(project, stage, settings, secrets)
+            try:
+                job = engine.start(project, stage, settings, secrets)
+            finally:
+                self._starting.discard(step)
             self.app.call_from_thread(self._started, step, job)
 
         notice.show_plain(_("Starting…"))

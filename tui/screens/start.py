@@ -1,81 +1,132 @@
-"""The start page: recent projects, a new one, the demo, and what this machine has."""
+"""The start page: the six steps, recent projects, a new one, the demo, and what this machine has."""
 
 from __future__ import annotations
 
-import shutil
+import contextlib
 from pathlib import Path
+from time import time
 from typing import TYPE_CHECKING
 
 from rich.text import Text
+from textual import events
 from textual.app import ComposeResult
-from textual.containers import Horizontal
+from textual.containers import Horizontal, Vertical
 from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
 from ...core.errors import FishtuneError, SettingsError
-from ...core.units import format_usage
 from ..access import wizard
 from ..actions import Command
 from ..base_screen import WizardScreen
-from ..catalogue import _
-from ..trouble import in_background
+from ..catalogue import _, mark
+from ..trouble import in_thread
 from ..widgets.button import Button
-from ..widgets.folder_suggester import expanded
 from ..widgets.frame import FooterBar, HeaderBar
 from ..widgets.notice import Notice
 from ..widgets.plain import Plain, PlainVertical
-from ..wording import clock, driver_sentence, fit_path, harmless, size
+from ..wording import age, fit_path, padded
 
 if TYPE_CHECKING:
     from ...core.config.project import Project
     from ...core.hardware.readings import GpuReading
+    from ..models_found import FoundModel
+    from ..project_state import ShownStep
 
+_STEPS = (
+    (mark("Dataset"), mark("check and normalise the recordings")),
+    (mark("Model"), mark("find the base model or download it")),
+    (mark("Extract"), mark("turn every clip into codes")),
+    (mark("Pack"), mark("join codes and transcripts for training")),
+    (mark("Train"), mark("train an adapter and watch the curves")),
+    (mark("Merge"), mark("choose a checkpoint by ear and merge it")),
+)
 _MOST_RECENT = 12
+_WIDE, _HIGH = 110, 30
+"""Columns and rows from which the parts stand beside one another."""
+_STATE_CELLS, _AGE_CELLS = 24, 13
 
 
 class StartScreen(WizardScreen[None], Plain):
     """What a user sees first."""
 
     DEFAULT_CSS = """
-    StartScreen #start { padding: 1 2; height: 1fr; }
-    StartScreen OptionList { height: auto; max-height: 8; border: none; padding: 0; }
-    StartScreen .heading { text-style: bold; margin: 1 0 0 0; }
+    StartScreen #start { padding: 0 2; }
+    StartScreen #parts { height: auto; }
+    StartScreen .part { height: auto; border-top: solid $frame; border-title-color: $foreground; }
+    StartScreen .part { border-title-style: bold; }
+    StartScreen OptionList { height: auto; max-height: 5; border: none; padding: 0; }
     StartScreen #choices { height: 1; margin: 1 0 0 0; }
     StartScreen #choices Button { margin: 0 2 0 0; }
     StartScreen #none-yet { color: $text-muted; display: none; }
-    StartScreen #machine { height: auto; color: $text-muted; }
+    StartScreen .lines { height: auto; color: $text-muted; }
+    StartScreen.-wide #start { padding: 1 2; }
+    StartScreen.-wide #parts { layout: grid; grid-size: 2; grid-columns: 1fr 1fr; grid-rows: auto; }
+    StartScreen.-wide #parts { grid-gutter: 1 2; margin: 1 0 0 0; }
+    StartScreen.-wide .part { border: solid $frame; padding: 1 2; height: auto; }
+    StartScreen.-wide #projects { column-span: 2; }
+    StartScreen.-wide OptionList { max-height: 12; }
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self._recent: list[Path] = []
+        self._recent: list[tuple[Path, float]] = []
+        """Folder and last use, as they are shown."""
+        self._states: dict[Path, ShownStep] = {}
+        """What is next in each project."""
+        self._models: list[FoundModel] = []
+        self._begun = False
+        """Whether the first paint is over: what takes imports may be shown."""
         self._was_left = False
 
     def compose(self) -> ComposeResult:
-        yield HeaderBar()
+        yield HeaderBar(wizard(self).glyphs)
         with PlainVertical(id="start", classes="framed"):
             yield Static(Text(_("Fine-tune fish-speech on your own recordings, in six steps.")), markup=False)
             yield Notice(id="notice")
-            yield Static(Text(_("Recent projects")), classes="heading", markup=False)
-            yield OptionList(markup=False, compact=True, id="recent")
-            yield Static(
-                Text(_("None yet: open or create one, or see how it works with the demo.")),
-                classes="quiet",
-                markup=False,
-                id="none-yet",
-            )
-            with Horizontal(id="choices"):
-                yield Button(_("Open or create…"), "open", main=True)
-                yield Button(_("Try the demo"), "demo")
-                yield Button(_("Quit"), "quit")
-            yield Static(Text(_("This machine")), classes="heading", markup=False)
-            yield Static("", id="machine", markup=False)
+            with Vertical(id="parts"):
+                with Vertical(id="projects", classes="part") as projects:
+                    projects.border_title = _("Recent projects")
+                    yield OptionList(markup=False, compact=True, id="recent")
+                    yield Static(
+                        Text(_("None yet: open or create one, or see how it works with the demo.")),
+                        markup=False,
+                        id="none-yet",
+                    )
+                    with Horizontal(id="choices"):
+                        yield Button(_("Open or create…"), "open", main=True)
+                        yield Button(_("Try the demo"), "demo")
+                        yield Button(_("Quit"), "quit")
+                with Vertical(id="six", classes="part") as six:
+                    six.border_title = _("Six steps")
+                    yield Static(self._six_steps(), classes="lines", markup=False)
+                with Vertical(id="here", classes="part") as here:
+                    here.border_title = _("This machine")
+                    yield Static("", id="machine", classes="lines", markup=False)
         yield FooterBar()
 
+    def _six_steps(self) -> Text:
+        width = max(len(_(title)) for title, _what in _STEPS) + 2
+        return Text("\n").join(
+            Text.assemble((f"{number} {padded(_(title), width)}", "bold"), _(what))
+            for number, (title, what) in enumerate(_STEPS, 1)
+        )
+
     def on_mount(self) -> None:
-        keys = wizard(self).settings.keys
-        self.query_one(FooterBar).show(["leave", "show_help", "show_gpus", "next_theme"], keys)
         self.query_one("Button").focus()
+        self.watch(self, "focused", self._show_keys)
+
+    def on_resize(self, event: events.Resize) -> None:
+        """Put the parts beside one another where there is room."""
+        self.set_class(event.size.width >= _WIDE and event.size.height >= _HIGH, "-wide")
+        self._show_rows()
+        self._show_machine()
+
+    def _show_keys(self) -> None:
+        names, keys = ["leave", "show_help", "show_gpus", "next_theme"], wizard(self).settings.keys
+        focused = self.focused
+        does = str(focused.label) if isinstance(focused, Button) else _("Open")
+        for footer in self.query(FooterBar):
+            footer.show(names, keys, extra=[(wizard(self).glyphs.enter, does)])
 
     def on_screen_resume(self) -> None:
         if self._was_left:
@@ -86,37 +137,106 @@ class StartScreen(WizardScreen[None], Plain):
 
     def show_what_is_there(self) -> None:
         """Show the recent projects and this machine, which takes imports: the first paint is without them."""
-        self._show_recent()
-        self.show_gpus(wizard(self).gpus)
-
-    def _show_recent(self) -> None:
         from ...core.config.recent import recent_projects
 
+        used: dict[Path, float] = {}
+        for entry in recent_projects():  # one folder may have had runs of several names
+            if entry.file is not None:
+                used.setdefault(entry.file.parent, entry.used)
+        self._begun = True
+        self._recent = list(used.items())[:_MOST_RECENT]
+        self._show_rows()
+        self.query_one("#none-yet").display = not used
+        if used:
+            self.query_one("#recent", OptionList).highlighted = 0
+            self.query_one("#recent", OptionList).focus()
+        self.show_gpus(wizard(self).gpus)
+        self._look()
+
+    def _look(self) -> None:
+        """Look in a thread at what each project is at, and which models are here."""
+        engine, folders = wizard(self).engine, [folder for folder, _used in self._recent]
+
+        def work() -> None:
+            from ...core.config.project import Project
+            from ...core.config.settings import MODELS_FOLDER
+            from ..models_found import models_in
+
+            places = [Path.cwd() / MODELS_FOLDER]
+            for folder in folders:
+                if not self.is_current:
+                    return
+                with contextlib.suppress(FishtuneError):  # opening it says what is wrong
+                    project = Project.load(folder)
+                    places.append(project.base.parent)
+                    state = engine.inspect_project(project)
+                    self.app.call_from_thread(self._take_state, folder, state.step(state.first_to_do))
+            self.app.call_from_thread(self._take_models, models_in(places))
+
+        in_thread(self, work, self.query_one("#notice", Notice).show_error, "look")
+
+    def _take_state(self, folder: Path, step: ShownStep) -> None:
+        self._states[folder] = step
+        self._show_rows()
+
+    def _take_models(self, models: list[FoundModel]) -> None:
+        self._models = models
+        self._show_machine()
+
+    def _show_rows(self) -> None:
+        """Show the recent projects, a running one first; the cursor stays on its project."""
+        if not self._begun:
+            return
         options = self.query_one("#recent", OptionList)
-        entries = [(entry.file.parent, entry.used) for entry in recent_projects() if entry.file is not None][
-            :_MOST_RECENT
-        ]
-        self._recent = [folder for folder, _opened in entries]
+        at = options.highlighted
+        under = self._recent[at][0] if at else None  # whoever has not moved it yet is on the first
+        self._recent.sort(key=lambda entry: (not self._runs(entry[0]), -entry[1]))
         options.clear_options()
-        width = max(self.app.size.width - 26, 20)
-        options.add_options(
-            Option(Text(f"{fit_path(folder, width)}  {clock(opened)}")) for folder, opened in entries
-        )
-        options.display = bool(entries)
-        self.query_one("#none-yet").display = not entries
-        if entries:
-            options.highlighted = 0
-            options.focus()
+        options.add_options([Option(self._row(folder, used)) for folder, used in self._recent])
+        options.display = bool(self._recent)
+        if at is not None and self._recent:
+            folders = [folder for folder, _used in self._recent]
+            options.highlighted = folders.index(under) if under in folders else 0
+
+    def _runs(self, folder: Path) -> bool:
+        step = self._states.get(folder)
+        return step is not None and step.state.value == "running"
+
+    def _row(self, folder: Path, used: float) -> Text:
+        # Without the colours of states: the cursor's bar has a colour of its own.
+        step = self._states.get(folder)
+        width = max(self.app.size.width - (16 if self.has_class("-wide") else 8), 60)
+        text = Text(no_wrap=True, overflow="crop")
+        if step is None:
+            text.append(padded("  …", _STATE_CELLS))
+        else:
+            sign = getattr(wizard(self).glyphs, step.state.value)
+            text.append(padded(f"{sign} {_(step.title)}: {step.word}", _STATE_CELLS))
+        path = fit_path(folder, width - _STATE_CELLS - _AGE_CELLS - 2)
+        text.append(f"{padded(path, width - _STATE_CELLS - _AGE_CELLS - 1)}")
+        text.append(age(used, time()).rjust(_AGE_CELLS))
+        return text
 
     def show_gpus(self, reading: GpuReading | None) -> None:
         """Show what this machine has."""
-        if not self.query("#machine"):
+        for header in self.query(HeaderBar):
+            header.gpus = reading
+        self._show_machine()
+
+    def _show_machine(self) -> None:
+        if not self._begun:
             return
-        self.query_one(HeaderBar).gpus = reading
-        self.query_one("#machine", Static).update(Text(machine(reading)))
+        from ..machine import machine_lines
+
+        most = 8 if self.has_class("-wide") else 1
+        for static in self.query("#machine").results(Static):
+            lines = machine_lines(wizard(self).gpus, self._models, most, wizard(self).glyphs)
+            text = "\n".join(lines)
+            if str(static.content) != text:
+                static.update(Text(text, no_wrap=True, overflow="ellipsis"))
 
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
-        self._open(self._recent[event.option_index])
+        self._open(self._recent[event.option_index][0])
 
     def on_button_pressed(self, event: Button.Pressed) -> None:
         match event.button.name:
@@ -152,25 +272,9 @@ class StartScreen(WizardScreen[None], Plain):
 
     def action_demo(self) -> None:
         """Ask for a folder, set up the demo project there and open it."""
-        from ..dialogs.prompt import PromptScreen
+        from ..dialogs.demo import ask_for_demo
 
-        def chosen(answer: str | None) -> None:
-            if answer:
-                self.query_one("#notice", Notice).show_plain(
-                    _("Setting up the demo project (half a minute)…")
-                )
-                in_background(self, lambda: self._make_demo(expanded(answer)), self._show_error, "demo")
-
-        suggested = Path.cwd() / "fishtune-demo"
-        self.app.push_screen(PromptScreen(_("Folder for the demo project:"), str(suggested)), chosen)
-
-    async def _make_demo(self, folder: Path) -> None:
-        await wizard(self).engine.make_demo(folder)
-        self.query_one("#notice", Notice).clear()
-        wizard(self).open_project(folder)
-
-    def _show_error(self, error: FishtuneError) -> None:
-        self.query_one("#notice", Notice).show_error(error)
+        ask_for_demo(self, self.query_one("#notice", Notice))
 
     def commands(self) -> list[Command]:
         """Return what the palette can do here besides the actions with keys."""
@@ -191,7 +295,7 @@ class StartScreen(WizardScreen[None], Plain):
     def text_to_copy(self) -> str:
         """Return the path of the project under the cursor."""
         highlighted = self.query_one("#recent", OptionList).highlighted
-        return str(self._recent[highlighted]) if highlighted is not None and self._recent else ""
+        return str(self._recent[highlighted][0]) if highlighted is not None and self._recent else ""
 
 
 def create_project(folder: Path) -> Project:
@@ -206,39 +310,5 @@ def create_project(folder: Path) -> Project:
     if folder.is_file():
         raise SettingsError(f"{folder} is a file.", "Choose a folder.")
     project = Project.create(folder, folder.name or "fishtune")
-    project.save()
+    project.save(commented=True)
     return project
-
-
-def machine(reading: GpuReading | None) -> str:
-    """Return lines on GPU, driver, free memory and disk."""
-    import psutil
-
-    lines = []
-    if reading is not None:
-        from ...core.hardware.readings import DriverState
-
-        lines.append(driver_sentence(reading))
-        if reading.state is DriverState.READY:
-            for gpu in reading.gpus:
-                memory = format_usage(gpu.memory.used, gpu.memory.total) if gpu.memory else "–"
-                free = size(gpu.memory.free) if gpu.memory else "–"
-                lines.append(
-                    _("GPU{index} {name}: {memory} used, {free} free").format(
-                        index=gpu.index, name=harmless(gpu.name), memory=memory, free=free
-                    )
-                )
-    main_memory = psutil.virtual_memory()
-    lines.append(
-        _("Memory: {free} free of {total}").format(
-            free=size(main_memory.available), total=size(main_memory.total)
-        )
-    )
-    here = Path.cwd()
-    disk = shutil.disk_usage(here)
-    lines.append(
-        _("Disk of {folder}: {free} free of {total}").format(
-            folder=harmless(here), free=size(disk.free), total=size(disk.total)
-        )
-    )
-    return "\n".join(lines)

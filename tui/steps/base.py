@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from rich.text import Text
 from textual.app import ComposeResult
-from textual.containers import Horizontal, VerticalScroll
+from textual.containers import VerticalScroll
 from textual.widget import Widget
 from textual.widgets import Static
 
@@ -20,15 +20,19 @@ from ...core.pipeline.steps import STAGE_OF, StepName, StepState
 from ...core.stages.registry import StageName
 from ..access import project_screen, wizard
 from ..catalogue import _
-from ..project_state import ProjectState, ShownStep
+from ..project_state import TITLES, ProjectState, ShownStep
 from ..run_view import RunView
 from ..widgets.button import Button
+from ..widgets.button_bar import ButtonBar
 from ..widgets.form import Form
 from ..widgets.log_pane import LogPane
 from ..widgets.monitor import JobMonitor
 from ..widgets.notice import Notice
 from ..widgets.plain import PlainVertical
 from ..wording import harmless
+
+_NEXT, _NEEDED = "next", "needed"
+"""Names of the buttons that open another step."""
 
 
 class StepPane(PlainVertical):
@@ -44,12 +48,10 @@ class StepPane(PlainVertical):
     StepPane #monitor { display: none; }
     StepPane.-monitor #before { display: none; }
     StepPane.-monitor #monitor { display: block; }
-    StepPane #buttons { height: 1; align-horizontal: right; }
     StepPane #hint { height: auto; max-height: 4; color: $text-muted; display: none; }
     StepPane #hint.-shown { display: block; }
     StepPane #hint.-wrong { color: $error; }
     StepPane.-monitor #hint { display: none; }
-    StepPane #buttons Button { margin: 0 0 0 2; }
     StepPane .heading { text-style: bold; height: 1; margin: 1 0 0 0; }
     StepPane .quiet { color: $text-muted; height: auto; }
     """
@@ -64,7 +66,6 @@ class StepPane(PlainVertical):
         self._monitored = ""
         self._ended_here = ""
         """The job whose end came while this was looked at."""
-        self._buttons: tuple[tuple[str, str], ...] | None = None
 
     # what a step is made of
 
@@ -75,7 +76,7 @@ class StepPane(PlainVertical):
             yield from self.compose_before()
         yield self.make_monitor()
         yield Static("", id="hint", markup=False)
-        yield Horizontal(id="buttons")
+        yield ButtonBar(id="buttons")
 
     def on_mount(self) -> None:
         self.ready = True
@@ -93,8 +94,42 @@ class StepPane(PlainVertical):
         """Return the present buttons as (id, label), the main one last."""
         return []
 
+    def onward(self, buttons: list[tuple[str, str]]) -> list[tuple[str, str]]:
+        """Return the buttons of a step that does not run with the one that brings the person on as the last.
+
+        Args:
+            buttons: the step's own, as (id, label); the last one does the step, or does it again.
+        """
+        status = self.status
+        if status is None:
+            return buttons
+        if status.state is StepState.DONE:
+            following = self.way_on()
+            return [*buttons, following] if following is not None else buttons
+        if status.state is StepState.LOCKED and status.needs is not None:
+            title = _(TITLES[status.needs])
+            return [*buttons[:-1], (_NEEDED, _("First: {step} ▸").format(step=title))]
+        return buttons
+
+    def way_on(self) -> tuple[str, str] | None:
+        """Return the button that leads on from the step once it is done; None at the last step."""
+        following = self._following
+        if following is None:
+            return None
+        return _NEXT, _("Next: {step} ▸").format(step=_(TITLES[following]))
+
+    @property
+    def _following(self) -> StepName | None:
+        steps = list(StepName)
+        at = steps.index(self.step) + 1
+        return steps[at] if at < len(steps) else None
+
     def press(self, button: str) -> None:
         """Do what a button says."""
+        if button == _NEXT and self._following is not None:
+            project_screen(self).go_to(self._following)
+        elif button == _NEEDED and self.status is not None and self.status.needs is not None:
+            project_screen(self).go_to(self.status.needs)
 
     def main(self) -> None:
         """Do what the main button says."""
@@ -132,6 +167,12 @@ class StepPane(PlainVertical):
         """Whether this step's job runs."""
         return self.job_state in (JobState.RUNNING, JobState.STARTING)
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether its job runs, or did when the disk was last looked at: what comes next is not known yet."""
+        seen = self.status is not None and self.status.state is StepState.RUNNING
+        return self.running or (seen and self.job_state is not None)
+
     # what it is told
 
     def show_status(self, status: ShownStep) -> None:
@@ -168,8 +209,9 @@ class StepPane(PlainVertical):
 
     def show_job(self, job: Job, state: JobState, view: RunView) -> None:
         """Show what the step's newest job says; at most once a second."""
-        ended = self.running and state.is_over
-        if self.job is not None and self.job.id != job.id:
+        another = self.job is None or self.job.id != job.id
+        ended = state.is_over and (self.is_busy if another else self.running)
+        if self.job is not None and another:
             self.notice.clear()  # it was about the job before
         if ended:
             self._ended_here = job.id
@@ -197,10 +239,20 @@ class StepPane(PlainVertical):
 
     def show_monitor(self, shown: bool) -> None:
         """Show the monitor in place of the form, or the form."""
-        if shown and self.query_one("#before").has_focus_within:
-            project_screen(self).focus_steps()
+        if shown and self.has_focused(self.query_one("#before")):
+            self.focus_main()
         self.set_class(shown, "-monitor")
         self.show_buttons()
+
+    def end_monitor(self) -> None:
+        """Show the form again after a job, unless somebody reads the log."""
+        if not self.has_focused(self.query_one(LogPane)):
+            self.show_monitor(False)
+
+    def has_focused(self, widget: Widget) -> bool:
+        """Whether the focus is in `widget`; widgets themselves know only a moment later."""
+        focused = self.screen.focused
+        return focused is not None and widget in focused.ancestors_with_self
 
     @property
     def monitor_shown(self) -> bool:
@@ -243,28 +295,27 @@ class StepPane(PlainVertical):
 
     def show_buttons(self) -> None:
         """Bring the buttons up to date."""
-        wanted = tuple(self.buttons())
-        if wanted == self._buttons:
-            return
-        row = self.query_one("#buttons", Horizontal)
-        old = list(row.query(Button))
-        if self._buttons is not None and [name for name, _label in wanted] == [b.name for b in old]:
-            for button, (_name, label) in zip(old, wanted, strict=True):
-                button.label = Text(label)
+        self.query_one(ButtonBar).show(self.buttons())
+        project_screen(self).show_keys()
+
+    @property
+    def main_button(self) -> Button | None:
+        """The main button, None where there are no buttons."""
+        return self.query_one(ButtonBar).main
+
+    def press_by_key(self, key: str) -> bool:
+        """Press the button that has this key; return whether there is one."""
+        name = self.query_one(ButtonBar).pressed_by(key)
+        if name:
+            self.press(name)
+        return bool(name)
+
+    def focus_main(self) -> None:
+        """Put the focus on the main button; on the list of steps where there is none."""
+        if self.main_button is not None:
+            self.screen.set_focus(self.main_button)
         else:
-            focused = next((button for button in old if button.has_focus), None)
-            row.remove_children(old)
-            made = [
-                Button(label, name, main=number == len(wanted) - 1)
-                for number, (name, label) in enumerate(wanted)
-            ]
-            row.mount_all(made)
-            if focused is not None and made:
-                # Whoever was at the main button stays there; whoever was about to press another one, such as
-                # that which stops, must not start something instead.
-                same = next((button for button in made if button.name == focused.name), None)
-                (same or made[-1 if focused is old[-1] else 0]).focus()
-        self._buttons = wanted
+            project_screen(self).focus_steps()
 
     def on_button_pressed(self, event: Button.Pressed) -> None:
         event.stop()

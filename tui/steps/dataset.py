@@ -3,188 +3,113 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from rich.text import Text
-from textual.containers import Horizontal
 from textual.widget import Widget
-from textual.widgets import DataTable, Label, Static
 
-from ...core.config.settings import LoudnessNormSettings, ValidateSettings
-from ...core.dataset.findings import Finding, Severity
+from ...core.config.settings import LoudnessNormSettings, PrepareSettings, ValidateSettings
+from ...core.config.strict import Table as SettingsTable
+from ...core.dataset.findings import Severity, clip_of
+from ...core.dataset.rows import ClipRow
 from ...core.errors import FishtuneError
 from ...core.files import write_text
 from ...core.jobs.record import Job, JobState
-from ...core.pipeline.steps import StepName, StepState
+from ...core.pipeline.steps import NO_CLIPS, StepName, StepState
 from ...core.stages.registry import StageName
 from ..access import project_screen, wizard
-from ..catalogue import _, mark, ngettext, sentence
+from ..catalogue import _, ngettext
+from ..data_folders import FolderLook, existing, look_into, normalise_from_to, raw_of
 from ..dialogs.clip import ClipScreen
+from ..dialogs.demo import ask_for_demo
 from ..dialogs.folders import FolderScreen
+from ..dialogs.preparing import PrepareScreen
 from ..dialogs.prompt import PromptScreen
 from ..dialogs.proofreading import ProofreadingScreen
 from ..project_state import ShownStep
-from ..report import newest_report, unfinished_normalisation
+from ..report import clip_rows, newest_report, report_text, unfinished_work
 from ..run_view import RunView
 from ..trouble import in_thread
-from ..widgets.choice import Choice
-from ..widgets.detailed_table import DetailedTable
+from ..widgets.clip_list import ClipList
+from ..widgets.data_view import DataView
+from ..widgets.finding_list import FindingList
 from ..widgets.form import Field
+from ..widgets.long_table import LongTable
 from ..widgets.table import Table
-from ..wording import count, decimal, duration, harmless, plain
+from ..widgets.ways_in import WaysIn
+from ..wording import count, duration, harmless
 from .stage import StagePane
 
-_FILTERS = (
-    ("all", mark("all findings")),
-    ("error", mark("errors only")),
-    ("warning", mark("warnings only")),
-    ("left-out", mark("clips left out")),
-)
-_MOST_ROWS = 2000
+_MADE_BY: dict[str, str] = {StageName.LOUDNESS_NORM: "target", StageName.PREPARE: "out"}
+"""The setting that names the folder of recordings that a stage makes."""
 
 
 class DatasetPane(StagePane):
-    """Folder, speakers, findings."""
+    """The folder, its speakers, clips and findings; in an empty project the ways to get there."""
 
     step = StepName.DATASET
     stage = StageName.VALIDATE
     fields = (Field("dataset", "path"),)
     DEFAULT_CSS = """
-    DatasetPane #speakers { max-height: 20vh; }
-    DatasetPane #findings { max-height: 40vh; }
-    DatasetPane #filter-row { height: 1; margin: 1 0 0 0; }
-    DatasetPane #filter-row Label { padding: 0 2 0 0; text-style: bold; }
+    DatasetPane DataView { margin: 1 0 0 0; }
+    DatasetPane WaysIn { display: none; }
+    DatasetPane.-empty WaysIn { display: block; }
+    DatasetPane.-empty DataView { display: none; }
     """
 
     def __init__(self) -> None:
         super().__init__()
         self._report: dict[str, Any] | None = None
         self._report_job = ""
-        self._unfinished: LoudnessNormSettings | None = None
-        """What continues a normalisation that ended early."""
-        self._shown: list[Finding] = []
+        self._unfinished: tuple[StageName, SettingsTable] | None = None
+        """What continues a normalisation or preparation that ended early."""
 
     def compose_below_form(self) -> Iterable[Widget]:
-        yield Table(
-            [
-                (_("speaker"), None, "left"),
-                (_("clips"), 6, "right"),
-                (_("length"), None, "right"),
-                (_("median clip"), None, "right"),
-                (_("loudness"), None, "right"),
-            ],
-            id="speakers",
-        )
-        with Horizontal(id="filter-row"):
-            yield Label(Text(_("Findings")))
-            yield Choice(
-                [(value, _(label)) for value, label in _FILTERS], "all", wizard(self).glyphs, id="filter"
-            )
-        yield DetailedTable(
-            [(_("state"), 10, "left"), (_("file"), None, "left"), (_("what"), None, "left")], id="findings"
-        )
-        yield Static("", id="findings-note", classes="quiet", markup=False)
+        yield WaysIn(id="ways-in")
+        yield DataView(id="data-view")
 
     # the report of the newest check
 
     def show_status(self, status: ShownStep) -> None:
         super().show_status(status)
+        self.query_one(WaysIn).show_layout(self.project.data.name)
+        self.set_class(self._is_empty, "-empty")
         project = self.project
 
         def work() -> None:
-            unfinished = unfinished_normalisation(project)
+            unfinished = unfinished_work(project)
             if unfinished != self._unfinished:
                 self.app.call_from_thread(self._take_unfinished, unfinished)
             job, report = newest_report(project)
             known = job.id if job is not None else ""  # "" also where the folder is another one now
             if known != self._report_job:
-                self.app.call_from_thread(self._take_report, known, report)
+                rows = clip_rows(job) if job is not None else []
+                self.app.call_from_thread(self._take_report, known, report, rows)
 
         in_thread(self, work, self.notice.show_error, "report")
 
-    def _take_unfinished(self, settings: LoudnessNormSettings | None) -> None:
-        self._unfinished = settings
+    @property
+    def _is_empty(self) -> bool:
+        """Whether there is nothing to check yet."""
+        return self.status is not None and self.status.share == NO_CLIPS and not self._only_raw
+
+    def _take_unfinished(self, unfinished: tuple[StageName, SettingsTable] | None) -> None:
+        self._unfinished = unfinished
         self.show_buttons()
 
-    def _take_report(self, job: str, report: dict[str, Any] | None) -> None:
+    def _take_report(self, job: str, report: dict[str, Any] | None, rows: list[ClipRow]) -> None:
         self._report_job, self._report = job, report
-        self._show_report()
+        self.query_one(DataView).show_report(report, rows, self.project)
         if self.status is not None:
             super().show_status(self.status)
-
-    def _show_report(self) -> None:
-        report = self._report
-        speakers = report["speakers"] if report else []
-        self.query_one("#speakers", Table).show_rows(
-            (
-                speaker["speaker"],
-                (
-                    plain(speaker["speaker"]),
-                    count(speaker["clips"]),
-                    duration(speaker["seconds"]),
-                    _("{seconds} s").format(seconds=decimal(speaker["median_seconds"], 1)),
-                    f"{decimal(speaker['loudness'], 1)} LUFS",
-                ),
-            )
-            for speaker in speakers
-        )
-        self._show_findings()
-
-    def _show_findings(self) -> None:
-        chosen = self.query_one("#filter", Choice).value
-        table = self.query_one(DetailedTable)
-        note = self.query_one("#findings-note", Static)
-        if chosen == "left-out":
-            self._shown = []
-            keys = self.project.dataset.exclude
-            table.show_rows(
-                (f"left-out {key}", (_("left out"), plain(key), _("Enter shows it.")), "") for key in keys
-            )
-            note.update(Text("" if keys else _("No clip is left out.")))
-            return
-        found: list[Finding] = (self._report or {}).get("findings", [])
-        self._shown = [item for item in found if chosen in ("all", item.severity.value)][:_MOST_ROWS]
-        glyphs = wizard(self).glyphs
-        signs = {
-            Severity.ERROR: f"{glyphs.failed} {_('error')}",
-            Severity.WARNING: f"{glyphs.stale} {_('warning')}",
-        }
-        data = self.project.data
-        table.show_rows(
-            (
-                f"{number}",
-                (
-                    plain(signs[item.severity], "bold" if item.severity is Severity.ERROR else ""),
-                    plain(_relative(item.path, data)),
-                    plain(sentence(item.what)),
-                ),
-                f"{sentence(item.what)}\n→ {sentence(item.what_to_do)}",
-            )
-            for number, item in enumerate(self._shown)
-        )
-        if self._report is None:
-            text = _("Nothing is checked yet.")
-        elif not found:
-            text = _("Nothing is wrong with these recordings.")
-        else:
-            more = len(found) - len(self._shown) if chosen == "all" else 0
-            text = _("Enter shows the clip.") + (
-                " " + _("{number} more are in the report.").format(number=more) if more else ""
-            )
-        note.update(Text(text))
-
-    def on_choice_changed(self, event: Choice.Changed) -> None:
-        event.stop()
-        self._show_findings()
 
     def sentence(self) -> str:
         text = super().sentence()
         if self._only_raw and not self.running:
-            raw, _data = self._normalise_from_to()
+            raw, _data = normalise_from_to(self.project.data)
             return _("The recordings in {raw} are to be normalised first.").format(raw=raw.name)
-        if self.running or self._report is None:
+        if self.running or self._report is None or self._is_empty:
             return text
         kinds = Counter(item.severity for item in self._report["findings"])
         bad, doubtful = kinds[Severity.ERROR], kinds[Severity.WARNING]
@@ -195,22 +120,24 @@ class DatasetPane(StagePane):
 
     def project_changed(self) -> None:
         super().project_changed()
-        self._show_findings()
+        self.query_one(DataView).show_choice(self.project)
 
-    # one finding in full
+    # one clip or finding in full
 
-    def on_data_table_row_selected(self, event: DataTable.RowSelected) -> None:
-        if event.data_table.id != "findings":
-            return
-        key = str(event.row_key.value)
-        finding = self._shown[int(key)] if key.isdigit() else None
-        clip = clip_of(finding.path, self.project.data) if finding else key.removeprefix("left-out ")
+    def on_finding_list_opened(self, event: FindingList.Opened) -> None:
+        event.stop()
+        finding = event.finding
+        clip = clip_of(finding.path, self.project.data)
         self.app.push_screen(ClipScreen(self.project, clip, finding), self._clip_decided)
+
+    def on_clip_list_opened(self, event: ClipList.Opened) -> None:
+        event.stop()
+        self.app.push_screen(ClipScreen(self.project, event.clip, None), self._clip_decided)
 
     def _clip_decided(self, left_out: bool | None) -> None:
         if left_out is not None:
             project_screen(self).save_project()
-            self._show_findings()
+            self.query_one(DataView).show_choice(self.project)
 
     # what can be done
 
@@ -224,90 +151,141 @@ class DatasetPane(StagePane):
     def verb(self) -> str:
         return _("Check again") if self._report is not None else _("Check")
 
-    def buttons(self) -> list[tuple[str, str]]:
-        if self.running:
-            return super().buttons()
+    def own_buttons(self) -> list[tuple[str, str]]:
+        choose, prepare = ("choose", _("Folder…")), ("prepare", _("Prepare…"))
         if self._only_raw:
-            return [("choose", _("Folder…")), ("normalise", _("Normalise…"))]
+            return [choose, prepare, ("normalise", _("Normalise…"))]
         if self._is_unfinished:
-            return [("choose", _("Folder…")), ("continue", _("Continue normalising"))]
-        shown = [("choose", _("Folder…"))]
-        if self._unfinished is not None:
-            shown.append(("continue", _("Continue normalising")))
-        else:
-            shown.append(("normalise", _("Normalise…")))
+            return [choose, prepare, ("continue", self._continue_label())]
+        if self._is_empty:
+            return [
+                ("demo", _("Try the demo")),
+                ("prepare", _("Prepare recordings…")),
+                ("choose", _("Folder of clips…")),
+            ]
+        again = ("continue", self._continue_label())
+        shown = [choose, again if self._unfinished is not None else ("normalise", _("Normalise…")), prepare]
         if self._report is not None:
             shown += [("proofread", _("Edit")), ("save", _("Report"))]
         return [*shown, ("run", self.verb())]
 
+    def _continue_label(self) -> str:
+        if self._unfinished is not None and self._unfinished[0] is StageName.PREPARE:
+            return _("Continue preparing")
+        return _("Continue normalising")
+
     def press(self, button: str) -> None:
         match button:
             case "choose":
-                self.app.push_screen(
-                    FolderScreen(_("Folder of the recordings:"), _existing(self.project.data)), self._chosen
-                )
+                self._ask_folder(_("Folder of the clips:"), existing(self.project.data), self._chosen)
+            case "prepare":
+                self._ask_folder(_("Folder of the raw recordings:"), self.project.folder, self._ask_prepare)
+            case "demo":
+                ask_for_demo(self, self.notice)
             case "normalise":
                 self._ask_normalise()
             case "proofread":
                 self.app.push_screen(ProofreadingScreen(self.project.data), self._proofread)
             case "continue":
-                self._continue_normalising()
+                self._continue()
             case "save":
                 suggested = str(self.project.folder / "findings.txt")
                 self.app.push_screen(PromptScreen(_("Write the report to this file:"), suggested), self._save)
             case _:
                 super().press(button)
 
+    def _ask_folder(self, question: str, start: Path, then: Callable[[Path], None]) -> None:
+        def chosen(folder: Path | None) -> None:
+            if folder is not None:
+                then(folder)
+
+        self.app.push_screen(FolderScreen(question, start), chosen)
+
     def _proofread(self, changed: bool | None) -> None:
         if changed:
             self.start_stage(self.stage, self.settings)
 
-    def _chosen(self, folder: Path | None) -> None:
-        if folder is not None:
-            self._use(folder)
+    def _chosen(self, folder: Path) -> None:
+        """Use a folder of clips; offer to import one that is laid out in another way."""
+        self.notice.clear()
 
-    def _use(self, folder: Path) -> None:
+        def work() -> None:
+            look = look_into(folder, self.project.pack.text_extension)
+            self.app.call_from_thread(self._use_or_import, folder, look)
+
+        in_thread(self, work, self.notice.show_error, "folder")
+
+    def _use_or_import(self, folder: Path, look: FolderLook) -> None:
+        if look.has_clips or not look.recordings:
+            self._use(folder, check=look.has_clips)
+            return
+        number = ngettext("{number} recording", "{number} recordings", look.recordings).format(
+            number=count(look.recordings)
+        )
+        found = ", ".join(_(layout) for layout in look.layouts)
+        explanation = (
+            _(
+                "{folder} holds {number} in another layout: {layouts}. Preparing imports them with their "
+                "words."
+            ).format(folder=harmless(folder), number=number, layouts=harmless(found))
+            if found
+            else _(
+                "{folder} holds {number} without transcripts. Preparing cuts them at pauses and writes what "
+                "is said."
+            ).format(folder=harmless(folder), number=number)
+        )
+        self._ask_prepare(folder, explanation, may_use=True)
+
+    def _use(self, folder: Path, *, check: bool = True) -> None:
         home = self.project.folder
         self.project.dataset.path = folder.relative_to(home) if folder.is_relative_to(home) else folder
         self.form_changed()
         project_screen(self).save_project()
-        self.start_stage(self.stage, self.settings)
+        if check:
+            self.start_stage(self.stage, self.settings)
+
+    def _ask_prepare(self, raw: Path, explanation: str = "", *, may_use: bool = False) -> None:
+        data = self.project.data
+        apart = data != raw and raw not in data.parents and data not in raw.parents
+        out = data if self._is_empty and apart else raw.with_name(f"{raw.name}-prepared")
+
+        def take(answer: PrepareSettings | Path | None) -> None:
+            if isinstance(answer, Path):
+                self._use(answer)
+            elif answer is not None:
+                chosen = answer
+                self.start_stage(StageName.PREPARE, lambda: chosen)
+
+        self.app.push_screen(PrepareScreen(raw, out, explanation, may_use=may_use), take)
 
     @property
     def _only_raw(self) -> bool:
         """Whether there are raw recordings but not yet the folder that normalising makes."""
-        return self._normalise_from_to()[1] == self.project.data
-
-    def _normalise_from_to(self) -> tuple[Path, Path]:
-        """Return folders to normalise from and to; `data-raw` to `data` as the documentation names them."""
-        data = self.project.data
-        raw = data.with_name(f"{data.name}-raw")
-        if raw.is_dir() and not data.exists():
-            return raw, data
-        return data, data.with_name(f"{data.name}-normalised")
+        return normalise_from_to(self.project.data)[1] == self.project.data
 
     @property
     def _is_unfinished(self) -> bool:
         return self.status is not None and self.status.state is StepState.UNFINISHED
 
-    def _continue_normalising(self) -> None:
-        settings = self._unfinished
-        raw = self.project.data.with_name(f"{self.project.data.name}-raw")
-        if settings is None and raw.is_dir():
-            settings = LoudnessNormSettings(source=raw, target=self.project.data)
-        if settings is None:
+    def _continue(self) -> None:
+        data = self.project.data
+        # Asked here as well: Enter may come before the look at the disk has told of it.
+        unfinished = self._unfinished or unfinished_work(self.project)
+        if unfinished is None and raw_of(data).is_dir():
+            unfinished = StageName.LOUDNESS_NORM, LoudnessNormSettings(source=raw_of(data), target=data)
+        if unfinished is None:
             self.notice.show_warning(
                 _("It is not known where the recordings come from."),
                 _("Continue with the command that began it: fishtune loudness-norm SOURCE {target}").format(
-                    target=harmless(self.project.data)
+                    target=harmless(data)
                 ),
             )
             return
-        chosen = settings
-        self.start_stage(StageName.LOUDNESS_NORM, lambda: chosen)
+        stage, settings = unfinished
+        self.start_stage(stage, lambda: settings)
 
     def _ask_normalise(self) -> None:
-        source, suggested = self._normalise_from_to()
+        source, suggested = normalise_from_to(self.project.data)
         explanation = _(
             "Every clip is brought to −23 LUFS in a new folder; {source} is never touched. Recommended when "
             "the clips differ by more than 3 LU."
@@ -327,9 +305,10 @@ class DatasetPane(StagePane):
         was_running = self.running
         super().show_job(job, state, view)
         if was_running and state is JobState.FINISHED:
-            self.show_monitor(False)
-            if job.record.stage == StageName.LOUDNESS_NORM:
-                self._use(Path(job.record.settings["target"]))
+            self.end_monitor()
+            made = _MADE_BY.get(job.record.stage)
+            if made is not None:
+                self._use(Path(job.record.settings[made]))
 
     def _save(self, answer: str | None) -> None:
         if not answer or self._report is None:
@@ -343,9 +322,10 @@ class DatasetPane(StagePane):
 
     def text_to_copy(self) -> str:
         focused = self.screen.focused
-        if isinstance(focused, Table) and focused.id == "findings" and focused.chosen is not None:
-            key = focused.chosen
-            return str(self._shown[int(key)].path) if key.isdigit() else key.removeprefix("left-out ")
+        if isinstance(focused, Table) and (finding := self.query_one(FindingList).chosen) is not None:
+            return str(finding.path)
+        if isinstance(focused, LongTable):
+            return self.query_one(ClipList).clip
         return str(self.project.data)
 
     def help_text(self) -> str:
@@ -358,36 +338,3 @@ class DatasetPane(StagePane):
             "touches no recording.\n"
             "Loudness normalisation is recommended; it writes copies into a new folder."
         )
-
-
-def report_text(report: dict[str, Any]) -> str:
-    """Return the findings as lines of text: severity, file, what is wrong, what to do."""
-    amount = _("{clips} clips, {seconds} s of audio").format(
-        clips=report["clips"], seconds=f"{report['seconds']:.0f}"
-    )
-    lines = [f"{report['data']}: {amount}", ""]
-    for item in report["findings"]:
-        lines.append(f"{_(item.severity)}: {item.path}")
-        lines += [f"    {sentence(item.what)}", f"    → {sentence(item.what_to_do)}"]
-    return "\n".join(lines) + "\n"
-
-
-def clip_of(path: Path, data: Path) -> str | None:
-    """Return the clip that a file of the data set belongs to, as SPEAKER/NAME or SPEAKER/BOOK/NAME."""
-    try:
-        inside = path.relative_to(data)
-    except ValueError:
-        return None
-    return inside.with_name(path.stem).as_posix() if len(inside.parts) in (2, 3) else None
-
-
-def _relative(path: Path, data: Path) -> str:
-    if path == data:
-        return f"{data.name}/"
-    return str(path.relative_to(data)) if path.is_relative_to(data) else str(path)
-
-
-def _existing(folder: Path) -> Path:
-    while not folder.is_dir() and folder != folder.parent:
-        folder = folder.parent
-    return folder

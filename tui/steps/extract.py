@@ -7,15 +7,22 @@ from dataclasses import replace
 
 from textual.widget import Widget
 
+from ...core.codec.config import FRAME_RATE
 from ...core.config.settings import ExtractSettings
 from ...core.hardware.visibility import cuda_view
 from ...core.pipeline.steps import StepName
 from ...core.stages.registry import StageName
 from ..access import wizard
 from ..catalogue import _, mark
+from ..project_state import ShownStep
 from ..widgets.form import Field
+from ..widgets.quiet_line import QuietLine
 from ..widgets.suggestion import Suggestion
+from ..wording import size
 from .stage import StagePane
+
+_BYTES_PER_MINUTE = 60 * FRAME_RATE * 10 * 8
+"""Of codes of the published codec: ten codebooks, an int64 each."""
 
 
 def device_options(pane: StagePane) -> tuple[tuple[str, str], ...]:
@@ -44,7 +51,17 @@ class ExtractPane(StagePane):
         return (replace(device, options=options), *others)
 
     def compose_below_form(self) -> Iterable[Widget]:
+        yield QuietLine(id="where")
         yield Suggestion("extract", id="suggestion")
+
+    def show_status(self, status: ShownStep) -> None:
+        super().show_status(status)
+        # To be known before they are made.
+        self.query_one(QuietLine).say(
+            _("Codes are written beside the recordings: {file}, about {size} per minute.").format(
+                file=self.near(self.project.data / "SPEAKER" / "NAME.npy"), size=size(_BYTES_PER_MINUTE)
+            )
+        )
 
     def on_suggestion_taken(self, event: Suggestion.Taken) -> None:
         """Write the suggested batch into the project."""

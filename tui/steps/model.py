@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import os
+import contextlib
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from rich.text import Text
+from textual import events
+from textual.containers import Container
 from textual.widget import Widget
 from textual.widgets import DataTable, Static
 
@@ -17,21 +19,24 @@ from ...core.config.project import Project
 from ...core.config.settings import MODELS_FOLDER, DownloadSettings, ModelOptions, VerifySettings
 from ...core.errors import FishtuneError
 from ...core.events import Finished
+from ...core.hub.credentials import token_is_set
 from ...core.hub.transfer import PARTIAL_FOLDER, DownloadRecord, read_record
-from ...core.model.families import family_of_name, read_configuration
-from ...core.pipeline.steps import StepName, model_files
+from ...core.model.families import family_of_name
+from ...core.pipeline.seen import model_files
+from ...core.pipeline.steps import StepName
 from ...core.stages.registry import StageName
 from ..access import project_screen
-from ..catalogue import _
+from ..catalogue import _, ngettext
 from ..dialogs.prompt import PromptScreen
+from ..models_found import FoundModel, models_in
 from ..project_state import ShownStep
 from ..trouble import in_thread
-from ..widgets.form import Field, Form
+from ..widgets.form import Field, Form, assign
 from ..widgets.table import Table
-from ..wording import harmless, plain, size
+from ..wording import fit, harmless, plain, size
 from .stage import StagePane
 
-_MOST_FOUND = 50
+_WIDE = 92
 
 
 class ModelPane(StagePane):
@@ -46,24 +51,48 @@ class ModelPane(StagePane):
     )
     DEFAULT_CSS = """
     ModelPane #where { height: auto; color: $text-muted; }
-    ModelPane #files { max-height: 8; margin: 1 0 0 0; }
+    ModelPane #offers { max-height: 8; margin: 0 0 1 0; display: none; }
+    ModelPane #files { max-height: 12; margin: 1 0 0 0; }
     ModelPane #found { max-height: 6; }
+    ModelPane #parts, ModelPane #choice, ModelPane #disk { height: auto; }
+    ModelPane.-wide #parts { layout: horizontal; }
+    ModelPane.-wide #choice { width: 1fr; }
+    ModelPane.-wide #disk { width: 1fr; margin: 0 0 0 2; }
+    ModelPane.-wide #files { margin: 0; }
     """
 
     def __init__(self) -> None:
         super().__init__()
         self._token = ""
+        self._token_found = True
+        """Whether the hub's own places have a token; what has not been looked at is not asked for."""
+        self._usable: list[Path] = []
+        """Whole base models that lie here, and that the project does not use yet."""
         self._sound = ""  # what the verification found that ended here
 
-    def compose_below_form(self) -> Iterable[Widget]:
-        yield Static("", id="where", markup=False)
-        yield Table(
-            [(_("file"), None, "left"), (_("size"), 10, "right"), (_("state"), None, "left")], id="files"
+    def compose_before(self) -> Iterable[Widget]:
+        choice = [*super().compose_before(), Static("", id="where", markup=False)]
+        offers = Table(
+            [(_("to download"), None, "left"), (_("size"), 9, "right"), (_("licence"), None, "left")],
+            id="offers",
         )
-        yield Static(
-            Text(_("Model directories found here")), classes="heading", markup=False, id="found-title"
-        )
-        yield Table([(_("directory"), None, "left"), (_("what is in it"), None, "left")], id="found")
+        found = Table([(_("directory"), None, "left"), (_("what is in it"), None, "left")], id="found")
+        offers.enter_does, found.enter_does = _("Choose"), _("Use")
+        disk = [
+            Table(
+                [(_("file"), None, "left"), (_("size"), 10, "right"), (_("state"), None, "left")], id="files"
+            ),
+            Static(
+                Text(_("Model directories found here")), classes="heading", markup=False, id="found-title"
+            ),
+            found,
+        ]
+        yield offers
+        yield Container(Container(*choice, id="choice"), Container(*disk, id="disk"), id="parts")
+
+    def on_resize(self, event: events.Resize) -> None:
+        """Put what is chosen beside what is on the disk where there is room."""
+        self.set_class(event.size.width >= _WIDE, "-wide")
 
     def show_status(self, status: ShownStep) -> None:
         super().show_status(status)
@@ -80,7 +109,8 @@ class ModelPane(StagePane):
         project = self.project
 
         def work() -> None:
-            files, found, record = files_of(project), model_directories(project), read_record(project.base)
+            files, found, record = files_of(project), models_near(project), read_record(project.base)
+            self._token_found = token_is_set()
             self.app.call_from_thread(self._show, files, found, record)
 
         in_thread(self, work, self.notice.show_error, "directories")
@@ -88,9 +118,11 @@ class ModelPane(StagePane):
     def _show(
         self,
         files: list[tuple[str, str, str]],
-        found: list[tuple[Path, str]],
+        found: list[FoundModel],
         record: DownloadRecord | None,
     ) -> None:
+        self._usable = [model.path for model in found if model.is_base and model.path != self.project.base]
+        self.show_buttons()
         where = "" if self.is_done else harmless(self.project.base)  # then the sentence on top says it
         if record is not None:
             where = (where + "\n" if where else "") + _(
@@ -104,17 +136,30 @@ class ModelPane(StagePane):
         if str(line.content) != where:
             line.update(Text(where))
             line.display = bool(where)
+        offers = self.query_one("#offers", Table)
+        offers.display = not self.is_done
+        offers.show_rows(_offers())
         self.query_one("#files", Table).show_rows((row[0], row) for row in files)
         table = self.query_one("#found", Table)
         table.display = self.query_one("#found-title").display = bool(found)
-        table.show_rows((str(path), (plain(self.near(path)), plain(what))) for path, what in found)
+        table.show_rows(
+            (str(model.path), (plain(self.near(model.path)), plain(model.what))) for model in found
+        )
 
     def on_data_table_row_selected(self, event: DataTable.RowSelected) -> None:
-        if event.data_table.id != "found":
-            return
-        path = Path(str(event.row_key.value))
+        chosen = str(event.row_key.value)
+        if event.data_table.id == "found":
+            self._use(Path(chosen))
+        elif event.data_table.id == "offers":
+            assign(self.project.model, "name", None if chosen == ModelOptions().name else chosen)
+            self._keep()
+
+    def _use(self, path: Path) -> None:
         folder = self.project.folder
         self.project.model.path = path.relative_to(folder) if path.is_relative_to(folder) else path
+        self._keep()
+
+    def _keep(self) -> None:
         self.query_one(Form).show_values()
         project_screen(self).save_project()
 
@@ -141,13 +186,16 @@ class ModelPane(StagePane):
     def main_label(self) -> str:
         return self.verb() if self.is_done else super().main_label()
 
-    def buttons(self) -> list[tuple[str, str]]:
-        shown = super().buttons()
-        if self.running:
-            return shown
+    def own_buttons(self) -> list[tuple[str, str]]:
+        shown = super().own_buttons()
         if self.is_done:
             return [*shown[:-1], ("verify", _("Verify"))]
-        return [("token", _("Token…")), *shown]
+        token = ("token", _("Token…"))
+        if self._usable:
+            return [token, *shown, ("use", _("Use {model}").format(model=fit(self._usable[0].name, 24)))]
+        if not self._token and not self._token_found and self.project.model.name in preset_names("models"):
+            return [*shown, token]  # first of all its licence is to be accepted
+        return [token, *shown]
 
     def press(self, button: str) -> None:
         match button:
@@ -155,6 +203,8 @@ class ModelPane(StagePane):
                 self._ask_token()
             case "verify":
                 self._verify()
+            case "use":
+                self._use(self._usable[0])
             case _:
                 super().press(button)
 
@@ -162,6 +212,7 @@ class ModelPane(StagePane):
         def take(answer: str | None) -> None:
             if answer is not None:
                 self._token = answer
+                self.show_buttons()
                 self.notice.show_plain(
                     _("The token is kept until you leave and given to the download alone.") if answer else ""
                 )
@@ -198,7 +249,7 @@ class ModelPane(StagePane):
         with self.view.lock:
             end = self.view.end
         if isinstance(end, Finished):
-            self.show_monitor(False)
+            self.end_monitor()
             self._sound = _soundness(end.summary)
 
     def text_to_copy(self) -> str:
@@ -241,39 +292,21 @@ def files_of(project: Project) -> list[tuple[str, str, str]]:
     return rows
 
 
-def model_directories(project: Project) -> list[tuple[Path, str]]:
-    """Return directories near the project that hold a base model, with what is in each."""
-    parents = [project.base.parent, project.folder / MODELS_FOLDER, project.folder.parent / MODELS_FOLDER]
-    parents.append(Path.cwd() / MODELS_FOLDER)
-    found: dict[Path, str] = {}
-    for parent in dict.fromkeys(parents):
-        try:
-            with os.scandir(parent) as entries:
-                folders = sorted(Path(entry.path) for entry in entries if entry.is_dir())
-        except OSError:
-            continue
-        for folder in folders[:_MOST_FOUND]:
-            what = describe_directory(folder)
-            if what:
-                found[folder] = what
-    return list(found.items())[:_MOST_FOUND]
+def _offers() -> list[tuple[str, tuple[str, str, str]]]:
+    """Return (key, cells) of the models that can be downloaded by name."""
+    rows = []
+    for name in preset_names("models"):
+        with contextlib.suppress(FishtuneError):  # a preset of the user's own, perhaps
+            preset = model_preset(name)
+            amount = size(preset.download_size) if preset.download_size else "–"
+            rows.append((name, (name, amount, preset.licence)))
+    return rows
 
 
-def describe_directory(folder: Path) -> str:
-    """Return what a checkpoint directory holds in a few words, nothing where it is none."""
-    try:
-        found = read_configuration(folder)
-        shape = found.read_shape()
-    except FishtuneError:
-        return ""
-    parts = [_("{layers} layers of {dim}").format(layers=shape.n_layer, dim=shape.dim)]
-    if folder.with_name(f"{folder.name}.fishtune.json").is_file():
-        parts.append(_("merged by fishtune"))
-    wanted = [name for name in found.family.needed_files(folder) if name not in found.family.optional_files]
-    lacking = [name for name in wanted if not (folder / name).is_file()]
-    if lacking:
-        parts.append(_("lacks {files}").format(files=", ".join(lacking)))
-    return ", ".join(parts)
+def models_near(project: Project) -> list[FoundModel]:
+    """Return the base models in the usual folders near the project."""
+    near = [project.base.parent, project.folder / MODELS_FOLDER, project.folder.parent / MODELS_FOLDER]
+    return models_in([*near, Path.cwd() / MODELS_FOLDER])
 
 
 def _soundness(summary: dict[str, Any]) -> str:
@@ -282,6 +315,6 @@ def _soundness(summary: dict[str, Any]) -> str:
         tensors, files = int(summary["tensors"]), len(summary["files"])
     except (LookupError, TypeError, ValueError):
         return ""
-    return _("Sound: {tensors} tensors fit the configuration, {files} files read.").format(
-        tensors=tensors, files=files
+    return _("Sound: {tensors} tensors fit the configuration, {files} read.").format(
+        tensors=tensors, files=ngettext("{number} file", "{number} files", files).format(number=files)
     )

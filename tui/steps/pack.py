@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
@@ -22,13 +21,18 @@ from ...core.tables import read_json
 from ..access import wizard
 from ..catalogue import _, ngettext, sentence
 from ..glyphs import Glyphs
+from ..histogram import Bar, drawn
 from ..project_state import ShownStep
 from ..trouble import in_thread
 from ..widgets.detailed_table import DetailedTable
 from ..widgets.form import Field
+from ..widgets.plain import PlainVertical
+from ..widgets.quiet_line import QuietLine
 from ..widgets.table import Table
 from ..wording import count, duration, harmless, plain, size
 from .stage import StagePane
+
+_WIDE = 90  # cells
 
 
 class PackPane(StagePane):
@@ -42,10 +46,14 @@ class PackPane(StagePane):
         Field("pack", "num_workers"),
     )
     DEFAULT_CSS = """
+    PackPane #packed { height: auto; layout: vertical; }
+    PackPane #packed > PlainVertical { height: auto; width: 1fr; }
     PackPane #packed-speakers { max-height: 8; margin: 1 0 0 0; }
     PackPane #packed-dropped { max-height: 8; }
     PackPane DetailedTable { margin: 1 0 0 0; }
     PackPane #packed-lengths { height: auto; margin: 1 0 0 0; }
+    PackPane.-wide #packed { layout: horizontal; }
+    PackPane.-wide #packed-lengths { margin: 1 0 0 2; }
     """
 
     def __init__(self) -> None:
@@ -54,21 +62,28 @@ class PackPane(StagePane):
         self._result: dict[str, Any] | None = None
 
     def compose_below_form(self) -> Iterable[Widget]:
+        yield QuietLine(id="where")
         yield Static("", id="packed-totals", classes="heading", markup=False)
-        yield Table(
-            [
-                (_("speaker"), None, "left"),
-                (_("sentences"), None, "right"),
-                (_("left out"), None, "right"),
-                (_("audio"), None, "right"),
-            ],
-            id="packed-speakers",
-        )
-        yield Static("", id="packed-lengths", markup=False)
-        yield DetailedTable([(_("left out"), None, "left"), (_("why"), None, "left")], id="packed-dropped")
+        with PlainVertical(id="packed"):
+            with PlainVertical():
+                yield Table(
+                    [
+                        (_("speaker"), None, "left"),
+                        (_("sentences"), None, "right"),
+                        (_("left out"), None, "right"),
+                        (_("audio"), None, "right"),
+                    ],
+                    id="packed-speakers",
+                )
+                yield DetailedTable(
+                    [(_("left out"), None, "left"), (_("why"), None, "left")], id="packed-dropped"
+                )
+            with PlainVertical():
+                yield Static("", id="packed-lengths", markup=False)
 
     def show_status(self, status: ShownStep) -> None:
         super().show_status(status)
+        self.query_one(QuietLine).say(self._where())
         file = self.project.protos / MANIFEST_FILE
         try:
             modified = file.stat().st_mtime
@@ -78,8 +93,15 @@ class PackPane(StagePane):
             self._shown_at = modified
             in_thread(self, self._read, self.notice.show_error, "manifest")
 
+    def _where(self) -> str:
+        """Return where the shards go, to be known before they are made."""
+        return _(
+            "Shards are written to {folder}. What was packed there before stays until the new ones are whole."
+        ).format(folder=self.near(self.project.protos))
+
     def on_resize(self) -> None:
-        """Draw the bars as long as there is room."""
+        """Put side by side what there is room for, and draw the bars as long as there is room."""
+        self.set_class(self.size.width >= _WIDE, "-wide")
         self._show_result(self._result)
 
     def _read(self) -> None:
@@ -104,7 +126,7 @@ class PackPane(StagePane):
 
     def _draw_result(self, result: dict[str, Any] | None) -> None:
         speakers = self.query_one("#packed-speakers", Table)
-        dropped = self.query_one(DetailedTable)
+        dropped = self.query_one("#detailed-packed-dropped", DetailedTable)
         speakers.display = dropped.display = result is not None
         self.query_one("#packed-totals", Static).update(Text(totals(result)))
         self.query_one("#packed-lengths", Static).update(self._lengths(result))
@@ -144,12 +166,12 @@ class PackPane(StagePane):
             result["columns"]["edges"],
             result["columns"]["counts"],
             limit,
-            max(self.size.width - 36, 16),
+            self.size.width // 2 - 4 if self.has_class("-wide") else self.size.width - 4,
         )
 
     def job_ended(self) -> None:
         if self.job_state is JobState.FINISHED:
-            self.show_monitor(False)  # what was packed stands beside the settings
+            self.end_monitor()  # what was packed stands beside the settings
 
     def settings(self) -> PackSettings:
         return self.project.pack_settings()
@@ -176,34 +198,26 @@ def totals(result: dict[str, Any] | None) -> str:
     if result is None:
         return ""
     files = ngettext("{number} file", "{number} files", result["shards"]).format(number=result["shards"])
-    text = _("{sentences} sentences of {clips} clips in {files}, {size}.").format(
+    clips = ngettext("{number} clip", "{number} clips", result["clips"]).format(number=count(result["clips"]))
+    text = _("{sentences} of {clips} in {files}, {size}.").format(
         sentences=count(result["sentences"]),
-        clips=count(result["clips"]),
+        clips=clips,
         files=files,
         size=size(result["bytes"]),
     )
-    reasons = Counter(item["reason"] for item in result["dropped"])
-    if reasons:
-        parts = ", ".join(f"{_(reason)}: {number}" for reason, number in reasons.most_common())
-        text += " " + _("Left out: {reasons}.").format(reasons=parts)
     return harmless(text)
 
 
 def histogram(glyphs: Glyphs, edges: list[int], counts: list[int], limit: int, width: int) -> Text:
     """Return clip lengths in tokens as bars, with a mark where `limit` (max_length) cuts."""
-    rows = min(len(counts), 8)
-    per_row = -(-len(counts) // rows)
-    largest = 0
-    joined = []
-    for begin in range(0, len(counts), per_row):
-        end = min(begin + per_row, len(counts))
-        number = sum(counts[begin:end])
-        largest = max(largest, number)
-        joined.append((edges[begin], edges[end], number))
-    text = Text(no_wrap=True, overflow="crop")
-    text.append(_("tokens per clip, against max_length {limit}").format(limit=limit), style="bold")
-    for low, high, number in joined:
-        drawn = glyphs.bar * round(number / max(largest, 1) * width)
-        over = " " + _("too long") if low >= limit else ""
-        text.append(f"\n{low:>6}–{high:<6} {count(number):>7}  {drawn}{over}")
-    return text
+    per_bar = -(-len(counts) // min(len(counts), 8))
+    bars = [
+        Bar(
+            edges[begin],
+            edges[end := min(begin + per_bar, len(counts))],
+            sum(counts[begin:end]),
+            _("too long") if edges[begin] >= limit else "",
+        )
+        for begin in range(0, len(counts), per_bar)
+    ]
+    return drawn(glyphs, _("tokens per clip, against max_length {limit}").format(limit=limit), bars, width)

@@ -14,6 +14,7 @@ from ...core.pipeline.steps import StepState
 from ...core.stages.registry import StageName
 from ..access import project_screen, wizard
 from ..catalogue import _
+from ..widgets.button_bar import ButtonBar
 from ..widgets.form import Field, Form, assign
 from .base import StepPane
 
@@ -51,23 +52,33 @@ class StagePane(StepPane):
         raise NotImplementedError
 
     def verb(self) -> str:
-        """Return what the main button says when nothing runs."""
+        """Return what doing the step is called now."""
         return _("Run")
 
     def buttons(self) -> list[tuple[str, str]]:
-        if self.running:
+        if self.is_busy:
             # Enter presses the last one, which may change while somebody presses it: it never stops anything.
-            return [("stop", _("Stop and save")), ("watch", _("Watch"))]
+            return [(ButtonBar.STOP, _("Stop and save")), ("watch", _("Watch"))]
+        return self.onward(self.own_buttons())
+
+    def own_buttons(self) -> list[tuple[str, str]]:
+        """Return the step's own buttons when nothing runs, as (id, label); the last one does the step."""
         shown = [("settings", _("Settings"))] if self.monitor_shown else []
         if self.job is not None and not self.monitor_shown:
             shown.append(("result", _("Last run")))
         return [*shown, ("run", self.main_label())]
 
     def main_label(self) -> str:
-        """Return the main button's label when nothing runs."""
-        if self.job_state in (JobState.STOPPED, JobState.LOST, JobState.FAILED) and not self.is_done:
-            return _("Go on")
-        return self.verb()
+        """Return what the button says that does the step."""
+        if self.is_done:
+            return self.verb()
+        match self.job_state:
+            case JobState.STOPPED | JobState.LOST:
+                return _("Resume")
+            case JobState.FAILED:
+                return _("Retry")
+            case _:
+                return self.verb()
 
     @property
     def is_done(self) -> bool:
@@ -80,12 +91,14 @@ class StagePane(StepPane):
                 self.run_stage()
             case "watch":
                 self.watch_job()
-            case "stop":
+            case ButtonBar.STOP:
                 self.stop()
             case "settings":
                 self.show_monitor(False)
             case "result":
                 self.show_monitor(True)
+            case _:
+                super().press(button)
 
     def run_stage(self) -> None:
         """Start the stage, unless a field holds what cannot be stored: it would run with another value."""

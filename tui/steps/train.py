@@ -6,29 +6,32 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from rich.text import Text
 from textual import events, on
-from textual.containers import Container
+from textual.containers import Container, Vertical
 from textual.widget import Widget
-from textual.widgets import DataTable, Static
 
+from ...core.config.options import Group
 from ...core.config.presets import LoraPreset, lora_preset, preset_names
+from ...core.config.run_files import checkpoint_step
 from ...core.config.settings import TrainSettings
 from ...core.errors import FishtuneError
+from ...core.events import Finished
 from ...core.jobs.record import Job, JobState
 from ...core.pipeline.steps import StepName
 from ...core.stages.registry import StageName
 from ..access import project_screen, wizard
 from ..actions import keys_of
-from ..catalogue import _, mark
+from ..catalogue import _, mark, ngettext
 from ..dialogs.confirm import ConfirmScreen
 from ..run_view import RunView
 from ..trouble import in_thread
+from ..widgets.fold import Fold
 from ..widgets.form import Field, Form
+from ..widgets.plan_card import PlanCard
+from ..widgets.preset_table import PresetTable
 from ..widgets.suggestion import Suggestion
-from ..widgets.table import Table
 from ..widgets.training import TrainingMonitor
-from ..wording import count, duration, harmless, parameters, percent, plain, right, size
+from ..wording import count, duration, percent
 from .extract import device_options
 from .stage import StagePane
 
@@ -46,8 +49,9 @@ class TrainPane(StagePane):
     stage = StageName.TRAIN
     monitor_first = True
     fields = (
-        Field("train", "max_steps"),
         Field("train", "epochs"),
+        Field("train", "checkpoint_every"),
+        Field("train", "max_steps"),
         Field("train", "batch_tokens"),
         Field("train", "accumulation"),
         Field("train", "learning_rate"),
@@ -56,6 +60,7 @@ class TrainPane(StagePane):
             "precision",
             (("", mark("automatic")), ("bf16", "bf16"), ("float32", "float32")),
         ),
+        Field("train", "base_precision", (("", mark("no")), ("int8", "int8"), ("nf4", "nf4"))),
         Field(
             "train",
             "checkpointing",
@@ -64,7 +69,6 @@ class TrainPane(StagePane):
         Field("train", "device"),
         Field("train", "devices"),
         Field("train", "max_length"),
-        Field("train", "checkpoint_every"),
         Field("train", "validate_every"),
         Field(
             "train",
@@ -73,18 +77,18 @@ class TrainPane(StagePane):
         ),
     )
     DEFAULT_CSS = """
-    TrainPane #presets { height: auto; max-height: 11; }
-    TrainPane #preset-help { height: 2; color: $text-muted; }
     TrainPane #settings { height: auto; }
+    TrainPane #choices, TrainPane #forecast { height: auto; }
+    TrainPane PlanCard .heading { display: none; }
+    TrainPane.-wide PlanCard .heading { display: block; }
     TrainPane.-wide #settings { layout: horizontal; }
-    TrainPane.-wide Form { width: 1fr; }
-    TrainPane.-wide Suggestion { width: 1fr; max-width: 60; margin: 0 0 0 2; }
+    TrainPane.-wide #choices { width: 1fr; margin: 1 0 0 0; }
+    TrainPane.-wide #forecast { width: 1fr; max-width: 60; margin: 0 0 0 2; }
     """
 
     def __init__(self) -> None:
         super().__init__()
         self._presets: dict[str, LoraPreset] = {}
-        self._needs: dict[str, Estimate | None] = {}
         self._estimated: Project | None = None
         """What the needs are being worked out for."""
         self._form_made = False
@@ -101,8 +105,14 @@ class TrainPane(StagePane):
             replace(field, options=options) if field.name == "device" else field for field in self.fields
         )
 
-    def compose_below_form(self) -> Iterable[Widget]:
-        yield Suggestion("train", id="suggestion")
+    def _forms(self) -> Iterable[Widget]:
+        """Yield what everybody chooses, and what few do, folded away."""
+        glyphs = wizard(self).glyphs
+        shown = [field for field in self.all_fields() if field.group is Group.BASIC]
+        folded = [field for field in self.all_fields() if field.group is not Group.BASIC]
+        yield Form(shown, self.table, self.inherited, glyphs, id="form")
+        advanced = Form(folded, self.table, self.inherited, glyphs, id="advanced")
+        yield Fold(_("Advanced"), advanced, glyphs, id="fold")
 
     def make_monitor(self) -> TrainingMonitor:
         return TrainingMonitor(wizard(self).glyphs, ascii_only=wizard(self).settings.ascii, id="monitor")
@@ -128,54 +138,20 @@ class TrainPane(StagePane):
         if self._form_made:
             return
         self._form_made = True
-        presets = Table(
-            [
-                ("", 1, "left"),
-                (_("LoRA preset"), None, "left"),
-                (_("rank"), 4, "right"),
-                (_("alpha"), 5, "right"),
-                (_("trainable"), 9, "right"),
-                (_("memory"), 9, "right"),
-            ],
-            id="presets",
-        )
         await self.query_one("#before").mount(
-            presets,
-            Static("", id="preset-help", markup=False),
-            Container(*super().compose_before(), id="settings"),
+            PresetTable(self._presets, self.project.train.lora_config, id="preset-table"),
+            Container(
+                Vertical(*self._forms(), id="choices"),
+                Vertical(PlanCard(id="plan"), Suggestion("train", id="suggestion"), id="forecast"),
+                id="settings",
+            ),
         )
-        self._show_presets()
-        presets.select_key(self.project.train.lora_config)
         self._estimate()
 
     def on_resize(self, event: events.Resize) -> None:
         self.set_class(event.size.width >= WIDE, "-wide")
 
     # presets
-
-    def _show_presets(self) -> None:
-        chosen = self.project.train.lora_config
-        sign = wizard(self).glyphs.chosen
-        rows = []
-        for name, preset in self._presets.items():
-            need = self._needs.get(name)
-            missing = "–" if name in self._needs else "…"
-            style = "bold" if name == chosen else ""
-            lora = preset.method == "lora"
-            rows.append(
-                (
-                    name,
-                    (
-                        plain(sign if name == chosen else " ", style),
-                        plain(name, style),
-                        right(preset.rank if lora else "–", style),
-                        right(f"{preset.alpha:g}" if lora else "–", style),
-                        right(parameters(need.trainable) if need and need.trainable else missing, style),
-                        right(size(need.needed) if need else missing, style),
-                    ),
-                )
-            )
-        self.query_one("#presets", Table).show_rows(rows)
 
     def _estimate(self) -> None:
         project = self._estimated = self.project.model_copy(deep=True)
@@ -193,22 +169,24 @@ class TrainPane(StagePane):
         in_thread(self, work, self.notice.show_error, "needs")
 
     def _take_needs(self, needs: dict[str, Estimate | None]) -> None:
-        self._needs.update(needs)
-        self._show_presets()
+        self.query_one(PresetTable).take_needs(needs)
+        chosen = self.project.train.lora_config
+        if chosen in needs:
+            self.query_one(PlanCard).take_need(needs[chosen])
 
-    def on_data_table_row_highlighted(self, event: DataTable.RowHighlighted) -> None:
-        preset = self._presets.get(str(event.row_key.value)) if event.data_table.id == "presets" else None
-        if preset is not None:
-            self.query_one("#preset-help", Static).update(Text(harmless(_(preset.description))))
+    def on_preset_table_chosen(self, event: PresetTable.Chosen) -> None:
+        """Write another preset into the project."""
+        event.stop()
+        self.project.train.lora_config = event.name
+        project_screen(self).save_project()
+        self._preset_changed()
 
-    def on_data_table_row_selected(self, event: DataTable.RowSelected) -> None:
-        name = str(event.row_key.value)
-        if event.data_table.id == "presets" and name in self._presets:
-            self.project.train.lora_config = name
-            project_screen(self).save_project()
-            self._show_presets()
-            self.query_one(Form).show_values()
-            self.query_one(Suggestion).estimate_again()
+    def _preset_changed(self) -> None:
+        name, presets = self.project.train.lora_config, self.query_one(PresetTable)
+        presets.show_chosen(name)
+        self.form_changed()
+        self.query_one(Suggestion).estimate_again()
+        self.query_one(PlanCard).take_need(presets.need_of(name))
 
     # settings
 
@@ -220,12 +198,17 @@ class TrainPane(StagePane):
 
     def project_changed(self) -> None:
         if self._form_made:
-            super().project_changed()
-            self._show_presets()
+            self._preset_changed()
+            self._estimate()
+
+    def form_changed(self) -> None:
+        for form in self.query(Form):  # none where a run was only watched
+            form.show_values()
 
     def settings_changed(self) -> None:
         self._estimate()
         self.query_one(Suggestion).estimate_again()
+        self.query_one(PlanCard).plan_again()
 
     def on_suggestion_taken(self, event: Suggestion.Taken) -> None:
         """Write the suggested micro-batch into the project."""
@@ -241,6 +224,57 @@ class TrainPane(StagePane):
 
     def main_label(self) -> str:
         return self.verb()
+
+    def run_stage(self) -> None:
+        """Start; of a run that is at its end, ask first how much more is wanted."""
+        if self.is_done and self.state.checkpoints and not self.running:
+            self._ask_how_much_more(checkpoint_step(self.state.checkpoints[-1]))
+        else:
+            super().run_stage()
+
+    def _ask_how_much_more(self, step: int) -> None:
+        from ...core.pipeline.plan import Unit, prolonged
+        from ..dialogs.more_training import MoreTrainingScreen
+
+        passes, ended_by = self._end_of_run(step)
+
+        def total(amount: float, unit: Unit) -> str:
+            limits = prolonged(step, passes, amount, unit)
+            if unit == "epochs":
+                epochs = limits["epochs"]
+                form = ngettext("{number} epoch in all.", "{number} epochs in all.", epochs)
+                return form.format(number=f"{epochs:g}")
+            steps = limits["max_steps"]
+            form = ngettext("{number} step in all.", "{number} steps in all.", steps)
+            return form.format(number=count(steps))
+
+        def answered(answer: tuple[float, Unit] | None) -> None:
+            if answer is not None and not self.running:
+                self.take_values("train", prolonged(step, passes, *answer, ended_by))
+                super(TrainPane, self).run_stage()
+
+        done = ngettext("{number} step is done", "{number} steps are done", step).format(number=count(step))
+        if passes:
+            epochs = ngettext("{number} epoch", "{number} epochs", passes)
+            done = f"{done}, {epochs.format(number=f'{passes:.3g}')}"
+        units = [("epochs", _("epochs")), ("steps", _("optimizer steps"))]
+        self.app.push_screen(
+            MoreTrainingScreen(
+                f"{done}.",
+                total,
+                units if passes else units[1:],
+                f"{max(round(passes / 4), 1)}" if passes else str(max(step // 4, 1)),
+            ),
+            answered,
+        )
+
+    def _end_of_run(self, step: int) -> tuple[float, str]:
+        """Return the epochs that are done and what ended the run, as far as its jobs tell."""
+        view = self.view
+        if view is None or view.step is None or view.step.step != step:
+            return 0.0, ""
+        summary = view.end.summary if isinstance(view.end, Finished) else {}
+        return view.step.clip_passes, str(summary.get("ended_by", ""))
 
     def stop(self) -> None:
         """Ask once, with numbers: what a training costs is hours. Asked again, it is ended at once."""

@@ -21,6 +21,7 @@ class Choice(Widget, can_focus=True):
     DEFAULT_CSS = """
     Choice { height: 1; width: auto; min-width: 8; background: $surface; }
     Choice:focus { background: $primary; color: $background; text-style: bold; }
+    Choice:focus:ansi { background: ansi_default; color: ansi_default; text-style: bold reverse; }
     """
     BINDINGS = [
         Binding("left", "turn(-1)", show=False),

@@ -1,25 +1,31 @@
-"""The loss curve: lines over a common axis, told apart by their signs and colours."""
+"""The loss curve: lines over a common axis, told apart by their signs and colours, and a cursor on them."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import Literal
 
+from rich.cells import cell_len
 from rich.text import Text
+from textual.binding import Binding
+from textual.message import Message
 from textual.widget import Widget
 
 from ..catalogue import _
-from ..chart import Axis, Canvas, chart, label_room
+from ..chart import Axis, Canvas, chart, label_room, robust
 from ..wording import decimal, harmless
 
-Drawn = Literal["line", "points", "faint points", "marks"]
+Drawn = Literal["line", "points", "faint points", "marks", "other line", "other points"]
 _SIGNS: dict[Drawn, tuple[str, str]] = {
     "line": ("─", "*"),
     "points": ("•", "o"),
     "faint points": ("·", "."),
     "marks": ("▲", "^"),
+    "other line": ("+", "+"),
+    "other points": ("×", "x"),
 }
 """How a line of the chart is told from the others without colours: its sign, and the one of ASCII."""
+_CURSOR = ("│", "|")
 _FRAMED = 12
 """Rows from which a chart has a frame."""
 
@@ -34,25 +40,57 @@ class Line:
     color: str = ""
     """A style of rich; empty = the terminal's foreground."""
     drawn: Drawn = "line"
+    newest: float | None = None
+    """What the legend says; None = the last value that is drawn."""
 
 
-class Curve(Widget):
+@dataclass(frozen=True)
+class Picture:
+    """What a curve shows."""
+
+    lines: list[Line] = field(default_factory=list)
+    x_label: str = ""
+    log: bool = False
+    """Whether the values' axis is logarithmic."""
+    cursor: float | None = None
+    """The x that is looked at."""
+
+
+class Curve(Widget, can_focus=True):
     """Lines over a common x-axis, drawn again only when they changed."""
 
-    DEFAULT_CSS = "Curve { height: 1fr; min-height: 6; width: 1fr; }"
+    DEFAULT_CSS = """
+    Curve { height: 1fr; min-height: 4; width: 1fr; }
+    Curve:focus { background: $boost; }
+    """
+    BINDINGS = [
+        Binding("left", "move(-1)", show=False),
+        Binding("right", "move(1)", show=False),
+        Binding("shift+left,pageup", "move_to_checkpoint(-1)", show=False),
+        Binding("shift+right,pagedown", "move_to_checkpoint(1)", show=False),
+        Binding("home", "move(-100000)", show=False),
+        Binding("end", "move(100000)", show=False),
+    ]
+
+    class CursorMoved(Message):
+        """The cursor is to go `by` columns (of the drawn points), or to the next checkpoint there."""
+
+        def __init__(self, by: int, to_checkpoint: bool) -> None:
+            super().__init__()
+            self.by = by
+            self.to_checkpoint = to_checkpoint
 
     def __init__(self, ascii_only: bool = False, *, id: str | None = None) -> None:
         super().__init__(id=id)
         self._ascii_only = ascii_only
-        self._lines: list[Line] = []
-        self._x_label = ""
+        self._shown = Picture()
         self._drawn: tuple[object, ...] = ()
-        self._picture = Text("")
+        self._text = Text("")
 
-    def show(self, lines: list[Line], x_label: str) -> None:
-        """Show other lines."""
-        if lines != self._lines or x_label != self._x_label:
-            self._lines, self._x_label = lines, x_label
+    def show(self, picture: Picture) -> None:
+        """Show another picture."""
+        if picture != self._shown:
+            self._shown = picture
             self._drawn = ()
             self.refresh()
 
@@ -61,26 +99,36 @@ class Curve(Widget):
         """How many points are worth giving: twice the width in cells."""
         return 2 * max(self.size.width - 8, 10)
 
+    def action_move(self, by: int) -> None:
+        self.post_message(self.CursorMoved(2 * by, to_checkpoint=False))
+
+    def action_move_to_checkpoint(self, by: int) -> None:
+        self.post_message(self.CursorMoved(by, to_checkpoint=True))
+
     def render(self) -> Text:
         size = (self.size.width, self.size.height)
         if self._drawn != size:
-            self._picture = draw(self._lines, self._x_label, *size, ascii_only=self._ascii_only)
+            self._text = draw(self._shown, *size, ascii_only=self._ascii_only)
             self._drawn = size
-        return self._picture
+        return self._text
 
 
-def draw(lines: list[Line], x_label: str, width: int, height: int, *, ascii_only: bool) -> Text:
+def draw(picture: Picture, width: int, height: int, *, ascii_only: bool) -> Text:
     """Return a chart as text of `width` × `height` cells."""
-    lines = [line for line in lines if line.xs]
+    lines = [line for line in picture.lines if line.xs]
     if not lines or width < 20 or height < 4:
         return Text(_("The curve begins with the first steps.") if not lines else "", style="dim")
     # In a low pane the frame would take half of the room; its signs are line drawing besides.
     framed = height >= _FRAMED and not ascii_only
-    rows = height - (4 if framed else 2)
+    legend = _legend(picture, lines, width, 2 if framed and width >= 40 else 1, ascii_only)
+    rows = height - (3 if framed else 1) - len(legend)
     x_axis = Axis((x for line in lines for x in line.xs), width // 18)
-    y_axis = Axis((value for line in lines for value in line.values), rows // 2)
+    y_axis = Axis(robust(value for line in lines for value in line.values), rows // 2, log=picture.log)
     columns = width - label_room(y_axis) - (2 if framed else 1)
     canvas = Canvas(columns, rows)
+    if picture.cursor is not None:
+        at = x_axis.share(picture.cursor)
+        canvas.points([(at, row / max(rows - 1, 1)) for row in range(rows)], "dim", _CURSOR[ascii_only])
     for line in lines:
         sign = _SIGNS[line.drawn][ascii_only]
         points = [
@@ -90,11 +138,21 @@ def draw(lines: list[Line], x_label: str, width: int, height: int, *, ascii_only
             canvas.line(points, line.color, sign if ascii_only else "")
         else:
             canvas.points(points, line.color, sign)
-    picture = chart(canvas, columns, rows, x_axis, y_axis, framed=framed)
-    legend = "   ".join(
-        f"{_SIGNS[line.drawn][ascii_only]} {harmless(line.name, 30)}"
-        + ("" if line.drawn == "marks" else f" {decimal(line.values[-1])}")
-        for line in lines
-    )
-    picture.append(f"\n{harmless(x_label, 30)}   {legend}", style="dim")
-    return picture
+    drawn = chart(canvas, columns, rows, x_axis, y_axis, framed=framed)
+    for row in legend:
+        drawn.append(f"\n{row}", style="dim")
+    return drawn
+
+
+def _legend(picture: Picture, lines: list[Line], width: int, most: int, sign: int) -> list[str]:
+    """Return the legend in as many rows as it needs, at most `most`; the last may be cut."""
+    rows = [harmless(picture.x_label, 30)]
+    for line in lines:
+        newest = line.values[-1] if line.newest is None else line.newest
+        text = f"{_SIGNS[line.drawn][sign]} {harmless(line.name, 30)}"
+        text += "" if line.drawn == "marks" else f" {decimal(newest)}"
+        if len(rows) < most and cell_len(rows[-1]) + 3 + cell_len(text) > width:
+            rows.append(text)
+        else:
+            rows[-1] += f"   {text}"
+    return rows

@@ -20,7 +20,7 @@ from textual.containers import Horizontal, Vertical
 from textual.message import Message
 from textual.widgets import Input, Label
 
-from ...core.config.options import Description, Kind, describe
+from ...core.config.options import Description, Group, Kind, describe
 from ...core.config.project import Project
 from ...core.config.strict import complaint
 from ..catalogue import _, sentence
@@ -59,9 +59,21 @@ class Field:
         return _described(self.table)[self.name].help
 
     @property
+    def group(self) -> Group:
+        """Who needs it."""
+        return _described(self.table)[self.name].option.group
+
+    @property
     def kind(self) -> Kind:
         """What is typed or chosen."""
+        if self.is_list:
+            return Kind.TEXT
         return Kind.CHOICE if self.options else _described(self.table)[self.name].kind
+
+    @property
+    def is_list(self) -> bool:
+        """Whether several values are typed, apart by spaces."""
+        return _described(self.table)[self.name].repeated
 
     @property
     def id(self) -> str:
@@ -142,7 +154,6 @@ class Form(Vertical):
                         self._written(field),
                         placeholder=self._placeholder(field),
                         compact=True,
-                        select_on_focus=False,
                         suggester=FolderSuggester() if field.kind is Kind.PATH else None,
                         id=field.id,
                     )
@@ -152,11 +163,11 @@ class Form(Vertical):
         if field.name not in table.model_fields_set:
             return _DEFAULT
         value = getattr(table, field.name)
-        return _DEFAULT if value is None else _shown(value)
+        return _DEFAULT if value is None else as_written(value)
 
     def _placeholder(self, field: Field) -> str:
         value = self._inherited(field)
-        return "–" if value is None else harmless(_shown(value), 60)
+        return "–" if value is None else harmless(as_written(value), 60)
 
     def show_values(self) -> None:
         """Read all values again, without telling anybody. What is being typed stays."""
@@ -169,6 +180,15 @@ class Form(Vertical):
                     control.placeholder = self._placeholder(field)
                     if field_id not in self._typed:
                         control.value = self._written(field)
+
+    def forget_typed(self) -> bool:
+        """Show what is stored in place of what was typed and is not; return whether there was any."""
+        forgotten = [self._fields[field_id] for field_id in self._typed]
+        for field in forgotten:
+            control = self.query_one(f"#{field.id}", Input)
+            control.value = self._written(field)
+            self._settle(field, control)
+        return bool(forgotten)
 
     def store(self) -> str:
         """Store what was typed, as if every field was left; return what is wrong, empty if nothing is."""
@@ -272,6 +292,8 @@ def assign(table: BaseModel, name: str, value: Any) -> None:
 def _parsed(field: Field, written: str) -> object | None:
     if written == _DEFAULT:
         return None
+    if field.is_list:
+        return written.replace(",", " ").split()
     if field.kind is Kind.WHOLE:
         number = float(written)
         if abs(number) > _LARGEST:
@@ -284,7 +306,10 @@ def _parsed(field: Field, written: str) -> object | None:
     return written
 
 
-def _shown(value: object) -> str:
+def as_written(value: object) -> str:
+    """Return a value as its field shows it."""
     if isinstance(value, bool):
         return "true" if value else "false"
+    if isinstance(value, list):
+        return " ".join(map(as_written, value))
     return f"{value:g}" if isinstance(value, float) else str(value)

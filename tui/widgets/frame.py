@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -13,10 +14,14 @@ from textual.widget import Widget
 from ...core.units import format_usage
 from ..actions import BY_NAME, key_label, keys_of
 from ..catalogue import _
+from ..glyphs import LINES, Glyphs, gauge
 from ..wording import fit, harmless
 
 if TYPE_CHECKING:
     from ...core.hardware.readings import Gpu, GpuReading
+
+
+_GAUGE_CELLS = 6
 
 
 class HeaderBar(Widget):
@@ -25,25 +30,32 @@ class HeaderBar(Widget):
     DEFAULT_CSS = """
     HeaderBar { height: 1; width: 100%; color: $frame; }
     HeaderBar > .frame--words { color: $foreground; text-style: bold; }
+    HeaderBar > .frame--gauge { color: $primary; }
+    HeaderBar > .frame--full { color: $warning; }
     """
-    COMPONENT_CLASSES = {"frame--words"}
+    COMPONENT_CLASSES = {"frame--words", "frame--gauge", "frame--full"}
     gpus: reactive[GpuReading | None] = reactive(None)
     project: reactive[str] = reactive("")
 
+    def __init__(self, glyphs: Glyphs = LINES) -> None:
+        super().__init__()
+        self._glyphs = glyphs
+
     def render(self) -> Text:
-        width = self.size.width
+        width, glyphs = self.size.width, self._glyphs
         words = self.get_component_rich_style("frame--words", partial=True)
-        reading = gpu_line(self.gpus, width - 28)
-        right = f" {reading} " if reading else ""
+        reading = gpu_line(self.gpus, width - 28, glyphs)
+        right = Text(f" {reading} " if reading else "", style=words)
+        for found in re.finditer(f"[{glyphs.gauge}{glyphs.gauge_rest}]{{{_GAUGE_CELLS}}}", right.plain):
+            kind = "frame--gauge" if glyphs.gauge_rest in found[0] else "frame--full"
+            right.stylize(self.get_component_rich_style(kind, partial=True), *found.span())
         left = " fishtune" + (f" · {harmless(self.project, 60)}" if self.project else "")
-        left = fit(left, max(width - cell_len(right) - 7, 9)) + " "
-        gap = max(width - cell_len(left) - cell_len(right) - 3, 0)
-        return Text.assemble(
-            "┌", (left, words), "─" * gap, (right, words), "─┐", no_wrap=True, overflow="crop"
-        )
+        left = fit(left, max(width - right.cell_len - 7, 9)) + " "
+        gap = max(width - cell_len(left) - right.cell_len - 3, 0)
+        return Text.assemble("┌", (left, words), "─" * gap, right, "─┐", no_wrap=True, overflow="crop")
 
 
-def gpu_line(reading: GpuReading | None, width: int) -> str:
+def gpu_line(reading: GpuReading | None, width: int, glyphs: Glyphs = LINES) -> str:
     """Return the readings that fit in `width`: the first GPU in full, the others as far as there is room."""
     if reading is None:
         return ""
@@ -51,7 +63,7 @@ def gpu_line(reading: GpuReading | None, width: int) -> str:
 
     if reading.state is not DriverState.READY or not reading.gpus:
         return fit(_("GPU: {state}").format(state=_(reading.state.value)), width)
-    parts = [_one_gpu(gpu) for gpu in reading.gpus]
+    parts = [_one_gpu(gpu, glyphs) for gpu in reading.gpus]
     line = parts[0]
     for number, part in enumerate(parts[1:], start=1):
         if cell_len(line) + 3 + cell_len(part) > width:
@@ -61,13 +73,14 @@ def gpu_line(reading: GpuReading | None, width: int) -> str:
     return fit(line, width)
 
 
-def _one_gpu(gpu: Gpu) -> str:
+def _one_gpu(gpu: Gpu, glyphs: Glyphs) -> str:
     from ...core.hardware.readings import GpuState
 
     if gpu.state is not GpuState.READY:
         return f"GPU{gpu.index} {_(gpu.state.value)}"
     words = [f"GPU{gpu.index}", short_name(gpu.name)]
     if gpu.memory is not None:
+        words.append(gauge(glyphs, gpu.memory.used / max(gpu.memory.total, 1), _GAUGE_CELLS))
         words.append(format_usage(gpu.memory.used, gpu.memory.total))
     if gpu.utilization is not None:
         words.append(f"{gpu.utilization:3d} %")
@@ -101,7 +114,7 @@ class FooterBar(Widget):
         text = Text("└", no_wrap=True, overflow="crop")
         for key, label in self.items[: self.MOST]:
             text.append(f" {harmless(key, 20)} ", style=key_style)
-            text.append(f"{harmless(label, 20)} ", style=label_style)
+            text.append(f"{harmless(label, 24)} ", style=label_style)
         text.append("─" * max(self.size.width - cell_len(text.plain) - 1, 0) + "┘")
         return text
 

@@ -34,7 +34,11 @@ class JobMonitor(PlainVertical):
     JobMonitor #detailed-failed-items { display: none; margin: 0 0 1 0; }
     JobMonitor #detailed-failed-items.-shown { display: block; }
     JobMonitor .hidden { display: none; }
+    JobMonitor > .job--running { color: $primary; }
+    JobMonitor > .job--whole { color: $success; }
+    JobMonitor > .job--quiet { color: $muted; }
     """
+    COMPONENT_CLASSES = {"job--running", "job--whole", "job--quiet"}
 
     def __init__(self, glyphs: Glyphs = LINES, *, id: str | None = None) -> None:
         super().__init__(id=id)
@@ -60,7 +64,7 @@ class JobMonitor(PlainVertical):
         with view.lock:
             lines = self.progress_text(view, state)
             failures = list(view.failures)
-            warning = view.warnings[-1] if view.warnings else Warned(message=NOTHING)
+            warning = view.warning or Warned(message=NOTHING)
             end, loss = view.end, view.loss
         if lines.plain != self._progress_text:
             self._progress_text = lines.plain
@@ -98,14 +102,35 @@ class JobMonitor(PlainVertical):
 
     def progress_text(self, view: RunView, state: JobState) -> Text:
         """Return how far the job is. Called under the view's lock."""
+        width, running = max(self.size.width, 40), not state.is_over
         lines = Text("\n").join(
-            progress_line(self._glyphs, item, max(self.size.width, 40), running=not state.is_over)
-            for item in list(view.progress.values())[-8:]
+            self._progress_line(item, width, running) for item in list(view.progress.values())[-8:]
         )
         if view.failed_items:
             number = ngettext("{number} could not be used.", "{number} could not be used.", view.failed_items)
             lines.append("\n" + number.format(number=count(view.failed_items)), style="bold")
         return lines
+
+    def _progress_line(self, progress: Progress, width: int, running: bool) -> Text:
+        """Return one task's progress in two rows: name, bar, share; amounts, rate, time to go."""
+        share = share_of(progress.done, progress.total)
+        name = fit(sentence(progress.task), 20)
+        text = Text(name + " " * (21 - cell_len(name)), no_wrap=True, overflow="crop")
+        if share is not None:
+            kind = "job--whole" if share >= 1 else "job--running" if running else "job--quiet"
+            room = min(max(width - 30, 8), 40)
+            style = self.get_component_rich_style(kind, partial=True)
+            text.append(bar(self._glyphs, share, room), style=style)
+            text.append(f" {percent(share):>5}")
+        details = [amount(progress)]
+        if running and progress.rate and not progress.detail:
+            details.append(_rate(progress))
+        if running and progress.eta is not None and share != 1.0:
+            details.append(_("{duration} to go").format(duration=duration(progress.eta)))
+        if progress.detail:
+            details.append(sentence(progress.detail))
+        quiet = self.get_component_rich_style("job--quiet", partial=True)
+        return text.append("\n" + fit("  " + " · ".join(details), width), style=quiet)
 
     def _show_end(
         self, state: JobState, end: Failed | Stopped | Finished | None, loss: str, warning: Warned
@@ -143,28 +168,6 @@ class JobMonitor(PlainVertical):
             log = self.query_one(LogPane)
             log.start_again()
             log.remove_class("hidden")
-
-
-def progress_line(glyphs: Glyphs, progress: Progress, width: int, *, running: bool) -> Text:
-    """Return one task's progress in one or two rows: name, bar, share; amounts, rate, time to go."""
-    share = share_of(progress.done, progress.total)
-    name = fit(sentence(progress.task), 20)
-    name += " " * (20 - cell_len(name))
-    text = Text(no_wrap=True, overflow="crop")
-    text.append(name + " ")
-    if share is not None:
-        room = min(max(width - 30, 8), 40)
-        text.append(bar(glyphs, share, room), style="bold" if running else "")
-        text.append(f" {percent(share):>5}")
-    details = [amount(progress)]
-    if running and progress.rate and not progress.detail:
-        details.append(_rate(progress))
-    if running and progress.eta is not None and share != 1.0:
-        details.append(_("{duration} to go").format(duration=duration(progress.eta)))
-    if progress.detail:
-        details.append(sentence(progress.detail))
-    text.append("\n" + fit("  " + " · ".join(details), width), style="dim")
-    return text
 
 
 def amount(progress: Progress) -> str:

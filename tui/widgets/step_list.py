@@ -17,17 +17,31 @@ from ..access import project_screen
 from ..catalogue import _
 from ..glyphs import LINES, Glyphs
 from ..project_state import ShownStep
-from ..wording import fit
+from ..wording import fit, padded
 
 _ROWS_EACH = 3
+_MARK_CELLS = 2
+
+
+def in_two(words: str, width: int) -> tuple[str, str]:
+    """Return words in two lines, broken at their comma, where one of `width` cells is too short."""
+    first, comma, rest = words.partition(", ")
+    return (first, rest) if comma and cell_len(words) > width else (words, "")
 
 
 class StepList(Widget, can_focus=True):
-    """The six steps, each with a mark and a word for its state; below them the one to do next."""
+    """The six steps, each with a mark, a word and a colour for its state; below them the one to do next."""
 
     DEFAULT_CSS = """
     StepList { width: 18; height: 100%; border-right: solid $frame; }
+    StepList > .step--done { color: $success; }
+    StepList > .step--ready { color: $foreground; }
+    StepList > .step--running { color: $primary; }
+    StepList > .step--unfinished, StepList > .step--stale { color: $warning; }
+    StepList > .step--failed { color: $error; }
+    StepList > .step--locked { color: $muted; }
     """
+    COMPONENT_CLASSES = {f"step--{state.value}" for state in StepState}
     BINDINGS = [
         Binding("up", "move(-1)", show=False),
         Binding("down", "move(1)", show=False),
@@ -56,11 +70,17 @@ class StepList(Widget, can_focus=True):
         width = self.size.width
         for index, step in enumerate(self.steps):
             chosen = index == self.current
-            style = "reverse" if chosen and self.has_focus else "bold" if chosen else ""
-            title = fit(f" {getattr(self._glyphs, step.state.value)} {index + 1} {_(step.title)}", width)
-            text.append(title + " " * (width - cell_len(title)) + "\n", style=style)
-            text.append(fit(f"   {step.word}", width) + "\n", style="dim" if not chosen else "")
-            text.append("\n")
+            state = self.get_component_rich_style(f"step--{step.state.value}", partial=True)
+            title = f" {getattr(self._glyphs, step.state.value)} {index + 1} {_(step.title)}"
+            line = Text(padded(title, width), no_wrap=True)
+            if chosen and self.has_focus:
+                line.stylize("reverse")
+            else:
+                line.stylize(state, 0, None if step.state is StepState.LOCKED else _MARK_CELLS)
+                line.stylize("bold" if chosen else "")
+            text.append_text(line).append("\n")
+            for words in in_two(step.word, width - 3):
+                text.append(fit(f"   {words}", width).rstrip() + "\n", style=state)
         to_do = (StepState.READY, StepState.UNFINISHED)
         following = next((step for step in self.steps if step.state in to_do), None)
         if following is not None:

@@ -78,7 +78,7 @@ class Suggestion(Vertical):
 
     def _show_progress(self, done: int, total: int) -> None:
         """Say that the model or the settings are new, and how far accounting them is."""
-        counted = _("{done} of {total} batches").format(done=done, total=total) if total else ""
+        counted = _("Batch {done} of {total}.").format(done=done, total=total) if total else ""
         sentence = _("Measuring how much memory this model needs, once. {counted}")
         self.query_one("#advice", Static).update(Text(sentence.format(counted=counted).rstrip()))
         self.query_one("#take").set_class(False, "-shown")

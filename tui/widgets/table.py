@@ -21,6 +21,9 @@ class Table(DataTable[Text]):
     Args:
         columns: (heading, width or None = as wide as its cells, alignment) each.
         only_read: nothing can be done with a row, so there is no cursor.
+
+    Attributes:
+        enter_does: what Enter does with a row, a word for the footer.
     """
 
     DEFAULT_CSS = """
@@ -40,6 +43,7 @@ class Table(DataTable[Text]):
         cursor: CursorType = "none" if only_read else "row"
         super().__init__(cursor_type=cursor, id=id, classes=classes, cell_padding=1)
         self.can_focus = not only_read
+        self.enter_does = ""
         self._headings = columns
         self._keys: list[str] = []
         self._return_to = ""

@@ -1,44 +1,50 @@
-"""A training run on screen: curve, numbers, checkpoints, log."""
+"""A training run on screen: how far it is, curve, numbers, GPU, checkpoints, log."""
 
 from __future__ import annotations
 
-from bisect import bisect_left
+import time
 
+from rich.cells import cell_len
 from rich.text import Text
 from textual import events
 from textual.app import ComposeResult
-from textual.containers import Horizontal
 from textual.widgets import Static
 
 from ...core.jobs.record import Job, JobState
-from ...core.units import format_usage
-from ..access import wizard
-from ..catalogue import _
-from ..glyphs import LINES, Glyphs
-from ..run_view import LossName, RunView, share_of
+from ..access import project_screen, wizard
+from ..catalogue import _, sentence
+from ..compared import compared_run, remember_compared
+from ..glyphs import LINES, Glyphs, bar
+from ..run_view import RunView, share_of
+from ..trouble import in_thread
+from ..watch import read_run
 from ..wording import clock, count, decimal, duration, percent, size
-from .choice import Choice
-from .curve import Curve, Line
+from .gpu_gauge import GpuGauge, other_height
 from .monitor import JobMonitor
+from .notice import Notice
 from .plain import PlainVertical
+from .run_chart import NO_RUN, RunChart
 from .table import Table
 
-_SMOOTHING = 0.9
 _WIDE = 96
+_TICK_SECONDS = 1.0
+_SHORTEST_BAR, _LONGEST_BAR = 10, 40
 
 
 class TrainingMonitor(JobMonitor):
     """The monitor of the train step."""
 
     DEFAULT_CSS = """
+    TrainingMonitor #run { width: 100%; height: 2; }
+    TrainingMonitor.-wide #run { height: 1; }
     TrainingMonitor #top { height: 4fr; }
-    TrainingMonitor #chart { height: 1fr; }
-    TrainingMonitor #switches { height: 1; }
-    TrainingMonitor #switches Choice { margin: 0 2 0 0; }
     TrainingMonitor #side { height: auto; }
-    TrainingMonitor #numbers { height: auto; }
+    TrainingMonitor #numbers { width: 100%; height: auto; }
     TrainingMonitor #checkpoints { height: auto; max-height: 6; display: none; margin: 1 0 0 0; }
     TrainingMonitor #log { height: 1fr; min-height: 3; }
+    TrainingMonitor.-noticed #top { height: 12fr; }
+    TrainingMonitor.-noticed #log { min-height: 1; }
+    TrainingMonitor.-roomy #top { height: 4fr; }
     TrainingMonitor #detailed-failed-items.-shown { display: none; }
     TrainingMonitor.-roomy #checkpoints { display: block; }
     TrainingMonitor.-roomy #detailed-failed-items.-shown { display: block; max-height: 8; }
@@ -52,43 +58,22 @@ class TrainingMonitor(JobMonitor):
         super().__init__(glyphs, id=id)
         self._ascii_only = ascii_only
         self._view: RunView | None = None
-        self._numbers = ""
+        self._texts: dict[str, str] = {}
+        """What the lines beside the chart show."""
         self._state: JobState | None = None
+        self._device = "auto"
 
     def compose(self) -> ComposeResult:
-        glyphs = self._glyphs
+        yield Static("", id="run", markup=False)
         with PlainVertical(id="top"):
-            with PlainVertical(id="chart"):
-                with Horizontal(id="switches"):
-                    yield Choice(
-                        [
-                            ("loss", _("total loss")),
-                            ("base_loss", _("base loss")),
-                            ("semantic_loss", _("semantic loss")),
-                        ],
-                        "loss",
-                        glyphs,
-                        id="which",
-                    )
-                    yield Choice(
-                        [("smooth", _("smoothed")), ("raw", _("raw")), ("both", _("both"))],
-                        "smooth",
-                        glyphs,
-                        id="smoothing",
-                    )
-                    yield Choice(
-                        [("step", _("over steps")), ("passes", _("over clip passes"))],
-                        "step",
-                        glyphs,
-                        id="axis",
-                    )
-                yield Curve(self._ascii_only, id="curve")
+            yield RunChart(self._glyphs, ascii_only=self._ascii_only, id="chart")
             with PlainVertical(id="side"):
                 yield Static("", id="numbers", markup=False)
+                yield GpuGauge(self._glyphs, id="gauge")
                 yield Table(
                     [
                         (_("step"), 7, "right"),
-                        (_("held-out"), 8, "right"),
+                        (_("held-out"), 10, "right"),
                         (_("size"), 9, "right"),
                         (_("time"), 11, "right"),
                     ],
@@ -96,20 +81,30 @@ class TrainingMonitor(JobMonitor):
                 )
         yield from super().compose()
 
+    def on_mount(self) -> None:
+        self.set_interval(_TICK_SECONDS, self._tick)
+        self._find_runs()
+
+    def _tick(self) -> None:
+        """Bring up to date what changes without the job saying anything."""
+        if self._view is not None and self._runs and self.display:
+            with self._view.lock:
+                text = self._run_text(self._view)
+            self._say("run", text)
+            self._take_gpus()
+
     def on_resize(self, event: events.Resize) -> None:
         self.set_class(event.size.width >= _WIDE, "-wide")
         self.set_class(event.size.width >= _WIDE or event.size.height >= 34, "-roomy")
         if self._view is not None:
             self._draw(self._view)
-
-    def on_choice_changed(self, event: Choice.Changed) -> None:
-        event.stop()
-        if self._view is not None:
-            self._draw(self._view)
+            self.query_one("#numbers").refresh(layout=True)  # it has other rows in another width
 
     def show(self, job: Job, state: JobState, view: RunView) -> None:
         super().show(job, state, view)
         self._view, self._state = view, state
+        self.set_class(bool(self.query_one("#job-notice", Notice).text), "-noticed")
+        self._device = str(job.record.settings.get("device", "auto"))
         self._draw(view)
 
     def progress_text(self, view: RunView, state: JobState) -> Text:
@@ -119,56 +114,76 @@ class TrainingMonitor(JobMonitor):
         return super().progress_text(view, state)
 
     def _draw(self, view: RunView) -> None:
-        curve = self.query_one(Curve)
-        which: LossName = self.query_one("#which", Choice).value  # type: ignore[assignment]
-        smoothing = self.query_one("#smoothing", Choice).value
-        by_passes = self.query_one("#axis", Choice).value == "passes"
         with view.lock:
-            lines = chart_lines(view, which, smoothing, by_passes, curve.columns)
-            numbers = self._numbers_text(view)
-        curve.show(lines, _("clip passes") if by_passes else _("steps"))
-        if numbers.plain != self._numbers:
-            self._numbers = numbers.plain
-            self.query_one("#numbers", Static).update(numbers)
+            texts = {"run": self._run_text(view), "numbers": self._numbers_text(view)}
+        for name, text in texts.items():
+            self._say(name, text)
+        self._take_gpus()
+        self.query_one(RunChart).show(view)
 
-    def _numbers_text(self, view: RunView) -> Text:
-        step = view.step
-        if step is None:
-            return Text("")
-        total = f" / {count(step.total_steps)}" if step.total_steps else ""
-        done = share_of(step.step, step.total_steps)
-        share = f"  {percent(done)}" if done is not None else ""
-        held = view.validation
-        pairs = [
-            (_("step"), f"{count(step.step)}{total}{share}"),
-            (_("clip passes"), f"{step.clip_passes:.2f}"),
-            (_("learning rate"), f"{step.learning_rate:.2e}"),
-            (_("tokens/s"), count(step.tokens_per_second)),
-            (_("to go"), duration(step.eta) if self._runs and view.has_begun else "–"),
-            (_("held-out loss"), decimal(held.loss if held else None)),
-            (_("top-5 held-out"), percent(held.top_5_accuracy if held else None)),
-            (_("GPU memory"), self._memory(view)),
-            (_("GPU use"), self._use()),
-        ]
-        return in_columns(
-            pairs, 1 if self.has_class("-wide") else 2, max(self.query_one("#numbers").size.width, 40)
-        )
+    def _say(self, name: str, text: Text) -> None:
+        before = self._texts.get(name, "")
+        if text.plain != before:
+            self._texts[name] = text.plain
+            self.query_one(f"#{name}", Static).update(text, layout=other_height(before, text.plain))
+
+    def _take_gpus(self) -> None:
+        reading = wizard(self).gpus if self._runs else None
+        self.query_one(GpuGauge).take(reading, self._device, rows=2 if self.has_class("-wide") else 1)
 
     @property
     def _runs(self) -> bool:
         return self._state in (JobState.RUNNING, JobState.STARTING)
 
-    def _memory(self, view: RunView) -> str:
-        reading = wizard(self).gpus
-        card = next((gpu for gpu in reading.gpus if gpu.memory), None) if reading else None
-        if card is not None and card.memory is not None and self._runs:
-            return format_usage(card.memory.used, card.memory.total)
-        return size(view.step.memory_bytes if view.step else None)
+    def _run_text(self, view: RunView) -> Text:
+        """Return what the run does now, or how far it is, with how long it took and will take."""
+        elapsed = duration(view.elapsed(time.time() if self._runs else None))
+        step, details = view.step, []
+        if step is not None:
+            total = f" / {count(step.total_steps)}" if step.total_steps else ""
+            details = [_("step {number}").format(number=f"{count(step.step)}{total}")]
+        if self._runs and not view.has_begun:
+            doing = sentence(view.phase.name) if view.phase is not None else _("starting the process")
+            # How long this phase takes, since that is what somebody wonders who waits for it.
+            since = view.phase or view.started
+            details += [duration(max(time.time() - since.time, 0.0))] if since is not None else []
+            text = Text(f"{self._glyphs.running} {doing} …  ", no_wrap=True, overflow="ellipsis")
+            return text.append(" · ".join(details), style="dim")
+        if step is None:
+            return Text("")
+        if self._runs:
+            details += [_("{duration} so far").format(duration=elapsed)]
+            details += [_("{duration} to go").format(duration=duration(step.eta))]
+        else:
+            details.append(_("took {duration}").format(duration=elapsed))
+        words = " · ".join(details)
+        share = share_of(step.step, step.total_steps)
+        if share is None:
+            return Text(words, no_wrap=True, overflow="ellipsis")
+        beside = self.has_class("-wide")
+        room = max(self.size.width, 40) - (cell_len(words) + 10 if beside else 8)
+        length = min(max(room, _SHORTEST_BAR), _LONGEST_BAR)
+        text = Text(bar(self._glyphs, share, length), no_wrap=True, overflow="ellipsis")
+        return text.append(f" {percent(share):>5}" + ("  " if beside else "\n") + words)
 
-    def _use(self) -> str:
-        reading = wizard(self).gpus
-        card = next(iter(reading.gpus), None) if reading else None
-        return f"{card.utilization} %" if card is not None and card.utilization is not None else "–"
+    def _numbers_text(self, view: RunView) -> Text:
+        step = view.step
+        if step is None:
+            return Text("")
+        held, best, wide = view.validation, view.best, self.has_class("-wide")
+        at = "–" if best is None else _("{loss} at {step}").format(loss=decimal(best[1]), step=count(best[0]))
+        pairs = [
+            (_("held-out loss"), decimal(held.loss if held else None)),
+            (_("best held-out"), at),
+            (_("top-5 held-out"), percent(held.top_5_accuracy if held else None)),
+            (_("clip passes"), f"{step.clip_passes:.2f}"),
+            (_("learning rate"), f"{step.learning_rate:.2e}"),
+            (_("tokens/s"), count(step.tokens_per_second)),
+        ]
+        if wide:
+            pairs.insert(2, (_("base held-out"), decimal(view.base_loss)))
+            pairs += [(_("memory at most"), size(step.memory_bytes))] if step.memory_bytes else []
+        return in_columns(pairs, 1 if wide else 2, max(self.query_one("#numbers").size.width, 40))
 
     def show_checkpoints(self, view: RunView) -> None:
         """Show the checkpoints saved so far, newest first."""
@@ -187,38 +202,80 @@ class TrainingMonitor(JobMonitor):
             for item in saved[:200]
         )
 
+    # another run beside this one
 
-def chart_lines(view: RunView, which: LossName, smoothing: str, by_passes: bool, columns: int) -> list[Line]:
-    """Return the lines of the chart: train (raw, smoothed or both) and held-out. Call it under the lock."""
-    lines: list[Line] = []
-    smooth = _SMOOTHING if smoothing in ("smooth", "both") else 0.0
-    if smoothing == "both":
-        xs, values = view.train[which].decimated(columns)
-        lines.append(
-            Line(_("train, raw"), _axis(view, xs, by_passes, columns), values, "bright_black", "faint points")
-        )
-    xs, values = view.train[which].decimated(columns, smooth)
-    positions = _axis(view, xs, by_passes, columns)
-    lines.append(Line(_("train"), positions, values, "cyan"))
-    if xs and view.resumed_at:
-        marks = [min(bisect_left(xs, step), len(xs) - 1) for step in view.resumed_at]
-        at, height = [positions[mark] for mark in marks], [values[mark] for mark in marks]
-        lines.append(Line(_("resumed"), at, height, "magenta", "marks"))
-    xs, values = view.held_out[which].decimated(columns)
-    if xs:
-        positions = view.held_out_passes.decimated(columns)[1] if by_passes else xs
-        lines.append(Line(_("held-out"), positions, values, "yellow", "points"))
-    return lines
+    def _find_runs(self) -> None:
+        project = project_screen(self).project
 
+        def work() -> None:
+            from ...core.jobs.find import places_in
+            from ...core.pipeline.history import training_jobs
 
-def _axis(view: RunView, steps: list[float], by_passes: bool, columns: int) -> list[float]:
-    return view.passes_at.decimated(columns)[1] if by_passes else steps
+            names = [
+                place.project
+                for place in places_in(project.results)
+                if place.project != project.name and training_jobs(place)
+            ]
+            self.app.call_from_thread(self._offer, names, compared_run(project.run_folder))
+
+        in_thread(self, work, wizard(self).tell_error, "runs")
+
+    def _offer(self, names: list[str], chosen: str) -> None:
+        chart = self.query_one(RunChart)
+        chart.offer_runs(names, chosen)
+        self._show_other(chart.other)
+
+    def on_run_chart_other_chosen(self, event: RunChart.OtherChosen) -> None:
+        """Draw another run, and remember which for the project."""
+        event.stop()
+        remember_compared(project_screen(self).project.run_folder, event.run)
+        self._show_other(event.run)
+
+    def _show_other(self, run: str) -> None:
+        chart, results = self.query_one(RunChart), project_screen(self).project.results
+        if run == NO_RUN:
+            chart.show_other(None)
+            return
+
+        def work() -> None:
+            from ...core.jobs.record import Place
+            from ...core.pipeline.history import training_jobs
+
+            view = read_run(training_jobs(Place(results=results, project=run)))
+            self.app.call_from_thread(self._take_other, run, view)
+
+        in_thread(self, work, wizard(self).tell_error, "other run")
+
+    def _take_other(self, run: str, view: RunView) -> None:
+        chart = self.query_one(RunChart)
+        if chart.other == run:  # else another one was chosen meanwhile
+            chart.show_other(view)
+
+    # what was heard
+
+    def on_run_chart_looked(self, event: RunChart.Looked) -> None:
+        """Read what the judge heard of the checkpoints, afresh whenever somebody comes to look."""
+        event.stop()
+        project = project_screen(self).project
+
+        def work() -> None:
+            from ..heard import heard_checkpoints
+
+            folder = project.folder
+
+            def near(path: object) -> str:
+                text = str(path)
+                return text.removeprefix(f"{folder}/")
+
+            self.app.call_from_thread(
+                self.query_one(RunChart).show_judged, heard_checkpoints(project.run_folder, near)
+            )
+
+        in_thread(self, work, wizard(self).tell_error, "heard")
 
 
 def in_columns(pairs: list[tuple[str, str]], columns: int, width: int) -> Text:
     """Return names and values in columns, values on the right."""
-    from rich.cells import cell_len
-
     each = min((width - 4 * (columns - 1)) // columns, 40)
     rows = -(-len(pairs) // columns)
     text = Text(no_wrap=True, overflow="crop")

@@ -22,13 +22,14 @@ from .data import (
 from .listen import JudgeSettings, ListenerSettings, ListenSettings, PrepareSettings
 from .model import DownloadSettings, ModelOptions, VerifySettings
 from .notify import NotifyOptions
-from .speech import AuditionSettings, MergeOptions, MergeSettings, SynthSettings
+from .speech import SPREAD, AuditionOptions, AuditionSettings, MergeOptions, MergeSettings, SynthSettings
 from .train import TrainOptions, TrainSettings
 from .types import (
     CODEC_FILE,
     CODEC_PRESET,
     DEFAULT_MODEL,
     MODELS_FOLDER,
+    BasePrecision,
     Checkpointing,
     Device,
     RunName,
@@ -41,7 +42,10 @@ __all__ = [
     "CODEC_PRESET",
     "DEFAULT_MODEL",
     "MODELS_FOLDER",
+    "SPREAD",
+    "AuditionOptions",
     "AuditionSettings",
+    "BasePrecision",
     "Checkpointing",
     "Device",
     "DownloadSettings",

@@ -9,9 +9,28 @@ from pydantic import AfterValidator, Field, model_validator
 
 from ...file_names import is_usable_name
 from ...messages import Message
-from ..options import FirstRunOnly, Option
+from ..options import BASIC, FirstRunOnly, Option
 from ..strict import Table
 from .types import Device, UserPath, check_path_text
+
+# fmt: off
+LANGUAGES = frozenset({
+    "af", "am", "ar", "as", "az", "ba", "be", "bg", "bn", "bo", "br", "bs", "ca", "cs", "cy", "da", "de",
+    "el", "en", "es", "et", "eu", "fa", "fi", "fo", "fr", "gl", "gu", "ha", "haw", "he", "hi", "hr", "ht",
+    "hu", "hy", "id", "is", "it", "ja", "jw", "ka", "kk", "km", "kn", "ko", "la", "lb", "ln", "lo", "lt",
+    "lv", "mg", "mi", "mk", "ml", "mn", "mr", "ms", "mt", "my", "ne", "nl", "nn", "no", "oc", "pa", "pl",
+    "ps", "pt", "ro", "ru", "sa", "sd", "si", "sk", "sl", "sn", "so", "sq", "sr", "su", "sv", "sw", "ta",
+    "te", "tg", "th", "tk", "tl", "tr", "tt", "uk", "ur", "uz", "vi", "yi", "yo", "yue", "zh",
+})
+# fmt: on
+"""What recognition can be told to expect: the languages of Whisper's tokenizer. A model may know fewer."""
+
+
+def _check_language(language: str) -> str:
+    if language not in LANGUAGES:
+        raise ValueError(Message("no model for recognition knows this language"))
+    return language
+
 
 NameOrPath = Annotated[str, AfterValidator(check_path_text)]
 
@@ -20,13 +39,19 @@ class ListenerSettings(Table):
     """What listens to recordings: shared by the stages that judge."""
 
     language: Annotated[
-        Annotated[str, Field(pattern=r"^[a-z]{2,3}$")] | None, Option(unset="recognised from text and sound")
+        Annotated[str, AfterValidator(_check_language)] | None,
+        Option("Language", group=BASIC, unset="recognised from text and sound"),
     ] = None
     """Language of the recordings, two letters: en, ko, zh, ja, es, de, fr, ..."""
-    asr_model: Annotated[NameOrPath | None, Option(unset="chosen by language and free memory")] = None
+    asr_model: Annotated[
+        NameOrPath | None,
+        Option("Recognition model", group=BASIC, unset="chosen by language and free memory"),
+    ] = None
     """Model for recognition: base, small, small.en, large-v3-turbo, or a folder with Whisper for
     CTranslate2."""
-    speaker_model: Annotated[NameOrPath | None, Option(unset="campplus")] = None
+    speaker_model: Annotated[NameOrPath | None, Option("Speaker encoder", group=BASIC, unset="campplus")] = (
+        None
+    )
     """Speaker encoder: campplus, or a file (.onnx, or CAM++ as .pt)."""
     num_workers: Annotated[int, Option(unit="threads")] = Field(default=0, ge=0)
     """Threads for recognition on a CPU; 0 = as many as suit it."""

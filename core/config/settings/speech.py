@@ -17,11 +17,16 @@ Strength = Annotated[float, Field(ge=0, le=1.5)]
 """Share of what a checkpoint changes: 0 is the base, 1 the checkpoint as it was trained."""
 
 
+SPREAD = 6
+"""Checkpoints of a run that an audition takes where not all are asked for."""
+
+
 class MergeOptions(Table):
     """Which checkpoint is merged, and into what."""
 
     checkpoint: Annotated[
-        Annotated[str, AfterValidator(check_path_text)] | None, Option(unset="the recommended one")
+        Annotated[str, AfterValidator(check_path_text)] | None,
+        Option("Checkpoint", unset="the recommended one"),
     ] = None
     """Checkpoint to merge, relative to the project."""
     audition: bool = True
@@ -33,7 +38,7 @@ class MergeOptions(Table):
     """The directory that is made; it can take the base's place wherever that is loaded."""
     lora_config: Annotated[str | None, Option("Preset of training", group=BASIC)] = None
     """Preset of the training; only checkpoints of fish-speech's own format need it, for alpha."""
-    strength: Strength = 1.0
+    strength: Annotated[Strength, Option("Strength", group=BASIC)] = 1.0
     """How much of the training counts: 0 is the base, 1 all of it, more exaggerates it."""
     link: Annotated[bool, Option("Hard-link unchanged files", group=BASIC)] = False
     """Hard-link unchanged files instead of copying them (saves 1.9 GB)."""
@@ -123,7 +128,25 @@ class SynthSettings(Table):
     """auto (the first GPU, else the CPU), cpu, cuda or cuda:N."""
 
 
-class AuditionSettings(ListenerSettings):
+class AuditionOptions(ListenerSettings):
+    """What an audition asks, in whose voice, and what listens."""
+
+    strengths: Annotated[list[Strength], Option("Strengths", flag="strength", group=BASIC, unset="1")] = []
+    """How much of the training counts: 0 is the base, 1 all of it; may be repeated, each speaks."""
+    reference: Annotated[
+        UserPath | None, Option("Reference clip", group=BASIC, unset="a clip of the data set")
+    ] = None
+    """A recording whose voice is given, with what it says in a .lab file beside it."""
+    text_source: Annotated[
+        str | None,
+        Option("Texts", flag="texts", metavar="FILE", group=BASIC, unset="the data set's language"),
+    ] = None
+    """What it says: a language with texts of ours (en), or a file, one text per line or TOML."""
+    seeds: Annotated[Annotated[int, Field(ge=1, le=20)], Option("Times each", group=BASIC)] = 1
+    """How often every text is said, each time with the next seed."""
+
+
+class AuditionSettings(AuditionOptions):
     """`fishtune audition`."""
 
     checkpoint: Annotated[UserPath, Option(argument=True, metavar="RUN")]
@@ -132,26 +155,16 @@ class AuditionSettings(ListenerSettings):
     """Every checkpoint of the run, not only 6 spread over it."""
     with_base: bool = False
     """Beside a single checkpoint, too, judge its base; beside those of a run it always is."""
-    strengths: Annotated[list[Strength], Option(flag="strength", unset="1")] = []
-    """How much of the training counts: 0 is the base, 1 all of it; may be repeated, each speaks."""
     base_weight: Annotated[UserPath | None, Option(unset="the one it was trained on")] = None
     """Base of the checkpoint."""
     protos: Annotated[UserPath | None, Option(unset="the one it was trained on")] = None
     """Packed data set that gives voice, language, speaking rate and held-out recordings."""
-    reference: Annotated[UserPath | None, Option(unset="a clip of the data set")] = None
-    """A recording whose voice is given, with what it says in a .lab file beside it."""
     texts: Annotated[
         list[str], Option(flag="text", unset="24 texts in the data set's language, and held-out transcripts")
     ] = []
     """What it says; may be repeated."""
-    text_source: Annotated[
-        str | None, Option(flag="texts", metavar="FILE", unset="the data set's language")
-    ] = None
-    """What it says: a language with texts of ours (en), or a file, one text per line or TOML."""
     seed: Seed = 1
     """The same seed makes checkpoints comparable."""
-    seeds: Annotated[int, Field(ge=1, le=20)] = 1
-    """How often every text is said, each time with the next seed."""
     overwrite: bool = False
     """Replace recordings that are named like its own, too."""
     config_name: str = CODEC_PRESET

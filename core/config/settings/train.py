@@ -6,9 +6,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from ..options import BASIC, FirstRunOnly, Option
+from ..options import ADVANCED, BASIC, FirstRunOnly, Option
 from ..strict import Table
-from .types import Checkpointing, Device, RunName, Seed, UserPath
+from .types import BasePrecision, Checkpointing, Device, RunName, Seed, UserPath
 
 _LENGTH = "How long"
 _LEARNING = "What is learnt"
@@ -23,7 +23,7 @@ class TrainOptions(Table):
     lora_config: Annotated[str, Option("LoRA preset", group=BASIC)] = "r_16_alpha_16"
     """Preset: what is trained, or full for all weights. See: fishtune presets"""
     max_steps: Annotated[
-        int | None, Option("Steps", unit="optimizer steps", group=BASIC, panel=_LENGTH, unset="no limit")
+        int | None, Option("Steps", unit="optimizer steps", group=ADVANCED, panel=_LENGTH, unset="no limit")
     ] = Field(default=None, ge=1)
     """Maximum optimizer steps."""
     epochs: Annotated[
@@ -34,7 +34,7 @@ class TrainOptions(Table):
         default=None, gt=0
     )
     """Wall-clock limit, minutes."""
-    learning_rate: Annotated[float, Option("Learning rate", group=BASIC, panel=_LEARNING)] = Field(
+    learning_rate: Annotated[float, Option("Learning rate", group=ADVANCED, panel=_LEARNING)] = Field(
         default=1e-4, gt=0
     )
     """Learning rate after warm-up.
@@ -50,26 +50,36 @@ class TrainOptions(Table):
     gradient_clip: Annotated[float, Option(panel=_LEARNING)] = Field(default=1.0, gt=0)
     """Maximum norm of all gradients together."""
     batch_tokens: Annotated[
-        int, Option("Tokens per micro-batch", unit="tokens", group=BASIC, panel=_BATCHES)
+        int, Option("Tokens per micro-batch", unit="tokens", group=ADVANCED, panel=_BATCHES)
     ] = Field(default=8192, ge=16)
     """Tokens per micro-batch including padding; sets GPU memory. One second is 21.5 tokens."""
     accumulation: Annotated[
-        int, Option("Micro-batches per step", unit="micro-batches", group=BASIC, panel=_BATCHES)
+        int, Option("Micro-batches per step", unit="micro-batches", group=ADVANCED, panel=_BATCHES)
     ] = Field(default=1, ge=1)
     """Micro-batches whose gradients are summed before each optimizer step."""
-    max_length: Annotated[int, Option("Longest sequence", unit="tokens", group=BASIC, panel=_BATCHES)] = (
+    max_length: Annotated[int, Option("Longest sequence", unit="tokens", group=ADVANCED, panel=_BATCHES)] = (
         Field(default=4096, ge=16)
     )
     """Longest training sequence in tokens; longer clips are left out, by name."""
     precision: Annotated[
-        Literal["auto", "bf16", "float32"], Option("Precision", group=BASIC, panel=_BATCHES)
+        Literal["auto", "bf16", "float32"], Option("Precision", group=ADVANCED, panel=_BATCHES)
     ] = "auto"
     """Precision of the frozen weights and of all computation; adapters are always float32.
 
     auto: bf16 on a GPU that has it, else float32.
     """
+    base_precision: Annotated[
+        BasePrecision | None,
+        Option("Quantised base", group=ADVANCED, panel=_BATCHES, unset="no: as Precision says"),
+    ] = None
+    """For cards that are too small otherwise: the frozen weights of the slow stack in 8 or 4 bits.
+
+    int8 halves them and changes little; nf4 makes a quarter of them and changes more (it needs the package
+    bitsandbytes). Training takes longer with either. The merge goes into the base as it is, and says how far
+    the two agree.
+    """
     checkpointing: Annotated[
-        Literal["auto", Checkpointing], Option("Recompute activations", group=BASIC, panel=_BATCHES)
+        Literal["auto", Checkpointing], Option("Recompute activations", group=ADVANCED, panel=_BATCHES)
     ] = "blocks"
     """What is kept for the backward pass: none computes nothing again and is fastest, selective keeps matrix
     products, blocks needs least memory and a third more time; auto: the fastest that fits the free memory."""
@@ -82,7 +92,7 @@ class TrainOptions(Table):
     held_out: Annotated[float, Option(panel=_WATCH)] = Field(default=0.05, ge=0, lt=1)
     """Share of clips kept for validation; at least one per speaker unless 0."""
     validate_every: Annotated[
-        int, Option("Check held-out every", unit="optimizer steps", group=BASIC, panel=_WATCH)
+        int, Option("Check held-out every", unit="optimizer steps", group=ADVANCED, panel=_WATCH)
     ] = Field(default=100, ge=1)
     """Optimizer steps between two validations on the held-out clips."""
     checkpoint_every: Annotated[
@@ -100,13 +110,13 @@ class TrainOptions(Table):
         default=None, ge=1
     )
     """Stop after so many validations without improvement."""
-    gate: Annotated[bool, Option("Preflight check", group=BASIC, panel=_WATCH)] = True
+    gate: Annotated[bool, Option("Preflight check", group=ADVANCED, panel=_WATCH)] = True
     """Check first that the base is a trained model and the set-up sound. Off only for random weights."""
     seed: Annotated[Seed, Option(panel=_LEARNING)] = 1
     """Order of the clips, references and dropout follow from it."""
-    device: Annotated[Device, Option("Device", group=BASIC, panel=_MACHINE)] = "auto"
+    device: Annotated[Device, Option("Device", group=ADVANCED, panel=_MACHINE)] = "auto"
     """auto (the first GPU, else the CPU), cpu, cuda or cuda:N."""
-    devices: Annotated[int, Option("Devices", unit="GPUs", group=BASIC, panel=_MACHINE)] = Field(
+    devices: Annotated[int, Option("Devices", unit="GPUs", group=ADVANCED, panel=_MACHINE)] = Field(
         default=1, ge=1
     )
     """GPUs of this machine that work together."""

@@ -16,6 +16,8 @@ from ...messages import Message
 Checkpointing = Literal["none", "selective", "blocks"]
 """What training computes again in the backward pass instead of keeping it, fastest first: nothing, all but
 matrix products, or whole blocks."""
+BasePrecision = Literal["int8", "nf4"]
+"""In what training keeps the frozen weights of the slow stack, where that is less than bfloat16."""
 Device = str  # "auto", "cpu", "cuda", "cuda:1"
 CODEC_PRESET = "modded_dac_vq"
 MODELS_FOLDER = "checkpoints"

@@ -11,12 +11,12 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
-import platformdirs
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from ...errors import FishtuneError, StorageError
 from ...files import write_json
 from ...tables import read_json
+from ...user_folders import cache_folder
 from .estimate import MemoryEstimate
 from .setups import fingerprint
 
@@ -79,7 +79,7 @@ class MeasurementCache:
     """
 
     def __init__(self, file: Path | None = None) -> None:
-        self.file = file or Path(platformdirs.user_cache_dir("fishtune")) / FILE_NAME
+        self.file = file or cache_folder() / FILE_NAME
 
     def read(self) -> list[Measurement]:
         """Return all believable measurements, the oldest first; none if the file is missing or damaged."""

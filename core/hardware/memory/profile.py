@@ -2,7 +2,8 @@
 
 A stage goes through a few phases, such as the slow stack's backward pass. At the instant of a phase that
 needs most, the bytes of each part grow with the size of the batch along a line with bends (a chunk of logits
-is full, from some size on), and by so much for each frame less and for each product of queries and keys.
+is full, from some size on), and by so much for each frame less and for each product of queries and keys,
+of which those of long rows count otherwise.
 The peak is that of the phase which needs most: the largest of a few piecewise linear functions.
 """
 
@@ -47,7 +48,7 @@ class Profile(BaseModel):
 
         Args:
             line: batches of growing size.
-            probes: the last of them, each with one of its offsets changed.
+            probes: the last of them, one for each offset, which it changes, and may change those before it.
         """
         peaks = {batch: max(_total(parts) for parts in measured[batch].values()) for batch in measured}
         names = [
@@ -61,7 +62,7 @@ class Profile(BaseModel):
             grown = {
                 part: Growth(
                     line=tuple(measured[batch].get(name, {}).get(part, 0) for batch in line),
-                    slopes=tuple(_slope(measured, name, part, line[-1], probe) for probe in probes),
+                    slopes=_slopes(measured, name, part, line[-1], probes),
                 )
                 for part in Part
                 if part in parts
@@ -90,10 +91,18 @@ def _total(parts: Mapping[Part, int]) -> int:
     return sum(parts.values())
 
 
-def _slope(measured: Mapping[Batch, Moments], name: str, part: Part, base: Batch, probe: Batch) -> float:
-    """Return the bytes for each unit of the offset in which `probe` differs from `base`."""
-    distance = sum(probe.offsets) - sum(base.offsets)
-    if not distance:  # nothing is longer with this model
-        return 0.0
-    difference = measured[probe].get(name, {}).get(part, 0) - measured[base].get(name, {}).get(part, 0)
-    return difference / distance
+def _slopes(
+    measured: Mapping[Batch, Moments], name: str, part: Part, base: Batch, probes: Sequence[Batch]
+) -> tuple[float, ...]:
+    """Return the bytes for each unit of each offset, which the probe of its number tells from `base`."""
+
+    def bytes_at(batch: Batch) -> int:
+        return measured[batch].get(name, {}).get(part, 0)
+
+    slopes: list[float] = []
+    for number, probe in enumerate(probes):
+        distances = [there - here for there, here in zip(probe.offsets, base.offsets, strict=True)]
+        known = sum(slope * distance for slope, distance in zip(slopes, distances, strict=False))
+        own = distances[number]  # 0 where no row of this model can be as long
+        slopes.append((bytes_at(probe) - bytes_at(base) - known) / own if own else 0.0)
+    return tuple(slopes)

@@ -17,13 +17,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
-import platformdirs
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from .... import presets
 from ...errors import FishtuneError, StorageError
 from ...files import remove, write_json
 from ...tables import parse_toml, read_json, read_toml
+from ...user_folders import cache_folder
 from .accounting_process import Progress, account
 from .profile import Profile
 from .setups import Batch, EncodingBatch, Setup, TrainingBatch, fingerprint
@@ -149,8 +149,8 @@ class Profiles:
 
 
 def _kept_file(setup: Setup) -> Path:
-    folder = Path(platformdirs.user_cache_dir("fishtune")) / "memory"
-    return folder / f"{fingerprint(setup, versions())}.json"
+    folder = cache_folder() / "memory"
+    return folder / f"{fingerprint(setup, setup.line(), setup.probes(), versions())}.json"
 
 
 def _read(file: Path) -> Profile | None:

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
 from ...codec.config import CodecConfig
-from ...config.presets import LoraPreset
-from ...config.settings import Checkpointing, TrainOptions
+from ...config.presets import LoraPreset, check_base_precision
+from ...config.settings import BasePrecision, Checkpointing, TrainOptions
 from ...model.shape import Shape
 from ...model.targets import match_targets, patterns
 from .estimate import Part
@@ -20,8 +20,9 @@ _SHORTEST = 64
 _LINE = (64, 256, 512, 1024, 3072, 8192)
 """Columns of the micro-batches that are measured. Beyond the last, memory grows as between the last two."""
 _OF_FRAMES = (Part.LOGITS, Part.FAST)
-_LONGEST = 4096
-"""Columns of a row that shows what attention takes."""
+_MIDDLE, _LONGEST = 1024, 4096
+"""Columns of the rows that show what attention takes. Among short rows a longer one costs less than among
+long ones: what the layers make beside attention is more."""
 
 
 class TrainingBatch(NamedTuple):
@@ -40,9 +41,16 @@ class TrainingBatch(NamedTuple):
         return self.tokens
 
     @property
-    def offsets(self) -> tuple[int, int]:
-        """What else it depends on, from where lines are measured: frames, and products of attention."""
-        return self.frames - self.tokens, self.tokens * (self.longest - _SHORTEST)
+    def offsets(self) -> tuple[int, int, int]:
+        """What else it depends on, from where lines are measured: frames, and products of attention.
+
+        Those of short rows and what is longer are two, each with a slope of its own.
+        """
+        return (
+            self.frames - self.tokens,
+            self.tokens * (min(self.longest, _MIDDLE) - _SHORTEST),
+            self.tokens * max(self.longest - _MIDDLE, 0),
+        )
 
     def seen_by(self, part: Part) -> tuple[int, tuple[int, ...]]:
         """Return size and offsets as they count for a part of memory.
@@ -50,8 +58,8 @@ class TrainingBatch(NamedTuple):
         Logits and the fast stack never see more of a batch than the frames, and that in pieces: up to a full
         piece they grow with the frames, then no more, which no slope at one size can tell.
         """
-        beside, products = self.offsets
-        return (self.frames, (0, products)) if part in _OF_FRAMES else (self.tokens, (beside, products))
+        beside, *products = self.offsets
+        return (self.frames, (0, *products)) if part in _OF_FRAMES else (self.tokens, (beside, *products))
 
 
 class EncodingBatch(NamedTuple):
@@ -104,6 +112,7 @@ class TrainingSetup:
     dropout: bool = False
     dora: bool = False
     distributed: bool = False
+    base_precision: BasePrecision | None = None
 
     @classmethod
     def of(
@@ -115,8 +124,9 @@ class TrainingSetup:
             precision: what `options.precision` comes to on the device, where that is `auto`.
 
         Raises:
-            SettingsError: a target is not a regular expression.
+            SettingsError: a target is not a regular expression, or the base cannot be quantised.
         """
+        check_base_precision(preset, options.base_precision)
         full = preset.method == "full"
         match_targets(preset.targets, ())  # refuses what is not a pattern
         return cls(
@@ -131,6 +141,7 @@ class TrainingSetup:
             dropout=not full and preset.dropout > 0,
             dora=not full and preset.use_dora,
             distributed=options.devices * options.num_nodes > 1,
+            base_precision=options.base_precision,
         )
 
     @property
@@ -144,10 +155,11 @@ class TrainingSetup:
         return [TrainingBatch(tokens, length, tokens) for tokens in _LINE]
 
     def probes(self) -> list[TrainingBatch]:
-        """Return the largest of them with fewer frames, and with rows that are longer."""
+        """Return the largest of them with fewer frames, with longer rows, and with the longest."""
         largest = self.line()[-1]
         return [
             largest._replace(frames=largest.tokens // 2),
+            largest._replace(longest=self._length(_MIDDLE)),
             largest._replace(longest=self._length(_LONGEST)),
         ]
 

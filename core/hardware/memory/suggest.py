@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Final
+from typing import Final, get_args
 
 from pydantic import BaseModel, ConfigDict
 
-from ...config.presets import lora_preset, preset_names
+from ...config.presets import lora_presets
+from ...config.settings import BasePrecision
+from ...errors import SettingsError
 from ...messages import Message
 from ...units import GIB, format_bytes
 from ..readings import GpuProcess, Memory
@@ -141,6 +143,9 @@ def _training_remedies(needs: TrainingNeeds, available: Available) -> Iterator[M
             yield Message("--checkpointing blocks")
             return
         recomputing = True
+    fewer_bits = _fewer_bits(needs, fits)
+    if fewer_bits is not None:
+        yield _also(Message("--base-precision {precision}", precision=fewer_bits), recomputing)
     lengths = range(needs.longest - _STEP, SMALLEST_LENGTH - 1, -_STEP)
     length = next((length for length in lengths if fits(needs.changed(max_length=length))), None)
     if length is not None:
@@ -166,6 +171,20 @@ def _ending_others(available: Available) -> Message:
     )
 
 
+def _fewer_bits(needs: TrainingNeeds, fits: Callable[[TrainingNeeds], bool]) -> BasePrecision | None:
+    """Return the mildest way of quantising the base that helps; what is not known is left out, as below."""
+    every: tuple[BasePrecision, ...] = get_args(BasePrecision)
+    present = needs.options.base_precision
+    for precision in every[every.index(present) + 1 :] if present else every:
+        try:
+            other = needs.changed(base_precision=precision)
+        except SettingsError:  # what is trained does not go with it
+            return None
+        if other.known and fits(other):
+            return precision
+    return None
+
+
 def _lighter_preset(needs: TrainingNeeds, fits: Callable[[TrainingNeeds], bool]) -> str | None:
     """Return the preset that needs most among those that fit, of no higher rank; for `full` any of LoRA.
 
@@ -173,11 +192,13 @@ def _lighter_preset(needs: TrainingNeeds, fits: Callable[[TrainingNeeds], bool])
     """
     present = needs.preset
     found = []
-    for name in preset_names("lora"):
-        preset = lora_preset(name)
+    for name, preset in lora_presets()[0].items():
         if preset.method == "full" or preset == present:
             continue
-        other = needs.changed(preset)
+        try:
+            other = needs.changed(preset)
+        except SettingsError:  # does not go with a quantised base
+            continue
         if (present.method == "full" or preset.rank <= present.rank) and other.known and fits(other):
             found.append((other.at(other.longest).total, name))
     return max(found)[1] if found else None

@@ -97,7 +97,7 @@ function showTable() {
 function render() {
   document.documentElement.lang = language;
   document.title = say("title", { run: page.title });
-  const about = [page.reference ? say("reference", { reference: page.reference }) : "", page.not_judged.length ? `${say("not_judged")}: ${page.not_judged.map(pick).join(" ")}` : ""].filter(Boolean);
+  const about = [page.reference ? say("reference", { reference: page.reference }) : "", ...page.not_judged.map(pick)].filter(Boolean);
   document.getElementById("root").replaceChildren(
     buildTop(),
     make("main", {}, ...(state.blind ? [buildBlind(), buildVotes()] : [...buildCourses(), about.length ? make("p", { class: "note" }, about.join(" ")) : "", buildVotes(), buildControls(), make("div", { id: "table" })])),

@@ -23,7 +23,6 @@ from ..sound.clips import Clip, make_clips
 from ..sound.page import MADE_BY, write_page
 from .view import Auditioned, Course, Page, page_of, recordings
 
-LISTEN_FILE = "listen.html"
 SCRIPTS = ("table.js", "course.js", "blind.js", "main.js")
 
 
@@ -62,7 +61,7 @@ def _auditioned(run: Path) -> Auditioned:
 
 def _course(run: Path, table: AuditionResult) -> Course:
     """Return the training of a run, and which of its columns is recommended."""
-    place = Place(results=run.parent, project=run.name)
+    place = Place.at(run)
     history = run_history(place)
     course = Course(
         run=run.name,

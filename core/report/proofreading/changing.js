@@ -71,18 +71,24 @@ function endChange(name) {
 function startSplit(name) {
   const clip = clipNamed(name);
   const words = wordsOf(clip.text);
-  if (words.length < 2 || !areWordsKnown(clip)) return notice(say("times_unknown", { clip: name }));
+  if (words.length < 2) return notice(say("one_word", { clip: name }));
   const place = elementOf(name).querySelector(".said");
   setCurrent(name);
-  const pauses = clip.words.slice(1).map((word, each) => word.start - clip.words[each].end);
+  const gaps = gapsOf(clip.text, soundingOf(clip.pieces, soundings));
+  const about = make("p", { class: "note gap", "aria-live": "polite" });
   const buttons = words.slice(1).map((word, each) =>
-    make("button", { class: "word", "data-before": each + 1, "aria-label": say("split_before", { word }), onclick: () => split(clip, each + 1) }, word),
+    make("button", { class: "word", "data-before": each + 1, "aria-label": say("split_before", { word }), onclick: () => split(clip, each + 1, gaps[each].at), onfocus: () => (about.textContent = aboutGap(gaps[each])) }, word),
   );
-  const step = (by) => {
-    const here = buttons.indexOf(document.activeElement);
-    buttons[Math.min(Math.max(0, here + by), buttons.length - 1)].focus();
+  const here = () => buttons.indexOf(document.activeElement);
+  const step = (by) => buttons[Math.min(Math.max(0, here() + by), buttons.length - 1)].focus();
+  const acts = {
+    ArrowLeft: () => step(-1),
+    ArrowRight: () => step(1),
+    Home: () => step(-buttons.length),
+    End: () => step(buttons.length),
+    Escape: () => endChange(name),
+    p: () => tape.play(clip, gaps[Math.max(0, here())].at),
   };
-  const acts = { ArrowLeft: () => step(-1), ArrowRight: () => step(1), Home: () => step(-buttons.length), End: () => step(buttons.length), Escape: () => endChange(name) };
   const picker = make("div", { class: "picker", role: "group", "aria-label": say("split_where"), dir: "auto" }, make("span", { class: "first" }, words[0]), ...buttons);
   picker.addEventListener("keydown", (event) => {
     if (event.key in acts) {
@@ -91,12 +97,17 @@ function startSplit(name) {
     }
     event.stopPropagation(); // all other keys are not for the page now
   });
-  place.replaceChildren(picker, make("p", { class: "note" }, say("split_keys")));
+  place.replaceChildren(picker, about, make("p", { class: "note" }, say("split_keys")));
+  const pauses = gaps.map((gap) => gap.pause);
   buttons[pauses.indexOf(Math.max(...pauses))].focus();
   return undefined;
 }
 
-function split(clip, before) {
-  const at = Math.round(500 * (clip.words[before - 1].end + clip.words[before].start)) / 1000;
+function aboutGap({ at, pause, isEstimated }) {
+  const text = isEstimated ? (pause ? "estimated_pause" : "estimated_sound") : pause ? "at_pause" : "at_sound";
+  return say(text, { at: number(at, 2), pause: number(pause, 2) });
+}
+
+function split(clip, before, at) {
   if (change({ kind: "split", clip: clip.clip, at, before })) showChange(say("done_split", { clip: clip.clip }));
 }

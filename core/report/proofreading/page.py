@@ -7,18 +7,20 @@ edit does is said in `dataset/proofreading.py`; `edits.js` says the same to the 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 
 from pydantic import BaseModel
 
 from ...dataset.layout import scan
+from ...dataset.places import Sounding
 from ...dataset.prepared import DOUBTFUL, PreparedWord, read_prepared
 from ...dataset.proofreading import ProofClip, least_sure_first
 from ...errors import DataError
 from ...events import Reporter
 from ...messages import Message
+from ...stages.prepare.places import sounding_now, words_of_record
 from ...stages.prepare.realise import clips_now
 from ...terminal import json_text
 from ...units import format_bytes
@@ -27,7 +29,7 @@ from ..sound.clips import BYTES_PER_SECOND, Clip, make_clips
 from ..sound.page import MADE_BY, write_page
 
 PROOFREAD_FILE = "proofread.html"
-_SCRIPTS = ("edits.js", "tape.js", "work.js", "rows.js", "changing.js", "main.js")
+_SCRIPTS = ("edits.js", "places.js", "tape.js", "work.js", "rows.js", "changing.js", "main.js")
 _LARGEST = 200_000_000
 """Bytes, about 5 hours of speech: more than that browsers open slowly, or not at all."""
 
@@ -45,6 +47,8 @@ class Row(BaseModel):
     """Of the text, for the browser; empty = not known."""
     score: float | None = None
     words: tuple[PreparedWord, ...] = ()
+    sounding: Sounding | None = None
+    """Where its words and pauses are; None where the page does not show the clip."""
 
 
 class ProofreadingPage(BaseModel):
@@ -93,6 +97,10 @@ def write_proofreading_page(
     places = {path: number for number, (path, _) in enumerate(sounds)}
     languages = _languages(data)
     rows = [_row(clip, places.get(paths.get(clip.clip, data)), languages) for clip in clips]
+    heard = words_of_record(data)
+    for row, clip in zip(rows, clips, strict=True):
+        if row.sound is not None:
+            row.sounding = _sounding(data, clip, heard)
     page = ProofreadingPage(id=_id_of(clips), title=data.name, rows=rows, clips=[clip for _, clip in sounds])
     write_page(output, files(__package__ or ""), _SCRIPTS, page.model_dump(mode="json"), page.title)
     return page
@@ -133,6 +141,13 @@ def _row(clip: ProofClip, sound: int | None, languages: dict[str, str]) -> Row:
         score=clip.score,
         words=clip.words,
     )
+
+
+def _sounding(data: Path, clip: ProofClip, heard: Mapping[str, tuple[PreparedWord, ...]]) -> Sounding:
+    try:
+        return sounding_now(data, clip, heard)
+    except DataError:  # what it was made from is gone: places are estimated from letters alone
+        return Sounding(clip.seconds)
 
 
 def _languages(data: Path) -> dict[str, str]:

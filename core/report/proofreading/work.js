@@ -2,7 +2,8 @@
 // saved as the file that `fishtune prepare --edits` takes in.
 
 const EDITS_KEY = `fishtune-edits:${page.id}`;
-const made = page.rows.map(({ seconds, ...row }) => ({ ...row, pieces: [{ clip: row.clip, sound: row.sound, start: 0, end: seconds }] }));
+const soundings = Object.fromEntries(page.rows.map((row) => [row.clip, row.sounding]));
+const made = page.rows.map(({ seconds, sounding, ...row }) => ({ ...row, pieces: [{ clip: row.clip, sound: row.sound, start: 0, end: seconds }] }));
 const total = made.filter((clip) => clip.sound !== null).length;
 let edits = [];
 let clips = made;

@@ -137,7 +137,13 @@ def _checkpoints(body: Element, found: RunCheckpoints, words: _Words) -> None:
         )
         for row in found.rows
     ]
-    table(body, headings, rows)
+    # What nothing measured is no column.
+    kept = [0, *(place for place in range(1, len(headings)) if any(row[place] != _NONE for row, _ in rows))]
+    table(
+        body,
+        [headings[place] for place in kept],
+        [([cells[place] for place in kept], is_chosen) for cells, is_chosen in rows],
+    )
     if any(row.measures for row in found.rows):
         add(body, "p", words.say("means"), {"class": "note"})
 
@@ -195,7 +201,8 @@ def _listening(body: Element, heard: AuditionResult, found: RunCheckpoints, word
         line = add(rows, "tr")
         add(line, "td", heard.texts[row].text, {"class": "text"})
         for each in columns:
-            _cell(add(line, "td"), each, row, sounds, words)
+            speaker = {"data-speaker": _column_name(each, words)}  # where there is no room for headings
+            _cell(add(line, "td", attributes=speaker), each, row, sounds, words)
     add(body, "p", words.say("all_texts", run=found.run), {"class": "note"})
 
 

@@ -9,16 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from ...config.run_files import ADAPTER_CONFIG, CHECKPOINTS, checkpoint_step, list_checkpoints
-from ...config.settings import AuditionSettings
+from ...config.settings import SPREAD, AuditionSettings
 from ...errors import CheckpointError, UsageError
 from ...judge.record import audition_folder, companion_folder
 from ...judge.results import CandidateKind
 from ...lora.files import read_training_state
 from ...lora.unmerged import base_of
 from ...model.families import is_model_directory, model_directory_of
-
-SPREAD = 6
-"""Checkpoints of a run that are judged where not all are asked for."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +66,7 @@ def plan_candidates(settings: AuditionSettings) -> Plan:
     if is_model:
         speakers = [Planned(CandidateKind.BASE, target, audition_folder(target))]
     else:
+        strengths = dict.fromkeys(settings.strengths or [1.0])
         speakers = [
             Planned(
                 CandidateKind.CHECKPOINT,
@@ -78,10 +76,12 @@ def plan_candidates(settings: AuditionSettings) -> Plan:
                 strength,
             )
             for checkpoint in checkpoints
-            for strength in dict.fromkeys(settings.strengths or [1.0])
+            for strength in strengths
+            if strength > 0
         ]
-    if not is_model and (settings.with_base or is_run(target)):
-        speakers = [_base_of(checkpoints[-1], base), *speakers]
+        # Of no strength every checkpoint is the base, bit for bit: it speaks once.
+        if settings.with_base or is_run(target) or 0 in strengths:
+            speakers = [_base_of(checkpoints[-1], base), *speakers]
     return Plan(tuple(speakers), base, protos, share if isinstance(share, float) else None)
 
 

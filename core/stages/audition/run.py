@@ -8,7 +8,7 @@ from ...audio.mixing import Waveform
 from ...audio.recordings import read_audio
 from ...audio.resampling import resample
 from ...codec.config import CodecConfig, check_codebooks, codec_config
-from ...codec.references import encode_reference, transcript_beside
+from ...codec.references import encode_reference
 from ...compute.devices import resolve_device
 from ...config.settings import CODEC_FILE, AuditionSettings
 from ...errors import UsageError
@@ -20,7 +20,7 @@ from ...judge.rules import expected_seconds
 from ...messages import Message
 from ...model.base_hash import base_hash
 from ...model.directory import ModelDirectory
-from ...text.transcripts import check_typed
+from ...text.transcripts import check_typed, transcript_beside
 from .candidates import Plan, plan_candidates, recordings_of
 from .columns import Column
 from .listening import listen_to
@@ -54,8 +54,7 @@ def run(settings: AuditionSettings, reporter: Reporter) -> AuditionResult:
     speakers = [recordings_of(plan), *plan.candidates] if question.recordings else plan.candidates
     columns = [Column(each, question, overwrite=settings.overwrite) for each in speakers]
     voices = Speakers(base, settings.config_name, question, device, reporter)
-    for column in columns:
-        voices.say_all(column)
+    voices.say_all(columns)
     voices.forget_model()  # recognition finds its memory free
     _listen(columns, voices, question, settings, reporter)
     return join([column.table for column in columns])

@@ -76,36 +76,42 @@ class Speakers:
         self._model = None
         empty_cache()
 
-    def say_all(self, column: Column) -> None:
-        """Let a candidate say what it has not said yet.
+    def say_all(self, columns: Sequence[Column]) -> None:
+        """Let candidates say what they have not said yet, one after another; progress is told over all.
 
         Raises:
             CheckpointError: base and checkpoint cannot be read or do not fit together.
             StopRequested: asked to stop; what was said is kept.
         """
+        recordings = [each for each in columns if each.planned.kind is CandidateKind.RECORDING]
+        for column in recordings:
+            self._say(column, self._play_all)
+        speaking = [each for each in columns if each not in recordings]
+        number = sum(len(column.missing) for column in speaking)
+        meter = ProgressMeter(self._reporter, Message("speaking"), number, "texts")
+        for column in speaking:
+            self._say(column, partial(self._speak, meter=meter))
+
+    def _say(self, column: Column, saying: Callable[[Column], None]) -> None:
         self._reporter.check_stop(_STOPPED)
-        missing = column.missing
-        if not missing:
+        if not column.missing:
             return
         column.begin()
-        meter = ProgressMeter(
-            self._reporter,
-            Message("{name}: texts", name=column.candidate.name),
-            len(missing),
-            "texts",
-        )
         try:
-            if column.planned.kind is CandidateKind.RECORDING:
-                for row, _ in missing:
-                    self._play(column, row)
-                    meter.advance()
-                return
-            with self._speaking_as(column.planned) as model:
-                for row, seed, generation in self._said(model, missing, meter):
-                    self._take(column, row, seed, generation)
-                    column.save_now_and_then()
+            saying(column)
         finally:
             column.save()
+
+    def _play_all(self, column: Column) -> None:
+        for row, _ in column.missing:
+            self._play(column, row)
+
+    def _speak(self, column: Column, meter: ProgressMeter) -> None:
+        name, wanted = column.candidate.name, column.missing
+        with self._speaking_as(column.planned) as model:
+            for row, seed, generation in self._said(model, wanted, name, meter):
+                self._take(column, row, seed, generation)
+                column.save_now_and_then()
 
     @contextmanager
     def _speaking_as(self, planned: Planned) -> Iterator[DualAR]:
@@ -139,29 +145,29 @@ class Speakers:
         return self._model
 
     def _said(
-        self, model: DualAR, wanted: Sequence[tuple[int, int | None]], meter: ProgressMeter
+        self, model: DualAR, wanted: Sequence[tuple[int, int | None]], name: str, meter: ProgressMeter
     ) -> Iterator[tuple[int, int | None, Generation]]:
-        """Yield rows and seeds with what the model says to each, some at a time.
+        """Yield rows and seeds with what the model says to each, some at a time, as the candidate `name`.
 
         Where the device's memory does not suffice, these and those that follow are said on the CPU.
         """
         for begin in range(0, len(wanted), _TOGETHER):
             part = wanted[begin : begin + _TOGETHER]
-            generations = self._attempt(partial(self._generate, model, part, meter))
+            generations = self._attempt(partial(self._generate, model, part, name, meter))
             if generations is None:
-                generations = self._generate(model, part, meter)
+                generations = self._generate(model, part, name, meter)
             for (row, seed), generation in zip(part, generations, strict=True):
                 yield row, seed, generation
-            meter.advance(len(part))
+            meter.advance(len(part), name)
 
     def _generate(
-        self, model: DualAR, wanted: Sequence[tuple[int, int | None]], meter: ProgressMeter
+        self, model: DualAR, wanted: Sequence[tuple[int, int | None]], name: str, meter: ProgressMeter
     ) -> list[Generation]:
         base, rate = self._base, self._codec.config.frame_rate
 
         def count(frames: int) -> None:
             self._reporter.check_stop(_STOPPED)
-            meter.advance(0, Message("{frames:.1f} s of speech", frames=frames / rate))
+            meter.advance(0, Message("{name}, {seconds:.1f} s of speech", name=name, seconds=frames / rate))
 
         return generate_all(
             model,

@@ -25,6 +25,7 @@ from ...dataset.origins import FileState, Origin, append_origins, content_digest
 from ...errors import DataError
 from ...events import Reporter
 from ...hardware.memory.setups import EncodingBatch
+from ...messages import plural
 
 # On a CPU a batch is no faster than its clips one by one (published size, batches of 1, 4 and 8: all 0.9 ×
 # real time a core), but progress and a request to stop wait for its end.
@@ -160,12 +161,12 @@ class ClipEncoder:
         half = -(-len(batch) // 2)
         self.batch_size = min(self.batch_size, half)
         self._reporter.warn(
-            "{device} has too little free memory for {number} clips of up to {seconds:.1f} s at "
+            "{device} has too little free memory for {clips} of up to {seconds:.1f} s at "
             "once: continuing with {smaller}.",
             "A smaller --batch-size or --batch-seconds spares the attempt; fishtune gpus shows what else "
             "uses the memory.",
             device=self._device,
-            number=len(batch),
+            clips=plural(len(batch), "{number} clip", "{number:,} clips"),
             seconds=longest.seconds,
             smaller=half,
         )

@@ -10,7 +10,7 @@ import time
 from collections import defaultdict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -36,10 +36,10 @@ from ...events import ItemFailed, Progress, ProgressMeter, Reporter
 from ...files import check_writable, sweep_targets
 from ...hardware.memory.measured import MeasurementCache
 from ...hardware.memory.needs import EncodingNeeds
-from ...messages import Message
+from ...messages import Message, plural
 from ...model.families import check_codec_file
 from ...terminal import shell_quoted
-from ...units import format_duration
+from ...units import format_count, format_duration
 from .clip_encoder import ClipEncoder, PendingClip
 
 _SHOWN_EVERY = 0.5  # seconds
@@ -110,7 +110,10 @@ def run(settings: ExtractSettings, reporter: Reporter) -> ExtractResult:
     # By position among all recordings, done or not, so that every rank sees the same division.
     mine = utterances[ranks.rank :: ranks.count]
     if ranks.count > 1:
-        reporter.log(f"Rank {ranks.rank} of {ranks.count} takes {len(mine)} of {len(utterances)} recordings.")
+        reporter.log(
+            f"Rank {ranks.rank} of {ranks.count} takes {len(mine)} of "
+            f"{format_count(len(utterances), 'recording')}."
+        )
     share = _Share(settings, config, codec, device, reporter)
     results = ranks.gather(share.run(mine, unusable if ranks.is_first else []))
     for other in results[1:]:  # only the first rank's events are kept
@@ -241,8 +244,8 @@ class _Share:
         self._total_seconds = sum(clip.seconds for clip in clips)
         codec = load_encoder(self._settings.checkpoint_path, self._settings.config_name, self._device)
         self._reporter.log(
-            f"Encoding {len(clips)} of {self._clips} clips, {format_duration(self._total_seconds)} of audio, "
-            f"on {self._device}."
+            f"Encoding {len(clips)} of {format_count(self._clips, 'clip')}, "
+            f"{format_duration(self._total_seconds)} of audio, on {self._device}."
         )
         encoder = ClipEncoder(
             codec,
@@ -266,9 +269,9 @@ class _Share:
                 MeasurementCache().record(needs.setting, needs.predicted(encoder.largest), meter.peak())
         if self._settled < self._clips:
             self._reporter.check_stop(
-                "The codes of {done} of {clips} clips are there; starting again continues with the rest.",
+                "The codes of {done} of {clips} are there; starting again continues with the rest.",
                 done=self._already_done + self._encoded,
-                clips=self._clips,
+                clips=plural(self._clips, "{number} clip", "{number:,} clips"),
             )
 
     @property
@@ -379,7 +382,7 @@ def _newly_known(audio: Path, verdict: Verdict) -> Origin | None:
     if verdict.origin is None:
         return Origin(before, content_digest(audio), verdict.digest)
     if verdict.origin.state != before:
-        return replace(verdict.origin, state=before)
+        return verdict.origin._replace(state=before)
     return None
 
 

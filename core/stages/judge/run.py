@@ -15,7 +15,7 @@ from ...judge.acoustics import SAMPLE_RATE
 from ...judge.judged import JudgedClip, Listened, judged
 from ...judge.listeners import Listeners, load_listeners
 from ...judge.verdict import Evidence
-from ...messages import Message, named
+from ...messages import Message, named, plural
 from ...text.languages import language_of
 from .recordings import find_recordings, transcript_of
 
@@ -74,9 +74,8 @@ def run(settings: JudgeSettings, reporter: Reporter) -> JudgeResult:
         meter.advance(detail=path.name)
     if not listened:
         raise DataError(
-            "None of {number} recordings can be read.",
-            "See what is wrong with each above.",
-            number=len(paths),
+            plural(len(paths), "The recording cannot be read.", "None of {number} recordings can be read."),
+            "What is wrong is said above.",
         )
     judgement = judged(listened, reference)
     for folder in judgement.mixed:

@@ -28,7 +28,7 @@ from ...dataset.journal import JOURNAL_FILE, LARGEST_JOURNAL
 from ...dataset.layout import scan
 from ...errors import DataError, MalformedFileError, UsageError
 from ...events import ItemFailed, ProgressMeter, Reporter
-from ...files import storage_errors, sweep_targets, write_bytes
+from ...files import size_and_time, storage_errors, sweep_targets, write_bytes
 from ...messages import Message, first_of, named, plural
 from ...reading import read_regular
 from ...terminal import shell_quoted
@@ -148,10 +148,13 @@ def run(settings: LoudnessNormSettings, reporter: Reporter) -> LoudnessResult:
     _work(pending, entries, settings, reporter, result)
     if result.failed and not result.written and not result.current:
         raise DataError(
-            "None of the {number} recordings in {source} can be read.",
+            plural(
+                len(result.failed),
+                "The recording in {source} cannot be read.",
+                "None of the {number} recordings in {source} can be read.",
+                source=settings.source,
+            ),
             "See why with: fishtune validate {quoted}",
-            number=len(result.failed),
-            source=settings.source,
             quoted=shell_quoted(settings.source),
         )
     _warn(result, settings, reporter)
@@ -289,21 +292,13 @@ def _line(entry: _Entry) -> bytes:
     return entry.model_dump_json().encode("utf-8") + b"\n"
 
 
-def _state(path: Path) -> tuple[int, int] | None:
-    try:
-        state = path.stat()
-    except OSError:
-        return None
-    return state.st_size, state.st_mtime_ns
-
-
 def _is_current(job: _Job, entries: dict[str, _Entry], settings: LoudnessNormSettings) -> bool:
     entry = entries.get(job.file)
     if entry is None or entry.written is None:
         return False
     wanted = (settings.loudness, settings.peak, _MEASURE)
     same = job.is_text or (entry.loudness, entry.peak, entry.measure) == wanted
-    return same and entry.source == _state(job.source) and entry.written == _state(job.target)
+    return same and entry.source == size_and_time(job.source) and entry.written == size_and_time(job.target)
 
 
 def _refuse_foreign(jobs: list[_Job], entries: dict[str, _Entry]) -> None:
@@ -319,7 +314,7 @@ def _refuse_foreign(jobs: list[_Job], entries: dict[str, _Entry]) -> None:
 
 
 def _is_ours(path: Path, entry: _Entry | None) -> bool:
-    return entry is not None and entry.written in (None, _state(path))
+    return entry is not None and entry.written in (None, size_and_time(path))
 
 
 def _foreign(paths: list[Path]) -> Message:
@@ -373,7 +368,7 @@ def _holds(path: Path, content: bytes) -> bool:
 
 def _make(job: _Job, loudness_target: float, peak_limit: float) -> _Done:
     """Make one file."""
-    source = _state(job.source)
+    source = size_and_time(job.source)
     made = Made(b"")
     try:
         if source is None:
@@ -395,6 +390,6 @@ def _make(job: _Job, loudness_target: float, peak_limit: float) -> _Done:
         loudness=loudness_target,
         peak=peak_limit,
         measure=_MEASURE,
-        written=_state(job.target),
+        written=size_and_time(job.target),
     )
     return _Done(job, entry, is_quieter=made.is_quieter, is_silent=made.is_silent, mixing=made.mixing)

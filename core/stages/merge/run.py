@@ -368,6 +368,7 @@ def _record(
             "alpha": source.alpha,
             "use_rslora": source.use_rslora,
             "use_dora": source.use_dora,
+            "base_precision": source.base_precision,
             "modules": sorted(source.modules),
         }
     return {

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from ...compute.layers import RMSNorm
+from ...config.settings import BasePrecision
 from ...lora.files import Adapter, FullWeights, ModuleAdapter
 from ...model.dual_ar import DualAR
 from ...model.targets import WORD_EMBEDDING
@@ -54,27 +55,46 @@ class Order:
     changed: int
     """The weights that `trained` comes to, merged, before rounding."""
     stored: int
+    quantised: int | None = None
+    """Quantised base + adapter, where training had it so."""
 
     @classmethod
-    def of(cls, source: Adapter | FullWeights) -> Order:
-        """Return the order for a checkpoint: an adapter is computed beside the base, which it needs."""
-        if isinstance(source, Adapter):
+    def of(cls, source: Adapter | FullWeights, precision: BasePrecision | None) -> Order:
+        """Return the order for a checkpoint: an adapter is computed beside the base, which it needs.
+
+        Args:
+            precision: in what training had the base, where that is a version, too.
+        """
+        if not isinstance(source, Adapter):
+            return cls(3, base=slice(0, 1), trained=1, changed=1, stored=2)
+        if precision is None:
             return cls(4, base=slice(0, 2), trained=1, changed=2, stored=3)
-        return cls(3, base=slice(0, 1), trained=1, changed=1, stored=2)
+        return cls(5, base=slice(0, 2), trained=1, changed=2, stored=3, quantised=4)
+
+    @property
+    def adapted(self) -> tuple[int, ...]:
+        """The versions that adapters are part of."""
+        return (self.trained,) if self.quantised is None else (self.trained, self.quantised)
 
     def parts(self, rows: Rows) -> Iterator[tuple[slice, Tensor]]:
-        """Yield which versions compute with which of the rows."""
-        if not rows.are_changed:
+        """Yield which versions compute with which of the rows, in the order of the versions."""
+        if rows.are_changed:
+            yield self.base, rows.base
+            yield slice(self.changed, self.changed + 1), rows.changed
+            yield slice(self.stored, self.stored + 1), rows.stored
+        elif self.quantised is None or not rows.are_quantised:
             yield slice(0, self.count), rows.base
             return
-        yield self.base, rows.base
-        yield slice(self.changed, self.changed + 1), rows.changed
-        yield slice(self.stored, self.stored + 1), rows.stored
+        else:
+            yield slice(0, self.quantised), rows.base
+        if self.quantised is not None:
+            yield slice(self.quantised, self.quantised + 1), rows.quantised
 
 
 def place_side_by_side(
     model: DualAR,
     versions: Versions,
+    order: Order,
     source: Adapter | FullWeights,
     parts: TrainedParts,
     device: torch.device,
@@ -83,7 +103,6 @@ def place_side_by_side(
 
     Adapters compute through `peft`, as training does.
     """
-    order = Order.of(source)
     leaves = {name: module for name, module in model.named_modules() if list(module.parameters(False))}
     if parts:
         # peft takes 240 MiB; nothing before this needs it.
@@ -163,8 +182,8 @@ class _Linear(nn.Module):
             for of, bias in self._order.parts(self._versions.whole(f"{self._name}.bias")):
                 y_VNO[of] += bias.to(x.device)
         if self._trained is not None:
-            own = self._order.trained
-            y_VNO[own] = self._trained(x_VNI[own], y_VNO[own].clone())
+            for own in self._order.adapted:
+                y_VNO[own] = self._trained(x_VNI[own], y_VNO[own].clone())
         return y_VNO.view(*x.shape[:-1], -1)
 
 
@@ -181,7 +200,9 @@ class _Embedding(nn.Module):
         for of, part in self._order.parts(rows):
             found_VND[of] = part
         if self._trained is not None:
-            found_VND[self._order.trained] = self._trained(own, rows.base)
+            computed = self._trained(own, rows.base)
+            for version in self._order.adapted:
+                found_VND[version] = computed
         return found_VND.to(ids.device).view(*ids.shape, -1)
 
 

@@ -13,7 +13,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from ...compute.quantised import matrix, quantised
 from ...compute.weights import refuse_not_finite
+from ...config.settings import BasePrecision
 from ...errors import CheckpointError
 from ...events import ProgressMeter, Reporter
 from ...lora.adapted import ChangedWeight, changed_weight
@@ -21,6 +23,7 @@ from ...lora.files import Adapter, FullWeights
 from ...messages import Message
 from ...model.containers.container import StoredRows, WeightsReader, row_slices
 from ...model.directory import ModelDirectory
+from ...model.targets import quantised_modules
 
 _STOPPED = Message("Nothing was written.")
 _CHECK_THE_DISK = Message("Nothing was written. Check the disk; if it is sound, please report this.")
@@ -28,13 +31,25 @@ _CHECK_THE_DISK = Message("Nothing was written. Check the disk; if it is sound, 
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """The same rows of all versions of a weight, float32; one tensor where the checkpoint changes nothing."""
+    """The same rows of all versions of a weight, float32; one tensor where they are the same."""
 
     base: Tensor
     changed: Tensor
     """As the checkpoint has it: merged, before rounding."""
     stored: Tensor
     """As the merged directory has it."""
+    quantised: Tensor
+    """The base's, as training had it."""
+
+    @classmethod
+    def unchanged(cls, base: Tensor, quantised: Tensor | None = None) -> Rows:
+        """Return rows that the checkpoint does not change."""
+        return cls(base, base, base, base if quantised is None else quantised)
+
+    @property
+    def are_quantised(self) -> bool:
+        """Whether training had this weight in fewer bits than the base has it."""
+        return self.quantised is not self.base
 
     @property
     def are_changed(self) -> bool:
@@ -45,13 +60,24 @@ class Rows:
 class Versions:
     """Reads the weights of base and merged directory, never more than a piece at a time. Use as a context.
 
+    Args:
+        precision: in what training had the base, where its layers are to be had so, too.
+        device: where they are quantised.
+
     Raises:
         CheckpointError: the merged weights cannot be read back.
     """
 
     def __init__(
-        self, base: ModelDirectory, merged: Path, source: Adapter | FullWeights, reporter: Reporter
+        self,
+        base: ModelDirectory,
+        merged: Path,
+        source: Adapter | FullWeights,
+        precision: BasePrecision | None,
+        device: torch.device,
+        reporter: Reporter,
     ) -> None:
+        self._precision, self._device = precision, device
         self._reporter = reporter
         self._path = base.container.path
         self._closing = ExitStack()
@@ -72,6 +98,8 @@ class Versions:
             for name, rows in self._base.items()
             if (change := changed_weight(source, name, rows)) is not None
         }
+        modules = (name.removesuffix(".weight") for name in names)
+        self._few_bits = {f"{name}.weight" for name in quantised_modules(modules)} if precision else set()
         self._unchecked = set(names)
         self._meter = ProgressMeter(reporter, "verifying", len(names), "tensors")
 
@@ -103,31 +131,42 @@ class Versions:
                     _CHECK_THE_DISK,
                     name=name,
                 )
+            quantised = self._quantised(name, wide)
             yield (
                 rows,
-                Rows(wide, wide, wide) if changed is None else Rows(wide, changed.float(), stored.float()),
+                Rows.unchanged(wide, quantised)
+                if changed is None
+                else Rows(wide, changed.float(), stored.float(), quantised),
             )
         if name in self._unchecked:
             self._unchecked.remove(name)
             self._meter.advance(detail=name)
 
+    def _quantised(self, name: str, base: Tensor) -> Tensor:
+        """Return what training computed with in place of the base's rows, float32."""
+        if self._precision is None or name not in self._few_bits:
+            return base
+        return matrix(
+            *quantised(base.to(self._device), self._precision), columns=base.shape[1], dtype=torch.float32
+        )
+
     def rows(self, name: str, numbers: Tensor) -> Rows:
-        """Return some rows (N) of a weight, unchecked."""
+        """Return some rows (N) of an embedding, unchecked."""
         base = self._base[name][numbers].float()
         if name not in self._changes:
-            return Rows(base, base, base)
+            return Rows.unchanged(base)
         changed = self._changes[name].of(base, numbers).float()
-        return Rows(base, changed, self._stored[name][numbers].float())
+        return Rows(base, changed, self._stored[name][numbers].float(), base)
 
     def whole(self, name: str) -> Rows:
-        """Return all of a small weight. Raises as `pieces`."""
+        """Return all of a small weight, which is never quantised. Raises as `pieces`."""
         pieces = [rows for _, rows in self.pieces(name)]
         if not pieces[0].are_changed:
-            base = torch.cat([piece.base for piece in pieces])
-            return Rows(base, base, base)
-        return Rows(
-            *(torch.cat([getattr(piece, part) for piece in pieces]) for part in ("base", "changed", "stored"))
+            return Rows.unchanged(torch.cat([piece.base for piece in pieces]))
+        base, changed, stored = (
+            torch.cat([getattr(piece, part) for piece in pieces]) for part in ("base", "changed", "stored")
         )
+        return Rows(base, changed, stored, base)
 
     def check_rest(self) -> None:
         """Check the weights that nobody has asked for. Raises as `pieces`."""

@@ -8,10 +8,11 @@ from typing import NamedTuple
 
 from ...dataset.clips import CODES_EXTENSION, Clip
 from ...dataset.codes import Codes, is_stale, known_origin, read_codes
+from ...dataset.usage import DropReason
 from ...errors import DataError, StorageError
 from ...messages import NOTHING, Message
 from ...shards.index_file import IndexEntry, entry_of
-from ...shards.manifest import Dropped, DropReason, file_states
+from ...shards.manifest import Dropped, Statuses, file_states, look_at
 from ...shards.wire import Sentence, encode_sentence
 from ...text.transcripts import TextError, TextFault, read_transcript
 
@@ -46,12 +47,13 @@ def read_clip(clip: Clip, excluded: frozenset[str]) -> ReadClip:
     Raises:
         StorageError: the system refused to read a file, or one is gone that was listed.
     """
-    states = file_states(clip)
+    statuses = look_at(clip)
+    states = file_states(clip, statuses)
     if clip.key in excluded:
         loss = dropped(clip, DropReason.EXCLUDED, Message("{clip} is left out.", clip=clip.key), NOTHING)
         return ReadClip(states, dropped=loss)
     try:
-        sentence = Sentence((_read_text(clip),), _read_codes(clip))
+        sentence = Sentence((_read_text(clip, statuses),), _read_codes(clip, statuses))
     except _DropError as error:
         return ReadClip(states, dropped=dropped(clip, error.reason, error.message, error.hint))
     content = encode_sentence(sentence)
@@ -69,20 +71,20 @@ class _DropError(DataError):
         self.reason = reason
 
 
-def _read_text(clip: Clip) -> str:
+def _read_text(clip: Clip, statuses: Statuses) -> str:
     if clip.text is None:
         name = clip.audio[0] if clip.audio else clip.codes
         advice = clip.text_advice or Message("Write what is said beside it.")
         raise _DropError(DropReason.NO_TEXT, Message("{file} has no transcript.", file=name), advice)
     try:
-        return read_transcript(clip.text).packed
+        return read_transcript(clip.text, status=statuses[0]).packed
     except TextError as error:
         if error.fault is TextFault.UNREADABLE:
             _refuse_vanished(clip.text)
         raise _DropError(_REASONS[error.fault], error.message, error.hint) from error
 
 
-def _read_codes(clip: Clip) -> Codes:
+def _read_codes(clip: Clip, statuses: Statuses) -> Codes:
     if len(clip.audio) > 1:
         names = ", ".join(path.name for path in clip.audio)
         raise _DropError(
@@ -94,23 +96,14 @@ def _read_codes(clip: Clip) -> Codes:
             ),
             Message("Keep one of them, or rename one with its transcript, and extract again."),
         )
-    extract = Message("Run fishtune extract first.")
     if clip.codes is None:
-        what = clip.audio[0] if clip.audio else clip.text
-        if clip.is_blocked and what is not None:
-            there = what.with_suffix(CODES_EXTENSION)
-            raise _DropError(
-                DropReason.NO_CODES,
-                Message("{file} is not a file.", file=there),
-                Message("Rename or remove it."),
-            )
-        raise _DropError(DropReason.NO_CODES, Message("{file} has no codes beside it.", file=what), extract)
+        raise _without_codes(clip)
     try:
-        codes = read_codes(clip.codes)
+        codes = read_codes(clip.codes, status=statuses[1])
     except DataError as error:
         _refuse_vanished(clip.codes)
         raise _DropError(DropReason.DAMAGED_CODES, error.message, error.hint) from error
-    if clip.audio and _are_of_another_recording(clip.audio[0], clip.codes, codes):
+    if clip.audio and _are_of_another_recording(clip.audio[0], statuses[2], clip.codes, codes):
         raise _DropError(
             DropReason.STALE_CODES,
             Message(
@@ -123,9 +116,42 @@ def _read_codes(clip: Clip) -> Codes:
     return codes
 
 
-def _are_of_another_recording(audio: Path, path: Path, codes: Codes) -> bool:
+def _without_codes(clip: Clip) -> _DropError:
+    """Return why a clip has no codes: its recording may be one that extraction cannot use."""
+    from ...audio.recordings import read_info  # only where something is missing
+    from ...codec.limits import check_recording, is_too_long
+
+    what = clip.audio[0] if clip.audio else clip.text
+    if clip.is_blocked and what is not None:
+        there = what.with_suffix(CODES_EXTENSION)
+        return _DropError(
+            DropReason.NO_CODES, Message("{file} is not a file.", file=there), Message("Rename or remove it.")
+        )
+    if not clip.audio:
+        return _DropError(
+            DropReason.NO_RECORDING,
+            Message("{file} has neither recording nor codes beside it.", file=what),
+            Message("Add its recording and run fishtune extract, or remove the transcript."),
+        )
+    reason = DropReason.UNREADABLE_RECORDING
     try:
-        return is_stale(audio, path, known_origin(path, codes))
+        info = read_info(clip.audio[0])
+        if is_too_long(info.frames, info.sample_rate):
+            reason = DropReason.TOO_LONG
+        check_recording(clip.audio[0], info)
+    except DataError as error:
+        _refuse_vanished(clip.audio[0])
+        return _DropError(reason, error.message, error.hint)
+    return _DropError(
+        DropReason.NO_CODES,
+        Message("{file} has no codes beside it.", file=what),
+        Message("Run fishtune extract first."),
+    )
+
+
+def _are_of_another_recording(audio: Path, status: os.stat_result | None, path: Path, codes: Codes) -> bool:
+    try:
+        return is_stale(audio, path, known_origin(path, codes), status)
     except DataError as error:
         _refuse_vanished(audio)
         raise _DropError(DropReason.STALE_CODES, error.message, error.hint) from error

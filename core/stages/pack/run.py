@@ -18,10 +18,11 @@ from ...config.settings import PackSettings
 from ...dataset.clips import Clip, Scan
 from ...dataset.findings import FindingKind
 from ...dataset.layout import scan
+from ...dataset.usage import DropReason
 from ...errors import DataError, ShardError, StorageError, UsageError
 from ...events import ItemFailed, ProgressMeter, Reporter
 from ...files import atomic_folder, is_temporary, recover_folder
-from ...messages import NOTHING, Message, first_of, joined
+from ...messages import NOTHING, Message, first_of, joined, plural
 from ...reading import reading
 from ...shards.index_file import IndexBuilder, IndexEntry, shard_states
 from ...shards.manifest import (
@@ -29,7 +30,6 @@ from ...shards.manifest import (
     INDEX_FILE,
     MANIFEST_FILE,
     Dropped,
-    DropReason,
     Histogram,
     Manifest,
     PackedSpeaker,
@@ -170,11 +170,14 @@ def _refuse_unusable(settings: PackSettings, packed: list[_Packed], losses: list
     reasons = Counter(loss.reason for loss in losses)
     if not packed:
         raise DataError(
-            "None of the {number} clips in {input} can be packed: {reasons}.",
+            plural(
+                len(losses),
+                "The clip in {input} cannot be packed: {reasons}.",
+                "None of the {number} clips in {input} can be packed: {reasons}.",
+                input=settings.input,
+                reasons=_counts(reasons),
+            ),
             losses[0].what_to_do or Message("Leave fewer clips out."),
-            number=len(losses),
-            input=settings.input,
-            reasons=_counts(reasons),
         )
     if reasons[DropReason.OTHER_CODEC] > len(packed):
         raise DataError(

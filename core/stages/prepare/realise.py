@@ -134,18 +134,25 @@ def _sound(data: Path, pieces: Iterable[Piece]) -> tuple[Waveform, int]:
     parts: list[Waveform] = []
     target = 0
     for piece in pieces:
-        path = _audio(data / ORIGINALS / piece.clip) or _audio(data / piece.clip)
-        if path is None:
-            raise DataError(
-                "The recording of {clip} is gone.",
-                "Undo the edits that use it, or bring it back.",
-                clip=piece.clip,
-            )
-        samples, rate = read_channels(path)
+        samples, rate = read_channels(recording_of(data, piece.clip))
         target = target or rate
         part = mix(samples[round(piece.start * rate) : round(piece.end * rate)], rate).samples
         parts.append(resample(part, rate, target))
     return np.concatenate(parts), target
+
+
+def recording_of(data: Path, clip: str) -> Path:
+    """Return the recording of a clip as it was made.
+
+    Raises:
+        DataError: it is gone.
+    """
+    path = _audio(data / ORIGINALS / clip) or _audio(data / clip)
+    if path is None:
+        raise DataError(
+            "The recording of {clip} is gone.", "Undo the edits that use it, or bring it back.", clip=clip
+        )
+    return path
 
 
 # -- clips that were not prepared, or were corrected in another program

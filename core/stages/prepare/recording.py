@@ -150,12 +150,15 @@ class Preparation:
         unsure = sum(not share.is_sure for share in shares)
         if unsure:
             self._reporter.warn(
-                "{number} of {total} clips of {file} say something else than its text: recognition's words "
-                "are used for them.",
+                plural(
+                    len(shares),
+                    "What is said in {file} is not its text: recognition's words are used.",
+                    "In {unsure} of {number} clips of {file}, what is said is not its text: recognition's "
+                    "words are used for them.",
+                    unsure=unsure,
+                    file=task.source.relative,
+                ),
                 "Check that the text is that of this recording.",
-                number=unsure,
-                total=len(shares),
-                file=task.source.relative,
             )
         return [
             replace(draft, text=share.text, origin=WordsFrom.TEXT, agreement=share.agreement)

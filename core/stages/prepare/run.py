@@ -25,7 +25,7 @@ from ...file_names import TEXT_EXTENSION
 from ...files import check_writable, sweep_temporary
 from ...messages import first_of, named, plural
 from ...tables import read_json
-from ...units import format_duration
+from ...units import format_count, format_duration
 from .convert import readable
 from .ears import Ears
 from .journal import Journal
@@ -124,10 +124,13 @@ def _prepare(settings: PrepareSettings, raw: Path, reporter: Reporter) -> Prepar
         journal.path.unlink(missing_ok=True)
     if result.failed and not result.prepared and not result.current:
         raise DataError(
-            "None of the {number} recordings in {raw} can be used.",
-            "See what is wrong with each above.",
-            number=len(result.failed),
-            raw=raw,
+            plural(
+                len(result.failed),
+                "The recording in {raw} cannot be used.",
+                "None of the {number} recordings in {raw} can be used.",
+                raw=raw,
+            ),
+            "What is wrong is said above.",
         )
     _warn(result, found, reporter)
     return result
@@ -159,7 +162,7 @@ def _prepare_all(
                 if all(clip.origin is not WordsFrom.GIVEN for clip in done.clips):
                     kept = sum(clip.end - clip.start for clip in done.clips)
                     made, whole = format_duration(kept), format_duration(done.seconds)
-                    reporter.log(f"{done.source}: {len(done.clips)} clips, {made} of {whole}")
+                    reporter.log(f"{done.source}: {format_count(len(done.clips), 'clip')}, {made} of {whole}")
             share.finish()
     return result
 

@@ -17,7 +17,7 @@ from pydantic import BaseModel
 from ...audio.recordings import write_audio
 from ...codec.checkpoint import load_codec
 from ...codec.config import CodecConfig, check_codebooks, codec_config, residual_codebook_size
-from ...codec.references import encode_reference, transcript_beside
+from ...codec.references import encode_reference
 from ...compute.devices import resolve_device
 from ...config.run_files import ADAPTER_CONFIG, CHECKPOINT_SUFFIX
 from ...config.settings import CODEC_FILE, SynthSettings
@@ -36,7 +36,7 @@ from ...model.sampling import Sampling
 from ...ownership import is_remembered, remember
 from ...reading import check_regular
 from ...text.prompts import Turn
-from ...text.transcripts import check_typed
+from ...text.transcripts import check_typed, transcript_beside
 
 _TRAINED = {CHECKPOINT_SUFFIX, ".pth", ".pt", ".bin", ".safetensors"}
 """Endings of files that may be a checkpoint of training."""

@@ -15,7 +15,9 @@ from ...hardware.memory.estimate import Part
 from ...hardware.memory.profile import Moments
 from ...hardware.memory.setups import TrainingBatch, TrainingSetup
 from ...lora.injection import add_adapters, train_everything, trainable_parameters
+from ...model.checkpoint import quantise
 from ...model.dual_ar import DualAR
+from ...model.targets import quantised_modules
 from .loss import loss_sums
 
 Measure = Callable[[TrainingBatch], Moments]
@@ -62,6 +64,9 @@ def _build(setup: TrainingSetup) -> DualAR:
         train_everything(model)
     else:
         model.to(torch.bfloat16 if setup.precision == "bf16" else torch.float32)
+        if setup.base_precision is not None:
+            for name in quantised_modules(name for name, _ in model.named_modules()):
+                quantise(model, name, setup.base_precision)
         preset = LoraPreset(
             description="",
             rank=setup.rank,

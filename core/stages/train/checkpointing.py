@@ -9,7 +9,7 @@ import torch
 from ...config.presets import LoraPreset
 from ...config.settings import Checkpointing, TrainSettings
 from ...events import Progress, Reporter
-from ...hardware.doctor import main_memory
+from ...hardware.main_memory import main_memory
 from ...hardware.memory.needs import TrainingNeeds
 from ...hardware.memory.profiles import Profiles
 from ...hardware.memory.suggest import Available

@@ -26,7 +26,7 @@ from ...compute.weights import (
 )
 from ...config.presets import LoraPreset
 from ...config.run_files import adapter_folder, checkpoint_step, list_checkpoints
-from ...config.settings import TrainSettings
+from ...config.settings import BasePrecision, TrainSettings
 from ...errors import CheckpointError, TrainingError, UsageError
 from ...files import remove
 from ...lora.files import TRAINING_STATE
@@ -56,6 +56,7 @@ class Identity(BaseModel):
     held_out: float
     max_length: int
     seed: int
+    base_precision: BasePrecision | None = None
 
     @classmethod
     def of(cls, settings: TrainSettings, preset: LoraPreset, base_sha256: str, data_sha256: str) -> Identity:
@@ -82,7 +83,7 @@ class Identity(BaseModel):
 
 
 _OF_PRESET = ("method", "rank", "alpha", "dropout", "targets", "use_rslora", "use_dora")
-_OF_SETTINGS = ("prompt", "reference_probability", "held_out", "max_length", "seed")
+_OF_SETTINGS = ("prompt", "reference_probability", "held_out", "max_length", "seed", "base_precision")
 _WORDS = {"base_sha256": Message("the base's weights"), "data_sha256": Message("the data set")}
 
 

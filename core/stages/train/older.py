@@ -18,11 +18,13 @@ import numpy.typing as npt
 import torch
 
 from ...events import Reporter
+from ...messages import plural
 from ...model.shape import Shape
 from ...shards.split import IntArray, split
 from ...text.cleaning import clean_text, spoken_text
 from .checkpoints import RunState
-from .data import SampleSource, TrainingData, clip_lengths
+from .clips import PackedClips, clip_lengths
+from .data import TrainingData
 from .sampler import ClipTable, References, Sampler
 
 
@@ -46,7 +48,7 @@ def carried_over(
     """
     if state.per_step is not None or state.identity.data_sha256 == data.fingerprint:
         return state
-    former = _former(state, data.source, config, reporter)
+    former = _former(state, data.packed, config, reporter)
     if former is None:
         return state
     passes = _passes(state, former, data)
@@ -67,7 +69,7 @@ def carried_over(
     )
 
 
-def _former(state: RunState, source: SampleSource, config: Shape, reporter: Reporter) -> _Former | None:
+def _former(state: RunState, source: PackedClips, config: Shape, reporter: Reporter) -> _Former | None:
     """Return the data set of then, or None if the checkpoint is of other clips."""
     index, identity = source.index, state.identity
     batch_tokens = state.settings.get("batch_tokens")
@@ -90,7 +92,7 @@ def _former(state: RunState, source: SampleSource, config: Shape, reporter: Repo
     return _Former(table, usable, training, limit, batch_tokens)
 
 
-def _former_lengths(source: SampleSource, lengths: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
+def _former_lengths(source: PackedClips, lengths: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
     """Return the columns of every clip as they were before transcripts had a normal form."""
     encode, former = source.base.tokenizer.encode, lengths.copy()
     for clip in range(len(former)):
@@ -109,7 +111,7 @@ def _passes(state: RunState, former: _Former, data: TrainingData) -> npt.NDArray
     # A clip that did not fit then and does now has yet to come, as in every epoch from now on.
     by_place = np.full(len(former.table.turns), state.epoch, dtype=np.int64)
     by_place[former.training] = passes
-    found: npt.NDArray[np.int64] = by_place[data.source.places[data.split.training]]
+    found: npt.NDArray[np.int64] = by_place[data.packed.places[data.split.training]]
     return found
 
 
@@ -133,12 +135,12 @@ def _warn_of_order(
     left = int((passes <= state.epoch).sum())
     reporter.warn(
         "{checkpoint} was written by an earlier version, which drew clips and references by "
-        "other numbers: the {left} clips that epoch {epoch} had not come to are next, in "
-        "another order than they would have been.",
+        "other numbers: {left} that epoch {epoch} had not come to follow "
+        "in another order than they would have had.",
         "Every clip is still seen once per epoch, and nothing needs to be done. Held-out losses are measured "
         "with other references from now on, so small differences from earlier ones mean nothing.",
         checkpoint=checkpoint,
-        left=left,
+        left=plural(left, "the {number} clip", "the {number:,} clips"),
         epoch=state.epoch + 1,
     )
 

@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from ...config.settings import TrainSettings
 from ...messages import Message, joined
-from .checkpoints import RunState
 from .sampler import Position, Recut, Sampler
+
+if TYPE_CHECKING:  # it loads torch, and planning a run does not
+    from .checkpoints import RunState
 
 
 @dataclass(frozen=True)

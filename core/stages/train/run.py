@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import time
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -14,9 +13,9 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.strategies import DDPStrategy
 from pydantic import BaseModel
 
-from ...codec.config import FRAME_RATE
 from ...compute.devices import PeakMeter, peak_meter
-from ...config.presets import lora_preset
+from ...compute.quantised import require
+from ...config.presets import check_base_precision, lora_preset
 from ...config.run_files import adapter_folder, checkpoint_folder, checkpoint_path
 from ...config.settings import Checkpointing, TrainSettings
 from ...errors import FishtuneError, StopRequested
@@ -31,7 +30,7 @@ from ...model.checkpoint import load_model
 from ...model.directory import ModelDirectory
 from ...model.dual_ar import DualAR
 from ...model.shape import Shape
-from ...units import format_bytes
+from ...units import format_bytes, format_count
 from .branches import take_course
 from .checkpointing import choose_checkpointing, free_memory, told_profiles, training_needs
 from .checkpoints import (
@@ -42,6 +41,7 @@ from .checkpoints import (
     choose_checkpoint,
     read_run_state,
 )
+from .clips import epochs_of
 from .compilation import compile_blocks
 from .data import PlannedSteps, load_data
 from .device import PRECISION_NAMES, backend_of, device_of, precision_of
@@ -55,15 +55,9 @@ from .out_of_memory import MicroBatchSplit
 from .preflight import check_set_up
 from .resume import Horizon, Standing, describe_changes
 from .run_callback import Ending, RunCallback
-from .sampler import Coverage, MicroBatch, Sampler, validation_batches
+from .sampler import Coverage, Sampler, largest_of, validation_batches
 
-DEFAULT_PASSES = 250
-"""Passes of a clip where no limit is set: the low end of what is ordinary for small sets."""
-DEFAULT_HOURS = 250.0
-"""Hours of speech seen in all, where no limit is set: larger sets need fewer passes."""
-_FEWEST_PASSES = 5
 _NOTHING_DONE = Message("Nothing new was trained.")
-_FRAMES_PER_HOUR = 3600 * FRAME_RATE
 
 
 class TrainResult(BaseModel):
@@ -106,11 +100,15 @@ class _Run:
         self.device = device_of(settings, ranks)
         base = ModelDirectory.open(settings.base)
         self.preset = base.family.resolved(lora_preset(settings.lora_config))
+        check_base_precision(self.preset, settings.base_precision)
+        require(settings.base_precision)
         self.precision = precision_of(settings, self.device)
+        reporter.phase("reading the packed data")
         self.data = load_data(settings, base, reporter)
         self.held_out = validation_batches(
             self.data.split.held_out, self.data.references, settings.batch_tokens
         )
+        reporter.phase("checking the base")
         self.identity = Identity.of(
             settings, self.preset, base_hash(settings.base, reporter), self.data.fingerprint
         )
@@ -153,14 +151,10 @@ class _Run:
 
     def _epochs(self) -> float | None:
         """Return after how many epochs the run ends; None where another limit is set alone."""
-        settings = self.settings
-        epochs = settings.epochs
-        if epochs is None and settings.max_steps is None and settings.max_minutes is None:
-            frames = int(self.data.table.frames[self.data.split.training].sum())
-            hours = frames / _FRAMES_PER_HOUR
-            epochs = float(max(_FEWEST_PASSES, min(DEFAULT_PASSES, math.floor(DEFAULT_HOURS / hours))))
+        epochs = epochs_of(self.settings, self.data)
+        if epochs is not None and self.settings.epochs is None:
             self.reporter.log(
-                f"No limit was set: training ends after {epochs:g} passes over the clips "
+                f"No limit was set: training ends at epoch {epochs:g} "
                 f"(--epochs, --max-steps or --max-minutes choose otherwise)."
             )
         return epochs
@@ -168,7 +162,7 @@ class _Run:
     def _checkpointing(self, shape: Shape) -> Checkpointing:
         if self.settings.checkpointing != "auto":
             return self.settings.checkpointing
-        largest, free = max(self.sampler.epoch(0), key=_size), free_memory(self.device)
+        largest, free = largest_of(self.sampler.epoch(0)), free_memory(self.device)
         profiles = told_profiles(self.reporter, _NOTHING_DONE)
         needs = training_needs(
             shape, self.settings, self.preset, self.precision, largest.columns, profiles=profiles
@@ -180,12 +174,17 @@ class _Run:
     def _model(self) -> DualAR:
         full = self.preset.method == "full"
         dtype = torch.float32 if full else self.precision
-        model = load_model(self.settings.base, dtype, self.device)
+        self.reporter.phase("loading the model")
+        model = load_model(
+            self.settings.base, dtype, self.device, base_precision=self.settings.base_precision
+        )
         model.checkpointing = self.checkpointing
         if full:
             train_everything(model)
         else:
             add_adapters(model, self.preset, self.settings.seed)
+        if self.device.type == "cuda":
+            self.reporter.phase("compiling the blocks")
         compile_blocks(model.train(), self._arithmetic(), self.precision, self.reporter)
         return model
 
@@ -226,6 +225,7 @@ class _Run:
         plans = PlannedSteps(steps, self.ranks.rank, self.ranks.size)
         loader = load_steps(self.data.source, plans, self.settings.num_workers)
         trainer = self._trainer()
+        self.reporter.phase("preparing the first step")
         with other_ranks(self.ranks, self.settings, self.reporter):
             if self.first and self.state is not None and self.checkpoint is not None:
                 self.checkpoint = take_course(self.folder, self.checkpoint, self.state.step, self.reporter)
@@ -293,11 +293,12 @@ class _Run:
             else Message("none held out: overfitting cannot be seen")
         )
         self.reporter.log(
-            f"{len(split.training)} clips to train on, {held_out}. {settings.lora_config} trains "
-            f"{trained:,} weights on {self.device}, in {PRECISION_NAMES[self.precision]}."
+            f"{format_count(len(split.training), 'clip')} to train on, {held_out}. "
+            f"{settings.lora_config} trains {trained:,} weights on {self.device}, "
+            f"in {PRECISION_NAMES[self.precision]}."
         )
         if self.state is not None:
-            self.reporter.log(f"Going on from {self.checkpoint} at {self.state.clip_passes:.1f} clip passes.")
+            self.reporter.log(f"Resuming from {self.checkpoint} at epoch {self.state.clip_passes:.1f}.")
             changes = describe_changes(self.state, settings, self.per_step)
             if changes is not None:
                 self.reporter.warn(*changes)
@@ -309,6 +310,7 @@ class _Run:
         return contextlib.nullcontext()
 
     def _preflight(self) -> None:
+        self.reporter.phase("checking the set-up")
         check_set_up(
             self.model,
             self.data.source,
@@ -322,12 +324,13 @@ class _Run:
 
     def _probe_memory(self, meter: PeakMeter) -> None:
         """Measure two steps on the largest micro-batch, and hold them against what was predicted."""
-        largest = max(self.sampler.epoch(0), key=_size)
+        self.reporter.phase("measuring two steps")
+        largest = largest_of(self.sampler.epoch(0))
         measured = measure_peak(
             self.model,
             self.module.configure_optimizers(),
             self.data.source.batch(largest),
-            self.data.source.batch(max(self.held_out, key=_size)) if self.held_out else None,
+            self.data.source.batch(largest_of(self.held_out)) if self.held_out else None,
             self.settings.semantic_loss_weight,
             self.settings.accumulation,
             self._arithmetic(),
@@ -392,8 +395,3 @@ class _Run:
             use_distributed_sampler=False,
             num_sanity_val_steps=0,
         )
-
-
-def _size(part: MicroBatch) -> tuple[int, int]:
-    """Return what decides a micro-batch's memory: its columns, padding included, and its longest sample."""
-    return part.tokens, part.columns

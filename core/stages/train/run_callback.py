@@ -112,7 +112,9 @@ class RunCallback(Callback):
             signal.signal(signal.SIGTERM, self._sigterm)
         if self._has_held_out and self._standing.step == 0:
             assert isinstance(pl_module, TrainingModule)
+            self._reporter.phase("measuring the base on the held-out clips")
             self.base_loss = self._measure_held_out(trainer, pl_module, 0)
+        self._reporter.phase("the first step")
         self._began = self._between_steps = time.monotonic()
 
     def on_train_batch_end(

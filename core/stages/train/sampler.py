@@ -14,7 +14,7 @@ Lengths are in columns of the token matrix.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import overload
 
@@ -296,6 +296,11 @@ class Coverage:
     def passes(self) -> float:
         """Mean number of passes of a training clip."""
         return float(self.counts.mean()) if len(self.counts) else 0.0
+
+
+def largest_of(batches: Iterable[MicroBatch]) -> MicroBatch:
+    """Return the one that needs most memory: by its tokens, padding included, then by its longest sample."""
+    return max(batches, key=lambda batch: (batch.tokens, batch.columns))
 
 
 def validation_batches(held_out: IntArray, references: References, batch_tokens: int) -> EpochPlan:

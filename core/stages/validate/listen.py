@@ -20,6 +20,7 @@ from ...hardware.device import usable_gpu
 from ...judge.acoustics import SAMPLE_RATE
 from ...judge.alignment import align
 from ...judge.faults import SpeechFaultKind
+from ...judge.heard import HeardBefore
 from ...judge.judged import JudgedClip, Listened, judged
 from ...judge.listeners import Impression, Listeners, load_listeners
 from ...judge.pitch import semitones
@@ -28,7 +29,6 @@ from ...judge.words import tokens_of
 from ...messages import Message
 from ...text.languages import language_of
 from ...text.transcripts import read_transcript
-from .heard import HeardBefore
 
 _STOPPED = Message("What was heard is kept; the same command continues.")
 _SURE_LANGUAGE = 0.8
@@ -45,6 +45,9 @@ _ALIKE_LENGTH = 1.15
 """Ratio of the 90th to the 10th percentile of lengths."""
 _ALIKE_PITCH = 1.0
 """Semitones between the 10th and the 90th percentile of the clips' medians. LJ Speech: 2.5."""
+_FLAT_LEVEL = 4.5
+"""Decibels: median of the clips' `Acoustics.dynamics`, which bringing them to one loudness leaves as it is.
+LJ Speech: 8.7, LibriSpeech 12.2; LJ Speech compressed 4 : 1 at most 4.4, driven 30 dB into a limiter 3.8."""
 _WORDS = (
     "Correct the transcript, or leave the clip out: the voice learns to say other words than it is given."
 )
@@ -289,8 +292,10 @@ def _variety(data: Path, heard: Sequence[_Heard]) -> Iterator[Finding]:
     for each in heard:
         speakers[each.clip.speaker].append(each.impression)
     for speaker, impressions in speakers.items():
-        lengths = [impression.acoustics.seconds for impression in impressions]
+        sounds = [impression.acoustics for impression in impressions]
+        lengths = [sound.seconds for sound in sounds]
         pitches = [impression.pitch.median for impression in impressions if impression.pitch is not None]
+        levels = [sound.dynamics for sound in sounds if sound.dynamics is not None]
         if len(lengths) >= _FOR_VARIETY:
             low, high = np.percentile(lengths, (10, 90))
             if high / max(low, 1e-9) < _ALIKE_LENGTH:
@@ -312,6 +317,15 @@ def _variety(data: Path, heard: Sequence[_Heard]) -> Iterator[Finding]:
                     "Add questions, exclamations and lively sentences: a flat reading gives a flat voice.",
                     speaker=speaker,
                 )
+        if len(levels) >= _FOR_VARIETY and (usual := float(np.median(levels))) < _FLAT_LEVEL:
+            yield warning(
+                FindingKind.LITTLE_VARIETY,
+                data / speaker,
+                "The speech of {speaker} hardly changes in level: by {change:.1f} dB within a clip.",
+                "Use recordings without compressor, limiter or automatic gain: a flat level is learnt, too.",
+                speaker=speaker,
+                change=usual,
+            )
 
 
 def _listed(heard: Sequence[_Heard], clips: Sequence[JudgedClip]) -> list[ListenedClip]:

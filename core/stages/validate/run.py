@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
@@ -22,32 +21,28 @@ from ...audio.recordings import read_channels
 from ...codec.config import LONGEST_SECONDS as LONGEST_SECONDS
 from ...config.settings import ValidateSettings
 from ...dataset.clips import Clip
-from ...dataset.findings import Finding, FindingKind, Severity, warning
+from ...dataset.findings import Finding, FindingKind, Severity, clip_of, warning
 from ...dataset.layout import scan
 from ...dataset.origins import inputs_digest
+from ...dataset.rows import ClipRow
+from ...dataset.usage import DropReason, Usage
 from ...errors import DataError, FishtuneError, StorageError, UsageError
-from ...events import ProgressMeter, Reporter
+from ...events import ClipsListed, ProgressMeter, Reporter
 from ...reading import read_regular
 from ...text.cleaning import packed_text, stripped_parts
 from ...text.transcripts import LARGEST_TRANSCRIPT
 from ...units import format_duration
 from ...workers import ordered_map
-from .clips import check_clip
+from .clips import Checked, check_clip
 from .listen import ListenedClip, Listening, listen
+from .pace import reading_speed
 
 LARGEST_SPREAD = 3.0
 """LU between the loudest and the quietest recording."""
 LEAST_SECONDS = 600.0
-# A clip read at twice or half its speaker's median pace usually has another clip's transcript.
-_FASTEST, _SLOWEST = 2.0, 0.5
-_CLIPS_FOR_A_MEDIAN = 5
-# What nobody says in a second: the fastest speech is 9 to 12 syllables, of 2 to 3 letters each. One sign of
-# Hangul, kana or Chinese is a syllable.
-_MOST_LETTERS, _MOST_SYLLABLES = 40.0, 15.0
-# A clip of some seconds with hardly any text lacks words, however slow its speaker and long his pauses are.
-_LEAST_LETTERS, _LETTERS_PER_SYLLABLE, _SECONDS_TO_SPEAK = 1.0, 2.5, 5.0
 _LEAST_CHUNK, _LARGEST_CHUNK = 8, 64  # clips
 _CHUNKS = 100
+_LISTED_TOGETHER = 100  # clips in one event: what reads them holds one at a time
 
 
 class RecordedSpeaker(BaseModel):
@@ -69,8 +64,13 @@ class ValidationReport(BaseModel):
 
     data: Path
     clips: int
+    """That were looked at: all but those to be left out."""
     usable: int
-    """Clips with a sound transcript, and with a recording that can be read or codes that are there."""
+    """Those of them that will be used."""
+    usage: Usage
+    """The count over all clips."""
+    dropped: dict[str, DropReason]
+    """Why a clip, `SPEAKER/NAME`, will not be used."""
     seconds: float
     speakers: list[RecordedSpeaker]
     findings: list[Finding]
@@ -95,6 +95,8 @@ class ClipDetail(BaseModel):
     """`SPEAKER/NAME`."""
     audio: Path | None = None
     text: Path | None = None
+    dropped: DropReason | None = None
+    """Why it will not be used; None = it will, unless it is left out by choice."""
     transcript: str = ""
     """As it is in the file."""
     packed: str = ""
@@ -113,24 +115,6 @@ class ClipDetail(BaseModel):
     findings: list[Finding] = []
 
 
-@dataclass(slots=True)
-class _Checked:
-    """What checking one clip by itself gave."""
-
-    clip: Clip
-    findings: list[Finding]
-    letters: int
-    syllables: int
-    """Those of the letters that are whole syllables."""
-    seconds: float
-    loudness: float | None
-    digest: bytes
-
-    @property
-    def audio(self) -> Path:
-        return self.clip.audio[0]
-
-
 def run(settings: ValidateSettings, reporter: Reporter) -> ValidationReport:
     """Check the data set `settings.data` and return what was found.
 
@@ -141,31 +125,36 @@ def run(settings: ValidateSettings, reporter: Reporter) -> ValidationReport:
     found = scan(settings.data, settings.text_extension, settings.exclude)
     source = inputs_digest(found, settings.exclude, settings.text_extension)
     meter = ProgressMeter(reporter, "checking", len(found.clips), "clips")
-    checked: list[_Checked] = []
+    checked: list[Checked] = []
     findings = list(found.problems)
     with closing(ordered_map(check_clip, found.clips, settings.num_workers, _chunk(found.clips))) as results:
-        for clip, (text, audio) in zip(found.clips, results, strict=True):
+        for clip, found_there in zip(found.clips, results, strict=True):
             reporter.check_stop()
             meter.advance()
-            own = text.findings + audio.findings
-            findings += own
-            checked.append(
-                _Checked(clip, own, text.letters, text.syllables, audio.seconds, audio.loudness, audio.digest)
-            )
+            checked.append(Checked.of(clip, found_there))
+            findings += checked[-1].findings
     readable = [item for item in checked if item.seconds]
-    findings += _same_audio(readable) + _spread(settings.data, readable) + _reading_speed(readable)
+    findings += _same_audio(readable) + _spread(settings.data, readable) + reading_speed(readable)
     findings += _amount(settings.data, readable)
     listening = Listening([], [])
     if settings.listen:
-        sound = [item.clip for item in checked if item.seconds and _is_usable(item)]
+        sound = [item.clip for item in checked if item.seconds and item.dropped is None]
         listening = listen(settings, sound, reporter)
         findings += listening.findings
     order = list(FindingKind)
     findings.sort(key=lambda f: (f.severity is not Severity.ERROR, order.index(f.code), f.path.parts))
+    dropped = {item.clip.key: item.dropped for item in checked if item.dropped is not None}
+    _list_clips(settings.data, checked, found.excluded, findings, reporter)
+    usage = Usage.of(
+        len(found.clips) + len(found.excluded),
+        [*dropped.values(), *[DropReason.EXCLUDED] * len(found.excluded)],
+    )
     return ValidationReport(
         data=settings.data,
         clips=len(found.clips),
-        usable=sum(map(_is_usable, checked)),
+        usable=usage.used,
+        usage=usage,
+        dropped=dropped,
         seconds=sum(item.seconds for item in readable),
         speakers=_totals(found.speakers, readable),
         findings=findings,
@@ -194,8 +183,9 @@ def inspect_clip(data: Path, key: str, text_extension: str, points: int) -> Clip
             clip=repr(key),
         )
     clip = clips[key]
-    transcript, audio = check_clip(clip)
-    detail = ClipDetail(clip=key, text=clip.text, findings=transcript.findings + audio.findings)
+    checked = check_clip(clip)
+    own = checked.transcript.findings + checked.audio.findings
+    detail = ClipDetail(clip=key, text=clip.text, dropped=checked.dropped, findings=own)
     if clip.text is not None:
         with contextlib.suppress(FishtuneError):  # a finding says so
             content = read_regular(clip.text, LARGEST_TRANSCRIPT)
@@ -222,14 +212,31 @@ def _chunk(clips: list[Clip]) -> int:
     return min(max(len(clips) // _CHUNKS, _LEAST_CHUNK), _LARGEST_CHUNK)
 
 
-def _is_usable(checked: _Checked) -> bool:
-    clip = checked.clip
-    wrong = {finding.path for finding in checked.findings if finding.severity is Severity.ERROR}
-    return clip.text is not None and clip.text not in wrong and bool(checked.seconds or clip.codes)
+def _list_clips(
+    data: Path, checked: list[Checked], excluded: list[Clip], findings: list[Finding], reporter: Reporter
+) -> None:
+    """Tell what was found of every clip, for lists of all of them."""
+    concerned = Counter(clip_of(finding.path, data) for finding in findings)
+    rows = [
+        ClipRow(
+            item.clip.key,
+            item.seconds,
+            item.loudness,
+            item.letters,
+            item.text,
+            item.dropped,
+            concerned[item.clip.key],
+        )
+        for item in checked
+    ]
+    rows += [ClipRow(clip.key, dropped=DropReason.EXCLUDED) for clip in excluded]
+    for begin in range(0, len(rows), _LISTED_TOGETHER):
+        part = rows[begin : begin + _LISTED_TOGETHER]
+        reporter.emit(ClipsListed(clips=[row.as_json() for row in part]))
 
 
-def _same_audio(checked: list[_Checked]) -> list[Finding]:
-    groups: dict[bytes, list[_Checked]] = defaultdict(list)
+def _same_audio(checked: list[Checked]) -> list[Finding]:
+    groups: dict[bytes, list[Checked]] = defaultdict(list)
     for item in checked:
         groups[item.digest].append(item)
     return [
@@ -246,7 +253,7 @@ def _same_audio(checked: list[_Checked]) -> list[Finding]:
     ]
 
 
-def _spread(data: Path, checked: list[_Checked]) -> list[Finding]:
+def _spread(data: Path, checked: list[Checked]) -> list[Finding]:
     measured = [(item.loudness, item) for item in checked if item.loudness is not None]
     if len(measured) < 2:
         return []
@@ -269,65 +276,7 @@ def _spread(data: Path, checked: list[_Checked]) -> list[Finding]:
     ]
 
 
-def _reading_speed(checked: list[_Checked]) -> list[Finding]:
-    """Find clips whose text does not fit their length: nobody speaks so, or not their speaker."""
-    speakers: dict[str, list[tuple[float, _Checked]]] = defaultdict(list)
-    findings = []
-    for item in checked:
-        if not item.letters:
-            continue
-        if impossible := _impossible_pace(item):
-            findings.append(impossible)
-            continue
-        speakers[item.clip.speaker].append((item.letters / item.seconds, item))
-    for speeds in speakers.values():
-        if len(speeds) < _CLIPS_FOR_A_MEDIAN:
-            continue
-        usual = median(speed for speed, _ in speeds)
-        findings += [
-            warning(
-                FindingKind.READING_SPEED,
-                item.audio,
-                "{clip} has {speed:.1f} letters per second, its speaker usually {usual:.1f}.",
-                "Compare transcript and recording: words may be missing, or belong to another clip.",
-                clip=item.clip.key,
-                speed=speed,
-                usual=usual,
-            )
-            for speed, item in speeds
-            if not _SLOWEST <= speed / usual <= _FASTEST
-        ]
-    return findings
-
-
-def _impossible_pace(item: _Checked) -> Finding | None:
-    """Return what is wrong with a clip that nobody can have spoken, whoever else speaks in its data set."""
-    letters = item.letters - item.syllables
-    if letters / _MOST_LETTERS + item.syllables / _MOST_SYLLABLES > item.seconds:
-        return warning(
-            FindingKind.READING_SPEED,
-            item.audio,
-            "{clip} has {letters} letters in {seconds:.2f} s, more than anybody can say.",
-            "Compare transcript and recording: it may be cut short, or the words belong to another clip.",
-            clip=item.clip.key,
-            letters=item.letters,
-            seconds=item.seconds,
-        )
-    weight = letters + _LETTERS_PER_SYLLABLE * item.syllables
-    if item.seconds > _SECONDS_TO_SPEAK and weight / item.seconds < _LEAST_LETTERS:
-        return warning(
-            FindingKind.READING_SPEED,
-            item.audio,
-            "{clip} has only {letters} letters in {seconds:.1f} s.",
-            "Compare transcript and recording: words may be missing, or belong to another clip.",
-            clip=item.clip.key,
-            letters=item.letters,
-            seconds=item.seconds,
-        )
-    return None
-
-
-def _amount(data: Path, checked: list[_Checked]) -> list[Finding]:
+def _amount(data: Path, checked: list[Checked]) -> list[Finding]:
     seconds = sum(item.seconds for item in checked)
     if not checked or seconds >= LEAST_SECONDS:
         return []
@@ -342,8 +291,8 @@ def _amount(data: Path, checked: list[_Checked]) -> list[Finding]:
     ]
 
 
-def _totals(speakers: list[str], checked: list[_Checked]) -> list[RecordedSpeaker]:
-    by_speaker: dict[str, list[_Checked]] = {speaker: [] for speaker in speakers}
+def _totals(speakers: list[str], checked: list[Checked]) -> list[RecordedSpeaker]:
+    by_speaker: dict[str, list[Checked]] = {speaker: [] for speaker in speakers}
     for item in checked:
         by_speaker[item.clip.speaker].append(item)
     totals = []

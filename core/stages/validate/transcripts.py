@@ -29,6 +29,8 @@ class CheckedTranscript:
     """Letters and digits that are spoken; 0 where the transcript cannot be used."""
     syllables: int = 0
     """Those of the letters that are whole syllables."""
+    text: str = ""
+    """As it is trained."""
 
 
 def check_transcript(path: Path) -> CheckedTranscript:
@@ -39,7 +41,9 @@ def check_transcript(path: Path) -> CheckedTranscript:
         return CheckedTranscript([error(_CODES[failure.fault], path, failure.message, failure.hint)])
     except StorageError as failure:  # unlike packing, a report of what there is may go on without one file
         return CheckedTranscript([error(FindingKind.TEXT_UNREADABLE, path, failure.message, failure.hint)])
-    return CheckedTranscript(_doubtful(path, transcript.text), *letter_counts(transcript.packed))
+    return CheckedTranscript(
+        _doubtful(path, transcript.text), *letter_counts(transcript.packed), transcript.packed
+    )
 
 
 def _doubtful(path: Path, text: str) -> list[Finding]:

@@ -1,0 +1,1 @@
+"""The checks of `fishtune doctor`: what this machine has and what is wrong with it."""

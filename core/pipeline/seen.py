@@ -1,0 +1,182 @@
+"""What lies on the disk of a project, and its jobs: what the steps are judged by.
+
+Names, sizes, times and headers are looked at, no recording and no weights, so a wizard can ask every second.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Any
+
+from ..config.presets import model_preset, preset_names
+from ..config.project import Project
+from ..config.run_files import list_checkpoints
+from ..dataset.clips import Scan
+from ..dataset.headers import whole_codes_shape
+from ..dataset.layout import scan
+from ..dataset.origins import inputs_digest, is_outdated
+from ..dataset.usage import Usage
+from ..errors import FishtuneError
+from ..events import Finished
+from ..jobs.record import Job, JobState, Place, list_jobs
+from ..messages import NOTHING, Message
+from ..model.families import directory_family, family_of_name
+from ..stages.registry import StageName
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What was seen of a project, for the steps that depend on it."""
+
+    project: Project
+    found: Scan | None
+    trouble: Message
+    """Why the data set cannot be listed."""
+    missing_model: tuple[str, ...]
+    """Files that the base model's directory lacks."""
+    coded: int
+    """Recordings whose codes are whole and made from them as they are."""
+    stale: int
+    """Recordings that changed after extraction."""
+    checkpoints: tuple[Path, ...]
+    newest: dict[StageName, Job]
+    """Each stage's newest job on what the project names."""
+
+    @property
+    def recordings(self) -> int:
+        """How many recordings can be extracted; what is to be left out does not count."""
+        return len(self.found.utterances) if self.found else 0
+
+    @cached_property
+    def usage(self) -> Usage | None:
+        """How many clips will be used, None where no check of the present files says it."""
+        job = self.finished(StageName.VALIDATE)
+        if job is None or self.found is None or not self.went_through(StageName.VALIDATE, texts=True):
+            return None
+        dropped = summary_of(job).get("dropped")
+        if not isinstance(dropped, dict):
+            return None  # checked by an earlier version
+        names = [clip.key for clip in (*self.found.clips, *self.found.excluded)]
+        return Usage.after_check(names, dropped, self.project.dataset.exclude)
+
+    def went_through(self, stage: StageName, *, texts: bool) -> bool:
+        """Whether a stage's newest job finished on the present recordings, and transcripts if `texts`.
+
+        Names, sizes and times are compared with what they were, whatever the clock said. Where a job kept no
+        record of them, its own time must do.
+        """
+        job = self.finished(stage)
+        if job is None or self.found is None:
+            return False
+        outcome = job.outcome()
+        source = outcome.summary.get("source") if isinstance(outcome, Finished) else None
+        if source:
+            extension = self.project.pack.text_extension if texts else None
+            return bool(source == inputs_digest(self.found, self.project.dataset.exclude, extension))
+        files = [path for clip in self.found.clips for path in (*clip.audio, clip.text) if path]
+        return job.record.created >= max(map(modified, files), default=0.0)
+
+    def finished(self, stage: StageName) -> Job | None:
+        """Return the newest job of a stage if it finished."""
+        job = self.newest.get(stage)
+        return job if job is not None and job.state() is JobState.FINISHED else None
+
+
+def see(project: Project) -> Seen:
+    """Return what there is of a project now."""
+    trouble, found = NOTHING, None
+    try:
+        found = scan(project.data, project.pack.text_extension, project.dataset.exclude)
+    except FishtuneError as error:
+        trouble = error.message
+    coded = stale = 0
+    for utterance in found.utterances if found else ():
+        codes = utterance.codes_path
+        if not _is_whole(codes):
+            continue
+        try:
+            is_stale = is_outdated(codes, utterance.audio)
+        except FishtuneError:
+            continue
+        stale += is_stale
+        coded += not is_stale
+    newest: dict[StageName, Job] = {}
+    for job in list_jobs(Place(results=project.results, project=project.name)):
+        if job.record.stage in set(StageName) and concerns(job, project):
+            newest[StageName(job.record.stage)] = job
+    return Seen(
+        project=project,
+        found=found,
+        trouble=trouble,
+        missing_model=missing_model_files(project),
+        coded=coded,
+        stale=stale,
+        checkpoints=tuple(list_checkpoints(project.run_folder)),
+        newest=newest,
+    )
+
+
+def concerns(job: Job, project: Project) -> bool:
+    """Whether a job worked on what the project names: people also check and pack other folders."""
+    record = job.record
+    folders = {
+        StageName.VALIDATE: ("data", project.data),
+        StageName.LOUDNESS_NORM: ("target", project.data),
+        StageName.PREPARE: ("out", project.data),
+        StageName.DOWNLOAD: ("local_dir", project.base),
+        StageName.EXTRACT: ("data", project.data),
+        StageName.PACK: ("output", project.protos),
+        StageName.VERIFY: ("directory", project.base),
+    }
+    if record.stage not in folders:
+        return True
+    field, folder = folders[StageName(record.stage)]
+    used = os.path.normpath(record.folder / str(record.settings.get(field, "")))
+    return used == os.path.normpath(folder)
+
+
+def missing_model_files(project: Project) -> tuple[str, ...]:
+    """Return which files the base model's directory lacks."""
+    wanted, optional = model_files(project)
+    return tuple(name for name in wanted if name not in optional and not (project.base / name).is_file())
+
+
+def model_files(project: Project) -> tuple[tuple[str, ...], frozenset[str]]:
+    """Return the files of the base model, and which of them it may lack."""
+    family = directory_family(project.base)
+    if family is not None:
+        return family.needed_files(project.base), family.optional_files
+    name = project.model.name
+    family = family_of_name(name)
+    files = tuple(model_preset(name).files) if name in preset_names("models") else family.files
+    return files, family.optional_files
+
+
+def summary_of(job: Job) -> dict[str, Any]:
+    """Return what a finished job's last event says of its result."""
+    outcome = job.outcome()
+    return outcome.summary if isinstance(outcome, Finished) else {}
+
+
+def modified(path: Path) -> float:
+    """Return when a file was written, in seconds since the epoch; 0 where there is none."""
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return 0.0
+
+
+def _is_whole(path: Path) -> bool:
+    try:
+        status = path.stat()
+    except OSError:
+        return False
+    return _has_whole_codes(path, status.st_mtime_ns, status.st_size)
+
+
+@lru_cache(maxsize=1 << 18)
+def _has_whole_codes(path: Path, modified_ns: int, size: int) -> bool:  # noqa: ARG001 - part of the key
+    return whole_codes_shape(path) is not None
