@@ -46,7 +46,7 @@ STEPS = {
     "1-dataset": "has no words.",
     "2-model": "2.9 MiB",
     "3-extract": "CUDA context",
-    "4-pack": "240 – 280",
+    "4-pack": "into a.lab",
     "5-train": "1,240 steps",
     "6-merge": "Recommended: step 80",
 }
