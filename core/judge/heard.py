@@ -7,12 +7,12 @@ import hashlib
 import json
 from pathlib import Path
 
-import platformdirs
 from pydantic import ValidationError
 
 from ..errors import FishtuneError
 from ..files import sha256, write_text
 from ..tables import read_json
+from ..user_folders import cache_folder
 from .listeners import Impression
 from .recognition import Heard
 
@@ -67,4 +67,4 @@ def _read(file: Path) -> Impression | None:
 
 
 def _file(key: str) -> Path:
-    return Path(platformdirs.user_cache_dir("fishtune")) / "heard" / key[:2] / f"{key}.json"
+    return cache_folder() / "heard" / key[:2] / f"{key}.json"

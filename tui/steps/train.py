@@ -11,10 +11,9 @@ from textual.containers import Container, Vertical
 from textual.widget import Widget
 
 from ...core.config.options import Group
-from ...core.config.presets import LoraPreset, lora_preset, preset_names
+from ...core.config.presets import lora_presets
 from ...core.config.run_files import checkpoint_step
 from ...core.config.settings import TrainSettings
-from ...core.errors import FishtuneError
 from ...core.events import Finished
 from ...core.jobs.record import Job, JobState
 from ...core.pipeline.steps import StepName
@@ -88,16 +87,10 @@ class TrainPane(StagePane):
 
     def __init__(self) -> None:
         super().__init__()
-        self._presets: dict[str, LoraPreset] = {}
+        self._presets, self._faults = lora_presets()
         self._estimated: Project | None = None
         """What the needs are being worked out for."""
         self._form_made = False
-        self._trouble: FishtuneError | None = None
-        for name in preset_names("lora"):
-            try:
-                self._presets[name] = lora_preset(name)
-            except FishtuneError as error:  # one of the user's own
-                self._trouble = error
 
     def all_fields(self) -> tuple[Field, ...]:
         options = device_options(self)
@@ -123,8 +116,8 @@ class TrainPane(StagePane):
     @on(events.Mount)
     async def begin(self) -> None:
         """Make the form at once where there is no run to be watched."""
-        if self._trouble is not None:
-            self.notice.show_error(self._trouble)
+        for fault in self._faults[-1:]:  # one of the user's own
+            self.notice.show_error(fault)
         if self.step not in self.state.jobs:
             await self._make_form()
 

@@ -18,7 +18,6 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import platformdirs
 
 from ...codec.config import FRAME_RATE
 from ...config.settings import TrainSettings
@@ -35,6 +34,7 @@ from ...shards.manifest import LENGTHS_FILE
 from ...shards.split import IntArray, Split, split
 from ...text.cleaning import TEXT_FORM
 from ...text.prompts import PromptFormat, Turn
+from ...user_folders import cache_file
 from .sampler import ClipTable, References, Sampler
 
 DEFAULT_PASSES = 250
@@ -182,7 +182,10 @@ def clip_lengths(source: PackedClips, reporter: Reporter) -> npt.NDArray[np.int3
         source: of all clips of its index.
     """
     key = _lengths_key(source)
-    places = (source.index.folder / LENGTHS_FILE, _cache_file(source.index.folder))
+    places = (
+        source.index.folder / LENGTHS_FILE,
+        cache_file("lengths", source.index.folder.resolve(), ".npy"),
+    )
     for file in places:
         stored = _stored_lengths(file, len(source.index), key)
         if stored is not None:
@@ -233,8 +236,3 @@ def _lengths_key(source: PackedClips) -> int:
         digest.update(file.read_bytes() if file.exists() else b"")
     digest.update(np.ascontiguousarray(source.index.content_hashes).tobytes())
     return int.from_bytes(digest.digest(), "little")
-
-
-def _cache_file(folder: Path) -> Path:
-    digest = hashlib.blake2b(bytes(folder.resolve()), digest_size=12).hexdigest()
-    return Path(platformdirs.user_cache_dir("fishtune")) / "lengths" / f"{digest}.npy"
