@@ -31,13 +31,12 @@ from fishtune.tui.finding_titles import TITLES
 from fishtune.tui.glyphs import ASCII, LINES, waveform
 from fishtune.tui.histogram import binned, drawn
 from fishtune.tui.report import clip_rows, newest_report
-from fishtune.tui.screens.project import ProjectScreen
 from fishtune.tui.widgets.choice import Choice
 from fishtune.tui.widgets.clip_list import ClipList
 from fishtune.tui.widgets.data_view import DataView
 from fishtune.tui.widgets.long_table import LongTable
 from textual.widgets import Input
-from wizard_helpers import HOSTILE, FakeEngine, shown, until, until_shown
+from wizard_helpers import HOSTILE, FakeEngine, shown, until, until_open, until_shown
 
 Make = Callable[..., Wizard]
 ROWS = [
@@ -46,11 +45,6 @@ ROWS = [
     ClipRow("yoona/c", 0.0, None, 0, "안녕하세요", DropReason.UNREADABLE_RECORDING, 1),
     ClipRow("yoona/d", 5.0, -23.0, 90, "", DropReason.NO_TEXT, 1),
 ]
-
-
-async def opened(app: Wizard) -> ProjectScreen:
-    await until(lambda: isinstance(app.screen, ProjectScreen) and app.screen.pane is not None, app)
-    return app.screen  # type: ignore[return-value]
 
 
 def names(rows: list[ClipRow]) -> str:
@@ -168,7 +162,7 @@ async def test_every_clip_is_in_the_list_and_enter_shows_it(
     checked(project, engine)
     app = wizard()
     async with app.run_test(size=size) as pilot:
-        screen = await opened(app)
+        screen = await until_open(app)
         await pilot.press("1")
         await until_shown(app, "3 of 4 clips will be used: 1 without text.", "3 of 4")
         if size[0] < 100:
@@ -203,7 +197,7 @@ async def test_ten_thousand_clips_are_filtered_sorted_and_walked_through_at_once
     listed(project, engine, rows)
     app = wizard()
     async with app.run_test(size=(120, 40)) as pilot:
-        screen = await opened(app)
+        screen = await until_open(app)
         await pilot.press("1")
         await until_shown(app, "10,000 of 10,000 clips.", "amy/00000")
         screen.query_one(LongTable).focus()
@@ -245,7 +239,7 @@ async def test_findings_are_grouped_by_kind_worst_first_and_opened(
     listed(project, engine, ROWS, findings)
     app = wizard()
     async with app.run_test(size=(120, 40)) as pilot:
-        screen = await opened(app)
+        screen = await until_open(app)
         await pilot.press("1")
         await until_shown(app, "one.lab is empty [/x].", "12 ×", "clipped recordings …")
         page = shown(app)
@@ -266,7 +260,7 @@ async def test_data_stand_beside_findings_where_there_is_room(
     listed(project, engine, ROWS)
     app = wizard()
     async with app.run_test(size=size) as pilot:
-        screen = await opened(app)
+        screen = await until_open(app)
         await pilot.press("1")
         await until_shown(app, "Nothing is wrong")
         assert ("length (s)" in shown(app)) is ("4 of 4 clips." in shown(app)) is (size[0] > 100)
@@ -305,7 +299,7 @@ async def test_an_empty_project_shows_the_layout_and_three_ways_in(
 ) -> None:
     app = wizard()
     async with app.run_test(size=size):
-        await opened(app)
+        await until_open(app)
         await until_shown(app, "data/", "001.wav", "001.lab", "one folder per speaker")
         for way in ("Folder of clips…", "Prepare recordings…", "Try the demo"):
             page, _line, _footer = shown(app).rstrip().rpartition("\n")
@@ -321,7 +315,7 @@ async def test_a_folder_of_clips_is_used_and_checked(
     (clips / "amy" / "a.lab").write_text("Words.")
     app = wizard()
     async with app.run_test(size=(80, 24)) as pilot:
-        screen = await opened(app)
+        screen = await until_open(app)
         await until_shown(app, "Folder of clips…")
         assert screen.pane is not None
         screen.pane.press("choose")
@@ -340,7 +334,7 @@ async def test_another_layout_is_named_and_its_import_offered(
     (raw / "metadata.csv").write_text("LJ001|Some words.|Some words.\n")
     app = wizard()
     async with app.run_test(size=(80, 24)) as pilot:
-        screen = await opened(app)
+        screen = await until_open(app)
         await until_shown(app, "Folder of clips…")
         assert screen.pane is not None
         screen.pane.press("choose")
@@ -361,7 +355,7 @@ async def test_a_preparation_takes_speaker_and_language_and_is_checked_when_it_e
     a_recording(raw / "tape.wav")
     app = wizard()
     async with app.run_test(size=(80, 24)) as pilot:
-        screen = await opened(app)
+        screen = await until_open(app)
         await until_shown(app, "Prepare recordings…")
         assert screen.pane is not None
         screen.pane.press("prepare")
@@ -397,7 +391,7 @@ async def test_a_preparation_that_ended_early_is_unfinished_and_continues(
     engine.say(job, [Stopped(saved="What is finished is kept; the same command continues.")])
     app = wizard()
     async with app.run_test(size=(80, 24)) as pilot:
-        await opened(app)
+        await until_open(app)
         await until_shown(app, "unfinished", "ended early", "Continue preparing")
         await pilot.press("enter")
         await until(lambda: engine.started, app)
@@ -410,7 +404,7 @@ async def test_a_missing_extra_is_said_before_and_after(
     monkeypatch.setattr("fishtune.tui.dialogs.preparing.is_installed", lambda *_: False)
     app = wizard()
     async with app.run_test(size=(80, 24)):
-        await opened(app)
+        await until_open(app)
         await app.push_screen(PrepareScreen(tmp_path, empty.data))
         await until_shown(app, "need the extra prepare", 'pip install "fishtune[prepare]"')
 
@@ -439,7 +433,7 @@ async def test_a_failed_job_is_a_sentence_and_its_traceback_one_key_away(
     job.log_path.write_text("Traceback (most recent call last):\n  File x\nKeyError: 3\n")
     app = wizard()
     async with app.run_test(size=(80, 24)) as pilot:
-        await opened(app)
+        await until_open(app)
         await pilot.press(key)
         await until_shown(app, "Watch")
         engine.say(job, [Failed(error="UsageError", message="Silero needs x.", hint="Install it.")])
@@ -470,7 +464,7 @@ async def test_an_unfinished_normalisation_says_how_far_it_is(
     (empty.data / JOURNAL_FILE).write_text("".join(json.dumps(line) + "\n" for line in lines))
     app = wizard()
     async with app.run_test(size=size):
-        await opened(app)
+        await until_open(app)
         await until_shown(app, "Continue normalising")
         rows = [line[1:18].strip() for line in shown(app).splitlines()]
         at = rows.index("unfinished")
@@ -487,7 +481,7 @@ async def test_where_files_go_is_said_before_they_are_made(
 ) -> None:
     app = wizard()
     async with app.run_test(size=(120, 40)) as pilot:
-        await opened(app)
+        await until_open(app)
         await pilot.press(key)
         await until_shown(app, "written", where)
         assert "left out" not in shown(app), "nothing is packed yet"

@@ -18,14 +18,13 @@ from fishtune.tui.app import Wizard
 from fishtune.tui.dialogs.prompt import PromptScreen
 from fishtune.tui.engine import Engine
 from fishtune.tui.project_state import TITLES, ProjectState, ShownStep
-from fishtune.tui.screens.project import ProjectScreen
 from fishtune.tui.widgets.button import Button
 from fishtune.tui.widgets.choice import Choice
 from fishtune.tui.widgets.log_pane import LogPane
 from fishtune.tui.widgets.step_list import StepList
 from textual.widget import Widget
 from textual.widgets import Input
-from wizard_helpers import FakeEngine, shown, until
+from wizard_helpers import FakeEngine, shown, until, until_open
 
 Make = Callable[..., Wizard]
 
@@ -57,13 +56,6 @@ def stages(monkeypatch: pytest.MonkeyPatch) -> Stages:
     return Stages(monkeypatch)
 
 
-async def opened(app: Wizard) -> ProjectScreen:
-    await until(lambda: isinstance(app.screen, ProjectScreen) and app.screen.pane is not None, app)
-    screen = app.screen
-    assert isinstance(screen, ProjectScreen)
-    return screen
-
-
 def focused_label(app: Wizard) -> str:
     return str(app.focused.label) if isinstance(app.focused, Button) else ""
 
@@ -77,7 +69,7 @@ async def test_enter_alone_goes_from_each_step_that_is_done_to_the_next_and_star
 ) -> None:
     app = wizard()
     async with app.run_test(size=(80, 24)) as pilot:
-        screen = await opened(app)
+        screen = await until_open(app)
         await pilot.press("1")
         for following in list(StepName)[1:]:
             label = f"Next: {TITLES[following]} ▸"
@@ -94,7 +86,7 @@ async def test_a_step_to_be_done_is_done_by_enter_as_soon_as_its_project_is_open
     stages.states[StepName.EXTRACT] = StepState.STALE
     app = wizard()
     async with app.run_test(size=(80, 24)) as pilot:
-        await opened(app)
+        await until_open(app)
         await until(lambda: focused_label(app) == "Extract" and "⏎ Extract " in footer(app), app)
         await pilot.press("enter")
         await until(lambda: [stage for stage, *_ in engine.started] == [StageName.EXTRACT], app)
@@ -107,7 +99,7 @@ async def test_enter_on_a_locked_step_opens_the_one_it_waits_for(
     stages.states[StepName.TRAIN] = StepState.LOCKED
     app = wizard()
     async with app.run_test(size=(80, 24)) as pilot:
-        screen = await opened(app)
+        screen = await until_open(app)
         await pilot.press("5")
         await until(lambda: focused_label(app) == "First: Dataset ▸", app)
         await pilot.press("enter")
@@ -121,7 +113,7 @@ async def test_the_way_on_has_the_focus_as_soon_as_a_watched_job_is_done(
     stages.states[StepName.PACK] = StepState.READY
     app = wizard()
     async with app.run_test(size=(80, 24)) as pilot:
-        screen = await opened(app)
+        screen = await until_open(app)
         await until(lambda: focused_label(app) == "Pack", app)
         await pilot.press("enter")
         await until(lambda: focused_label(app) == "Watch" and "⏎ Watch " in footer(app), app)
@@ -143,7 +135,7 @@ async def test_the_end_of_a_job_leaves_the_focus_where_the_user_went_meanwhile(
 ) -> None:
     app = wizard()
     async with app.run_test(size=(80, 24)) as pilot:
-        screen = await opened(app)
+        screen = await until_open(app)
         job = engine.new_job(screen.project, StageName.PACK)
         await pilot.press("4", "ctrl+r")
         await until(lambda: focused_label(app) == "Watch", app)
@@ -164,7 +156,7 @@ async def test_the_focus_never_comes_to_stop_by_itself(
 ) -> None:
     app = wizard()
     async with app.run_test(size=(80, 24)) as pilot:
-        screen = await opened(app)
+        screen = await until_open(app)
         await pilot.press("4")
         await until(lambda: "Pack again" in shown(app), app)
         next(button for button in screen.query(Button) if button.label == "Pack again").focus()
@@ -177,7 +169,7 @@ async def test_the_focus_never_comes_to_stop_by_itself(
 async def test_escape_and_the_list_of_steps_are_one_key_away(wizard: Make, stages: Stages) -> None:
     app = wizard()
     async with app.run_test(size=(80, 24)) as pilot:
-        await opened(app)
+        await until_open(app)
         await until(lambda: isinstance(app.focused, Button) and "Esc Step list" in footer(app), app)
         await pilot.press("escape")
         await until(lambda: isinstance(app.focused, StepList) and "↑↓ Step" in footer(app), app)
@@ -196,7 +188,7 @@ async def test_buttons_that_do_not_fit_into_one_row_stand_in_two_and_none_is_cut
     )
     app = wizard()
     async with app.run_test(size=(80, 24)) as pilot:
-        screen = await opened(app)
+        screen = await until_open(app)
         await pilot.press("1")
         words = ["Folder…", "Normalise…", "Edit", "Report", "Check again", "Next: Model ▸"]
         await until(lambda: all(word in shown(app) for word in words), app)
@@ -215,7 +207,7 @@ async def test_a_base_model_that_lies_here_is_taken_by_enter_and_leads_on(
     project.save()
     app = wizard()
     async with app.run_test(size=(80, 24)) as pilot:
-        await opened(app)
+        await until_open(app)
         await pilot.press("2")
         await until(lambda: focused_label(app) == "Use mine", app)
         await pilot.press("enter")
@@ -235,7 +227,7 @@ async def test_without_a_model_enter_asks_for_the_token_once_and_then_downloads(
     project.save()
     app = wizard()
     async with app.run_test(size=(80, 24)) as pilot:
-        await opened(app)
+        await until_open(app)
         await pilot.press("2")
         await until(lambda: focused_label(app) == "Token…", app)
         await pilot.press("enter")
@@ -268,7 +260,7 @@ async def test_every_button_but_the_main_one_has_a_key_of_its_own_that_is_seen(
     app = wizard(language=language)
     taken = {key for action in ACTIONS for key in action.keys.split(",")} | set("123456")
     async with app.run_test(size=(120, 40)) as pilot:
-        screen = await opened(app)
+        screen = await until_open(app)
         for number, step in enumerate(StepName, 1):
             screen.focus_steps()
             await pilot.press(str(number))
@@ -299,7 +291,7 @@ async def test_a_button_s_key_presses_it_wherever_the_focus_is_but_in_a_field(
 ) -> None:
     app = wizard()
     async with app.run_test(size=(80, 24)) as pilot:
-        screen = await opened(app)
+        screen = await until_open(app)
         screen.focus_steps()
         await pilot.press("4", "n")
         await until(lambda: [stage for stage, *_ in engine.started] == [StageName.PACK], app)

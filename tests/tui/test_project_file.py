@@ -14,15 +14,13 @@ from fishtune.tui.app import Wizard
 from fishtune.tui.screens.project import ProjectScreen
 from textual import events
 from textual.widgets import Input
-from wizard_helpers import FakeEngine, shown, until
+from wizard_helpers import FakeEngine, shown, until, until_open
 
 Make = Callable[..., Wizard]
 
 
 async def opened(app: Wizard, key: str, field: str) -> tuple[ProjectScreen, Input]:
-    await until(lambda: isinstance(app.screen, ProjectScreen) and app.screen.pane is not None, app)
-    screen = app.screen
-    assert isinstance(screen, ProjectScreen)
+    screen = await until_open(app)
     screen.action_choose(int(key) - 1)
     await until(lambda: bool(screen.query(f"#{field}")), app)
     return screen, screen.query_one(f"#{field}", Input)

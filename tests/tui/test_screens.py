@@ -31,15 +31,13 @@ from fishtune.tui.widgets.log_pane import LogPane
 from fishtune.tui.widgets.table import Table
 from textual.screen import Screen
 from textual.widgets import Input, Static
-from wizard_helpers import READING, FakeEngine, shown, until, until_shown
+from wizard_helpers import READING, FakeEngine, shown, until, until_open, until_shown
 
 Make = Callable[..., Wizard]
 
 
 async def opened(app: Wizard) -> ProjectScreen:
-    await until(lambda: isinstance(app.screen, ProjectScreen) and app.screen.pane is not None, app)
-    screen = app.screen
-    assert isinstance(screen, ProjectScreen)
+    screen = await until_open(app)
     await until(lambda: screen.pane is not None and screen.pane.ready, app)
     return screen
 

@@ -37,7 +37,7 @@ from staged_project import (
     staged_project,
     training_step,
 )
-from wizard_helpers import GIB, FakeEngine, shown, until
+from wizard_helpers import GIB, FakeEngine, shown, until, until_open
 
 SNAPSHOTS = Path(__file__).parent / "snapshots"
 SIZES = [(80, 24), (120, 40)]
@@ -106,10 +106,8 @@ async def settled(app: Wizard) -> str:
 
 async def opened(app: Wizard) -> ProjectScreen:
     """Wait for the project and for a reading of the GPUs."""
-    await until(lambda: isinstance(app.screen, ProjectScreen) and app.screen.pane is not None, app)
+    screen = await until_open(app)
     await until(lambda: app.gpus is not None, app)
-    screen = app.screen
-    assert isinstance(screen, ProjectScreen)
     return screen
 
 

@@ -24,22 +24,14 @@ from fishtune.tui.dialogs.confirm import ConfirmScreen
 from fishtune.tui.dialogs.folders import FolderScreen
 from fishtune.tui.engine import Engine
 from fishtune.tui.project_state import ProjectState, ShownStep
-from fishtune.tui.screens.project import ProjectScreen
 from fishtune.tui.trouble import in_background, trouble_file
 from fishtune.tui.widgets.button import Button
 from fishtune.tui.widgets.log_pane import LogPane
 from staged_project import saved, training_step
-from wizard_helpers import FakeEngine, shown, until
+from wizard_helpers import FakeEngine, shown, until, until_open
 
 Make = Callable[..., Wizard]
 TUI = Path(folders.__file__).parents[1]
-
-
-async def opened(app: Wizard) -> ProjectScreen:
-    await until(lambda: isinstance(app.screen, ProjectScreen) and app.screen.pane is not None, app)
-    screen = app.screen
-    assert isinstance(screen, ProjectScreen)
-    return screen
 
 
 # Enter
@@ -52,7 +44,7 @@ async def test_enter_on_a_running_job_watches_and_never_stops_it(
     engine.new_job(project, stage)
     app = wizard()
     async with app.run_test(size=(80, 24)) as pilot:
-        screen = await opened(app)
+        screen = await until_open(app)
         await until(lambda: "Watch" in shown(app), app)
         buttons = list(screen.query("#buttons Button").results(Button))
         assert str(buttons[-1].label) == "Watch"
@@ -69,7 +61,7 @@ async def test_enter_pressed_again_on_the_button_that_started_a_job_does_not_sto
 ) -> None:
     app = wizard()
     async with app.run_test(size=(80, 24)) as pilot:
-        screen = await opened(app)
+        screen = await until_open(app)
         button = list(screen.query("#buttons Button").results(Button))[-1]
         button.focus()
         await pilot.press("enter")
@@ -85,7 +77,7 @@ async def test_enter_meant_for_stopping_starts_nothing_when_the_job_has_just_end
     job = engine.new_job(project, StageName.TRAIN)
     app = wizard()
     async with app.run_test(size=(80, 24)) as pilot:
-        screen = await opened(app)
+        screen = await until_open(app)
         await until(lambda: "Stop and save" in shown(app), app)
         next(iter(screen.query("#buttons Button").results(Button))).focus()
         engine.say(job, [Stopped()])
@@ -102,7 +94,7 @@ async def test_stopping_a_training_asks_once_with_numbers_and_enter_keeps_it(
     engine.say(job, [training_step(number, 200) for number in range(1, 51)] + [saved(40, 7.0, "x")])
     app = wizard()
     async with app.run_test(size=(80, 24)) as pilot:
-        screen = await opened(app)
+        screen = await until_open(app)
         await until(lambda: "50 / 200" in shown(app), app)
         await pilot.press("s")
         await until(lambda: isinstance(app.screen, ConfirmScreen), app)
@@ -121,7 +113,7 @@ async def test_other_stages_stop_without_being_asked_back(
     job = engine.new_job(project, StageName.EXTRACT)
     app = wizard()
     async with app.run_test(size=(80, 24)) as pilot:
-        await opened(app)
+        await until_open(app)
         await until(lambda: "Watch" in shown(app), app)
         await pilot.press("s")
         await until(lambda: engine.stopped == [(job.id, False)], app)
@@ -155,7 +147,7 @@ async def test_background_work_says_its_trouble_and_is_silent_when_its_screen_is
 
     app = wizard()
     async with app.run_test(size=(120, 40), notifications=True) as pilot:
-        await opened(app)
+        await until_open(app)
         dialog = FolderScreen("Where?", project.folder)
         await app.push_screen(dialog)
 
@@ -185,7 +177,7 @@ async def test_what_ends_the_program_is_kept_for_a_sentence_and_not_printed(
     app = wizard()
     with pytest.raises(ZeroDivisionError):
         async with app.run_test(size=(80, 24)):
-            screen = await opened(app)
+            screen = await until_open(app)
             screen.call_later(lambda: 1 / 0)  # type: ignore[arg-type]
             await until(lambda: app.trouble is not None, app)
     assert app.trouble is not None and str(trouble_file()) in app.trouble.hint
@@ -201,7 +193,7 @@ async def test_a_failure_to_start_is_shown_with_its_hint(
     monkeypatch.setattr(FakeEngine, "start", start)
     app = wizard()
     async with app.run_test(size=(120, 40)) as pilot:
-        await opened(app)
+        await until_open(app)
         await pilot.press("enter")
         await until(lambda: "Error: The wizard met an unexpected OSError" in shown(app), app)
 
@@ -229,7 +221,7 @@ async def test_a_step_that_is_done_does_not_show_the_error_of_an_old_job(
     monkeypatch.setattr(FakeEngine, "inspect_project", looked)
     app = wizard()
     async with app.run_test(size=(80, 24)) as pilot:
-        await opened(app)
+        await until_open(app)
         await pilot.press("5")
         await until(lambda: "Error: The loss was NaN." in shown(app), app)
         done = True
@@ -245,7 +237,7 @@ async def test_an_error_that_comes_while_it_is_looked_at_is_shown_beside_a_step_
     engine.say(first, [Finished(summary={"clips": 3, "findings": []})])
     app = wizard()
     async with app.run_test(size=(80, 24)) as pilot:
-        await opened(app)
+        await until_open(app)
         await pilot.press("1")
         job = engine.new_job(project, StageName.LOUDNESS_NORM)
         await pilot.press("ctrl+r")
@@ -260,7 +252,7 @@ async def test_a_verification_is_a_job_whose_result_is_said_beside_the_model(
     merged = engine.new_job(project, StageName.VERIFY, {"directory": "checkpoints/merged"})
     app = wizard()
     async with app.run_test(size=(80, 24)) as pilot:
-        screen = await opened(app)
+        screen = await until_open(app)
         await pilot.press("2")
         await until(lambda: "Verify" in shown(app), app)
         next(button for button in screen.query(Button) if button.name == "verify").focus()
@@ -293,7 +285,7 @@ async def test_the_log_follows_its_end_after_every_change_of_size(
         return written[-1]
 
     async with app.run_test(size=(120, 40)) as pilot:
-        await opened(app)
+        await until_open(app)
         last = more(100)
         await until(lambda: last in shown(app), app)
         for size in ((80, 24), (120, 40), (200, 60), (80, 24)):
@@ -333,7 +325,7 @@ async def test_a_stopped_normalisation_is_unfinished_and_the_main_button_continu
     engine.say(job, [Stopped(saved="What is finished is kept.")])
     app = wizard()
     async with app.run_test(size=(80, 24)) as pilot:
-        screen = await opened(app)
+        screen = await until_open(app)
         assert screen.current is StepName.DATASET
         await until(lambda: "unfinished" in shown(app) and "Continue normalising" in shown(app), app)
         assert "10 of 24" in shown(app)

@@ -17,6 +17,7 @@ from fishtune.core.jobs.writer import EventWriter
 from fishtune.core.stages.registry import StageName
 from fishtune.tui.app import Wizard
 from fishtune.tui.engine import Engine
+from fishtune.tui.screens.project import ProjectScreen
 
 HOSTILE = (
     "[laugh] [/foo] [bold]b[/bold] [@click=app.leave]x[/] 안녕하세요 你好 こんにちは 😀👨‍👩‍👧 "
@@ -101,6 +102,14 @@ async def until(condition: Callable[[], object], app: Wizard, seconds: float = 6
     while not condition():
         assert asyncio.get_running_loop().time() < deadline, shown(app)
         await asyncio.sleep(0.02)
+
+
+async def until_open(app: Wizard) -> ProjectScreen:
+    """Wait for the project's page, and return its screen."""
+    await until(lambda: isinstance(app.screen, ProjectScreen) and app.screen.pane is not None, app)
+    screen = app.screen
+    assert isinstance(screen, ProjectScreen)
+    return screen
 
 
 async def until_shown(app: Wizard, *parts: str) -> None:
