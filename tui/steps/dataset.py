@@ -237,8 +237,7 @@ class DatasetPane(StagePane):
         self._ask_prepare(folder, explanation, may_use=True)
 
     def _use(self, folder: Path, *, check: bool = True) -> None:
-        home = self.project.folder
-        self.project.dataset.path = folder.relative_to(home) if folder.is_relative_to(home) else folder
+        self.project.dataset.path = Path(self.near(folder))
         self.form_changed()
         project_screen(self).save_project()
         if check:

@@ -163,9 +163,9 @@ class MergePane(StagePane):
 
     def _keep(self, row: Row) -> None:
         """Put a choice into the project file; the recommended checkpoint needs no word there."""
-        merge, path, folder = self.project.merge, row.path, self.project.folder
+        merge, path = self.project.merge, row.path
         if path is not None and not (merge.checkpoint is None and row.key == self._choosing.recommended):
-            merge.checkpoint = str(path.relative_to(folder) if path.is_relative_to(folder) else path)
+            merge.checkpoint = self.near(path)
         self._take_strength(row)
         project_screen(self).save_project()
 

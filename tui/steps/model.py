@@ -155,8 +155,7 @@ class ModelPane(StagePane):
             self._keep()
 
     def _use(self, path: Path) -> None:
-        folder = self.project.folder
-        self.project.model.path = path.relative_to(folder) if path.is_relative_to(folder) else path
+        self.project.model.path = Path(self.near(path))
         self._keep()
 
     def _keep(self) -> None:
