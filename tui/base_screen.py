@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from textual.screen import ModalScreen, Screen, ScreenResultType
+
+from .access import wizard
+from .catalogue import _
 
 if TYPE_CHECKING:
     from ..core.hardware.readings import GpuReading
@@ -34,6 +37,64 @@ class WizardScreen(Screen[ScreenResultType]):
     def show_gpus(self, reading: GpuReading) -> None:
         """Take note of a reading; comes once a second, to covered screens too."""
 
+    def show_keys(self) -> None:
+        """Say in the footer what the keys do; those of the dialog that lies on this screen, if one does."""
+
+    @property
+    def keys_on_top(self) -> list[tuple[str, str]] | None:
+        """Keys of what covers this screen, (key, label) each; None where nothing does."""
+        on_top = self.app.screen
+        if on_top is self:
+            return None
+        if isinstance(on_top, Dialog):
+            return on_top.keys()
+        return [("Esc", _("Back")), (wizard(self).glyphs.enter, _("Run"))]  # the palette, which is Textual's
+
+    def enter_does(self) -> str:
+        """Return what Enter does where the focus is, a word for the footer; "" for nothing.
+
+        The wizard's own widgets know; what it does in Textual's is for a subclass to say.
+        """
+        return getattr(self.focused, "enter_does", "")
+
 
 class Dialog(ModalScreen[ScreenResultType], WizardScreen[ScreenResultType]):
-    """A screen over another one, which stays visible. Its keys come before the application's."""
+    """A screen over another one, which stays visible. Its keys come before the application's.
+
+    Attributes:
+        help_key: the key that explains it; "" for none.
+    """
+
+    help_key: ClassVar[str] = "F1"
+
+    def on_mount(self) -> None:
+        self.watch(self, "focused", self._tell_keys, init=False)
+
+    def on_screen_resume(self) -> None:
+        """Say what its keys do again after another dialog lay over it."""
+        self._tell_keys()
+
+    def _tell_keys(self) -> None:
+        for screen in self.app.screen_stack:
+            if isinstance(screen, WizardScreen):
+                screen.show_keys()
+
+    def keys(self) -> list[tuple[str, str]]:
+        """Return what keys do here, (key, label) each, for the footer of the screen below."""
+        does = self.enter_does()
+        shown = [("Esc", _("Back"))]
+        shown += [(self.help_key, _("Help"))] if self.help_key else []
+        return [*shown, (wizard(self).glyphs.enter, does)] if does else shown
+
+    def enter_does(self) -> str:
+        from textual.widgets import Input, OptionList
+
+        match self.focused:
+            case Input():
+                # In most dialogs Enter answers from a field, too: the last button is the one that does.
+                answers = [getattr(button, "enter_does", "") for button in self.query("Button")]
+                return answers[-1] if answers else ""
+            case OptionList():
+                return _("Open")
+            case _:
+                return super().enter_does()

@@ -23,7 +23,7 @@ def machine_lines(
     reading: GpuReading | None, models: Sequence[FoundModel], most_gpus: int, glyphs: Glyphs = LINES
 ) -> list[str]:
     """Return lines on the driver, up to `most_gpus` GPUs, free memory, disk and the base models here."""
-    import psutil
+    from ..core.hardware.main_memory import main_memory
 
     lines = []
     if reading is not None:
@@ -31,10 +31,8 @@ def machine_lines(
         lines += [_gpu(gpu, glyphs) for gpu in reading.gpus[:most_gpus]]
         if len(reading.gpus) > most_gpus:
             lines.append(_("{number} more").format(number=len(reading.gpus) - most_gpus))
-    memory = psutil.virtual_memory()
-    lines.append(
-        _("Memory: {free} free of {total}").format(free=size(memory.available), total=size(memory.total))
-    )
+    total, free = main_memory()
+    lines.append(_("Memory: {free} free of {total}").format(free=size(free), total=size(total)))
     here = Path.cwd()
     disk = shutil.disk_usage(here)
     lines.append(

@@ -179,6 +179,45 @@ async def test_escape_and_the_list_of_steps_are_one_key_away(wizard: Make, stage
         await until(lambda: isinstance(app.focused, Input) and "⏎ Store " in footer(app), app)
 
 
+async def test_the_footer_says_what_the_keys_do_in_what_lies_on_the_page(
+    wizard: Make, stages: Stages
+) -> None:
+    app = wizard(open_it=False)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await until(lambda: "⏎ Open or create… " in footer(app), app)
+        await pilot.press("enter")
+        await until(lambda: "Esc Back  F1 Help  ⏎ Choose " in footer(app), app)
+        await pilot.press("down")
+        await until(lambda: "⏎ Open " in footer(app), app)
+        await pilot.press("f1")
+        await until(lambda: "Esc Back ─" in footer(app), app)
+        await pilot.press("escape")
+        await until(lambda: "⏎ Open " in footer(app), app)
+        await pilot.press("escape", "ctrl+p")
+        await until(lambda: "Esc Back  ⏎ Run ─" in footer(app), app)
+        await pilot.press("escape")
+        await until(lambda: "q Quit  ? Help  ⏎ Open or create… " in footer(app), app)
+
+
+async def test_a_dialog_keeps_its_keys_in_the_footer_while_the_page_below_is_told_of_its_job(
+    wizard: Make, engine: FakeEngine, stages: Stages
+) -> None:
+    app = wizard()
+    async with app.run_test(size=(80, 24)) as pilot:
+        screen = await until_open(app)
+        await pilot.press("1")
+        await until(lambda: "Normalise…" in shown(app), app)
+        await pilot.press("m")
+        await until(lambda: "Esc Back  F1 Help  ⏎ OK " in footer(app), app)
+        await pilot.press("tab")
+        await until(lambda: "⏎ Cancel " in footer(app), app)
+        screen.show_keys()
+        await pilot.pause()
+        assert "⏎ Cancel " in footer(app)
+        await pilot.press("escape")
+        await until(lambda: "q Quit  ? Help " in footer(app), app)
+
+
 async def test_buttons_that_do_not_fit_into_one_row_stand_in_two_and_none_is_cut(
     wizard: Make, engine: FakeEngine, stages: Stages, project: Project
 ) -> None:

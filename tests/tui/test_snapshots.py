@@ -14,11 +14,11 @@ from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
-import psutil
 import pytest
 from fishtune.core.config import recent
 from fishtune.core.config.project import PROJECT_FILE, Project
 from fishtune.core.events import Started
+from fishtune.core.hardware import main_memory
 from fishtune.core.jobs import record
 from fishtune.core.stages.registry import StageName
 from fishtune.tui.app import Wizard
@@ -157,8 +157,7 @@ async def test_the_start_page_looks_as_it_did(size: tuple[int, int], monkeypatch
     monkeypatch.setattr(Path, "cwd", classmethod(lambda cls: cls(HOME).parent))
     disk = SimpleNamespace(total=1000 * GIB, used=600 * GIB, free=400 * GIB)
     monkeypatch.setattr(shutil, "disk_usage", lambda _path: disk)
-    memory = SimpleNamespace(total=128 * GIB, available=96 * GIB)
-    monkeypatch.setattr(psutil, "virtual_memory", lambda: memory)
+    monkeypatch.setattr(main_memory, "main_memory", lambda: (128 * GIB, 96 * GIB))
     app = Wizard(WizardSettings(), engine=FakeEngine())
     async with app.run_test(size=size):
         await until(lambda: app.gpus is not None and HOME in shown(app), app)

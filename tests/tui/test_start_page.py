@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 from fishtune.core.config import recent
 from fishtune.core.config.project import Project
+from fishtune.core.hardware import main_memory
 from fishtune.core.stages.registry import StageName
 from fishtune.tui import wording
 from fishtune.tui.app import Wizard
 from fishtune.tui.screens.start import StartScreen
-from wizard_helpers import FakeEngine, shown, until, until_shown
+from wizard_helpers import GIB, FakeEngine, shown, until, until_shown
 
 Make = Callable[..., Wizard]
 HOUR = 3600.0
@@ -58,6 +59,13 @@ async def test_the_page_names_the_steps_and_what_is_here_at_both_sizes(
         for size in ((80, 24), (120, 40)):
             await pilot.resize_terminal(*size)
             await until_shown(app, *titles, *here, "Try the demo")
+
+
+async def test_memory_is_what_a_container_may_have(wizard: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(main_memory, "main_memory", lambda: (4 * GIB, GIB))
+    app = wizard(open_it=False)
+    async with app.run_test(size=(80, 24)):
+        await until_shown(app, "Memory: 1.0 GiB free of 4.0 GiB")
 
 
 async def test_without_projects_enter_begins_one(wizard: Make) -> None:

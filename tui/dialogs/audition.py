@@ -10,7 +10,7 @@ from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import Horizontal, Vertical, VerticalScroll
-from textual.widgets import Label, Static
+from textual.widgets import Input, Label, Static
 
 from ...core.config.project import Project
 from ...core.config.settings import SPREAD
@@ -207,6 +207,9 @@ class AuditionScreen(Dialog[Asked | None]):
         line.update(Text(harmless(event.text)))
 
     # the answer
+
+    def enter_does(self) -> str:
+        return _("Store") if isinstance(self.focused, Input) else super().enter_does()
 
     def on_button_pressed(self, event: Button.Pressed) -> None:
         if event.button.name == "start":

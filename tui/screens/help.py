@@ -22,6 +22,7 @@ class HelpScreen(Dialog[None]):
     """Scrolls; Esc or the help key closes it."""
 
     BINDINGS = [Binding("escape,question_mark,f1,q", "close", show=False)]
+    help_key = ""
     DEFAULT_CSS = """
     HelpScreen .dialog { width: 90%; max-width: 100; }
     """

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from textual import events
 from textual.app import ComposeResult
 from textual.binding import Binding
-from textual.widget import Widget
 from textual.widgets import Input
 
 from ...core.config.project import Project
@@ -25,13 +24,10 @@ from ..project_state import TITLES, not_seen
 from ..steps import open_step
 from ..steps.base import StepPane
 from ..trouble import caught, in_thread, note
-from ..widgets.button import Button
-from ..widgets.choice import Choice
 from ..widgets.folder_suggester import expanded
 from ..widgets.frame import FooterBar, HeaderBar
 from ..widgets.plain import Plain, PlainHorizontal
 from ..widgets.step_list import StepList
-from ..widgets.table import Table
 from .project_jobs import ProjectJobsScreen
 
 _LOOK_SECONDS = 5.0
@@ -93,6 +89,7 @@ class ProjectScreen(ProjectJobsScreen, Plain):
 
     def on_screen_resume(self) -> None:
         """Look again after what lay over the project."""
+        self.show_keys()
         if self.state.steps:
             self.refresh_state()
 
@@ -212,32 +209,31 @@ class ProjectScreen(ProjectJobsScreen, Plain):
 
     def show_keys(self) -> None:
         """Say in the footer what the keys do that depend on where the focus is."""
-        glyphs, focused, pane = wizard(self).glyphs, self.focused, self.pane
+        glyphs, pane = wizard(self).glyphs, self.pane
         keys = wizard(self).settings.keys
-        in_steps = isinstance(focused, StepList)
+        in_steps = isinstance(self.focused, StepList)
         moves = (
             (glyphs.up_down, _("Step")) if in_steps else (key_label(keys_of("back", keys)), _("Step list"))
         )
-        does = self._what_enter_does(focused)
+        does = self.enter_does()
         enter = [(glyphs.enter, does)] if does else []
         names = ["leave", "show_help", *["stop_job"] * (pane is not None and pane.is_busy), "toggle_log"]
         for footer in self.query(FooterBar):  # none while the screen is taken down
-            footer.show(names, keys, extra=[moves, *enter])
+            footer.show(names, keys, extra=[moves, *enter], instead=self.keys_on_top)
 
-    def _what_enter_does(self, focused: Widget | None) -> str:
-        if isinstance(focused, StepList):
-            focused = self.pane.main_button if self.pane is not None else None
-        match focused:
-            case Button():
-                return focused.words.removesuffix(" ▸")
-            case Table():
-                return focused.enter_does
+    def enter_does(self) -> str:
+        match self.focused:
+            case StepList():
+                main = self.pane.main_button if self.pane is not None else None
+                return main.enter_does if main is not None else ""
             case Input():
                 return _("Store")
-            case Choice():
-                return _("Change")
             case _:
-                return ""
+                return super().enter_does()
+
+    def on_screen_suspend(self) -> None:
+        """Say what the keys of what lies over the project do."""
+        self.show_keys()
 
     # actions
 

@@ -113,7 +113,7 @@ class StartScreen(WizardScreen[None], Plain):
 
     def on_mount(self) -> None:
         self.query_one("Button").focus()
-        self.watch(self, "focused", self._show_keys)
+        self.watch(self, "focused", self.show_keys)
 
     def on_resize(self, event: events.Resize) -> None:
         """Put the parts beside one another where there is room."""
@@ -121,19 +121,24 @@ class StartScreen(WizardScreen[None], Plain):
         self._show_rows()
         self._show_machine()
 
-    def _show_keys(self) -> None:
+    def show_keys(self) -> None:
+        """Say in the footer what the keys do that depend on where the focus is."""
         names, keys = ["leave", "show_help", "show_gpus", "next_theme"], wizard(self).settings.keys
-        focused = self.focused
-        does = str(focused.label) if isinstance(focused, Button) else _("Open")
+        enter = (wizard(self).glyphs.enter, self.enter_does())
         for footer in self.query(FooterBar):
-            footer.show(names, keys, extra=[(wizard(self).glyphs.enter, does)])
+            footer.show(names, keys, extra=[enter], instead=self.keys_on_top)
+
+    def enter_does(self) -> str:
+        return _("Open") if isinstance(self.focused, OptionList) else super().enter_does()
 
     def on_screen_resume(self) -> None:
+        self.show_keys()
         if self._was_left:
             self.call_later(self.show_what_is_there)
 
     def on_screen_suspend(self) -> None:
         self._was_left = True
+        self.show_keys()
 
     def show_what_is_there(self) -> None:
         """Show the recent projects and this machine, which takes imports: the first paint is without them."""

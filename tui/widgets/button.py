@@ -40,6 +40,11 @@ class Button(widgets.Button):
         super().__init__(name=name, compact=True, variant="primary" if main else "default")
         self.write(label, key)
 
+    @property
+    def enter_does(self) -> str:
+        """What Enter does here, a word for the footer."""
+        return self.words.removesuffix(" ▸")
+
     def write(self, words: str, key: str = "") -> None:
         """Put words on the button, and mark its key."""
         self.words = words

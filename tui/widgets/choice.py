@@ -11,6 +11,7 @@ from textual.message import Message
 from textual.reactive import reactive
 from textual.widget import Widget
 
+from ..catalogue import _
 from ..glyphs import LINES, Glyphs
 from ..wording import harmless
 
@@ -55,6 +56,11 @@ class Choice(Widget, can_focus=True):
         self._glyphs = glyphs
         self.options = list(options)
         self.set_reactive(Choice.value, value)
+
+    @property
+    def enter_does(self) -> str:
+        """What Enter does here, a word for the footer."""
+        return _("Change")
 
     def render(self) -> Text:
         label = dict(self.options).get(self.value, self.value)

@@ -60,7 +60,7 @@ class ClipList(PlainVertical):
         search = Input(placeholder=_("search names and transcripts"), compact=True, id="clip-search")
         search.cursor_blink = False
         yield search
-        yield LongTable(
+        table = LongTable(
             [
                 ("", 1, "left"),
                 (_("clip"), _NAME, "left"),
@@ -72,6 +72,8 @@ class ClipList(PlainVertical):
             self._cells,
             id="clips",
         )
+        table.enter_does = _("Open")
+        yield table
         yield Static("", id="clips-note", markup=False)
 
     def show_clips(self, rows: list[ClipRow], exclude: Iterable[str]) -> None:

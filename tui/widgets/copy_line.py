@@ -7,6 +7,7 @@ from textual.binding import Binding
 from textual.widgets import Static
 
 from ..access import wizard
+from ..catalogue import _
 from ..wording import harmless
 
 _LONGEST = 4000
@@ -34,6 +35,11 @@ class CopyLine(Static, can_focus=True):
         super().__init__("", id=id, markup=False)
         self.purpose = purpose
         self.content_to_copy = content
+
+    @property
+    def enter_does(self) -> str:
+        """What Enter does here, a word for the footer."""
+        return _("Copy") if self.content_to_copy else ""
 
     def on_mount(self) -> None:
         self.show(self.purpose, self.content_to_copy)

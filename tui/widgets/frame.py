@@ -119,8 +119,19 @@ class FooterBar(Widget):
         return text
 
     def show(
-        self, names: Sequence[str], changed: Mapping[str, str], extra: Sequence[tuple[str, str]] = ()
+        self,
+        names: Sequence[str],
+        changed: Mapping[str, str],
+        extra: Sequence[tuple[str, str]] = (),
+        instead: Sequence[tuple[str, str]] | None = None,
     ) -> None:
-        """Show the keys of the actions `names`, with `extra` (key, label) pairs after the first two."""
+        """Show the keys of the actions `names`, with `extra` (key, label) pairs after the first two.
+
+        Args:
+            instead: pairs that are shown alone: those of what covers the screen.
+        """
+        if instead is not None:
+            self.items = tuple(instead[: self.MOST])
+            return
         pairs = [(key_label(keys_of(name, changed)), _(BY_NAME[name].label)) for name in names]
         self.items = tuple([*pairs[:2], *extra, *pairs[2:]][: self.MOST])

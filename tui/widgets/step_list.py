@@ -43,8 +43,8 @@ class StepList(Widget, can_focus=True):
     """
     COMPONENT_CLASSES = {f"step--{state.value}" for state in StepState}
     BINDINGS = [
-        Binding("up", "move(-1)", show=False),
-        Binding("down", "move(1)", show=False),
+        Binding("up", "screen.previous_step", show=False),
+        Binding("down", "screen.next_step", show=False),
         Binding("enter", "run", show=False),
         Binding("right", "enter_step", show=False),
     ]
@@ -89,14 +89,6 @@ class StepList(Widget, can_focus=True):
             text.append(fit(" " + _("next: {step}").format(step=_(following.title)), width))
         return text
 
-    def action_move(self, by: int) -> None:
-        if self.steps:
-            self.action_choose((self.current + by) % len(self.steps))
-
-    def action_choose(self, index: int) -> None:
-        if index < len(self.steps):
-            self.post_message(self.Chosen(index))
-
     def action_run(self) -> None:
         self.post_message(self.Run())
 
@@ -105,4 +97,6 @@ class StepList(Widget, can_focus=True):
         project_screen(self).enter_step()
 
     def on_click(self, event: events.Click) -> None:
-        self.action_choose(event.y // _ROWS_EACH)
+        index = event.y // _ROWS_EACH
+        if index < len(self.steps):
+            self.post_message(self.Chosen(index))
