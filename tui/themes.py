@@ -1,6 +1,7 @@
 """Themes: one accent colour each; states are told apart by mark and word, never by colour alone.
 
-What is drawn has the contrast of WCAG AA in each of them; a test looks at all pages.
+What is drawn has the contrast of WCAG AA in each of them; a test looks at all pages. Another holds that the
+colours of states stay apart for those who see red, green or blue in another way.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ DARK = Theme(
     accent="#5fafd7",
     warning="#d7af5f",
     error="#ff8787",
-    success="#87af87",
+    success="#87d7af",
     foreground="#d0d0d0",
     background="#1c1c1c",
     surface="#262626",
@@ -39,9 +40,9 @@ LIGHT = Theme(
     primary="#005f87",
     secondary="#005f87",
     accent="#005f87",
-    warning="#875f00",
-    error="#af0000",
-    success="#005f00",
+    warning="#906000",
+    error="#a00020",
+    success="#004000",
     foreground="#262626",
     background="#f5f5f0",
     surface="#e8e8e2",
@@ -59,7 +60,7 @@ HIGH_CONTRAST = Theme(
     primary="#ffff00",
     secondary="#ffff00",
     accent="#ffff00",
-    warning="#ffd700",
+    warning="#d7af00",
     error="#ff8787",
     success="#87ff87",
     foreground="#ffffff",

@@ -26,11 +26,14 @@ from ..steps.base import StepPane
 from ..trouble import caught, in_thread, note
 from ..widgets.folder_suggester import expanded
 from ..widgets.frame import FooterBar, HeaderBar
+from ..widgets.panel import is_roomy
 from ..widgets.plain import Plain, PlainHorizontal
 from ..widgets.step_list import StepList
 from .project_jobs import ProjectJobsScreen
 
 _LOOK_SECONDS = 5.0
+_BROAD = 150
+"""Columns from which a form and long lines stand beside each other."""
 
 
 class ProjectScreen(ProjectJobsScreen, Plain):
@@ -64,6 +67,11 @@ class ProjectScreen(ProjectJobsScreen, Plain):
         self.refresh_state()
         self.set_interval(_LOOK_SECONDS, self.refresh_state)
         self.watch(self.app, "app_focus", self._focus_came, init=False)
+
+    def on_resize(self, event: events.Resize) -> None:
+        """Frame the parts of the pages where there is room."""
+        self.set_class(is_roomy(event.size), "roomy")
+        self.set_class(is_roomy(event.size) and event.size.width >= _BROAD, "broad")
 
     # looking at the disk
 

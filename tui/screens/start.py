@@ -23,6 +23,7 @@ from ..trouble import in_thread
 from ..widgets.button import Button
 from ..widgets.frame import FooterBar, HeaderBar
 from ..widgets.notice import Notice
+from ..widgets.panel import is_roomy
 from ..widgets.plain import Plain, PlainVertical
 from ..wording import age, fit_path, padded
 
@@ -41,8 +42,6 @@ _STEPS = (
     (mark("Merge"), mark("choose a checkpoint by ear and merge it")),
 )
 _MOST_RECENT = 12
-_WIDE, _HIGH = 110, 30
-"""Columns and rows from which the parts stand beside one another."""
 _STATE_CELLS, _AGE_CELLS = 24, 13
 
 
@@ -117,7 +116,7 @@ class StartScreen(WizardScreen[None], Plain):
 
     def on_resize(self, event: events.Resize) -> None:
         """Put the parts beside one another where there is room."""
-        self.set_class(event.size.width >= _WIDE and event.size.height >= _HIGH, "-wide")
+        self.set_class(is_roomy(event.size), "-wide")
         self._show_rows()
         self._show_machine()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
+from textual.containers import Container, Vertical
 from textual.widget import Widget
 
 from ...core.codec.config import FRAME_RATE
@@ -44,15 +45,21 @@ class ExtractPane(StagePane):
         Field("extract", "num_workers"),
         Field("extract", "config_name"),
     )
+    DEFAULT_CSS = """
+    ExtractPane #parts, ExtractPane #choices { height: auto; }
+    """
 
     def all_fields(self) -> tuple[Field, ...]:
         device, *others = self.fields
         options = device_options(self)
         return (replace(device, options=options), *others)
 
-    def compose_below_form(self) -> Iterable[Widget]:
-        yield QuietLine(id="where")
-        yield Suggestion("extract", id="suggestion")
+    def compose_before(self) -> Iterable[Widget]:
+        with Container(id="parts"):
+            with Vertical(id="choices"):
+                yield from super().compose_before()
+                yield QuietLine(id="where")
+            yield Suggestion("extract", id="suggestion")
 
     def show_status(self, status: ShownStep) -> None:
         super().show_status(status)

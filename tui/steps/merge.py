@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.text import Text
+from textual.containers import Container
 from textual.widget import Widget
 from textual.widgets import DataTable, Static
 
@@ -42,6 +43,7 @@ from ..run_view import RunView
 from ..trouble import in_thread
 from ..widgets.button import Button
 from ..widgets.form import Field, assign
+from ..widgets.panel import panel
 from ..widgets.picker import Picker
 from .stage import StagePane
 
@@ -62,8 +64,9 @@ class MergePane(StagePane):
         ),
     )
     DEFAULT_CSS = """
+    MergePane #parts { height: auto; }
     MergePane #form { margin: 1 0 0 0; }
-    MergePane #result { height: auto; margin: 1 0 0 0; }
+    MergePane #result { height: auto; margin: 1 0 0 0; display: none; }
     /* While checkpoints are listened to, their numbers come into the table above the progress. */
     MergePane.-monitor.-audition #before { display: block; height: auto; max-height: 60%; }
     MergePane.-monitor.-audition #form, MergePane.-monitor.-audition #result { display: none; }
@@ -84,11 +87,12 @@ class MergePane(StagePane):
         return (output, strength, replace(preset, options=options), link)
 
     def compose_before(self) -> Iterable[Widget]:
-        yield Picker(id="picker")
-        yield from super().compose_before()
+        yield panel(Picker(id="picker"), _("Checkpoints"))
+        with Container(id="parts"):
+            yield from super().compose_before()
 
     def compose_below_form(self) -> Iterable[Widget]:
-        yield Static("", id="result", markup=False)
+        yield panel(Static("", id="result", markup=False), _("Result"))
 
     def settings_changed(self) -> None:
         """Go to the row of a strength that was typed."""
@@ -292,7 +296,9 @@ class MergePane(StagePane):
 
     def _show_result(self, summary: dict[str, Any]) -> None:
         self._result = result_text(summary)
-        self.query_one("#result", Static).update(self._result)
+        result = self.query_one("#result", Static)
+        result.update(self._result)
+        result.display = True
 
     def job_ended(self) -> None:
         if self.job_state is not JobState.FINISHED or self.job is None:

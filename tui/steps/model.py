@@ -32,6 +32,7 @@ from ..models_found import FoundModel, models_in
 from ..project_state import ShownStep
 from ..trouble import in_thread
 from ..widgets.form import Field, Form, assign
+from ..widgets.panel import panel
 from ..widgets.table import Table
 from ..wording import fit, harmless, plain, size
 from .stage import StagePane
@@ -53,8 +54,9 @@ class ModelPane(StagePane):
     ModelPane #where { height: auto; color: $text-muted; }
     ModelPane #offers { max-height: 8; margin: 0 0 1 0; display: none; }
     ModelPane #files { max-height: 12; margin: 1 0 0 0; }
-    ModelPane #found { max-height: 6; }
+    ModelPane #found { max-height: 7; margin: 1 0 0 0; }
     ModelPane #parts, ModelPane #choice, ModelPane #disk { height: auto; }
+    ModelPane Form .row Label { width: 14; }
     ModelPane.-wide #parts { layout: horizontal; }
     ModelPane.-wide #choice { width: 1fr; }
     ModelPane.-wide #disk { width: 1fr; margin: 0 0 0 2; }
@@ -78,16 +80,14 @@ class ModelPane(StagePane):
         )
         found = Table([(_("directory"), None, "left"), (_("what is in it"), None, "left")], id="found")
         offers.enter_does, found.enter_does = _("Choose"), _("Use")
+        files = Table(
+            [(_("file"), None, "left"), (_("size"), 10, "right"), (_("state"), None, "left")], id="files"
+        )
         disk = [
-            Table(
-                [(_("file"), None, "left"), (_("size"), 10, "right"), (_("state"), None, "left")], id="files"
-            ),
-            Static(
-                Text(_("Model directories found here")), classes="heading", markup=False, id="found-title"
-            ),
-            found,
+            panel(files, _("Files")),
+            panel(found, _("Model directories found here"), ruled=True),
         ]
-        yield offers
+        yield panel(offers, _("To download"))
         yield Container(Container(*choice, id="choice"), Container(*disk, id="disk"), id="parts")
 
     def on_resize(self, event: events.Resize) -> None:
@@ -141,7 +141,7 @@ class ModelPane(StagePane):
         offers.show_rows(_offers())
         self.query_one("#files", Table).show_rows((row[0], row) for row in files)
         table = self.query_one("#found", Table)
-        table.display = self.query_one("#found-title").display = bool(found)
+        table.display = bool(found)
         table.show_rows(
             (str(model.path), (plain(self.near(model.path)), plain(model.what))) for model in found
         )

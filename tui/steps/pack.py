@@ -26,6 +26,7 @@ from ..project_state import ShownStep
 from ..trouble import in_thread
 from ..widgets.detailed_table import DetailedTable
 from ..widgets.form import Field
+from ..widgets.panel import panel
 from ..widgets.plain import PlainVertical
 from ..widgets.quiet_line import QuietLine
 from ..widgets.table import Table
@@ -66,7 +67,7 @@ class PackPane(StagePane):
         yield Static("", id="packed-totals", classes="heading", markup=False)
         with PlainVertical(id="packed"):
             with PlainVertical():
-                yield Table(
+                speakers = Table(
                     [
                         (_("speaker"), None, "left"),
                         (_("sentences"), None, "right"),
@@ -75,11 +76,13 @@ class PackPane(StagePane):
                     ],
                     id="packed-speakers",
                 )
-                yield DetailedTable(
+                yield panel(speakers, _("Speakers"))
+                dropped = DetailedTable(
                     [(_("left out"), None, "left"), (_("why"), None, "left")], id="packed-dropped"
                 )
+                yield panel(dropped, _("Left out"))
             with PlainVertical():
-                yield Static("", id="packed-lengths", markup=False)
+                yield panel(Static("", id="packed-lengths", markup=False), _("Lengths"))
 
     def show_status(self, status: ShownStep) -> None:
         super().show_status(status)
@@ -129,7 +132,10 @@ class PackPane(StagePane):
         dropped = self.query_one("#detailed-packed-dropped", DetailedTable)
         speakers.display = dropped.display = result is not None
         self.query_one("#packed-totals", Static).update(Text(totals(result)))
-        self.query_one("#packed-lengths", Static).update(self._lengths(result))
+        lengths = self.query_one("#packed-lengths", Static)
+        bars = self._lengths(result)
+        lengths.update(bars)
+        lengths.display = bool(bars)
         if result is None:
             return
         speakers.show_rows(

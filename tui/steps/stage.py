@@ -16,6 +16,7 @@ from ..access import project_screen, wizard
 from ..catalogue import _
 from ..widgets.button_bar import ButtonBar
 from ..widgets.form import Field, Form, assign
+from ..widgets.panel import panel
 from .base import StepPane
 
 
@@ -27,7 +28,8 @@ class StagePane(StepPane):
 
     def compose_before(self) -> Iterable[Widget]:
         if self.fields:
-            yield Form(self.all_fields(), self.table, self.inherited, wizard(self).glyphs, id="form")
+            form = Form(self.all_fields(), self.table, self.inherited, wizard(self).glyphs, id="form")
+            yield panel(form, _("Settings"))
         yield from self.compose_below_form()
 
     def all_fields(self) -> tuple[Field, ...]:

@@ -26,6 +26,7 @@ from ..run_view import RunView
 from ..trouble import in_thread
 from ..widgets.fold import Fold
 from ..widgets.form import Field, Form
+from ..widgets.panel import panel
 from ..widgets.plan_card import PlanCard
 from ..widgets.preset_table import PresetTable
 from ..widgets.suggestion import Suggestion
@@ -78,8 +79,6 @@ class TrainPane(StagePane):
     DEFAULT_CSS = """
     TrainPane #settings { height: auto; }
     TrainPane #choices, TrainPane #forecast { height: auto; }
-    TrainPane PlanCard .heading { display: none; }
-    TrainPane.-wide PlanCard .heading { display: block; }
     TrainPane.-wide #settings { layout: horizontal; }
     TrainPane.-wide #choices { width: 1fr; margin: 1 0 0 0; }
     TrainPane.-wide #forecast { width: 1fr; max-width: 60; margin: 0 0 0 2; }
@@ -132,9 +131,12 @@ class TrainPane(StagePane):
             return
         self._form_made = True
         await self.query_one("#before").mount(
-            PresetTable(self._presets, self.project.train.lora_config, id="preset-table"),
+            panel(
+                PresetTable(self._presets, self.project.train.lora_config, id="preset-table"),
+                _("LoRA presets"),
+            ),
             Container(
-                Vertical(*self._forms(), id="choices"),
+                panel(Vertical(*self._forms(), id="choices"), _("Settings")),
                 Vertical(PlanCard(id="plan"), Suggestion("train", id="suggestion"), id="forecast"),
                 id="settings",
             ),

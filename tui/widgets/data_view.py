@@ -19,10 +19,11 @@ from ...core.dataset.rows import ClipRow
 from ..access import wizard
 from ..catalogue import _, mark
 from ..histogram import beside, binned, drawn
-from ..wording import count, decimal, duration, plain
+from ..wording import count, decimal, duration, fit, plain
 from .choice import Choice
 from .clip_list import ClipList
 from .finding_list import FindingList
+from .panel import panel
 from .plain import PlainHorizontal, PlainVertical
 from .table import Table
 
@@ -32,6 +33,10 @@ _VIEWS = (
     ("numbers", mark("speakers, lengths and levels")),
 )
 _WIDE = 90
+_NUMBERS_SHARE, _FRAME = 55, 4
+"""Percent of the width that speakers and histograms have beside the findings; cells of their frame."""
+_OTHER_COLUMNS, _SHORTEST_NAME = 38, 8
+"""Cells of the other columns of the speakers' table, and of a name at least."""
 _LEAST_LENGTH, _LEAST_LEVEL = 0.5, 0.5
 """Seconds and LU that a bar stands for at least."""
 _LEAST_BESIDE = 44
@@ -52,12 +57,14 @@ class DataView(PlainVertical):
     DataView #findings-part { width: 1fr; }
     DataView.-wide #view-row { display: none; }
     DataView.-wide #top { margin: 0 0 1 0; }
+    DataView.-wide #numbers-part { width: 55%; }
     DataView.-wide #findings-part { margin: 0 0 0 2; }
     """
 
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
         self._rows: Sequence[ClipRow] = ()
+        self._speakers: list[dict[str, Any]] = []
 
     def compose(self) -> ComposeResult:
         with Horizontal(id="view-row"):
@@ -66,42 +73,43 @@ class DataView(PlainVertical):
                 [(value, _(label)) for value, label in _VIEWS], "findings", wizard(self).glyphs, id="view"
             )
         with PlainHorizontal(id="top"):
-            with PlainVertical(id="numbers-part"):
+            with panel(PlainVertical(id="numbers-part"), _("Speakers, lengths and levels")):
                 yield Table(
                     [
                         (_("speaker"), None, "left"),
                         (_("clips"), 6, "right"),
-                        (_("length"), None, "right"),
-                        (_("median"), None, "right"),
-                        (_("loudness"), None, "right"),
+                        (_("length"), 10, "right"),
+                        (_("median"), 6, "right"),
+                        ("LUFS", 5, "right"),
                     ],
                     id="speakers",
                     only_read=True,
                 )
                 yield Static("", id="histograms", markup=False)
-            yield FindingList(id="findings-part")
-        yield ClipList(id="clips-part")
+            yield panel(FindingList(id="findings-part"), _("Findings"))
+        yield panel(ClipList(id="clips-part"), _("All clips"))
 
     def show_report(self, report: dict[str, Any] | None, rows: list[ClipRow], project: Project) -> None:
         """Show a report of `tui.report` and the clips of its check; None = nothing was checked yet."""
-        self._rows = rows
-        speakers = report["speakers"] if report else []
+        self._rows, self._speakers = rows, report["speakers"] if report else []
+        self.query_one(FindingList).show_findings(report["findings"] if report else None, project.data)
+        self.query_one(ClipList).show_clips(rows, project.dataset.exclude)
+        self._draw()
+
+    def _show_speakers(self) -> None:
         self.query_one("#speakers", Table).show_rows(
             (
                 speaker["speaker"],
                 (
-                    plain(speaker["speaker"]),
+                    plain(fit(speaker["speaker"], self._name_room)),
                     count(speaker["clips"]),
                     duration(speaker["seconds"]),
                     _("{seconds} s").format(seconds=decimal(speaker["median_seconds"], 1)),
-                    f"{decimal(speaker['loudness'], 1)} LUFS",
+                    decimal(speaker["loudness"], 1),
                 ),
             )
-            for speaker in speakers
+            for speaker in self._speakers
         )
-        self.query_one(FindingList).show_findings(report["findings"] if report else None, project.data)
-        self.query_one(ClipList).show_clips(rows, project.dataset.exclude)
-        self._draw()
 
     def show_choice(self, project: Project) -> None:
         """Show which clips are to be left out now."""
@@ -123,10 +131,22 @@ class DataView(PlainVertical):
             self.query_one(f"#{part}-part").display = wide or part == view
         self.query_one("#top").display = wide or view != "clips"
 
+    @property
+    def _room(self) -> int:
+        """Cells of speakers and histograms."""
+        if self.size.width < _WIDE:
+            return self.size.width
+        return self.size.width * _NUMBERS_SHARE // 100 - _FRAME
+
+    @property
+    def _name_room(self) -> int:
+        """Cells of a speaker's name, so that a long one pushes nothing off the page."""
+        return max(self._room - _OTHER_COLUMNS, _SHORTEST_NAME)
+
     def _draw(self) -> None:
-        """Draw the histograms as wide as there is room."""
-        glyphs = wizard(self).glyphs
-        room = self.size.width if self.size.width < _WIDE else self.size.width // 2 - 2
+        """Draw speakers and histograms as wide as there is room."""
+        self._show_speakers()
+        glyphs, room = wizard(self).glyphs, self._room
         lengths = binned([row.seconds for row in self._rows if row.seconds], _LEAST_LENGTH)
         levels = binned([row.loudness for row in self._rows if row.loudness is not None], _LEAST_LEVEL)
         both = room >= _LEAST_BESIDE

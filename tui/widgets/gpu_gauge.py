@@ -24,7 +24,7 @@ _BAR, _SPARK = 8, {1: 5, 2: 20}
 class GpuGauge(Static):
     """One or two rows; empty where there is no GPU to be read."""
 
-    DEFAULT_CSS = "GpuGauge { width: 100%; height: auto; max-height: 2; }"
+    DEFAULT_CSS = "GpuGauge { width: 100%; height: auto; max-height: 2; display: none; }"
 
     def __init__(self, glyphs: Glyphs, *, id: str | None = None) -> None:
         super().__init__("", id=id, markup=False)
@@ -43,6 +43,7 @@ class GpuGauge(Static):
         text = self._text(found, use, rows) if found is not None else Text("")
         if text.plain != self._shown:
             before, self._shown = self._shown, text.plain
+            self.display = bool(text)
             self.update(text, layout=other_height(before, text.plain))
 
     def _text(self, found: CudaDevice, use: int | None, rows: int) -> Text:

@@ -20,6 +20,7 @@ from ..wording import count, duration, fit, percent, plain, size
 from .detailed_table import DetailedTable
 from .log_pane import LogPane
 from .notice import Notice
+from .panel import panel
 from .plain import PlainVertical
 
 
@@ -50,12 +51,13 @@ class JobMonitor(PlainVertical):
         self._superseded = False
 
     def compose(self) -> ComposeResult:
-        yield Static("", id="progress", markup=False)
+        yield panel(Static("", id="progress", markup=False), _("Progress"))
         yield Notice(id="job-notice")
-        yield DetailedTable(
+        failed = DetailedTable(
             [(_("could not be used"), None, "left"), (_("why"), None, "left")], id="failed-items"
         )
-        yield LogPane(id="log")
+        yield panel(failed, _("Failures"))
+        yield panel(LogPane(id="log"), _("Log"))
 
     def show(self, job: Job, state: JobState, view: RunView) -> None:
         """Show what the job says now."""

@@ -151,9 +151,9 @@ class Picker(Vertical):
         values = [right(column.value(row) or missing, style) for column in self._columns]
         return [plain(sign, style), plain(name, style), *values]
 
-    def on_resize(self, event: events.Resize) -> None:
+    def on_resize(self, _event: events.Resize) -> None:
         """Show as many columns as there is room for."""
-        self._room = event.size.width - _SIGN - (_NAME + 2)
+        self._room = self.size.width - _SIGN - (_NAME + 2)
         self._show()
 
     # what is explained

@@ -13,14 +13,24 @@ from textual.widget import Widget
 
 
 class Plain(Widget):
-    """A widget whose lines are all alike: background, padding, a frame to the left and right at most.
+    """A widget whose lines are all alike but for those of a frame: background, padding, edges.
 
     The last of the bases: Textual takes a class's CSS from the first.
     """
 
     def render_lines(self, crop: Region) -> list[Strip]:
-        """Return the first line of `crop` (columns and rows of this widget) for each of its lines."""
-        return super().render_lines(crop._replace(height=1)) * crop.height
+        """Return the lines of `crop` (columns and rows of this widget); all within the frame are one."""
+        framed = {0} if self.styles.border_top[0] else set()
+        framed |= {self.outer_size.height - 1} if self.styles.border_bottom[0] else set()
+        lines: list[Strip] = []
+        inner: list[Strip] = []
+        for y in range(crop.y, crop.bottom):
+            if y in framed:
+                lines += super().render_lines(crop._replace(y=y, height=1))
+            else:
+                inner = inner or super().render_lines(crop._replace(y=y, height=1))
+                lines += inner
+        return lines
 
 
 class PlainVertical(Vertical, Plain):

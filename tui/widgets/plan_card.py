@@ -17,6 +17,7 @@ from ..trouble import in_background
 from ..wording import harmless
 from .gpu_gauge import device_of
 from .memory_bar import memory_bar
+from .panel import panel
 
 if TYPE_CHECKING:
     from ...core.config.settings import TrainSettings
@@ -43,9 +44,9 @@ class PlanCard(Vertical):
         self._need: Estimate | None = None
         self._device = ""
         self._memory = ""
+        panel(self, _("Plan"))
 
     def compose(self) -> ComposeResult:
-        yield Static(Text(_("Plan")), classes="heading", markup=False)
         yield Static("", id="plan-sentence", markup=False)
         memory = Static("", id="plan-memory", markup=False)
         memory.display = False

@@ -63,8 +63,8 @@ class PresetTable(Vertical):
         self._show()
         self.query_one(Table).select_key(self._chosen)
 
-    def on_resize(self, event: events.Resize) -> None:
-        self.set_class(event.size.width >= _WIDE, "-wide")
+    def on_resize(self, _event: events.Resize) -> None:
+        self.set_class(self._is_wide, "-wide")
         columns = self._columns()
         if columns != self._shown_columns:
             self._shown_columns = columns

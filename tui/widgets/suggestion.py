@@ -16,6 +16,7 @@ from ..catalogue import _
 from ..trouble import in_thread
 from ..wording import harmless, plain, right, size
 from .button import Button
+from .panel import panel
 from .table import Table
 
 if TYPE_CHECKING:
@@ -44,9 +45,9 @@ class Suggestion(Vertical):
         super().__init__(id=id)
         self._stage: StageWithMemory = stage
         self._values: dict[str, Any] = {}
+        panel(self, _("Memory"), ruled=True)
 
     def compose(self) -> ComposeResult:
-        yield Static(Text(_("Memory"), style="bold"), markup=False)
         yield Static("", id="advice", markup=False)
         with Horizontal(id="take"):
             yield Button(_("Take this"), "take")

@@ -22,6 +22,7 @@ from ..wording import clock, count, decimal, duration, percent, size
 from .gpu_gauge import GpuGauge, other_height
 from .monitor import JobMonitor
 from .notice import Notice
+from .panel import panel
 from .plain import PlainVertical
 from .run_chart import NO_RUN, RunChart
 from .table import Table
@@ -66,11 +67,11 @@ class TrainingMonitor(JobMonitor):
     def compose(self) -> ComposeResult:
         yield Static("", id="run", markup=False)
         with PlainVertical(id="top"):
-            yield RunChart(self._glyphs, ascii_only=self._ascii_only, id="chart")
+            yield panel(RunChart(self._glyphs, ascii_only=self._ascii_only, id="chart"), _("Loss"))
             with PlainVertical(id="side"):
-                yield Static("", id="numbers", markup=False)
-                yield GpuGauge(self._glyphs, id="gauge")
-                yield Table(
+                yield panel(Static("", id="numbers", markup=False), _("Numbers"))
+                yield panel(GpuGauge(self._glyphs, id="gauge"), "GPU")
+                checkpoints = Table(
                     [
                         (_("step"), 7, "right"),
                         (_("held-out"), 10, "right"),
@@ -79,6 +80,7 @@ class TrainingMonitor(JobMonitor):
                     ],
                     id="checkpoints",
                 )
+                yield panel(checkpoints, _("Checkpoints"))
         yield from super().compose()
 
     def on_mount(self) -> None:
@@ -125,7 +127,9 @@ class TrainingMonitor(JobMonitor):
         before = self._texts.get(name, "")
         if text.plain != before:
             self._texts[name] = text.plain
-            self.query_one(f"#{name}", Static).update(text, layout=other_height(before, text.plain))
+            part = self.query_one(f"#{name}", Static)
+            part.update(text, layout=other_height(before, text.plain))
+            part.display = bool(text)
 
     def _take_gpus(self) -> None:
         reading = wizard(self).gpus if self._runs else None
