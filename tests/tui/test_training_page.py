@@ -129,7 +129,7 @@ async def test_nothing_packed_is_said_where_the_plan_would_be(wizard: Make, engi
     app = wizard()
     async with app.run_test(size=(120, 40)) as pilot:
         await at_training(app, pilot)
-        await until_shown(app, "once the clips are")
+        await until_shown(app, "Steps and time can be told")
 
 
 def test_a_memory_bar_shows_what_others_hold_and_what_does_not_fit() -> None:
