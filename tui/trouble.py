@@ -59,17 +59,24 @@ def _write(file: Path, text: str) -> None:
             log.write(text)
 
 
+def _gone() -> tuple[type[Exception], ...]:
+    """Return what is raised by whoever asks for widgets, or as one for the application, that are no longer."""
+    from textual._context import NoActiveAppError
+    from textual.css.query import NoMatches
+
+    return NoMatches, NoActiveAppError
+
+
 @contextlib.contextmanager
 def caught(show: Show) -> Iterator[None]:
     """Show what goes wrong in the block instead of ending the program."""
-    from textual.css.query import NoMatches
-
+    gone = _gone()
     try:
         yield
-    except NoMatches:
+    except gone:
         return  # its widgets are gone, and so is whoever wanted to know
     except Exception as error:  # noqa: BLE001 - nothing ends the wizard
-        with contextlib.suppress(NoMatches):
+        with contextlib.suppress(*gone):
             show(note(error))
 
 
@@ -77,18 +84,16 @@ def in_thread(
     owner: DOMNode, work: Callable[[], object], show: Show, group: str, exclusive: bool = True
 ) -> None:
     """Do `work` in a thread; what goes wrong in it, or in what it calls on the screen, is shown."""
-    from textual.css.query import NoMatches
-
-    app = owner.app
+    app, gone = owner.app, _gone()
 
     def run() -> None:
         try:
             work()
-        except NoMatches:
+        except gone:
             return  # its widgets are gone, and so is whoever wanted to know
         except Exception as error:  # noqa: BLE001 - nothing ends the wizard
             if app.is_running:
-                with contextlib.suppress(RuntimeError, NoMatches):
+                with contextlib.suppress(RuntimeError, *gone):
                     app.call_from_thread(show, note(error))
 
     owner.run_worker(run, thread=True, exclusive=exclusive, group=group, exit_on_error=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -22,8 +23,9 @@ from fishtune.tui.models_found import models_in
 from fishtune.tui.report import newest_report
 from fishtune.tui.run_view import RunView, share_of
 from fishtune.tui.screens.project import ProjectScreen
-from fishtune.tui.trouble import trouble_file
+from fishtune.tui.trouble import in_thread, trouble_file
 from fishtune.tui.wizard_settings import load_settings, settings_file
+from textual.widgets import Static
 from wizard_helpers import FakeEngine, shown, until
 
 Make = Callable[..., Wizard]
@@ -220,3 +222,28 @@ async def test_a_preset_that_does_not_exist_is_said_where_it_matters(wizard: Mak
         await until(lambda: "nobodys" in shown(app) and "✗ 5 Train" in shown(app), app)
         assert app.screen.current is StepName.TRAIN  # type: ignore[attr-defined]
         assert "1 Dataset" in shown(app) and "unexpected" not in shown(app)
+
+
+async def test_a_thread_that_outlives_its_widget_says_nothing(wizard: Make) -> None:
+    app = wizard(open_it=False)
+    said: list[FishtuneError] = []
+    began, removed, ended = threading.Event(), threading.Event(), threading.Event()
+    async with app.run_test(size=(80, 24)) as pilot:
+        widget = Static("soon gone")
+        await app.screen.mount(widget)
+
+        def work() -> None:
+            began.set()
+            removed.wait()
+            try:
+                widget.app.call_from_thread(lambda: None)
+            finally:
+                ended.set()
+
+        in_thread(widget, work, said.append, "late")
+        await until(began.is_set, app)
+        await widget.remove()
+        removed.set()
+        await until(ended.is_set, app)
+        await pilot.pause(0.2)  # for what would be told
+        assert not said and not trouble_file().exists()

@@ -123,7 +123,8 @@ class ModelPane(StagePane):
     ) -> None:
         self._usable = [model.path for model in found if model.is_base and model.path != self.project.base]
         self.show_buttons()
-        where = "" if self.is_done else harmless(self.project.base)  # then the sentence on top says it
+        base = str(self.project.base)
+        where = "" if base in self.sentence() else harmless(base)
         if record is not None:
             where = (where + "\n" if where else "") + _(
                 "from {repository} at {revision}; licence {licence}"

@@ -125,12 +125,13 @@ class JobMonitor(PlainVertical):
             text.append(bar(self._glyphs, share, room), style=style)
             text.append(f" {percent(share):>5}")
         details = [amount(progress)]
-        if running and progress.rate and not progress.detail:
-            details.append(_rate(progress))
         if running and progress.eta is not None and share != 1.0:
             details.append(_("{duration} to go").format(duration=duration(progress.eta)))
         if progress.detail:
             details.append(sentence(progress.detail))
+        elif running and progress.rate:
+            rate = _rate(progress)
+            details += [rate] if cell_len("  " + " · ".join([*details, rate])) <= width else []
         quiet = self.get_component_rich_style("job--quiet", partial=True)
         return text.append("\n" + fit("  " + " · ".join(details), width), style=quiet)
 
