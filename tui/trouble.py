@@ -60,7 +60,7 @@ def _write(file: Path, text: str) -> None:
 
 
 def _gone() -> tuple[type[Exception], ...]:
-    """Return what is raised by whoever asks for widgets, or as one for the application, that are no longer."""
+    """Return what is raised where widgets, or whoever asks for the application, are no longer there."""
     from textual._context import NoActiveAppError
     from textual.css.query import NoMatches
 

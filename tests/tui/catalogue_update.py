@@ -19,6 +19,7 @@ from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po, write_po
 from fishtune.core.config.options import Group, describe
 from fishtune.core.config.project import Project
+from fishtune.core.config.settings import PrepareSettings
 from pydantic import BaseModel
 from templates import ROOT, called, engine_texts
 
@@ -27,6 +28,9 @@ PO_FILES = sorted(LOCALE.glob("*/LC_MESSAGES/fishtune.po"))
 COMMENT = "# fishtune. `make catalogue` keeps the keys up to date; only the translations are by hand."
 # What the engine's progress counts.
 COUNTED = ("clips", "files", "steps", "models", "tensors", "frames")
+
+# Fields of the dialog that begins a preparation, of whose settings a project has none.
+PREPARATION = ("raw", "out", "speaker", "language", "asr_model")
 
 Key = str | tuple[str, str]
 """A text, or one with its plural."""
@@ -49,6 +53,11 @@ def collect() -> dict[Key, str]:
                     keys.setdefault(field.title, "core/config/settings")
                 if offered:
                     keys.setdefault(field.help, "core/config/settings")
+    for name in PREPARATION:
+        field = describe(PrepareSettings)[name]
+        for text in (field.help, field.holds):
+            if " " in text:  # else a path
+                keys.setdefault(text, "core/config/settings")
     for word in COUNTED:
         keys.setdefault(word, "core/events.py")
     for text, name in engine_texts().items():

@@ -42,7 +42,8 @@ class HelpScreen(Dialog[None]):
         glyphs = wizard(self).glyphs
         keys_column = Table.grid(padding=(0, 2))
         keys_column.add_column(no_wrap=True, style="bold")
-        keys_column.add_column()
+        # Else Rich cuts a line of wide characters that just fits, for the space behind it.
+        keys_column.add_column(overflow="fold")
         fixed = [
             (f"{glyphs.up_down}  1–6", _("Choose a step, while the list of steps has the focus.")),
             (glyphs.enter, _("In the list of steps: what the main button does.")),

@@ -7,6 +7,7 @@ from pathlib import Path
 from time import time
 from typing import TYPE_CHECKING
 
+from rich.cells import cell_len
 from rich.text import Text
 from textual import events
 from textual.app import ComposeResult
@@ -104,7 +105,7 @@ class StartScreen(WizardScreen[None], Plain):
         yield FooterBar()
 
     def _six_steps(self) -> Text:
-        width = max(len(_(title)) for title, _what in _STEPS) + 2
+        width = max(cell_len(_(title)) for title, _what in _STEPS) + 2
         return Text("\n").join(
             Text.assemble((f"{number} {padded(_(title), width)}", "bold"), _(what))
             for number, (title, what) in enumerate(_STEPS, 1)

@@ -83,12 +83,10 @@ class ModelPane(StagePane):
         files = Table(
             [(_("file"), None, "left"), (_("size"), 10, "right"), (_("state"), None, "left")], id="files"
         )
-        disk = [
-            panel(files, _("Files")),
-            panel(found, _("Model directories found here"), ruled=True),
-        ]
-        yield panel(offers, _("To download"))
-        yield Container(Container(*choice, id="choice"), Container(*disk, id="disk"), id="parts")
+        disk = Container(panel(files, _("Files")), id="disk")
+        yield panel(offers, _("Models"))
+        yield Container(Container(*choice, id="choice"), disk, id="parts")
+        yield panel(found, _("Model directories found here"), ruled=True)
 
     def on_resize(self, event: events.Resize) -> None:
         """Put what is chosen beside what is on the disk where there is room."""
@@ -124,7 +122,7 @@ class ModelPane(StagePane):
         self._usable = [model.path for model in found if model.is_base and model.path != self.project.base]
         self.show_buttons()
         base = str(self.project.base)
-        where = "" if base in self.sentence() else harmless(base)
+        where = "" if self.is_done or base in self.sentence() else harmless(base)
         if record is not None:
             where = (where + "\n" if where else "") + _(
                 "from {repository} at {revision}; licence {licence}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from rich.cells import cell_len
 from rich.text import Text
 from textual import events
 from textual.app import ComposeResult
@@ -146,7 +147,7 @@ class Picker(Vertical):
         recommended = row.key == self._choosing.recommended
         style = "bold" if recommended else "" if row.can_be_merged else "dim"
         sign = wizard(self).glyphs.chosen if recommended else " "
-        name = row.name if row.kind is RowKind.ELSEWHERE else row.name.ljust(_NAME)
+        name = row.name if row.kind is RowKind.ELSEWHERE else row.name + " " * (_NAME - cell_len(row.name))
         missing = "" if row.kind is RowKind.ANOTHER else "–"
         values = [right(column.value(row) or missing, style) for column in self._columns]
         return [plain(sign, style), plain(name, style), *values]

@@ -51,7 +51,9 @@ class Suggestion(Vertical):
         yield Static("", id="advice", markup=False)
         with Horizontal(id="take"):
             yield Button(_("Take this"), "take")
-        yield Table([(_("part"), None, "left"), (_("needed"), 11, "right")], id="parts", only_read=True)
+        parts = Table([(_("part"), None, "left"), (_("needed"), 11, "right")], id="parts", only_read=True)
+        parts.display = False
+        yield parts
 
     def on_mount(self) -> None:
         self.estimate_again()
@@ -97,7 +99,9 @@ class Suggestion(Vertical):
         rows.append(("needed", (plain(_("needed in all"), "bold"), right(size(found.needed), "bold"))))
         if found.free is not None:
             rows.append(("free", (plain(_("free now"), "bold"), right(size(found.free), "bold"))))
-        self.query_one("#parts", Table).show_rows(rows)
+        parts = self.query_one("#parts", Table)
+        parts.show_rows(rows)
+        parts.display = True
 
     def on_button_pressed(self, event: Button.Pressed) -> None:
         event.stop()

@@ -279,9 +279,15 @@ class TrainingMonitor(JobMonitor):
 
 
 def in_columns(pairs: list[tuple[str, str]], columns: int, width: int) -> Text:
-    """Return names and values in columns, values on the right."""
-    each = min((width - 4 * (columns - 1)) // columns, 40)
+    """Return names and values in columns, values on the right; a column may be wider than its share."""
     rows = -(-len(pairs) // columns)
+    needed = [
+        max(cell_len(name) + cell_len(value) + 1 for name, value in pairs[at : at + rows])
+        for at in range(0, len(pairs), rows)
+    ]
+    room = (width - 4 * (columns - 1)) // columns
+    spare = max(width - 4 * (columns - 1) - sum(needed), 0) // columns
+    widths = [min(room, 40) if max(needed) <= room else each + spare for each in needed]
     text = Text(no_wrap=True, overflow="crop")
     for row in range(rows):
         if row:
@@ -292,7 +298,7 @@ def in_columns(pairs: list[tuple[str, str]], columns: int, width: int) -> Text:
                 continue
             name, value = pairs[position]
             text.append(name, style="dim")
-            text.append(" " * max(each - cell_len(name) - cell_len(value), 1) + value)
+            text.append(" " * max(widths[column] - cell_len(name) - cell_len(value), 1) + value)
             if column < columns - 1:
                 text.append("    ")
     return text
