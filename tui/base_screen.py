@@ -6,6 +6,10 @@ from typing import TYPE_CHECKING
 
 from textual.screen import ModalScreen, Screen, ScreenResultType
 
+from .access import wizard
+from .actions import key_label, keys_of
+from .catalogue import _
+
 if TYPE_CHECKING:
     from ..core.hardware.readings import GpuReading
     from .actions import Command
@@ -30,6 +34,16 @@ class WizardScreen(Screen[ScreenResultType]):
         """Close, unless this is the start page, which lies on Textual's own first screen."""
         if len(self.app.screen_stack) > 2:
             self.app.pop_screen()
+
+    def action_copy_text(self) -> None:
+        """Copy what is selected with the mouse; else say how the wizard is left, which Ctrl+C does not do."""
+        selected = self.get_selected_text()
+        if selected:
+            wizard(self).copy(selected)
+            return
+        keys = keys_of("leave", wizard(self).settings.keys).split(",")
+        shown = " / ".join(key_label(key) for key in keys)
+        wizard(self).tell(_("To leave: {keys}. A running job keeps running.").format(keys=shown))
 
     def show_gpus(self, reading: GpuReading) -> None:
         """Take note of a reading; comes once a second, to covered screens too."""
