@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
+import pytest
 from fishtune.tui.app import Wizard
-from wizard_helpers import until_open, until_shown
+from fishtune.tui.dialogs.folders import FolderScreen
+from textual import events
+from textual.widgets import Input
+from wizard_helpers import until, until_open, until_shown
 
 Make = Callable[..., Wizard]
 
@@ -19,3 +24,40 @@ async def test_ctrl_c_ends_nothing_and_says_which_keys_leave_on_pages_and_in_dia
         app.clear_notifications()
         await pilot.press("question_mark", "ctrl+c")
         await until_shown(app, "To leave: Ctrl+X.")
+
+
+@pytest.mark.parametrize(
+    ("typed", "chosen"),
+    [
+        ("clips", "START/clips"),
+        ("/srv/clips", "/srv/clips"),
+        ("~/clips", "HOME/clips"),
+        ("a~/b", "START/a~/b"),
+    ],
+)
+async def test_a_whole_path_typed_behind_the_proposed_folder_counts_alone(
+    wizard: Make, tmp_path: Path, typed: str, chosen: str
+) -> None:
+    app = wizard(open_it=False)
+    answers: list[Path | None] = []
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.pause()
+        await app.push_screen(FolderScreen("Where?", tmp_path), answers.append)
+        await pilot.press(*("slash" if key == "/" else "tilde" if key == "~" else key for key in typed))
+        await pilot.press("enter")
+        await until(lambda: answers, app)
+    expected = chosen.replace("START", str(tmp_path)).replace("HOME", str(Path.home()))
+    assert answers == [Path(expected)]
+
+
+async def test_a_whole_path_pasted_behind_the_proposed_folder_counts_alone(
+    wizard: Make, tmp_path: Path
+) -> None:
+    app = wizard(open_it=False)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.pause()
+        await app.push_screen(FolderScreen("Where?", tmp_path))
+        box = app.screen.query_one(Input)
+        await until(lambda: box.has_focus, app)
+        box.post_message(events.Paste("/srv/clips"))
+        await until(lambda: box.value == "/srv/clips" and box.cursor_position == len(box.value), app)
