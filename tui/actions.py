@@ -98,12 +98,12 @@ BUTTON_KEYS = {
     "choose": "f",
     "verify": "f",
     "listen": "i",
-    "token": "k",
     "normalise": "m",
     "run": "n",
     "save": "o",
     "prepare": "p",
     "say": "t",
+    "token": "t",
 }
 """A key for each of a step's buttons, by the button's name, in every language. The main button has Enter, and
 what stops a job the action's own key."""

@@ -6,9 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from fishtune.core.pipeline.steps import StepName
 from fishtune.tui.app import Wizard
 from fishtune.tui.dialogs.folders import FolderScreen
+from fishtune.tui.widgets.table import Table
 from textual import events
+from textual.containers import VerticalScroll
 from textual.widgets import Input
 from wizard_helpers import until, until_open, until_shown
 
@@ -61,3 +64,38 @@ async def test_a_whole_path_pasted_behind_the_proposed_folder_counts_alone(
         await until(lambda: box.has_focus, app)
         box.post_message(events.Paste("/srv/clips"))
         await until(lambda: box.value == "/srv/clips" and box.cursor_position == len(box.value), app)
+
+
+async def test_j_k_and_capital_g_move_in_lists_and_in_texts(wizard: Make) -> None:
+    app = wizard()
+    async with app.run_test(size=(80, 24)) as pilot:
+        screen = await until_open(app)
+        screen.focus_steps()
+        await pilot.press("j", "j")
+        await until(lambda: screen.current is StepName.EXTRACT, app)
+        await pilot.press("k")
+        await until(lambda: screen.current is StepName.MODEL, app)
+        table = Table([("name", None, "left")])
+        await app.screen.mount(table)
+        table.show_rows([(name, (name,)) for name in "abcd"])
+        table.focus()
+        for keys, row in ((["j"], "b"), (["G"], "d"), (["k"], "c"), (["home"], "a"), (["end"], "d")):
+            await pilot.press(*keys)
+            assert table.chosen == row
+        await pilot.press("question_mark")
+        await until(lambda: isinstance(app.focused, VerticalScroll), app)
+        assert isinstance(app.focused, VerticalScroll)
+        text = app.focused
+        await pilot.press("j")
+        await until(lambda: text.scroll_offset.y == 1, app)
+        await pilot.press("G")
+        await until(lambda: text.scroll_offset.y == text.max_scroll_y > 1, app)
+
+
+async def test_j_and_k_are_letters_in_a_field(wizard: Make, tmp_path: Path) -> None:
+    app = wizard(open_it=False)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.pause()
+        await app.push_screen(FolderScreen("Where?", tmp_path))
+        await pilot.press("j", "k", "G")
+        await until(lambda: app.screen.query_one(Input).value == f"{tmp_path}/jkG", app)

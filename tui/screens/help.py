@@ -43,8 +43,9 @@ class HelpScreen(Dialog[None]):
         keys_column.add_column(no_wrap=True, style="bold")
         keys_column.add_column()
         fixed = [
-            (f"{glyphs.up_down}  1–6", _("Choose a step, while the list of steps has the focus.")),
+            (f"{glyphs.up_down}  1–6", _("Choose a step; the numbers work wherever nothing is typed.")),
             (glyphs.enter, _("In the list of steps: what the main button does.")),
+            ("j  k  G", _("In lists and texts, where nothing is typed: ↓, ↑ and End.")),
             ("→  Tab", _("Go into the step; Tab moves on, Shift+Tab back.")),
             ("‹ ›  ← →", _("Change a value that has few choices.")),
         ]
