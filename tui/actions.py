@@ -64,6 +64,13 @@ ACTIONS = (
     ),
     Action("page_log", "v", mark("Page log"), mark("Open the whole log in $PAGER."), "project"),
     Action(
+        "search",
+        "slash",
+        mark("Search"),
+        mark("Search the clips of the data set: names and transcripts. Esc shows all again."),
+        "project",
+    ),
+    Action(
         "copy",
         "y",
         mark("Copy"),

@@ -275,6 +275,10 @@ class ProjectScreen(ProjectJobsScreen, Plain):
         if self.pane is not None:
             self.pane.toggle_log()
 
+    def action_search(self) -> None:
+        if self.pane is not None:
+            self.pane.search()
+
     def action_refresh(self) -> None:
         self.refresh_state()
 

@@ -19,6 +19,7 @@ from ...core.jobs.record import Job, JobState
 from ...core.pipeline.steps import STAGE_OF, StepName, StepState
 from ...core.stages.registry import StageName
 from ..access import project_screen, wizard
+from ..actions import key_label, keys_of
 from ..catalogue import _
 from ..project_state import TITLES, ProjectState, ShownStep
 from ..run_view import RunView
@@ -269,6 +270,14 @@ class StepPane(PlainVertical):
             self.watch_job()
             return
         log.toggle_class("hidden")
+
+    def search(self) -> None:
+        """Put the focus where something of this step is searched; say where that is, if not here."""
+        self.notice.show_plain(
+            _("Nothing to search here. Step 1 searches clips; {key} opens the log in $PAGER.").format(
+                key=key_label(keys_of("page_log", wizard(self).settings.keys))
+            )
+        )
 
     def watch_job(self) -> None:
         """Show the job and its log."""

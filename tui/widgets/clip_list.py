@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable
 
 from rich.text import Text
 from textual.app import ComposeResult
+from textual.binding import Binding
 from textual.containers import Horizontal
 from textual.message import Message
 from textual.timer import Timer
@@ -35,6 +36,8 @@ class ClipList(PlainVertical):
     ClipList #clip-search { width: 1fr; min-width: 10; }
     ClipList #clips-note { height: 3; }
     """
+
+    BINDINGS = [Binding("escape", "end_search", show=False)]
 
     class Opened(Message):
         """A clip is to be looked at."""
@@ -84,6 +87,19 @@ class ClipList(PlainVertical):
         if box.value not in ("", *speakers):
             box.value = ""
         self._choose(stay_at=self.clip)
+
+    def search(self) -> None:
+        """Put the focus into the search."""
+        self.screen.set_focus(self.query_one(Input))
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:  # noqa: ARG002
+        """Esc leads away as everywhere once nothing is searched."""
+        return action != "end_search" or bool(self.query_one(Input).value)
+
+    def action_end_search(self) -> None:
+        """Show all clips again, with the cursor in their list."""
+        self.query_one(Input).value = ""
+        self.query_one(LongTable).focus()
 
     def _choose(self, stay_at: str = "") -> None:
         """Show the rows that are wanted, with the cursor on a clip; on the first where that is not shown."""
