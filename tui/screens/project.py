@@ -29,6 +29,7 @@ from ..widgets.button import Button
 from ..widgets.choice import Choice
 from ..widgets.folder_suggester import expanded
 from ..widgets.frame import FooterBar, HeaderBar
+from ..widgets.log_pane import LogPane
 from ..widgets.plain import Plain, PlainHorizontal
 from ..widgets.step_list import StepList
 from ..widgets.table import Table
@@ -228,6 +229,10 @@ class ProjectScreen(ProjectJobsScreen, Plain):
         if isinstance(focused, StepList):
             focused = self.pane.main_button if self.pane is not None else None
         match focused:
+            case LogPane() if self.pane is not None and not self.pane.leads_on:
+                return _("Leave the log")
+            case LogPane() if self.pane is not None and self.pane.main_button is not None:
+                return self.pane.main_button.words.removesuffix(" ▸")
             case Button():
                 return focused.words.removesuffix(" ▸")
             case Table():
@@ -278,6 +283,10 @@ class ProjectScreen(ProjectJobsScreen, Plain):
     def action_search(self) -> None:
         if self.pane is not None:
             self.pane.search()
+
+    def action_leave_log(self) -> None:
+        if self.pane is not None:
+            self.pane.leave_log()
 
     def action_refresh(self) -> None:
         self.refresh_state()
