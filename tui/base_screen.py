@@ -32,6 +32,10 @@ class WizardScreen(Screen[ScreenResultType]):
         """Return what should be known here, "" where the list of keys is enough."""
         return ""
 
+    def button_keys(self) -> list[tuple[str, str]]:
+        """Return the key and the words of each of its buttons, for its help."""
+        return []
+
     def text_to_copy(self) -> str:
         """Return what the copy key takes, "" for what is selected with the mouse."""
         return ""

@@ -99,3 +99,14 @@ async def test_j_and_k_are_letters_in_a_field(wizard: Make, tmp_path: Path) -> N
         await app.push_screen(FolderScreen("Where?", tmp_path))
         await pilot.press("j", "k", "G")
         await until(lambda: app.screen.query_one(Input).value == f"{tmp_path}/jkG", app)
+
+
+async def test_help_lists_the_buttons_of_the_step_with_their_keys(wizard: Make) -> None:
+    app = wizard(keys={"stop_job": "ctrl+x"})
+    async with app.run_test(size=(120, 40)) as pilot:
+        screen = await until_open(app)
+        await pilot.press("1")
+        await until(screen.button_keys, app)
+        assert screen.button_keys()[0] == ("⏎", "Check") and ("f", "Folder…") in screen.button_keys()
+        await pilot.press("question_mark")
+        await until_shown(app, "Buttons of this step", " ⏎  Check", " f  Folder…")

@@ -26,6 +26,7 @@ from ..steps import open_step
 from ..steps.base import StepPane
 from ..trouble import caught, in_thread, note
 from ..widgets.button import Button
+from ..widgets.button_bar import ButtonBar
 from ..widgets.choice import Choice
 from ..widgets.folder_suggester import expanded
 from ..widgets.frame import FooterBar, HeaderBar
@@ -328,6 +329,10 @@ class ProjectScreen(ProjectJobsScreen, Plain):
     def help_text(self) -> str:
         """Return the help of the open step."""
         return self.pane.help_text() if self.pane is not None else ""
+
+    def button_keys(self) -> list[tuple[str, str]]:
+        """Return the keys of the open step's buttons, the main one with Enter first."""
+        return self.pane.query_one(ButtonBar).keys() if self.pane is not None else []
 
     def text_to_copy(self) -> str:
         """Return what the copy key takes."""
