@@ -9,6 +9,7 @@ import pytest
 from fishtune.core.pipeline.steps import StepName
 from fishtune.tui.app import Wizard
 from fishtune.tui.dialogs.folders import FolderScreen
+from fishtune.tui.dialogs.prompt import PromptScreen
 from fishtune.tui.widgets.table import Table
 from textual import events
 from textual.containers import VerticalScroll
@@ -110,3 +111,16 @@ async def test_help_lists_the_buttons_of_the_step_with_their_keys(wizard: Make) 
         assert screen.button_keys()[0] == ("⏎", "Check") and ("f", "Folder…") in screen.button_keys()
         await pilot.press("question_mark")
         await until_shown(app, "Buttons of this step", " ⏎  Check", " f  Folder…")
+
+
+async def test_what_is_typed_into_a_question_takes_the_place_of_the_proposal(wizard: Make) -> None:
+    app = wizard(open_it=False)
+    answers: list[str | None] = []
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.pause()
+        for keys in (["slash", "s", "r", "v", "enter"], ["end", "2", "enter"], ["enter"]):
+            await app.push_screen(PromptScreen("Which file?", "/tmp/findings"), answers.append)
+            await until(lambda: isinstance(app.focused, Input), app)
+            await pilot.press(*keys)
+        await until(lambda: len(answers) == 3, app)
+    assert answers == ["/srv", "/tmp/findings2", "/tmp/findings"]
