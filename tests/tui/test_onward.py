@@ -25,7 +25,7 @@ from fishtune.tui.widgets.log_pane import LogPane
 from fishtune.tui.widgets.step_list import StepList
 from textual.widget import Widget
 from textual.widgets import Input
-from wizard_helpers import FakeEngine, shown, until, until_open
+from wizard_helpers import FakeEngine, shown, until, until_open, until_shown
 
 Make = Callable[..., Wizard]
 
@@ -149,6 +149,24 @@ async def test_the_end_of_a_job_leaves_the_focus_where_the_user_went_meanwhile(
         await until(lambda: "⏎ Next: Train " in footer(app), app)
         await pilot.press("enter")
         await until(lambda: screen.current is StepName.TRAIN, app)
+
+
+async def test_what_failed_is_told_once_below_or_on_top_where_the_form_is_shown(
+    wizard: Make, engine: FakeEngine, stages: Stages
+) -> None:
+    stages.states[StepName.PACK] = StepState.FAILED  # "It is failed." stands for the error's own sentence
+    app = wizard()
+    async with app.run_test(size=(80, 24)) as pilot:
+        screen = await until_open(app)
+        job = engine.new_job(screen.project, StageName.PACK)
+        await pilot.press("4", "ctrl+r")
+        await until(lambda: focused_label(app) == "Watch", app)
+        engine.say(job, [Failed(error="DataError", message="No clip is left.", hint="Add some.")])
+        await until_shown(app, "The last run failed.", "Error: No clip is left.", "→ Add some.")
+        assert "It is failed." not in shown(app)
+        await pilot.press("e")
+        await until_shown(app, "It is failed.", "Bytes per shard")
+        assert "The last run failed." not in shown(app)
 
 
 async def test_enter_in_the_log_leads_on_once_the_step_is_done(

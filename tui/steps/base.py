@@ -186,11 +186,16 @@ class StepPane(PlainVertical):
             self._ended_here = ""
         self.status = status
         self._judge_end(status)
-        sentence = harmless(self.sentence())
+        self._show_sentence()
+        self.show_buttons()
+
+    def _show_sentence(self) -> None:
+        failed = self.status is not None and self.status.state is StepState.FAILED
+        told_below = failed and self.monitor_shown and self.job_state in (JobState.FAILED, JobState.LOST)
+        sentence = _("The last run failed.") if told_below else harmless(self.sentence())
         line = self.query_one("#sentence", Static)
         if str(line.content) != sentence:
             line.update(Text(sentence))
-        self.show_buttons()
 
     def _judge_end(self, status: ShownStep) -> None:
         """Do not show how the step's own job ended once the step is done; that is news only as it happens."""
@@ -247,6 +252,7 @@ class StepPane(PlainVertical):
             self.focus_main()
         self.set_class(shown, "-monitor")
         self._form_after_log = False
+        self._show_sentence()
         self.show_buttons()
 
     def end_monitor(self) -> None:
