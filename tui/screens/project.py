@@ -33,7 +33,6 @@ from ..widgets.frame import FooterBar, HeaderBar
 from ..widgets.log_pane import LogPane
 from ..widgets.plain import Plain, PlainHorizontal
 from ..widgets.step_list import StepList
-from ..widgets.table import Table
 from .project_jobs import ProjectJobsScreen
 
 _LOOK_SECONDS = 5.0
@@ -229,6 +228,9 @@ class ProjectScreen(ProjectJobsScreen, Plain):
     def _what_enter_does(self, focused: Widget | None) -> str:
         if isinstance(focused, StepList):
             focused = self.pane.main_button if self.pane is not None else None
+        told = getattr(focused, "enter_does", None)
+        if isinstance(told, str):
+            return told
         match focused:
             case LogPane() if self.pane is not None and not self.pane.leads_on:
                 return _("Leave the log")
@@ -236,8 +238,6 @@ class ProjectScreen(ProjectJobsScreen, Plain):
                 return self.pane.main_button.words.removesuffix(" ▸")
             case Button():
                 return focused.words.removesuffix(" ▸")
-            case Table():
-                return focused.enter_does
             case Input():
                 return _("Store")
             case Choice():

@@ -26,6 +26,16 @@ _SEARCH_SECONDS = 0.15
 """After the last key: ten thousand transcripts take half of it."""
 
 
+class _Search(Input):
+    """Where the clips are searched.
+
+    Attributes:
+        enter_does: what Enter does, a word for the footer.
+    """
+
+    enter_does = ""
+
+
 class ClipList(PlainVertical):
     """The clips that the newest check listed."""
 
@@ -60,10 +70,11 @@ class ClipList(PlainVertical):
             yield Choice([(each, _(each)) for each in Which], Which.ALL, glyphs, id="clip-which")
             yield Choice([("", _("all speakers"))], "", glyphs, id="clip-speaker")
             yield Choice([(each, _(each)) for each in Order], Order.NAME, glyphs, id="clip-order")
-        search = Input(placeholder=_("search names and transcripts"), compact=True, id="clip-search")
+        search = _Search(placeholder=_("search names and transcripts"), compact=True, id="clip-search")
+        search.enter_does = _("To the clips")
         search.cursor_blink = False
         yield search
-        yield LongTable(
+        clips = LongTable(
             [
                 ("", 1, "left"),
                 (_("clip"), _NAME, "left"),
@@ -75,6 +86,8 @@ class ClipList(PlainVertical):
             self._cells,
             id="clips",
         )
+        clips.enter_does = _("Open")
+        yield clips
         yield Static("", id="clips-note", markup=False)
 
     def show_clips(self, rows: list[ClipRow], exclude: Iterable[str]) -> None:

@@ -64,6 +64,7 @@ class FindingList(PlainVertical):
         table = DetailedTable(
             [(_("state"), None, "left"), ("", None, "right"), (_("what"), None, "left")], id="findings"
         )
+        table.table.enter_does = _("Open")
         table.display = False
         yield table
         yield Static(Text(_not_checked()), id="findings-note", classes="quiet", markup=False)

@@ -26,6 +26,9 @@ class LongTable(ScrollView, can_focus=True):
     Args:
         columns: one of them has no width of its own and takes the rest.
         cells_of: gives the cells of a row by its place; called for what is seen.
+
+    Attributes:
+        enter_does: what Enter does with a row, a word for the footer.
     """
 
     COMPONENT_CLASSES = {"long-table--heading", "long-table--cursor"}
@@ -62,6 +65,7 @@ class LongTable(ScrollView, can_focus=True):
         super().__init__(id=id)
         self._columns = columns
         self._cells_of = cells_of
+        self.enter_does = ""
         self.row_count = 0
         self.cursor = 0
 

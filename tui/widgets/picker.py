@@ -90,7 +90,9 @@ class Picker(Vertical):
         """Where it was put last by anything else."""
 
     def compose(self) -> ComposeResult:
-        yield _Candidates(self._headings(), id="candidates")
+        table = _Candidates(self._headings(), id="candidates")
+        table.enter_does = _("Choose")
+        yield table
         yield Static("", id="will", markup=False)
         yield Static("", id="of-row", markup=False)
         yield Static("", id="of-column", markup=False)

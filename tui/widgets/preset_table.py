@@ -54,7 +54,9 @@ class PresetTable(Vertical):
 
     def compose(self) -> ComposeResult:
         self._shown_columns = self._columns()
-        yield Table(self._shown_columns, id="presets")
+        table = Table(self._shown_columns, id="presets")
+        table.enter_does = _("Choose")
+        yield table
         yield Static("", id="preset-help", markup=False)
 
     def on_mount(self) -> None:
