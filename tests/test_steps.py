@@ -103,6 +103,13 @@ def test_an_empty_project_waits_for_recordings_and_a_model(tmp_path: Path) -> No
     assert step_status(project, StepName.EXTRACT).why == "It waits for recordings (Dataset)."
 
 
+def test_a_base_model_that_is_not_there_is_told_from_one_that_lacks_files(tmp_path: Path) -> None:
+    project = Project.create(tmp_path, "yoona")
+    assert step_status(project, StepName.MODEL).why == f"There is no base model yet in {project.base}."
+    project.base.mkdir(parents=True)
+    assert str(step_status(project, StepName.MODEL).why).startswith(f"{project.base} lacks config.json, ")
+
+
 def test_codes_count_when_they_are_whole_and_newer_than_their_recording(project: Project) -> None:
     assert step_status(project, StepName.EXTRACT).state is StepState.DONE
     codes = sorted(project.data.glob("*/*.npy"))

@@ -64,6 +64,13 @@ ACTIONS = (
     ),
     Action("page_log", "v", mark("Page log"), mark("Open the whole log in $PAGER."), "project"),
     Action(
+        "search",
+        "slash",
+        mark("Search"),
+        mark("Search the clips of the data set: names and transcripts. Esc shows all again."),
+        "project",
+    ),
+    Action(
         "copy",
         "y",
         mark("Copy"),
@@ -98,12 +105,12 @@ BUTTON_KEYS = {
     "choose": "f",
     "verify": "f",
     "listen": "i",
-    "token": "k",
     "normalise": "m",
     "run": "n",
     "save": "o",
     "prepare": "p",
     "say": "t",
+    "token": "t",
 }
 """A key for each of a step's buttons, by the button's name, in every language. The main button has Enter, and
 what stops a job the action's own key."""

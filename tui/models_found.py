@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..core.errors import FishtuneError
+from ..core.files import TEMPORARY_PREFIX
 from ..core.model.families import read_configuration
 from .catalogue import _
 
@@ -33,7 +34,7 @@ def models_in(parents: Iterable[Path]) -> list[FoundModel]:
     for parent in dict.fromkeys(parents):
         try:
             with os.scandir(parent) as entries:
-                folders = sorted(Path(entry.path) for entry in entries if entry.is_dir())
+                folders = sorted(Path(entry.path) for entry in entries if _may_be_one(entry))
         except OSError:
             continue
         for folder in folders[:_MOST]:
@@ -41,6 +42,11 @@ def models_in(parents: Iterable[Path]) -> list[FoundModel]:
             if model is not None:
                 found[folder] = model
     return list(found.values())[:_MOST]
+
+
+def _may_be_one(entry: os.DirEntry[str]) -> bool:
+    """Return whether it is a folder, and not one that is still being written."""
+    return entry.is_dir() and not entry.name.startswith(TEMPORARY_PREFIX)
 
 
 def _model_of(folder: Path) -> FoundModel | None:

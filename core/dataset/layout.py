@@ -105,7 +105,9 @@ def list_root(root: Path) -> list[Entry]:
         }
         if failure.errno not in what:
             raise unreadable(root, failure) from failure
-        raise DataError(what[failure.errno], "Give the folder that holds one folder a speaker.") from failure
+        raise DataError(
+            what[failure.errno], "Give the folder that holds one folder per speaker."
+        ) from failure
 
 
 class _Scanner:

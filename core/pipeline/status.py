@@ -62,6 +62,10 @@ def _with_job(status: StepStatus) -> StepStatus:
 
 def _model(seen: Seen) -> Verdict:
     model = seen.project.model
+    if not seen.project.base.is_dir():
+        return Verdict(
+            StepState.READY, Message("There is no base model yet in {base}.", base=seen.project.base)
+        )
     if seen.missing_model:
         return Verdict(
             StepState.READY,

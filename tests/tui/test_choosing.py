@@ -368,6 +368,30 @@ async def test_after_the_merge_the_way_on_is_to_say_something(
         await until(lambda: isinstance(app.screen, SpeechScreen), app)
 
 
+async def test_a_merged_model_is_replaced_only_when_that_is_confirmed(
+    engine: FakeEngine, auditioned: Project
+) -> None:
+    merge(auditioned)
+    app = open_it(engine, auditioned)
+    async with app.run_test(size=(80, 24)) as pilot:
+        screen, _table = await chosen_from(app, pilot)
+        await until(lambda: screen.pane is not None and screen.pane.buttons()[-1][0] == "say", app)
+        assert screen.pane is not None
+        await pilot.press("down")
+        before = auditioned.file.read_text()
+        screen.pane.press("run")
+        await until_shown(app, "Replace the merged model?", "Will merge: step_000000100.ckpt")
+        await pilot.press("enter")
+        await until(lambda: app.screen is screen, app)
+        assert engine.started == [] and auditioned.file.read_text() == before
+        screen.pane.press("run")
+        await until_shown(app, "Replace the merged model?")
+        await pilot.press("y")
+        await until(lambda: engine.started, app)
+    _stage, settings, _secrets = engine.started[0]
+    assert isinstance(settings, MergeSettings) and settings.overwrite
+
+
 async def test_texts_are_said_one_after_another_and_end_as_recordings_to_be_copied(
     engine: FakeEngine, auditioned: Project
 ) -> None:

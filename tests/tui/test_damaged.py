@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -190,6 +192,12 @@ async def test_a_damaged_manifest_leaves_the_screen_whole(
 def test_a_directory_with_a_damaged_configuration_is_no_model(project: Project, content: str) -> None:
     (project.folder / "config.json").write_text(content)
     assert models_in([project.folder.parent]) == []
+
+
+def test_a_model_that_is_still_being_written_is_not_listed(golden: Path, tmp_path: Path) -> None:
+    for name in ("base", ".fishtune-tmp-1234"):
+        shutil.copytree(golden / "base", tmp_path / name)
+    assert [model.path.name for model in models_in([tmp_path])] == ["base"]
 
 
 @pytest.mark.parametrize("value", [None, 3, [], "x", {"merged": 3}, {"merged": {"same_token": "x"}}])

@@ -35,6 +35,7 @@ from fishtune.tui.widgets.choice import Choice
 from fishtune.tui.widgets.clip_list import ClipList
 from fishtune.tui.widgets.data_view import DataView
 from fishtune.tui.widgets.long_table import LongTable
+from fishtune.tui.widgets.step_list import StepList
 from textual.widgets import Input
 from wizard_helpers import HOSTILE, FakeEngine, shown, until, until_open, until_shown
 
@@ -185,6 +186,39 @@ async def test_every_clip_is_in_the_list_and_enter_shows_it(
         await pilot.press("x")
         await until_shown(app, "(left out by choice)")
     assert Project.load(project.folder).dataset.exclude == ["amy/b"]
+
+
+@pytest.mark.parametrize("size", [(80, 24), (120, 40)], ids=["80x24", "120x40"])
+async def test_slash_searches_the_clips_and_escape_shows_all_again(
+    wizard: Make, engine: FakeEngine, project: Project, size: tuple[int, int]
+) -> None:
+    listed(project, engine, ROWS)
+    app = wizard()
+    async with app.run_test(size=size) as pilot:
+        screen = await until_open(app)
+        await pilot.press("1")
+        clips = screen.query_one(ClipList)
+        await until(lambda: clips._all, app)
+        await pilot.press("slash", *"good e")
+        await until_shown(app, "⏎ To the clips ")
+        await pilot.press("enter")
+        await until_shown(app, "1 of 4 clips.", "[/x] good evening", "⏎ Open ")
+        assert isinstance(app.focused, LongTable)
+        await pilot.press("escape")
+        await until_shown(app, "4 of 4 clips.")
+        assert isinstance(app.focused, LongTable)
+        await pilot.press("escape")
+        assert isinstance(app.focused, StepList), "nothing is searched any more: Esc leads to the steps"
+
+
+async def test_slash_says_where_something_is_searched_on_pages_that_have_nothing(wizard: Make) -> None:
+    app = wizard(keys={"page_log": "ctrl+v"})
+    async with app.run_test(size=(80, 24)) as pilot:
+        await until_open(app)
+        await pilot.press("1", "slash")
+        await until_shown(app, "The clips are listed once they are checked.")
+        await pilot.press("4", "slash")
+        await until_shown(app, "Nothing to search here. Step 1 searches clips; Ctrl+V")
 
 
 async def test_ten_thousand_clips_are_filtered_sorted_and_walked_through_at_once(

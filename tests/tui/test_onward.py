@@ -11,6 +11,7 @@ import pytest
 from fishtune.core.config.project import Project
 from fishtune.core.events import Failed, Finished, Stopped
 from fishtune.core.hub.credentials import token_is_set
+from fishtune.core.jobs.record import JobState
 from fishtune.core.pipeline.steps import StepName, StepState
 from fishtune.core.stages.registry import StageName
 from fishtune.tui.actions import ACTIONS
@@ -24,7 +25,7 @@ from fishtune.tui.widgets.log_pane import LogPane
 from fishtune.tui.widgets.step_list import StepList
 from textual.widget import Widget
 from textual.widgets import Input
-from wizard_helpers import FakeEngine, shown, until, until_open
+from wizard_helpers import FakeEngine, shown, until, until_open, until_shown
 
 Make = Callable[..., Wizard]
 
@@ -148,6 +149,63 @@ async def test_the_end_of_a_job_leaves_the_focus_where_the_user_went_meanwhile(
         await until(lambda: "⏎ Next: Train " in footer(app), app)
         await pilot.press("enter")
         await until(lambda: screen.current is StepName.TRAIN, app)
+
+
+async def test_what_failed_is_told_once_below_or_on_top_where_the_form_is_shown(
+    wizard: Make, engine: FakeEngine, stages: Stages
+) -> None:
+    stages.states[StepName.PACK] = StepState.FAILED  # "It is failed." stands for the error's own sentence
+    app = wizard()
+    async with app.run_test(size=(80, 24)) as pilot:
+        screen = await until_open(app)
+        job = engine.new_job(screen.project, StageName.PACK)
+        await pilot.press("4", "ctrl+r")
+        await until(lambda: focused_label(app) == "Watch", app)
+        engine.say(job, [Failed(error="DataError", message="No clip is left.", hint="Add some.")])
+        await until_shown(app, "The last run failed.", "Error: No clip is left.", "→ Add some.")
+        assert "It is failed." not in shown(app)
+        await pilot.press("e")
+        await until_shown(app, "It is failed.", "Bytes per shard")
+        assert "The last run failed." not in shown(app)
+
+
+async def test_enter_in_the_log_leads_on_once_the_step_is_done(
+    wizard: Make, engine: FakeEngine, stages: Stages
+) -> None:
+    app = wizard()
+    async with app.run_test(size=(80, 24)) as pilot:
+        screen = await until_open(app)
+        job = engine.new_job(screen.project, StageName.PACK)
+        await pilot.press("4", "ctrl+r")
+        await until(lambda: focused_label(app) == "Watch", app)
+        await pilot.press("enter")
+        await until(lambda: isinstance(app.focused, LogPane) and "⏎ Leave the log " in footer(app), app)
+        engine.say(job, [Finished()])
+        await until(lambda: "⏎ Next: Train " in footer(app), app)
+        assert isinstance(app.focused, LogPane)
+        await pilot.press("enter")
+        await until(lambda: screen.current is StepName.TRAIN, app)
+        assert engine.started == []
+
+
+@pytest.mark.parametrize("key", ["enter", "l", "escape"])
+async def test_a_log_opened_over_a_steps_form_gives_way_to_it_again(
+    wizard: Make, engine: FakeEngine, stages: Stages, key: str
+) -> None:
+    stages.states[StepName.PACK] = StepState.READY  # nothing leads on from there: Enter leaves the log alone
+    app = wizard()
+    async with app.run_test(size=(80, 24)) as pilot:
+        screen = await until_open(app)
+        engine.say(engine.new_job(screen.project, StageName.PACK), [Finished()])
+        await pilot.press("4", "ctrl+r")
+        await until(lambda: screen.pane is not None and screen.pane.job_state is JobState.FINISHED, app)
+        await until(lambda: screen.pane is not None and not screen.pane.monitor_shown, app)
+        await pilot.press("l")
+        await until(lambda: isinstance(app.focused, LogPane), app)
+        await pilot.press(key)
+        await until(lambda: screen.pane is not None and not screen.pane.monitor_shown, app)
+        assert isinstance(app.focused, StepList if key == "escape" else Button)
+        assert engine.started == []
 
 
 @pytest.mark.parametrize("end", [Stopped(), Failed(error="DataError", message="No.", hint="Yes.")])

@@ -76,6 +76,26 @@ async def test_the_focus_of_another_window_and_the_end_of_the_program_store_noth
     assert "learning_rate" not in project.file.read_text()
 
 
+async def test_enter_stores_a_value_and_pressed_again_goes_on_to_the_main_button(
+    wizard: Make, project: Project, engine: FakeEngine
+) -> None:
+    app = wizard()
+    async with app.run_test(size=(80, 24)) as pilot:
+        screen, field = await opened(app, "3", "field-extract-batch-size")
+        field.focus()
+        await pilot.press("7", "enter")
+        await until(lambda: Project.load(project.folder).extract.batch_size == 7, app)
+        assert app.focused is field
+        await pilot.press("enter")
+        await until(lambda: screen.pane is not None and app.focused is screen.pane.main_button, app)
+        assert engine.started == []
+        field.focus()
+        await pilot.press(*"many", "enter", "enter")
+        await until(lambda: "Not stored: Clips per batch" in shown(app), app)
+        await pilot.pause()
+        assert app.focused is field, "what cannot be stored keeps whoever typed it"
+
+
 async def test_a_wrong_value_stays_named_until_it_is_corrected_and_nothing_starts_with_it(
     wizard: Make, project: Project, engine: FakeEngine
 ) -> None:

@@ -534,6 +534,21 @@ async def test_stopping_asks_first_and_ends_at_once_the_second_time(
         await until(lambda: engine.stopped[1:] == [(job.id, True)], app)
 
 
+async def test_the_question_whether_to_stop_goes_with_the_training_that_it_was_about(
+    wizard: Make, engine: FakeEngine, project: Project
+) -> None:
+    job = engine.new_job(project, StageName.TRAIN)
+    app = wizard()
+    async with app.run_test(size=(80, 24)) as pilot:
+        screen = await opened(app)
+        await until(lambda: "Running (job" in shown(app), app)
+        await pilot.press("s")
+        await until(lambda: "Stop the training?" in shown(app), app)
+        engine.say(job, [Failed(error="PreflightError", message="No gradient.", hint="Look.")])
+        await until(lambda: app.screen is screen and "Error: No gradient." in shown(app), app)
+    assert engine.stopped == []
+
+
 async def test_failed_items_are_a_list(wizard: Make, engine: FakeEngine, project: Project) -> None:
     job = engine.new_job(project, StageName.EXTRACT)
     engine.say(job, [ItemFailed(item=f"A/{n}", message="[/broken]", hint="Re-export.") for n in range(3)])

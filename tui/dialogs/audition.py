@@ -141,6 +141,10 @@ class AuditionScreen(Dialog[Asked | None]):
             self.query_one(Notice).show_warning(told, sentence(INSTALL))
         self.query(Button).last().focus()
 
+    def on_form_confirmed(self, event: Form.Confirmed) -> None:
+        event.stop()
+        self.query(Button).last().focus()
+
     # what is asked
 
     @property

@@ -18,7 +18,7 @@ from ..base_screen import Dialog
 from ..catalogue import _
 from ..trouble import in_background
 from ..widgets.button import Button
-from ..widgets.folder_suggester import FolderSuggester, expanded
+from ..widgets.folder_suggester import FolderSuggester, begun_anew, expanded
 from ..wording import harmless, plain
 
 _MOST = 500
@@ -61,6 +61,11 @@ class FolderScreen(Dialog[Path | None]):
         box.cursor_position = len(box.value)
 
     def on_input_changed(self, event: Input.Changed) -> None:
+        written = begun_anew(event.value)
+        if written != event.value:
+            event.input.value = written  # which is a change of its own
+            event.input.cursor_position = len(written)
+            return
         in_background(self, lambda: self._list(event.value), wizard(self).tell_error, "list")
 
     async def _list(self, written: str) -> None:

@@ -46,7 +46,6 @@ class PromptScreen(Dialog[str | None]):
                 self._value,
                 password=self._secret,
                 compact=True,
-                select_on_focus=False,
                 suggester=None if self._secret else FolderSuggester(),
             )
             with Horizontal(classes="buttons"):

@@ -12,7 +12,7 @@ from textual.widgets import Static
 
 from ..access import wizard
 from ..actions import ACTIONS, key_label, keys_of
-from ..base_screen import Dialog
+from ..base_screen import Dialog, WizardScreen
 from ..catalogue import _
 from ..wizard_settings import settings_file
 from ..wording import harmless
@@ -40,13 +40,15 @@ class HelpScreen(Dialog[None]):
 
     def _content(self) -> Group:
         glyphs = wizard(self).glyphs
-        keys_column = Table.grid(padding=(0, 2))
-        keys_column.add_column(no_wrap=True, style="bold")
-        # Else Rich cuts a line of wide characters that just fits, for the space behind it.
-        keys_column.add_column(overflow="fold")
+        below = self.app.screen_stack[-2]
+        here = _columns()
+        for key, words in below.button_keys() if isinstance(below, WizardScreen) else ():
+            here.add_row(Text(key), Text(harmless(words)))
+        keys_column = _columns()
         fixed = [
-            (f"{glyphs.up_down}  1–6", _("Choose a step, while the list of steps has the focus.")),
+            (f"{glyphs.up_down}  1–6", _("Choose a step; the numbers work wherever nothing is typed.")),
             (glyphs.enter, _("In the list of steps: what the main button does.")),
+            ("j  k  G", _("In lists and texts, where nothing is typed: ↓, ↑ and End.")),
             ("→  Tab", _("Go into the step; Tab moves on, Shift+Tab back.")),
             ("‹ ›  ← →", _("Change a value that has few choices.")),
         ]
@@ -57,8 +59,10 @@ class HelpScreen(Dialog[None]):
             keys_column.add_row(Text(key_label(keys_of(action.name, changed))), Text(_(action.help)))
         keys_column.add_row("Ctrl+P", Text(_("All of this by name: the command palette.")))
         where = _("Keys, theme and language can be changed in {file}").format(file=harmless(settings_file()))
+        buttons = (Text(_("Buttons of this step"), style="bold"), here, Text("")) if here.rows else ()
         return Group(
             Text(self._topic.strip() + "\n" if self._topic else ""),
+            *buttons,
             Text(_("Keys"), style="bold"),
             keys_column,
             Text("\n" + where),
@@ -66,3 +70,12 @@ class HelpScreen(Dialog[None]):
 
     def action_close(self) -> None:
         self.dismiss(None)
+
+
+def _columns() -> Table:
+    """Return a table of keys and what they do."""
+    table = Table.grid(padding=(0, 2))
+    table.add_column(no_wrap=True, style="bold")
+    # Else Rich cuts a line of wide characters that just fits, for the space behind it.
+    table.add_column(overflow="fold")
+    return table

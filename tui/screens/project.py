@@ -24,8 +24,10 @@ from ..project_state import TITLES, not_seen
 from ..steps import open_step
 from ..steps.base import StepPane
 from ..trouble import caught, in_thread, note
+from ..widgets.button_bar import ButtonBar
 from ..widgets.folder_suggester import expanded
 from ..widgets.frame import FooterBar, HeaderBar
+from ..widgets.log_pane import LogPane
 from ..widgets.panel import is_roomy
 from ..widgets.plain import Plain, PlainHorizontal
 from ..widgets.step_list import StepList
@@ -230,12 +232,17 @@ class ProjectScreen(ProjectJobsScreen, Plain):
             footer.show(names, keys, extra=[moves, *enter], instead=self.keys_on_top)
 
     def enter_does(self) -> str:
+        pane = self.pane
+        main = pane.main_button if pane is not None else None
         match self.focused:
             case StepList():
-                main = self.pane.main_button if self.pane is not None else None
                 return main.enter_does if main is not None else ""
+            case LogPane() if pane is not None and not pane.leads_on:
+                return _("Leave the log")
+            case LogPane() if main is not None:
+                return main.enter_does
             case Input():
-                return _("Store")
+                return super().enter_does() or _("Store")
             case _:
                 return super().enter_does()
 
@@ -279,6 +286,14 @@ class ProjectScreen(ProjectJobsScreen, Plain):
         if self.pane is not None:
             self.pane.toggle_log()
 
+    def action_search(self) -> None:
+        if self.pane is not None:
+            self.pane.search()
+
+    def action_leave_log(self) -> None:
+        if self.pane is not None:
+            self.pane.leave_log()
+
     def action_refresh(self) -> None:
         self.refresh_state()
 
@@ -319,6 +334,10 @@ class ProjectScreen(ProjectJobsScreen, Plain):
     def help_text(self) -> str:
         """Return the help of the open step."""
         return self.pane.help_text() if self.pane is not None else ""
+
+    def button_keys(self) -> list[tuple[str, str]]:
+        """Return the keys of the open step's buttons, the main one with Enter first."""
+        return self.pane.query_one(ButtonBar).keys() if self.pane is not None else []
 
     def text_to_copy(self) -> str:
         """Return what the copy key takes."""

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from rich.text import Text
+from textual import events
 from textual.app import ComposeResult
 from textual.containers import VerticalScroll
 from textual.widget import Widget
@@ -19,6 +20,7 @@ from ...core.jobs.record import Job, JobState
 from ...core.pipeline.steps import STAGE_OF, StepName, StepState
 from ...core.stages.registry import StageName
 from ..access import project_screen, wizard
+from ..actions import key_label, keys_of
 from ..catalogue import _
 from ..project_state import TITLES, ProjectState, ShownStep
 from ..run_view import RunView
@@ -66,6 +68,8 @@ class StepPane(PlainVertical):
         self._monitored = ""
         self._ended_here = ""
         """The job whose end came while this was looked at."""
+        self._form_after_log = False
+        """Whether the form is shown again once the log is left."""
 
     # what a step is made of
 
@@ -182,11 +186,16 @@ class StepPane(PlainVertical):
             self._ended_here = ""
         self.status = status
         self._judge_end(status)
-        sentence = harmless(self.sentence())
+        self._show_sentence()
+        self.show_buttons()
+
+    def _show_sentence(self) -> None:
+        failed = self.status is not None and self.status.state is StepState.FAILED
+        told_below = failed and self.monitor_shown and self.job_state in (JobState.FAILED, JobState.LOST)
+        sentence = _("The last run failed.") if told_below else harmless(self.sentence())
         line = self.query_one("#sentence", Static)
         if str(line.content) != sentence:
             line.update(Text(sentence))
-        self.show_buttons()
 
     def _judge_end(self, status: ShownStep) -> None:
         """Do not show how the step's own job ended once the step is done; that is news only as it happens."""
@@ -242,11 +251,23 @@ class StepPane(PlainVertical):
         if shown and self.has_focused(self.query_one("#before")):
             self.focus_main()
         self.set_class(shown, "-monitor")
+        self._form_after_log = False
+        self._show_sentence()
         self.show_buttons()
 
     def end_monitor(self) -> None:
-        """Show the form again after a job, unless somebody reads the log."""
-        if not self.has_focused(self.query_one(LogPane)):
+        """Show the form again after a job; whoever reads the log sees it on leaving that."""
+        if self.has_focused(self.query_one(LogPane)):
+            self._form_after_log = True
+        else:
+            self.show_monitor(False)
+
+    def on_descendant_blur(self, event: events.DescendantBlur) -> None:
+        """Show the form again where it waits for the log to be left."""
+        if not self._form_after_log or not isinstance(event.widget, LogPane):
+            return
+        # Another window takes the focus without the user leaving the log; and it may be back there by now.
+        if self.app.app_focus and self.screen.focused is not event.widget:
             self.show_monitor(False)
 
     def has_focused(self, widget: Widget) -> bool:
@@ -267,13 +288,24 @@ class StepPane(PlainVertical):
         log = self.query_one(LogPane)
         if not self.monitor_shown:
             self.watch_job()
-            return
-        log.toggle_class("hidden")
+        elif self._form_after_log:
+            self.focus_main()
+        else:
+            log.toggle_class("hidden")
+
+    def search(self) -> None:
+        """Put the focus where something of this step is searched; say where that is, if not here."""
+        self.notice.show_plain(
+            _("Nothing to search here. Step 1 searches clips; {key} opens the log in $PAGER.").format(
+                key=key_label(keys_of("page_log", wizard(self).settings.keys))
+            )
+        )
 
     def watch_job(self) -> None:
         """Show the job and its log."""
         if not self.monitor_shown:
             self.show_monitor(True)
+            self._form_after_log = not self.running
         log = self.query_one(LogPane)
         log.remove_class("hidden")
         log.focus()
@@ -309,6 +341,18 @@ class StepPane(PlainVertical):
         if name:
             self.press(name)
         return bool(name)
+
+    @property
+    def leads_on(self) -> bool:
+        """Whether the main button only opens another step."""
+        return self.main_button is not None and self.main_button.name in (_NEXT, _NEEDED)
+
+    def leave_log(self) -> None:
+        """Go on to the step that follows where there is nothing else to do, else to the main button."""
+        if self.leads_on:
+            self.main()
+        else:
+            self.focus_main()
 
     def focus_main(self) -> None:
         """Put the focus on the main button; on the list of steps where there is none."""

@@ -118,6 +118,13 @@ class DatasetPane(StagePane):
         total = duration(self._report["seconds"])
         return f"{text} {total}; {errors}, {warnings}."
 
+    def search(self) -> None:
+        if self._report is None or self._is_empty:
+            self.notice.show_plain(_("The clips are listed once they are checked."))
+            return
+        self.show_monitor(False)
+        self.query_one(DataView).search()
+
     def project_changed(self) -> None:
         super().project_changed()
         self.query_one(DataView).show_choice(self.project)

@@ -34,6 +34,7 @@ from ..candidates import (
 )
 from ..catalogue import _, mark
 from ..dialogs.audition import Asked, AuditionScreen
+from ..dialogs.confirm import ConfirmScreen
 from ..dialogs.listening import ListeningScreen
 from ..dialogs.prompt import PromptScreen
 from ..dialogs.speech import SpeechScreen
@@ -214,17 +215,26 @@ class MergePane(StagePane):
     # merging
 
     def run_stage(self) -> None:
-        """Merge what the cursor is on; where that is not a checkpoint, say why."""
-        row = self._picker.row
-        if row is not None and len(self._choosing.rows) > 1:
-            if row.kind is RowKind.ANOTHER:
-                self._ask_for_another()
-                return
-            if not row.can_be_merged:
-                self.notice.show_warning(why_not(row))
-                return
-            self._keep(row)
-        super().run_stage()
+        """Merge what the cursor is on, or say why that cannot be; ask before a merge is replaced."""
+        row = self._picker.row if len(self._choosing.rows) > 1 else None
+        if row is not None and row.kind is RowKind.ANOTHER:
+            self._ask_for_another()
+            return
+        if row is not None and not row.can_be_merged:
+            self.notice.show_warning(why_not(row))
+            return
+
+        def merge(yes: bool | None) -> None:
+            if yes and row is not None:
+                self._keep(row)
+            if yes:
+                super(MergePane, self).run_stage()
+
+        if not self._replaces:
+            merge(True)
+            return
+        question, will = _("Replace the merged model?"), self._will(row) if row is not None else ""
+        self.app.push_screen(ConfirmScreen(question, will, _("Replace"), _("Keep it")), merge)
 
     def settings(self) -> MergeSettings:
         project = self.project.model_copy(deep=True)

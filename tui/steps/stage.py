@@ -121,6 +121,10 @@ class StagePane(StepPane):
         project_screen(self).save_project()
         self.settings_changed()
 
+    def on_form_confirmed(self, event: Form.Confirmed) -> None:
+        event.stop()
+        self.focus_main()
+
     def project_changed(self) -> None:
         for form in self.query(Form):
             form.show_values()

@@ -90,6 +90,8 @@ class TrainPane(StagePane):
         self._estimated: Project | None = None
         """What the needs are being worked out for."""
         self._form_made = False
+        self._question: ConfirmScreen | None = None
+        """Whether to stop; asked last."""
 
     def all_fields(self) -> tuple[Field, ...]:
         options = device_options(self)
@@ -282,16 +284,19 @@ class TrainPane(StagePane):
             if yes and self.job is not None and self.job.id == job.id and self.running:
                 project_screen(self).stop_job(self.step)
 
-        self.app.push_screen(
-            ConfirmScreen(
-                _("Stop the training?"),
-                stop_explanation(self.view),
-                _("Stop and save"),
-                _("Keep training"),
-                keys_of("stop_job", wizard(self).settings.keys),
-            ),
-            answered,
+        self._question = ConfirmScreen(
+            _("Stop the training?"),
+            stop_explanation(self.view),
+            _("Stop and save"),
+            _("Keep training"),
+            keys_of("stop_job", wizard(self).settings.keys),
         )
+        self.app.push_screen(self._question, answered)
+
+    def job_ended(self) -> None:
+        super().job_ended()
+        if self._question is not None and self._question.is_current:
+            self._question.dismiss(False)  # there is nothing left to be stopped
 
     def show_job(self, job: Job, state: JobState, view: RunView) -> None:
         super().show_job(job, state, view)

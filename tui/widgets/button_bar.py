@@ -94,6 +94,12 @@ class ButtonBar(PlainHorizontal):
             return key_label(keys_of("stop_job", wizard(self).settings.keys))
         return BUTTON_KEYS.get(name, "")
 
+    def keys(self) -> list[tuple[str, str]]:
+        """Return the key and the words of each button that has one, the main one with Enter first."""
+        enter = wizard(self).glyphs.enter
+        keys = [(self._key_of(name) or enter, label) for name, label in self._wanted[::-1]]
+        return [pair for number, pair in enumerate(keys) if not number or pair[0] != enter]
+
     def pressed_by(self, key: str) -> str:
         """Return the name of the button that a key presses, empty for none."""
         others = [name for name, _label in self._wanted[:-1]]

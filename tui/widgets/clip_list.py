@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable
 
 from rich.text import Text
 from textual.app import ComposeResult
+from textual.binding import Binding
 from textual.containers import Horizontal
 from textual.message import Message
 from textual.timer import Timer
@@ -25,6 +26,16 @@ _SEARCH_SECONDS = 0.15
 """After the last key: ten thousand transcripts take half of it."""
 
 
+class _Search(Input):
+    """Where the clips are searched.
+
+    Attributes:
+        enter_does: what Enter does, a word for the footer.
+    """
+
+    enter_does = ""
+
+
 class ClipList(PlainVertical):
     """The clips that the newest check listed."""
 
@@ -35,6 +46,8 @@ class ClipList(PlainVertical):
     ClipList #clip-search { width: 1fr; min-width: 10; }
     ClipList #clips-note { height: 3; }
     """
+
+    BINDINGS = [Binding("escape", "end_search", show=False)]
 
     class Opened(Message):
         """A clip is to be looked at."""
@@ -57,10 +70,11 @@ class ClipList(PlainVertical):
             yield Choice([(each, _(each)) for each in Which], Which.ALL, glyphs, id="clip-which")
             yield Choice([("", _("all speakers"))], "", glyphs, id="clip-speaker")
             yield Choice([(each, _(each)) for each in Order], Order.NAME, glyphs, id="clip-order")
-        search = Input(placeholder=_("search names and transcripts"), compact=True, id="clip-search")
+        search = _Search(placeholder=_("search names and transcripts"), compact=True, id="clip-search")
+        search.enter_does = _("To the clips")
         search.cursor_blink = False
         yield search
-        table = LongTable(
+        clips = LongTable(
             [
                 ("", 1, "left"),
                 (_("clip"), _NAME, "left"),
@@ -72,8 +86,8 @@ class ClipList(PlainVertical):
             self._cells,
             id="clips",
         )
-        table.enter_does = _("Open")
-        yield table
+        clips.enter_does = _("Open")
+        yield clips
         yield Static("", id="clips-note", markup=False)
 
     def show_clips(self, rows: list[ClipRow], exclude: Iterable[str]) -> None:
@@ -86,6 +100,19 @@ class ClipList(PlainVertical):
         if box.value not in ("", *speakers):
             box.value = ""
         self._choose(stay_at=self.clip)
+
+    def search(self) -> None:
+        """Put the focus into the search."""
+        self.screen.set_focus(self.query_one(Input))
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:  # noqa: ARG002
+        """Esc leads away as everywhere once nothing is searched."""
+        return action != "end_search" or bool(self.query_one(Input).value)
+
+    def action_end_search(self) -> None:
+        """Show all clips again, with the cursor in their list."""
+        self.query_one(Input).value = ""
+        self.query_one(LongTable).focus()
 
     def _choose(self, stay_at: str = "") -> None:
         """Show the rows that are wanted, with the cursor on a clip; on the first where that is not shown."""

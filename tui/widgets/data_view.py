@@ -115,6 +115,12 @@ class DataView(PlainVertical):
         """Show which clips are to be left out now."""
         self.query_one(ClipList).show_clips(list(self._rows), project.dataset.exclude)
 
+    def search(self) -> None:
+        """Show the list of clips with the focus in its search."""
+        self.query_one("#view", Choice).value = "clips"
+        self._arrange()
+        self.query_one(ClipList).search()
+
     def on_choice_changed(self, event: Choice.Changed) -> None:
         event.stop()
         self._arrange()

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 from pathlib import Path
 
 from textual.suggester import Suggester
+
+_BEFORE_ANOTHER = re.compile(r"^.*/(?=/|~(?:/|$))", re.DOTALL)
 
 
 class FolderSuggester(Suggester):
@@ -26,6 +29,14 @@ def expanded(written: str) -> Path:
         return path.expanduser()
     except RuntimeError:
         return path
+
+
+def begun_anew(written: str) -> str:
+    """Return the path that begins last in a text: a whole one typed behind a proposal counts alone.
+
+    `/home/me//data` is `/data`, and `/home/me/~/data` is `~/data`, as in file dialogs of editors.
+    """
+    return _BEFORE_ANOTHER.sub("", written)
 
 
 def complete_folder(value: str) -> str | None:

@@ -115,6 +115,9 @@ class Form(Vertical):
             super().__init__()
             self.field = field
 
+    class Confirmed(Message):
+        """Enter was pressed in a field that has nothing to be stored: the user is done with it."""
+
     class Said(Message):
         """What the focused field is for, or what is wrong with its value."""
 
@@ -217,7 +220,10 @@ class Form(Vertical):
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         event.stop()
-        self._store(event.input)
+        if event.input.id in self._typed:
+            self._store(event.input)
+        else:
+            self.post_message(self.Confirmed())
 
     def on_input_blurred(self, event: Input.Blurred) -> None:
         event.stop()

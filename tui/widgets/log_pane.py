@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from textual import events
+from textual.binding import Binding
 from textual.widgets import Log
 
 from ..messages import MOST_LOG_LINES
@@ -16,6 +17,7 @@ LONGEST_LINE = 400
 class LogPane(Log):
     """The last 2000 lines. Written in batches: line by line costs ten times the bytes on a link."""
 
+    BINDINGS = [Binding("enter", "screen.leave_log", show=False)]
     DEFAULT_CSS = """
     LogPane { height: 1fr; min-height: 4; background: $surface; scrollbar-size: 0 1; padding: 0 1; }
     """

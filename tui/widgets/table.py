@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Literal
 
 from rich.text import Text
+from textual.binding import Binding
 from textual.coordinate import Coordinate
 from textual.widgets import DataTable
 from textual.widgets.data_table import CursorType
@@ -26,6 +27,10 @@ class Table(DataTable[Text]):
         enter_does: what Enter does with a row, a word for the footer.
     """
 
+    BINDINGS = [
+        Binding("home", "scroll_top", show=False),
+        Binding("end", "scroll_bottom", show=False),
+    ]
     DEFAULT_CSS = """
     Table { height: auto; background: $background; scrollbar-size-vertical: 1; scrollbar-size-horizontal: 0; }
     Table > .datatable--header { background: $background; color: $text-muted; text-style: bold; }
