@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
+from ..data_model import DataModel
 from ..errors import DataError, FishtuneError, MalformedFileError
 from ..files import write_text
 from ..tables import read_json
@@ -23,7 +24,7 @@ _LARGEST = 16 << 20
 """Bytes of a file of votes."""
 
 
-class Vote(BaseModel, frozen=True):
+class Vote(DataModel, frozen=True):
     """One answer: two columns said a text, the first as A and the second as B."""
 
     kind: Literal["ab", "abx"]
@@ -38,7 +39,7 @@ class Vote(BaseModel, frozen=True):
     time: str
 
 
-class Votes(BaseModel):
+class Votes(DataModel):
     """A file of votes."""
 
     fishtune_votes: Literal[1] = 1
