@@ -210,7 +210,7 @@ Event = Annotated[
     | Finished,
     Field(discriminator="kind"),
 ]
-_ADAPTER: TypeAdapter[Event] = TypeAdapter(Event)
+_ADAPTER: TypeAdapter[Event] = TypeAdapter(Event, config=ConfigDict(defer_build=True))
 LAST_EVENTS = (Failed, Stopped, Finished)
 
 

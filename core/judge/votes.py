@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from pydantic import ValidationError
+from pydantic import ConfigDict, ValidationError
 
 from ..data_model import DataModel
 from ..errors import DataError, FishtuneError, MalformedFileError
@@ -24,8 +24,10 @@ _LARGEST = 16 << 20
 """Bytes of a file of votes."""
 
 
-class Vote(DataModel, frozen=True):
+class Vote(DataModel):
     """One answer: two columns said a text, the first as A and the second as B."""
+
+    model_config = ConfigDict(frozen=True)
 
     kind: Literal["ab", "abx"]
     text: str
