@@ -127,6 +127,7 @@ class Wizard(App[None]):
             remembered.cache_clear()
 
     def _begin(self, start: StartScreen) -> None:
+        gc.enable()
         from .watch import GpuWatch
 
         if self._first_project is not None:

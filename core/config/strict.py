@@ -18,9 +18,7 @@ from .options import describe, flag_of
 class Table(DataModel):
     """Base of every settings model: unknown keys are refused, values are checked on assignment."""
 
-    model_config = ConfigDict(
-        extra="forbid", validate_assignment=True, use_attribute_docstrings=True, allow_inf_nan=False
-    )
+    model_config = ConfigDict(extra="forbid", validate_assignment=True, allow_inf_nan=False)
 
 
 T = TypeVar("T", bound=BaseModel)
