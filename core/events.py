@@ -14,8 +14,9 @@ import threading
 import time
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
+from .data_model import DataModel
 from .errors import MalformedFileError, StopRequested
 from .messages import AS_DATA, NOTHING, Message
 from .tables import LARGEST_INTEGER, parse_json
@@ -46,7 +47,7 @@ Remaining = Annotated[float | None, _or_unknown(_LONGEST)]
 """Seconds to go; at most some 300 years."""
 
 
-class _Event(BaseModel):
+class _Event(DataModel):
     model_config = ConfigDict(extra="ignore", frozen=True)  # a newer writer may add fields
 
     v: int = EVENT_VERSION
@@ -209,7 +210,7 @@ Event = Annotated[
     | Finished,
     Field(discriminator="kind"),
 ]
-_ADAPTER: TypeAdapter[Event] = TypeAdapter(Event)
+_ADAPTER: TypeAdapter[Event] = TypeAdapter(Event, config=ConfigDict(defer_build=True))
 LAST_EVENTS = (Failed, Stopped, Finished)
 
 

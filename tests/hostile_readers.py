@@ -24,7 +24,7 @@ from fishtune.core.jobs.follow import EventFollower, last_events
 from fishtune.core.jobs.lines import event_line
 from fishtune.core.jobs.post_mortem import describe_loss
 from fishtune.core.jobs.record import Job, Place, list_jobs
-from fishtune.core.pipeline.history import choose
+from fishtune.core.pipeline.choice import choose
 from fishtune.core.pipeline.status import step_statuses
 from fishtune.core.shards.index import ShardIndex
 from fishtune.core.shards.manifest import INDEX_FILE, MANIFEST_FILE

@@ -15,7 +15,7 @@ from fishtune.core.events import Reporter
 from fishtune.core.jobs.record import Place
 from fishtune.core.judge.results import AuditionCandidate, CandidateKind
 from fishtune.core.model.generate import Generation, Request
-from fishtune.core.pipeline.history import recommended
+from fishtune.core.pipeline.choice import recommended
 from fishtune.core.stages.audition import speaking
 from fishtune.core.stages.audition.run import run
 

@@ -12,7 +12,7 @@ from fishtune.core.cli import app
 from fishtune.core.cli import train as command
 from fishtune.core.config.settings import TrainOptions, TrainSettings
 from fishtune.core.jobs.record import Place
-from fishtune.core.pipeline.history import recommended
+from fishtune.core.pipeline.choice import recommended
 
 from .training_kit import shards, small_base  # noqa: F401 - fixtures
 

@@ -36,6 +36,7 @@ ENGINE = [
 ]
 """Rooms of core/, bottom first; each imports from itself and from those before it."""
 VOCABULARY = {
+    "data_model",
     "errors",
     "events",
     "file_names",

@@ -25,7 +25,7 @@ from fishtune.core.events import Reporter, Warned
 from fishtune.core.jobs.record import Place
 from fishtune.core.judge.record import audition_folder, read_record, read_run
 from fishtune.core.judge.votes import VOTES_FILE, Vote, keep_votes, preferences, read_votes, votes_of
-from fishtune.core.pipeline.history import recommended
+from fishtune.core.pipeline.choice import recommended
 from fishtune.core.report import auditioned
 from fishtune.core.report.listening.page import write_listening_page
 from fishtune.core.report.serving import PageServer, copy_command, tunnel_command

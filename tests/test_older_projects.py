@@ -21,7 +21,7 @@ from fishtune.core.events import Step, Warned
 from fishtune.core.jobs.again import settings_again
 from fishtune.core.jobs.record import JobState, Place, list_jobs
 from fishtune.core.judge.record import read_audition
-from fishtune.core.pipeline.history import choose
+from fishtune.core.pipeline.choice import choose
 from fishtune.core.pipeline.status import step_statuses
 from fishtune.core.pipeline.steps import StepName, StepState
 from fishtune.core.shards.index import ShardIndex

@@ -10,7 +10,8 @@ from fishtune.core.events import Step
 from fishtune.core.jobs.record import Job, Place
 from fishtune.core.jobs.start import new_job
 from fishtune.core.jobs.writer import EventWriter, JobReporter
-from fishtune.core.pipeline.history import RunHistory, choose, run_history
+from fishtune.core.pipeline.choice import choose
+from fishtune.core.pipeline.history import RunHistory, run_history
 from fishtune.core.stages.registry import StageName
 from fishtune.core.stages.train.run import run
 

@@ -54,7 +54,7 @@ from fishtune.core.jobs.writer import EventWriter, JobReporter
 from fishtune.core.judge.selection import Candidate, recommend
 from fishtune.core.pipeline import chain
 from fishtune.core.pipeline.chain import RunSettings, place_of, run, step_settings
-from fishtune.core.pipeline.history import choose
+from fishtune.core.pipeline.choice import choose
 from fishtune.core.pipeline.status import step_status, step_statuses
 from fishtune.core.pipeline.steps import StepName, StepState
 from fishtune.core.shards.index import ShardIndex

@@ -14,7 +14,7 @@ from fishtune.core.config.settings import TrainSettings
 from fishtune.core.errors import StopRequested, TrainingError
 from fishtune.core.events import CheckpointSaved, Step, Validation, Warned, encode_event
 from fishtune.core.jobs.record import Place, list_jobs
-from fishtune.core.pipeline.history import choose
+from fishtune.core.pipeline.choice import choose
 from fishtune.core.stages.train import module
 from fishtune.core.stages.train.checkpoints import read_run_state
 from fishtune.core.stages.train.resume import Horizon, Standing

@@ -9,11 +9,14 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rich.cells import cached_cell_len
+from rich.style import Style
 from textual import events
 from textual.app import App, SystemCommand
 from textual.command import CommandPalette
-from textual.filter import LineFilter
+from textual.filter import ANSIToTruecolor, LineFilter
 from textual.screen import Screen
+from textual.strip import Strip
 
 from ..core.errors import FishtuneError
 from . import clipboard
@@ -119,8 +122,12 @@ class Wizard(App[None]):
         gc.collect()
         if not gc.get_freeze_count():
             gc.freeze()
+        # What is remembered of lines that were on the screen once comes to thousands of styles and texts.
+        for remembered in (Strip.render_ansi, ANSIToTruecolor.truecolor_style, Style._add, cached_cell_len):
+            remembered.cache_clear()
 
     def _begin(self, start: StartScreen) -> None:
+        gc.enable()
         from .watch import GpuWatch
 
         if self._first_project is not None:

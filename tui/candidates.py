@@ -19,7 +19,8 @@ from ..core.judge.results import AuditionResult, CandidateKind, Measures
 from ..core.judge.selection import Candidate, Recommendation
 from ..core.judge.votes import VOTES_FILE
 from ..core.messages import NOTHING, Message
-from ..core.pipeline.history import Choice, choose_by, run_history, training_jobs
+from ..core.pipeline.choice import Choice, choose_by
+from ..core.pipeline.history import run_history, training_jobs
 from .catalogue import _, sentence
 from .wording import count
 

@@ -21,7 +21,7 @@ class Series:
         self._per_bucket = 1
         self._x = array("d")
         self._sum = array("d")
-        self._number = array("L")
+        self._number = array("I")
 
     def add(self, x: float, value: float) -> None:
         """Append a point; one whose x is not above the last one's x begins again from there.
@@ -52,7 +52,7 @@ class Series:
         pairs = range(0, len(self._x) - 1, 2)
         self._x = array("d", (self._x[i + 1] for i in pairs))
         self._sum = array("d", (self._sum[i] + self._sum[i + 1] for i in pairs))
-        self._number = array("L", (self._number[i] + self._number[i + 1] for i in pairs))
+        self._number = array("I", (self._number[i] + self._number[i + 1] for i in pairs))
         self._per_bucket *= 2
 
     @property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import importlib
 import os
 import sys
@@ -69,6 +70,7 @@ def run(arguments: list[str] | None = None) -> int:
     if refused:
         print(refused, file=sys.stderr)  # noqa: T201
         return 2
+    gc.disable()  # until the first paint: looking for what is not there yet takes a twentieth of the time
     return _show(options)
 
 

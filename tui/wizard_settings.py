@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from ..core.errors import MalformedFileError, SettingsError
-from ..core.tables import read_toml
 from ..core.user_folders import config_folder
 from .actions import BY_NAME
 from .catalogue import LANGUAGES, _
@@ -54,6 +53,8 @@ def load_settings() -> WizardSettings:
     try:
         if not os.path.lexists(file):
             return WizardSettings()
+        from ..core.tables import read_toml
+
         content = read_toml(file)
     except MalformedFileError as error:
         raise SettingsError(error.message, error.hint) from error

@@ -38,7 +38,9 @@ def harmless(value: object, limit: int = LONGEST_LINE) -> str:
         for character in cut
         if character not in "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
     )
-    return cleaned[: limit - 1] + "…" if len(cut) > limit else cleaned
+    if len(cut) > limit:
+        return cleaned[: limit - 1] + "…"
+    return text if cleaned == text else cleaned  # a line of a log is kept once, not twice
 
 
 def plain(value: object, style: str = "", limit: int = LONGEST_LINE) -> Text:

@@ -12,7 +12,7 @@ from ..config.strict import Table, parse, parse_flags
 from ..errors import UsageError
 from ..files import absolute
 from ..jobs.record import Place
-from ..pipeline.history import recommended
+from ..pipeline.choice import recommended
 from ..units import format_duration
 from .console import out
 from .options import Given, Json, takes

@@ -12,11 +12,16 @@ help as the docstring below it, and the rest as an `Option` in its annotation:
 
 from __future__ import annotations
 
+import ast
+import inspect
+import sys
 import types
 import typing
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
@@ -135,13 +140,27 @@ class Description:
 
 def describe(model: type[BaseModel]) -> dict[str, Description]:
     """Return the description of every field of a settings model by name, in its order."""
-    return {name: _description(name, field) for name, field in model.model_fields.items()}
+    return {name: _description(model, name, field) for name, field in model.model_fields.items()}
+
+
+def help_of(model: type[BaseModel], name: str) -> str:
+    """Return the docstring below a field, as one paragraph; "" where there is none.
+
+    Pydantic can read them all (`use_attribute_docstrings`), but where the classes are made: 0.6 MiB and a
+    tenth of the time that the wizard takes to load the engine.
+    """
+    for owner in model.__mro__:
+        if owner is BaseModel:
+            break
+        if below := _docstrings(owner.__module__).get((owner.__name__, name)):
+            return " ".join(below.split())
+    return ""
 
 
 def flag_of(model: type[BaseModel], name: str) -> str:
     """Return what the command line calls a field, also one that the model does not have."""
     field = model.model_fields.get(name)
-    return _description(name, field).flag if field else f"--{name.replace('_', '-')}"
+    return _description(model, name, field).flag if field else f"--{name.replace('_', '-')}"
 
 
 def shown(value: Any) -> str:
@@ -176,7 +195,22 @@ def _number(limit: Any) -> str:
     return f"2^{power}" if power > 32 and limit == 1 << power else shown(limit)
 
 
-def _description(name: str, field: FieldInfo) -> Description:
+@cache
+def _docstrings(module: str) -> dict[tuple[str, str], str]:
+    """Return the docstrings below fields in a module, by class and field."""
+    source = ast.parse(inspect.getsource(sys.modules[module]))
+    return {
+        (owner.name, field.target.id): below.value.value
+        for owner in ast.walk(source)
+        if isinstance(owner, ast.ClassDef)
+        for field, below in pairwise(owner.body)
+        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)
+        if isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant)
+        if isinstance(below.value.value, str)
+    }
+
+
+def _description(model: type[BaseModel], name: str, field: FieldInfo) -> Description:
     inner = list(_leaves(field.annotation))
     marks = [*field.metadata]
     for _, found in inner:
@@ -186,7 +220,7 @@ def _description(name: str, field: FieldInfo) -> Description:
     return Description(
         name,
         option=next((mark for mark in marks if isinstance(mark, Option)), Option()),
-        help=" ".join((field.description or "").split()),
+        help=help_of(model, name),
         kind=_kind(parts),
         repeated=any(typing.get_origin(part) is list for part in _members(field.annotation)),
         choices=tuple(

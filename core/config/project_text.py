@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel
 
 from ..messages import NOTHING, Message
-from .options import Description, Group, describe
+from .options import Description, Group, describe, help_of
 
 if TYPE_CHECKING:
     from tomlkit.items import Item, Key
@@ -51,7 +51,7 @@ def template(model: type[BaseModel]) -> str:
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
             lines += ["", f"[{name}]", *_table(field.annotation)]
         else:
-            lines += [*_prose(field.description or ""), f'{name} = ""']
+            lines += [*_prose(help_of(model, name)), f'{name} = ""']
     return "\n".join(lines) + "\n"
 
 

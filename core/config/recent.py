@@ -10,8 +10,9 @@ import contextlib
 import hashlib
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ConfigDict, ValidationError
 
+from ..data_model import DataModel
 from ..errors import FishtuneError, StorageError
 from ..files import write_text
 from ..tables import read_json
@@ -22,7 +23,7 @@ from .settings import RunName, UserPath
 _LARGEST = 1 << 16  # bytes
 
 
-class RecentProject(BaseModel):
+class RecentProject(DataModel):
     """A project's runs: `results/NAME`, with its project file where there is one."""
 
     model_config = ConfigDict(frozen=True)

@@ -9,17 +9,16 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import PydanticKnownError
 
+from ..data_model import DataModel
 from ..errors import SettingsError, UsageError
 from ..messages import Message, joined, plural
 from .options import describe, flag_of
 
 
-class Table(BaseModel):
+class Table(DataModel):
     """Base of every settings model: unknown keys are refused, values are checked on assignment."""
 
-    model_config = ConfigDict(
-        extra="forbid", validate_assignment=True, use_attribute_docstrings=True, allow_inf_nan=False
-    )
+    model_config = ConfigDict(extra="forbid", validate_assignment=True, allow_inf_nan=False)
 
 
 T = TypeVar("T", bound=BaseModel)

@@ -6,8 +6,9 @@ from collections.abc import Iterable
 from enum import StrEnum
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import ConfigDict
 
+from ..data_model import DataModel
 from ..messages import Message
 
 
@@ -88,7 +89,7 @@ LEAVES_OUT = frozenset(
 """Findings about what is no clip and is left out by every stage; each stage says so."""
 
 
-class Finding(BaseModel):
+class Finding(DataModel):
     """One thing that is wrong or doubtful with a data set."""
 
     model_config = ConfigDict(frozen=True)

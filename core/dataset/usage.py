@@ -10,8 +10,9 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from enum import StrEnum
 from typing import Final
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import ConfigDict
 
+from ..data_model import DataModel
 from ..messages import Message, joined, plural
 from .findings import FindingKind
 
@@ -68,7 +69,7 @@ _COUNTED: Final[Mapping[DropReason, Callable[[int], Message]]] = {
 }
 
 
-class Usage(BaseModel):
+class Usage(DataModel):
     """How many clips there are, and what keeps some of them from being used."""
 
     model_config = ConfigDict(frozen=True)

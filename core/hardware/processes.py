@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 from pathlib import PurePath
+from typing import TYPE_CHECKING
 
-import psutil
+if TYPE_CHECKING:
+    import psutil
 
 _OUR_PROGRAMS = frozenset({"fishtune", "fishtune-tui"})
 
@@ -38,6 +40,8 @@ class ProcessNames:
 
 
 def _describe(pid: int) -> tuple[str, bool]:
+    import psutil  # 0.8 MiB, for nothing where no process uses a GPU
+
     try:
         process = psutil.Process(pid)
         command = process.cmdline()
@@ -49,6 +53,8 @@ def _describe(pid: int) -> tuple[str, bool]:
 
 
 def _is_fishtune(process: psutil.Process) -> bool:
+    import psutil
+
     try:
         words = process.cmdline()
     except psutil.Error:

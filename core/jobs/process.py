@@ -19,9 +19,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Annotated
 
-import psutil
-from pydantic import BaseModel, Field
+from pydantic import Field
 
+from ..data_model import DataModel
 from ..reading import unreadable
 
 _PROC = Path("/proc")
@@ -39,7 +39,7 @@ class Liveness(StrEnum):
     """It ran on another machine or in another container; from here nobody can tell."""
 
 
-class ProcessIdentity(BaseModel):
+class ProcessIdentity(DataModel):
     """A process, so that it cannot be taken for another one."""
 
     pid: Annotated[int, Field(gt=0, lt=1 << 31)]
@@ -100,6 +100,8 @@ def _start(pid: int) -> str | None:
 
 
 def _portable_start(pid: int) -> str | None:
+    import psutil  # 0.8 MiB that displays need only on systems without /proc
+
     try:
         process = psutil.Process(pid)
         if process.status() == psutil.STATUS_ZOMBIE:
@@ -140,6 +142,8 @@ def ended_by(pid: int) -> signal.Signals | None:
 
 def end_children(pid: int) -> None:
     """End all descendants of a process at once (SIGKILL), as far as the system lists them."""
+    import psutil
+
     with contextlib.suppress(psutil.Error, OSError):
         children = psutil.Process(pid).children(recursive=True)
         for child in children:
@@ -155,6 +159,8 @@ def end_process(identity: ProcessIdentity) -> bool:
     """
     if identity.liveness() is not Liveness.ALIVE:
         return False
+    import psutil
+
     with contextlib.suppress(psutil.NoSuchProcess):
         process = psutil.Process(identity.pid)
         family = [*process.children(recursive=True), process]

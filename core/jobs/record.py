@@ -21,9 +21,10 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ConfigDict, Field, ValidationError
 
 from ..config.settings import RunName, UserPath
+from ..data_model import DataModel
 from ..errors import FishtuneError, JobError, MalformedFileError, StorageError, UsageError
 from ..events import LAST_EVENTS, Event, Failed, Finished, Instant, Stopped
 from ..files import storage_errors, write_json
@@ -60,7 +61,7 @@ class JobState(StrEnum):
         return self in (JobState.FINISHED, JobState.FAILED, JobState.STOPPED, JobState.LOST)
 
 
-class JobRecord(BaseModel):
+class JobRecord(DataModel):
     """Content of `job.json`."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)  # a newer version may have written more
@@ -88,7 +89,7 @@ class JobRecord(BaseModel):
     """Id of the job that this one goes on from."""
 
 
-class Place(BaseModel):
+class Place(DataModel):
     """A project's runs: where its jobs and checkpoints lie."""
 
     model_config = ConfigDict(frozen=True)

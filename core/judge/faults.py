@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from pydantic import BaseModel
-
+from ..data_model import DataModel
 from ..messages import Message
 
 
@@ -56,7 +55,7 @@ class SpeechFaultKind(StrEnum):
     """Noise fills the pauses, or the background is bad."""
 
 
-class SpeechFault(BaseModel):
+class SpeechFault(DataModel):
     """One thing that is wrong, in a sentence with its numbers."""
 
     kind: SpeechFaultKind

@@ -12,8 +12,9 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Self
 
-from pydantic import BaseModel, Field, computed_field, model_validator
+from pydantic import Field, computed_field, model_validator
 
+from ..data_model import DataModel
 from ..messages import Message, joined
 from .faults import SpeechFault
 
@@ -22,7 +23,7 @@ SAME_VOICE = 0.5
 .37."""
 
 
-class Pitch(BaseModel):
+class Pitch(DataModel):
     """Pitch of a recording, over its voiced frames."""
 
     median: float
@@ -32,7 +33,7 @@ class Pitch(BaseModel):
     speech."""
 
 
-class HeardDifference(BaseModel):
+class HeardDifference(DataModel):
     """Words, or letters, that were not said as they are in the text."""
 
     expected: str
@@ -41,7 +42,7 @@ class HeardDifference(BaseModel):
     """When what was heard begins, seconds; None where nothing was."""
 
 
-class Judgement(BaseModel):
+class Judgement(DataModel):
     """What was measured of one recording, and what is wrong with it; None where nothing could measure it."""
 
     heard: str = ""
@@ -76,7 +77,7 @@ class TextSource(StrEnum):
     """The transcript of a held-out clip, whose recording stands beside it."""
 
 
-class AuditionText(BaseModel):
+class AuditionText(DataModel):
     """A row: what is to be said."""
 
     text: str
@@ -113,7 +114,7 @@ class CandidateKind(StrEnum):
     """A checkpoint or adapter on its base."""
 
 
-class Measure(BaseModel):
+class Measure(DataModel):
     """A mean over texts with its 95 % interval, by bootstrap."""
 
     mean: float
@@ -122,7 +123,7 @@ class Measure(BaseModel):
     texts: int
 
 
-class Measures(BaseModel):
+class Measures(DataModel):
     """What a candidate's cells come to; None where nothing was measured."""
 
     faulty: Measure | None = None
@@ -136,7 +137,7 @@ class Measures(BaseModel):
     """Of the pitch, semitones."""
 
 
-class AuditionCandidate(BaseModel):
+class AuditionCandidate(DataModel):
     """A column: who speaks, and what became of each text."""
 
     kind: CandidateKind
@@ -197,7 +198,7 @@ class AuditionCandidate(BaseModel):
         return self.folder / cell.audio if cell.audio else None
 
 
-class AuditionResult(BaseModel):
+class AuditionResult(DataModel):
     """The table: what `fishtune audition` found, and what the listening page shows."""
 
     digest: str

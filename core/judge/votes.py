@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ConfigDict, ValidationError
 
+from ..data_model import DataModel
 from ..errors import DataError, FishtuneError, MalformedFileError
 from ..files import write_text
 from ..tables import read_json
@@ -23,8 +24,10 @@ _LARGEST = 16 << 20
 """Bytes of a file of votes."""
 
 
-class Vote(BaseModel, frozen=True):
+class Vote(DataModel):
     """One answer: two columns said a text, the first as A and the second as B."""
+
+    model_config = ConfigDict(frozen=True)
 
     kind: Literal["ab", "abx"]
     text: str
@@ -38,7 +41,7 @@ class Vote(BaseModel, frozen=True):
     time: str
 
 
-class Votes(BaseModel):
+class Votes(DataModel):
     """A file of votes."""
 
     fishtune_votes: Literal[1] = 1

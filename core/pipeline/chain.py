@@ -34,7 +34,7 @@ from ..judge.extra import can_listen
 from ..judge.selection import Recommendation
 from ..messages import Message
 from ..stages.registry import StageName
-from .history import recommended
+from .choice import recommended
 from .status import step_status
 from .steps import STAGE_OF, StepName, StepState, StepStatus
 

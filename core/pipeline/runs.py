@@ -16,7 +16,8 @@ from ..jobs.record import Job, JobState, Place
 from ..judge.record import read_run
 from ..judge.results import CandidateKind, Measures
 from ..messages import Message
-from .history import choose_by, run_history, training_jobs
+from .choice import choose_by
+from .history import run_history, training_jobs
 
 _PLACES = {"project", "results", "resume", "device", "devices", "num_nodes", "num_workers", "loggers"}
 """Settings that say where a run lies and computes, not what it learns."""

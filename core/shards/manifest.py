@@ -12,8 +12,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
+from ..data_model import DataModel
 from ..dataset.clips import SHARD_EXTENSION, Clip
 from ..dataset.findings import Finding
 from ..dataset.layout import scan
@@ -35,7 +36,7 @@ _FORMAT_1 = {"format", "shards", "clips", "source", "result"}
 _LARGEST = 1 << 30  # bytes; a clip has about 100
 
 
-class Dropped(BaseModel):
+class Dropped(DataModel):
     """A clip that is not in the shards."""
 
     clip: str
@@ -45,7 +46,7 @@ class Dropped(BaseModel):
     what_to_do: Message = NOTHING
 
 
-class PackedSpeaker(BaseModel):
+class PackedSpeaker(DataModel):
     """What of a speaker is in the shards."""
 
     speaker: str
@@ -54,14 +55,14 @@ class PackedSpeaker(BaseModel):
     frames: int
 
 
-class Histogram(BaseModel):
+class Histogram(DataModel):
     """Counts between edges: `counts[i]` values lie in `edges[i]` (included) to `edges[i + 1]`."""
 
     edges: list[int]
     counts: list[int]
 
 
-class PackResult(BaseModel):
+class PackResult(DataModel):
     """Result of `fishtune pack`. `sentences` and the dropped clips add up to `clips`."""
 
     output: Path
@@ -84,7 +85,7 @@ class PackResult(BaseModel):
         return Usage.of(self.clips, (loss.reason for loss in self.dropped))
 
 
-class Manifest(BaseModel):
+class Manifest(DataModel):
     """`fishtune-pack.json`: marks the folder as ours, names the clips, and says what they were made from."""
 
     format: Literal[1, 2] = 2

@@ -83,7 +83,7 @@ class StartScreen(WizardScreen[None], Plain):
         with PlainVertical(id="start", classes="framed"):
             yield Static(Text(_("Fine-tune fish-speech on your own recordings, in six steps.")), markup=False)
             yield Notice(id="notice")
-            with Vertical(id="parts"):
+            with PlainVertical(id="parts"):
                 with Vertical(id="projects", classes="part") as projects:
                     projects.border_title = _("Recent projects")
                     yield OptionList(markup=False, compact=True, id="recent")

@@ -9,6 +9,7 @@ from rich.cells import cell_len
 from rich.text import Text
 from textual.binding import Binding
 from textual.message import Message
+from textual.strip import Strip
 from textual.widget import Widget
 
 from ..catalogue import _
@@ -59,6 +60,8 @@ class Picture:
 class Curve(Widget, can_focus=True):
     """Lines over a common x-axis, drawn again only when they changed."""
 
+    ALLOW_SELECT = False
+
     DEFAULT_CSS = """
     Curve { height: 1fr; min-height: 4; width: 1fr; }
     Curve:focus { background: $boost; }
@@ -85,7 +88,7 @@ class Curve(Widget, can_focus=True):
         self._ascii_only = ascii_only
         self._shown = Picture()
         self._drawn: tuple[object, ...] = ()
-        self._text = Text("")
+        self._rows: list[Strip] = []
 
     def show(self, picture: Picture) -> None:
         """Show another picture."""
@@ -105,12 +108,23 @@ class Curve(Widget, can_focus=True):
     def action_move_to_checkpoint(self, by: int) -> None:
         self.post_message(self.CursorMoved(by, to_checkpoint=True))
 
-    def render(self) -> Text:
-        size = (self.size.width, self.size.height)
-        if self._drawn != size:
-            self._text = draw(self._shown, *size, ascii_only=self._ascii_only)
-            self._drawn = size
-        return self._text
+    def render_line(self, y: int) -> Strip:
+        """Return a row of the chart.
+
+        A `Text` would be simpler, but Textual gives each piece of one a style with the piece's place in it,
+        and a chart has other pieces every second: thousands of styles would be kept.
+        """
+        width, height = self.size
+        if self._drawn != (width, height):
+            text = draw(self._shown, width, height, ascii_only=self._ascii_only)
+            console = self.app.console
+            self._rows = [
+                Strip(row.render(console), row.cell_len) for row in text.split("\n", allow_blank=True)
+            ]
+            self._drawn = (width, height)
+        style = self.rich_style
+        row = self._rows[y] if y < len(self._rows) else Strip.blank(width)
+        return row.apply_style(style).adjust_cell_length(width, style)
 
 
 def draw(picture: Picture, width: int, height: int, *, ascii_only: bool) -> Text:

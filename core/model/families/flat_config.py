@@ -11,6 +11,7 @@ from typing import Annotated, Any, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from ...config.strict import parse
+from ...data_model import DataModel
 from ...errors import CheckpointError, SettingsError
 from ...messages import joined
 from ..shape import Shape, contradictions
@@ -28,7 +29,7 @@ HeadWidth = Annotated[int, Field(ge=1, le=4096)]
 Hidden = Annotated[int, Field(ge=1, le=1 << 19)]
 
 
-class DualARConfig(BaseModel):
+class DualARConfig(DataModel):
     """The keys of a flat `config.json` and their defaults; other keys are allowed and mean nothing here.
 
     A key that is null counts as absent; only a null `head_dim` is `dim / n_head` and an absent one 64.

@@ -14,7 +14,8 @@ from ...judge.record import read_record, read_run
 from ...judge.results import AuditionResult, CandidateKind
 from ...judge.votes import column_id
 from ...messages import Message
-from ...pipeline.history import recommended, run_history
+from ...pipeline.choice import recommended
+from ...pipeline.history import run_history
 from ...terminal import shell_quoted
 from ..curves import thinned
 from ..html import check_output

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
+from ....data_model import DataModel
 from ....messages import Message, joined
 from ...shape import Shape
 from .. import flat_config
@@ -27,7 +28,7 @@ _ALWAYS = {"scale_codebook_embeddings": True, "norm_fastlayer_input": True}
 """True of every nested configuration, which cannot say otherwise."""
 
 
-class _Table(BaseModel):
+class _Table(DataModel):
     """Keys that are null count as absent; others are allowed and mean nothing here."""
 
     model_config = ConfigDict(extra="ignore", frozen=True, strict=True, allow_inf_nan=False)
