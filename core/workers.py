@@ -52,7 +52,8 @@ def ordered_map(
 
     Args:
         function: importable by name; its exceptions are raised here.
-        chunk: items sent to a worker at once: work of a tenth of a second or more.
+        chunk: items sent to a worker at once: work of a thirtieth of a second or more. At the end, this
+            process may wait as long as two of them take.
 
     Raises:
         FishtuneError: a worker was killed.
