@@ -52,7 +52,7 @@ from ...ownership import describe, strangers
 from ...reading import open_regular, reading
 from ...tables import read_json
 from .proof import Verification, verify_merge
-from .side_by_side import load_adapters_library
+from .side_by_side import load_library
 
 _BLOCK = 1 << 24
 _STOPPED = Message("Nothing was written.")
@@ -102,8 +102,7 @@ def run(settings: MergeSettings, reporter: Reporter) -> MergeResult:
     with atomic_folder(output) as folder, ThreadPoolExecutor(2, "beside") as beside:
         merged = base.container.of(folder)
         hashing = beside.submit(_right_base_hash, settings, source, reporter)
-        if isinstance(source, Adapter):
-            beside.submit(load_adapters_library)
+        loading = beside.submit(load_library, source)
         linked = _copy_files(settings, base.container, folder, hashing, reporter)
         base_sha256 = hashing.result()
         with WeightsReader(base.container) as reader:
@@ -111,6 +110,7 @@ def run(settings: MergeSettings, reporter: Reporter) -> MergeResult:
         changed = _merge_weights(base, merged, source, reporter)
         _write_notices(base, source, changed, folder, reporter)
         hashed = beside.submit(_hashes, merged.files, reporter)
+        loading.result()
         verification = verify_merge(base, folder, source, sources, settings.strength, reporter)
         hashes = hashed.result()
         reporter.check_stop(_STOPPED)

@@ -92,9 +92,10 @@ class Order:
             yield slice(self.quantised, self.quantised + 1), rows.quantised
 
 
-def load_adapters_library() -> None:
-    """Import `peft`, which takes seconds and 240 MiB; a merge does it beside copying, which needs neither."""
-    import_module("...lora.attach", __package__)
+def load_library(source: Adapter | FullWeights) -> None:
+    """Import `peft` if `source` needs it, which takes 240 MiB, and seconds that copying takes anyway."""
+    if isinstance(source, Adapter):
+        import_module("...lora.attach", __package__)
 
 
 def place_side_by_side(
