@@ -79,6 +79,23 @@ def test_this_process_works_until_a_worker_has_started() -> None:
 
 
 @pytest.mark.usefixtures("eager")
+def test_this_process_works_beside_the_others() -> None:
+    with closing(ordered_map(_process, MANY, 2, 1)) as results:
+        assert any(process != os.getpid() for process in results)
+        assert any(process == os.getpid() for process in results)
+
+
+@pytest.mark.usefixtures("eager")
+def test_an_error_comes_after_all_results_before_it() -> None:
+    items = [str(i) for i in range(5000)] + ["none"]
+    found = []
+    with pytest.raises(ValueError, match="none"):
+        for number in ordered_map(int, items, 2, 1):
+            found.append(number)  # noqa: PERF402 - what came before the error is what counts
+    assert found == list(range(5000))
+
+
+@pytest.mark.usefixtures("eager")
 def test_leaving_early_ends_the_workers() -> None:
     before = set(psutil.Process().children(recursive=True))
     with closing(ordered_map(_process, MANY, 2, 1)) as results:
