@@ -26,6 +26,10 @@ WORTH_STARTING = 2.0
 and results take their time to go to it and back."""
 _TRIAL = 0.025
 """Share of that, of work that tells how long the rest will take."""
+_QUEUED = 2
+"""Chunks that another process has before it: one that it works on and the next."""
+_MOST_UNDER_WAY = 4
+"""Chunks per process that wait for their turn, at most."""
 
 
 def worker_count(wanted: int) -> int:
@@ -40,15 +44,16 @@ def ordered_map(
 ) -> Generator[Result]:
     """Yield `function(item)` for every item, in order.
 
-    The result does not depend on the number of workers. With one worker, or where the first items tell that
-    all are done before others are of use, everything happens in this process, and so does what can be done
-    while the workers start. Only a few chunks are under way at a time, so memory does not grow with the
-    number of items. Close the generator if you leave it early (`contextlib.closing`): it abandons what has
-    not begun and ends the workers.
+    The result does not depend on the number of workers. This process is one of them: it does what can be
+    done while the others start, and a chunk whenever they have enough to do. With one worker, or where the
+    first items tell that all are done before others are of use, everything happens here. Only a few chunks
+    are under way at a time, so memory does not grow with the number of items. Close the generator if you
+    leave it early (`contextlib.closing`): it abandons what has not begun and ends the workers.
 
     Args:
         function: importable by name; its exceptions are raised here.
-        chunk: items sent to a worker at once: work of a tenth of a second or more.
+        chunk: items sent to a worker at once: work of a thirtieth of a second or more. At the end, this
+            process may wait as long as two of them take.
 
     Raises:
         FishtuneError: a worker was killed.
@@ -70,17 +75,21 @@ def ordered_map(
         yield from map(function, left)
         return
     # Spawned, not forked: this process may have threads, and a fork copies locks that nobody will open.
-    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _begin_worker)
+    others = workers - 1
+    pool = ProcessPoolExecutor(others, multiprocessing.get_context("spawn"), _begin_worker)
     try:
         parts = _chunks(left, chunk)
         # Until the first has started, which takes as long as reading thousands of small files does.
-        starting = [pool.submit(_nothing) for _ in range(workers)]
+        starting = [pool.submit(_nothing) for _ in range(others)]
         while not starting[0].done() and (part := next(parts, None)) is not None:
             yield from map(function, part)
         under_way: deque[Future[list[Result]]] = deque()
         for part in parts:
-            under_way.append(pool.submit(_work, function, part))
-            if len(under_way) > 3 * workers:
+            if sum(not each.done() for each in under_way) < _QUEUED * others:
+                under_way.append(pool.submit(_work, function, part))
+            else:
+                under_way.append(_done_here(function, part))
+            while under_way and (under_way[0].done() or len(under_way) > _MOST_UNDER_WAY * workers):
                 yield from under_way.popleft().result()
         while under_way:
             yield from under_way.popleft().result()
@@ -105,6 +114,15 @@ def _nothing() -> None:
 
 def _work(function: Callable[[Item], Result], part: list[Item]) -> list[Result]:
     return [function(item) for item in part]
+
+
+def _done_here(function: Callable[[Item], Result], part: list[Item]) -> Future[list[Result]]:
+    done: Future[list[Result]] = Future()
+    try:
+        done.set_result(_work(function, part))
+    except Exception as error:  # noqa: BLE001 - raised in its turn, as that of another process
+        done.set_exception(error)
+    return done
 
 
 def _begin_worker() -> None:

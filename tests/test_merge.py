@@ -499,6 +499,24 @@ def test_no_weight_is_ever_read_as_a_whole_and_pieces_come_to_the_same(
     )
 
 
+def test_however_many_threads_merge_it_is_to_the_same_bytes_and_torch_gets_its_threads_back(
+    golden: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(container, "_PIECE_NUMBERS", 500)
+    checkpoint = golden / "lora/step_000000010.ckpt"
+    before = torch.get_num_threads()
+    results = []
+    try:
+        for threads in (1, 3):
+            torch.set_num_threads(threads)
+            results.append(merge(golden / "base", checkpoint, tmp_path / str(threads), lora_alpha=8))
+            assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+    assert (tmp_path / "1/model.pth").read_bytes() == (tmp_path / "3/model.pth").read_bytes()
+    assert results[0].verification == results[1].verification
+
+
 def test_where_a_gpu_has_no_room_the_cpu_computes_the_proof(
     golden: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

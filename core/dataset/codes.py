@@ -8,6 +8,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -100,12 +101,23 @@ def read_codes(
             file=path,
             shape=header.shape,
         )
-    values = np.frombuffer(content, dtype=header.descr, offset=header.offset)
+    values = np.frombuffer(content, _type_of(header.descr), offset=header.offset)
     codes = values.reshape(header.shape, order="F" if header.fortran_order else "C")
     # Seen without their signs, negative numbers are the largest.
-    if codebook_sizes is not None or values.view(f"{header.descr[0]}u{values.itemsize}").max() > LARGEST_CODE:
+    largest = np.maximum.reduce(values.view(_without_sign(header.descr)))
+    if codebook_sizes is not None or largest > LARGEST_CODE:
         _check_range(path, codes, codebook_sizes)
     return np.ascontiguousarray(codes, dtype=np.int64)
+
+
+@lru_cache
+def _type_of(descr: str) -> np.dtype[np.integer]:
+    return np.dtype(descr)
+
+
+@lru_cache
+def _without_sign(descr: str) -> np.dtype[np.integer]:
+    return np.dtype(descr.replace("i", "u"))
 
 
 def _read_whole(path: Path, status: os.stat_result | None) -> bytes:

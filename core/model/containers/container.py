@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -23,8 +24,9 @@ from torch import Tensor
 from ...errors import CheckpointError
 from ...reading import reading
 
-_PIECE_NUMBERS = 1 << 20
-"""Tensors are worked on in pieces of about this many numbers, which processor caches hold."""
+_PIECE_NUMBERS = 1 << 18
+"""Tensors are worked on in pieces of about this many numbers: a megabyte in float32, so that those that an
+operation is about stay in a core's own cache."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,7 @@ def combined_sha256(hashes: Mapping[str, str]) -> str:
 
 
 def row_slices(shape: Sequence[int]) -> Iterator[slice]:
-    """Yield the rows of a tensor of this shape in pieces of a few megabytes.
+    """Yield the rows of a tensor of this shape in pieces of about a megabyte.
 
     A number that is computed from a piece may depend on the piece's size in its last bits: whoever computes
     again what another computed takes the same pieces.
@@ -129,23 +131,24 @@ def split_rows(
 
 
 class _OpenFiles:
-    """The files of a container, each opened when it is first needed. Use as a context."""
+    """The files of a container, opened by every thread that needs them, when it does. Use as a context."""
 
     mode = "rb"
 
     def __init__(self, container: Container) -> None:
         self._container = container
         self.locations = container.locations
-        self._opened: dict[Path, IO[bytes]] = {}
+        self._opened: dict[tuple[int, Path], IO[bytes]] = {}
         self._closing = ExitStack()
 
     def _at(self, name: str, row: int) -> IO[bytes]:
-        """Return the file of tensor `name`, at one of its rows."""
+        """Return this thread's file of tensor `name`, at one of its rows."""
         location = self.locations[name]
-        file = self._opened.get(location.file)
+        key = threading.get_ident(), location.file
+        file = self._opened.get(key)
         if file is None:
             file = self._closing.enter_context(location.file.open(self.mode))
-            self._opened[location.file] = file
+            self._opened[key] = file
         file.seek(location.offset + row * location.row_bytes)
         return file
 

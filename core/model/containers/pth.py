@@ -5,6 +5,7 @@ from __future__ import annotations
 import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
 from typing import IO
@@ -15,9 +16,10 @@ from torch import Tensor
 from ...compute.archives import inspect_archive
 from ...compute.weights import read_state_dict, state_dict_of, torch_reads
 from ...errors import CheckpointError
+from ...workers import worker_count
 from .container import Container, Location
 
-_BLOCK = 1 << 24
+_BLOCK = 1 << 20
 _LOCAL_HEADER, _CENTRAL_HEADER = 30, 46
 _HAS_DESCRIPTOR = 0x08
 _DESCRIPTOR_SIGNATURE = b"PK\x07\x08"
@@ -90,11 +92,17 @@ def _correct_checksums(
     file: IO[bytes], entries: Sequence[zipfile.ZipInfo], directory: int, changed: Sequence[int]
 ) -> None:
     """Correct the checksums beside the data and in the archive's directory, which begins at `directory`."""
+    begins = [_data_begin(file, entry) for entry in entries]
+    with ThreadPoolExecutor(worker_count(0), "checksum") as pool:
+        checksums = {
+            begin: pool.submit(_checksum, Path(file.name), begin, entry.file_size)
+            for entry, begin in zip(entries, begins, strict=True)
+            if any(begin <= offset < begin + entry.file_size for offset in changed)
+        }
     place = directory
-    for entry in entries:
-        begin = _data_begin(file, entry)
-        if any(begin <= offset < begin + entry.file_size for offset in changed):
-            checksum = _checksum(file, begin, entry.file_size).to_bytes(4, "little")
+    for entry, begin in zip(entries, begins, strict=True):
+        if begin in checksums:
+            checksum = checksums[begin].result().to_bytes(4, "little")
             _write_at(file, place + 16, checksum)
             _write_at(file, _local_checksum(file, entry, begin), checksum)
         file.seek(place + 28)
@@ -119,13 +127,14 @@ def _local_checksum(file: IO[bytes], entry: zipfile.ZipInfo, begin: int) -> int:
     return end + (4 if signed else 0)
 
 
-def _checksum(file: IO[bytes], begin: int, size: int) -> int:
-    file.seek(begin)
+def _checksum(path: Path, begin: int, size: int) -> int:
     checksum = 0
-    while size:
-        block = file.read(min(size, _BLOCK))
-        checksum = zlib.crc32(block, checksum)
-        size -= len(block)
+    with path.open("rb", buffering=0) as file:
+        file.seek(begin)
+        while size:
+            block = file.read(min(size, _BLOCK))
+            checksum = zlib.crc32(block, checksum)
+            size -= len(block)
     return checksum
 
 

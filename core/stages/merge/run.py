@@ -14,6 +14,7 @@ import shutil
 import time
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import IO, Any
@@ -22,6 +23,7 @@ import torch
 from pydantic import BaseModel
 from torch import Tensor
 
+from ...compute.threads import computing_threads
 from ...compute.weights import load_strict
 from ...config.presets import lora_preset
 from ...config.project import merge_record_path
@@ -50,6 +52,7 @@ from ...ownership import describe, strangers
 from ...reading import open_regular, reading
 from ...tables import read_json
 from .proof import Verification, verify_merge
+from .side_by_side import load_library
 
 _BLOCK = 1 << 24
 _STOPPED = Message("Nothing was written.")
@@ -96,9 +99,10 @@ def run(settings: MergeSettings, reporter: Reporter) -> MergeResult:
     with storage_errors(output):
         output.parent.mkdir(parents=True, exist_ok=True)
     recover_folder(output)
-    with atomic_folder(output) as folder, ThreadPoolExecutor(1, "hash") as beside:
+    with atomic_folder(output) as folder, ThreadPoolExecutor(2, "beside") as beside:
         merged = base.container.of(folder)
         hashing = beside.submit(_right_base_hash, settings, source, reporter)
+        loading = beside.submit(load_library, source)
         linked = _copy_files(settings, base.container, folder, hashing, reporter)
         base_sha256 = hashing.result()
         with WeightsReader(base.container) as reader:
@@ -106,6 +110,7 @@ def run(settings: MergeSettings, reporter: Reporter) -> MergeResult:
         changed = _merge_weights(base, merged, source, reporter)
         _write_notices(base, source, changed, folder, reporter)
         hashed = beside.submit(_hashes, merged.files, reporter)
+        loading.result()
         verification = verify_merge(base, folder, source, sources, settings.strength, reporter)
         hashes = hashed.result()
         reporter.check_stop(_STOPPED)
@@ -322,14 +327,23 @@ def _merge_weights(
     meter = ProgressMeter(reporter, "merging", len(source.shapes), "tensors")
     for file in {place.file for place in merged.locations.values()}:
         file.chmod(file.stat().st_mode | 0o200)  # a base kept read-only is still merged into a copy
-    with WeightsReader(base.container) as reader, WeightsEditor(merged) as editor:
-        for name in source.shapes:
-            weight = StoredRows(reader, stored[name])
-            change = changed_weight(source, name, weight)
+    with (
+        WeightsReader(base.container) as reader,
+        WeightsEditor(merged) as editor,
+        computing_threads() as pool,
+    ):
+        weights = {name: StoredRows(reader, stored[name]) for name in source.shapes}
+        changes = {name: changed_weight(source, name, weight) for name, weight in weights.items()}
+
+        def merge(name: str, rows: slice) -> None:
+            reporter.check_stop(_STOPPED)
+            change = changes[name]
             assert change is not None
-            for rows in row_slices(weight.shape):
-                reporter.check_stop(_STOPPED)
-                editor.write_rows(stored[name], rows.start, change.of(weight[rows].float(), rows))
+            editor.write_rows(stored[name], rows.start, change.of(weights[name][rows].float(), rows))
+
+        for name, weight in weights.items():
+            for _ in pool.map(partial(merge, name), row_slices(weight.shape)):
+                pass
             meter.advance(detail=name)
     return len(source.shapes)
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any
 
 import torch
@@ -91,6 +92,12 @@ class Order:
             yield slice(self.quantised, self.quantised + 1), rows.quantised
 
 
+def load_library(source: Adapter | FullWeights) -> None:
+    """Import `peft` if `source` needs it, which takes 240 MiB, and seconds that copying takes anyway."""
+    if isinstance(source, Adapter):
+        import_module("...lora.attach", __package__)
+
+
 def place_side_by_side(
     model: DualAR,
     versions: Versions,
@@ -105,7 +112,6 @@ def place_side_by_side(
     """
     leaves = {name: module for name, module in model.named_modules() if list(module.parameters(False))}
     if parts:
-        # peft takes 240 MiB; nothing before this needs it.
         from ...lora.attach import attach_adapter
 
         for number, (part, share) in enumerate(parts):
@@ -173,11 +179,11 @@ class _Linear(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return `(V·N, …, O)` for `(V·N, …, I)`."""
         x_VNI = x.reshape(self._order.count, -1, x.shape[-1])
-        parts = []
-        for _, rows in self._versions.pieces(f"{self._name}.weight"):
-            products = [x_VNI[of] @ weight.to(x.device).T for of, weight in self._order.parts(rows)]
-            parts.append(torch.cat(products))
-        y_VNO = torch.cat(parts, dim=-1)
+
+        def product(rows: Rows) -> Tensor:
+            return torch.cat([x_VNI[of] @ weight.to(x.device).T for of, weight in self._order.parts(rows)])
+
+        y_VNO = torch.cat(list(self._versions.pieces(f"{self._name}.weight", product)), dim=-1)
         if self._has_bias:
             for of, bias in self._order.parts(self._versions.whole(f"{self._name}.bias")):
                 y_VNO[of] += bias.to(x.device)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor
 
 from ...compute.quantised import matrix, quantised
+from ...compute.threads import computing_threads
 from ...compute.weights import refuse_not_finite
 from ...config.settings import BasePrecision
 from ...errors import CheckpointError
@@ -26,6 +28,7 @@ from ...model.directory import ModelDirectory
 from ...model.targets import quantised_modules
 
 _STOPPED = Message("Nothing was written.")
+_Used = TypeVar("_Used")
 _CHECK_THE_DISK = Message("Nothing was written. Check the disk; if it is sound, please report this.")
 
 
@@ -102,6 +105,7 @@ class Versions:
         self._few_bits = {f"{name}.weight" for name in quantised_modules(modules)} if precision else set()
         self._unchecked = set(names)
         self._meter = ProgressMeter(reporter, "verifying", len(names), "tensors")
+        self._threads = self._closing.enter_context(computing_threads())
 
     def __enter__(self) -> Versions:
         return self
@@ -111,36 +115,34 @@ class Versions:
     ) -> None:
         self._closing.close()
 
-    def pieces(self, name: str) -> Iterator[tuple[slice, Rows]]:
-        """Yield a weight in pieces, each with its rows' numbers.
+    def pieces(self, name: str, use: Callable[[Rows], _Used]) -> Iterator[_Used]:
+        """Yield what `use` makes of each piece of a weight, in the order of its rows, in several threads.
 
         Raises:
             CheckpointError: the base holds what is not a number, or what was stored is not, bit for bit, the
                 rounded weight.
             StopRequested: asked to stop.
         """
-        for rows in row_slices(self._base[name].shape):
-            self._reporter.check_stop(_STOPPED)
-            base, stored = self._base[name][rows], self._stored[name][rows]
-            wide = base.float()
-            refuse_not_finite([(name, wide)], self._path)
-            changed = self._changes[name].of(wide, rows) if name in self._changes else None
-            if not _same_bits(stored, base if changed is None else changed.to(stored.dtype)):
-                raise CheckpointError(
-                    "The merged weights were not stored as computed: {name} differs.",
-                    _CHECK_THE_DISK,
-                    name=name,
-                )
-            quantised = self._quantised(name, wide)
-            yield (
-                rows,
-                Rows.unchanged(wide, quantised)
-                if changed is None
-                else Rows(wide, changed.float(), stored.float(), quantised),
-            )
+        slices = row_slices(self._base[name].shape)
+        yield from self._threads.map(lambda rows: use(self._checked(name, rows)), slices)
         if name in self._unchecked:
             self._unchecked.remove(name)
             self._meter.advance(detail=name)
+
+    def _checked(self, name: str, rows: slice) -> Rows:
+        self._reporter.check_stop(_STOPPED)
+        base, stored = self._base[name][rows], self._stored[name][rows]
+        wide = base.float()
+        refuse_not_finite([(name, wide)], self._path)
+        changed = self._changes[name].of(wide, rows) if name in self._changes else None
+        if not _same_bits(stored, base if changed is None else changed.to(stored.dtype)):
+            raise CheckpointError(
+                "The merged weights were not stored as computed: {name} differs.", _CHECK_THE_DISK, name=name
+            )
+        quantised = self._quantised(name, wide)
+        if changed is None:
+            return Rows.unchanged(wide, quantised)
+        return Rows(wide, changed.float(), stored.float(), quantised)
 
     def _quantised(self, name: str, base: Tensor) -> Tensor:
         """Return what training computed with in place of the base's rows, float32."""
@@ -160,7 +162,7 @@ class Versions:
 
     def whole(self, name: str) -> Rows:
         """Return all of a small weight, which is never quantised. Raises as `pieces`."""
-        pieces = [rows for _, rows in self.pieces(name)]
+        pieces = list(self.pieces(name, lambda rows: rows))
         if not pieces[0].are_changed:
             return Rows.unchanged(torch.cat([piece.base for piece in pieces]))
         base, changed, stored = (
@@ -171,7 +173,7 @@ class Versions:
     def check_rest(self) -> None:
         """Check the weights that nobody has asked for. Raises as `pieces`."""
         for name in sorted(self._unchecked):
-            for _ in self.pieces(name):
+            for _ in self.pieces(name, lambda _: None):
                 pass
 
 

@@ -44,7 +44,7 @@ from ...terminal import shell_quoted
 from ...workers import ordered_map
 from .clips import dropped, read_clip
 
-_CHUNK = 500  # clips; a tenth of a second of work
+_CHUNK = 250  # clips; a thirtieth of a second of work
 _NOTHING_CHANGED = Message("Nothing was changed.")
 # Markers and turn ends of a training sequence, at most.
 _MARKUP_COLUMNS = 32
