@@ -73,9 +73,7 @@ async def test_every_part_of_a_step_s_page_is_framed_under_its_title_where_there
             await pilot.press(str(number))
             await ready(app, screen, step)
             await until_shown(app, *(f"┌─ {title} ─" for title in TITLES[step]))
-            await pilot.pause()
-            for part in framed(screen):
-                assert corners(app, part) == "┌┐└┘", (part, shown(app))
+            await until(lambda: all(corners(app, part) == "┌┐└┘" for part in framed(screen)), app)
 
 
 async def test_a_running_training_is_framed_too(tmp_path: Path, golden: Path) -> None:
@@ -90,9 +88,7 @@ async def test_a_running_training_is_framed_too(tmp_path: Path, golden: Path) ->
         await until_shown(
             app, *(f"┌─ {title} ─" for title in ("Loss", "Numbers", "GPU", "Checkpoints", "Log"))
         )
-        await pilot.pause()
-        for part in framed(screen):
-            assert corners(app, part) == "┌┐└┘", (part, shown(app))
+        await until(lambda: all(corners(app, part) == "┌┐└┘" for part in framed(screen)), app)
 
 
 async def test_at_80_columns_no_frame_takes_a_row(tmp_path: Path, golden: Path) -> None:
