@@ -26,7 +26,7 @@ from ..steps.base import StepPane
 from ..trouble import caught, in_thread, note
 from ..widgets.folder_suggester import expanded
 from ..widgets.frame import FooterBar, HeaderBar
-from ..widgets.panel import is_roomy
+from ..widgets.panel import FRAMES, is_roomy
 from ..widgets.plain import Plain, PlainHorizontal
 from ..widgets.step_list import StepList
 from .project_jobs import ProjectJobsScreen
@@ -39,6 +39,8 @@ _BROAD = 150
 class ProjectScreen(ProjectJobsScreen, Plain):
     """The frame of a project; it alone follows jobs and looks at the disk, the steps show."""
 
+    CSS = FRAMES
+    SCOPED_CSS = False  # its rules begin with classes of the screen itself
     BINDINGS = [
         *bindings("project"),
         *[Binding(str(number), f"choose({number - 1})", show=False) for number in range(1, 7)],
