@@ -6,9 +6,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from fishtune.core.events import ClipsListed, Finished
+from fishtune.core.stages.registry import StageName
 from fishtune.tui.app import Wizard
 from fishtune.tui.catalogue import use_language
 from fishtune.tui.screens.help import HelpScreen
+from fishtune.tui.widgets.choice import Choice
+from fishtune.tui.widgets.data_view import DataView
 from fishtune.tui.widgets.picker import Picker
 from fishtune.tui.widgets.training import in_columns
 from fishtune.tui.wizard_settings import WizardSettings
@@ -70,3 +74,33 @@ def test_a_column_of_numbers_that_needs_more_than_its_share_gets_it() -> None:
     assert max(map(cell_len, lines)) <= 56
     assert lines[0].startswith("최저 검증 손실 ") and lines[0].endswith(" 1.00e-04")
     assert len({cell_len(line.partition("학습률")[0].partition("토큰")[0]) for line in lines}) == 1
+
+
+@pytest.mark.parametrize("size", [(80, 24), (120, 40)], ids=["80x24", "120x40"])
+async def test_a_long_speaker_s_name_pushes_no_column_off_the_page(
+    tmp_path: Path, golden: Path, size: tuple[int, int]
+) -> None:
+    engine = StagedEngine()
+    project = staged_project(tmp_path / "yoona", golden, engine)
+    speaker = "아주긴이름의화자" * 8
+    numbers = {"clips": 7, "seconds": 60.0, "median_seconds": 4.1, "longest_seconds": 9.0, "loudness": -21.7}
+    summary = {
+        "data": str(project.data),
+        "clips": 7,
+        "seconds": 60.0,
+        "speakers": [{"speaker": speaker, **numbers}],
+        "findings": [],
+    }
+    engine.say(
+        engine.new_job(project, StageName.VALIDATE), [ClipsListed(clips=[]), Finished(summary=summary)]
+    )
+    app = Wizard(WizardSettings(language="ko"), project=project.folder, engine=engine)
+    async with app.run_test(size=size) as pilot:
+        screen = await until_open(app)
+        await pilot.press("1")
+        await until(lambda: screen.pane is not None and bool(screen.pane.query(DataView)), app)
+        view = screen.query_one(DataView)
+        view.query_one("#view", Choice).value = "numbers"
+        view._arrange()
+        await until_shown(app, "-21.7", " 아주긴이")
+        assert "…" in next(line for line in shown(app).splitlines() if "-21.7" in line)
