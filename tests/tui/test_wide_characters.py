@@ -16,6 +16,7 @@ from fishtune.tui.widgets.data_view import DataView
 from fishtune.tui.widgets.picker import Picker
 from fishtune.tui.widgets.training import in_columns
 from fishtune.tui.wizard_settings import WizardSettings
+from fishtune.tui.wording import fit_words
 from rich.cells import cell_len
 from staged_project import StagedEngine, staged_project
 from textual.widgets import DataTable
@@ -104,3 +105,18 @@ async def test_a_long_speaker_s_name_pushes_no_column_off_the_page(
         view._arrange()
         await until_shown(app, "-21.7", " 아주긴이")
         assert "…" in next(line for line in shown(app).splitlines() if "-21.7" in line)
+
+
+@pytest.mark.parametrize(
+    ("sentence", "width", "shown_as"),
+    [
+        ("낮은 학습률, 적은 반복", 30, "낮은 학습률, 적은 반복"),
+        ("낮은 학습률, 적은 반복", 21, "낮은 학습률, 적은…"),
+        ("낮은 학습률, 적은 반복", 16, "낮은 학습률…"),
+        ("words and rhythm stay", 14, "words and…"),
+        ("가나다라마바사", 7, "가나다…"),
+    ],
+)
+def test_a_sentence_is_cut_behind_a_whole_word(sentence: str, width: int, shown_as: str) -> None:
+    assert fit_words(sentence, width) == shown_as
+    assert cell_len(shown_as) <= width
