@@ -126,7 +126,7 @@ def explain_row(row: Row, choosing: Choosing) -> str:
         case RowKind.ELSEWHERE:
             return _("Not a checkpoint of this run: {path}").format(path=row.path)
     if not row.heard:
-        return _("Nobody has listened to it yet: Audition does.")
+        return _("Not auditioned yet. Press Audition to have it judged.")
     heard = _("Listened to: {what}.").format(what=row.heard)
     out = choosing.why_out(row)
     return f"{heard} {sentence(out)}" if out else heard

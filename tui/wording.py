@@ -63,6 +63,15 @@ def fit(value: object, width: int) -> str:
     return set_cell_size(text, max(width - 1, 0)).rstrip() + "…" if width > 0 else ""
 
 
+def fit_words(value: object, width: int) -> str:
+    """Return a sentence cut with … to `width` terminal cells behind a whole word, if it has one that fits."""
+    text = fit(value, width)
+    if text == harmless(value):
+        return text
+    words, space, _cut = text.rpartition(" ")
+    return words.rstrip(" .,:;·") + "…" if space else text
+
+
 def padded(value: object, width: int) -> str:
     """Return `value` in exactly `width` terminal cells, cut with … or filled with spaces."""
     text = fit(value, width)

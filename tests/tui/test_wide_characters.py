@@ -6,12 +6,17 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from fishtune.core.events import ClipsListed, Finished
+from fishtune.core.stages.registry import StageName
 from fishtune.tui.app import Wizard
 from fishtune.tui.catalogue import use_language
 from fishtune.tui.screens.help import HelpScreen
+from fishtune.tui.widgets.choice import Choice
+from fishtune.tui.widgets.data_view import DataView
 from fishtune.tui.widgets.picker import Picker
 from fishtune.tui.widgets.training import in_columns
 from fishtune.tui.wizard_settings import WizardSettings
+from fishtune.tui.wording import fit_words
 from rich.cells import cell_len
 from staged_project import StagedEngine, staged_project
 from textual.widgets import DataTable
@@ -70,3 +75,48 @@ def test_a_column_of_numbers_that_needs_more_than_its_share_gets_it() -> None:
     assert max(map(cell_len, lines)) <= 56
     assert lines[0].startswith("최저 검증 손실 ") and lines[0].endswith(" 1.00e-04")
     assert len({cell_len(line.partition("학습률")[0].partition("토큰")[0]) for line in lines}) == 1
+
+
+@pytest.mark.parametrize("size", [(80, 24), (120, 40)], ids=["80x24", "120x40"])
+async def test_a_long_speaker_s_name_pushes_no_column_off_the_page(
+    tmp_path: Path, golden: Path, size: tuple[int, int]
+) -> None:
+    engine = StagedEngine()
+    project = staged_project(tmp_path / "yoona", golden, engine)
+    speaker = "아주긴이름의화자" * 8
+    numbers = {"clips": 7, "seconds": 60.0, "median_seconds": 4.1, "longest_seconds": 9.0, "loudness": -21.7}
+    summary = {
+        "data": str(project.data),
+        "clips": 7,
+        "seconds": 60.0,
+        "speakers": [{"speaker": speaker, **numbers}],
+        "findings": [],
+    }
+    engine.say(
+        engine.new_job(project, StageName.VALIDATE), [ClipsListed(clips=[]), Finished(summary=summary)]
+    )
+    app = Wizard(WizardSettings(language="ko"), project=project.folder, engine=engine)
+    async with app.run_test(size=size) as pilot:
+        screen = await until_open(app)
+        await pilot.press("1")
+        await until(lambda: screen.pane is not None and bool(screen.pane.query(DataView)), app)
+        view = screen.query_one(DataView)
+        view.query_one("#view", Choice).value = "numbers"
+        view._arrange()
+        await until_shown(app, "-21.7", " 아주긴이")
+        assert "…" in next(line for line in shown(app).splitlines() if "-21.7" in line)
+
+
+@pytest.mark.parametrize(
+    ("sentence", "width", "shown_as"),
+    [
+        ("낮은 학습률, 적은 반복", 30, "낮은 학습률, 적은 반복"),
+        ("낮은 학습률, 적은 반복", 21, "낮은 학습률, 적은…"),
+        ("낮은 학습률, 적은 반복", 16, "낮은 학습률…"),
+        ("words and rhythm stay", 14, "words and…"),
+        ("가나다라마바사", 7, "가나다…"),
+    ],
+)
+def test_a_sentence_is_cut_behind_a_whole_word(sentence: str, width: int, shown_as: str) -> None:
+    assert fit_words(sentence, width) == shown_as
+    assert cell_len(shown_as) <= width

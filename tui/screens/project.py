@@ -28,7 +28,7 @@ from ..widgets.button_bar import ButtonBar
 from ..widgets.folder_suggester import expanded
 from ..widgets.frame import FooterBar, HeaderBar
 from ..widgets.log_pane import LogPane
-from ..widgets.panel import is_roomy
+from ..widgets.panel import FRAMES, is_roomy
 from ..widgets.plain import Plain, PlainHorizontal
 from ..widgets.step_list import StepList
 from .project_jobs import ProjectJobsScreen
@@ -41,6 +41,8 @@ _BROAD = 150
 class ProjectScreen(ProjectJobsScreen, Plain):
     """The frame of a project; it alone follows jobs and looks at the disk, the steps show."""
 
+    CSS = FRAMES
+    SCOPED_CSS = False  # its rules begin with classes of the screen itself
     BINDINGS = [
         *bindings("project"),
         *[Binding(str(number), f"choose({number - 1})", show=False) for number in range(1, 7)],

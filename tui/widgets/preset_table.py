@@ -16,7 +16,7 @@ from ...core.config.presets import LoraPreset
 from ...core.config.settings import TrainOptions
 from ..access import wizard
 from ..catalogue import _
-from ..wording import fit, harmless, parameters, plain, right, size
+from ..wording import fit, fit_words, harmless, parameters, plain, right, size
 from .table import Table
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ class PresetTable(Vertical):
             cells = (
                 plain(sign if name == self._chosen else " ", style),
                 plain(fit(name, self._name_room), style),
-                plain(fit(_(preset.description), self._when_room), style),
+                plain(fit_words(_(preset.description), self._when_room), style),
                 *(right(number, style) for number in numbers),
                 right(size(need.needed) if need else missing, style),
             )
