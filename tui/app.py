@@ -88,6 +88,9 @@ class Wizard(App[None]):
             self.register_theme(theme)
         self.ansi_theme_light = NAMED_ON_LIGHT
         self.theme = settings.theme or THEMES[0]
+        # Else Textual reads all styles in the colours of its own theme, and a moment later again in these.
+        self.stylesheet.set_variables(self.get_css_variables())
+        self._read_with: str | None = self.theme
         if settings.keys:
             self.set_keymap(dict(settings.keys))
         self._ascii: LineFilter | None = None
@@ -98,6 +101,12 @@ class Wizard(App[None]):
 
     def get_theme_variable_defaults(self) -> dict[str, str]:
         return DEFAULTS
+
+    def refresh_css(self, animate: bool = True) -> None:
+        """Read the styles again in other colours; at the start they are those of the theme already."""
+        read_with, self._read_with = self._read_with, None
+        if read_with != self.theme:
+            super().refresh_css(animate)
 
     def get_line_filters(self) -> Sequence[LineFilter]:
         filters = super().get_line_filters()
