@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 _OUTPUT_SECONDS = 0.02
 """What the output thread gets to put the first screen out."""
 
-_TIDY_SECONDS = 10.0
+_TIDY_SECONDS = 3.0
 
 
 class Wizard(App[None]):
@@ -88,6 +88,9 @@ class Wizard(App[None]):
             self.register_theme(theme)
         self.ansi_theme_light = NAMED_ON_LIGHT
         self.theme = settings.theme or THEMES[0]
+        # Else Textual reads all styles in the colours of its own theme, and a moment later again in these.
+        self.stylesheet.set_variables(self.get_css_variables())
+        self._read_with: str | None = self.theme
         if settings.keys:
             self.set_keymap(dict(settings.keys))
         self._ascii: LineFilter | None = None
@@ -98,6 +101,12 @@ class Wizard(App[None]):
 
     def get_theme_variable_defaults(self) -> dict[str, str]:
         return DEFAULTS
+
+    def refresh_css(self, animate: bool = True) -> None:
+        """Read the styles again in other colours; at the start they are those of the theme already."""
+        read_with, self._read_with = self._read_with, None
+        if read_with != self.theme:
+            super().refresh_css(animate)
 
     def get_line_filters(self) -> Sequence[LineFilter]:
         filters = super().get_line_filters()
@@ -117,7 +126,7 @@ class Wizard(App[None]):
         """Collect cycles of objects; what the first time finds, modules above all, is passed over later.
 
         Python would do it while much is allocated, which is when a key is answered, and look at everything
-        each time: 40 ms instead of 2.
+        each time: 40 ms instead of 2. What is collected late is memory that the program keeps.
         """
         gc.collect()
         if not gc.get_freeze_count():

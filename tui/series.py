@@ -89,10 +89,10 @@ class Series:
                 values.append(sum(self._sum[begin:end]) / sum(self._number[begin:end]))
         return xs, values
 
-    def _smoothed(self, window: float) -> list[float]:
+    def _smoothed(self, window: float) -> array[float]:
         total = weight = 0.0
         before = self._x[0] if self._x else 0.0
-        smoothed = []
+        smoothed = array("d")
         for x, sums, number in zip(self._x, self._sum, self._number, strict=True):
             kept = math.exp((before - x) / window)
             total, weight, before = kept * total + sums, kept * weight + number, x

@@ -80,11 +80,55 @@ def test_the_first_screen_needs_no_pydantic() -> None:
     done = python(
         "import sys; from fishtune.tui import start_up; start_up._leave_out_openssl()\n"
         "import fishtune.tui.app, fishtune.tui.screens.start\n"
-        "unwanted = ('pydantic', 'ssl', '_ssl', '_hashlib', 'psutil')\n"
+        "unwanted = ('pydantic', 'ssl', '_ssl', '_hashlib', 'psutil', 'tomllib', 'ctypes', 'email')\n"
         "print([name for name in unwanted if name in sys.modules])\n"
         "import ssl; print(bool(ssl.OPENSSL_VERSION))"
     )
     assert done.stdout.split("\n")[:2] == ["[]", "True"], done.stdout + done.stderr
+
+
+WATCHING = """
+import sys
+from pathlib import Path
+from fishtune.tui import start_up
+start_up._leave_out_openssl()
+from pydantic import BaseModel
+from fishtune.core.config.project import Project
+from fishtune.core.events import decode_event
+from fishtune.core.hardware.nvml import Nvml
+from fishtune.tui.engine import Engine
+import fishtune.tui.app, fishtune.tui.screens.project, fishtune.tui.steps.train
+import fishtune.core.config.options as options
+
+Engine().inspect_project(Project.create(Path(sys.argv[1]), "x"))
+Nvml().read()
+assert decode_event(b'{"kind": "phase", "name": "loading"}') is not None
+"""
+"""What the wizard does and loads before somebody watches a training, but for what it shows."""
+
+
+def test_watching_a_training_needs_neither_judge_nor_psutil_nor_the_help_of_settings(tmp_path: Path) -> None:
+    done = python(
+        WATCHING + "unwanted = ('psutil', 'tomlkit', '_ssl', '_hashlib', 'fishtune.core.judge')\n"
+        "read = options._docstrings.cache_info().currsize\n"
+        "print([name for name in unwanted if name in sys.modules], read)",
+        str(tmp_path),
+    )
+    assert done.stdout.strip() == "[] 0", done.stdout + done.stderr
+
+
+def test_few_of_the_models_that_are_loaded_with_a_training_page_are_built(tmp_path: Path) -> None:
+    done = python(
+        WATCHING + "def models(of):\n"
+        "    for each in of.__subclasses__():\n"
+        "        yield each\n"
+        "        yield from models(each)\n"
+        "loaded = [each for each in models(BaseModel) if each.__module__.startswith('fishtune')]\n"
+        "built = [each.__name__ for each in loaded if each.__pydantic_complete__]\n"
+        "print(len(built) <= len(loaded) // 3, len(loaded), built)",
+        str(tmp_path),
+    )
+    assert done.stdout.startswith("True"), done.stdout + done.stderr
 
 
 def test_no_terminal_is_refused_with_the_command_line_instead(capsys: pytest.CaptureFixture[str]) -> None:

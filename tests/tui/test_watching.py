@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
 from collections.abc import Callable
 
+import pytest
 from fishtune.core.config.project import Project
 from fishtune.core.events import CheckpointSaved, Finished, Step
 from fishtune.core.pipeline.steps import StepName
@@ -13,7 +15,9 @@ from fishtune.core.stages.registry import StageName
 from fishtune.tui.app import Wizard
 from fishtune.tui.messages import JobChanged
 from fishtune.tui.watch import JobWatch
+from fishtune.tui.widgets.curve import Curve
 from fishtune.tui.widgets.form import Form
+from rich.cells import cached_cell_len
 from textual.message import Message
 from wizard_helpers import FakeEngine, shown, until
 
@@ -37,6 +41,33 @@ async def test_a_watched_run_has_no_form_until_its_settings_are_asked_for(
         await until(lambda: "Settings" in shown(app), app)
         await pilot.click("#buttons Button")
         await until(lambda: "gentle" in shown(app) and "Checkpoint every" in shown(app), app)
+
+
+async def test_what_left_the_screen_is_forgotten(
+    wizard: Callable[..., Wizard], engine: FakeEngine, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gc, "freeze", lambda: None)  # it would hold for the tests after this one
+    gc.disable()
+    engine.say(engine.new_job(project, StageName.TRAIN), [step(40)])
+    app = wizard()
+    async with app.run_test(size=(120, 40)):
+        await until(lambda: "40 / 100" in shown(app), app)
+        assert gc.isenabled(), "collection begins after the first paint"
+        assert cached_cell_len.cache_info().currsize > 100
+        app.tidy()
+        assert cached_cell_len.cache_info().currsize == 0
+
+
+async def test_the_pieces_of_a_chart_have_no_styles_of_their_own(
+    wizard: Callable[..., Wizard], engine: FakeEngine, project: Project
+) -> None:
+    engine.say(engine.new_job(project, StageName.TRAIN), [step(number) for number in range(1, 41)])
+    app = wizard()
+    async with app.run_test(size=(120, 40)):
+        await until(lambda: "40 / 100" in shown(app), app)
+        curve = app.screen.query_one(Curve)
+        pieces = [piece for y in range(curve.size.height) for piece in curve.render_line(y)]
+        assert pieces and not any(piece.style.meta for piece in pieces if piece.style)
 
 
 def test_what_only_forms_need_is_not_loaded_with_the_screens() -> None:
