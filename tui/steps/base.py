@@ -296,7 +296,7 @@ class StepPane(PlainVertical):
     def search(self) -> None:
         """Put the focus where something of this step is searched; say where that is, if not here."""
         self.notice.show_plain(
-            _("Nothing to search here. Step 1 searches clips; {key} opens the log in $PAGER.").format(
+            _("Nothing to search here. Clips are searched in step 1; {key} opens the log in $PAGER.").format(
                 key=key_label(keys_of("page_log", wizard(self).settings.keys))
             )
         )
