@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, cast
 
@@ -25,6 +26,9 @@ class _Needs:
     def changed(self, checkpointing: str) -> _Needs:
         return _Needs({"none": 30, "selective": 20, "blocks": 10}[checkpointing])
 
+    def prepare(self, others: Iterable[_Needs]) -> None:
+        assert [self._each, *(other._each for other in others)] == [20, 10], "together, and only if none fits"
+
     def at(self, tokens: int) -> Any:
         return type("Estimate", (), {"reserved": self._each * tokens})
 
@@ -45,15 +49,23 @@ def test_the_fastest_that_fits_is_chosen_and_the_smallest_where_none_does(free: 
     assert choose_checkpointing(needs, 100, free + MARGIN_BYTES) == chosen
 
 
+@pytest.fixture(scope="module")
+def profiles_kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache for the runs of this module: an unknown shape is accounted once."""
+    return tmp_path_factory.mktemp("cache")
+
+
 @pytest.mark.parametrize(("free", "chosen"), [(1 << 40, "none"), (0, "blocks")])
 def test_a_run_says_what_was_chosen_and_computes_the_same(
     small_base: Path,  # noqa: F811
     shards: Path,  # noqa: F811
+    profiles_kept: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     free: int,
     chosen: str,
 ) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(profiles_kept))
     monkeypatch.setattr(run, "free_memory", lambda _: free)
     values = {"max_steps": 2, "held_out": 0}
     recorder = Recorder()

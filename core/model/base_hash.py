@@ -17,7 +17,7 @@ from ..user_folders import cache_file
 from .containers.container import combined_sha256
 from .families import family_of, name_a_directory
 
-_BLOCK = 1 << 24
+_BLOCK = 1 << 22
 _LARGEST_RECORD = 1 << 16  # bytes
 
 

@@ -343,7 +343,7 @@ async def test_without_an_audition_the_page_says_what_is_missing(
     async with app.run_test(size=(80, 24)) as pilot:
         screen, _table = await chosen_from(app, pilot)
         assert screen.pane is not None
-        await until_shown(app, "Nobody has listened to it yet: Audition")
+        await until_shown(app, "Not auditioned yet. Press Audition")
         screen.pane.press("listen")
         await until_shown(app, "There is no audition to listen to yet.", "press Audition")
         await pilot.press("enter")

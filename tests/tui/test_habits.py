@@ -13,6 +13,7 @@ from fishtune.tui.dialogs.prompt import PromptScreen
 from fishtune.tui.widgets.table import Table
 from textual import events
 from textual.containers import VerticalScroll
+from textual.geometry import Region
 from textual.widgets import Input
 from wizard_helpers import until, until_open, until_shown
 
@@ -124,3 +125,15 @@ async def test_what_is_typed_into_a_question_takes_the_place_of_the_proposal(wiz
             await pilot.press(*keys)
         await until(lambda: len(answers) == 3, app)
     assert answers == ["/srv", "/tmp/findings2", "/tmp/findings"]
+
+
+async def test_rows_that_are_drawn_before_their_columns_have_grown_are_drawn_again(wizard: Make) -> None:
+    app = wizard(open_it=False)
+    async with app.run_test(size=(80, 24)) as pilot:
+        table = Table([("name", None, "left")])
+        await app.screen.mount(table)
+        table.show_rows([("a", ("short",))])
+        await pilot.pause()
+        table.show_rows([("b", ("much longer than the one before",))])
+        table.render_lines(Region(0, 0, 60, 3))  # as a paint that comes in between
+        await until_shown(app, "much longer than the one before")

@@ -37,7 +37,8 @@ from ..widgets.table import Table
 from ..wording import fit, harmless, plain, size
 from .stage import StagePane
 
-_WIDE = 92
+_WIDE = 108
+"""Columns that the settings and whole file names of either model need beside one another."""
 
 
 class ModelPane(StagePane):

@@ -9,7 +9,7 @@ from rich.text import Text
 from textual.binding import Binding
 from textual.coordinate import Coordinate
 from textual.widgets import DataTable
-from textual.widgets.data_table import CursorType
+from textual.widgets.data_table import CursorType, RowKey
 
 from ..wording import plain, right
 
@@ -88,6 +88,12 @@ class Table(DataTable[Text]):
         if self._return_to in self._shown:
             self.select_key(self._return_to)
             self._return_to = ""
+
+    def _update_dimensions(self, new_rows: Iterable[RowKey]) -> None:
+        super()._update_dimensions(new_rows)
+        # What was drawn between the rows' arrival and this has columns of the old widths, and would be kept.
+        self._clear_caches()
+        self.refresh()
 
     def _start_again(self) -> None:
         self._return_to = self.chosen or self._return_to

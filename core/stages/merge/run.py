@@ -54,7 +54,7 @@ from ...tables import read_json
 from .proof import Verification, verify_merge
 from .side_by_side import load_library
 
-_BLOCK = 1 << 24
+_BLOCK = 1 << 22
 _STOPPED = Message("Nothing was written.")
 _OWN_FILES = ".fishtune"
 """What fishtune itself keeps in a checkpoint directory (records of a download) begins with this."""

@@ -47,10 +47,18 @@ def choose_checkpointing(needs: TrainingNeeds, tokens: int, free: int) -> Checkp
     Where none fits, it is the one that needs least.
     """
     modes: tuple[Checkpointing, ...] = typing.get_args(Checkpointing)
+    fastest, *others = modes
     usable = Available.card(free).usable
-    # The context exists already, or never will.
-    fitting = (mode for mode in modes if needs.changed(checkpointing=mode).at(tokens).reserved <= usable)
-    return next(fitting, modes[-1])
+
+    def fits(mode: Checkpointing) -> bool:
+        # The context exists already, or never will.
+        return needs.changed(checkpointing=mode).at(tokens).reserved <= usable
+
+    if fits(fastest):
+        return fastest
+    # What must be accounted first takes one process for all of them.
+    needs.changed(checkpointing=others[0]).prepare(needs.changed(checkpointing=mode) for mode in others[1:])
+    return next(filter(fits, others), others[-1])
 
 
 def training_needs(
