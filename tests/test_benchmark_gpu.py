@@ -55,6 +55,7 @@ def part(gpu: ModuleType, name: str, seconds: float, **arguments: Any) -> Any:
     return gpu.Part(name, f"{gpu_parts.__name__}:{name}", seconds, arguments)
 
 
+@pytest.mark.long
 def test_every_part_runs_with_tiny_shapes_and_one_that_fails_stops_no_other(
     gpu: ModuleType, tmp_path: Path
 ) -> None:

@@ -93,11 +93,18 @@ OFF_THE_LINE = [
     ("config", "preset", "options"),
     [
         *(
-            pytest.param(shallow(), preset, {"checkpointing": mode}, id=f"{name}-{mode}")
+            pytest.param(
+                shallow(),
+                preset,
+                {"checkpointing": mode},
+                id=f"{name}-{mode}",
+                # One of each way of training is enough every day.
+                marks=[] if (name, mode) in (("slow", "blocks"), ("full", "none")) else pytest.mark.slow,
+            )
             for name, preset in {"slow": SLOW, "full": FULL}.items()
             for mode in MODES
         ),
-        pytest.param(shallow(), FULL, {"accumulation": 2}, id="full-accumulated"),
+        pytest.param(shallow(), FULL, {"accumulation": 2}, id="full-accumulated", marks=pytest.mark.slow),
         # So few logits that a piece of them is never full.
         pytest.param(shallow(vocab_size=5_000), ALL, {"checkpointing": "blocks"}, id="small-vocabulary"),
         pytest.param(shallow(), DORA, {"checkpointing": "none"}, id="dora"),
@@ -118,6 +125,7 @@ OFF_THE_LINE = [
             ONE_LAYER,
             {"checkpointing": "none"},
             id="tied-and-one-layer-of-two",
+            marks=pytest.mark.slow,
         ),
     ],
 )
@@ -143,12 +151,12 @@ LONG_CLIPS = [
 @pytest.mark.parametrize(
     ("config", "preset", "mode"),
     [
-        pytest.param(shallow(), SLOW, "none", id="s1-slow-none"),
+        pytest.param(shallow(), SLOW, "none", id="s1-slow-none", marks=pytest.mark.slow),
         pytest.param(shallow(), SLOW, "blocks", id="s1-slow-blocks"),
-        pytest.param(shallow(), ALL, "selective", id="s1-all-selective"),
-        pytest.param(shallow(), FULL, "blocks", id="s1-full-blocks"),
+        pytest.param(shallow(), ALL, "selective", id="s1-all-selective", marks=pytest.mark.slow),
+        pytest.param(shallow(), FULL, "blocks", id="s1-full-blocks", marks=pytest.mark.slow),
         pytest.param(shallow_s2(), SLOW, "blocks", id="s2-slow-blocks"),
-        pytest.param(shallow_s2(), FAST, "selective", id="s2-fast-selective"),
+        pytest.param(shallow_s2(), FAST, "selective", id="s2-fast-selective", marks=pytest.mark.slow),
     ],
 )
 def test_long_clips_in_float32_are_within_ten_percent(config: Shape, preset: LoraPreset, mode: str) -> None:

@@ -83,7 +83,12 @@ def learnt_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("preset", "rate"), [("r_16_alpha_16", 2e-2), ("fast_r_16_alpha_16", 2e-2), ("full", 5e-3)]
+    ("preset", "rate"),
+    [
+        ("r_16_alpha_16", 2e-2),
+        pytest.param("fast_r_16_alpha_16", 2e-2, marks=pytest.mark.slow),
+        pytest.param("full", 5e-3, marks=pytest.mark.slow),
+    ],
 )
 def test_clips_known_by_heart_come_back_from_the_merged_weights(
     learnt_base: Path, tmp_path: Path, preset: str, rate: float

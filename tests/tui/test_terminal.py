@@ -131,6 +131,7 @@ def go_on(terminal: Terminal, does: str, seconds: float = 60.0) -> None:
     terminal.press("<enter>")
 
 
+@pytest.mark.long
 def test_nothing_but_enter_and_the_name_of_a_folder_from_recordings_to_a_merged_model(
     tmp_path: Path,
 ) -> None:

@@ -136,7 +136,7 @@ def draw(picture: Picture, width: int, height: int, *, ascii_only: bool) -> Text
     framed = height >= _FRAMED and not ascii_only
     legend = _legend(picture, lines, width, 2 if framed and width >= 40 else 1, ascii_only)
     rows = height - (3 if framed else 1) - len(legend)
-    x_axis = Axis((x for line in lines for x in line.xs), width // 18)
+    x_axis = Axis((x for line in lines for x in line.xs), width // 12)
     y_axis = Axis(robust(value for line in lines for value in line.values), rows // 2, log=picture.log)
     columns = width - label_room(y_axis) - (2 if framed else 1)
     canvas = Canvas(columns, rows)
