@@ -106,19 +106,32 @@ OFF_THE_LINE = [
         ),
         pytest.param(shallow(), FULL, {"accumulation": 2}, id="full-accumulated", marks=pytest.mark.slow),
         # So few logits that a piece of them is never full.
-        pytest.param(shallow(vocab_size=5_000), ALL, {"checkpointing": "blocks"}, id="small-vocabulary"),
+        pytest.param(
+            shallow(vocab_size=5_000),
+            ALL,
+            {"checkpointing": "blocks"},
+            id="small-vocabulary",
+            marks=pytest.mark.slow,
+        ),
         pytest.param(shallow(), DORA, {"checkpointing": "none"}, id="dora"),
         pytest.param(shallow(), SLOW, {"base_precision": "int8", "checkpointing": "none"}, id="int8"),
         pytest.param(
             shallow(), SLOW, {"base_precision": "nf4", "checkpointing": "blocks"}, id="nf4", marks=NEEDS_NF4
         ),
         # Layers without an adapter keep no matrix either.
-        pytest.param(shallow(), ONE_LAYER, {"base_precision": "int8", "checkpointing": "none"}, id="few"),
+        pytest.param(
+            shallow(),
+            ONE_LAYER,
+            {"base_precision": "int8", "checkpointing": "none"},
+            id="few",
+            marks=pytest.mark.slow,
+        ),
         pytest.param(
             shallow(fast_dim=512, fast_head_dim=32, norm_fastlayer_input=True, attention_qk_norm=False),
             ALL,
             {},
             id="narrow-fast",
+            marks=pytest.mark.slow,
         ),
         pytest.param(
             shallow(tie_word_embeddings=True, n_local_heads=16, num_codebooks=4),

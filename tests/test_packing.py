@@ -412,6 +412,7 @@ print(len(index), (after - before) / 2**20)
 """
 
 
+@pytest.mark.slow
 def test_two_hundred_thousand_sentences_cost_a_reader_less_than_50_mib(tmp_path: Path) -> None:
     small = write(tmp_path / "small", ("S", sentence("one")))
     ShardIndex.open(small)

@@ -76,7 +76,8 @@ def test_compiled_runs_resume_bit_by_bit_and_follow_the_curve_of_blocks_as_they_
         assert one.gradient_norm == pytest.approx(other.gradient_norm, rel=2e-3)
 
 
-@pytest.mark.parametrize("checkpointing", [pytest.param("selective", marks=pytest.mark.slow), "blocks"])
+@pytest.mark.slow
+@pytest.mark.parametrize("checkpointing", ["selective", "blocks"])
 def test_compiled_accumulation_is_one_step(
     start: Start, monkeypatch: pytest.MonkeyPatch, checkpointing: str
 ) -> None:

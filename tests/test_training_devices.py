@@ -191,7 +191,10 @@ def test_flags_that_contradict_torchrun_are_refused(
             *("memory", DeviceMemoryError, "device 1 failed: Out of GPU memory"), marks=pytest.mark.slow
         ),
         ("bug at start", KeyError, "codes"),
-        ("killed", TrainingError, "The training process of device 1 was ended by SIGKILL."),
+        pytest.param(
+            *("killed", TrainingError, "The training process of device 1 was ended by SIGKILL."),
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_the_error_of_a_further_process_is_told_as_the_runs(

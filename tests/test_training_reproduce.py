@@ -50,7 +50,10 @@ def merged_model(result: TrainResult, base: Path, output: Path) -> DualAR:
     return load_model(output, torch.float32)
 
 
-@pytest.mark.parametrize(("preset", "rate"), [("r_8_alpha_16", 2e-2), ("full", 5e-3)])
+@pytest.mark.parametrize(
+    ("preset", "rate"),
+    [("r_8_alpha_16", 2e-2), pytest.param("full", 5e-3, marks=pytest.mark.slow)],
+)
 def test_clips_known_by_heart_come_back_from_the_merged_weights(
     small_base: Path,  # noqa: F811
     tmp_path: Path,

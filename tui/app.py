@@ -27,7 +27,7 @@ from .glyphs import ASCII, LINES
 from .messages import GpusRead
 from .terminal import too_small
 from .themes import DEFAULTS, NAMED_ON_LIGHT, OURS
-from .trouble import note
+from .trouble import caught, note
 from .wizard_settings import THEMES, WizardSettings
 from .wording import harmless
 
@@ -142,7 +142,8 @@ class Wizard(App[None]):
         if self._first_project is not None:
             self.open_project(self._first_project)
         if self.screen is start:
-            start.show_what_is_there()
+            with caught(self.tell_error):  # whoever leaves at once takes the page down meanwhile
+                start.show_what_is_there()
         self._gpu_watch = GpuWatch(self.engine.gpu_source, self.post_message)
         self._gpu_watch.start()
 
