@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, Protocol, cast, runtime_checkable
 
 if TYPE_CHECKING:
     from textual.dom import DOMNode
@@ -26,6 +26,15 @@ if TYPE_CHECKING:
     from .project_state import ProjectState
     from .trouble import Show
     from .wizard_settings import WizardSettings
+
+
+@runtime_checkable
+class SaysEnter(Protocol):
+    """A widget that knows what Enter does in it."""
+
+    @property
+    def enter_does(self) -> str:
+        """What Enter does, a word for the footer; "" for nothing."""
 
 
 class WizardAccess(Protocol):

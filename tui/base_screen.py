@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 from textual.binding import Binding
 from textual.screen import ModalScreen, Screen, ScreenResultType
 
-from .access import wizard
+from .access import SaysEnter, wizard
 from .actions import key_label, keys_of
 from .catalogue import _
 
@@ -86,7 +86,7 @@ class WizardScreen(Screen[ScreenResultType]):
 
         The wizard's own widgets know; what it does in Textual's is for a subclass to say.
         """
-        return getattr(self.focused, "enter_does", "")
+        return self.focused.enter_does if isinstance(self.focused, SaysEnter) else ""
 
 
 class Dialog(ModalScreen[ScreenResultType], WizardScreen[ScreenResultType]):
@@ -123,7 +123,9 @@ class Dialog(ModalScreen[ScreenResultType], WizardScreen[ScreenResultType]):
         match self.focused:
             case Input():
                 # In most dialogs Enter answers from a field, too: the last button is the one that does.
-                answers = [getattr(button, "enter_does", "") for button in self.query("Button")]
+                answers = [
+                    button.enter_does for button in self.query("Button") if isinstance(button, SaysEnter)
+                ]
                 return answers[-1] if answers else ""
             case OptionList():
                 return _("Open")

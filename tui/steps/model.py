@@ -78,9 +78,13 @@ class ModelPane(StagePane):
         offers = Table(
             [(_("to download"), None, "left"), (_("size"), 9, "right"), (_("licence"), None, "left")],
             id="offers",
+            enter_does=_("Choose"),
         )
-        found = Table([(_("directory"), None, "left"), (_("what is in it"), None, "left")], id="found")
-        offers.enter_does, found.enter_does = _("Choose"), _("Use")
+        found = Table(
+            [(_("directory"), None, "left"), (_("what is in it"), None, "left")],
+            id="found",
+            enter_does=_("Use"),
+        )
         files = Table(
             [(_("file"), None, "left"), (_("size"), 10, "right"), (_("state"), None, "left")], id="files"
         )

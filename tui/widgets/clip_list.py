@@ -27,13 +27,12 @@ _SEARCH_SECONDS = 0.15
 
 
 class _Search(Input):
-    """Where the clips are searched.
+    """Where the clips are searched."""
 
-    Attributes:
-        enter_does: what Enter does, a word for the footer.
-    """
-
-    enter_does = ""
+    @property
+    def enter_does(self) -> str:
+        """What Enter does here, a word for the footer."""
+        return _("To the clips")
 
 
 class ClipList(PlainVertical):
@@ -71,10 +70,9 @@ class ClipList(PlainVertical):
             yield Choice([("", _("all speakers"))], "", glyphs, id="clip-speaker")
             yield Choice([(each, _(each)) for each in Order], Order.NAME, glyphs, id="clip-order")
         search = _Search(placeholder=_("search names and transcripts"), compact=True, id="clip-search")
-        search.enter_does = _("To the clips")
         search.cursor_blink = False
         yield search
-        clips = LongTable(
+        yield LongTable(
             [
                 ("", 1, "left"),
                 (_("clip"), _NAME, "left"),
@@ -85,9 +83,8 @@ class ClipList(PlainVertical):
             ],
             self._cells,
             id="clips",
+            enter_does=_("Open"),
         )
-        clips.enter_does = _("Open")
-        yield clips
         yield Static("", id="clips-note", markup=False)
 
     def show_clips(self, rows: list[ClipRow], exclude: Iterable[str]) -> None:

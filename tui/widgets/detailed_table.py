@@ -16,7 +16,7 @@ _LONGEST = 1500
 
 
 class DetailedTable(Vertical):
-    """Takes the columns and the id of its `Table`."""
+    """Takes what its `Table` takes."""
 
     DEFAULT_CSS = """
     DetailedTable { height: auto; }
@@ -24,9 +24,11 @@ class DetailedTable(Vertical):
     DetailedTable .detail.-shown { display: block; }
     """
 
-    def __init__(self, columns: Sequence[tuple[str, int | None, Align]], *, id: str) -> None:
+    def __init__(
+        self, columns: Sequence[tuple[str, int | None, Align]], *, id: str, enter_does: str = ""
+    ) -> None:
         super().__init__(id=f"detailed-{id}")
-        self.table = Table(columns, id=id)
+        self.table = Table(columns, id=id, enter_does=enter_does)
         self._details: dict[str, str] = {}
 
     def compose(self) -> ComposeResult:

@@ -62,9 +62,10 @@ class FindingList(PlainVertical):
             options = [(str(value), _(label)) for value, label in _FILTERS]
             yield Choice(options, "all", wizard(self).glyphs, id="filter")
         table = DetailedTable(
-            [(_("state"), None, "left"), ("", None, "right"), (_("what"), None, "left")], id="findings"
+            [(_("state"), None, "left"), ("", None, "right"), (_("what"), None, "left")],
+            id="findings",
+            enter_does=_("Open"),
         )
-        table.table.enter_does = _("Open")
         table.display = False
         yield table
         yield Static(Text(_not_checked()), id="findings-note", classes="quiet", markup=False)

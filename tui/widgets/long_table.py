@@ -26,9 +26,7 @@ class LongTable(ScrollView, can_focus=True):
     Args:
         columns: one of them has no width of its own and takes the rest.
         cells_of: gives the cells of a row by its place; called for what is seen.
-
-    Attributes:
-        enter_does: what Enter does with a row, a word for the footer.
+        enter_does: what Enter does with a row, a word for the footer; also an attribute.
     """
 
     COMPONENT_CLASSES = {"long-table--heading", "long-table--cursor"}
@@ -60,12 +58,17 @@ class LongTable(ScrollView, can_focus=True):
         """The cursor is on another row."""
 
     def __init__(
-        self, columns: Sequence[Column], cells_of: Callable[[int], Sequence[str]], *, id: str | None = None
+        self,
+        columns: Sequence[Column],
+        cells_of: Callable[[int], Sequence[str]],
+        *,
+        id: str | None = None,
+        enter_does: str = "",
     ) -> None:
         super().__init__(id=id)
         self._columns = columns
         self._cells_of = cells_of
-        self.enter_does = ""
+        self.enter_does = enter_does
         self.row_count = 0
         self.cursor = 0
 

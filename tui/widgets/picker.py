@@ -91,9 +91,7 @@ class Picker(Vertical):
         """Where it was put last by anything else."""
 
     def compose(self) -> ComposeResult:
-        table = _Candidates(self._headings(), id="candidates")
-        table.enter_does = _("Keep")
-        yield table
+        yield _Candidates(self._headings(), id="candidates", enter_does=_("Keep"))
         yield Static("", id="will", markup=False)
         yield Static("", id="of-row", markup=False)
         yield Static("", id="of-column", markup=False)

@@ -54,9 +54,7 @@ class PresetTable(Vertical):
 
     def compose(self) -> ComposeResult:
         self._shown_columns = self._columns()
-        table = Table(self._shown_columns, id="presets")
-        table.enter_does = _("Use")
-        yield table
+        yield Table(self._shown_columns, id="presets", enter_does=_("Use"))
         yield Static("", id="preset-help", markup=False)
 
     def on_mount(self) -> None:

@@ -22,9 +22,7 @@ class Table(DataTable[Text]):
     Args:
         columns: (heading, width or None = as wide as its cells, alignment) each.
         only_read: nothing can be done with a row, so there is no cursor.
-
-    Attributes:
-        enter_does: what Enter does with a row, a word for the footer.
+        enter_does: what Enter does with a row, a word for the footer; also an attribute.
     """
 
     BINDINGS = [
@@ -44,11 +42,12 @@ class Table(DataTable[Text]):
         id: str | None = None,
         classes: str | None = None,
         only_read: bool = False,
+        enter_does: str = "",
     ) -> None:
         cursor: CursorType = "none" if only_read else "row"
         super().__init__(cursor_type=cursor, id=id, classes=classes, cell_padding=1)
         self.can_focus = not only_read
-        self.enter_does = ""
+        self.enter_does = enter_does
         self._headings = columns
         self._keys: list[str] = []
         self._return_to = ""
