@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Final
 
 from .usage import DropReason
@@ -43,7 +43,7 @@ class ClipRow:
 
     def as_json(self) -> dict[str, Any]:
         """Return what `of` reads."""
-        found = asdict(self)
+        found = {name: getattr(self, name) for name in _FIELDS}
         return {**found, "text": self.text[:_LONGEST_TEXT], "seconds": round(self.seconds, 3)}
 
     @classmethod
@@ -62,3 +62,6 @@ class ClipRow:
             )
         except (LookupError, OverflowError, TypeError, ValueError):
             return None
+
+
+_FIELDS: Final = tuple(field.name for field in fields(ClipRow))
