@@ -11,6 +11,7 @@ import errno
 import os
 import re
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
@@ -19,6 +20,8 @@ from .messages import Message, of_the_system
 
 _NOT_WAITING = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 _BLOCK = 1 << 20  # bytes
+_LARGE_BLOCK = 1 << 23
+"""Bytes. A thread that reads or hashes waits after each piece for whatever else computes in Python."""
 _KINDS_OF_ENTRY = (
     (stat.S_ISDIR, Message("a folder")),
     (stat.S_ISFIFO, Message("a named pipe")),
@@ -237,6 +240,16 @@ def read_beginning(
             return b"".join(parts)
     finally:
         os.close(descriptor)
+
+
+def blocks(file: IO[bytes]) -> Iterator[memoryview]:
+    """Yield what is left of an open file in pieces of a few megabytes, each until the next is asked for.
+
+    All lie in the same memory: taking new memory for each costs as much as reading it does.
+    """
+    block = memoryview(bytearray(_LARGE_BLOCK))
+    while count := file.readinto(block):  # type: ignore[attr-defined]
+        yield block[:count]
 
 
 _SYSTEM = (re.compile(r": [^:(]+ \((\d+)\)"), re.compile(r"\(os error (\d+)\)|\bcode: (\d+),"))

@@ -34,7 +34,7 @@ from fishtune.core.model.dual_ar import DualAR
 from fishtune.core.model.families.s1 import S1
 from fishtune.core.model.families.s1.sampling import S1Rule
 from fishtune.core.model.generate import generate
-from fishtune.core.stages.merge import proof
+from fishtune.core.stages.merge import copying, proof
 from fishtune.core.stages.merge import run as merge_module
 from fishtune.core.stages.merge.run import MergeResult, run
 from safetensors.torch import load_file
@@ -586,13 +586,35 @@ def test_a_base_that_the_disk_does_not_give_is_not_told_as_a_full_output(
     golden: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Failing(io.BytesIO):
-        def read(self, size: int | None = -1) -> bytes:
+        def readinto(self, _: object) -> int:
             raise OSError(errno.EIO, os.strerror(errno.EIO))
 
-    monkeypatch.setattr(merge_module, "open_regular", lambda *_: Failing())
+    monkeypatch.setattr(copying, "open_regular", lambda *_: Failing())
     with pytest.raises(StorageError, match=r"golden/base/\S+ cannot be read: Input/output error"):
         merge(golden / "base", golden / "lora/step_000000010.ckpt", tmp_path / "out", lora_alpha=8)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("first", [0, 1000])
+def test_where_the_system_does_not_copy_the_files_are_the_same(
+    golden: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: int
+) -> None:
+    copy = os.copy_file_range
+    refused = []
+
+    def part(source: int, target: int, count: int) -> int:
+        if first and not refused:
+            refused.append(count)
+            return copy(source, target, first)
+        refused.append(count)
+        raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
+
+    monkeypatch.setattr(os, "copy_file_range", part)
+    merge(golden / "base", golden / "lora/step_000000010.ckpt", tmp_path / "out", lora_alpha=8)
+    assert refused
+    names = {path.name for path in (golden / "base").iterdir()} - {"model.pth"}
+    for name in names:
+        assert (tmp_path / "out" / name).read_bytes() == (golden / "base" / name).read_bytes()
 
 
 def test_what_a_killed_merge_left_is_swept(golden: Path, tmp_path: Path) -> None:

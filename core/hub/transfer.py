@@ -24,6 +24,7 @@ from ..errors import DownloadError, FishtuneError, StorageError
 from ..events import ProgressMeter, Reporter
 from ..files import fsync_folder, sha256, storage_errors, write_text
 from ..messages import Message
+from ..reading import blocks
 from ..tables import read_json
 from .client import RemoteFile, hub_errors, remote_files
 
@@ -231,7 +232,7 @@ def _content_matches(path: Path, etag: str, reporter: Reporter) -> bool:
         return True  # a mirror with its own tags: the size is all there is to compare
     meter = ProgressMeter(reporter, Message("checking {file}", file=path.name), size, "bytes")
     with path.open("rb") as file:
-        while block := file.read(1 << 24):
+        for block in blocks(file):
             reporter.check_stop(_STOPPED)
             digest.update(block)
             meter.advance(len(block))

@@ -13,8 +13,8 @@ from torch import Tensor
 from ..model.dual_ar import DualAR
 from ..text.prompts import IGNORED, PromptBuilder, Turn
 
-_TEXT = "The quick brown fox jumps over the lazy dog."
-_FRAMES = 16
+_TEXT = "The quick brown fox."
+_FRAMES = 8
 
 
 @dataclass(frozen=True)

@@ -11,13 +11,12 @@ from ..errors import CheckpointError, DataError, MalformedFileError, StorageErro
 from ..events import ProgressMeter, Reporter
 from ..files import write_json
 from ..messages import Message
-from ..reading import open_regular, reading
+from ..reading import blocks, open_regular, reading
 from ..tables import read_json
 from ..user_folders import cache_file
 from .containers.container import combined_sha256
 from .families import family_of, name_a_directory
 
-_BLOCK = 1 << 22
 _LARGEST_RECORD = 1 << 16  # bytes
 
 
@@ -51,7 +50,7 @@ def _file_hash(file: Path, reporter: Reporter) -> str:
     digest = hashlib.sha256()
     meter = ProgressMeter(reporter, Message("checking the base"), state.st_size, "bytes")
     with open_regular(file, CheckpointError) as content, reading(file, CheckpointError, hint):
-        while block := content.read(_BLOCK):
+        for block in blocks(content):
             reporter.check_stop()
             digest.update(block)
             meter.advance(len(block), file.name)

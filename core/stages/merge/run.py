@@ -7,17 +7,15 @@ copied, and the copy while it is proven. The result is compared with base + adap
 
 from __future__ import annotations
 
-import hashlib
 import os
 import platform
-import shutil
 import time
-from collections.abc import Iterable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import torch
 from pydantic import BaseModel
@@ -34,7 +32,7 @@ from ...files import atomic_folder, recover_folder, sha256, storage_errors, writ
 from ...lora.adapted import changed_weight
 from ...lora.blending import at_strength, mean_of
 from ...lora.files import Adapter, FullWeights, check_fit, read_adapter
-from ...messages import Message, first_of, of_the_system
+from ...messages import Message, first_of
 from ...model.base_hash import base_hash
 from ...model.checkpoint import build_model, own_tensors
 from ...model.containers.container import (
@@ -49,15 +47,11 @@ from ...model.directory import ModelDirectory
 from ...model.families import default_family
 from ...model.targets import WORD_EMBEDDING
 from ...ownership import describe, strangers
-from ...reading import open_regular, reading
 from ...tables import read_json
+from .copying import STOPPED, copy_files, hashes
 from .proof import Verification, verify_merge
 from .side_by_side import load_library
 
-_BLOCK = 1 << 22
-_STOPPED = Message("Nothing was written.")
-_OWN_FILES = ".fishtune"
-"""What fishtune itself keeps in a checkpoint directory (records of a download) begins with this."""
 _MADE_BY = "fishtune merge"
 _DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
@@ -103,20 +97,20 @@ def run(settings: MergeSettings, reporter: Reporter) -> MergeResult:
         merged = base.container.of(folder)
         hashing = beside.submit(_right_base_hash, settings, source, reporter)
         loading = beside.submit(load_library, source)
-        linked = _copy_files(settings, base.container, folder, hashing, reporter)
+        linked = copy_files(settings, base.container, folder, hashing, reporter)
         base_sha256 = hashing.result()
         with WeightsReader(base.container) as reader:
             source = at_strength(source, settings.strength, lambda name: StoredRows(reader, stored[name])[:])
         changed = _merge_weights(base, merged, source, reporter)
         _write_notices(base, source, changed, folder, reporter)
-        hashed = beside.submit(_hashes, merged.files, reporter)
+        hashed = beside.submit(hashes, merged.files, reporter)
         loading.result()
         verification = verify_merge(base, folder, source, sources, settings.strength, reporter)
-        hashes = hashed.result()
-        reporter.check_stop(_STOPPED)
+        digests = hashed.result()
+        reporter.check_stop(STOPPED)
         # Before the folder gets its name: a merge killed between the two must find its own output again.
-        record = _record(settings, sources, base_sha256, combined_sha256(hashes), verification)
-        record["files"] = describe(folder, hashes)
+        record = _record(settings, sources, base_sha256, combined_sha256(digests), verification)
+        record["files"] = describe(folder, digests)
         # The folder that is replaced, for a merge killed before it was.
         record["replaced"] = former
         # Minutes have passed since the first look.
@@ -144,20 +138,6 @@ def _right_base_hash(settings: MergeSettings, source: Adapter | FullWeights, rep
             base=settings.base_weight,
             other=found[:12],
         )
-    return found
-
-
-def _hashes(files: Iterable[Path], reporter: Reporter) -> dict[str, str]:
-    """Return the SHA-256 of files by name, which are brought to the disk meanwhile."""
-    found = {}
-    for file in files:
-        digest = hashlib.sha256()
-        with file.open("rb") as content:
-            os.fsync(content.fileno())
-            while block := content.read(_BLOCK):
-                reporter.check_stop(_STOPPED)
-                digest.update(block)
-        found[file.name] = digest.hexdigest()
     return found
 
 
@@ -271,54 +251,6 @@ def _check_fit(
         )
 
 
-def _copy_files(
-    settings: MergeSettings, weights: Container, folder: Path, hashing: Future[str], reporter: Reporter
-) -> bool:
-    """Copy the base's files, the weights always, the others as links where asked; return whether linked.
-
-    Args:
-        hashing: what goes on beside the copying, and ends it if it fails.
-    """
-    base = settings.base_weight
-    files = sorted(
-        path.relative_to(base)
-        for path in base.rglob("*")
-        if path.is_file() and not path.relative_to(base).parts[0].startswith(_OWN_FILES)
-    )
-    meter = ProgressMeter(reporter, "copying", sum((base / name).stat().st_size for name in files), "bytes")
-    linked = settings.link
-    for name in files:
-        source, target = (base / name).resolve(), folder / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if settings.link and base / name not in weights.files:
-            try:
-                os.link(source, target)
-                meter.advance(source.stat().st_size, str(name))
-                continue
-            except OSError as error:
-                linked = False
-                reporter.warn(
-                    "{name} could not be linked ({reason}) and was copied.",
-                    "Links need base and output on one file system that knows them.",
-                    name=name,
-                    reason=of_the_system(error),
-                )
-        with open_regular(source, CheckpointError) as read, target.open("wb") as write:
-            while block := _read_block(read, source):
-                reporter.check_stop(_STOPPED)
-                if hashing.done():
-                    hashing.result()
-                write.write(block)
-                meter.advance(len(block), str(name))
-        shutil.copystat(source, target)
-    return linked
-
-
-def _read_block(file: IO[bytes], source: Path) -> bytes:
-    with reading(source, CheckpointError):
-        return file.read(_BLOCK)
-
-
 def _merge_weights(
     base: ModelDirectory, merged: Container, source: Adapter | FullWeights, reporter: Reporter
 ) -> int:
@@ -336,7 +268,7 @@ def _merge_weights(
         changes = {name: changed_weight(source, name, weight) for name, weight in weights.items()}
 
         def merge(name: str, rows: slice) -> None:
-            reporter.check_stop(_STOPPED)
+            reporter.check_stop(STOPPED)
             change = changes[name]
             assert change is not None
             editor.write_rows(stored[name], rows.start, change.of(weights[name][rows].float(), rows))
