@@ -22,7 +22,23 @@ from .extract_kit import CODEC, SIZES, write_clip
 
 CLIPS = 24
 EXTRACT = ("fishtune.core.cli", "extract", "--checkpoint-path", str(CODEC), "--device", "cpu")
-TORCHRUN = ("torch.distributed.run", "--standalone", "--nproc-per-node", "2")
+TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", *EXTRACT)
+FORKED = """
+import os, socket, sys
+import fishtune.core.stages.extract.run  # what takes the time
+from fishtune.core.cli import main
+with socket.create_server(("127.0.0.1", 0)) as free:
+    port = str(free.getsockname()[1])
+os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=port, WORLD_SIZE="2", LOCAL_WORLD_SIZE="2")
+ranks = []
+for rank in "01":
+    os.environ.update(RANK=rank, LOCAL_RANK=rank)
+    if not (child := os.fork()):
+        main()
+    ranks.append(child)
+sys.exit(max(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in ranks))
+"""
+"""Two ranks with the variables that torchrun sets, of one program that has imported torch once."""
 
 
 @pytest.fixture(scope="module")
@@ -111,13 +127,20 @@ def test_sigterm_finishes_the_batch_and_says_what_is_there(data: Path, template:
     finish(data, template)
 
 
-def test_two_ranks_under_torchrun_share_the_clips_and_the_first_reports_all(
-    data: Path, template: Path
+@pytest.mark.parametrize(
+    "ranks",
+    [
+        pytest.param(("-P", "-c", FORKED, *EXTRACT[1:]), id="forked"),
+        pytest.param(TORCHRUN, marks=pytest.mark.slow, id="torchrun"),
+    ],
+)
+def test_two_ranks_share_the_clips_and_the_first_reports_all(
+    data: Path, template: Path, ranks: tuple[str, ...]
 ) -> None:
     (data / "화자 1/99.wav").write_text("no audio", encoding="utf-8")  # the last, so the second rank's
     (data / "화자 1/98.wav").write_text("no audio", encoding="utf-8")
     finished = subprocess.run(
-        [sys.executable, "-m", *TORCHRUN, "-m", *EXTRACT, str(data), "--json"],
+        [sys.executable, *ranks, str(data), "--json"],
         cwd=data.parent,
         capture_output=True,
         text=True,
