@@ -12,6 +12,7 @@ _PROGRAM = r"""
 import json, os, sys
 from fishtune.core.cli import app, main
 app._command()
+exec(sys.argv[2])
 for arguments in json.loads(sys.argv[1]):
     if not (child := os.fork()):
         sys.argv[1:] = arguments
@@ -30,9 +31,13 @@ class Ended:
     code: int
 
 
-def in_one_program(commands: Iterable[list[str]]) -> list[str]:
-    """Return the program that runs commands of `fishtune`, each in a process of its own."""
-    return [sys.executable, "-P", "-c", _PROGRAM, json.dumps(list(commands))]
+def in_one_program(commands: Iterable[list[str]], before: str = "") -> list[str]:
+    """Return the program that runs commands of `fishtune`, each in a process of its own.
+
+    Args:
+        before: Python that is run once, before the commands.
+    """
+    return [sys.executable, "-P", "-c", _PROGRAM, json.dumps(list(commands)), before]
 
 
 def told_apart(output: str) -> list[Ended]:
