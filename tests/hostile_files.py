@@ -176,7 +176,7 @@ class Arena:
                 self.restore()
 
     def _all(self) -> list[Path]:
-        return [path for path in self.root.rglob("*") if path.is_file() or path.is_symlink()]
+        return [Path(folder, name) for folder, _, files in os.walk(self.root) for name in files]
 
     def files(self, reader: Reader) -> list[Path]:
         """Return the files of a reader that may be damaged."""

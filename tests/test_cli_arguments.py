@@ -14,7 +14,8 @@ from fishtune.core.cli.app import app
 from fishtune.core.cli.app import run as cli
 from typer.main import get_command
 
-COMMAND = [sys.executable, "-P", "-m", "fishtune.core.cli"]
+from .commands_kit import in_one_program, told_apart
+
 KOREAN = os.fsdecode("유나".encode("cp949"))
 STATED = {"text": "Hello."}
 
@@ -59,22 +60,30 @@ def test_an_argument_that_no_path_can_be_ends_every_command_with_a_sentence(
         said.encode("utf-8")
 
 
-@pytest.mark.parametrize(
-    "command",
-    ["validate .", "pack --input .", "extract .", "init", "jobs", "run", "loudness-norm . ../out", "presets"],
-)
-def test_a_working_folder_whose_name_is_not_utf_8_is_one_sentence(tmp_path: Path, command: str) -> None:
+def test_a_working_folder_whose_name_is_not_utf_8_is_one_sentence(tmp_path: Path) -> None:
     folder = tmp_path / KOREAN
     (folder / "S").mkdir(parents=True)
     (folder / "S/a.wav").write_bytes(b"")
     before = sorted(map(os.fsencode, tmp_path.rglob("*")))
-    done = subprocess.run([*COMMAND, *command.split()], cwd=folder, capture_output=True, check=False)
-    assert done.returncode == 2
-    lines = done.stderr.decode("utf-8").splitlines()
-    assert len(lines) == 2
-    assert lines[0] == (
-        f"error: The name of the working folder, {tmp_path}/\\xc0\\xaf\\xb3\\xaa, is not UTF-8."
-    )
+    commands = [
+        "validate .",
+        "pack --input .",
+        "extract .",
+        "init",
+        "jobs",
+        "run",
+        "loudness-norm . ../out",
+        "presets",
+    ]
+    program = in_one_program(command.split() for command in commands)
+    done = subprocess.run(program, cwd=folder, capture_output=True, check=True)
+    for command, ended in zip(commands, told_apart(done.stderr.decode("utf-8")), strict=True):
+        assert ended.code == 2, command
+        lines = ended.said.splitlines()
+        assert len(lines) == 2, command
+        assert lines[0] == (
+            f"error: The name of the working folder, {tmp_path}/\\xc0\\xaf\\xb3\\xaa, is not UTF-8."
+        )
     assert sorted(map(os.fsencode, tmp_path.rglob("*"))) == before
 
 

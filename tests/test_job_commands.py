@@ -9,7 +9,6 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -320,7 +319,8 @@ def test_on_a_narrow_terminal_words_amounts_and_times_stay_whole(
     )
 
 
-def test_the_help_names_every_command_of_jobs() -> None:
-    shown = subprocess.run([sys.executable, "-P", "-m", "fishtune.core.cli", "--help"], capture_output=True)
-    for name in (b"run", b"init", b"start", b"jobs", b"attach", b"stop", b"logs", b"resume"):
-        assert b" " + name + b" " in shown.stdout
+def test_the_help_names_every_command_of_jobs(capsys: pytest.CaptureFixture[str]) -> None:
+    assert app.run(["--help"]) == 0
+    shown = capsys.readouterr().out
+    for name in ("run", "init", "start", "jobs", "attach", "stop", "logs", "resume"):
+        assert f" {name} " in shown

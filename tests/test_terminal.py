@@ -10,7 +10,7 @@ import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from fishtune.core.jobs.writer import EventWriter
 from fishtune.core.stages.registry import StageName
 from fishtune.core.terminal import json_text, shell_quoted, visible, visible_line, visible_output
 
+from .commands_kit import in_one_program, told_apart
 from .job_kit import run_on_a_terminal
 
 COMMAND = [sys.executable, "-P", "-m", "fishtune.core.cli"]
@@ -76,20 +77,23 @@ def nasty_job(tmp_path: Path) -> Job:
     return job
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [["jobs"], ["jobs", "--json"], ["attach"], ["logs"], ["logs", "-f"], ["stop"], ["run", "--dry-run"]],
-)
-def test_nothing_of_a_job_is_obeyed_by_the_terminal(
-    tmp_path: Path, nasty_job: Job, arguments: list[str]
-) -> None:
-    shown = _all_shown(*run_on_a_terminal([*COMMAND, *arguments], tmp_path))
-    assert _is_harmless(shown)
-    if arguments[0] in ("attach", "logs"):
-        assert r"a\x1b]52;c;ZXZpbA==\x07b\x1b[2Jc\x1b]8" in shown
-        assert PLAIN in shown
-    if arguments[0] == "logs":
-        assert "bytes \\x9b\\xff red\r\n 50%\r\n100%\r\n" in shown
+def _shown_by_each(folder: Path, commands: list[list[str]]) -> Iterator[tuple[list[str], str]]:
+    """Yield commands, each with what it shows on a terminal."""
+    shown = _all_shown(*run_on_a_terminal(in_one_program(commands), folder))
+    for command, ended in zip(commands, told_apart(shown), strict=True):
+        yield command, ended.said
+
+
+def test_nothing_of_a_job_is_obeyed_by_the_terminal(tmp_path: Path, nasty_job: Job) -> None:
+    commands = ["jobs", "jobs --json", "attach", "logs", "logs -f", "stop", "run --dry-run"]
+    for (name, *_), shown in _shown_by_each(tmp_path, [command.split() for command in commands]):
+        assert shown.strip(), name
+        assert _is_harmless(shown), name
+        if name in ("attach", "logs"):
+            assert r"a\x1b]52;c;ZXZpbA==\x07b\x1b[2Jc\x1b]8" in shown
+            assert PLAIN in shown
+        if name == "logs":
+            assert "bytes \\x9b\\xff red\r\n 50%\r\n100%\r\n" in shown
 
 
 def _with_host(job: Job, **changes: Any) -> None:
@@ -101,8 +105,7 @@ def _with_host(job: Job, **changes: Any) -> None:
 
 def test_nothing_of_a_job_of_another_machine_is_obeyed(tmp_path: Path, nasty_job: Job) -> None:
     _with_host(nasty_job, host=NASTY)
-    for command in ("jobs", "attach", "stop"):
-        shown = _all_shown(*run_on_a_terminal([*COMMAND, command], tmp_path))
+    for _, shown in _shown_by_each(tmp_path, [["jobs"], ["attach"], ["stop"]]):
         assert r"a\x1b]52" in shown
         assert _is_harmless(shown)
 
@@ -129,33 +132,28 @@ def _recordings(folder: Path) -> list[str]:
     return ["validate", "data"]
 
 
-@pytest.mark.parametrize(
-    "make",
-    [
-        _preset,
-        _project,
-        _recordings,
-        lambda _: ["verify", NASTY],
-        lambda _: ["validate", NASTY],
-        lambda _: ["stop", NASTY],
-        lambda _: ["pack", "--input", NASTY],
-        lambda _: [NASTY],
-        lambda _: ["train", "--lora-config", NASTY],
-        lambda _: ["jobs", f"--{NASTY}"],
-        lambda _: ["init", NASTY.replace("/", "")],
-        lambda _: ["estimate", "train", "--gpu-memory", NASTY],
-        lambda _: ["verify", b"caf\xe9"],
-    ],
-)
-def test_no_name_or_text_is_obeyed_by_the_terminal(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make: Callable[[Path], list[str]]
-) -> None:
+def test_no_name_or_text_is_obeyed_by_the_terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     monkeypatch.setenv("COLUMNS", "200")
-    shown = _all_shown(*run_on_a_terminal([*COMMAND, *make(tmp_path)], tmp_path))
-    assert shown.strip()
-    assert "Traceback" not in shown and "bug in fishtune" not in shown
-    assert _is_harmless(shown)
+    commands = [
+        _preset(tmp_path),
+        _project(tmp_path),
+        _recordings(tmp_path),
+        ["verify", NASTY],
+        ["validate", NASTY],
+        ["stop", NASTY],
+        ["pack", "--input", NASTY],
+        [NASTY],
+        ["train", "--lora-config", NASTY],
+        ["jobs", f"--{NASTY}"],
+        ["init", NASTY.replace("/", "")],
+        ["estimate", "train", "--gpu-memory", NASTY],
+        ["verify", os.fsdecode(b"caf\xe9")],
+    ]
+    for command, shown in _shown_by_each(tmp_path, commands):
+        assert shown.strip(), command
+        assert "Traceback" not in shown and "bug in fishtune" not in shown
+        assert _is_harmless(shown), command
 
 
 def test_ordinary_text_stays_as_it_is() -> None:
