@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import peft
 import pytest
 import torch
 from fishtune.core.cli.app import run as run_command
@@ -27,6 +26,7 @@ from fishtune.core.errors import CheckpointError, StopRequested, StorageError, U
 from fishtune.core.events import Event, Log, Progress, Reporter, Warned
 from fishtune.core.lora.files import read_adapter
 from fishtune.core.lora.injection import add_adapters, save_adapter
+from fishtune.core.lora.library import peft
 from fishtune.core.model.checkpoint import load_model
 from fishtune.core.model.containers import container
 from fishtune.core.model.containers.container import WeightsReader

@@ -9,12 +9,12 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-import peft
 import pytest
 import torch
 from fishtune.core.config.presets import preset_names
 from fishtune.core.config.settings import MergeSettings
 from fishtune.core.events import Step
+from fishtune.core.lora.library import peft
 from fishtune.core.model.checkpoint import load_model
 from fishtune.core.model.dual_ar import DualAR
 from fishtune.core.model.families.s1 import S1
