@@ -167,9 +167,7 @@ def test_nf4_without_its_library_is_one_sentence(
 
 
 def test_peft_is_loaded_without_the_library_of_quantising() -> None:
-    assert not peft.import_utils.is_bnb_available(), (
-        "else it loads it for every adapter"
-    )
+    assert not peft.import_utils.is_bnb_available(), "else it loads it for every adapter"
 
 
 def test_a_package_looks_as_if_it_were_not_installed_only_while_it_must() -> None:
