@@ -18,7 +18,9 @@ from fishtune.core.stages.train.run import TrainResult
 
 from .recorder import Recorder
 from .test_training_run import assert_equal_weights
-from .training_kit import shards, small_base, train_settings, write_plain_preset  # noqa: F401 - fixtures
+from .training_kit import shards, short_preflight, small_base, train_settings, write_plain_preset  # noqa: F401 - fixtures
+
+pytestmark = pytest.mark.usefixtures("short_preflight")
 
 Start = Callable[..., tuple[TrainResult, Recorder]]
 

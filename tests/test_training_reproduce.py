@@ -26,7 +26,9 @@ from fishtune.core.stages.merge.run import run as merge
 from fishtune.core.stages.train.run import TrainResult, run
 
 from .recorder import Recorder
-from .training_kit import small_base, train_settings, write_shards  # noqa: F401 - a fixture
+from .training_kit import short_preflight, small_base, train_settings, write_shards  # noqa: F401 - a fixture
+
+pytestmark = pytest.mark.usefixtures("short_preflight")
 
 CLIPS = {"ANN": [14, 9, 12]}
 

@@ -35,11 +35,14 @@ from .training_kit import (
     Death,
     run_until_killed,
     shards,  # noqa: F401 - a fixture
+    short_preflight,  # noqa: F401 - a fixture
     small_base,  # noqa: F401 - a fixture
     train_settings,
     write_plain_preset,
     write_shards,
 )
+
+pytestmark = pytest.mark.usefixtures("short_preflight")
 
 Start = Callable[..., tuple[TrainResult, Recorder]]
 
