@@ -91,7 +91,7 @@ def write_checkpoint(model: DualAR, preset: LoraPreset, base: Path, folder: Path
 
 
 def greedy(model: DualAR, golden: Path) -> torch.Tensor:
-    """Return 30 greedy frames for the prompt of the reference."""
+    """Return 12 greedy frames for the prompt of the reference."""
     prompt = torch.from_numpy(np.load(golden / "generate.npz")["prompt"]).long()
     prompt = prompt[: model.config.num_codebooks + 1]
     generation = generate(
@@ -99,7 +99,7 @@ def greedy(model: DualAR, golden: Path) -> torch.Tensor:
         prompt,
         S1Rule(replace(S1.sampling, greedy=True)),
         end_id=-1,
-        max_new_tokens=30,
+        max_new_tokens=12,
         residual_codebook_size=64,
     )
     return generation.tokens
