@@ -52,30 +52,34 @@ def _private_home(_new_homes: Iterator[Path], monkeypatch: pytest.MonkeyPatch) -
         monkeypatch.setenv(f"XDG_{name}_HOME", str(home / name.lower()))
 
 
+def write_model(directory: Path, **changes: Any) -> Path:
+    """Write a checkpoint directory shaped as `golden/base`, random, with other keys of `config.json`."""
+    # Imported here: tests that need no model must not load torch.
+    import torch
+    from fishtune.core.model.checkpoint import build_model
+    from fishtune.core.model.families.s1 import S1
+    from fishtune.core.model.families.s1.weights import save_model
+
+    shutil.copytree(GOLDEN / "base", directory)
+    content = json.loads((directory / "config.json").read_text(encoding="utf-8")) | changes
+    (directory / "config.json").write_text(json.dumps(content), encoding="utf-8")
+    model = build_model(S1().read_shape(content, "config.json"), S1().tokenizer(directory), directory)
+    model = model.to_empty(device="cpu")
+    generator = torch.Generator().manual_seed(0)
+    for key, weight in model.named_parameters():
+        # Small embeddings under large layers: such a model hardly repeats itself, even when it is tied.
+        spread = 0.1 if "norm" in key else 0.05 if "embeddings" in key else 0.3
+        torch.nn.init.normal_(weight, 1.0 if "norm" in key else 0.0, spread, generator=generator)
+    save_model(model, directory)
+    return directory
+
+
 @pytest.fixture
 def model_directory(tmp_path: Path) -> Callable[..., Path]:
-    """Write checkpoint directories shaped as `golden/base`, random, with other keys of `config.json`."""
+    """Write models in the test's folder: `write_model`, by name."""
 
     def write(name: str = "model", **changes: Any) -> Path:
-        # Imported here: tests that need no model must not load torch.
-        import torch
-        from fishtune.core.model.checkpoint import build_model
-        from fishtune.core.model.families.s1 import S1
-        from fishtune.core.model.families.s1.weights import save_model
-
-        directory = tmp_path / name
-        shutil.copytree(GOLDEN / "base", directory)
-        content = json.loads((directory / "config.json").read_text(encoding="utf-8")) | changes
-        (directory / "config.json").write_text(json.dumps(content), encoding="utf-8")
-        model = build_model(S1().read_shape(content, "config.json"), S1().tokenizer(directory), directory)
-        model = model.to_empty(device="cpu")
-        generator = torch.Generator().manual_seed(0)
-        for key, weight in model.named_parameters():
-            # Small embeddings under large layers: such a model hardly repeats itself, even when it is tied.
-            spread = 0.1 if "norm" in key else 0.05 if "embeddings" in key else 0.3
-            torch.nn.init.normal_(weight, 1.0 if "norm" in key else 0.0, spread, generator=generator)
-        save_model(model, directory)
-        return directory
+        return write_model(tmp_path / name, **changes)
 
     return write
 

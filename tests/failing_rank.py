@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import time
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from fishtune.core.errors import ShardError
 from fishtune.core.stages.train.__main__ import main
+from fishtune.core.stages.train.rank_errors import READY, leave_error
 
 LAUNCH = "fishtune.core.stages.train.launch"
 
@@ -38,6 +41,12 @@ class _Broken(ModuleType):
 
 
 if __name__ == "__main__":
+    if os.environ["FAILING_RANK"].endswith("once ready"):
+        Path(os.environ[READY]).touch()
+        while not Path(os.environ["BROKEN_CONNECTION"]).exists():
+            time.sleep(0.02)
+        leave_error(_error(os.environ["FAILING_RANK"]))
+        sys.exit(1)
     if os.environ["FAILING_RANK"].endswith("at start"):
         sys.modules[LAUNCH] = _Broken(LAUNCH)
     else:

@@ -35,21 +35,46 @@ from fishtune.core.stages.audition import listening, speaking
 from fishtune.core.stages.audition.candidates import spread
 from fishtune.core.stages.audition.run import run
 
+from .conftest import write_model
 from .training_kit import write_shards
 
 SLOW = LoraPreset(description="", rank=4, alpha=8, targets=[r"layers\.\d+\.attention\.(wqkv|wo)"])
 KINDS = [CandidateKind.RECORDING, CandidateKind.BASE, CandidateKind.CHECKPOINT, CandidateKind.CHECKPOINT]
 
 
-@pytest.fixture
-def run_folder(tmp_path: Path, model_directory: Callable[..., Path]) -> Path:
-    """`results/me` with the checkpoints of steps 10 and 20, as training leaves them; half is held out."""
-    base = model_directory()
-    protos = write_shards(tmp_path / "protos", {"ANN": [30, 24, 26, 28]})
-    folder = tmp_path / "results/me"
+@pytest.fixture(scope="module")
+def made_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run with the checkpoints of steps 10 and 20, as training leaves them; half is held out."""
+    folder = tmp_path_factory.mktemp("made")
+    base = write_model(folder / "model")
+    protos = write_shards(folder / "protos", {"ANN": [30, 24, 26, 28]})
     settings = {"base": str(base), "protos": str(protos), "held_out": 0.5}
     for step in (10, 20):
-        write_checkpoint(folder / f"checkpoints/step_{step:09d}.ckpt", base, settings, seed=step)
+        write_checkpoint(folder / f"me/checkpoints/step_{step:09d}.ckpt", base, settings, seed=step)
+    return folder / "me"
+
+
+@pytest.fixture
+def run_folder(tmp_path: Path, made_run: Path) -> Path:
+    """`results/me`, a run that nobody has listened to."""
+    return shutil.copytree(made_run, tmp_path / "results/me")
+
+
+@pytest.fixture(scope="module")
+def heard_run(made_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run once it was listened to (read only)."""
+    folder = shutil.copytree(made_run, tmp_path_factory.mktemp("heard") / "me")
+    listen(folder)
+    return folder
+
+
+@pytest.fixture
+def heard_folder(tmp_path: Path, heard_run: Path) -> Path:
+    """`results/me`, a run that was listened to there."""
+    folder = shutil.copytree(heard_run, tmp_path / "results/me")
+    for record in folder.rglob("*.json"):
+        told = record.read_text(encoding="utf-8")
+        record.write_text(told.replace(str(heard_run), str(folder)), encoding="utf-8")
     return folder
 
 
@@ -124,20 +149,19 @@ def test_base_recordings_and_every_checkpoint_say_the_same_in_one_process(
         assert sounds(alone) == before
 
 
-def test_what_was_said_and_heard_before_is_not_made_again(run_folder: Path, calls: dict[str, int]) -> None:
-    first = listen(run_folder)
-    said = calls["generate_all"]
-    assert listen(run_folder) == first
-    assert calls["generate_all"] == said and calls["load_model"] == 1
+def test_what_was_said_and_heard_before_is_not_made_again(heard_folder: Path, calls: dict[str, int]) -> None:
+    first = read_run(heard_folder)
+    assert first is not None and listen(heard_folder) == first
+    assert calls == {"load_model": 0, "generate_all": 0}
     # A checkpoint that changed speaks again, alone; so does everyone to another question.
-    path = run_folder / "checkpoints/step_000000020.ckpt"
+    path = heard_folder / "checkpoints/step_000000020.ckpt"
     torch.save(torch.load(path), path)
-    joined = read_run(run_folder)
+    joined = read_run(heard_folder)
     assert joined is not None and [each.step for each in joined.candidates] == [None, None, 10]
-    listen(run_folder)
-    assert calls["generate_all"] == said + 1
-    listen(run_folder, texts=["ho"])
-    assert calls["generate_all"] == said + 1 + 3
+    listen(heard_folder)
+    assert calls["generate_all"] == 1
+    listen(heard_folder, texts=["ho"])
+    assert calls["generate_all"] == 1 + 3
 
 
 def test_a_stopped_audition_continues_where_it_was(
@@ -165,13 +189,13 @@ def test_a_stopped_audition_continues_where_it_was(
     assert calls["generate_all"] == 3
 
 
-def test_a_killed_audition_leaves_nothing_in_the_way(run_folder: Path) -> None:
-    whole = listen(run_folder)
-    folder = run_folder / "audition/step_000000010"
+def test_a_killed_audition_leaves_nothing_in_the_way(heard_folder: Path) -> None:
+    whole = read_run(heard_folder)
+    folder = heard_folder / "audition/step_000000010"
     record = (folder / "audition.json").read_text()
     (folder / "audition.json").write_text(record.replace('"complete": true', '"complete": false'))
     (folder / "7.wav").touch()  # said, and not yet in the record
-    assert listen(run_folder) == whole
+    assert listen(heard_folder) == whole
     assert not (folder / "7.wav").exists()
 
 
@@ -206,21 +230,22 @@ class Ears:
 
 
 def test_what_was_said_is_listened_to_once_ears_are_there_and_not_said_again(
-    run_folder: Path, calls: dict[str, int], monkeypatch: pytest.MonkeyPatch
+    heard_folder: Path, calls: dict[str, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("num2words", reason="the extra is not installed: pip install 'fishtune[judge]'")
-    plain = listen(run_folder)
+    plain = read_run(heard_folder)
+    assert plain is not None
     assert all(each.measures.wer is None for each in plain.candidates)
     assert any(sentence.startswith("Words and pace are not judged") for sentence in plain.not_judged)
-    said, ears = calls["generate_all"], Ears()
+    ears = Ears()
 
     def load(*_: Any) -> Listeners:
         ears.loaded += 1
         return Listeners(recogniser=ears, speaker=ears, pitch=ears, language="en", names={"recognition": "e"})
 
     monkeypatch.setattr(listening, "load_listeners", load)
-    heard = listen(run_folder)
-    assert calls["generate_all"] == said
+    heard = listen(heard_folder)
+    assert calls["generate_all"] == 0
     recordings, base, *checkpoints = heard.candidates
     for candidate in (base, *checkpoints):
         (cell,) = candidate.cells
@@ -230,24 +255,25 @@ def test_what_was_said_is_listened_to_once_ears_are_there_and_not_said_again(
         assert candidate.measures.wer is not None and candidate.measures.wer.mean == 0
     assert recordings.measures.wer is not None and recordings.measures.wer.mean == 1
     assert heard.models == {"recognition": "e"} and heard.not_judged == []
-    assert listen(run_folder) == heard == read_run(run_folder)
+    assert listen(heard_folder) == heard == read_run(heard_folder)
     assert ears.loaded == 1, "nothing has changed"
     # Of what is new alone the old numbers stay: another checkpoint is heard beside them.
-    listen(run_folder / "checkpoints/step_000000010.ckpt", strengths=[0.5])
+    listen(heard_folder / "checkpoints/step_000000010.ckpt", strengths=[0.5])
     assert ears.loaded == 2
 
 
 def test_what_was_heard_before_is_lost_only_once_something_takes_its_place(
-    run_folder: Path, monkeypatch: pytest.MonkeyPatch
+    heard_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before = listen(run_folder)
+    before = read_run(heard_folder)
+    assert before is not None
 
     def damaged(_: Path) -> Any:
         raise CheckpointError("It is damaged.", "Copy it again.")
 
     monkeypatch.setattr(speaking, "load_model", damaged)
     with pytest.raises(CheckpointError):
-        listen(run_folder, texts=["ho"])
+        listen(heard_folder, texts=["ho"])
     checkpoints = [each for each in before.candidates if each.kind is CandidateKind.CHECKPOINT]
     for candidate in checkpoints:
         assert read_audition(candidate.path or Path()) == candidate

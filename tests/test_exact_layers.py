@@ -13,9 +13,9 @@ from fishtune.core.compute.exact import apply_rotary, rms_norm, swiglu
 from fishtune.core.compute.layers import rotary_table
 from fishtune.core.lora.dropout import draw_mask, kept_share, masked, packed, unpacked
 from fishtune.core.lora.injection import add_adapters, trainable_parameters
+from fishtune.core.lora.library import lora
 from fishtune.core.lora.linear import AdaptedLinear, adapted_linear
 from fishtune.core.model.checkpoint import load_model
-from peft.tuners import lora
 from torch import Tensor, nn
 from torch.nn import functional as F
 

@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 import torch
 from fishtune.core.errors import StopRequested, UsageError
+from fishtune.core.lora.library import peft
 from fishtune.core.model.checkpoint import load_model
 from fishtune.core.model.dual_ar import DualAR
 from fishtune.core.model.families.s1 import S1
 from fishtune.core.model.families.s1.sampling import S1Rule
 from fishtune.core.model.generate import Generation, generate
 from fishtune.core.model.sampling import Sampling
-from peft import LoraConfig, inject_adapter_in_model
 
 ModelDirectory = Callable[..., Path]
 GREEDY = replace(S1.sampling, greedy=True)
@@ -85,7 +85,7 @@ def test_generation_sees_adapters_and_leaves_the_mode_alone(
     model = load_model(directory)
     before = run(model, prompt).tokens
     targets = r"(codebook_|fast_)?embeddings|output|(fast_)?layers\..*\.(wqkv|wo|w1|w2|w3)"
-    inject_adapter_in_model(LoraConfig(r=4, target_modules=targets, lora_dropout=0.5), model)
+    peft.inject_adapter_in_model(peft.LoraConfig(r=4, target_modules=targets, lora_dropout=0.5), model)
     generator = torch.Generator().manual_seed(1)
     for name, weight in model.named_parameters():
         if "lora_" in name:

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import peft
 import pytest
 import torch
 from fishtune.core.cli.app import run as run_command
@@ -27,6 +26,7 @@ from fishtune.core.errors import CheckpointError, StopRequested, StorageError, U
 from fishtune.core.events import Event, Log, Progress, Reporter, Warned
 from fishtune.core.lora.files import read_adapter
 from fishtune.core.lora.injection import add_adapters, save_adapter
+from fishtune.core.lora.library import peft
 from fishtune.core.model.checkpoint import load_model
 from fishtune.core.model.containers import container
 from fishtune.core.model.containers.container import WeightsReader
@@ -91,7 +91,7 @@ def write_checkpoint(model: DualAR, preset: LoraPreset, base: Path, folder: Path
 
 
 def greedy(model: DualAR, golden: Path) -> torch.Tensor:
-    """Return 30 greedy frames for the prompt of the reference."""
+    """Return 12 greedy frames for the prompt of the reference."""
     prompt = torch.from_numpy(np.load(golden / "generate.npz")["prompt"]).long()
     prompt = prompt[: model.config.num_codebooks + 1]
     generation = generate(
@@ -99,7 +99,7 @@ def greedy(model: DualAR, golden: Path) -> torch.Tensor:
         prompt,
         S1Rule(replace(S1.sampling, greedy=True)),
         end_id=-1,
-        max_new_tokens=30,
+        max_new_tokens=12,
         residual_codebook_size=64,
     )
     return generation.tokens

@@ -21,9 +21,12 @@ from fishtune.core.stages.train.run import run
 from .recorder import Recorder
 from .training_kit import (
     shards,  # noqa: F401 - a fixture
+    short_preflight,  # noqa: F401 - a fixture
     small_base,  # noqa: F401 - a fixture
     train_settings,
 )
+
+pytestmark = pytest.mark.usefixtures("short_preflight")
 
 PLANNED = PlannedRun(
     clips=90, held_out=5, left_out=0, epochs=250.0, steps=1240, steps_per_epoch=4.96, tokens_per_step=8000.0

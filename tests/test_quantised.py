@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from fishtune.core.config.presets import lora_preset
 from fishtune.core.config.settings import BasePrecision
 from fishtune.core.errors import UsageError
 from fishtune.core.lora.injection import add_adapters, trainable_parameters
+from fishtune.core.lora.library import not_installed, peft
 from fishtune.core.model.checkpoint import load_model
 from fishtune.core.model.dual_ar import DualAR
 from fishtune.core.model.targets import quantised_modules
@@ -161,3 +164,18 @@ def test_nf4_without_its_library_is_one_sentence(
         load_model(tiny_checkpoint, base_precision="nf4")
     assert 'pip install "fishtune[quantised]"' in error.value.hint
     load_model(tiny_checkpoint, base_precision="int8")
+
+
+def test_peft_is_loaded_without_the_library_of_quantising() -> None:
+    assert not peft.import_utils.is_bnb_available(), "else it loads it for every adapter"
+
+
+def test_a_package_looks_as_if_it_were_not_installed_only_while_it_must() -> None:
+    name = "this"  # of Python, and loaded by nobody
+    with not_installed(name):
+        assert importlib.util.find_spec(name) is None
+        with pytest.raises(ModuleNotFoundError):
+            importlib.import_module(name)
+    assert importlib.util.find_spec(name) is not None and name not in sys.modules
+    with not_installed("sys"):
+        assert importlib.import_module("sys") is sys, "what is loaded stays"

@@ -75,8 +75,8 @@ def learnt_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny S2 that knows which residual codes go with a first one, as every published model does."""
     folder = tmp_path_factory.mktemp("s2")
     base = random_base(folder / "random")
-    texts = {f"sentence {number}": 24 for number in range(24)}
-    result = trained(folder, base, structured(folder / "protos", texts, 0), "full", 1e-2, 150, Recorder())
+    texts = {f"sentence {number}": 24 for number in range(12)}
+    result = trained(folder, base, structured(folder / "protos", texts, 0), "full", 1e-2, 100, Recorder())
     output = folder / "learnt"
     merge(MergeSettings(base_weight=base, lora_weight=result.checkpoint, output=output), Recorder())
     return output
@@ -96,7 +96,7 @@ def test_clips_known_by_heart_come_back_from_the_merged_weights(
     texts = {"ann says the thing": 14, "the other thing": 9, "and nothing else": 12}
     protos = structured(tmp_path / "protos", texts, 1)
     recorder = Recorder()
-    result = trained(tmp_path, learnt_base, protos, preset, rate, 150, recorder)
+    result = trained(tmp_path, learnt_base, protos, preset, rate, 100, recorder)
     assert recorder.of(Step)[-1].loss < 0.1, "the clips are not known by heart yet"
     output = tmp_path / "merged"
     merge(MergeSettings(base_weight=learnt_base, lora_weight=result.checkpoint, output=output), Recorder())

@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable
 from pathlib import Path
 
-import peft
 import pytest
 import torch
 from fishtune.core.config.presets import LoraPreset, lora_preset, preset_names
@@ -18,6 +17,7 @@ from fishtune.core.lora.injection import (
     train_everything,
     trainable_parameters,
 )
+from fishtune.core.lora.library import peft
 from fishtune.core.model.checkpoint import load_model
 from fishtune.core.stages.train.loss import loss_sums
 

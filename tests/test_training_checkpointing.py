@@ -12,6 +12,7 @@ from fishtune.core.hardware.memory.suggest import MARGIN_BYTES, TrainingNeeds
 from fishtune.core.stages.train import run
 from fishtune.core.stages.train.checkpointing import choose_checkpointing
 
+from .accounting_kit import made_up_memory  # noqa: F401 - a fixture
 from .recorder import Recorder
 from .test_training_run import assert_equal_weights
 from .training_kit import shards, small_base, train_settings  # noqa: F401 - fixtures
@@ -54,11 +55,11 @@ def test_a_run_says_what_was_chosen_and_computes_the_same(
     shards: Path,  # noqa: F811
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
+    made_up_memory: None,  # noqa: F811
 ) -> None:
     values = {"max_steps": 2, "held_out": 0}
     plain = train_settings(tmp_path, small_base, shards, project="plain", checkpointing="selective", **values)
     expected = run.run(plain, Recorder())
-    # In this order all ways are accounted by the first run.
     for free, chosen in ((0, "blocks"), (1 << 40, "none")):
         monkeypatch.setattr(run, "free_memory", lambda _, free=free: free)
         recorder = Recorder()

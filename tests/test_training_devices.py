@@ -182,11 +182,39 @@ def test_flags_that_contradict_torchrun_are_refused(
         find_ranks(train_settings(tmp_path, small_base, shards, devices=3))
 
 
+def let_a_further_process_fail(monkeypatch: pytest.MonkeyPatch, how: str) -> None:
+    monkeypatch.setattr("fishtune.core.stages.train.launch._MODULE", "tests.failing_rank")
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent.parent))
+    monkeypatch.setenv("FAILING_RANK", how)
+
+
+def test_of_a_connection_that_breaks_the_cause_is_told(
+    small_base: Path,  # noqa: F811
+    shards: Path,  # noqa: F811
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As in the midst of training, when only the further process knows it; that need load no torch here."""
+    let_a_further_process_fail(monkeypatch, "shard once ready")
+    broken = tmp_path / "broken"
+    monkeypatch.setenv("BROKEN_CONNECTION", str(broken))
+    settings = train_settings(tmp_path, small_base, shards, devices=2)
+    with (
+        pytest.raises(ShardError, match="device 1 failed: ANN.protos is damaged at byte 12."),
+        other_ranks(find_ranks(settings), settings, Recorder()),
+    ):
+        broken.touch()
+        raise RuntimeError("Connection closed by peer [127.0.0.1]:2321")
+
+
 @pytest.mark.parametrize(
     ("how", "kind", "message"),
     [
         ("shard at start", ShardError, "device 1 failed: ANN.protos is damaged at byte 12."),
-        ("shard", ShardError, "device 1 failed: ANN.protos is damaged at byte 12."),
+        pytest.param(
+            *("shard", ShardError, "device 1 failed: ANN.protos is damaged at byte 12."),
+            marks=pytest.mark.slow,
+        ),
         pytest.param(
             *("memory", DeviceMemoryError, "device 1 failed: Out of GPU memory"), marks=pytest.mark.slow
         ),
@@ -206,9 +234,7 @@ def test_the_error_of_a_further_process_is_told_as_the_runs(
     kind: type[BaseException],
     message: str,
 ) -> None:
-    monkeypatch.setattr("fishtune.core.stages.train.launch._MODULE", "tests.failing_rank")
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent.parent))
-    monkeypatch.setenv("FAILING_RANK", how)
+    let_a_further_process_fail(monkeypatch, how)
     with pytest.raises(kind) as caught:
         run(train_settings(tmp_path, small_base, shards, devices=2), Recorder())
     assert message in str(caught.value)

@@ -9,12 +9,12 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-import peft
 import pytest
 import torch
 from fishtune.core.config.presets import preset_names
 from fishtune.core.config.settings import MergeSettings
 from fishtune.core.events import Step
+from fishtune.core.lora.library import peft
 from fishtune.core.model.checkpoint import load_model
 from fishtune.core.model.dual_ar import DualAR
 from fishtune.core.model.families.s1 import S1
@@ -26,7 +26,9 @@ from fishtune.core.stages.merge.run import run as merge
 from fishtune.core.stages.train.run import TrainResult, run
 
 from .recorder import Recorder
-from .training_kit import small_base, train_settings, write_shards  # noqa: F401 - a fixture
+from .training_kit import short_preflight, small_base, train_settings, write_shards  # noqa: F401 - a fixture
+
+pytestmark = pytest.mark.usefixtures("short_preflight")
 
 CLIPS = {"ANN": [14, 9, 12]}
 
@@ -68,7 +70,7 @@ def test_clips_known_by_heart_come_back_from_the_merged_weights(
         protos,
         lora_config=preset,
         learning_rate=rate,
-        max_steps=180,
+        max_steps=120,
         schedule="cosine",
         batch_tokens=256,
         held_out=0,
@@ -118,7 +120,7 @@ def test_adapter_merged_weights_and_training_forward_agree_code_for_code(
         protos,
         lora_config=preset,
         learning_rate=1e-2,
-        max_steps=25,
+        max_steps=8,
         batch_tokens=256,
         semantic_loss_weight=1.0,
         held_out=0,

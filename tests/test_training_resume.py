@@ -26,9 +26,12 @@ from .recorder import Recorder
 from .training_kit import (
     make_table,
     shards,  # noqa: F401 - a fixture
+    short_preflight,  # noqa: F401 - a fixture
     small_base,  # noqa: F401 - a fixture
     train_settings,
 )
+
+pytestmark = pytest.mark.usefixtures("short_preflight")
 
 Start = Callable[..., tuple[TrainResult, Recorder]]
 

@@ -35,11 +35,14 @@ from .training_kit import (
     Death,
     run_until_killed,
     shards,  # noqa: F401 - a fixture
+    short_preflight,  # noqa: F401 - a fixture
     small_base,  # noqa: F401 - a fixture
     train_settings,
     write_plain_preset,
     write_shards,
 )
+
+pytestmark = pytest.mark.usefixtures("short_preflight")
 
 Start = Callable[..., tuple[TrainResult, Recorder]]
 
@@ -76,23 +79,23 @@ def curve(recorder: Recorder) -> list[tuple[int, float, float | None]]:
 
 
 def test_a_run_learns_and_says_what_it_does(start: Start) -> None:
-    result, recorder = start(max_steps=40, learning_rate=1e-2, validate_every=20, checkpoint_every=20)
+    result, recorder = start(max_steps=20, learning_rate=1e-2, validate_every=10, checkpoint_every=10)
     steps = recorder.of(Step)
-    assert [step.step for step in steps] == list(range(1, 41))
+    assert [step.step for step in steps] == list(range(1, 21))
     assert steps[-1].loss < steps[0].loss - 0.5
     for step in steps:
         assert step.loss == pytest.approx(step.base_loss + step.semantic_loss)
-        assert step.total_steps == 40
-    assert [event.step for event in recorder.of(Validation)] == [0, 20, 40], "the base comes first"
+        assert step.total_steps == 20
+    assert [event.step for event in recorder.of(Validation)] == [0, 10, 20], "the base comes first"
     saved = recorder.of(CheckpointSaved)
-    assert [event.step for event in saved] == [20, 40]
+    assert [event.step for event in saved] == [10, 20]
     assert saved[-1].path == str(result.checkpoint) and saved[-1].adapter == str(result.adapter)
-    assert result.checkpoint.name == "step_000000040.ckpt" and result.adapter is not None
+    assert result.checkpoint.name == "step_000000020.ckpt" and result.adapter is not None
     assert {path.name for path in result.adapter.iterdir()} >= {
         "adapter_model.safetensors",
         "adapter_config.json",
     }
-    assert result.ended_by == "max_steps" and result.step == 40
+    assert result.ended_by == "max_steps" and result.step == 20
     first = recorder.events.index(steps[0])
     phases = [event.name for event in recorder.events[:first] if isinstance(event, Phase)]
     assert phases == [

@@ -7,7 +7,7 @@ import multiprocessing
 import os
 import shutil
 import signal
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -26,7 +26,7 @@ from fishtune.core.model.families.s1 import S1
 from fishtune.core.model.families.s1.prompts import S1Prompts
 from fishtune.core.model.families.s1.weights import save_model
 from fishtune.core.shards.wire import Sentence, ShardWriter, encode_sentence
-from fishtune.core.stages.train import run_callback
+from fishtune.core.stages.train import preflight, run_callback
 from fishtune.core.stages.train.batches import Batch, collate
 from fishtune.core.stages.train.run import run
 from fishtune.core.stages.train.sampler import ClipTable
@@ -106,6 +106,17 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Twelve clips of two speakers, packed (read only)."""
     lengths = {"ANN": [12, 7, 20, 9, 15, 11, 18], "BOB": [8, 14, 10, 22, 13]}
     return write_shards(tmp_path_factory.mktemp("data") / "protos", lengths)
+
+
+@pytest.fixture(scope="module")
+def short_preflight() -> Iterator[None]:
+    """Let the check before the first step compare few frames; its own tests compare as many as runs do.
+
+    Of a tiny run it is else the fifth part.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(preflight, "FRAMES", 2)
+        yield
 
 
 def train_settings(folder: Path, base: Path, protos: Path, **changes: Any) -> TrainSettings:

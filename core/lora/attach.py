@@ -6,14 +6,13 @@ import re
 import warnings
 from typing import Any
 
-import peft
 import torch
-from peft.tuners.tuners_utils import BaseTunerLayer
 
 from ..compute.weights import load_strict
 from ..model.dual_ar import DualAR
 from .files import Adapter, FullWeights
 from .injection import exactly
+from .library import BaseTunerLayer, peft
 
 
 def apply_checkpoint(model: DualAR, source: Adapter | FullWeights) -> None:

@@ -11,9 +11,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-import peft
 import torch
-from peft.utils import get_peft_model_state_dict
 from safetensors.torch import save_file
 from torch import nn
 
@@ -25,6 +23,7 @@ from ..model.dual_ar import DualAR
 from ..model.targets import match_targets, refuse_tied_embedding
 from ..randomness import seed_of
 from .files import BASE_PRECISION
+from .library import get_peft_model_state_dict, peft
 from .linear import AdaptedLinear
 
 _PEFT_PREFIX = "base_model.model."  # what `PeftModel` puts before the names of the model it wraps

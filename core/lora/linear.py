@@ -8,12 +8,12 @@ from __future__ import annotations
 from typing import Any, cast
 
 import torch
-from peft.tuners import lora
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..compute.quantised import QuantisedLinear, matrix
 from .dropout import draw_mask, kept_share, masked, packed, unpacked
+from .library import lora
 
 
 class AdaptedLinear(lora.Linear):
