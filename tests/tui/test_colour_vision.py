@@ -14,7 +14,7 @@ from fishtune.tui.widgets.step_list import StepList
 from fishtune.tui.wizard_settings import WizardSettings
 from test_contrast import XTERM
 from textual.theme import Theme
-from wizard_helpers import FakeEngine, shown, until, until_open
+from wizard_helpers import FakeEngine, shown, until_open, until_shown
 
 Matrix = tuple[tuple[float, float, float], ...]
 Linear = tuple[float, ...]
@@ -122,7 +122,7 @@ async def test_without_any_colour_each_state_has_a_sign_and_a_word_in_the_list_o
                 ShownStep(name, state, WORDS[state], "") for name, state in zip(StepName, states, strict=True)
             ]
             await pilot.pause()
-            await until(lambda: all(WORDS[state] in shown(app) for state in states), app)  # noqa: B023
+            await until_shown(app, *(WORDS[state] for state in states))
             rows = [row[2:17] for row in shown(app).splitlines()[1:]]
             for number, state in enumerate(states):
                 told[state] = rows[3 * number].split()[0], rows[3 * number + 1].strip()

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
-import pytest
 from fishtune.core.errors import FishtuneError
 from fishtune.core.pipeline.steps import StepName, StepState
 from fishtune.core.stages.registry import StageName
@@ -24,7 +23,8 @@ from rich.style import Style
 from rich.terminal_theme import TerminalTheme
 from staged_project import StagedEngine, staged_project, training_step
 from textual.geometry import Region
-from wizard_helpers import shown, until
+from textual.pilot import Pilot
+from wizard_helpers import shown, until, until_open
 
 TEXT, SIGN = 4.5, 3.0
 """Least contrast of text, and of lines, bars and marks that carry a meaning."""
@@ -86,57 +86,67 @@ def too_faint(app: Wizard) -> set[str]:
     }
 
 
-@pytest.mark.parametrize("theme", THEMES)
-async def test_every_theme_can_be_read_on_every_page(tmp_path: Path, golden: Path, theme: str) -> None:
+async def look(app: Wizard, pilot: Pilot[None], faint: set[str]) -> None:
+    """Note what can hardly be read on the screen."""
+    await pilot.pause()
+    faint.update(f"{app.theme}: {words}" for words in too_faint(app))
+
+
+async def look_at_pages(app: Wizard, pilot: Pilot[None], screen: ProjectScreen, faint: set[str]) -> None:
+    """Look at all steps' forms with what can be said above them, at all states of a step, and at dialogs."""
+    for number, step in enumerate(StepName, 1):
+        await pilot.press(str(number))
+        await until(lambda: screen.pane is not None and screen.pane.step is step, app)  # noqa: B023
+        pane = screen.pane
+        assert pane is not None
+        pane.show_monitor(False)
+        if number % 2:
+            pane.notice.show_error(FishtuneError("It failed.", "Look at that."))
+        else:
+            pane.notice.show_warning("It may fail.")
+        screen.enter_step()
+        await look(app, pilot, faint)
+        screen.focus_steps()
+    states = [*StepState]
+    for shown_states in (states[:6], states[1:]):  # there are seven
+        screen.query_one(StepList).steps = [
+            ShownStep(name, state, WORDS[state], "")
+            for name, state in zip(StepName, shown_states, strict=True)
+        ]
+        await look(app, pilot, faint)
+    for other in (PromptScreen("Which?", "/tmp", explanation="Why."), HelpScreen("What it is.")):
+        await app.push_screen(other)
+        await pilot.pause()
+        await look(app, pilot, faint)
+        app.pop_screen()
+    screen.focus_steps()
+
+
+async def test_every_theme_can_be_read_on_every_page(tmp_path: Path, golden: Path) -> None:
     engine = StagedEngine()
     project = staged_project(tmp_path / "yoona", golden, engine)
-    app = Wizard(WizardSettings(theme=theme), project=project.folder, engine=engine)
+    app = Wizard(WizardSettings(), project=project.folder, engine=engine)
     app.ansi_theme_dark = XTERM
     faint: set[str] = set()
     async with app.run_test(size=(120, 40)) as pilot:
-        await until(lambda: isinstance(app.screen, ProjectScreen) and app.screen.pane is not None, app)
-        screen = app.screen
-        assert isinstance(screen, ProjectScreen)
-
-        async def look() -> None:
-            await pilot.pause()
-            faint.update(too_faint(app))
-
-        for number, step in enumerate(StepName, 1):
-            await pilot.press(str(number))
-            await until(lambda: screen.pane is not None and screen.pane.step is step, app)  # noqa: B023
-            pane = screen.pane
-            assert pane is not None
-            pane.show_monitor(False)
-            if number % 2:
-                pane.notice.show_error(FishtuneError("It failed.", "Look at that."))
-            else:
-                pane.notice.show_warning("It may fail.")
-            screen.enter_step()
-            await look()
-            screen.focus_steps()
-        states = [*StepState]
-        for shown_states in (states[:6], states[1:]):  # there are seven
-            screen.query_one(StepList).steps = [
-                ShownStep(name, state, WORDS[state], "")
-                for name, state in zip(StepName, shown_states, strict=True)
-            ]
-            await look()
+        screen = await until_open(app)
+        for theme in THEMES:
+            app.theme = theme
+            await look_at_pages(app, pilot, screen, faint)
         job = engine.new_job(project, StageName.TRAIN)
         engine.say(job, [training_step(number, 100) for number in range(1, 60)])
         screen.refresh_state()
         await pilot.press("5")
         await until(lambda: "59 / 100" in shown(app), app)
-        await look()
-        for other in (PromptScreen("Which?", "/tmp", explanation="Why."), HelpScreen("What it is.")):
-            await app.push_screen(other)
-            await pilot.pause()
-            await look()
-            app.pop_screen()
+        for theme in THEMES:
+            app.theme = theme
+            await look(app, pilot, faint)
         screen.focus_steps()
         await pilot.press("escape")
         await until(lambda: isinstance(app.screen, StartScreen), app)
-        await look()
+        for theme in THEMES:
+            app.theme = theme
+            await look(app, pilot, faint)
     assert not faint, "\n".join(sorted(faint))
 
 

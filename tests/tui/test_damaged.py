@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fishtune.core import tables
 from fishtune.core.config.project import Project
 from fishtune.core.errors import FishtuneError
 from fishtune.core.events import CheckpointSaved, Finished, Progress, Started, Step, Validation
@@ -25,6 +26,7 @@ from fishtune.tui.models_found import models_in
 from fishtune.tui.report import newest_report
 from fishtune.tui.run_view import RunView, share_of
 from fishtune.tui.screens.project import ProjectScreen
+from fishtune.tui.steps import pack
 from fishtune.tui.trouble import in_thread, trouble_file
 from fishtune.tui.wizard_settings import load_settings, settings_file
 from textual.widgets import Static
@@ -102,8 +104,9 @@ async def test_absurd_events_leave_the_screen_whole(
     app = wizard()
     async with app.run_test(size=(80, 24), notifications=True):
         await until(lambda: "running 50 %" in shown(app) or "Running (job" in shown(app), app)
-        assert all(f"{number} " in shown(app) for number in range(1, 7))
-        assert "unexpected" not in shown(app)
+        seen = shown(app)
+        assert all(f"{number} " in seen for number in range(1, 7))
+        assert "unexpected" not in seen
     assert not trouble_file().exists(), trouble_file().read_text()
 
 
@@ -156,34 +159,45 @@ async def test_a_damaged_report_leaves_the_screen_whole(
     assert not trouble_file().exists()
 
 
-@pytest.mark.parametrize(
-    "content",
-    [
-        DEEP,
-        "{}",
-        '{"result": 3}',
-        '{"result": {"shards": "x"}}',
-        '{"result": {"shards": 1, "sentences": NaN, "clips": 1, "bytes": 1, "dropped": [], "speakers": []}}',
-        '{"result": {"shards": 1, "sentences": 1, "clips": 1, "bytes": 1, "dropped": [], "speakers": [[]], '
-        '"columns": {"edges": [1], "counts": [1, 2]}}}',
-        '{"result": {"shards": 1, "sentences": 1, "clips": 1, "bytes": 1, "dropped": [], "speakers": [], '
-        '"columns": {"edges": [1, 2], "counts": ["x"]}}}',
-    ],
+MANIFESTS = (
+    DEEP,
+    "{}",
+    '{"result": 3}',
+    '{"result": {"shards": "x"}}',
+    '{"result": {"shards": 1, "sentences": NaN, "clips": 1, "bytes": 1, "dropped": [], "speakers": []}}',
+    '{"result": {"shards": 1, "sentences": 1, "clips": 1, "bytes": 1, "dropped": [], "speakers": [[]], '
+    '"columns": {"edges": [1], "counts": [1, 2]}}}',
+    '{"result": {"shards": 1, "sentences": 1, "clips": 1, "bytes": 1, "dropped": [], "speakers": [], '
+    '"columns": {"edges": [1, 2], "counts": ["x"]}}}',
 )
+
+
 async def test_a_damaged_manifest_leaves_the_screen_whole(
-    wizard: Make, project: Project, content: str
+    wizard: Make, project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    read: list[str] = []
+
+    def read_json(file: Path) -> Any:
+        read.append(file.read_text() if file.exists() else "")
+        return tables.read_json(file)
+
+    monkeypatch.setattr(pack, "read_json", read_json)
     project.protos.mkdir()
-    (project.protos / MANIFEST_FILE).write_text(content)
     app = wizard()
     async with app.run_test(size=(80, 24), notifications=True) as pilot:
         await until(lambda: isinstance(app.screen, ProjectScreen) and app.screen.pane is not None, app)
         await pilot.press("4")
         await until(lambda: "needs Extract" in shown(app) and "Bytes per shard" in shown(app), app)
-        await until(lambda: all(worker.is_finished for worker in app.workers), app)
-        await pilot.resize_terminal(120, 40)
-        await pilot.pause()
-        assert "6 Merge" in shown(app) and "unexpected" not in shown(app)
+        for content in MANIFESTS:
+            (project.protos / MANIFEST_FILE).write_text(content)
+            await pilot.press("ctrl+r")
+            await until(lambda: content in read, app)  # noqa: B023
+            await until(lambda: all(worker.is_finished for worker in app.workers), app)
+            for size in ((120, 40), (80, 24)):
+                await pilot.resize_terminal(*size)
+                await pilot.pause()
+                assert "6 Merge" in shown(app) and "unexpected" not in shown(app)
+    assert not trouble_file().exists(), trouble_file().read_text()
 
 
 @pytest.mark.parametrize(

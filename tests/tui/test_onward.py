@@ -288,12 +288,13 @@ async def test_buttons_that_do_not_fit_into_one_row_stand_in_two_and_none_is_cut
         screen = await until_open(app)
         await pilot.press("1")
         words = ["Folder…", "Normalise…", "Edit", "Report", "Check again", "Next: Model ▸"]
-        await until(lambda: all(word in shown(app) for word in words), app)
+        await until_shown(app, *words)
         assert screen.pane is not None
         bar = screen.pane.query_one("#buttons")
         assert bar.size.height == 2
         await pilot.resize_terminal(120, 40)
-        await until(lambda: bar.size.height == 1 and all(word in shown(app) for word in words), app)
+        await until(lambda: bar.size.height == 1, app)
+        await until_shown(app, *words)
 
 
 async def test_a_base_model_that_lies_here_is_taken_by_enter_and_leads_on(
@@ -356,7 +357,7 @@ async def test_every_button_but_the_main_one_has_a_key_of_its_own_that_is_seen(
 ) -> None:
     app = wizard(language=language)
     taken = {key for action in ACTIONS for key in action.keys.split(",")} | set("123456")
-    async with app.run_test(size=(120, 40)) as pilot:
+    async with app.run_test(size=(80, 24)) as pilot:
         screen = await until_open(app)
         for number, step in enumerate(StepName, 1):
             screen.focus_steps()

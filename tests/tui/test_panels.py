@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
 from fishtune.core.pipeline.steps import StepName
 from fishtune.core.stages.registry import StageName
 from fishtune.tui.app import Wizard
@@ -12,6 +11,7 @@ from fishtune.tui.screens.project import ProjectScreen
 from fishtune.tui.wizard_settings import WizardSettings
 from rich.cells import cell_len
 from staged_project import StagedEngine, held_out, staged_project, training_step
+from textual.geometry import Region
 from textual.widget import Widget
 from wizard_helpers import shown, until, until_open, until_shown
 
@@ -27,20 +27,26 @@ RULED = ("Memory", "Model directories found here")
 """Titles of what stands below something else, where there is no room for frames."""
 
 
-def sign_at(app: Wizard, x: int, y: int) -> str:
-    """Return the character in a cell of the screen; wide ones take two."""
+def sign_at(row: str, x: int) -> str:
+    """Return the character in a cell of a row of the screen; wide ones take two."""
     at = 0
-    for sign in shown(app).splitlines()[y]:
+    for sign in row:
         if at >= x:
             return sign
         at += cell_len(sign)
     return ""
 
 
-def corners(app: Wizard, part: Widget) -> str:
-    """Return what is drawn in the corners of a widget."""
-    area = part.region
-    return "".join(sign_at(app, x, y) for y in (area.y, area.bottom - 1) for x in (area.x, area.right - 1))
+def all_framed(app: Wizard, screen: ProjectScreen) -> bool:
+    """Return whether every part of the open page has a frame's corners drawn in its own."""
+    rows = shown(app).splitlines()
+
+    def corners(area: Region) -> str:
+        return "".join(
+            sign_at(rows[y], x) for y in (area.y, area.bottom - 1) for x in (area.x, area.right - 1)
+        )
+
+    return all(corners(part.region) == "┌┐└┘" for part in framed(screen))
 
 
 def framed(screen: ProjectScreen) -> list[Widget]:
@@ -60,20 +66,29 @@ async def ready(app: Wizard, screen: ProjectScreen, step: StepName) -> None:
     screen.pane.show_monitor(False)
 
 
-@pytest.mark.parametrize("size", [(120, 40), (200, 60)], ids=["120x40", "200x60"])
-async def test_every_part_of_a_step_s_page_is_framed_under_its_title_where_there_is_room(
-    tmp_path: Path, golden: Path, size: tuple[int, int]
+async def test_every_part_of_a_page_is_framed_under_its_title_and_at_80_columns_no_frame_takes_a_row(
+    tmp_path: Path, golden: Path
 ) -> None:
     engine = StagedEngine()
     project = staged_project(tmp_path / "yoona", golden, engine)
     app = Wizard(WizardSettings(), project=project.folder, engine=engine)
-    async with app.run_test(size=size) as pilot:
+    async with app.run_test(size=(80, 24)) as pilot:
         screen = await until_open(app)
         for number, step in enumerate(StepName, 1):
             await pilot.press(str(number))
             await ready(app, screen, step)
-            await until_shown(app, *(f"┌─ {title} ─" for title in TITLES[step]))
-            await until(lambda: all(corners(app, part) == "┌┐└┘" for part in framed(screen)), app)
+            await pilot.pause()
+            assert screen.pane is not None
+            for part in screen.pane.query(".panel").results(Widget):
+                taken = part.styles.gutter.height - part.styles.padding.height
+                assert taken == (str(part.border_title) in RULED), part
+        for size in ((120, 40), (200, 60)):
+            await pilot.resize_terminal(*size)
+            for number, step in enumerate(StepName, 1):
+                await pilot.press(str(number))
+                await ready(app, screen, step)
+                await until_shown(app, *(f"┌─ {title} ─" for title in TITLES[step]))
+                await until(lambda: all_framed(app, screen), app)
 
 
 async def test_a_running_training_is_framed_too(tmp_path: Path, golden: Path) -> None:
@@ -88,20 +103,4 @@ async def test_a_running_training_is_framed_too(tmp_path: Path, golden: Path) ->
         await until_shown(
             app, *(f"┌─ {title} ─" for title in ("Loss", "Numbers", "GPU", "Checkpoints", "Log"))
         )
-        await until(lambda: all(corners(app, part) == "┌┐└┘" for part in framed(screen)), app)
-
-
-async def test_at_80_columns_no_frame_takes_a_row(tmp_path: Path, golden: Path) -> None:
-    engine = StagedEngine()
-    project = staged_project(tmp_path / "yoona", golden, engine)
-    app = Wizard(WizardSettings(), project=project.folder, engine=engine)
-    async with app.run_test(size=(80, 24)) as pilot:
-        screen = await until_open(app)
-        for number, step in enumerate(StepName, 1):
-            await pilot.press(str(number))
-            await ready(app, screen, step)
-            await pilot.pause()
-            assert screen.pane is not None
-            for part in screen.pane.query(".panel").results(Widget):
-                taken = part.styles.gutter.height - part.styles.padding.height
-                assert taken == (str(part.border_title) in RULED), part
+        await until(lambda: all_framed(app, screen), app)

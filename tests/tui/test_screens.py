@@ -29,7 +29,6 @@ from fishtune.tui.widgets.choice import Choice
 from fishtune.tui.widgets.frame import FooterBar, gpu_line
 from fishtune.tui.widgets.log_pane import LogPane
 from fishtune.tui.widgets.table import Table
-from textual.screen import Screen
 from textual.widgets import Input, Static
 from wizard_helpers import READING, FakeEngine, shown, until, until_open, until_shown
 
@@ -186,21 +185,20 @@ async def test_the_palette_finds_every_action(wizard: Make) -> None:
         assert "4711" in shown(app)
 
 
-@pytest.mark.parametrize(
-    "make", [lambda: PromptScreen("Which?"), lambda: FolderScreen("Which?", Path("/")), GpuScreen]
-)
-async def test_every_dialog_has_help(wizard: Make, make: Callable[[], Screen[object]]) -> None:
+async def test_every_dialog_has_help(wizard: Make) -> None:
     app = wizard()
     async with app.run_test(size=(80, 24)) as pilot:
-        await opened(app)
-        dialog = make()
-        await app.push_screen(dialog)
-        await pilot.press("f1")
-        await until(lambda: isinstance(app.screen, HelpScreen), app)
-        words = dialog.help_text().split()  # type: ignore[attr-defined]
-        assert " ".join(words[:4]) in shown(app)
-        await pilot.press("escape")
-        await until(lambda: app.screen is dialog, app)
+        screen = await opened(app)
+        for dialog in (PromptScreen("Which?"), FolderScreen("Which?", Path("/")), GpuScreen()):
+            await app.push_screen(dialog)
+            await pilot.press("f1")
+            await until(lambda: isinstance(app.screen, HelpScreen), app)
+            words = dialog.help_text().split()
+            assert " ".join(words[:4]) in shown(app)
+            await pilot.press("escape")
+            await until(lambda: app.screen is dialog, app)  # noqa: B023
+            app.pop_screen()
+            await until(lambda: app.screen is screen, app)
 
 
 @pytest.mark.parametrize("size", [(80, 24), (200, 60)], ids=["80x24", "200x60"])

@@ -57,7 +57,10 @@ def test_looking_at_a_project_pulls_in_no_heavy_library(golden: Path, tmp_path: 
         "from fishtune.tui.estimates import preset_needs\n"
         "data, base, folder = sys.argv[1:]\n"
         "p = Project.create(Path(folder), 'x', dataset={'path': data}, model={'path': base})\n"
-        "assert len(inspect_project(p).steps) == 6 and preset_needs(p, 'r_16_alpha_16')\n"
+        "assert len(inspect_project(p).steps) == 6\n"
+        # From the tables: what they do not know is accounted by a process of its own, which takes seconds.
+        "known = Project.create(Path(folder) / 'known', 'x', model={'name': 'openaudio-s1-mini'})\n"
+        "assert preset_needs(known, 'r_16_alpha_16')\n"
         f"print([name for name in {HEAVY!r} if name in sys.modules])"
     )
     done = python(program, str(golden / "data"), str(golden / "base"), str(tmp_path))

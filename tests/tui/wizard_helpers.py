@@ -114,4 +114,9 @@ async def until_open(app: Wizard) -> ProjectScreen:
 
 async def until_shown(app: Wizard, *parts: str) -> None:
     """Wait until all of these are on the screen: a page is painted piece by piece."""
-    await until(lambda: all(part in shown(app) for part in parts), app)
+
+    def all_shown() -> bool:
+        seen = shown(app)
+        return all(part in seen for part in parts)
+
+    await until(all_shown, app)

@@ -74,8 +74,9 @@ class ProjectScreen(ProjectJobsScreen, Plain):
 
     def on_resize(self, event: events.Resize) -> None:
         """Frame the parts of the pages where there is room."""
-        self.set_class(is_roomy(event.size), "roomy")
-        self.set_class(is_roomy(event.size) and event.size.width >= _BROAD, "broad")
+        roomy = is_roomy(event.size)
+        # Both at once: each change looks through the styles of all that is on the pages.
+        self.update_classes({"roomy": roomy, "broad": roomy and event.size.width >= _BROAD})
 
     # looking at the disk
 

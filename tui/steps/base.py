@@ -24,6 +24,7 @@ from ..actions import key_label, keys_of
 from ..catalogue import _
 from ..project_state import TITLES, ProjectState, ShownStep
 from ..run_view import RunView
+from ..trouble import caught
 from ..widgets.button import Button
 from ..widgets.button_bar import ButtonBar
 from ..widgets.form import Form
@@ -84,7 +85,8 @@ class StepPane(PlainVertical):
 
     def on_mount(self) -> None:
         self.ready = True
-        project_screen(self).fill(self.step)
+        with caught(wizard(self).tell_error):  # whoever leaves at once takes the page down meanwhile
+            project_screen(self).fill(self.step)
 
     def compose_before(self) -> Iterable[Widget]:
         """Yield the form."""
