@@ -101,6 +101,15 @@ def assert_every_step_is_what_is_counted(gpu: ModuleType, work: Path) -> None:
         assert int(semantic.sum()) == counted.frames
 
 
+def test_what_extraction_is_predicted_to_reserve_is_known_at_once_and_grows_with_the_batch(
+    gpu: ModuleType, tmp_path: Path
+) -> None:
+    extraction: Any = importlib.import_module("on_gpu.extraction")
+    bench = gpu.Bench(tmp_path, "cpu", gpu.TRUE_SIZES)  # without a file, the codec is the published one
+    few, many = (extraction.predicted_peak(bench, clips) for clips in (6, 60))
+    assert GIB < few < many < 80 * GIB
+
+
 def test_parts_that_die_hang_or_are_wrong_cost_only_themselves(gpu: ModuleType, tmp_path: Path) -> None:
     bench = gpu.Bench(tmp_path, "cpu", gpu.TINY_SIZES)
     context = gpu.start_method(bench, tmp_path / "gpu.log", [])

@@ -165,7 +165,7 @@ LONG_CLIPS = [
     ("config", "preset", "mode"),
     [
         pytest.param(shallow(), SLOW, "none", id="s1-slow-none", marks=pytest.mark.slow),
-        pytest.param(shallow(), SLOW, "blocks", id="s1-slow-blocks"),
+        pytest.param(shallow(), SLOW, "blocks", id="s1-slow-blocks", marks=pytest.mark.slow),
         pytest.param(shallow(), ALL, "selective", id="s1-all-selective", marks=pytest.mark.slow),
         pytest.param(shallow(), FULL, "blocks", id="s1-full-blocks", marks=pytest.mark.slow),
         pytest.param(shallow_s2(), SLOW, "blocks", id="s2-slow-blocks"),

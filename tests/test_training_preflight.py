@@ -72,8 +72,7 @@ def test_losses_of_known_broken_runs_fail_with_their_likely_cause(losses: Losses
 
 
 @pytest.mark.parametrize("preset", ["r_8_alpha_16", "r_16_alpha_16", "fast_r_16_alpha_16"])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("checkpointing", ["none", "blocks"])
+@pytest.mark.parametrize(("dtype", "checkpointing"), [(torch.float32, "none"), (torch.bfloat16, "blocks")])
 def test_a_sound_set_up_passes_and_stays_as_it_was(
     tiny_checkpoint: Path, data: TrainingData, preset: str, dtype: torch.dtype, checkpointing: str
 ) -> None:

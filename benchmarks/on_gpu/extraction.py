@@ -51,15 +51,16 @@ def _settings(bench: Bench, batch_seconds: float) -> ExtractSettings:
 
 
 def _memory(bench: Bench, clips: int) -> Row:
-    """Return predicted and measured peak; the stage forgets the peak of what was before it."""
-    clips = min(clips, bench.sizes.recordings)
-    predicted = predicted_peak(bench, clips)
+    """Return predicted and measured peak, where there is one; the stage forgets the peak of what was before."""
     measured, held = bench.peak_bytes(), bench.allocated_bytes()
+    if measured is None or held is None:
+        return {}
+    predicted = predicted_peak(bench, min(clips, bench.sizes.recordings))
     return {
         "predicted GiB": predicted / GIB,
-        "measured GiB": measured / GIB if measured is not None else None,
-        "held by tensors GiB": held / GIB if held is not None else None,
-        "measured/predicted": measured / predicted if measured is not None else None,
+        "measured GiB": measured / GIB,
+        "held by tensors GiB": held / GIB,
+        "measured/predicted": measured / predicted,
     }
 
 
