@@ -507,7 +507,7 @@ def _benchmark() -> ModuleType:
     return module
 
 
-def test_killed_three_times_extraction_and_packing_make_the_files_of_an_undisturbed_run(
+def test_killed_three_times_extraction_and_packing_make_the_files_of_a_whole_run(
     tmp_path: Path,
 ) -> None:
     kills = _benchmark()

@@ -51,7 +51,7 @@ def _settings(bench: Bench, batch_seconds: float) -> ExtractSettings:
 
 
 def _memory(bench: Bench, clips: int) -> Row:
-    """Return predicted and measured peak, where there is one; the stage forgets the peak of what was before."""
+    """Return predicted and measured peak, where there is one; the stage forgets what was before."""
     measured, held = bench.peak_bytes(), bench.allocated_bytes()
     if measured is None or held is None:
         return {}
