@@ -76,7 +76,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("what", ["float32", "int8", pytest.param("merge", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "what",
+    [pytest.param("float32", marks=pytest.mark.slow), "int8", pytest.param("merge", marks=pytest.mark.slow)],
+)
 def test_one_shard_is_in_memory_at_a_time(folder: Path, tmp_path: Path, what: str) -> None:
     shards = [shard.stat().st_size for shard in (folder / "base").glob("*.safetensors")]
     assert len(shards) >= 4 and sum(shards) > 3.5 * SHARD

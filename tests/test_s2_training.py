@@ -82,12 +82,13 @@ def learnt_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return output
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("preset", "rate"),
     [
         ("r_16_alpha_16", 2e-2),
-        pytest.param("fast_r_16_alpha_16", 2e-2, marks=pytest.mark.slow),
-        pytest.param("full", 5e-3, marks=pytest.mark.slow),
+        ("fast_r_16_alpha_16", 2e-2),
+        ("full", 5e-3),
     ],
 )
 def test_clips_known_by_heart_come_back_from_the_merged_weights(

@@ -63,6 +63,7 @@ def compile_with(monkeypatch: pytest.MonkeyPatch, backend: object) -> list[Any]:
     return runners
 
 
+@pytest.mark.slow
 def test_compiled_runs_resume_bit_by_bit_and_follow_the_curve_of_blocks_as_they_are(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:

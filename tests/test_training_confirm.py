@@ -42,7 +42,7 @@ def train(folder: Path, base: Path, protos: Path, **changes: Any) -> tuple[dict[
     return torch.load(result.checkpoint, weights_only=True), recorder
 
 
-@pytest.mark.parametrize("preset", ["r_8_alpha_16", "full"])
+@pytest.mark.parametrize("preset", ["r_8_alpha_16", pytest.param("full", marks=pytest.mark.slow)])
 def test_the_trial_takes_real_steps_and_leaves_no_trace(
     small_base: Path,  # noqa: F811
     shards: Path,  # noqa: F811

@@ -31,6 +31,8 @@ from .training_kit import short_preflight, small_base, train_settings, write_sha
 pytestmark = pytest.mark.usefixtures("short_preflight")
 
 CLIPS = {"ANN": [14, 9, 12]}
+ALIKE = {"gentle", "r_32_alpha_32", "r_64_alpha_64", "slow_r_8_alpha_16"}
+"""Presets that train the same layers as `r_16_alpha_16`."""
 
 
 def greedy(model: DualAR, base: Path, text: str, frames: int) -> torch.Tensor:
@@ -107,7 +109,10 @@ def teacher_forced(model: DualAR, base: Path, text: str, codes: torch.Tensor) ->
     return torch.cat([first[None], others.T])
 
 
-@pytest.mark.parametrize("preset", preset_names("lora"))
+@pytest.mark.parametrize(
+    "preset",
+    [pytest.param(name, marks=pytest.mark.slow if name in ALIKE else ()) for name in preset_names("lora")],
+)
 def test_adapter_merged_weights_and_training_forward_agree_code_for_code(
     small_base: Path,  # noqa: F811
     tmp_path: Path,

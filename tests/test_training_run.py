@@ -172,7 +172,12 @@ def kill(small_base: Path, shards: Path, tmp_path: Path) -> Callable[..., None]:
 
 @pytest.mark.parametrize(
     ("death", "first_step"),
-    [(("step", 3), 1), (("step", 8), 5), (("step", 10), 9), (("validation", 8), 5)],
+    [
+        (("step", 3), 1),
+        (("step", 8), 5),
+        pytest.param(("step", 10), 9, marks=pytest.mark.slow),
+        (("validation", 8), 5),
+    ],
     ids=["before the first checkpoint", "at a checkpoint", "between checkpoints", "after a validation"],
 )
 def test_a_killed_and_resumed_run_ends_with_the_same_weights(
@@ -193,7 +198,7 @@ def test_a_killed_and_resumed_run_ends_with_the_same_weights(
     assert resumed.best_step == uninterrupted.best_step
 
 
-@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("share", [0.0, pytest.param(0.5, marks=pytest.mark.slow), 1.0])
 def test_a_kill_in_the_middle_of_saving_leaves_no_torn_checkpoint(
     start: Start, kill: Callable[..., None], uninterrupted: TrainResult, tmp_path: Path, share: float
 ) -> None:

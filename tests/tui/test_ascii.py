@@ -31,7 +31,11 @@ def signs(text: str) -> set[str]:
     return {sign for sign in text if not sign.isascii() and not unicodedata.category(sign).startswith("L")}
 
 
-@pytest.mark.parametrize(("language", "size"), [("en", (80, 24)), ("ko", (120, 40))], ids=["en", "ko"])
+@pytest.mark.parametrize(
+    ("language", "size"),
+    [pytest.param("en", (80, 24), marks=pytest.mark.slow), ("ko", (120, 40))],
+    ids=["en", "ko"],
+)
 async def test_no_screen_has_other_signs(
     tmp_path: Path, golden: Path, language: str, size: tuple[int, int]
 ) -> None:
