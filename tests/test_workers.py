@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import signal
@@ -14,7 +15,7 @@ import psutil
 import pytest
 from fishtune.core import workers
 from fishtune.core.errors import DataError, FishtuneError
-from fishtune.core.workers import ordered_map
+from fishtune.core.workers import ordered_map, seldom_searched
 
 MANY = ["x"] * 10_000_000  # more than a process can do while another starts
 
@@ -126,3 +127,11 @@ def test_workers_end_with_a_parent_that_was_killed() -> None:
     parent.wait()
     _, alive = psutil.wait_procs(children, timeout=30)
     assert not alive
+
+
+def test_garbage_is_searched_for_as_usual_once_a_stage_has_failed() -> None:
+    usual = gc.get_threshold()
+    with pytest.raises(DataError), seldom_searched():
+        assert gc.get_threshold()[0] > usual[0]
+        raise DataError("It failed.")
+    assert gc.get_threshold() == usual

@@ -41,7 +41,7 @@ from ...shards.manifest import (
 )
 from ...shards.wire import Place, ShardWriter, shard_digest
 from ...terminal import shell_quoted
-from ...workers import ordered_map
+from ...workers import ordered_map, seldom_searched
 from .clips import dropped, read_clip
 
 _CHUNK = 250  # clips; a thirtieth of a second of work
@@ -63,6 +63,7 @@ class _Packed(NamedTuple):
     entry: IndexEntry
 
 
+@seldom_searched()
 def run(settings: PackSettings, reporter: Reporter) -> PackResult:
     """Pack the data set `settings.input` into `settings.output`; return what went in and what did not.
 

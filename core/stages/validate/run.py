@@ -32,7 +32,7 @@ from ...reading import read_regular
 from ...text.cleaning import packed_text, stripped_parts
 from ...text.transcripts import LARGEST_TRANSCRIPT
 from ...units import format_duration
-from ...workers import ordered_map
+from ...workers import ordered_map, seldom_searched
 from .clips import Checked, check_clip
 from .listen import ListenedClip, Listening, listen
 from .pace import reading_speed
@@ -115,6 +115,7 @@ class ClipDetail(BaseModel):
     findings: list[Finding] = []
 
 
+@seldom_searched()
 def run(settings: ValidateSettings, reporter: Reporter) -> ValidationReport:
     """Check the data set `settings.data` and return what was found.
 
