@@ -245,6 +245,7 @@ async def test_the_footer_says_what_the_keys_do_in_what_lies_on_the_page(
         await until(lambda: "⏎ Open or create… " in footer(app), app)
         await pilot.press("enter")
         await until(lambda: "Esc Back  F1 Help  ⏎ Choose " in footer(app), app)
+        await until_shown(app, "..")  # the folders are listed beside it
         await pilot.press("down")
         await until(lambda: "⏎ Open " in footer(app), app)
         await pilot.press("f1")
