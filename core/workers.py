@@ -44,11 +44,15 @@ def worker_count(wanted: int) -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def _search_seldom() -> None:
+    gc.set_threshold(_BETWEEN_SEARCHES, *gc.get_threshold()[1:])
+
+
 @contextmanager
 def seldom_searched() -> Iterator[None]:
     """Let Python search for garbage seldom meanwhile: for stages of many small objects and no tensors."""
     usual = gc.get_threshold()
-    gc.set_threshold(_BETWEEN_SEARCHES, *usual[1:])
+    _search_seldom()
     try:
         yield
     finally:
@@ -144,7 +148,7 @@ def _done_here(function: Callable[[Item], Result], part: list[Item]) -> Future[l
 def _begin_worker() -> None:
     # Ctrl+C reaches the whole foreground group; stopping is the parent's decision.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    gc.set_threshold(_BETWEEN_SEARCHES, *gc.get_threshold()[1:])
+    _search_seldom()
     parent = multiprocessing.parent_process()
     if parent is not None:
         threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()

@@ -27,7 +27,7 @@ from ..dataset.codes import Codes
 from ..errors import ShardError
 from ..files import storage_errors
 from ..messages import Message, plural
-from ..reading import open_regular, reading, unreadable
+from ..reading import blocks, open_regular, reading, unreadable
 from . import text_data_pb2
 
 SHARD_SIZE = 10_000_000
@@ -36,7 +36,6 @@ MESSAGE_SIZE = 64 << 20
 
 Protobuf refuses messages of 2 GiB; readers that parse whole messages need several times their size.
 """
-_BLOCK = 1 << 20  # bytes
 _DIGEST_SIZE = 16  # bytes
 _SOURCE = "folder"
 _LENGTH = struct.Struct("<I")
@@ -152,7 +151,7 @@ def shard_digest(path: Path) -> str:
     """
     digest = hashlib.blake2b(digest_size=_DIGEST_SIZE)
     with open_regular(path, ShardError) as file, reading(path, ShardError):
-        while block := file.read(_BLOCK):
+        for block in blocks(file):
             digest.update(block)
     return digest.hexdigest()
 
