@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import torch
 from fishtune.core.compute.exact import apply_rotary, rms_norm, swiglu
-from fishtune.core.compute.layers import rotary_table
-from fishtune.core.lora.dropout import draw_mask, kept_share, masked, packed, unpacked
+from fishtune.core.compute.layers import _short_attention, rotary_table
+from fishtune.core.lora.dropout import Mask, draw_mask, masked
 from fishtune.core.lora.injection import add_adapters, trainable_parameters
 from fishtune.core.lora.library import lora
 from fishtune.core.lora.linear import AdaptedLinear, adapted_linear
@@ -42,13 +42,17 @@ def plain_rotary(x: Tensor, table: Tensor) -> Tensor:
     return torch.stack([even * cos - odd * sin, odd * cos + even * sin], dim=-1).flatten(-2).type_as(x)
 
 
-def plain_adapted(x: Tensor, weight: Tensor, a: Tensor, b: Tensor, mask: Tensor | None) -> Tensor:
+def plain_adapted(x: Tensor, weight: Tensor, a: Tensor, b: Tensor, mask: Mask | None) -> Tensor:
     seen = x if mask is None else masked(x, mask)
     return (F.linear(x, weight) + F.linear(F.linear(seen.float(), a), b) * 0.7).type_as(x)
 
 
 TABLE = rotary_table(T, D, 100.0)
-MASK = torch.arange(B * T * 8).view(B, T, 8) % 3 != 0  # rows are filled up to eights
+MASK = Mask(  # drops a third
+    torch.arange(B * T, dtype=torch.int32).view(B, T) * 1_234_567_891 | 1,
+    torch.arange(D, dtype=torch.int32) * 987_654_321 | 1,
+    (1 << 32) // 3 - (1 << 31),
+)
 FROZEN = random(4, D, seed=7).detach()
 
 CASES: dict[str, tuple[Callable[..., Tensor], Callable[..., Tensor], list[tuple[int, ...]]]] = {
@@ -154,37 +158,44 @@ def test_nothing_wide_is_kept_of_a_bfloat16_input() -> None:
     low = 2 * 64 * 2
     assert kept_bytes(lambda: adapted_linear(x, frozen, None, a, b, 1.0)) == size + weights + low
     dropped = kept_bytes(lambda: adapted_linear(x, frozen, None, a, b, 1.0, mask))
-    assert dropped == size + weights + low + x.numel() // 8
-
-
-@pytest.mark.parametrize("elements", [1, 8, 13, 1000])
-def test_a_packed_mask_comes_back_as_it_was(elements: int) -> None:
-    x = torch.zeros(elements)
-    mask = draw_mask(x, 0.3)
-    assert len(packed(mask)) == -(-elements // 8)
-    assert torch.equal(unpacked(packed(mask)), mask)
+    numbers = 4 * (64 + 32)
+    assert dropped == size + weights + low + numbers
 
 
 def test_a_mask_drops_the_share_that_was_asked_for_and_follows_from_the_seed() -> None:
     x = torch.ones(1000, 999)
     torch.manual_seed(3)
-    mask = draw_mask(x, 0.01)
+    once = masked(x, draw_mask(x, 0.01))
     torch.manual_seed(3)
-    assert torch.equal(mask, draw_mask(x, 0.01))
-    assert not torch.equal(mask, draw_mask(x, 0.01))
-    assert masked(x, mask).mean() == pytest.approx(kept_share(0.01), abs=5e-4)
-    assert kept_share(0.01) == pytest.approx(0.99, abs=1e-5)
+    assert torch.equal(once, masked(x, draw_mask(x, 0.01)))
+    assert not torch.equal(once, masked(x, draw_mask(x, 0.01)))
+    assert once.mean() == pytest.approx(0.99, abs=5e-4)
+
+
+@pytest.mark.parametrize("probability", [0.01, 0.1, 0.5])
+def test_elements_are_dropped_independently_of_those_beside_them(probability: float) -> None:
+    torch.manual_seed(5)
+    x = torch.ones(2000, 1024)
+    dropped = 1 - masked(x, draw_mask(x, probability))
+    chance = probability**2
+    for one, other in ((dropped[1:], dropped[:-1]), (dropped[:, 1:], dropped[:, :-1])):
+        both = (one * other).mean()
+        assert both == pytest.approx(chance, abs=6 * (chance / one.numel()) ** 0.5 + 0.02 * chance)
+    for axis in (0, 1):  # no row and no column is dropped more than chance would
+        share = dropped.mean(axis)
+        deviation = (probability * (1 - probability) / dropped.shape[axis]) ** 0.5
+        assert share.std() == pytest.approx(deviation, rel=0.15)
 
 
 class _Masked(nn.Module):
     """Drops what a given mask drops, as torch's dropout would."""
 
-    def __init__(self, mask: Tensor, probability: float) -> None:
+    def __init__(self, mask: Mask, probability: float) -> None:
         super().__init__()
         self.mask, self.probability = mask, probability
 
     def forward(self, x: Tensor) -> Tensor:
-        return masked(x, self.mask) / kept_share(self.probability)
+        return masked(x, self.mask) / (1 - self.probability)
 
 
 @pytest.mark.parametrize("changes", [{}, {"use_rslora": True}, {"dropout": 0.2}])
@@ -222,3 +233,18 @@ def test_what_is_not_one_plain_adapter_is_left_to_peft(tiny_checkpoint: Path) ->
     assert torch.equal(layer(x), lora.Linear.forward(layer, x))
     layer.enable_adapters(False)
     assert torch.equal(layer(x), layer.base_layer(x))
+
+
+def test_attention_of_a_frames_codes_as_products_is_what_the_kernels_compute() -> None:
+    q, k, v = random(3, 10, 6, D, seed=1), random(3, 10, 2, D, seed=2), random(3, 10, 2, D, seed=3)
+    expected = F.scaled_dot_product_attention(
+        *(x.transpose(1, 2) for x in (q, k, v)), is_causal=True, enable_gqa=True
+    )
+    found = _short_attention(q, k, v)
+    torch.testing.assert_close(found, expected.transpose(1, 2).flatten(-2))
+    for one, other in zip(
+        torch.autograd.grad(found.square().sum(), [q, k, v]),
+        torch.autograd.grad(expected.square().sum(), [q, k, v]),
+        strict=True,
+    ):
+        torch.testing.assert_close(one, other)

@@ -6,6 +6,7 @@ Arithmetic: formats.md section 2.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import cast
 
@@ -64,6 +65,26 @@ class LayerPast:
         rows_B1 = torch.arange(len(self.positions), device=self.positions.device)[:, None]
         self.keys[rows_B1, :, self.positions] = keys_BTGE.type_as(self.keys)
         self.values[rows_B1, :, self.positions] = values_BTGE.type_as(self.values)
+
+
+_SHORT = 16
+"""Columns up to which a compiler is given attention as products: the codes of a frame. Kernels for long
+sequences take blocks of 64 rows and more, and as long for ten."""
+
+
+def _short_attention(q_BTHE: Tensor, k_BTGE: Tensor, v_BTGE: Tensor) -> Tensor:
+    """Return causal attention, `(B, T, H · E)`: all queries of a group of heads meet its keys at once."""
+    (batch, columns, heads, width), groups = q_BTHE.shape, k_BTGE.shape[2]
+    rows = heads // groups * columns
+    q_BTGHE = q_BTHE.view(batch, columns, groups, -1, width)
+    q_BGRE = q_BTGHE.permute(0, 2, 3, 1, 4).reshape(batch, groups, rows, width)
+    scores_BGRT = q_BGRE @ k_BTGE.permute(0, 2, 3, 1) * width**-0.5
+    place_T = torch.arange(columns, device=q_BTHE.device)
+    hidden_RT = (place_T[:, None] < place_T).repeat(heads // groups, 1)
+    shares_BGRT = scores_BGRT.float().masked_fill(hidden_RT, -math.inf).softmax(-1).type_as(v_BTGE)
+    attended_BGRE: Tensor = shares_BGRT @ v_BTGE.transpose(1, 2)
+    attended_BGHTE = attended_BGRE.view(batch, groups, -1, columns, width)
+    return attended_BGHTE.permute(0, 3, 1, 2, 4).reshape(batch, columns, heads * width)
 
 
 class Attention(nn.Module):
@@ -126,6 +147,8 @@ class Attention(nn.Module):
         else:
             seen = mask.shape[-1]
             keys_BGTE, values_BGTE = past.keys[:, :, :seen], past.values[:, :, :seen]
+        if past is None and mask is None and x_BTD.shape[1] <= _SHORT and torch.compiler.is_compiling():
+            return cast(Tensor, self.wo(_short_attention(q_BTHE, k_BTGE, v_BTGE)))
         is_one_column = past is not None and x_BTD.shape[1] == 1
         # Of one column, heads that share keys can stand as queries beside one another: no key is copied.
         queries = (

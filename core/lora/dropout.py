@@ -1,55 +1,47 @@
-"""Dropout of an adapter's input: a mask that is drawn once and kept at one bit per element.
+"""Dropout of an adapter's input by a mask that is a formula, not a tensor.
 
-Sixteen random bits decide about an element, so the probability is met to within 2⁻¹⁷. torch's own dropout
-draws 64 bits for each and keeps the scaled input as another copy.
+An element stays if the product of its row's and its column's random number, modulo 2³², is no smaller than
+a bound: multiplicative hashing (Dietzfelbinger et al., *A Reliable Randomized Algorithm for the Closest-Pair
+Problem*, 1997, section 2). The numbers are odd, which makes every odd product as likely as any other: the
+probability is met to within 2⁻³¹. torch's own dropout draws 64 bits for each element and keeps a mask and
+another copy of the input; this keeps a number for each row and column, and a compiler makes it part of the
+kernel that makes the input.
 """
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
-_STEPS = 1 << 16  # values of sixteen bits
-_GATHER = 0x0102040810204080  # product with eight bytes of 0 or 1: its highest byte has one bit of each
-_SPREAD = 0x0101010101010101  # product with a byte: that byte eight times
-_ONE_BIT_EACH = 0x8040201008040201 - (1 << 64)  # of each of these eight another bit; as a signed number
+_VALUES = 1 << 32  # of 32 bits
 
 
-def dropped_steps(probability: float) -> int:
-    """Return how many of the values of sixteen bits drop an element."""
-    return round(probability * _STEPS)
+class Mask(NamedTuple):
+    """Which elements of an input `(…, I)` stay.
 
-
-def kept_share(probability: float) -> float:
-    """Return the share of elements that stay, as `draw_mask` draws them."""
-    return 1 - dropped_steps(probability) / _STEPS
-
-
-def draw_mask(x: Tensor, probability: float) -> Tensor:
-    """Return which elements of `x` `(…, I)` stay, from torch's generator of its device.
-
-    bool, `(…, I)` filled up to eights.
+    Attributes:
+        rows, columns: odd numbers `(…)` and `(I,)`, int32.
+        bound: the least product that stays.
     """
-    # Rows of 32 bits: compilers draw no wider ones.
-    words = 4 * -(-x.shape[-1] // 8)
-    bits = torch.randint(
-        -(1 << 31), (1 << 31) - 1, (*x.shape[:-1], words), device=x.device, dtype=torch.int32
+
+    rows: Tensor
+    columns: Tensor
+    bound: int
+
+
+def draw_mask(x: Tensor, probability: float) -> Mask:
+    """Return a mask for `x` `(…, I)` that drops elements with a probability, drawn on its device."""
+    count, width = x.shape[:-1].numel(), x.shape[-1]
+    drawn = torch.randint(
+        -_VALUES // 2, _VALUES // 2 - 1, (count + width,), device=x.device, dtype=torch.int32
     )
-    return bits.view(torch.int16) >= dropped_steps(probability) - _STEPS // 2
+    odd = drawn | 1
+    return Mask(odd[:count].view(x.shape[:-1]), odd[count:], round(probability * _VALUES) - _VALUES // 2)
 
 
-def masked(x: Tensor, mask: Tensor) -> Tensor:
+def masked(x: Tensor, mask: Mask) -> Tensor:
     """Return `x` with zeros where the mask drops; nothing is scaled."""
-    return torch.where(mask[..., : x.shape[-1]], x, x.new_zeros(()))
-
-
-def packed(mask: Tensor) -> Tensor:
-    """Return a mask at one bit per element, int8, `(…, I/8)`."""
-    # Compilers give whole bytes another type, and no truth values.
-    return ((mask.to(torch.uint8).view(torch.int64) * _GATHER) >> 56).to(torch.int8)
-
-
-def unpacked(bits: Tensor) -> Tensor:
-    """Return the mask that `packed` was given."""
-    spread = (bits.to(torch.int64) & 0xFF) * _SPREAD & _ONE_BIT_EACH
-    return spread.view(torch.uint8) != 0
+    stays = mask.rows[..., None] * mask.columns >= mask.bound
+    return torch.where(stays, x, x.new_zeros(()))

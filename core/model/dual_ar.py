@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..compute.exact import CrossEntropy, cross_entropy
 from ..compute.layers import (
     Attention,
     FeedForward,
@@ -64,6 +65,7 @@ class DualAR(nn.Module):
             come from the tokenizer and decide which columns carry codes.
         checkpointing: what training computes again in the backward pass instead of keeping it.
         training_block: `recompute.run_block`, or a compiled one; training runs every block through it.
+        training_cross_entropy: `compute.exact.cross_entropy`, or a compiled one.
     """
 
     def __init__(self, config: Shape, semantic_begin_id: int, semantic_end_id: int) -> None:
@@ -72,6 +74,7 @@ class DualAR(nn.Module):
         self.semantic_begin_id, self.semantic_end_id = semantic_begin_id, semantic_end_id
         self.checkpointing: Checkpointing = "none"
         self.training_block: BlockRunner = run_block
+        self.training_cross_entropy: CrossEntropy = cross_entropy
 
         self.embeddings = uninitialised_embedding(config.vocab_size, config.dim)
         self.codebook_embeddings = uninitialised_embedding(

@@ -25,6 +25,8 @@ _ATTENTION = {
     _aten._scaled_dot_product_efficient_attention.default,
     _aten._scaled_dot_product_cudnn_attention.default,
 }
+_DRAWS = {_aten.randint.low, _aten.randint.default}
+"""Compiled, they would be drawn anew; dropout draws but a number for each row and column."""
 _LONG_SUM = 256
 """A number of a product that sums up fewer than this many terms is cheaper to compute again than to keep: an
 adapter's, over its rank."""
@@ -62,7 +64,7 @@ def _policy(
     _context: SelectiveCheckpointContext, operation: Any, *arguments: Any, **_options: Any
 ) -> CheckpointPolicy:
     is_product = operation in _PRODUCTS and arguments[-2].shape[-1] >= _LONG_SUM
-    if is_product or operation in _ATTENTION:
+    if is_product or operation in _ATTENTION or operation in _DRAWS:
         return CheckpointPolicy.MUST_SAVE
     return CheckpointPolicy.PREFER_RECOMPUTE
 

@@ -6,13 +6,17 @@ stake, on a short input in each stack, and must give what the blocks give uncomp
 
 from __future__ import annotations
 
+import copy
 import functools
+import warnings
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from ...compute.exact import CrossEntropy, cross_entropy
 from ...config.settings import Checkpointing
 from ...events import Reporter
 from ...model.dual_ar import DualAR
@@ -23,6 +27,8 @@ DEVICES = ("cuda",)
 BACKEND = "inductor"
 _TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 5e-2}
 """Of the largest number of an output or gradient."""
+_SHIFT = 0.02
+"""By which a trial shifts what is trained, times numbers of variance 1."""
 _VARIANTS = 64
 """Compiled forms at most: of both stacks, with and without adapters, for one row and for more."""
 _ROWS, _COLUMNS = 3, 23
@@ -34,8 +40,7 @@ def compile_blocks(
 ) -> None:
     """Let training run the model's blocks compiled, or leave them as they are and say why in the log.
 
-    The model is in training mode, its adapters as they begin: they change nothing yet, so that dropout,
-    which is drawn in another order, changes nothing either.
+    The model is in training mode.
 
     Args:
         arithmetic: entered around the model's computations; can be entered again.
@@ -45,15 +50,28 @@ def compile_blocks(
     if device.type not in DEVICES:
         return
     import torch._dynamo  # takes a second
+    import torch._functorch.config
+    import torch._inductor.config
 
     torch._dynamo.config.recompile_limit = _VARIANTS
     torch._dynamo.config.suppress_errors = False
     torch._dynamo.config.specialize_float = True  # scalings and probabilities never change
+    # What kernels make anew as they read it is not kept: copies of weights, masked inputs.
+    torch._functorch.config.ban_recompute_used_far_apart = False
+    torch._functorch.config.ban_recompute_long_fusible_chains = False
+    torch._functorch.config.ban_recompute_materialized_backward = False
+    # Random numbers are drawn once, as uncompiled, not again by every kernel that reads them.
+    torch._inductor.config.fallback_random = True
+    # cuDNN plans its attention for every shape that is new, for a tenth of a second; batches differ in shape.
+    torch.backends.cuda.enable_cudnn_sdp(False)
     # Shapes are those of the batches; compiled for one shape first, results would depend on which came first.
-    compiled = _compiled(model.checkpointing)
+    compiled = _compiled(model.checkpointing, model.config.num_codebooks)
+    compiled_loss = cast(CrossEntropy, torch.compile(cross_entropy, dynamic=True, backend=BACKEND))
+    # Nothing that anybody could act on, and it would end in the log.
+    warnings.filterwarnings("ignore", message=r"\s*Online softmax is disabled")
     try:
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-            _check_agreement(model, compiled, arithmetic, _TOLERANCE[precision])
+            _check_agreement(model, compiled, compiled_loss, arithmetic, _TOLERANCE[precision])
     except torch.OutOfMemoryError:
         raise
     except Exception as error:  # noqa: BLE001 - the compiler's errors have no base in common
@@ -63,19 +81,30 @@ def compile_blocks(
         )
         return
     torch._dynamo.config.suppress_errors = True  # a form that fails later runs as it is, and is logged
-    model.training_block = compiled
+    model.training_block, model.training_cross_entropy = compiled, compiled_loss
 
 
-def _compiled(mode: Checkpointing) -> BlockRunner:
+def _compiled(mode: Checkpointing, codes: int) -> BlockRunner:
     """Return `run_block` compiled.
 
     What a checkpoint of a whole block computes again is the compiled block; only one that keeps single
     products has to be compiled with it.
+
+    Args:
+        codes: of a frame: columns that the fast stack always has, and that its kernels may rely on.
     """
     if mode == "selective":
-        return cast(BlockRunner, torch.compile(run_block, dynamic=True, backend=BACKEND))
-    forward = cast(BlockForward, torch.compile(forward_block, dynamic=True, backend=BACKEND))
-    return functools.partial(run_block, forward=forward)
+        run = cast(BlockRunner, torch.compile(run_block, dynamic=True, backend=BACKEND))
+    else:
+        forward = cast(BlockForward, torch.compile(forward_block, dynamic=True, backend=BACKEND))
+        run = functools.partial(run_block, forward=forward)
+
+    def run_compiled(block: nn.Module, x: Tensor, rotary: Tensor, mode: Checkpointing) -> Tensor:
+        if x.shape[1] == codes:
+            torch._dynamo.mark_static(x, 1)
+        return run(block, x, rotary, mode)
+
+    return run_compiled
 
 
 def _reason(error: BaseException) -> str:
@@ -85,34 +114,56 @@ def _reason(error: BaseException) -> str:
 
 
 def _check_agreement(
-    model: DualAR, compiled: BlockRunner, arithmetic: AbstractContextManager[object], tolerance: float
+    model: DualAR,
+    compiled: BlockRunner,
+    compiled_loss: CrossEntropy,
+    arithmetic: AbstractContextManager[object],
+    tolerance: float,
 ) -> None:
-    """Raise where compiled blocks compute something else than blocks as they are."""
+    """Raise where compiled blocks, dropout included, or the loss compute something else than uncompiled."""
     for blocks, rotary, dim in (
         (model.layers, model.rotary, model.config.dim),
         (model.fast_layers, model.fast_rotary, model.config.fast_dim),
     ):
+        block = copy.deepcopy(blocks[0])
+        weights = [weight for weight in block.parameters() if weight.requires_grad]
         rotary = rotary[:_COLUMNS]
         x = torch.randn(_ROWS, len(rotary), dim, device=rotary.device).type_as(model.norm.weight)
-        expected, found = (
-            _output_and_gradient(model, run, blocks[0], x, rotary, arithmetic)
-            for run in (run_block, compiled)
+        with torch.no_grad():
+            for weight in weights:  # adapters that begin change nothing, and half of them gets no gradient
+                weight.add_(torch.randn_like(weight), alpha=_SHIFT)
+        found, expected = (
+            _output_and_gradients(model, run, block, x, rotary, arithmetic, weights)
+            for run in (compiled, run_block)
         )
-        for one, other in zip(found, expected, strict=True):
-            if not (one - other).abs().max() <= tolerance * other.abs().max():
-                raise RuntimeError("compiled blocks give other numbers")
+        _compare(found, expected, tolerance)
+    logits = torch.randn(_ROWS, _COLUMNS, model.config.codebook_size, device=x.device).type_as(x)
+    labels = torch.arange(_ROWS * _COLUMNS, device=x.device) % model.config.codebook_size
+    for shape in ((_ROWS, _COLUMNS), (_ROWS * _COLUMNS,)):  # as of codes, and of tokens
+        one, other = (
+            cast(tuple[Tensor, Tensor], run(logits.view(*shape, -1), labels.view(shape), True))
+            for run in (compiled_loss, cross_entropy)
+        )
+        _compare(one, other, tolerance)
 
 
-def _output_and_gradient(
+def _compare(found: Sequence[Tensor], expected: Sequence[Tensor], tolerance: float) -> None:
+    for one, other in zip(found, expected, strict=True):
+        if not (one - other).abs().max() <= tolerance * other.abs().max():
+            raise RuntimeError("compiled blocks give other numbers")
+
+
+def _output_and_gradients(
     model: DualAR,
     run: BlockRunner,
-    block: torch.nn.Module,
+    block: nn.Module,
     x: Tensor,
     rotary: Tensor,
     arithmetic: AbstractContextManager[object],
-) -> tuple[Tensor, Tensor]:
+    weights: Sequence[Tensor],
+) -> list[Tensor]:
     x = x.detach().requires_grad_()
+    torch.manual_seed(0)
     with arithmetic:
         output = run(block, x, rotary, model.checkpointing)
-    (gradient,) = torch.autograd.grad(output.square().sum(), x)
-    return output.detach(), gradient
+    return [output.detach(), *torch.autograd.grad(output.square().sum(), [x, *weights])]

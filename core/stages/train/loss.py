@@ -17,8 +17,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
+from ...compute.exact import CrossEntropy, cross_entropy
 from ...lora.injection import trainable_parameters
 from ...model.dual_ar import DualAR
 from ...text.prompts import IGNORED
@@ -88,6 +88,7 @@ def loss_sums(model: DualAR, tokens: Tensor, labels: Tensor) -> LossSums:
         labels_BT[supervised_BT],
         max(1, LOGITS_PER_CHUNK // config.vocab_size),
         parameters,
+        model.training_cross_entropy,
     )
     semantic_BT = model.is_semantic(labels_BT)
     codes_NK = labels[:, 1:].transpose(1, 2)[semantic_BT]
@@ -107,6 +108,7 @@ def loss_sums(model: DualAR, tokens: Tensor, labels: Tensor) -> LossSums:
         codes_NK,
         max(1, min(frames, LOGITS_PER_CHUNK // (config.num_codebooks * config.codebook_size))),
         parameters,
+        model.training_cross_entropy,
     )
     return LossSums(
         base=base,
@@ -133,6 +135,7 @@ def summed_cross_entropy(
     labels: Tensor,
     rows: int,
     parameters: Iterable[Tensor],
+    cross_entropy: CrossEntropy = cross_entropy,
 ) -> Tensor:
     """Return the sum of the cross-entropies of N positions, float32, piece by piece.
 
@@ -144,6 +147,7 @@ def summed_cross_entropy(
         labels: `(N, …)`.
         rows: positions of a piece.
         parameters: what else than the hidden states may get a gradient.
+        cross_entropy: `compute.exact.cross_entropy`, or a compiled one.
     """
     total = torch.zeros((), dtype=torch.float32, device=hidden_ND.device)
     gradients = _Gradients(hidden_ND, parameters) if torch.is_grad_enabled() else None
@@ -153,22 +157,11 @@ def summed_cross_entropy(
         if gradients is not None:
             hidden = hidden.detach().requires_grad_(hidden_ND.requires_grad)
         logits = logits_of(hidden, labels[place])
-        loss, to_logits = _cross_entropy(logits.detach(), labels[place], logits.requires_grad)
+        loss, to_logits = cross_entropy(logits.detach(), labels[place], logits.requires_grad)
         total = total + loss
         if gradients is not None and to_logits is not None:
             gradients.add(logits, to_logits, hidden, place)
     return total if gradients is None else gradients.attached_to(total)
-
-
-def _cross_entropy(logits: Tensor, labels: Tensor, with_gradient: bool) -> tuple[Tensor, Tensor | None]:
-    """Return the summed cross-entropy and, where wanted, its gradient: softmax less 1 at the label."""
-    log_shares = F.log_softmax(logits, dim=-1, dtype=torch.float32)
-    loss = -log_shares.gather(-1, labels[..., None]).sum()
-    if not with_gradient:
-        return loss, None
-    shares = log_shares.exp_()
-    shares.scatter_add_(-1, labels[..., None], shares.new_full((), -1.0).expand(*labels.shape, 1))
-    return loss, shares.type_as(logits)
 
 
 class _Gradients:
