@@ -27,7 +27,7 @@ from typing import Final, NamedTuple
 from ..errors import DataError, MalformedFileError, StorageError
 from ..file_names import TEXT_EXTENSION
 from ..files import size_and_time, storage_errors, write_bytes
-from ..reading import open_regular, read_regular, reading, unreadable
+from ..reading import StrPath, open_regular, read_regular, reading, unreadable
 from ..tables import parse_json
 from .clips import Scan
 from .layout import scan
@@ -54,9 +54,9 @@ class FileState(NamedTuple):
     """Of the inode: tools that give a changed file its old time back cannot set it back."""
 
     @classmethod
-    def of(cls, path: Path) -> FileState:
+    def of(cls, path: StrPath) -> FileState:
         """Return the state of `path`. Raises OSError."""
-        return cls.from_status(path.stat())
+        return cls.from_status(os.stat(path))  # noqa: PTH116 - of a text, too
 
     @classmethod
     def from_status(cls, status: os.stat_result) -> FileState:
@@ -81,7 +81,7 @@ class Origin(NamedTuple):
     """Which codec made them; empty where that is not known."""
 
 
-def content_digest(path: Path) -> str:
+def content_digest(path: StrPath) -> str:
     """Return a digest of a file's size and content, in hex.
 
     All of a file of up to 256 KiB counts, and of a larger one 64 blocks of 4 KiB spread evenly from its first
@@ -103,7 +103,7 @@ def content_digest(path: Path) -> str:
     return digest.hexdigest()
 
 
-def is_made_from(origin: Origin, audio: Path, status: os.stat_result | None = None) -> bool:
+def is_made_from(origin: Origin, audio: StrPath, status: os.stat_result | None = None) -> bool:
     """Return whether codes of this origin are those of the recording as it is now.
 
     Args:
@@ -121,18 +121,18 @@ def is_made_from(origin: Origin, audio: Path, status: os.stat_result | None = No
 
 
 @lru_cache(maxsize=1 << 18)
-def _digest(path: Path, state: FileState) -> str:  # noqa: ARG001 - part of the key
+def _digest(path: StrPath, state: FileState) -> str:  # noqa: ARG001 - part of the key
     return content_digest(path)
 
 
-def is_older(codes: Path, audio: Path) -> bool:
+def is_older(codes: StrPath, audio: StrPath) -> bool:
     """Return whether codes without a known origin seem to be those of an earlier recording.
 
     A recording dated in the future tells nothing: some clock, or its zone, was wrong. Raises OSError if a
     file is missing.
     """
-    recorded = audio.stat().st_mtime_ns
-    return codes.stat().st_mtime_ns < recorded <= time.time_ns() + _SKEW_NS
+    recorded = FileState.of(audio).modified_ns
+    return FileState.of(codes).modified_ns < recorded <= time.time_ns() + _SKEW_NS
 
 
 def is_outdated(codes: Path, audio: Path) -> bool:
@@ -164,7 +164,7 @@ def inputs_digest(found: Scan, exclude: Collection[str] = (), text_extension: st
     return digest.hexdigest()
 
 
-def origin_of(codes: Path) -> Origin | None:
+def origin_of(codes: StrPath) -> Origin | None:
     """Return what is known of a code file, or None.
 
     Raises:
