@@ -142,7 +142,8 @@ def open_regular(path: StrPath, kind: type[FishtuneError] = DataError, hint: str
         kind: there is no such file, or it is not a regular one.
         StorageError: the system refused to open it.
     """
-    descriptor, _ = _open(path, kind, hint)
+    with reading(path, kind, hint):
+        descriptor, _ = _open(path, kind)
     try:
         return os.fdopen(descriptor, "rb")
     except BaseException:
@@ -150,26 +151,27 @@ def open_regular(path: StrPath, kind: type[FishtuneError] = DataError, hint: str
         raise
 
 
-def _open(
-    path: StrPath, kind: type[FishtuneError], hint: str, status: os.stat_result | None = None
-) -> tuple[int, int]:
-    """Return a descriptor of a regular file, and its size in bytes; see `open_regular`.
+def _open(path: StrPath, kind: type[FishtuneError], status: os.stat_result | None = None) -> tuple[int, int]:
+    """Return a descriptor of a regular file, and its size in bytes.
 
     Args:
         status: of the file a moment ago, where it is known.
+
+    Raises:
+        kind: it is not a regular file.
+        OSError: there is no such file, or the system refused to open it.
     """
-    with reading(path, kind, hint):
-        status = status or os.stat(path)  # noqa: PTH116 - packing opens 40,000 files a second
-        _check_mode(path, status.st_mode, kind)
-        # Without O_NONBLOCK, a pipe that took the file's place since would be waited for.
-        descriptor = os.open(path, os.O_RDONLY | _NOT_WAITING)
-        try:
-            found = os.fstat(descriptor)
-            _check_mode(path, found.st_mode, kind)
-        except BaseException:
-            os.close(descriptor)
-            raise
-        return descriptor, found.st_size
+    status = status or os.stat(path)  # noqa: PTH116 - packing opens 40,000 files a second
+    _check_mode(path, status.st_mode, kind)
+    # Without O_NONBLOCK, a pipe that took the file's place since would be waited for.
+    descriptor = os.open(path, os.O_RDONLY | _NOT_WAITING)
+    try:
+        found = os.fstat(descriptor)
+        _check_mode(path, found.st_mode, kind)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor, found.st_size
 
 
 def check_regular(path: Path, kind: type[FishtuneError] = DataError, hint: str = "") -> os.stat_result:
@@ -227,9 +229,9 @@ def read_beginning(
         kind: there is no such file, or it is not a regular one.
         StorageError: the system refused to read it.
     """
-    descriptor, size = _open(path, kind, "", status)
-    try:
-        with reading(path, kind):
+    with reading(path, kind):
+        descriptor, size = _open(path, kind, status)
+        try:
             # Never asked for `count` itself: the room for it is taken before a byte is read.
             content = os.read(descriptor, min(size + 1, count))
             if len(content) == min(size, count):
@@ -240,8 +242,8 @@ def read_beginning(
                 parts.append(part)
                 left -= len(part)
             return b"".join(parts)
-    finally:
-        os.close(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def blocks(file: IO[bytes]) -> Iterator[memoryview]:

@@ -38,10 +38,9 @@ _BLOCK, _BLOCKS = 4096, 64
 _KEY_LETTERS, _CHECKSUM_LETTERS = 24, 8
 _SKEW_NS = 60 * 10**9  # between the clocks of a file server and of this machine
 # A line as extraction writes it; whatever else is valid goes through a JSON parser, which takes far longer.
-_NUMBER = rb"(0|[1-9][0-9]{0,18})"
-_PLAIN: Final = re.compile(
-    rb'\[\[%b, %b, %b\], "([0-9a-f]*)", "([0-9a-f]*)", "([0-9a-f]*)"\]' % ((_NUMBER,) * 3)
-)
+_NUMBER = "(0|[1-9][0-9]{0,18})"
+_TEXT = '"([0-9a-f]*)"'
+_PLAIN: Final = re.compile(rf"\[\[{_NUMBER}, {_NUMBER}, {_NUMBER}\], {_TEXT}, {_TEXT}, {_TEXT}\]")
 _SPARE = 1000  # outdated lines that are not worth a tidying
 
 
@@ -170,14 +169,14 @@ def origin_of(codes: StrPath) -> Origin | None:
     Raises:
         StorageError: the system refused to read the record.
     """
-    folder, name = os.path.split(codes)
+    place = os.fspath(codes)
+    name = os.path.basename(place)  # noqa: PTH119 - asked for each of a hundred thousand clips
     key = _key(name)
-    line = _lines_of(folder).get(key)
+    line = _lines_of(place.removesuffix(name) + RECORD_FILE).get(key)
     return _parse(key, line) if line is not None else None
 
 
-def _lines_of(folder: str) -> Mapping[bytes, bytes]:
-    file = os.path.join(folder, RECORD_FILE)  # noqa: PTH118 - asked for each of a hundred thousand clips
+def _lines_of(file: str) -> Mapping[bytes, bytes]:
     try:
         state = os.stat(file)  # noqa: PTH116
     except (FileNotFoundError, NotADirectoryError):
@@ -203,10 +202,9 @@ def _parse(key: bytes, line: bytes) -> Origin | None:
     content = line[_KEY_LETTERS + _CHECKSUM_LETTERS + 2 :]
     if line != _sealed(key, content):
         return None
-    if (plain := _PLAIN.fullmatch(content)) is not None:
-        size, modified, changed = map(int, plain.groups()[:3])
-        audio, codes, codec = (text.decode() for text in plain.groups()[3:])
-        return Origin(FileState(size, modified, changed), audio, codes, codec)
+    if (plain := _PLAIN.fullmatch(content.decode("latin-1"))) is not None:
+        size, modified, changed, audio, codes, codec = plain.groups()
+        return Origin(FileState(int(size), int(modified), int(changed)), audio, codes, codec)
     try:
         state, audio, codes, codec = parse_json(content, RECORD_FILE)
         origin = Origin(FileState(*map(int, state)), audio, codes, codec)
@@ -264,7 +262,7 @@ def tidy_origins(folder: Path) -> None:
         StorageError: the disk is full or the folder cannot be written.
     """
     file = folder / RECORD_FILE
-    newest = _lines_of(str(folder))
+    newest = _lines_of(str(file))
     if not newest:
         return
     with file.open("rb") as content:
