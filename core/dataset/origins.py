@@ -157,9 +157,10 @@ def inputs_digest(found: Scan, exclude: Collection[str] = (), text_extension: st
     clips = scan(found.root, text_extension or TEXT_EXTENSION).clips if exclude else found.clips
     digest = hashlib.blake2b(digest_size=12)
     for clip in clips:
-        files = [*clip.audio, *([clip.text] if text_extension and clip.text is not None else [])]
+        files = [*clip.audio_files, *([clip.text_file] if text_extension and clip.text_file else [])]
         if files:
-            digest.update(repr((clip.key, [(file.name, size_and_time(file)) for file in files])).encode())
+            states = [(os.path.basename(file), size_and_time(file)) for file in files]  # noqa: PTH119
+            digest.update(repr((clip.key, states)).encode())
     return digest.hexdigest()
 
 
