@@ -23,7 +23,7 @@ from typing import IO, Any
 from .errors import StorageError
 from .file_names import short_name
 from .messages import of_the_system
-from .reading import system_error
+from .reading import StrPath, system_error
 
 TEMPORARY_PREFIX = ".fishtune-tmp-"
 _FULL_DISK = {errno.ENOSPC, errno.EDQUOT}
@@ -363,7 +363,7 @@ def _put_back(target: Path) -> None:
         old.rename(target)
 
 
-def size_and_time(path: Path) -> tuple[int, int] | None:
+def size_and_time(path: StrPath) -> tuple[int, int] | None:
     """Return the bytes of a file and when it was written, in nanoseconds; None where nothing can be told."""
     try:
         status = os.stat(path)  # noqa: PTH116 - asked for each of a hundred thousand clips

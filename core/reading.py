@@ -18,6 +18,8 @@ from typing import IO
 from .errors import DataError, FishtuneError, StopRequested, StorageError
 from .messages import Message, of_the_system
 
+StrPath = str | Path
+"""Where a file lies; as a text where so many are read that making a `Path` of each would take long."""
 _NOT_WAITING = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 _BLOCK = 1 << 20  # bytes
 _LARGE_BLOCK = 1 << 23
@@ -47,7 +49,7 @@ class reading:  # noqa: N801 - used like a function; a generator would cost a th
 
     __slots__ = ("_hint", "_kind", "_path")
 
-    def __init__(self, path: Path, kind: type[FishtuneError] = DataError, hint: str = "") -> None:
+    def __init__(self, path: StrPath, kind: type[FishtuneError] = DataError, hint: str = "") -> None:
         self._path, self._kind, self._hint = path, kind, hint
 
     def __enter__(self) -> None:
@@ -75,7 +77,7 @@ class reading:  # noqa: N801 - used like a function; a generator would cost a th
             raise _damaged(self._path, self._kind, self._hint) from error
 
 
-def _about_the_name(path: Path, error: OSError) -> Message | None:
+def _about_the_name(path: StrPath, error: OSError) -> Message | None:
     """Return what is wrong with where a path leads, or None where the error is not about that."""
     match error.errno:
         case errno.ENOENT:
@@ -91,7 +93,7 @@ def _about_the_name(path: Path, error: OSError) -> Message | None:
     return None
 
 
-def _damaged(path: Path, kind: type[FishtuneError], hint: str) -> FishtuneError:
+def _damaged(path: StrPath, kind: type[FishtuneError], hint: str) -> FishtuneError:
     return kind(
         "{file} is damaged or not what it should be.",
         hint or Message("Copy it again from where it came, or remove it."),
@@ -99,7 +101,7 @@ def _damaged(path: Path, kind: type[FishtuneError], hint: str) -> FishtuneError:
     )
 
 
-def unreadable(path: Path, error: OSError) -> StorageError:
+def unreadable(path: StrPath, error: OSError) -> StorageError:
     """Return the error for a file that the system refuses to read, whatever its content is."""
     match error.errno:
         case errno.EACCES | errno.EPERM:
@@ -128,7 +130,7 @@ def unreadable(path: Path, error: OSError) -> StorageError:
     )
 
 
-def open_regular(path: Path, kind: type[FishtuneError] = DataError, hint: str = "") -> IO[bytes]:
+def open_regular(path: StrPath, kind: type[FishtuneError] = DataError, hint: str = "") -> IO[bytes]:
     """Open a regular file for reading; a pipe, socket, device or folder is refused before it is opened.
 
     Opening a pipe would wait for ever, and a device may do anything.
@@ -140,7 +142,8 @@ def open_regular(path: Path, kind: type[FishtuneError] = DataError, hint: str = 
         kind: there is no such file, or it is not a regular one.
         StorageError: the system refused to open it.
     """
-    descriptor, _ = _open(path, kind, hint)
+    with reading(path, kind, hint):
+        descriptor, _ = _open(path, kind)
     try:
         return os.fdopen(descriptor, "rb")
     except BaseException:
@@ -148,26 +151,27 @@ def open_regular(path: Path, kind: type[FishtuneError] = DataError, hint: str = 
         raise
 
 
-def _open(
-    path: Path, kind: type[FishtuneError], hint: str, status: os.stat_result | None = None
-) -> tuple[int, int]:
-    """Return a descriptor of a regular file, and its size in bytes; see `open_regular`.
+def _open(path: StrPath, kind: type[FishtuneError], status: os.stat_result | None = None) -> tuple[int, int]:
+    """Return a descriptor of a regular file, and its size in bytes.
 
     Args:
         status: of the file a moment ago, where it is known.
+
+    Raises:
+        kind: it is not a regular file.
+        OSError: there is no such file, or the system refused to open it.
     """
-    with reading(path, kind, hint):
-        status = status or os.stat(path)  # noqa: PTH116 - packing opens 40,000 files a second
-        _check_mode(path, status.st_mode, kind)
-        # Without O_NONBLOCK, a pipe that took the file's place since would be waited for.
-        descriptor = os.open(path, os.O_RDONLY | _NOT_WAITING)
-        try:
-            found = os.fstat(descriptor)
-            _check_mode(path, found.st_mode, kind)
-        except BaseException:
-            os.close(descriptor)
-            raise
-        return descriptor, found.st_size
+    status = status or os.stat(path)  # noqa: PTH116 - packing opens 40,000 files a second
+    _check_mode(path, status.st_mode, kind)
+    # Without O_NONBLOCK, a pipe that took the file's place since would be waited for.
+    descriptor = os.open(path, os.O_RDONLY | _NOT_WAITING)
+    try:
+        found = os.fstat(descriptor)
+        _check_mode(path, found.st_mode, kind)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor, found.st_size
 
 
 def check_regular(path: Path, kind: type[FishtuneError] = DataError, hint: str = "") -> os.stat_result:
@@ -183,7 +187,7 @@ def check_regular(path: Path, kind: type[FishtuneError] = DataError, hint: str =
         return found
 
 
-def _check_mode(path: Path, mode: int, kind: type[FishtuneError]) -> None:
+def _check_mode(path: StrPath, mode: int, kind: type[FishtuneError]) -> None:
     if stat.S_ISREG(mode):
         return
     what = next((name for test, name in _KINDS_OF_ENTRY if test(mode)), Message("something else"))
@@ -191,7 +195,7 @@ def _check_mode(path: Path, mode: int, kind: type[FishtuneError]) -> None:
 
 
 def read_regular(
-    path: Path, limit: int, kind: type[FishtuneError] = DataError, status: os.stat_result | None = None
+    path: StrPath, limit: int, kind: type[FishtuneError] = DataError, status: os.stat_result | None = None
 ) -> bytes:
     """Return the content of a regular file of at most `limit` bytes.
 
@@ -214,7 +218,7 @@ def read_regular(
 
 
 def read_beginning(
-    path: Path, count: int, kind: type[FishtuneError] = DataError, status: os.stat_result | None = None
+    path: StrPath, count: int, kind: type[FishtuneError] = DataError, status: os.stat_result | None = None
 ) -> bytes:
     """Return the first `count` bytes of a regular file, or all of a shorter one.
 
@@ -225,9 +229,9 @@ def read_beginning(
         kind: there is no such file, or it is not a regular one.
         StorageError: the system refused to read it.
     """
-    descriptor, size = _open(path, kind, "", status)
-    try:
-        with reading(path, kind):
+    with reading(path, kind):
+        descriptor, size = _open(path, kind, status)
+        try:
             # Never asked for `count` itself: the room for it is taken before a byte is read.
             content = os.read(descriptor, min(size + 1, count))
             if len(content) == min(size, count):
@@ -238,8 +242,8 @@ def read_beginning(
                 parts.append(part)
                 left -= len(part)
             return b"".join(parts)
-    finally:
-        os.close(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def blocks(file: IO[bytes]) -> Iterator[memoryview]:

@@ -60,7 +60,11 @@ def seldom_searched() -> Iterator[None]:
 
 
 def ordered_map(
-    function: Callable[[Item], Result], items: Sequence[Item], workers: int, chunk: int
+    function: Callable[[Item], Result],
+    items: Sequence[Item],
+    workers: int,
+    chunk: int,
+    worth_starting: float | None = None,
 ) -> Generator[Result]:
     """Yield `function(item)` for every item, in order.
 
@@ -74,6 +78,7 @@ def ordered_map(
         function: importable by name; its exceptions are raised here.
         chunk: items sent to a worker at once: work of a thirtieth of a second or more. At the end, this
             process may wait as long as two of them take.
+        worth_starting: seconds of work from which workers are started; None = `WORTH_STARTING`.
 
     Raises:
         FishtuneError: a worker was killed.
@@ -82,6 +87,7 @@ def ordered_map(
     if workers <= 1:
         yield from map(function, items)
         return
+    worth = WORTH_STARTING if worth_starting is None else worth_starting
     left = iter(items)
     done, seconds = 0, 0.0
     for item in left:
@@ -89,18 +95,19 @@ def ordered_map(
         result = function(item)
         done, seconds = done + 1, seconds + time.perf_counter() - begun
         yield result
-        if seconds > _TRIAL * WORTH_STARTING:
+        if seconds > _TRIAL * worth:
             break
-    if seconds * (len(items) - done) < WORTH_STARTING * done:
+    if seconds * (len(items) - done) < worth * done:
         yield from map(function, left)
         return
     # Spawned, not forked: this process may have threads, and a fork copies locks that nobody will open.
     others = workers - 1
     pool = ProcessPoolExecutor(others, multiprocessing.get_context("spawn"), _begin_worker)
+    all_done = False
     try:
         parts = _chunks(left, chunk)
         # Until the first has started, which takes as long as reading thousands of small files does.
-        starting = [pool.submit(_nothing) for _ in range(others)]
+        starting = [pool.submit(_ready, function) for _ in range(others)]
         while not starting[0].done() and (part := next(parts, None)) is not None:
             yield from map(function, part)
         under_way: deque[Future[list[Result]]] = deque()
@@ -113,13 +120,15 @@ def ordered_map(
                 yield from under_way.popleft().result()
         while under_way:
             yield from under_way.popleft().result()
+        all_done = True
     except BrokenProcessPool as error:
         raise FishtuneError(
             "A worker process was killed, perhaps because memory ran out.",
             "Run again with fewer workers: --num-workers 1",
         ) from error
     finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+        # Workers that have nothing to do end by themselves, in a tenth of a second that nobody waits for.
+        pool.shutdown(wait=not all_done, cancel_futures=True)
 
 
 def _chunks(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
@@ -128,8 +137,8 @@ def _chunks(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
         yield part
 
 
-def _nothing() -> None:
-    """Tell that a worker has started."""
+def _ready(function: object) -> None:
+    """Tell that a worker has started, and imported what the function needs."""
 
 
 def _work(function: Callable[[Item], Result], part: list[Item]) -> list[Result]:

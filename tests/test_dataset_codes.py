@@ -241,7 +241,7 @@ def test_a_line_about_codes_is_the_same_to_the_pattern_and_to_the_parser(
             file.write(origins_module._sealed(origins_module._key(content.hex()), content) + b"\n")
             origins[content.hex()] = Origin(FileState(1, 2, 3), "a", "b")
     found = [origin_of(tmp_path / name) for name in origins]
-    monkeypatch.setattr(origins_module, "_PLAIN", re.compile(b"(?!)"))
+    monkeypatch.setattr(origins_module, "_PLAIN", re.compile("(?!)"))
     origins_module._parse.cache_clear()
     assert [origin_of(tmp_path / name) for name in origins] == found
     assert found[:4] == list(origins.values())[:4]

@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
-from fishtune.core import workers
 from fishtune.core.cli.app import run as cli
 from fishtune.core.config.settings import PackSettings
 from fishtune.core.dataset import origins as origins_module
@@ -102,7 +101,7 @@ def test_the_bytes_do_not_depend_on_workers_runs_or_the_folders_order(
     from fishtune.core.stages.pack import run as module
 
     monkeypatch.setattr(module, "_CHUNK", 3)
-    monkeypatch.setattr(workers, "WORTH_STARTING", 0)
+    monkeypatch.setattr(module, "_WORTH_STARTING", 0)
     names = [f"S{i % 3}/clip {i}" for i in range(20)]
     for root, order in ((tmp_path / "one", names), (tmp_path / "two", names[::-1])):
         for name in order:

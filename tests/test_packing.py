@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import pickle
 import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -105,9 +107,18 @@ def test_a_sentence_has_the_bytes_that_protobuf_gives_it(
     codes = np.random.default_rng(seed).integers(0, highest + 1, shape)
     if codes.size:
         codes[0, -1] = highest
-    rows = [Semantics(values=row) for row in codes.tolist()]
-    expected = SentenceMessage(texts=texts, semantics=rows).SerializeToString(deterministic=True)
-    assert encode_sentence(Sentence(tuple(texts), codes)) == expected
+    assert encode_sentence(Sentence(tuple(texts), codes)) == serialised(texts, codes.tolist())
+
+
+def test_code_0_is_kept_beside_codes_whose_bytes_are_like_it() -> None:
+    rows = list(itertools.product([0, 1, 127, 128, 255, 16_383], repeat=4))
+    assert encode_sentence(Sentence(("a",), np.array(rows))) == serialised(["a"], rows)
+
+
+def serialised(texts: list[str], rows: Iterable[Sequence[int]]) -> bytes:
+    """Return what protobuf itself makes of a sentence."""
+    semantics = [Semantics(values=row) for row in rows]
+    return SentenceMessage(texts=texts, semantics=semantics).SerializeToString(deterministic=True)
 
 
 def test_a_new_shard_begins_once_the_current_one_exceeds_the_size(tmp_path: Path) -> None:

@@ -135,3 +135,13 @@ def test_garbage_is_searched_for_as_usual_once_a_stage_has_failed() -> None:
         assert gc.get_threshold()[0] > usual[0]
         raise DataError("It failed.")
     assert gc.get_threshold() == usual
+
+
+@pytest.mark.usefixtures("eager")
+def test_workers_end_by_themselves_after_the_last_result() -> None:
+    before = set(psutil.Process().children(recursive=True))
+    with closing(ordered_map(_process, ["x"] * 100_000, 2, 1000)) as results:
+        deque(results, maxlen=0)
+    own = set(psutil.Process().children(recursive=True)) - before
+    _, alive = psutil.wait_procs(own, timeout=30)
+    assert all("resource_tracker" in " ".join(process.cmdline()) for process in alive)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from ..messages import NOTHING, Message
 from .findings import LEAVES_OUT, Finding
@@ -39,17 +39,20 @@ class Utterance:
         return self.audio.with_suffix(CODES_EXTENSION)
 
 
-@dataclass(frozen=True, slots=True)
-class Clip:
-    """All files of one folder that share one name; what a stage needs of them may be missing."""
+class Clip(NamedTuple):
+    """All files of one folder that share one name; what a stage needs of them may be missing.
+
+    Files are kept as texts: making a `Path` of each takes as long as finding them does. `audio`, `text` and
+    `codes` make it where it is asked for.
+    """
 
     speaker: str
     name: str
     """`NAME` or `BOOK/NAME`."""
-    audio: tuple[Path, ...] = ()
+    audio_files: tuple[str, ...] = ()
     """Recordings of this name; more than one is an error, since they would share one code file."""
-    text: Path | None = None
-    codes: Path | None = None
+    text_file: str | None = None
+    codes_file: str | None = None
     text_advice: Message = NOTHING
     """What to do about a missing transcript."""
     other_text: Path | None = None
@@ -57,11 +60,20 @@ class Clip:
     is_blocked: bool = False
     """Whether something that is no file has the name of its codes."""
 
-    def __reduce__(self) -> tuple[object, ...]:
-        # Paths as texts: a clip comes to another process in a third of the time.
-        files = [None if path is None else str(path) for path in (self.text, self.codes, self.other_text)]
-        audio = tuple(map(str, self.audio))
-        return _received, (self.speaker, self.name, audio, *files, self.text_advice, self.is_blocked)
+    @property
+    def audio(self) -> tuple[Path, ...]:
+        """Recordings of this name."""
+        return tuple(map(Path, self.audio_files))
+
+    @property
+    def text(self) -> Path | None:
+        """The transcript."""
+        return None if self.text_file is None else Path(self.text_file)
+
+    @property
+    def codes(self) -> Path | None:
+        """The codes."""
+        return None if self.codes_file is None else Path(self.codes_file)
 
     @property
     def key(self) -> str:
@@ -77,20 +89,6 @@ class Clip:
     def folder(self) -> str:
         """`SPEAKER` or `SPEAKER/BOOK`: where its files lie in the data set."""
         return f"{self.speaker}/{self.book}" if self.book else self.speaker
-
-
-def _received(
-    speaker: str,
-    name: str,
-    audio: Iterable[str],
-    text: str | None,
-    codes: str | None,
-    other_text: str | None,
-    text_advice: Message,
-    is_blocked: bool,
-) -> Clip:
-    paths = [None if path is None else Path(path) for path in (text, codes, other_text)]
-    return Clip(speaker, name, tuple(map(Path, audio)), paths[0], paths[1], text_advice, paths[2], is_blocked)
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from ..errors import DataError
 from ..files import atomic_open
 from ..messages import Message
-from ..reading import read_beginning, reading
+from ..reading import StrPath, read_beginning, reading
 from .headers import ArrayHeader, HeaderError, parse_header
 from .origins import Origin, is_made_from, is_older, origin_of
 
@@ -69,7 +69,7 @@ class OtherCodesError(DataError):
 
 
 def read_codes(
-    path: Path, codebook_sizes: Sequence[int] | None = None, status: os.stat_result | None = None
+    path: StrPath, codebook_sizes: Sequence[int] | None = None, status: os.stat_result | None = None
 ) -> Codes:
     """Return the codes `(K, frames)` as int64, whichever integer type the file has.
 
@@ -120,7 +120,7 @@ def _without_sign(descr: str) -> np.dtype[np.integer]:
     return np.dtype(descr.replace("i", "u"))
 
 
-def _read_whole(path: Path, status: os.stat_result | None) -> bytes:
+def _read_whole(path: StrPath, status: os.stat_result | None) -> bytes:
     try:
         content = read_beginning(path, LARGEST_FILE + 1, ForeignFileError, status)
     except ForeignFileError as error:
@@ -136,7 +136,7 @@ def _read_whole(path: Path, status: os.stat_result | None) -> bytes:
 
 
 def _wrong_size(
-    path: Path, header: ArrayHeader, size: int, codebook_sizes: Sequence[int] | None
+    path: StrPath, header: ArrayHeader, size: int, codebook_sizes: Sequence[int] | None
 ) -> DataError:
     kind: type[DataError] = NoCodesError
     if not header.is_codes:
@@ -152,7 +152,7 @@ def _wrong_size(
     )
 
 
-def _other_array(path: Path, header: ArrayHeader) -> DataError:
+def _other_array(path: StrPath, header: ArrayHeader) -> DataError:
     if len(header.shape) == 2:
         return ForeignFileError(
             "{file} holds {kind} instead of integers.",
@@ -177,7 +177,7 @@ def _type_name(header: ArrayHeader) -> str:
         return header.descr
 
 
-def _check_range(path: Path, codes: npt.NDArray[np.integer], codebook_sizes: Sequence[int] | None) -> None:
+def _check_range(path: StrPath, codes: npt.NDArray[np.integer], codebook_sizes: Sequence[int] | None) -> None:
     if codebook_sizes is not None and len(codes) != len(codebook_sizes):
         raise OtherCodesError(
             "{file} has {number} codebooks, the codec has {other}.",
@@ -254,13 +254,15 @@ def judge_codes(audio: Path, codes: Path, codebook_sizes: Sequence[int], codec: 
     return Verdict(CodesState.STALE if stale else CodesState.DONE, None, digest, origin)
 
 
-def known_origin(path: Path, codes: Codes) -> Origin | None:
+def known_origin(path: StrPath, codes: Codes) -> Origin | None:
     """Return what the codes of a file were made from, or None where the record is not about them."""
     origin = origin_of(path)
     return origin if origin is not None and _is_digest_of(origin.codes, codes) else None
 
 
-def is_stale(audio: Path, codes: Path, origin: Origin | None, status: os.stat_result | None = None) -> bool:
+def is_stale(
+    audio: StrPath, codes: StrPath, origin: Origin | None, status: os.stat_result | None = None
+) -> bool:
     """Return whether codes were made from another recording.
 
     Args:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import errno
 from collections import Counter, defaultdict
 from collections.abc import Iterable
-from dataclasses import replace
 from pathlib import Path
 
 from ..errors import DataError
@@ -60,7 +59,7 @@ def scan(root: Path, text_extension: str = TEXT_EXTENSION, exclude: Iterable[str
             )
         )
     keys = {clip.key for clip in clips}
-    if not any(clip.audio or clip.codes for clip in clips) and not loose:
+    if not any(clip.audio_files or clip.codes_file for clip in clips) and not loose:
         problems.append(
             error(
                 FindingKind.NO_SPEAKERS,
@@ -162,7 +161,7 @@ class _Scanner:
             if SHARD_EXTENSION in extensions and not extensions.intersection(AUDIO_EXTENSIONS):
                 return  # packed shards, and what training keeps beside them
         listing = self._sorted(path, entries)
-        names = self._naming.sort(path, listing, self.problems)
+        names = self._naming.sort(listing, self.problems)
         tables = [*names.tables[:_MOST_TABLES], *tables[:_MOST_TABLES]]
         for below in listing.folders:
             if self._naming.is_ours(below.name):
@@ -243,18 +242,18 @@ class _Scanner:
                 is_blocked=name in names.blocked,
             )
             is_excluded = clip.key in self._excluded
-            if clip.text is None and name not in names.refused and not is_excluded:
+            if clip.text_file is None and name not in names.refused and not is_excluded:
                 advice, other = self._text_advice(folder, name, names, tables)
-                clip = replace(clip, text_advice=advice)
+                clip = clip._replace(text_advice=advice)
                 if isinstance(other, TranscriptTable):
                     self._in_tables[other] += 1
-                    clip = replace(clip, other_text=other.path)
+                    clip = clip._replace(other_text=other.path)
                 else:
-                    clip = replace(clip, other_text=other)
+                    clip = clip._replace(other_text=other)
                     self.problems.append(_text_missing(clip))
             self.clips.append(clip)
             if not is_excluded:
-                self.problems += _audio_problems(clip, is_refused=name in names.refused)
+                self.problems += _audio_problems(clip, name, is_refused=name in names.refused)
 
     def prepare_advice(self) -> Message:
         """Return what to do about a folder that is laid out in another way."""
@@ -270,7 +269,8 @@ class _Scanner:
         self, folder: Path, name: str, names: Names, tables: list[Path]
     ) -> tuple[Message, TranscriptTable | Path | None]:
         """Return what to do about a missing transcript, and the file or table that may have its words."""
-        if (other := names.other_texts.get(name)) is not None:
+        if name in names.other_texts:
+            other = Path(names.other_texts[name])
             extension = other.name[len(name) :]
             return (
                 Message(
@@ -280,7 +280,8 @@ class _Scanner:
                     extension=extension,
                 )
             ), other
-        if (twin := names.text_like(name)) is not None:
+        if (like := names.text_like(name)) is not None:
+            twin = Path(like)
             return Message(
                 "{file} looks alike but is spelt in another Unicode form: rename one of them.", file=twin.name
             ), twin
@@ -304,9 +305,8 @@ def _text_missing(clip: Clip) -> Finding:
     )
 
 
-def _audio_problems(clip: Clip, *, is_refused: bool) -> list[Finding]:
-    name = clip.name.rpartition("/")[2]
-    if len(clip.audio) > 1:
+def _audio_problems(clip: Clip, name: str, *, is_refused: bool) -> list[Finding]:
+    if len(clip.audio_files) > 1:
         names = ", ".join(path.name for path in clip.audio)
         return [
             error(
@@ -320,14 +320,15 @@ def _audio_problems(clip: Clip, *, is_refused: bool) -> list[Finding]:
                 name=name,
             )
         ]
-    if clip.text is not None and not clip.audio and clip.codes is None and not is_refused:
+    if clip.text_file is not None and not clip.audio_files and clip.codes_file is None and not is_refused:
+        text = Path(clip.text_file)
         return [
             error(
                 FindingKind.AUDIO_MISSING,
-                clip.text,
+                text,
                 "{file} has no recording.",
                 "Add {name}.mp3, .wav or .flac, or remove the transcript.",
-                file=clip.text.name,
+                file=text.name,
                 name=name,
             )
         ]

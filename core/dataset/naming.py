@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ..file_names import TEXT_EXTENSION
 from .clips import AUDIO_EXTENSIONS, CODES_EXTENSION
-from .entries import Listing
+from .entries import Entry, Listing
 from .findings import Finding, FindingKind, error, warning
 from .transcript_tables import is_table_name
 
@@ -29,18 +29,18 @@ def extension_of(name: str) -> str:
 
 @dataclass(slots=True)
 class Names:
-    """The files of one folder by what they are and by the name that they share."""
+    """The files of one folder by what they are and by the name that they share, as texts (see `Clip`)."""
 
-    audio: dict[str, list[Path]] = field(default_factory=lambda: defaultdict(list))
-    texts: dict[str, Path] = field(default_factory=dict)
-    other_texts: dict[str, Path] = field(default_factory=dict)
-    codes: dict[str, Path] = field(default_factory=dict)
+    audio: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+    texts: dict[str, str] = field(default_factory=dict)
+    other_texts: dict[str, str] = field(default_factory=dict)
+    codes: dict[str, str] = field(default_factory=dict)
     tables: list[Path] = field(default_factory=list)
     refused: set[str] = field(default_factory=set)
     blocked: set[str] = field(default_factory=set)
-    _composed: dict[str, Path] = field(default_factory=dict)
+    _composed: dict[str, str] = field(default_factory=dict)
 
-    def text_like(self, name: str) -> Path | None:
+    def text_like(self, name: str) -> str | None:
         """Return the transcript whose name looks like `name`, if there is one.
 
         macOS takes Korean syllables and accents apart; such names look alike and are not.
@@ -73,19 +73,19 @@ class Naming:
         extension = self.text_extension if self.is_text(name) else extension_of(name)
         return name[: len(name) - len(extension)]
 
-    def sort(self, folder: Path, listing: Listing, problems: list[Finding]) -> Names:
+    def sort(self, listing: Listing, problems: list[Finding]) -> Names:
         """Return the files of a folder by what they are; what must be converted goes to `problems`."""
         names = Names(refused={self.stem(name) for name in listing.refused})
         names.blocked = {name[:-4] for name in listing.refused if extension_of(name) == CODES_EXTENSION}
         for entry in listing.files:
             name = entry.name
-            extension, path = extension_of(name), folder / name
+            extension, path = extension_of(name), entry.path
             stem = name[: len(name) - len(extension)]
             if extension in AUDIO_EXTENSIONS:
                 names.audio[stem].append(path)
                 continue
             if self.is_text(name):
-                self._add_text(names, path, problems)
+                self._add_text(names, entry, problems)
             elif extension == CODES_EXTENSION:
                 names.codes[stem] = path
             elif extension in _OTHER_TEXT:
@@ -95,27 +95,27 @@ class Naming:
                 problems.append(
                     error(
                         FindingKind.UNKNOWN_FORMAT,
-                        path,
+                        Path(path),
                         "{file} is not used: recordings are {extensions}.",
                         "Convert it, for example: ffmpeg -i '{file}' '{target}'",
                         file=path,
                         extensions=", ".join(AUDIO_EXTENSIONS),
-                        target=path.with_suffix(".wav"),
+                        target=Path(path).with_suffix(".wav"),
                     )
                 )
             if is_table_name(name):
-                names.tables.append(path)
+                names.tables.append(Path(path))
         return names
 
-    def _add_text(self, names: Names, path: Path, problems: list[Finding]) -> None:
+    def _add_text(self, names: Names, entry: Entry, problems: list[Finding]) -> None:
         """Take a transcript; of two that differ in the case of the extension, the one asked for."""
-        stem = path.name[: -len(self.text_extension)]
+        stem, path = entry.name[: -len(self.text_extension)], entry.path
         other = names.texts.setdefault(stem, path)
         if other is path:
             return
-        used = path if path.name.endswith(self.text_extension) else other
+        used = path if path.endswith(self.text_extension) else other
         names.texts[stem] = used
-        unused = other if used is path else path
+        unused = Path(other if used is path else path)
         problems.append(
             warning(
                 FindingKind.TEXT_TWICE,
@@ -123,7 +123,7 @@ class Naming:
                 "{file} is not used, as {other} lies beside it.",
                 "Keep the right one of them.",
                 file=unused.name,
-                other=used.name,
+                other=Path(used).name,
             )
         )
 

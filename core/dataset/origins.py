@@ -27,7 +27,7 @@ from typing import Final, NamedTuple
 from ..errors import DataError, MalformedFileError, StorageError
 from ..file_names import TEXT_EXTENSION
 from ..files import size_and_time, storage_errors, write_bytes
-from ..reading import open_regular, read_regular, reading, unreadable
+from ..reading import StrPath, open_regular, read_regular, reading, unreadable
 from ..tables import parse_json
 from .clips import Scan
 from .layout import scan
@@ -38,10 +38,9 @@ _BLOCK, _BLOCKS = 4096, 64
 _KEY_LETTERS, _CHECKSUM_LETTERS = 24, 8
 _SKEW_NS = 60 * 10**9  # between the clocks of a file server and of this machine
 # A line as extraction writes it; whatever else is valid goes through a JSON parser, which takes far longer.
-_NUMBER = rb"(0|[1-9][0-9]{0,18})"
-_PLAIN: Final = re.compile(
-    rb'\[\[%b, %b, %b\], "([0-9a-f]*)", "([0-9a-f]*)", "([0-9a-f]*)"\]' % ((_NUMBER,) * 3)
-)
+_NUMBER = "(0|[1-9][0-9]{0,18})"
+_TEXT = '"([0-9a-f]*)"'
+_PLAIN: Final = re.compile(rf"\[\[{_NUMBER}, {_NUMBER}, {_NUMBER}\], {_TEXT}, {_TEXT}, {_TEXT}\]")
 _SPARE = 1000  # outdated lines that are not worth a tidying
 
 
@@ -54,9 +53,9 @@ class FileState(NamedTuple):
     """Of the inode: tools that give a changed file its old time back cannot set it back."""
 
     @classmethod
-    def of(cls, path: Path) -> FileState:
+    def of(cls, path: StrPath) -> FileState:
         """Return the state of `path`. Raises OSError."""
-        return cls.from_status(path.stat())
+        return cls.from_status(os.stat(path))  # noqa: PTH116 - of a text, too
 
     @classmethod
     def from_status(cls, status: os.stat_result) -> FileState:
@@ -81,7 +80,7 @@ class Origin(NamedTuple):
     """Which codec made them; empty where that is not known."""
 
 
-def content_digest(path: Path) -> str:
+def content_digest(path: StrPath) -> str:
     """Return a digest of a file's size and content, in hex.
 
     All of a file of up to 256 KiB counts, and of a larger one 64 blocks of 4 KiB spread evenly from its first
@@ -103,7 +102,7 @@ def content_digest(path: Path) -> str:
     return digest.hexdigest()
 
 
-def is_made_from(origin: Origin, audio: Path, status: os.stat_result | None = None) -> bool:
+def is_made_from(origin: Origin, audio: StrPath, status: os.stat_result | None = None) -> bool:
     """Return whether codes of this origin are those of the recording as it is now.
 
     Args:
@@ -121,18 +120,18 @@ def is_made_from(origin: Origin, audio: Path, status: os.stat_result | None = No
 
 
 @lru_cache(maxsize=1 << 18)
-def _digest(path: Path, state: FileState) -> str:  # noqa: ARG001 - part of the key
+def _digest(path: StrPath, state: FileState) -> str:  # noqa: ARG001 - part of the key
     return content_digest(path)
 
 
-def is_older(codes: Path, audio: Path) -> bool:
+def is_older(codes: StrPath, audio: StrPath) -> bool:
     """Return whether codes without a known origin seem to be those of an earlier recording.
 
     A recording dated in the future tells nothing: some clock, or its zone, was wrong. Raises OSError if a
     file is missing.
     """
-    recorded = audio.stat().st_mtime_ns
-    return codes.stat().st_mtime_ns < recorded <= time.time_ns() + _SKEW_NS
+    recorded = FileState.of(audio).modified_ns
+    return FileState.of(codes).modified_ns < recorded <= time.time_ns() + _SKEW_NS
 
 
 def is_outdated(codes: Path, audio: Path) -> bool:
@@ -158,26 +157,27 @@ def inputs_digest(found: Scan, exclude: Collection[str] = (), text_extension: st
     clips = scan(found.root, text_extension or TEXT_EXTENSION).clips if exclude else found.clips
     digest = hashlib.blake2b(digest_size=12)
     for clip in clips:
-        files = [*clip.audio, *([clip.text] if text_extension and clip.text is not None else [])]
+        files = [*clip.audio_files, *([clip.text_file] if text_extension and clip.text_file else [])]
         if files:
-            digest.update(repr((clip.key, [(file.name, size_and_time(file)) for file in files])).encode())
+            states = [(os.path.basename(file), size_and_time(file)) for file in files]  # noqa: PTH119
+            digest.update(repr((clip.key, states)).encode())
     return digest.hexdigest()
 
 
-def origin_of(codes: Path) -> Origin | None:
+def origin_of(codes: StrPath) -> Origin | None:
     """Return what is known of a code file, or None.
 
     Raises:
         StorageError: the system refused to read the record.
     """
-    folder, name = os.path.split(codes)
+    place = os.fspath(codes)
+    name = os.path.basename(place)  # noqa: PTH119 - asked for each of a hundred thousand clips
     key = _key(name)
-    line = _lines_of(folder).get(key)
+    line = _lines_of(place.removesuffix(name) + RECORD_FILE).get(key)
     return _parse(key, line) if line is not None else None
 
 
-def _lines_of(folder: str) -> Mapping[bytes, bytes]:
-    file = os.path.join(folder, RECORD_FILE)  # noqa: PTH118 - asked for each of a hundred thousand clips
+def _lines_of(file: str) -> Mapping[bytes, bytes]:
     try:
         state = os.stat(file)  # noqa: PTH116
     except (FileNotFoundError, NotADirectoryError):
@@ -203,10 +203,9 @@ def _parse(key: bytes, line: bytes) -> Origin | None:
     content = line[_KEY_LETTERS + _CHECKSUM_LETTERS + 2 :]
     if line != _sealed(key, content):
         return None
-    if (plain := _PLAIN.fullmatch(content)) is not None:
-        size, modified, changed = map(int, plain.groups()[:3])
-        audio, codes, codec = (text.decode() for text in plain.groups()[3:])
-        return Origin(FileState(size, modified, changed), audio, codes, codec)
+    if (plain := _PLAIN.fullmatch(content.decode("latin-1"))) is not None:
+        size, modified, changed, audio, codes, codec = plain.groups()
+        return Origin(FileState(int(size), int(modified), int(changed)), audio, codes, codec)
     try:
         state, audio, codes, codec = parse_json(content, RECORD_FILE)
         origin = Origin(FileState(*map(int, state)), audio, codes, codec)
@@ -264,7 +263,7 @@ def tidy_origins(folder: Path) -> None:
         StorageError: the disk is full or the folder cannot be written.
     """
     file = folder / RECORD_FILE
-    newest = _lines_of(str(folder))
+    newest = _lines_of(str(file))
     if not newest:
         return
     with file.open("rb") as content:

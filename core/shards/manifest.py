@@ -22,6 +22,7 @@ from ..dataset.usage import DropReason, Usage
 from ..errors import MalformedFileError, StorageError, UsageError
 from ..files import write_text
 from ..messages import AS_DATA, NOTHING, Message
+from ..reading import StrPath
 from ..tables import read_json
 
 if TYPE_CHECKING:  # a worker process of packing starts without all settings
@@ -221,7 +222,7 @@ Statuses = tuple[os.stat_result | None, ...]
 
 def look_at(clip: Clip) -> Statuses:
     """Return the statuses of a clip's files as they are now."""
-    return _status(clip.text), _status(clip.codes), *map(_status, clip.audio)
+    return _status(clip.text_file), _status(clip.codes_file), *map(_status, clip.audio_files)
 
 
 def file_states(clip: Clip, statuses: Statuses) -> bytes:
@@ -230,7 +231,7 @@ def file_states(clip: Clip, statuses: Statuses) -> bytes:
     return repr((clip.key, states)).encode()
 
 
-def _status(path: Path | None) -> os.stat_result | None:
+def _status(path: StrPath | None) -> os.stat_result | None:
     if path is None:
         return None
     try:

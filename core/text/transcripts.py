@@ -11,7 +11,7 @@ from pathlib import Path
 from ..errors import DataError, UsageError
 from ..file_names import TEXT_EXTENSION
 from ..messages import Message, plural
-from ..reading import check_regular, read_regular, reading
+from ..reading import StrPath, check_regular, read_regular, reading
 from .cleaning import has_words, packed_text, spoken_text
 from .encodings import likely_encoding
 from .markers import control_tokens, has_lone_phoneme_mark
@@ -51,7 +51,7 @@ class Transcript:
 
 
 def read_transcript(
-    path: Path, limit: int = LARGEST_TRANSCRIPT, status: os.stat_result | None = None
+    path: StrPath, limit: int = LARGEST_TRANSCRIPT, status: os.stat_result | None = None
 ) -> Transcript:
     """Return the transcript in a file.
 
@@ -136,7 +136,7 @@ def check_typed(text: str, flag: str) -> None:
         )
 
 
-def _decode(content: bytes, path: Path) -> str:
+def _decode(content: bytes, path: StrPath) -> str:
     try:
         text = content.decode("utf-8").removeprefix("\ufeff")  # a fifth of the time of "utf-8-sig"
     except UnicodeDecodeError as error:
@@ -162,7 +162,7 @@ def _decode(content: bytes, path: Path) -> str:
     return text
 
 
-def _change_encoding(content: bytes, path: Path) -> str:
+def _change_encoding(content: bytes, path: StrPath) -> str:
     """Return what to do about a file that is not UTF-8: where it can be known, a command."""
     replaced = content.decode("utf-8", "replace")
     lost = replaced.count("\ufffd")

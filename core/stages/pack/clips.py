@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import NamedTuple
 
 from ...dataset.clips import CODES_EXTENSION, Clip
@@ -11,6 +10,7 @@ from ...dataset.codes import Codes, is_stale, known_origin, read_codes
 from ...dataset.usage import DropReason
 from ...errors import DataError, StorageError
 from ...messages import NOTHING, Message
+from ...reading import StrPath
 from ...shards.index_file import IndexEntry, entry_of
 from ...shards.manifest import Dropped, Statuses, file_states, look_at
 from ...shards.wire import Sentence, encode_sentence
@@ -72,20 +72,20 @@ class _DropError(DataError):
 
 
 def _read_text(clip: Clip, statuses: Statuses) -> str:
-    if clip.text is None:
-        name = clip.audio[0] if clip.audio else clip.codes
+    if clip.text_file is None:
+        name = clip.audio_files[0] if clip.audio_files else clip.codes_file
         advice = clip.text_advice or Message("Write what is said beside it.")
         raise _DropError(DropReason.NO_TEXT, Message("{file} has no transcript.", file=name), advice)
     try:
-        return read_transcript(clip.text, status=statuses[0]).packed
+        return read_transcript(clip.text_file, status=statuses[0]).packed
     except TextError as error:
         if error.fault is TextFault.UNREADABLE:
-            _refuse_vanished(clip.text)
+            _refuse_vanished(clip.text_file)
         raise _DropError(_REASONS[error.fault], error.message, error.hint) from error
 
 
 def _read_codes(clip: Clip, statuses: Statuses) -> Codes:
-    if len(clip.audio) > 1:
+    if len(clip.audio_files) > 1:
         names = ", ".join(path.name for path in clip.audio)
         raise _DropError(
             DropReason.SEVERAL_RECORDINGS,
@@ -96,19 +96,20 @@ def _read_codes(clip: Clip, statuses: Statuses) -> Codes:
             ),
             Message("Keep one of them, or rename one with its transcript, and extract again."),
         )
-    if clip.codes is None:
+    if clip.codes_file is None:
         raise _without_codes(clip)
     try:
-        codes = read_codes(clip.codes, status=statuses[1])
+        codes = read_codes(clip.codes_file, status=statuses[1])
     except DataError as error:
-        _refuse_vanished(clip.codes)
+        _refuse_vanished(clip.codes_file)
         raise _DropError(DropReason.DAMAGED_CODES, error.message, error.hint) from error
-    if clip.audio and _are_of_another_recording(clip.audio[0], statuses[2], clip.codes, codes):
+    recording = clip.audio_files[0] if clip.audio_files else None
+    if recording is not None and _are_of_another(recording, statuses[2], clip.codes_file, codes):
         raise _DropError(
             DropReason.STALE_CODES,
             Message(
                 "{file} was made from another recording than {recording} is now.",
-                file=clip.codes,
+                file=clip.codes_file,
                 recording=clip.audio[0].name,
             ),
             Message("Run fishtune extract again."),
@@ -149,7 +150,7 @@ def _without_codes(clip: Clip) -> _DropError:
     )
 
 
-def _are_of_another_recording(audio: Path, status: os.stat_result | None, path: Path, codes: Codes) -> bool:
+def _are_of_another(audio: str, status: os.stat_result | None, path: str, codes: Codes) -> bool:
     try:
         return is_stale(audio, path, known_origin(path, codes), status)
     except DataError as error:
@@ -157,7 +158,7 @@ def _are_of_another_recording(audio: Path, status: os.stat_result | None, path: 
         raise _DropError(DropReason.STALE_CODES, error.message, error.hint) from error
 
 
-def _refuse_vanished(path: Path) -> None:
+def _refuse_vanished(path: StrPath) -> None:
     """End the stage if a file is gone that was listed before: its disk may be, and much more with it."""
     if not os.path.lexists(path):
         raise StorageError(

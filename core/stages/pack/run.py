@@ -7,6 +7,7 @@ clip is either packed or listed with the reason why not.
 from __future__ import annotations
 
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -41,10 +42,12 @@ from ...shards.manifest import (
 )
 from ...shards.wire import Place, ShardWriter, shard_digest
 from ...terminal import shell_quoted
-from ...workers import ordered_map, seldom_searched
+from ...workers import ordered_map, seldom_searched, worker_count
 from .clips import dropped, read_clip
 
-_CHUNK = 250  # clips; a thirtieth of a second of work
+_CHUNK = 250  # clips; a fortieth of a second of work
+_WORTH_STARTING = 1.0
+"""Seconds of work from which workers are started: what they send back costs little beside their work."""
 _NOTHING_CHANGED = Message("Nothing was changed.")
 # Markers and turn ends of a training sequence, at most.
 _MARKUP_COLUMNS = 32
@@ -75,9 +78,8 @@ def run(settings: PackSettings, reporter: Reporter) -> PackResult:
     """
     output = _folder_to_replace(settings.output)
     recover_folder(output)
-    _refuse_foreign(output)
+    before = _refuse_foreign(output)
     check_place(settings)
-    before = read_manifest(output)
     found = scan(settings.input, settings.text_extension)
     _refuse_unreadable(found)
     clips, left_out = found.clips, found.left_out
@@ -113,8 +115,8 @@ def run(settings: PackSettings, reporter: Reporter) -> PackResult:
         names = [item.clip.key for item in packed]
         manifest = Manifest(shards=shards, digests=writer.digests, clips=names, source=source, result=result)
         write_manifest(folder, manifest)
-        _read_back(writer, shards, reporter)
-        _write_index(folder, packed, writer.places)
+        _write_index(folder, packed, names, writer.places)
+        _read_back(writer, shards, settings.num_workers, reporter)
         reporter.check_stop(_NOTHING_CHANGED)
         _refuse_foreign(output)  # what came there meanwhile
     return result
@@ -130,7 +132,7 @@ def _write(
     losses: list[Dropped] = []
     states: list[bytes] = []
     said: set[str] = set()  # about transcripts: one command that makes all is not said for each
-    with closing(ordered_map(read, clips, settings.num_workers, _CHUNK)) as results:
+    with closing(ordered_map(read, clips, settings.num_workers, _CHUNK, _WORTH_STARTING)) as results:
         for clip, found in zip(clips, results, strict=True):
             reporter.check_stop(_NOTHING_CHANGED)
             meter.advance()
@@ -206,24 +208,25 @@ def _refuse_unreadable(found: Scan) -> None:
             raise StorageError(problem.what, problem.what_to_do)
 
 
-def _read_back(writer: ShardWriter, sizes: dict[str, int], reporter: Reporter) -> None:
+def _read_back(writer: ShardWriter, sizes: dict[str, int], workers: int, reporter: Reporter) -> None:
     """Compare every byte that is there with what was written."""
     meter = ProgressMeter(reporter, Message("reading back"), sum(sizes.values()), "bytes")
-    for path in writer.paths:
-        if shard_digest(path) != writer.digests[path.name]:
-            raise ShardError(
-                "{file} cannot be read back as it was written.",
-                "The disk may be failing; check it and pack again.",
-                file=path.name,
-            )
-        meter.advance(sizes[path.name])
+    with ThreadPoolExecutor(worker_count(workers), "read back") as threads:
+        for path, digest in zip(writer.paths, threads.map(shard_digest, writer.paths), strict=True):
+            if digest != writer.digests[path.name]:
+                raise ShardError(
+                    "{file} cannot be read back as it was written.",
+                    "The disk may be failing; check it and pack again.",
+                    file=path.name,
+                )
+            meter.advance(sizes[path.name])
 
 
-def _write_index(folder: Path, packed: list[_Packed], places: list[Place]) -> None:
+def _write_index(folder: Path, packed: list[_Packed], names: list[str], places: list[Place]) -> None:
     """Write what `ShardIndex` would find out by reading every sentence."""
     builder = IndexBuilder()
-    for (clip, entry), place in zip(packed, places, strict=True):
-        builder.add(clip.speaker, clip.key, place, entry)
+    for (clip, entry), name, place in zip(packed, names, places, strict=True):
+        builder.add(clip.speaker, name, place, entry)
     builder.write(folder / INDEX_FILE, shard_states(folder))
 
 
@@ -305,10 +308,14 @@ def _refuse_fewer(
     )
 
 
-def _refuse_foreign(output: Path) -> None:
-    """Raise `UsageError` if `output` holds anything that replacing it would destroy and we did not write."""
+def _refuse_foreign(output: Path) -> Manifest | None:
+    """Return what is said about the shards in `output`, None if there are none.
+
+    Raises:
+        UsageError: it holds anything that replacing it would destroy and we did not write.
+    """
     if not output.exists():
-        return
+        return None
     if not output.is_dir():
         raise UsageError("{output} is a file.", "Name a folder with --output.", output=output)
     with reading(output, UsageError):
@@ -316,7 +323,7 @@ def _refuse_foreign(output: Path) -> None:
     manifest = read_manifest(output)
     foreign = sorted(present - {MANIFEST_FILE, *CACHE_FILES, *(manifest.shards if manifest else ())})
     if not foreign:
-        return
+        return manifest
     if manifest is None and MANIFEST_FILE in present:
         raise UsageError(
             "{file} is damaged or of another version, so that nothing tells whose files lie in {output}.",

@@ -64,32 +64,33 @@ class Checked:
 
 def check_clip(clip: Clip) -> CheckedClip:
     """Return what checking a clip's transcript and its recording gave."""
-    transcript = CheckedTranscript([]) if clip.text is None else check_transcript(clip.text)
+    transcript = CheckedTranscript([]) if (text := clip.text) is None else check_transcript(text)
     audio = CheckedAudio()
-    if len(clip.audio) == 1:
+    if len(recordings := clip.audio) == 1:
+        recording = recordings[0]
         try:
-            audio = check_audio(clip.audio[0])
+            audio = check_audio(recording)
         except (DataError, StorageError) as failure:
-            code = FindingKind.AUDIO_EMPTY if _is_empty(clip.audio[0]) else FindingKind.AUDIO_UNREADABLE
-            audio.findings.append(error(code, clip.audio[0], failure.message, failure.hint))
+            code = FindingKind.AUDIO_EMPTY if _is_empty(recording) else FindingKind.AUDIO_UNREADABLE
+            audio.findings.append(error(code, recording, failure.message, failure.hint))
     return CheckedClip(transcript, audio, _why_not(clip, transcript, audio))
 
 
 def _why_not(clip: Clip, transcript: CheckedTranscript, audio: CheckedAudio) -> DropReason | None:
     """Return why a clip will not be used, in the order in which packing looks: words first, then codes."""
-    if clip.text is None:
+    if clip.text_file is None:
         return DropReason.NO_TEXT
     for found in transcript.findings:
         if found.code in REASON_OF:
             return REASON_OF[found.code]
-    if len(clip.audio) > 1:
+    if len(clip.audio_files) > 1:
         return DropReason.SEVERAL_RECORDINGS
     if clip.is_blocked:
         return DropReason.NO_CODES
     if audio.seconds or (clip.codes is not None and _suffice(clip.codes, clip)):
         return None
-    if not clip.audio:
-        return DropReason.NO_RECORDING if clip.codes is None else DropReason.DAMAGED_CODES
+    if not clip.audio_files:
+        return DropReason.NO_RECORDING if clip.codes_file is None else DropReason.DAMAGED_CODES
     return next(REASON_OF[found.code] for found in audio.findings if found.code in REASON_OF)
 
 
