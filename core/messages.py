@@ -61,7 +61,7 @@ class Message(str):
         """Return `text` with those of `values` that it names; what is a message already stays as it is."""
         if isinstance(text, Message):
             return text
-        return cls(text, **{name: values[name] for name in names_of(text) if name in values})
+        return cls._made(text, {name: _value(values[name]) for name in names_of(text) if name in values})
 
     def __str__(self) -> str:
         """Return the message itself, so that it survives `str(error)`."""
@@ -106,7 +106,20 @@ class Message(str):
 
 def filled(template: str, values: Mapping[str, Value]) -> str:
     """Return `template` with its places filled in; without values it is returned as it is."""
-    return _PLACE.sub(lambda found: part(found, values), template) if values else template
+    if not values:
+        return template
+    return "".join([each if isinstance(each, str) else part(each, values) for each in _parts_of(template)])
+
+
+@lru_cache(maxsize=1024)
+def _parts_of(template: str) -> tuple[str | re.Match[str], ...]:
+    """Return what stands between a template's places, and the places, in their order."""
+    parts: list[str | re.Match[str]] = []
+    end = 0
+    for place in _PLACE.finditer(template):
+        parts += template[end : place.start()], place
+        end = place.end()
+    return (*parts, template[end:])
 
 
 def part(found: re.Match[str], values: Mapping[str, Value]) -> str:
@@ -126,7 +139,7 @@ def part(found: re.Match[str], values: Mapping[str, Value]) -> str:
 @lru_cache(maxsize=1024)
 def names_of(template: str) -> tuple[str, ...]:
     """Return the names of a template's places, in their order."""
-    return tuple(found["name"] for found in _PLACE.finditer(template) if found["name"])
+    return tuple(each["name"] for each in _parts_of(template) if isinstance(each, re.Match) and each["name"])
 
 
 def joined(texts: Iterable[str], separator: str = " ") -> Message:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import itemgetter
 from typing import Any
 
 import typer
@@ -49,7 +50,7 @@ def _print(report: dict[str, Any], errors: int) -> None:
     if report["speakers"]:
         out.print(_speakers(report["speakers"]), soft_wrap=False)
         out.print()
-    for findings in by_kind(map(Finding.model_validate, report["findings"])):
+    for findings in by_kind(report["findings"], itemgetter("severity", "code")):
         _print_kind(findings)
     if report["listened"]:
         rates = [clip["wer"] for clip in report["listened"] if clip["wer"] is not None]
@@ -66,15 +67,15 @@ def _print(report: dict[str, Any], errors: int) -> None:
     )
 
 
-def _print_kind(findings: list[Finding]) -> None:
+def _print_kind(findings: list[dict[str, Any]]) -> None:
     """Write the findings of one kind: how many, the first of them, and what to do, once where that is one."""
-    first, count = findings[0], len(findings)
+    shown = [Finding.model_validate(finding) for finding in findings[:_SHOWN_OF_A_KIND]]
+    first, count = shown[0], len(findings)
     line = Text(
         f"{first.severity}: ", style="bold red" if first.severity is Severity.ERROR else "bold yellow"
     )
     what = str(first.path) if count == 1 else f"{first.code}, {count:,} times"
     out.print(line.append(what, style="not bold default"))
-    shown = findings[:_SHOWN_OF_A_KIND]
     advice = [finding.what_to_do for finding in shown]
     for finding, following in zip(shown, [*advice[1:], None], strict=True):
         where = f"{finding.path}: " if count > 1 else ""

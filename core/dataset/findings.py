@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from enum import StrEnum
+from operator import attrgetter
 from pathlib import Path
+from typing import TypeVar
 
 from pydantic import ConfigDict
 
 from ..data_model import DataModel
 from ..messages import Message
+
+T = TypeVar("T")
 
 
 class Severity(StrEnum):
@@ -113,11 +117,17 @@ def clip_of(path: Path, data: Path) -> str | None:
     return inside.with_name(path.stem).as_posix() if len(inside.parts) in (2, 3) else None
 
 
-def by_kind(findings: Iterable[Finding]) -> list[list[Finding]]:
-    """Return findings in groups of one severity and kind, the groups in the order of their first ones."""
-    groups: dict[tuple[Severity, FindingKind], list[Finding]] = {}
+def by_kind(
+    findings: Iterable[T], kind: Callable[[T], object] = attrgetter("severity", "code")
+) -> list[list[T]]:
+    """Return findings in groups of one severity and kind, the groups in the order of their first ones.
+
+    Args:
+        kind: gives severity and kind of what is no `Finding` yet.
+    """
+    groups: dict[object, list[T]] = {}
     for finding in findings:
-        groups.setdefault((finding.severity, finding.code), []).append(finding)
+        groups.setdefault(kind(finding), []).append(finding)
     return list(groups.values())
 
 

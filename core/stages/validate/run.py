@@ -127,13 +127,12 @@ def run(settings: ValidateSettings, reporter: Reporter) -> ValidationReport:
     source = inputs_digest(found, settings.exclude, settings.text_extension)
     meter = ProgressMeter(reporter, "checking", len(found.clips), "clips")
     checked: list[Checked] = []
-    findings = list(found.problems)
+    findings = list(found.problems)  # about more than one clip, or about what is none
     with closing(ordered_map(check_clip, found.clips, settings.num_workers, _chunk(found.clips))) as results:
         for clip, found_there in zip(found.clips, results, strict=True):
             reporter.check_stop()
             meter.advance()
             checked.append(Checked.of(clip, found_there))
-            findings += checked[-1].findings
     readable = [item for item in checked if item.seconds]
     findings += _same_audio(readable) + _spread(settings.data, readable) + reading_speed(readable)
     findings += _amount(settings.data, readable)
@@ -142,10 +141,11 @@ def run(settings: ValidateSettings, reporter: Reporter) -> ValidationReport:
         sound = [item.clip for item in checked if item.seconds and item.dropped is None]
         listening = listen(settings, sound, reporter)
         findings += listening.findings
-    order = list(FindingKind)
-    findings.sort(key=lambda f: (f.severity is not Severity.ERROR, order.index(f.code), f.path.parts))
-    dropped = {item.clip.key: item.dropped for item in checked if item.dropped is not None}
     _list_clips(settings.data, checked, found.excluded, findings, reporter)
+    findings += [finding for item in checked for finding in item.findings]
+    order = {kind: place for place, kind in enumerate(FindingKind)}
+    findings.sort(key=lambda f: (f.severity is not Severity.ERROR, order[f.code], f.path.parts))
+    dropped = {item.clip.key: item.dropped for item in checked if item.dropped is not None}
     usage = Usage.of(
         len(found.clips) + len(found.excluded),
         [*dropped.values(), *[DropReason.EXCLUDED] * len(found.excluded)],
@@ -214,10 +214,14 @@ def _chunk(clips: list[Clip]) -> int:
 
 
 def _list_clips(
-    data: Path, checked: list[Checked], excluded: list[Clip], findings: list[Finding], reporter: Reporter
+    data: Path, checked: list[Checked], excluded: list[Clip], others: list[Finding], reporter: Reporter
 ) -> None:
-    """Tell what was found of every clip, for lists of all of them."""
-    concerned = Counter(clip_of(finding.path, data) for finding in findings)
+    """Tell what was found of every clip, for lists of all of them.
+
+    Args:
+        others: findings that checking clips by themselves did not give.
+    """
+    concerned = Counter(clip_of(finding.path, data) for finding in others)
     rows = [
         ClipRow(
             item.clip.key,
@@ -226,7 +230,7 @@ def _list_clips(
             item.letters,
             item.text,
             item.dropped,
-            concerned[item.clip.key],
+            len(item.findings) + concerned[item.clip.key],
         )
         for item in checked
     ]
