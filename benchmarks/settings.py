@@ -11,12 +11,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from fishtune.core.cli.app import app
+from fishtune.core.cli.app import command
 from fishtune.core.config.options import Description, Group, Kind, describe, shown
 from fishtune.core.config.project import Project
 from fishtune.core.stages.registry import STAGES, StageName
 from pydantic import BaseModel
-from typer.main import get_command
 
 PAGE = Path(__file__).parent.parent / "docs" / "settings.md"
 VALUES = {
@@ -42,9 +41,9 @@ HEADINGS = ("default", "values", "unit", "marks", "what it is")
 
 def document() -> str:
     """Return the page."""
-    commands: Any = get_command(app)
-    stages = [name for name in StageName if name in commands.commands and name is not StageName.RUN]
-    parts = [INTRODUCTION, *(_stage(name, commands.commands[name].params) for name in stages)]
+    commands = command().commands
+    stages = [name for name in StageName if name in commands and name is not StageName.RUN]
+    parts = [INTRODUCTION, *(_stage(name, commands[name].params) for name in stages)]
     return "\n".join((*parts, _project_file([STAGES[name].settings_model() for name in stages])))
 
 

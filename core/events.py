@@ -19,7 +19,7 @@ from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, Validation
 from .data_model import DataModel
 from .errors import MalformedFileError, StopRequested
 from .messages import AS_DATA, NOTHING, Message
-from .tables import LARGEST_INTEGER, parse_json
+from .tables import LARGEST_INTEGER, check_bounds
 
 EVENT_VERSION = 1
 LATEST: Final = 250_000_000_000
@@ -233,7 +233,8 @@ def decode_event(line: bytes) -> Event | None:
     try:
         event = _ADAPTER.validate_json(line)
         if isinstance(event, Started | Finished):
-            parse_json(line, "an event")  # their tables hold anything: bounds that the types do not know
+            # Their tables hold anything: bounds that the types do not know.
+            check_bounds(event.settings if isinstance(event, Started) else event.summary, "an event")
     except (MalformedFileError, ValidationError):
         return None
     numbers = (value for value in event.__dict__.values() if isinstance(value, float))

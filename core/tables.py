@@ -71,6 +71,18 @@ def parse_json(content: bytes | str, name: str, *, unique_keys: bool = False) ->
     return found
 
 
+def check_bounds(found: Any, name: str) -> None:
+    """Refuse what `parse_json` would: for tables that a library has read.
+
+    Raises:
+        MalformedFileError: too deep, or with numbers that are not finite or beyond 64 bits.
+    """
+    try:
+        _check(found)
+    except ValueError as error:
+        raise _malformed(name, "JSON", error) from error
+
+
 def read_toml(path: Path, limit: int = LARGEST_TOML) -> dict[str, Any]:
     """Return what a TOML file holds; a byte order mark, as Notepad writes it, is skipped.
 

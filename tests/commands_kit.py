@@ -11,7 +11,7 @@ from dataclasses import dataclass
 _PROGRAM = r"""
 import json, os, sys
 from fishtune.core.cli import app, main
-app._command()
+app.command()
 exec(sys.argv[2])
 for arguments in json.loads(sys.argv[1]):
     if not (child := os.fork()):

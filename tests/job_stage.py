@@ -129,10 +129,7 @@ if __name__ == "__main__":
     if sys.argv[1] == "fishtune":
         from fishtune.core.cli import app
 
-        app.app.registered_commands = [
-            command for command in app.app.registered_commands if command.name != "synth"
-        ]
-        app.start.registered_commands.clear()
-        app.add_stage("synth", _command)
+        sys.modules["fishtune.core.cli.count"] = sys.modules[__name__]
+        app.STAGES["synth"] = "count._command"
         raise SystemExit(app.run(sys.argv[2:]))
     raise SystemExit(worker.main(sys.argv[1:]))

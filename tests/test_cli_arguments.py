@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 import pytest
-from fishtune.core.cli.app import app
+from fishtune.core.cli.app import command as whole_command
 from fishtune.core.cli.app import run as cli
-from typer.main import get_command
 
 from .commands_kit import in_one_program, told_apart
 
@@ -23,7 +22,7 @@ STATED = {"text": "Hello."}
 def _parameters() -> list[tuple[str, Any, list[str]]]:
     """Return every command with each of its parameters that take a path, and what else it needs."""
     found = []
-    for name, command in get_command(app).commands.items():  # type: ignore[attr-defined]
+    for name, command in whole_command().commands.items():
         kinds = get_type_hints(command.callback) if hasattr(command, "params") else {}
         for parameter in getattr(command, "params", []):
             if Path not in (kinds.get(parameter.name), *get_args(kinds.get(parameter.name))):

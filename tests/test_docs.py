@@ -9,15 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fishtune.core.cli.app import app
-from typer.main import get_command
+from fishtune.core.cli.app import command as whole_command
 
 from .test_layout import ENGINE
 
 ROOT = Path(__file__).parent.parent
 TOP = ("core", "tui", "presets", "tests", "benchmarks", "docs")
 PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]
-COMMANDS: dict[str, Any] = get_command(app).commands  # type: ignore[attr-defined]
+COMMANDS: dict[str, Any] = whole_command().commands
 MADE_BY_SCRIPTS = {ROOT / "docs" / "settings.md"}
 """Their own tests compare them with what the scripts make."""
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 from fishtune.core.errors import JobError, StorageError
+from fishtune.core.events import Event, Failed, Finished, Progress, Stopped
 from fishtune.core.files import write_json
-from fishtune.core.jobs import execute, worker
+from fishtune.core.jobs import execute, follow, record, worker
 from fishtune.core.jobs.record import Job, JobState, Place, create_job, list_jobs
 from fishtune.core.jobs.start import new_job, start_job
+from fishtune.core.jobs.writer import EventWriter
 
 from .job_kit import count_settings, end_of, register_for_a_test, written_in
 from .job_stage import STAGE
@@ -104,3 +107,43 @@ def test_a_rank_that_has_no_job_does_its_work_and_ends_well(
     assert worker.main([str(job.folder)]) == 0, "torchrun ends all ranks where one fails"
     assert len(written_in(tmp_path)) == 2
     assert not job.events_path.exists()
+
+
+@pytest.mark.parametrize(
+    "last", [Finished(summary={"a": {"b": ["c"]}}), Failed(error="DataError", message="x"), Stopped()]
+)
+def test_how_a_job_ended_is_known_without_reading_its_result(
+    tmp_path: Path, place: Place, last: Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with new_job(STAGE, count_settings(tmp_path), place) as (job, _):
+        with closing(EventWriter(job.events_path)) as writer:
+            writer.write(Progress(task="counting", done=1))
+            assert job.ended() is None
+            writer.write(last)
+        for module in (record, follow):
+            monkeypatch.setattr(module, "decode_event", None)
+        ended = job.ended()
+        assert ended is not None and (ended.state, ended.time) == (last.kind, last.time)
+        assert job.state() == last.kind
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b'{"v":1,"time":1e300,"kind":"finished","summary":{}}',
+        b'{"v":1,"time":999999999999,"kind":"finished","summary":{}}',
+        b'{"v":1,"time":1.0,"kind":"finished","summary":{',
+        b'{"v":1,"time":1.0,"kind":"failed"}',
+        b'{"v":1,"time":1.0,"kind":"finis',
+    ],
+)
+def test_a_damaged_last_word_is_none(tmp_path: Path, place: Place, line: bytes) -> None:
+    with new_job(STAGE, count_settings(tmp_path), place) as (job, _):
+        job.events_path.write_bytes(line + b"\n")
+        assert job.ended() is None
+
+
+def test_a_last_word_as_another_writer_spells_it_counts(tmp_path: Path, place: Place) -> None:
+    with new_job(STAGE, count_settings(tmp_path), place) as (job, _):
+        job.events_path.write_text('{"kind": "stopped", "time": 7, "saved": "all"}\n')
+        assert job.ended() == (JobState.STOPPED, 7.0)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import pytest
-from fishtune.core.cli.app import app
+from fishtune.core.cli.app import command as whole_command
 from fishtune.core.cli.app import run as cli
 from fishtune.core.cli.options import Given, Json, takes
 from fishtune.core.config.options import FirstRunOnly, Kind, Option, describe, flag_of
@@ -21,7 +21,7 @@ from pydantic import BaseModel, Field
 from typer.main import get_command
 
 ROOT = Path(__file__).parent.parent
-COMMANDS: dict[str, Any] = get_command(app).commands  # type: ignore[attr-defined]
+COMMANDS: dict[str, Any] = whole_command().commands
 STAGE_COMMANDS = [name for name in StageName if name is not StageName.RUN]
 
 

@@ -47,6 +47,7 @@ from fishtune.core.events import (
     Validation,
     Warned,
 )
+from fishtune.core.jobs import follow
 from fishtune.core.jobs.failures import explain
 from fishtune.core.jobs.record import Job, Place, list_jobs
 from fishtune.core.jobs.start import new_job
@@ -137,6 +138,22 @@ def test_recordings_count_as_checked_by_a_validation_of_this_folder_as_it_is(
     later = time.time() + 5
     os.utime(next(project.data.glob("*/*.lab")), (later, later))
     assert step_status(project, StepName.DATASET).state is StepState.STALE
+
+
+def test_steps_are_judged_again_without_reading_a_long_result_again(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    report = validate(ValidateSettings(data=project.data), Reporter())
+    _end_job(
+        project,
+        ValidateSettings(data=project.data),
+        StageName.VALIDATE,
+        Finished(summary=report.model_dump(mode="json")),
+    )
+    first = [(status.step, status.state, status.why) for status in step_statuses(project)]
+    assert (first[0][1], first[0][2]) == ("done", "All 3 clips will be used.")
+    monkeypatch.setattr(follow, "decode_event", None)
+    assert [(status.step, status.state, status.why) for status in step_statuses(project)] == first
 
 
 def test_recordings_of_the_future_are_checked_once(project: Project) -> None:

@@ -1,4 +1,7 @@
-"""Assembles the commands. Command modules import no torch; commands import the engine when they run."""
+"""Assembles the commands. Command modules import no torch; commands import the engine when they run.
+
+A command's module is imported where that command is called: all of them together take a third of a second.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +9,10 @@ import inspect
 import io
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Sequence
 from functools import cache
-from importlib.metadata import version
-from typing import Annotated, Any, cast
+from importlib import import_module
+from typing import Annotated, Any, Final, cast
 
 import typer
 from typer.core import TyperGroup
@@ -17,31 +20,6 @@ from typer.main import get_command
 
 from ..errors import UsageError
 from ..messages import Message, joined
-from . import (
-    audition,
-    demo,
-    doctor,
-    download,
-    estimate,
-    extract,
-    gpus,
-    jobs,
-    judge,
-    listen,
-    loudness_norm,
-    merge,
-    pack,
-    prepare,
-    presets,
-    project,
-    report,
-    running,
-    runs,
-    synth,
-    train,
-    validate,
-    verify,
-)
 from .arguments import check_arguments, check_working_folder, spread_lists, with_checked_paths
 from .console import print_error
 from .ending import INTERRUPTED, end_of
@@ -64,90 +42,117 @@ class CommandGroup(TyperGroup):
         return super().resolve_command(ctx, args)
 
 
-app = typer.Typer(
-    name="fishtune",
-    help="Fine-tune fish-speech (OpenAudio S1-mini, S2-Pro) on your own recordings.\n\n"
-    "The way through: prepare, validate, loudness-norm, download, extract, pack, train, merge, synth; "
-    "or all of it from a project file: fishtune run. The same with a screen: fishtune-tui.",
-    no_args_is_help=True,
-    cls=CommandGroup,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": HELP_FLAGS, "max_content_width": 110},
-)
-start = typer.Typer(
-    help="Start a stage as a job of its own: it keeps running when this terminal closes.\n\n"
-    "Takes what the stage's own command takes, for example: fishtune start extract data --batch-size 8",
-    no_args_is_help=True,
-    cls=CommandGroup,
-)
+STAGES: Final = {
+    "prepare": "prepare.prepare",
+    "validate": "validate.validate",
+    "loudness-norm": "loudness_norm.loudness_norm",
+    "download": "download.download",
+    "extract": "extract.extract",
+    "pack": "pack.pack",
+    "train": "train.train",
+    "merge": "merge.merge",
+    "synth": "synth.synth",
+    "audition": "audition.audition",
+    "verify": "verify.verify",
+    "judge": "judge.judge",
+}
+"""Commands that run a stage, and where they are: module of this package and function.
+
+Each runs in the foreground as `fishtune NAME`; detached as `fishtune start NAME`: `running.run_stage` knows
+the difference.
+"""
+PANELS: Final = {
+    "Stages": STAGES,
+    "Runs": {
+        "listen": "listen.listen",
+        "runs": "runs.runs",
+        "checkpoints": "runs.checkpoints",
+        "compare": "runs.compare_runs",
+        "report": "report.report",
+    },
+    "Project": {"init": "project.init", "run": "project.run", "demo": "demo.demo"},
+    "Jobs": {
+        "jobs": "jobs.jobs",
+        "attach": "jobs.attach",
+        "stop": "jobs.stop",
+        "logs": "jobs.logs",
+        "resume": "jobs.resume",
+    },
+    "This machine, presets and checkpoints": {
+        "doctor": "doctor.doctor",
+        "gpus": "gpus.gpus",
+        "estimate": "estimate.estimate",
+        "presets": "presets.presets",
+        "demo-checkpoint": "demo.demo_checkpoint",
+    },
+}
+"""All commands as the help lists them."""
+_START: Final = "start"
 
 
-@start.callback()
-def _start(context: typer.Context) -> None:
-    token = running.detached.set(True)
-    context.call_on_close(lambda: running.detached.reset(token))
+def command(arguments: Sequence[str] = ()) -> Any:
+    """Return `fishtune` with all its commands, or with no other than the one that arguments begin with."""
+    first, second = (*arguments, "", "")[:2]
+    is_known = first == _START or any(first in places for places in PANELS.values())
+    return _made(first if is_known else "", second if first == _START and second in STAGES else "")
 
 
-def add(name: str, command: Callable[..., Any], panel: str) -> None:
-    """Make a command known as `fishtune NAME`, listed in a panel of the help."""
-    app.command(name, help=_unfolded(command), rich_help_panel=panel)(with_checked_paths(command))
+@cache
+def _made(only: str, only_stage: str) -> Any:
+    app = typer.Typer(
+        name="fishtune",
+        help="Fine-tune fish-speech (OpenAudio S1-mini, S2-Pro) on your own recordings.\n\n"
+        "The way through: prepare, validate, loudness-norm, download, extract, pack, train, merge, synth; "
+        "or all of it from a project file: fishtune run. The same with a screen: fishtune-tui.",
+        no_args_is_help=True,
+        cls=CommandGroup,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": HELP_FLAGS, "max_content_width": 110},
+    )
+    app.callback()(_root)
+    for panel, places in PANELS.items():
+        _add(app, {name: place for name, place in places.items() if only in ("", name)}, panel)
+    if only in ("", _START):
+        start = typer.Typer(
+            help="Start a stage as a job of its own: it keeps running when this terminal closes.\n\n"
+            "Takes what the stage's own command takes, for example: "
+            "fishtune start extract data --batch-size 8",
+            no_args_is_help=True,
+            cls=CommandGroup,
+        )
+        start.callback()(_detached)
+        _add(start, {name: place for name, place in STAGES.items() if only_stage in ("", name)})
+        app.add_typer(start, name=_START, rich_help_panel="Jobs")
+    made = get_command(app)
+    quiet_switches(made)
+    return made
 
 
-def add_stage(name: str, command: Callable[..., Any]) -> None:
-    """Make a stage's command known: in the foreground as `fishtune NAME`, detached as `fishtune start NAME`.
-
-    The command runs its stage through `running.run_stage`, which knows the difference.
-    """
-    add(name, command, "Stages")
-    start.command(name, help=_unfolded(command))(with_checked_paths(command))
-
-
-def _unfolded(command: Callable[..., Any]) -> str:
-    # The help is wrapped to the terminal; line breaks inside a paragraph are the source file's own.
-    paragraphs = inspect.cleandoc(command.__doc__ or "").split("\n\n")
-    return "\n\n".join(" ".join(paragraph.split("\n")) for paragraph in paragraphs)
+def _add(to: typer.Typer, places: dict[str, str], panel: str | None = None) -> None:
+    for name, place in places.items():
+        module, function = place.split(".")
+        found = getattr(import_module(f".{module}", __package__), function)
+        # The help is wrapped to the terminal; line breaks inside a paragraph are the source file's own.
+        paragraphs = inspect.cleandoc(found.__doc__ or "").split("\n\n")
+        about = "\n\n".join(" ".join(paragraph.split("\n")) for paragraph in paragraphs)
+        to.command(name, help=about, rich_help_panel=panel)(with_checked_paths(found))
 
 
-add_stage("prepare", prepare.prepare)
-add_stage("validate", validate.validate)
-add_stage("loudness-norm", loudness_norm.loudness_norm)
-add_stage("download", download.download)
-add_stage("extract", extract.extract)
-add_stage("pack", pack.pack)
-add_stage("train", train.train)
-add_stage("merge", merge.merge)
-add_stage("synth", synth.synth)
-add_stage("audition", audition.audition)
-add_stage("verify", verify.verify)
-add_stage("judge", judge.judge)
-add("listen", listen.listen, "Runs")
-add("init", project.init, "Project")
-add("run", project.run, "Project")
-add("demo", demo.demo, "Project")
-app.add_typer(start, name="start", rich_help_panel="Jobs")
-add("jobs", jobs.jobs, "Jobs")
-add("attach", jobs.attach, "Jobs")
-add("stop", jobs.stop, "Jobs")
-add("logs", jobs.logs, "Jobs")
-add("resume", jobs.resume, "Jobs")
-add("runs", runs.runs, "Runs")
-add("checkpoints", runs.checkpoints, "Runs")
-add("compare", runs.compare_runs, "Runs")
-add("report", report.report, "Runs")
-add("doctor", doctor.doctor, "This machine, presets and checkpoints")
-add("gpus", gpus.gpus, "This machine, presets and checkpoints")
-add("estimate", estimate.estimate, "This machine, presets and checkpoints")
-add("presets", presets.presets, "This machine, presets and checkpoints")
-add("demo-checkpoint", demo.demo_checkpoint, "This machine, presets and checkpoints")
+def _detached(context: typer.Context) -> None:
+    from .running import detached
+
+    token = detached.set(True)
+    context.call_on_close(lambda: detached.reset(token))
 
 
 def _show_version(wanted: bool) -> None:
     if wanted:
+        from importlib.metadata import version  # takes a thirtieth of a second
+
         typer.echo(f"fishtune {version('fishtune')}")
         raise typer.Exit
 
 
-@app.callback()
 def _root(
     _version: Annotated[
         bool, typer.Option("--version", help="Show the version.", is_eager=True, callback=_show_version)
@@ -179,21 +184,13 @@ def run(arguments: list[str] | None = None) -> int:
     return code
 
 
-@cache
-def _command() -> Any:
-    """Return the whole command, made once in a process: that takes a twentieth of a second."""
-    command = get_command(app)
-    quiet_switches(command)
-    return command
-
-
 def _run(arguments: list[str] | None) -> int:
     given = sys.argv[1:] if arguments is None else arguments
     try:
         check_arguments(given)
         if not {*HELP_FLAGS, "--version"}.intersection(given):
             check_working_folder()
-        code = _command().main(args=spread_lists(given), prog_name="fishtune", standalone_mode=False)
+        code = command(given).main(args=spread_lists(given), prog_name="fishtune", standalone_mode=False)
     except _WrongUse as error:
         message = _PYDANTIC_WORDS.sub("", error.format_message()).strip()
         if message:  # a command without arguments has shown its help instead

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..errors import FishtuneError, JobError
-from ..events import Failed, Finished, Progress, Step, Stopped
+from ..events import Failed, Progress, Step, Stopped
 from ..jobs.again import settings_again
 from ..jobs.find import job_named, jobs_of, newest_job, places_in, recent_places
 from ..jobs.follow import EventFollower, LineFollower, last_events
@@ -270,7 +270,7 @@ def _progress(job: Job) -> float | None:
     stage = job.record.stage
     if stage == StageName.RUN:
         return None
-    if stage != StageName.TRAIN and isinstance(job.outcome(), Finished):
+    if stage != StageName.TRAIN and job.state() is JobState.FINISHED:
         return 1.0  # some stages end before the most that they might have done
     try:
         events = last_events(job.events_path, _LOOKED_BACK)
@@ -290,14 +290,14 @@ def _share(job: Job) -> str:
 
 
 def _seconds(job: Job, state: JobState) -> float:
-    last = job.last_event()
+    last = job.ended() or job.last_event()
     end = time.time() if state in _ACTIVE or last is None else last.time
     return max(end - job.record.created, 0.0)  # a clock may have been set back
 
 
 def _as_json(job: Job) -> dict[str, Any]:
     state = job.state()
-    last = job.last_event()
+    last = job.outcome() if state is JobState.FAILED else None
     known: dict[str, Any] = {}
     if state is JobState.LOST:
         known["lost"], known["hint"] = describe_loss(job)

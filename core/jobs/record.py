@@ -13,23 +13,25 @@ import contextlib
 import importlib.metadata
 import os
 import platform
+import re
 import shutil
 import sys
 import time
 from datetime import UTC, datetime
 from enum import StrEnum
+from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final, NamedTuple
 
 from pydantic import ConfigDict, Field, ValidationError
 
 from ..config.settings import RunName, UserPath
 from ..data_model import DataModel
 from ..errors import FishtuneError, JobError, MalformedFileError, StorageError, UsageError
-from ..events import LAST_EVENTS, Event, Failed, Finished, Instant, Stopped
-from ..files import storage_errors, write_json
+from ..events import LAST_EVENTS, Event, Failed, Finished, Instant, Stopped, decode_event
+from ..files import size_and_time, storage_errors, write_json
 from ..tables import read_json
-from .follow import last_events
+from .follow import last_events, last_lines
 from .process import Liveness, ProcessIdentity, memory_kills
 
 JOB_FILE = "job.json"
@@ -39,6 +41,11 @@ SECRETS_VARIABLE = "FISHTUNE_JOB_SECRETS"
 WORKER_FILE = "worker.json"
 _LARGEST_RECORD = 8 << 20
 _MOST_JOBS = 1_000_000_000
+_END: Final = re.compile(
+    rb'\{"v":[0-9]{1,6},"time":([0-9]{1,11}(?:\.[0-9]{1,9})?),"kind":"(finished|failed|stopped)",.*\}\n',
+    re.DOTALL,
+)
+"""A last event as jobs write it."""
 _VERSIONS_OF = ("fishtune", "torch", "torchaudio", "lightning", "peft")
 
 
@@ -59,6 +66,13 @@ class JobState(StrEnum):
     def is_over(self) -> bool:
         """Whether the job certainly does nothing any more."""
         return self in (JobState.FINISHED, JobState.FAILED, JobState.STOPPED, JobState.LOST)
+
+
+class Ended(NamedTuple):
+    """How a job ended by its own word, and when."""
+
+    state: JobState
+    time: float
 
 
 class JobRecord(DataModel):
@@ -194,15 +208,23 @@ class Job:
         return events[-1] if events else None
 
     def outcome(self) -> Finished | Failed | Stopped | None:
-        """Return the event that ended the job, or None if it has not ended or ended without a word."""
+        """Return the event that ended the job, or None if it has not ended or ended without a word.
+
+        The result of a check of ten thousand clips takes a third of a second to read; `ended` and `state` do
+        without.
+        """
         event = self.last_event()
         return event if isinstance(event, LAST_EVENTS) else None
 
+    def ended(self) -> Ended | None:
+        """Return how the job ended, or None if it has not ended or ended without a word."""
+        found = size_and_time(self.events_path)
+        return None if found is None else _ended(self.events_path, *found)
+
     def state(self) -> JobState:
         """Return what is true of the job now, never from the pid alone."""
-        state = _ENDED.get(type(self.last_event()))
-        if state is not None:
-            return state
+        if (ended := self.ended()) is not None:
+            return ended.state
         process = self.record.process
         if process is None:
             return self._state_before_it_began()
@@ -211,8 +233,7 @@ class Job:
             return JobState.RUNNING
         if liveness is Liveness.ELSEWHERE:
             return JobState.ELSEWHERE
-        # It may have written its last event and ended between the two looks.
-        return _ENDED.get(type(self.last_event()), JobState.LOST)
+        return self._state_at_last()
 
     def worker(self) -> ProcessIdentity | None:
         """Return the process that was started for the job, or None: it was not, or not as one of its own."""
@@ -233,14 +254,26 @@ class Job:
             now = self.refresh()
             if now.record.process is not None:  # it began and ended since this record was read
                 return now.state()
-        return _ENDED.get(type(self.last_event()), JobState.LOST)
+        return self._state_at_last()
+
+    def _state_at_last(self) -> JobState:
+        """Return how a job ended whose process is gone: it may have said so since it was looked at first."""
+        ended = self.ended()
+        return JobState.LOST if ended is None else ended.state
 
 
-_ENDED: dict[type, JobState] = {
-    Finished: JobState.FINISHED,
-    Failed: JobState.FAILED,
-    Stopped: JobState.STOPPED,
-}
+@lru_cache(maxsize=1 << 12)
+def _ended(events: Path, size: int, modified_ns: int) -> Ended | None:  # noqa: ARG001 - part of the key
+    try:
+        lines, _ = last_lines(events, 1)
+    except FishtuneError:
+        return None
+    if not lines:
+        return None
+    if (found := _END.fullmatch(lines[0])) is not None:
+        return Ended(JobState(found[2].decode()), float(found[1]))
+    event = decode_event(lines[0])
+    return Ended(JobState(event.kind), event.time) if isinstance(event, LAST_EVENTS) else None
 
 
 def create_job(

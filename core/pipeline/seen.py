@@ -9,7 +9,7 @@ import os
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from ..config.presets import model_preset, preset_names
 from ..config.project import Project
@@ -19,12 +19,16 @@ from ..dataset.headers import whole_codes_shape
 from ..dataset.layout import scan
 from ..dataset.origins import inputs_digest, is_outdated
 from ..dataset.usage import Usage
-from ..errors import FishtuneError
+from ..errors import FishtuneError, JobError
 from ..events import Finished
+from ..files import size_and_time
 from ..jobs.record import Job, JobState, Place, list_jobs
 from ..messages import NOTHING, Message
 from ..model.families import directory_family, family_of_name
 from ..stages.registry import StageName
+
+_JUDGED_BY: Final = frozenset({"source", "dropped", "usable", "failed"})
+"""Of a job's result; all of it may be long, and is asked for every second."""
 
 
 @dataclass(frozen=True)
@@ -71,9 +75,7 @@ class Seen:
         job = self.finished(stage)
         if job is None or self.found is None:
             return False
-        outcome = job.outcome()
-        source = outcome.summary.get("source") if isinstance(outcome, Finished) else None
-        if source:
+        if source := summary_of(job).get("source"):
             extension = self.project.pack.text_extension if texts else None
             return bool(source == inputs_digest(self.found, self.project.dataset.exclude, extension))
         files = [path for clip in self.found.clips for path in (*clip.audio, clip.text) if path]
@@ -156,9 +158,19 @@ def model_files(project: Project) -> tuple[tuple[str, ...], frozenset[str]]:
 
 
 def summary_of(job: Job) -> dict[str, Any]:
-    """Return what a finished job's last event says of its result."""
-    outcome = job.outcome()
-    return outcome.summary if isinstance(outcome, Finished) else {}
+    """Return what a finished job's last event says of its result, as far as steps are judged by it."""
+    found = size_and_time(job.events_path)
+    return {} if found is None else _summary(job.folder, *found)
+
+
+@lru_cache(maxsize=64)
+def _summary(job_folder: Path, size: int, modified_ns: int) -> dict[str, Any]:  # noqa: ARG001 - part of the key
+    try:
+        outcome = Job.open(job_folder).outcome()
+    except JobError:  # removed a moment ago
+        return {}
+    summary = outcome.summary if isinstance(outcome, Finished) else {}
+    return {name: value for name, value in summary.items() if name in _JUDGED_BY}
 
 
 def modified(path: Path) -> float:
