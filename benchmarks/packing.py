@@ -25,7 +25,7 @@ from processes import Taken, took
 
 CLIPS, SPEAKERS = 20_000, 20
 LONG_CLIPS = 10_000
-ROUNDS = 3
+ROUNDS = 5
 START_UP = 1.0
 """Seconds that packing may take before it begins."""
 RATE = 16_000
