@@ -18,7 +18,6 @@ from ..config.run_files import list_checkpoints
 from ..errors import FishtuneError
 from ..jobs.find import jobs_of
 from ..jobs.record import Place
-from ..pipeline.runs import has_run
 from .running import places_here
 
 Answer = list[str | tuple[str, str]]
@@ -60,6 +59,10 @@ def _checkpoints() -> Iterator[str]:
 
 
 def _places() -> list[Place]:
+    from ..pipeline.runs import (
+        has_run,  # takes a thirtieth of a second, and every command imports this module
+    )
+
     return [place for place in places_here() if has_run(place)]
 
 

@@ -6,14 +6,10 @@ that process writes (`redact.hide`), and what goes wrong is told without it.
 
 from __future__ import annotations
 
-import json
 import socket
 import threading
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable
-from http.client import HTTPException
 from typing import Any
 
 from ..config.project import PROJECT_FILE, Project
@@ -96,6 +92,8 @@ class _Notifier:
         }
 
     def _send(self, message: dict[str, Any]) -> None:
+        from .webhook import post_json  # the HTTP client takes a fiftieth of a second to import
+
         problem = post_json(self._address, message, self._options.timeout)
         if problem:
             self._tell(Log(message=f"The webhook was not told ({problem})."))
@@ -106,31 +104,3 @@ class _Notifier:
             thread.join(max(0.0, deadline - time.monotonic()))
         if any(thread.is_alive() for thread in self._sending):
             self._tell(Log(message="The webhook was not told (it did not answer in time)."))
-
-
-class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """Whoever answers for the address does not get to send the message elsewhere."""
-
-    def redirect_request(self, *_: object) -> None:
-        return None
-
-
-def post_json(address: str, content: dict[str, Any], timeout: float) -> str:
-    """Post JSON and return what went wrong, without the address, or nothing.
-
-    Args:
-        timeout: seconds for each step of the connection.
-    """
-    try:
-        request = urllib.request.Request(
-            address, json.dumps(content).encode(), {"Content-Type": "application/json"}, method="POST"
-        )
-        with urllib.request.build_opener(_NoRedirect).open(request, timeout=timeout):
-            return ""
-    except urllib.error.HTTPError as error:
-        error.close()
-        return f"HTTP {error.code}"
-    except urllib.error.URLError as error:
-        return type(error.reason).__name__ if isinstance(error.reason, Exception) else "no connection"
-    except (OSError, HTTPException, ValueError) as error:
-        return type(error).__name__
