@@ -33,6 +33,10 @@ PARTS = (
         for preset in ("r_16_alpha_16", "r_8_alpha_16", "full")
         for mode in _MODES
     ),
+    *(
+        Part(f"step alone, {way}", "on_gpu.steps:steps_alone", 50, {"preset": "r_16_alpha_16", "way": way})
+        for way in ("as the stage", "C++", "CUDA graphs")
+    ),
     Part("extraction", "on_gpu.extraction:extraction_speed", 60),
     Part("generation", "on_gpu.generation:generation_speed", 60),
     Part("merge", "on_gpu.merging:merging", 60),
