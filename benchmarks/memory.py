@@ -92,7 +92,9 @@ Two allowances are assumptions: {format_bytes(CONTEXT_BYTES)} for the CUDA conte
 what comes and goes for fragmentation; workspaces inside cuDNN are not counted. {format_bytes(MARGIN_BYTES)}
 stay free. Attention is assumed to be FlashAttention in bf16; in float32 torch falls back to all products of
 queries and keys, which grows with the square of a clip's length. Training is counted as if every column were
-learnt, which bounds it. The peak measured at the start of a run corrects what is suggested next time
+learnt, which bounds it. Where Triton and a C compiler are found, training on this machine's GPU runs compiled
+blocks, which keep a quarter less with `--checkpointing none`: predictions know that, the tables below do not
+count on it. The peak measured at the start of a run corrects what is suggested next time
 (`~/.cache/fishtune/memory.json`).
 
 A card's memory is taken to be free. A desktop, ECC or another program take their share of it:

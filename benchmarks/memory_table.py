@@ -56,18 +56,19 @@ CLIP_CHECKS = {False: [(1, 9.0), (1, 190.0)], True: [(3, 9.0), (32, 5.0), (4, 60
 
 
 def training_setups(config: Shape) -> Iterator[tuple[str, TrainingSetup]]:
-    """Yield every set-up that presets, precisions and ways of checkpointing make, in words and once.
+    """Yield every set-up that presets, precisions, checkpointing and compiling make, in words and once.
 
     Of a large model, those in bfloat16, the base quantised or not; of a small one the base as it is. What
     training refuses is left out.
     """
     is_large = config.dim * config.n_layer >= LARGE
     seen = set()
-    for name, precision, base, checkpointing, accumulation in itertools.product(
+    for name, precision, base, checkpointing, compiled, accumulation in itertools.product(
         preset_names("lora"),
         ("bf16",) if is_large else get_args(Precision),
         (None, *get_args(BasePrecision)) if is_large else (None,),
         get_args(Checkpointing),
+        (False, True),
         (1, 2),
     ):
         options = TrainOptions(
@@ -75,14 +76,15 @@ def training_setups(config: Shape) -> Iterator[tuple[str, TrainingSetup]]:
         )
         try:
             refuse_tied_embedding(lora_preset(name).targets, config)
-            setup = TrainingSetup.of(config, options, lora_preset(name))
+            setup = TrainingSetup.of(config, options, lora_preset(name), compiled=compiled)
         except SettingsError:
             continue
         if setup not in seen:
             seen.add(setup)
             over = f", base {base}" if base else ""
             accumulated = ", accumulated" if accumulation > 1 else ""
-            yield f"{name}, {precision}{over}, checkpointing {checkpointing}{accumulated}", setup
+            how = ", compiled" if setup.compiled else ""
+            yield f"{name}, {precision}{over}, checkpointing {checkpointing}{how}{accumulated}", setup
 
 
 def tables(names: Sequence[str]) -> Iterator[tuple[str, list[tuple[str, Setup, list[Batch]]]]]:

@@ -34,6 +34,7 @@ from fishtune.core.model.families.s1 import S1
 from fishtune.core.model.shape import Shape
 from fishtune.core.stages.accounting import accounting_of, profile_of
 from fishtune.core.stages.train import accounting as training
+from fishtune.core.units import GIB
 from torch import nn
 
 S1_MINI = model_preset("openaudio-s1-mini").config
@@ -367,6 +368,29 @@ def test_weights_and_adapters_are_counted_exactly() -> None:
     trained = sum(p.numel() for p in trainable_parameters(training._build(setup)).values())
     assert parts[Part.ADAPTERS] == parts[Part.GRADIENTS] == 4 * trained
     assert parts[Part.OPTIMIZER] == 8 * trained
+
+
+def test_compiled_blocks_are_predicted_within_a_tenth_of_what_a_gpu_measured() -> None:
+    kept = TrainOptions(checkpointing="none")
+    needs = TrainingNeeds(shape(), kept, SLOW, longest=550, compiled=True)
+    measured = 9.61 * GIB  # H200, 14 clips of 550 columns with 215 learnt frames each (docs/gpu.md)
+    assert needs.predicted(14 * 550, 14 * 215).reserved == pytest.approx(measured, rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("preset", "options"),
+    [
+        (SLOW, {"checkpointing": "blocks"}),
+        (SLOW, {"checkpointing": "selective"}),
+        (SLOW, {"checkpointing": "none", "precision": "float32"}),
+        (DORA, {"checkpointing": "none"}),
+    ],
+)
+def test_compiling_changes_no_prediction_where_it_is_not_known_to_keep_less(
+    preset: LoraPreset, options: dict[str, Any]
+) -> None:
+    chosen = TrainOptions(**options)
+    assert TrainingSetup.of(shape(), chosen, preset, compiled=True) == setup_of(shape(), preset, **options)
 
 
 def test_parts_add_up_and_nothing_is_left_over() -> None:

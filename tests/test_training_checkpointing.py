@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from fishtune.core.config.settings import Checkpointing
 from fishtune.core.events import Log
 from fishtune.core.hardware.memory.suggest import MARGIN_BYTES, TrainingNeeds
-from fishtune.core.stages.train import run
+from fishtune.core.stages.train import checkpointing, run
 from fishtune.core.stages.train.checkpointing import choose_checkpointing
 
 from .accounting_kit import made_up_memory  # noqa: F401 - a fixture
@@ -61,9 +62,29 @@ def test_a_run_says_what_was_chosen_and_computes_the_same(
     plain = train_settings(tmp_path, small_base, shards, project="plain", checkpointing="selective", **values)
     expected = run.run(plain, Recorder())
     for free, chosen in ((0, "blocks"), (1 << 40, "none")):
-        monkeypatch.setattr(run, "free_memory", lambda _, free=free: free)
+        monkeypatch.setattr(checkpointing, "free_memory", lambda _, free=free: free)
         recorder = Recorder()
         asked = train_settings(tmp_path, small_base, shards, project=chosen, checkpointing="auto", **values)
         found = run.run(asked, recorder)
         assert any(f"Checkpointing is {chosen}" in event.message for event in recorder.of(Log))
         assert_equal_weights(found, expected)
+
+
+def test_where_the_compiler_fails_the_way_is_chosen_anew_for_blocks_that_keep_more(
+    small_base: Path,  # noqa: F811
+    shards: Path,  # noqa: F811
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def choose(needs: TrainingNeeds, _tokens: int, _free: int) -> Checkpointing:
+        return "none" if needs.compiled else "blocks"
+
+    monkeypatch.setattr(run, "expects_compiling", lambda _: True)
+    monkeypatch.setattr(checkpointing, "choose_checkpointing", choose)
+    recorder = Recorder()
+    settings = train_settings(
+        tmp_path, small_base, shards, max_steps=1, held_out=0, checkpointing="auto", precision="bf16"
+    )
+    run.run(settings, recorder)
+    said = [event.message for event in recorder.of(Log) if event.message.startswith("Checkpointing is")]
+    assert [line.split()[2] for line in said] == ["none:", "blocks:"]

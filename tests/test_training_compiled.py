@@ -5,16 +5,22 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from fishtune.core.config.presets import lora_preset, model_preset
 from fishtune.core.config.run_files import checkpoint_path
 from fishtune.core.events import Log, Step
+from fishtune.core.lora.injection import add_adapters
+from fishtune.core.model.dual_ar import DualAR
+from fishtune.core.model.families.s1 import S1
 from fishtune.core.model.recompute import run_block
-from fishtune.core.stages.train import compilation, run
+from fishtune.core.stages.train import accounting, compilation, run
 from fishtune.core.stages.train.run import TrainResult
+from torch import Tensor
 
 from .recorder import Recorder
 from .test_training_run import assert_equal_weights
@@ -51,9 +57,10 @@ def compile_with(monkeypatch: pytest.MonkeyPatch, backend: object) -> list[Any]:
     runners: list[Any] = []
     compile_blocks = compilation.compile_blocks
 
-    def noted(model: Any, *arguments: Any) -> None:
-        compile_blocks(model, *arguments)
+    def noted(model: Any, *arguments: Any) -> bool:
+        compiled = compile_blocks(model, *arguments)
         runners.append(model.training_block)
+        return compiled
 
     torch._dynamo.reset()
     monkeypatch.setattr(logging.getLogger("torch.__trace"), "propagate", False)  # pytest would keep all of it
@@ -129,3 +136,34 @@ def test_a_compiler_that_does_not_work_is_named_in_the_log_and_left_out(
     (message,) = [event.message for event in recorder.of(Log) if "not compiled" in event.message]
     assert reason in message and "and more" not in message
     assert_equal_weights(result, plain)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("preset", ["r_16_alpha_16", "slow_r_8_alpha_16"])
+def test_a_compiled_block_keeps_what_predictions_take_it_to_keep(
+    preset: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Torch's compiler decides what is kept before it makes code, on a CPU as on a GPU."""
+    torch._dynamo.reset()
+    monkeypatch.setattr(compilation, "DEVICES", ("cpu",))
+    config = model_preset("openaudio-s1-mini").config | {"n_layer": 1, "n_fast_layer": 1, "vocab_size": 2000}
+    model = DualAR(S1().read_shape(config, "config.json"), 0, 1).to(torch.bfloat16)
+    for weight in model.parameters():
+        torch.nn.init.normal_(weight, std=0.02)
+    add_adapters(model, lora_preset(preset), seed=1)
+    assert compilation.compile_blocks(model.train(), nullcontext(), torch.bfloat16, Recorder())
+    own = {weight.untyped_storage().data_ptr() for weight in (*model.parameters(), *model.buffers())}
+    kept: dict[int, int] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in own:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    rows, columns = 4, 96
+    x = torch.randn(rows, columns, model.config.dim, dtype=torch.bfloat16, requires_grad=True)
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        model.training_block(model.layers[0], x, model.rotary[:columns], "none")
+    expected = 2 * rows * columns * (accounting._kept_numbers(model.layers[0]) + model.config.dim)
+    assert sum(kept.values()) == pytest.approx(expected, rel=0.05)

@@ -11,7 +11,7 @@ from ..core.config.presets import lora_preset
 from ..core.config.project import Project
 from ..core.config.settings import CODEC_FILE
 from ..core.errors import FishtuneError
-from ..core.hardware.device import available_on, find_device, precision_on
+from ..core.hardware.device import available_on, compiles_on, find_device, precision_on
 from ..core.hardware.memory.estimate import MemoryEstimate, Part
 from ..core.hardware.memory.measured import MeasurementCache
 from ..core.hardware.memory.needs import EncodingNeeds, TrainingNeeds
@@ -126,6 +126,7 @@ def _training(project: Project, device: CudaDevice | None, profiles: Profiles | 
         precision=precision_on(device),
         cache=MeasurementCache(),
         profiles=profiles,
+        compiled=compiles_on(device),
     )
     found = suggest_training(needs, available)
     if not found.fits:

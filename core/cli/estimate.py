@@ -18,7 +18,7 @@ from ..config.settings import CODEC_FILE, ExtractOptions, ModelOptions, TrainOpt
 from ..config.strict import parse_flags
 from ..dataset.clips import SHARD_EXTENSION
 from ..errors import FishtuneError
-from ..hardware.device import available_on, find_device, precision_on
+from ..hardware.device import available_on, compiles_on, find_device, precision_on
 from ..hardware.memory.accounting_process import Progress
 from ..hardware.memory.estimate import MemoryEstimate, Part
 from ..hardware.memory.measured import MeasurementCache
@@ -288,6 +288,7 @@ def _training(
         precision=precision_on(device),
         cache=MeasurementCache(),
         profiles=profiles,
+        compiled=compiles_on(device),
     )
     suggestion = suggest_training(needs, available) if available else None
     flags = ""

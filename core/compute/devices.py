@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Final, Protocol
 
 from ..errors import DeviceError, UsageError
@@ -165,3 +167,9 @@ class _CudaPeakMeter:
 def peak_meter(device: torch.device) -> PeakMeter | None:
     """Return a meter of a device's memory; None for the CPU, whose memory is no tight limit."""
     return _CudaPeakMeter(device) if device.type == "cuda" else None
+
+
+def can_compile() -> bool:
+    """Return whether torch's compiler finds what it needs for a GPU: Triton and a C compiler."""
+    compilers = (os.environ.get("CC"), "cc", "gcc", "clang")
+    return find_spec("triton") is not None and any(name and shutil.which(name) for name in compilers)

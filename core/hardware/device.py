@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..compute.devices import FIRST_WITH_BF16, UsableGpu, resolve_device
+from ..compute.devices import FIRST_WITH_BF16, UsableGpu, can_compile, resolve_device
 from ..errors import DeviceError
 from .memory.setups import Precision
 from .memory.suggest import Available
@@ -54,3 +54,11 @@ def precision_on(device: CudaDevice | None) -> Precision:
     """Return what the precision `auto` comes to on a device; None stands for a card that is only imagined."""
     capability = device.gpu.compute_capability if device else None
     return "float32" if capability is not None and capability < FIRST_WITH_BF16 else "bf16"
+
+
+def compiles_on(device: CudaDevice | None) -> bool:
+    """Return whether training on a device probably runs its blocks compiled.
+
+    None stands for a card that is only imagined: what is told of it then holds without a compiler, too.
+    """
+    return device is not None and can_compile()

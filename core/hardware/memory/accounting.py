@@ -154,7 +154,7 @@ def _shape_of(value: Any) -> Any:
 
 
 @contextmanager
-def gpu_kernels(*, autocast: bool = False, chosen: int = 0) -> Iterator[None]:
+def gpu_kernels(*, autocast: bool = False, chosen: int = 0, copies_stay: bool = True) -> Iterator[None]:
     """Let the meta device do what a GPU does.
 
     Attention is FlashAttention in bfloat16, the memory-efficient kernel in float32, and all products where
@@ -164,6 +164,7 @@ def gpu_kernels(*, autocast: bool = False, chosen: int = 0) -> Iterator[None]:
         autocast: compute matrix products and attention in bfloat16 and keep a copy of every matrix in it, as
             `torch.autocast` does, which leaves this device alone.
         chosen: how many positions a mask chooses: that is data, which there is none of.
+        copies_stay: whether those copies stay until the end, as they do of what is not compiled.
     """
     aten = torch.ops.aten
     getitem, plain_linear = Tensor.__getitem__, F.linear
@@ -173,9 +174,12 @@ def gpu_kernels(*, autocast: bool = False, chosen: int = 0) -> Iterator[None]:
         return x.bfloat16() if autocast else x
 
     def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-        if autocast and weight not in copies:
-            copies[weight] = weight.bfloat16()
-        return plain_linear(low(x), copies.get(weight, weight), None if bias is None else low(bias))
+        copy = copies.get(weight)
+        if copy is None:
+            copy = low(weight)
+            if autocast and copies_stay:
+                copies[weight] = copy
+        return plain_linear(low(x), copy, None if bias is None else low(bias))
 
     def attention(
         q: Tensor,

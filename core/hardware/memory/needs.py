@@ -27,6 +27,7 @@ class TrainingNeeds:
         longest: columns of the longest sample; None = `options.max_length`.
         cache: where measured peaks are; None = predictions are not corrected.
         profiles: None = profiles are made without telling how far that is.
+        compiled: whether torch's compiler runs the blocks.
 
     Raises:
         SettingsError: a target of the preset is not a regular expression.
@@ -43,13 +44,15 @@ class TrainingNeeds:
         longest: int | None = None,
         cache: MeasurementCache | None = None,
         profiles: Profiles | None = None,
+        compiled: bool = False,
     ) -> None:
         self.config, self.options, self.preset, self.gpu = config, options, preset, gpu
         self.precision = precision
+        self.compiled = compiled
         self.longest = longest or options.max_length
         self.cache = cache
         self.profiles = profiles or Profiles()
-        self.setup = TrainingSetup.of(config, options, preset, precision)
+        self.setup = TrainingSetup.of(config, options, preset, precision, compiled=compiled)
         self.factor = cache.factor(self.setting) if cache else 1.0
 
     @property
@@ -108,6 +111,7 @@ class TrainingNeeds:
             longest=min(self.longest, new.max_length),
             cache=self.cache,
             profiles=self.profiles,
+            compiled=self.compiled,
         )
 
     def _accounted(self, *, accumulated: bool) -> TrainingSetup:

@@ -100,6 +100,8 @@ class TrainingSetup:
             adapters are small and counted as always there.
         distributed: several processes train together, and torch keeps a second copy of all gradients to
             exchange (DistributedDataParallel's buckets).
+        compiled: torch's compiler runs the blocks, and keeps less of them. Only where all is kept that is:
+            what is computed again is the same, compiled or not.
     """
 
     config: Shape
@@ -113,15 +115,24 @@ class TrainingSetup:
     dora: bool = False
     distributed: bool = False
     base_precision: BasePrecision | None = None
+    compiled: bool = False
 
     @classmethod
     def of(
-        cls, config: Shape, options: TrainOptions, preset: LoraPreset, precision: Precision = "bf16"
+        cls,
+        config: Shape,
+        options: TrainOptions,
+        preset: LoraPreset,
+        precision: Precision = "bf16",
+        *,
+        compiled: bool = False,
     ) -> TrainingSetup:
         """Return the set-up of training with these settings.
 
         Args:
             precision: what `options.precision` comes to on the device, where that is `auto`.
+            compiled: whether blocks are compiled there. In float32, or with DoRA, memory is taken to be that
+                of blocks that are not.
 
         Raises:
             SettingsError: a target is not a regular expression, or the base cannot be quantised.
@@ -129,10 +140,12 @@ class TrainingSetup:
         check_base_precision(preset, options.base_precision)
         full = preset.method == "full"
         match_targets(preset.targets, ())  # refuses what is not a pattern
+        precision = precision if options.precision == "auto" else options.precision
+        is_plain = precision == "bf16" and (full or not preset.use_dora)
         return cls(
             config=config,
             method=preset.method,
-            precision=precision if options.precision == "auto" else options.precision,
+            precision=precision,
             # What `auto` comes to where memory is short.
             checkpointing="blocks" if options.checkpointing == "auto" else options.checkpointing,
             accumulated=options.accumulation > 1 or not full,
@@ -142,6 +155,7 @@ class TrainingSetup:
             dora=not full and preset.use_dora,
             distributed=options.devices * options.num_nodes > 1,
             base_precision=options.base_precision,
+            compiled=compiled and is_plain and options.checkpointing == "none",
         )
 
     @property

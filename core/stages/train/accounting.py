@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from ...config.presets import LoraPreset
+from ...config.settings import Checkpointing
 from ...hardware.memory.accounting import Accounting, gpu_kernels
 from ...hardware.memory.estimate import Part
 from ...hardware.memory.profile import Moments
 from ...hardware.memory.setups import TrainingBatch, TrainingSetup
 from ...lora.injection import add_adapters, train_everything, trainable_parameters
 from ...model.checkpoint import quantise
-from ...model.dual_ar import DualAR
+from ...model.dual_ar import DualAR, TransformerBlock
+from ...model.recompute import forward_block
 from ...model.targets import quantised_modules
 from .loss import loss_sums
 
@@ -47,7 +50,8 @@ def training_accounting(setup: TrainingSetup) -> Measure:
         gradients = [weight.grad for weight in trained if weight.grad is not None]
         accounting = Accounting(resident | {Part.GRADIENTS: gradients})
         del gradients
-        with gpu_kernels(autocast=autocast, chosen=batch.frames), _phases(model, accounting), accounting:
+        kernels = gpu_kernels(autocast=autocast, chosen=batch.frames, copies_stay=not setup.compiled)
+        with kernels, _phases(model, accounting), accounting:
             _step(model, batch)
         for weight in trained:
             weight.grad = None
@@ -78,7 +82,43 @@ def _build(setup: TrainingSetup) -> DualAR:
         add_adapters(model, preset, seed=0)
     model.to("meta")  # its tables are made on the CPU
     model.checkpointing = setup.checkpointing
+    if setup.compiled:
+        model.training_block = _run_like_compiled
     return model.train()
+
+
+def _run_like_compiled(block: nn.Module, x: Tensor, rotary: Tensor, _mode: Checkpointing) -> Tensor:
+    """Run a block whose kernels make what is cheap as they read it, which is therefore not kept.
+
+    Kept are its input, what products and attention give, and turned queries and keys. So says the code that
+    torch 2.11 makes of a block (`compilation.py` tells it to): 35 kB a token of S1-mini where 45 are kept
+    without it. While a block's gradients are computed, all of it is there.
+    """
+    output = checkpoint(forward_block, block, x, rotary, use_reentrant=False)
+    with torch.no_grad():
+        kept = x.new_empty(*x.shape[:-1], _kept_numbers(cast(TransformerBlock, block)), dtype=torch.bfloat16)
+    return cast(Tensor, _Keeping.apply(output, kept))
+
+
+def _kept_numbers(block: TransformerBlock) -> int:
+    attention = block.attention
+    queries = attention.n_head * attention.head_dim
+    keys = attention.n_local_heads * attention.head_dim
+    products = (queries + 2 * keys) + attention.wo.out_features + 2 * block.feed_forward.w1.out_features
+    return products + (queries + keys) + queries
+
+
+class _Keeping(torch.autograd.Function):
+    """Keeps a tensor until the backward pass comes by."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, kept: Tensor) -> Tensor:
+        ctx.save_for_backward(kept)
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # noqa: ARG004 - the interface's
+        return gradient, None
 
 
 def _step(model: DualAR, batch: TrainingBatch) -> None:

@@ -15,7 +15,11 @@ from ...hardware.memory.profiles import Profiles
 from ...hardware.memory.suggest import Available
 from ...messages import Message
 from ...model.shape import Shape
+from ...units import format_bytes
 from .device import PRECISION_NAMES
+from .sampler import MicroBatch
+
+NOTHING_DONE = Message("Nothing new was trained.")
 
 
 def free_memory(device: torch.device) -> int:
@@ -26,17 +30,13 @@ def free_memory(device: torch.device) -> int:
     return free
 
 
-def told_profiles(reporter: Reporter, nothing_done: str) -> Profiles:
-    """Return profiles that tell how far they are where they must be made, and end if asked to stop.
-
-    Args:
-        nothing_done: what is said then.
-    """
+def told_profiles(reporter: Reporter) -> Profiles:
+    """Return profiles that tell how far they are where they must be made, and end if asked to stop."""
 
     def tell(done: int, total: int) -> None:
         task = Message("measuring memory needs")
         reporter.emit(Progress(task=task, done=done, total=total or None, unit="batches"))
-        reporter.check_stop(nothing_done)
+        reporter.check_stop(NOTHING_DONE)
 
     return Profiles(tell)
 
@@ -61,6 +61,34 @@ def choose_checkpointing(needs: TrainingNeeds, tokens: int, free: int) -> Checkp
     return next(filter(fits, others), others[-1])
 
 
+def fitting_checkpointing(
+    config: Shape,
+    settings: TrainSettings,
+    preset: LoraPreset,
+    precision: torch.dtype,
+    largest: MicroBatch,
+    device: torch.device,
+    reporter: Reporter,
+    *,
+    compiled: bool,
+) -> Checkpointing:
+    """Return what the settings name, or where that is `auto` what fits the largest micro-batch.
+
+    Args:
+        compiled: whether torch's compiler runs the blocks.
+    """
+    if settings.checkpointing != "auto":
+        return settings.checkpointing
+    free = free_memory(device)
+    profiles = told_profiles(reporter)
+    needs = training_needs(
+        config, settings, preset, precision, largest.columns, profiles=profiles, compiled=compiled
+    )
+    chosen = choose_checkpointing(needs, largest.tokens, free)
+    reporter.log(f"Checkpointing is {chosen}: the fastest that fits {format_bytes(free)} free.")
+    return chosen
+
+
 def training_needs(
     config: Shape,
     settings: TrainSettings,
@@ -69,6 +97,8 @@ def training_needs(
     longest: int,
     gpu: str = "",
     profiles: Profiles | None = None,
+    *,
+    compiled: bool,
 ) -> TrainingNeeds:
     """Return what one process of a run needs before it joins others.
 
@@ -76,6 +106,7 @@ def training_needs(
         longest: columns of the longest sample.
         gpu: name of the device.
         profiles: tells how far accounting is where nothing is known of this model.
+        compiled: whether torch's compiler runs the blocks.
     """
     return TrainingNeeds(
         config,
@@ -85,4 +116,5 @@ def training_needs(
         precision=PRECISION_NAMES[precision],
         longest=longest,
         profiles=profiles,
+        compiled=compiled,
     )

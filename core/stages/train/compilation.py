@@ -16,6 +16,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from ...compute.devices import can_compile
 from ...compute.exact import CrossEntropy, cross_entropy
 from ...config.settings import Checkpointing
 from ...events import Reporter
@@ -35,12 +36,17 @@ _ROWS, _COLUMNS = 3, 23
 """Of the trial; no other size of anything, or the compiler would take them for one and compile again."""
 
 
+def expects_compiling(device: torch.device) -> bool:
+    """Return whether `compile_blocks` probably works on a device, before it is tried."""
+    return device.type in DEVICES and can_compile()
+
+
 def compile_blocks(
     model: DualAR, arithmetic: AbstractContextManager[object], precision: torch.dtype, reporter: Reporter
-) -> None:
+) -> bool:
     """Let training run the model's blocks compiled, or leave them as they are and say why in the log.
 
-    The model is in training mode.
+    Returns whether they are compiled. The model is in training mode.
 
     Args:
         arithmetic: entered around the model's computations; can be entered again.
@@ -48,7 +54,7 @@ def compile_blocks(
     """
     device = model.norm.weight.device
     if device.type not in DEVICES:
-        return
+        return False
     import torch._dynamo  # takes a second
     import torch._functorch.config
     import torch._inductor.config
@@ -79,9 +85,10 @@ def compile_blocks(
             "The model's blocks are not compiled, and training is slower but gives the same results: "
             f"torch.compile does not work here ({_reason(error)})."
         )
-        return
+        return False
     torch._dynamo.config.suppress_errors = True  # a form that fails later runs as it is, and is logged
     model.training_block, model.training_cross_entropy = compiled, compiled_loss
+    return True
 
 
 def _compiled(mode: Checkpointing, codes: int) -> BlockRunner:

@@ -30,9 +30,9 @@ from ...model.checkpoint import load_model
 from ...model.directory import ModelDirectory
 from ...model.dual_ar import DualAR
 from ...model.shape import Shape
-from ...units import format_bytes, format_count
+from ...units import format_count
 from .branches import take_course
-from .checkpointing import choose_checkpointing, free_memory, told_profiles, training_needs
+from .checkpointing import NOTHING_DONE, fitting_checkpointing, told_profiles, training_needs
 from .checkpoints import (
     AtomicCheckpointIO,
     Identity,
@@ -42,7 +42,7 @@ from .checkpoints import (
     read_run_state,
 )
 from .clips import epochs_of
-from .compilation import compile_blocks
+from .compilation import compile_blocks, expects_compiling
 from .data import PlannedSteps, load_data
 from .device import PRECISION_NAMES, backend_of, device_of, precision_of
 from .launch import Ranks, enter_group, find_ranks, other_ranks
@@ -56,8 +56,6 @@ from .preflight import check_set_up
 from .resume import Horizon, Standing, describe_changes
 from .run_callback import Ending, RunCallback
 from .sampler import Coverage, Sampler, largest_of, validation_batches
-
-_NOTHING_DONE = Message("Nothing new was trained.")
 
 
 class TrainResult(BaseModel):
@@ -125,6 +123,7 @@ class _Run:
         whole = self.data.sampler(settings.batch_tokens, self.per_step, settings.seed)
         self.sampler = whole if self.standing.recut is None else self._rest()
         self.horizon = Horizon.of(self._epochs(), settings.max_steps, self.standing, self.sampler, whole)
+        self.compiled = expects_compiling(self.device)
         self.checkpointing = self._checkpointing(base.shape)
         self.model = self._model()
         self.batch_split = MicroBatchSplit(reporter)
@@ -160,16 +159,16 @@ class _Run:
         return epochs
 
     def _checkpointing(self, shape: Shape) -> Checkpointing:
-        if self.settings.checkpointing != "auto":
-            return self.settings.checkpointing
-        largest, free = largest_of(self.sampler.epoch(0)), free_memory(self.device)
-        profiles = told_profiles(self.reporter, _NOTHING_DONE)
-        needs = training_needs(
-            shape, self.settings, self.preset, self.precision, largest.columns, profiles=profiles
+        return fitting_checkpointing(
+            shape,
+            self.settings,
+            self.preset,
+            self.precision,
+            largest_of(self.sampler.epoch(0)),
+            self.device,
+            self.reporter,
+            compiled=self.compiled,
         )
-        chosen = choose_checkpointing(needs, largest.tokens, free)
-        self.reporter.log(f"Checkpointing is {chosen}: the fastest that fits {format_bytes(free)} free.")
-        return chosen
 
     def _model(self) -> DualAR:
         full = self.preset.method == "full"
@@ -185,7 +184,10 @@ class _Run:
             add_adapters(model, self.preset, self.settings.seed)
         if self.device.type == "cuda":
             self.reporter.phase("compiling the blocks")
-        compile_blocks(model.train(), self._arithmetic(), self.precision, self.reporter)
+        expected = self.compiled
+        self.compiled = compile_blocks(model.train(), self._arithmetic(), self.precision, self.reporter)
+        if expected and not self.compiled:  # they keep more than was expected
+            model.checkpointing = self.checkpointing = self._checkpointing(model.config)
         return model
 
     def _callback(self) -> RunCallback:
@@ -214,13 +216,13 @@ class _Run:
         done = self._already_done()
         if done is not None:
             return self._result(done, began)
-        self.reporter.check_stop(_NOTHING_DONE)
+        self.reporter.check_stop(NOTHING_DONE)
         if self.first and self.state is None:
             self._preflight()
         meter = peak_meter(self.device) if self.first else None
         if meter is not None:
             self._probe_memory(meter)
-        self.reporter.check_stop(_NOTHING_DONE)
+        self.reporter.check_stop(NOTHING_DONE)
         steps = self.sampler.steps(self.standing.position, self.horizon.end)
         plans = PlannedSteps(steps, self.ranks.rank, self.ranks.size)
         loader = load_steps(self.data.source, plans, self.settings.num_workers)
@@ -344,7 +346,8 @@ class _Run:
             self.precision,
             largest.columns,
             meter.device_name,
-            told_profiles(self.reporter, _NOTHING_DONE),
+            told_profiles(self.reporter),
+            compiled=self.compiled,
         )
         frames = int(self.data.table.frames[largest.clips].sum())
         try:
