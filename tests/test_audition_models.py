@@ -20,7 +20,7 @@ from fishtune.core.stages.audition import speaking
 from fishtune.core.stages.audition.run import run
 
 from .judge_kit import RATE, damaged, lj_clips, other_clips, real_models
-from .test_audition_run import run_folder  # noqa: F401 - a fixture
+from .test_audition_run import made_run, run_folder  # noqa: F401 - fixtures
 
 pytestmark = pytest.mark.slow
 

@@ -59,6 +59,38 @@ def test_an_argument_that_no_path_can_be_ends_every_command_with_a_sentence(
         said.encode("utf-8")
 
 
+MISTYPED = [
+    "extract gone",
+    "extract . --checkpoint-path gone/codec.pth",
+    "train --project me --base gone",
+    "train --project me --base {base} --protos gone",
+    "train --project me --base {base} --protos . --resume gone.ckpt",
+    "merge --base-weight {base} --lora-weight gone.ckpt --output out",
+    "merge --base-weight gone --lora-weight . --output out",
+    "synth --checkpoint gone --text Hello --out a.wav",
+    "synth --checkpoint {base} --text Hello --out a.wav --ref-audio gone.wav",
+    "synth --checkpoint {base} --average gone.ckpt --text Hello --out a.wav",
+    "audition ./gone",
+    "audition {base} --base-weight gone",
+    "audition {base} --reference gone.wav",
+    "verify gone",
+    "judge . --reference gone.wav",
+    "prepare . out --keep-voice gone.wav",
+    "prepare out --edits gone.json",
+    "estimate --base gone",
+]
+
+
+def test_a_path_that_is_not_there_is_named_before_torch_is_loaded(tmp_path: Path, golden: Path) -> None:
+    commands = [[part.format(base=golden / "base") for part in command.split()] for command in MISTYPED]
+    program = in_one_program(commands, before="sys.modules['torch'] = None")
+    done = subprocess.run(program, cwd=tmp_path, capture_output=True, text=True, check=True)
+    for command, ended in zip(MISTYPED, told_apart(done.stderr), strict=True):
+        error = ended.said[ended.said.find("error: ") :]
+        assert ended.code in (1, 2) and error.startswith("error: "), command
+        assert "gone" in error.splitlines()[0], command
+
+
 def test_a_working_folder_whose_name_is_not_utf_8_is_one_sentence(tmp_path: Path) -> None:
     folder = tmp_path / KOREAN
     (folder / "S").mkdir(parents=True)

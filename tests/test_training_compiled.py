@@ -123,6 +123,11 @@ def _wrong(graph: Any, _inputs: Any) -> Any:
     return lambda *inputs: tuple(2 * each for each in graph(*inputs))
 
 
+def options_of_torch() -> list[Any]:
+    modules = (torch._dynamo.config, torch._functorch.config, torch._inductor.config)
+    return [*(module.get_config_copy() for module in modules), torch.backends.cuda.cudnn_sdp_enabled()]
+
+
 @pytest.mark.parametrize(
     ("backend", "reason"), [(_failing, "no compiler is installed"), (_wrong, "give other numbers")]
 )
@@ -131,8 +136,10 @@ def test_a_compiler_that_does_not_work_is_named_in_the_log_and_left_out(
 ) -> None:
     plain, _ = start("plain", max_steps=2)
     runners = compile_with(monkeypatch, backend)
+    before = options_of_torch()
     result, recorder = start("run", max_steps=2)
     assert runners == [run_block]
+    assert options_of_torch() == before
     (message,) = [event.message for event in recorder.of(Log) if "not compiled" in event.message]
     assert reason in message and "and more" not in message
     assert_equal_weights(result, plain)

@@ -115,4 +115,5 @@ def in_background(
         with caught(show):
             await work()
 
-    return owner.run_worker(run(), exclusive=exclusive, group=group, exit_on_error=False)
+    # Not run(): of a worker that is cancelled before its turn comes, nobody would await the coroutine.
+    return owner.run_worker(run, exclusive=exclusive, group=group, exit_on_error=False)

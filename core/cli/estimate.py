@@ -34,7 +34,7 @@ from ..hardware.memory.suggest import (
 from ..hardware.nvml import read_gpus
 from ..hardware.visibility import CudaDevice
 from ..messages import Message
-from ..model.families import base_model
+from ..model.families import base_model, family_of
 from ..model.families.family import Family
 from ..model.shape import Shape
 from ..pipeline.plan import TrainingPlan, measured_before
@@ -118,6 +118,8 @@ def estimate(
     else:
         available = available_on(found) if found else None
     project = find_project()
+    if base is not None and base.name not in preset_names("models"):
+        family_of(base)  # a mistyped path would be answered with another model's numbers
     folder = base or (project.base if project else ModelOptions().directory)
     answer: _Answer
     with _progress() as progress:

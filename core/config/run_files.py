@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from ..errors import UsageError
+from ..errors import CheckpointError, UsageError
 
 CHECKPOINTS = "checkpoints"
 """Folder of a run's checkpoints."""
@@ -49,6 +49,16 @@ def checkpoint_step(checkpoint: Path) -> int:
             checkpoint=checkpoint,
         )
     return int(match[1])
+
+
+def refuse_missing(checkpoint: Path) -> None:
+    """Raise CheckpointError where a checkpoint or adapter folder is not there."""
+    if not checkpoint.exists():
+        raise CheckpointError(
+            "The checkpoint {file} does not exist.",
+            "Training writes them to results/NAME/checkpoints; the adapter folder beside one will do too.",
+            file=checkpoint,
+        )
 
 
 def list_checkpoints(run_folder: Path) -> list[Path]:

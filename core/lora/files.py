@@ -27,7 +27,7 @@ from ..compute.weights import (
     unwrap_state_dict,
 )
 from ..config.presets import LoraPreset
-from ..config.run_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS, CHECKPOINT_SUFFIX, CHECKPOINTS
+from ..config.run_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS, CHECKPOINT_SUFFIX, CHECKPOINTS, refuse_missing
 from ..config.settings import BasePrecision
 from ..errors import CheckpointError, MalformedFileError, UsageError
 from ..messages import Message, first_of, joined
@@ -131,12 +131,7 @@ def read_adapter(
     """
     if path.is_dir():
         return _read_peft(path, preset, alpha)
-    if not path.exists():
-        raise CheckpointError(
-            "The checkpoint {file} does not exist.",
-            "Training writes them to results/NAME/checkpoints; the adapter folder beside one will do too.",
-            file=path,
-        )
+    refuse_missing(path)
     content = read_archive(path)
     tensors = unwrap_state_dict(content, path)
     state = _training_state(content)

@@ -63,6 +63,7 @@ class Stage:
 
     def run(self, settings: Table, reporter: Reporter) -> BaseModel:
         """Run the stage in this process and return its result."""
+        load_attribute("stages.inputs:refuse_missing_inputs")(settings)
         if self.begins:
             reporter.phase(self.begins)
         engine = cast("Callable[[Table, Reporter], BaseModel]", load_attribute(self.engine))

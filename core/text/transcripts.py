@@ -82,6 +82,11 @@ def read_transcript(
     return Transcript(text, packed)
 
 
+def check_voice(file: Path) -> None:
+    """Raise UsageError where a recording that gives a voice, or its codes, is not there."""
+    check_regular(file, UsageError, "Name a recording of the voice, 3 to 15 s long.")
+
+
 def transcript_beside(file: Path, hint: str) -> str:
     """Return what is said in a recording, from the `.lab` file beside it, as training saw it.
 
@@ -93,7 +98,7 @@ def transcript_beside(file: Path, hint: str) -> str:
         UsageError: there is no such recording, or no transcript beside it.
         TextError, StorageError: see `read_transcript`.
     """
-    check_regular(file, UsageError, "Name a recording of the voice, 3 to 15 s long.")
+    check_voice(file)
     transcript = file.with_suffix(TEXT_EXTENSION)
     with reading(transcript):
         missing = not transcript.exists()

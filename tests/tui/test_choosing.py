@@ -271,6 +271,11 @@ async def test_what_would_end_an_audition_is_said_before_it_starts(
         await pilot.click("AuditionScreen Button.-primary")
         await until_shown(app, *said)
         assert isinstance(app.screen, AuditionScreen) and engine.started == []
+        box = app.screen.query_one(f"#field-audition-{field}", Input)
+        box.focus()
+        box.value = ""
+        await pilot.press("enter")
+        await until(lambda: said[0] not in shown(app), app)
 
 
 async def test_numbers_come_into_the_table_while_the_audition_runs(

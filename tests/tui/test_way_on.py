@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import json
 import re
@@ -159,6 +160,24 @@ async def test_background_work_says_its_trouble_and_is_silent_when_its_screen_is
         await pilot.press("x")
         await until(lambda: "unexpected ZeroDivisionError: by [/x]" in shown(app), app)
     assert listed
+
+
+async def test_work_that_another_takes_the_place_of_before_its_turn_leaves_no_warning(
+    wizard: Make, recwarn: pytest.WarningsRecorder
+) -> None:
+    done = []
+
+    async def work() -> None:
+        done.append(True)
+
+    app = wizard()
+    async with app.run_test():
+        for _ in range(2):
+            worker = in_background(app, work, app.tell_error)
+        await worker.wait()
+    gc.collect()
+    assert done == [True]
+    assert [str(each.message) for each in recwarn if "never awaited" in str(each.message)] == []
 
 
 def test_nothing_in_the_wizard_starts_a_worker_of_its_own() -> None:

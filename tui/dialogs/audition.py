@@ -96,6 +96,10 @@ class AuditionScreen(Dialog[Asked | None]):
         self._row = row if row is not None and row.path is not None else None
         self._texts: int | None = None
         """How many texts are asked for; None = those of the data set's language."""
+        self._tried: BaseModel | None = None
+        """The settings when it was last to start."""
+        self._told_fault = False
+        """Whether it was then said that a field holds no value."""
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog"):
@@ -135,11 +139,18 @@ class AuditionScreen(Dialog[Asked | None]):
 
     def on_mount(self) -> None:
         self._count_texts()
+        self._show_missing()
+        self.query(Button).last().focus()
+
+    def _show_missing(self) -> None:
+        """Say which package is missing, in the place of what was said before."""
+        notice = self.query_one(Notice)
+        notice.clear()
+        self._told_fault = False
         missing = [name for name in ("faster_whisper", "onnxruntime", "swift_f0") if not is_installed(name)]
         if missing:
             told = _("{missing} is not installed, so less is judged.").format(missing=missing[0])
-            self.query_one(Notice).show_warning(told, sentence(INSTALL))
-        self.query(Button).last().focus()
+            notice.show_warning(told, sentence(INSTALL))
 
     def on_form_confirmed(self, event: Form.Confirmed) -> None:
         event.stop()
@@ -202,6 +213,8 @@ class AuditionScreen(Dialog[Asked | None]):
 
     def on_form_changed(self, event: Form.Changed) -> None:
         event.stop()
+        if self._project.audition != self._tried:
+            self._show_missing()  # what was said was about other settings
         self._count_texts()
 
     def on_form_said(self, event: Form.Said) -> None:
@@ -209,6 +222,8 @@ class AuditionScreen(Dialog[Asked | None]):
         line = self.query_one("#asked", Static)
         line.set_class(event.wrong, "-wrong")
         line.update(Text(harmless(event.text)))
+        if self._told_fault and not self.query_one(Form).has_faults:
+            self._show_missing()
 
     # the answer
 
@@ -225,6 +240,8 @@ class AuditionScreen(Dialog[Asked | None]):
         notice = self.query_one(Notice)
         notice.clear()
         wrong = self.query_one(Form).store()
+        self._tried = self._project.audition.model_copy(deep=True)
+        self._told_fault = bool(wrong)
         if wrong:
             notice.show_warning(wrong)
             return

@@ -193,6 +193,11 @@ class Form(Vertical):
             self._settle(field, control)
         return bool(forgotten)
 
+    @property
+    def has_faults(self) -> bool:
+        """Whether a field holds what is no value of it."""
+        return bool(self._wrong)
+
     def store(self) -> str:
         """Store what was typed, as if every field was left; return what is wrong, empty if nothing is."""
         for control in self.query(Input):

@@ -15,7 +15,8 @@ from ...judge.record import audition_folder, companion_folder
 from ...judge.results import CandidateKind
 from ...lora.files import read_training_state
 from ...lora.unmerged import base_of
-from ...model.families import is_model_directory, model_directory_of
+from ...model.families import is_model_directory
+from ..inputs import refuse_candidate
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ def plan_candidates(settings: AuditionSettings) -> Plan:
         UsageError: the base is not known.
     """
     target = settings.checkpoint
-    _check(target)
+    refuse_candidate(target)
     checkpoints = _checkpoints_of(target, settings)
     is_model = is_model_directory(target)
     noted = {} if is_model else read_training_state(checkpoints[-1]).get("settings")
@@ -98,23 +99,6 @@ def recordings_of(plan: Plan) -> Planned:
 def is_run(target: Path) -> bool:
     """Return whether a folder is that of a run, by its checkpoints."""
     return (target / CHECKPOINTS).is_dir() and not is_model_directory(target)
-
-
-def _check(target: Path) -> None:
-    if not target.exists():
-        raise CheckpointError(
-            "{checkpoint} does not exist.",
-            "Name a run, a checkpoint or a model directory.",
-            checkpoint=target,
-        )
-    directory = model_directory_of(target)
-    if directory is not None:
-        raise CheckpointError(
-            "{checkpoint} is a file of a model directory.",
-            "Give the directory: {directory}",
-            checkpoint=target,
-            directory=directory,
-        )
 
 
 def _checkpoints_of(target: Path, settings: AuditionSettings) -> list[Path]:

@@ -25,13 +25,13 @@ from ...compute.weights import (
     unwrap_state_dict,
 )
 from ...config.presets import LoraPreset
-from ...config.run_files import adapter_folder, checkpoint_step, list_checkpoints
+from ...config.run_files import adapter_folder
 from ...config.settings import BasePrecision, TrainSettings
-from ...errors import CheckpointError, TrainingError, UsageError
+from ...errors import CheckpointError, TrainingError
 from ...files import remove
 from ...lora.files import TRAINING_STATE
 from ...lora.injection import adaptable_modules
-from ...messages import NOTHING, Message, joined
+from ...messages import Message, joined
 from ...model.checkpoint import build_model
 from ...model.directory import ModelDirectory
 from ...model.targets import match_targets
@@ -184,40 +184,6 @@ def read_run_state(checkpoint: Path) -> RunState:
             "Name one of results/NAME/checkpoints, written by this version.",
             checkpoint=checkpoint,
         ) from error
-
-
-def choose_checkpoint(settings: TrainSettings, run_folder: Path) -> Path | None:
-    """Return the checkpoint that a run goes on from, or None to begin at step 0.
-
-    Raises:
-        UsageError: the named checkpoint does not exist.
-        TrainingError: `never`, and the run has checkpoints.
-    """
-    existing = list_checkpoints(run_folder)
-    if settings.resume == "auto":
-        return existing[-1] if existing else None
-    if settings.resume == "never":
-        if existing:
-            raise TrainingError(
-                "{folder} already has checkpoints up to step {step}.",
-                "Choose another --project, or leave out --resume never to resume from the last one.",
-                folder=existing[-1].parent,
-                step=checkpoint_step(existing[-1]),
-            )
-        return None
-    checkpoint = Path(settings.resume)
-    if not checkpoint.is_file():
-        raise UsageError(
-            "The checkpoint {checkpoint} does not exist.",
-            joined(
-                [
-                    Message("Correct the path given to --resume."),
-                    Message("The newest there is {newest}.", newest=existing[-1]) if existing else NOTHING,
-                ]
-            ),
-            checkpoint=checkpoint,
-        )
-    return checkpoint
 
 
 def check_identity(

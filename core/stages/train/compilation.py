@@ -6,6 +6,7 @@ stake, on a short input in each stack, and must give what the blocks give uncomp
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import functools
 import warnings
@@ -59,36 +60,52 @@ def compile_blocks(
     import torch._functorch.config
     import torch._inductor.config
 
-    torch._dynamo.config.recompile_limit = _VARIANTS
-    torch._dynamo.config.suppress_errors = False
-    torch._dynamo.config.specialize_float = True  # scalings and probabilities never change
-    # What kernels make anew as they read it is not kept: copies of weights, masked inputs.
-    torch._functorch.config.ban_recompute_used_far_apart = False
-    torch._functorch.config.ban_recompute_long_fusible_chains = False
-    torch._functorch.config.ban_recompute_materialized_backward = False
-    # Random numbers are drawn once, as uncompiled, not again by every kernel that reads them.
-    torch._inductor.config.fallback_random = True
-    # cuDNN plans its attention for every shape that is new, for a tenth of a second; batches differ in shape.
-    torch.backends.cuda.enable_cudnn_sdp(False)
     # Shapes are those of the batches; compiled for one shape first, results would depend on which came first.
     compiled = _compiled(model.checkpointing, model.config.num_codebooks)
     compiled_loss = cast(CrossEntropy, torch.compile(cross_entropy, dynamic=True, backend=BACKEND))
-    # Nothing that anybody could act on, and it would end in the log.
-    warnings.filterwarnings("ignore", message=r"\s*Online softmax is disabled")
-    try:
-        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-            _check_agreement(model, compiled, compiled_loss, arithmetic, _TOLERANCE[precision])
-    except torch.OutOfMemoryError:
-        raise
-    except Exception as error:  # noqa: BLE001 - the compiler's errors have no base in common
-        reporter.log(
-            "The model's blocks are not compiled, and training is slower but gives the same results: "
-            f"torch.compile does not work here ({_reason(error)})."
-        )
-        return False
+    with contextlib.ExitStack() as options:
+        _set_options(options)
+        try:
+            with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+                _check_agreement(model, compiled, compiled_loss, arithmetic, _TOLERANCE[precision])
+        except torch.OutOfMemoryError:
+            raise
+        except Exception as error:  # noqa: BLE001 - the compiler's errors have no base in common
+            reporter.log(
+                "The model's blocks are not compiled, and training is slower but gives the same results: "
+                f"torch.compile does not work here ({_reason(error)})."
+            )
+            return False
+        options.pop_all()  # they stay
     torch._dynamo.config.suppress_errors = True  # a form that fails later runs as it is, and is logged
     model.training_block, model.training_cross_entropy = compiled, compiled_loss
     return True
+
+
+def _set_options(before: contextlib.ExitStack) -> None:
+    """Set torch's options for compiling; `before` gets what they were, and sets them so again."""
+    dynamo, inductor = torch._dynamo.config, torch._inductor.config
+    # Scalings and probabilities never change.
+    before.enter_context(
+        dynamo.patch(recompile_limit=_VARIANTS, suppress_errors=False, specialize_float=True)
+    )
+    # What kernels make anew as they read it is not kept: copies of weights, masked inputs.
+    before.enter_context(
+        torch._functorch.config.patch(
+            ban_recompute_used_far_apart=False,
+            ban_recompute_long_fusible_chains=False,
+            ban_recompute_materialized_backward=False,
+        )
+    )
+    # Random numbers are drawn once, as uncompiled, not again by every kernel that reads them.
+    before.enter_context(inductor.patch(fallback_random=True))
+    # cuDNN plans its attention for every shape that is new, for a tenth of a second; batches differ in shape.
+    had_cudnn: bool = torch.backends.cuda.cudnn_sdp_enabled()  # type: ignore[no-untyped-call]
+    before.callback(torch.backends.cuda.enable_cudnn_sdp, had_cudnn)
+    torch.backends.cuda.enable_cudnn_sdp(False)
+    # Nothing that anybody could act on, and it would end in the log.
+    before.enter_context(warnings.catch_warnings())
+    warnings.filterwarnings("ignore", message=r"\s*Online softmax is disabled")
 
 
 def _compiled(mode: Checkpointing, codes: int) -> BlockRunner:

@@ -31,6 +31,7 @@ from ...model.directory import ModelDirectory
 from ...model.dual_ar import DualAR
 from ...model.shape import Shape
 from ...units import format_count
+from ..inputs import choose_checkpoint
 from .branches import take_course
 from .checkpointing import NOTHING_DONE, fitting_checkpointing, told_profiles, training_needs
 from .checkpoints import (
@@ -38,7 +39,6 @@ from .checkpoints import (
     Identity,
     RunState,
     check_identity,
-    choose_checkpoint,
     read_run_state,
 )
 from .clips import epochs_of
