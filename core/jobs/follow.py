@@ -52,8 +52,13 @@ def last_lines(path: Path, count: int) -> tuple[list[bytes], int]:
             position = begin
     content = b"".join(reversed(blocks))
     end = content.rfind(b"\n") + 1
-    lines = _split(content[:end])
-    return lines[len(lines) - min(count, len(lines)) :], size - len(content) + end
+    begin = end
+    for _ in range(count + 1):
+        if begin < 0:
+            break
+        begin = content.rfind(b"\n", 0, begin)
+    # Nothing before the first wanted line becomes an object of its own.
+    return _split(content[begin + 1 : end]) if count else [], size - len(content) + end
 
 
 def _open(path: Path) -> IO[bytes] | None:
