@@ -60,6 +60,18 @@ async def test_what_left_the_screen_is_forgotten(
         assert cached_cell_len.cache_info().currsize == 0
 
 
+@pytest.mark.parametrize(("seconds", "freezes"), [(0.0, 0), (0.1, 1)])
+def test_what_stays_after_a_long_collection_is_not_looked_through_again(
+    wizard: Callable[..., Wizard], monkeypatch: pytest.MonkeyPatch, seconds: float, freezes: int
+) -> None:
+    frozen: list[bool] = []
+    monkeypatch.setattr(gc, "freeze", lambda: frozen.append(True))
+    monkeypatch.setattr(gc, "get_freeze_count", lambda: 1)
+    monkeypatch.setattr(time, "thread_time", itertools.count(0.0, seconds).__next__)
+    wizard().tidy()
+    assert len(frozen) == freezes
+
+
 async def test_the_pieces_of_a_chart_have_no_styles_of_their_own(
     wizard: Callable[..., Wizard], engine: FakeEngine, project: Project
 ) -> None:

@@ -38,7 +38,7 @@ from ..widgets.step_list import StepList
 from .project_jobs import ProjectJobsScreen
 
 _LOOK_SECONDS = 5.0
-_REST = 30
+_REST = 40
 """Times its CPU time that a look at the disk is followed by none: of 20,000 clips one takes a second."""
 _BROAD = 150
 """Columns from which a form and long lines stand beside each other."""
