@@ -52,13 +52,14 @@ def last_lines(path: Path, count: int) -> tuple[list[bytes], int]:
             position = begin
     content = b"".join(reversed(blocks))
     end = content.rfind(b"\n") + 1
-    begin = end
-    for _ in range(count + 1):
-        if begin < 0:
-            break
-        begin = content.rfind(b"\n", 0, begin)
-    # Nothing before the first wanted line becomes an object of its own.
-    return _split(content[begin + 1 : end]) if count else [], size - len(content) + end
+    lines: list[bytes] = []
+    stop = end
+    while stop > 0 and len(lines) < count:  # nothing before the first wanted line is copied
+        begin = content.rfind(b"\n", 0, stop - 1) + 1
+        lines.append(content[begin:stop])
+        stop = begin
+    lines.reverse()
+    return lines, size - len(content) + end
 
 
 def _open(path: Path) -> IO[bytes] | None:
