@@ -23,9 +23,11 @@ from fishtune.core.config.project import Project
 from fishtune.core.config.recent import recent_projects, remember_project
 from fishtune.core.config.settings import LoudnessNormSettings, MergeSettings, ValidateSettings
 from fishtune.core.config.strict import Table
+from fishtune.core.dataset import layout
 from fishtune.core.dataset.codes import codes_digest, read_codes
 from fishtune.core.dataset.headers import whole_codes_shape
 from fishtune.core.dataset.journal import JOURNAL_FILE, copied
+from fishtune.core.dataset.layout import scan
 from fishtune.core.dataset.origins import FileState, Origin, append_origins, content_digest
 from fishtune.core.errors import (
     DataError,
@@ -53,7 +55,7 @@ from fishtune.core.jobs.record import Job, Place, list_jobs
 from fishtune.core.jobs.start import new_job
 from fishtune.core.jobs.writer import EventWriter, JobReporter
 from fishtune.core.judge.selection import Candidate, recommend
-from fishtune.core.pipeline import chain
+from fishtune.core.pipeline import chain, seen
 from fishtune.core.pipeline.chain import RunSettings, place_of, run, step_settings
 from fishtune.core.pipeline.choice import choose
 from fishtune.core.pipeline.status import step_status, step_statuses
@@ -154,6 +156,28 @@ def test_steps_are_judged_again_without_reading_a_long_result_again(
     assert (first[0][1], first[0][2]) == ("done", "All 3 clips will be used.")
     monkeypatch.setattr(follow, "decode_event", None)
     assert [(status.step, status.state, status.why) for status in step_statuses(project)] == first
+
+
+def test_a_look_at_a_project_lists_its_data_and_compares_its_files_once(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = project.data
+    pack(project.pack_settings(), Reporter())
+    project.dataset.exclude = [scan(data).clips[0].key]
+    report = validate(ValidateSettings(data=data, exclude=project.dataset.exclude), Reporter())
+    summary = report.model_dump(mode="json")
+    _end_job(project, ValidateSettings(data=data), StageName.VALIDATE, Finished(summary=summary))
+    asked: list[object] = []
+
+    def count(module: ModuleType, name: str) -> None:
+        known = getattr(module, name)
+        monkeypatch.setattr(module, name, lambda *given: asked.append(name) or known(*given))
+
+    count(layout, "list_root")
+    count(seen, "inputs_digest")
+    states = {status.step: status.state for status in step_statuses(project)}
+    assert (states["dataset"], states["pack"]) == ("done", "stale")  # what is left out changed after packing
+    assert sorted(map(str, asked)) == ["inputs_digest", "list_root"]
 
 
 def test_recordings_of_the_future_are_checked_once(project: Project) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import time
 from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
@@ -43,6 +44,8 @@ _OUTPUT_SECONDS = 0.02
 """What the output thread gets to put the first screen out."""
 
 _TIDY_SECONDS = 3.0
+_LONG_TIDYING = 0.02
+"""CPU seconds; longer, and what stays (the clips of a large data set) is passed over from then on."""
 
 
 class Wizard(App[None]):
@@ -128,8 +131,9 @@ class Wizard(App[None]):
         Python would do it while much is allocated, which is when a key is answered, and look at everything
         each time: 40 ms instead of 2. What is collected late is memory that the program keeps.
         """
+        begun = time.thread_time()
         gc.collect()
-        if not gc.get_freeze_count():
+        if not gc.get_freeze_count() or time.thread_time() - begun > _LONG_TIDYING:
             gc.freeze()
         # What is remembered of lines that were on the screen once comes to thousands of styles and texts.
         for remembered in (Strip.render_ansi, ANSIToTruecolor.truecolor_style, Style._add, cached_cell_len):

@@ -18,6 +18,7 @@ from ..core.events import ClipsListed, Finished, decode_event
 from ..core.jobs.again import settings_again
 from ..core.jobs.follow import read_lines
 from ..core.jobs.record import Job, JobState, Place, list_jobs
+from ..core.pipeline.seen import concerns
 from ..core.stages.registry import StageName
 from .catalogue import _, ngettext, sentence
 
@@ -29,7 +30,9 @@ _NUMBERS = ("clips", "seconds", "median_seconds", "longest_seconds")
 def newest_report(project: Project) -> tuple[Job | None, dict[str, Any] | None]:
     """Return the newest finished check of the project's folder and its report."""
     for job in reversed(list_jobs(Place(results=project.results, project=project.name))):
-        if job.record.stage != StageName.VALIDATE or job.record.settings.get("data") != str(project.data):
+        if job.record.stage != StageName.VALIDATE or not concerns(job, project):
+            continue
+        if job.state() is not JobState.FINISHED:
             continue
         report = _report(job.folder, _size(job.events_path))
         if report is not None:
@@ -40,7 +43,8 @@ def newest_report(project: Project) -> tuple[Job | None, dict[str, Any] | None]:
 @lru_cache(maxsize=2)
 def _report(job_folder: Path, size: int) -> dict[str, Any] | None:  # noqa: ARG001 - part of the key
     """Return what a check found, None where it has not finished or its report is damaged."""
-    outcome = Job.open(job_folder).outcome()
+    job = Job.open(job_folder)
+    outcome = job.outcome()
     if not isinstance(outcome, Finished):
         return None
     summary = outcome.summary
@@ -50,10 +54,15 @@ def _report(job_folder: Path, size: int) -> dict[str, Any] | None:  # noqa: ARG0
             "clips": _number(summary.get("clips")),
             "seconds": _number(summary.get("seconds")),
             "speakers": [_speaker(item) for item in summary.get("speakers", [])],
-            "findings": [Finding.model_validate(item) for item in summary.get("findings", [])],
+            "findings": [_finding(item, job.record.folder) for item in summary.get("findings", [])],
         }
     except (AttributeError, LookupError, TypeError, ValueError):
         return None
+
+
+def _finding(item: dict[str, Any], folder: Path) -> Finding:
+    """Return a finding of a check that ran in `folder`, whose paths may begin there."""
+    return Finding.model_validate({**item, "path": os.path.normpath(folder / str(item["path"]))})
 
 
 def _speaker(item: dict[str, Any]) -> dict[str, Any]:

@@ -76,6 +76,11 @@ class Clip(NamedTuple):
         return None if self.codes_file is None else Path(self.codes_file)
 
     @property
+    def recording(self) -> str | None:
+        """Its only recording, whose codes can be written; None where it is not so."""
+        return self.audio_files[0] if len(self.audio_files) == 1 and not self.is_blocked else None
+
+    @property
     def key(self) -> str:
         """`SPEAKER/NAME`."""
         return f"{self.speaker}/{self.name}"
@@ -107,10 +112,22 @@ class Scan:
     def utterances(self) -> list[Utterance]:
         """The clips that have exactly one recording, whose codes can be written."""
         return [
-            Utterance(clip.speaker, clip.audio[0], clip.book)
+            Utterance(clip.speaker, Path(clip.recording), clip.book)
             for clip in self.clips
-            if len(clip.audio) == 1 and not clip.is_blocked
+            if clip.recording is not None
         ]
+
+    @property
+    def recordings(self) -> list[str]:
+        """The files of `utterances`, as texts."""
+        return [recording for clip in self.clips if (recording := clip.recording) is not None]
+
+    @property
+    def all_clips(self) -> list[Clip]:
+        """Every name, those to be left out included."""
+        if not self.excluded:
+            return self.clips
+        return sorted([*self.clips, *self.excluded], key=lambda clip: (clip.speaker, clip.name))
 
     @property
     def speakers(self) -> list[str]:

@@ -19,18 +19,16 @@ import stat
 import time
 import unicodedata
 import zlib
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from ..errors import DataError, MalformedFileError, StorageError
-from ..file_names import TEXT_EXTENSION
 from ..files import size_and_time, storage_errors, write_bytes
 from ..reading import StrPath, open_regular, read_regular, reading, unreadable
 from ..tables import parse_json
 from .clips import Scan
-from .layout import scan
 
 RECORD_FILE: Final = ".fishtune-codes"
 _LARGEST: Final = 256 << 20  # bytes: a million clips
@@ -134,7 +132,7 @@ def is_older(codes: StrPath, audio: StrPath) -> bool:
     return FileState.of(codes).modified_ns < recorded <= time.time_ns() + _SKEW_NS
 
 
-def is_outdated(codes: Path, audio: Path) -> bool:
+def is_outdated(codes: StrPath, audio: StrPath) -> bool:
     """Return whether a code file was made from another recording than `audio`, without a look at the codes.
 
     Raises:
@@ -147,16 +145,16 @@ def is_outdated(codes: Path, audio: Path) -> bool:
         return is_older(codes, audio)
 
 
-def inputs_digest(found: Scan, exclude: Collection[str] = (), text_extension: str | None = None) -> str:
+def inputs_digest(found: Scan, text_extension: str | None = None) -> str:
     """Return a digest of a data set's files by name, size and time: what changes, or is copied, has another.
 
+    Clips to be left out count all the same, as leaving them out changes no file.
+
     Args:
-        exclude: what `found` leaves out; it counts all the same, as leaving clips out changes no file.
         text_extension: of the transcripts; None = only recordings count.
     """
-    clips = scan(found.root, text_extension or TEXT_EXTENSION).clips if exclude else found.clips
     digest = hashlib.blake2b(digest_size=12)
-    for clip in clips:
+    for clip in found.all_clips:
         files = [*clip.audio_files, *([clip.text_file] if text_extension and clip.text_file else [])]
         if files:
             states = [(os.path.basename(file), size_and_time(file)) for file in files]  # noqa: PTH119

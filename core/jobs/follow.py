@@ -52,8 +52,14 @@ def last_lines(path: Path, count: int) -> tuple[list[bytes], int]:
             position = begin
     content = b"".join(reversed(blocks))
     end = content.rfind(b"\n") + 1
-    lines = _split(content[:end])
-    return lines[len(lines) - min(count, len(lines)) :], size - len(content) + end
+    lines: list[bytes] = []
+    stop = end
+    while stop > 0 and len(lines) < count:  # nothing before the first wanted line is copied
+        begin = content.rfind(b"\n", 0, stop - 1) + 1
+        lines.append(content[begin:stop])
+        stop = begin
+    lines.reverse()
+    return lines, size - len(content) + end
 
 
 def _open(path: Path) -> IO[bytes] | None:

@@ -54,7 +54,7 @@ def dataset_verdict(seen: Seen) -> Verdict:
     checked = seen.finished(StageName.VALIDATE)
     if checked is None:
         return Verdict(StepState.READY, Message("{what}, not checked yet.", what=what))
-    if not seen.went_through(StageName.VALIDATE, texts=True):
+    if not seen.checked:
         return Verdict(StepState.STALE, Message("{what}; some changed since the last check.", what=what))
     usage = seen.usage
     if usage is None:
@@ -149,7 +149,9 @@ def pack_verdict(seen: Seen) -> Verdict:
     """Say how the packed data stand."""
     project = seen.project
     shards = sorted(project.protos.glob(f"*{SHARD_EXTENSION}")) if project.protos.is_dir() else []
-    packed = current_result(project.pack_settings()) if shards and seen.found is not None else None
+    packed = (
+        current_result(project.pack_settings(), seen.found) if shards and seen.found is not None else None
+    )
     if packed is not None:
         made = Message(
             "Packed: {count} in {folder}.",

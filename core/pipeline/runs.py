@@ -114,7 +114,7 @@ def has_run(place: Place) -> bool:
 
 def summarise(place: Place) -> RunSummary:
     """Return what a run came to."""
-    jobs, history = training_jobs(place), run_history(place)
+    jobs, history = training_jobs(place), run_history(place, with_steps=False)
     step = max([*history.steps, *history.saved], default=0)
     newest = history.steps.get(step)
     measured = {number: event.loss for number, event in history.validations.items() if number > 0}

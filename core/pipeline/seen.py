@@ -14,7 +14,7 @@ from typing import Any, Final
 from ..config.presets import model_preset, preset_names
 from ..config.project import Project
 from ..config.run_files import list_checkpoints
-from ..dataset.clips import Scan
+from ..dataset.clips import CODES_EXTENSION, Scan
 from ..dataset.headers import whole_codes_shape
 from ..dataset.layout import scan
 from ..dataset.origins import inputs_digest, is_outdated
@@ -41,6 +41,8 @@ class Seen:
     """Why the data set cannot be listed."""
     missing_model: tuple[str, ...]
     """Files that the base model's directory lacks."""
+    recordings: int
+    """How many recordings can be extracted; what is to be left out does not count."""
     coded: int
     """Recordings whose codes are whole and made from them as they are."""
     stale: int
@@ -49,22 +51,22 @@ class Seen:
     newest: dict[StageName, Job]
     """Each stage's newest job on what the project names."""
 
-    @property
-    def recordings(self) -> int:
-        """How many recordings can be extracted; what is to be left out does not count."""
-        return len(self.found.utterances) if self.found else 0
-
     @cached_property
     def usage(self) -> Usage | None:
         """How many clips will be used, None where no check of the present files says it."""
         job = self.finished(StageName.VALIDATE)
-        if job is None or self.found is None or not self.went_through(StageName.VALIDATE, texts=True):
+        if job is None or self.found is None or not self.checked:
             return None
         dropped = summary_of(job).get("dropped")
         if not isinstance(dropped, dict):
             return None  # checked by an earlier version
-        names = [clip.key for clip in (*self.found.clips, *self.found.excluded)]
+        names = [clip.key for clip in self.found.all_clips]
         return Usage.after_check(names, dropped, self.project.dataset.exclude)
+
+    @cached_property
+    def checked(self) -> bool:
+        """Whether the newest check went through the present recordings and transcripts."""
+        return self.went_through(StageName.VALIDATE, texts=True)
 
     def went_through(self, stage: StageName, *, texts: bool) -> bool:
         """Whether a stage's newest job finished on the present recordings, and transcripts if `texts`.
@@ -77,7 +79,7 @@ class Seen:
             return False
         if source := summary_of(job).get("source"):
             extension = self.project.pack.text_extension if texts else None
-            return bool(source == inputs_digest(self.found, self.project.dataset.exclude, extension))
+            return bool(source == inputs_digest(self.found, extension))
         files = [path for clip in self.found.clips for path in (*clip.audio, clip.text) if path]
         return job.record.created >= max(map(modified, files), default=0.0)
 
@@ -94,13 +96,14 @@ def see(project: Project) -> Seen:
         found = scan(project.data, project.pack.text_extension, project.dataset.exclude)
     except FishtuneError as error:
         trouble = error.message
+    recordings = found.recordings if found else []
     coded = stale = 0
-    for utterance in found.utterances if found else ():
-        codes = utterance.codes_path
+    for audio in recordings:
+        codes = os.path.splitext(audio)[0] + CODES_EXTENSION  # noqa: PTH122 - asked for each of 20,000
         if not _is_whole(codes):
             continue
         try:
-            is_stale = is_outdated(codes, utterance.audio)
+            is_stale = is_outdated(codes, audio)
         except FishtuneError:
             continue
         stale += is_stale
@@ -114,6 +117,7 @@ def see(project: Project) -> Seen:
         found=found,
         trouble=trouble,
         missing_model=missing_model_files(project),
+        recordings=len(recordings),
         coded=coded,
         stale=stale,
         checkpoints=tuple(list_checkpoints(project.run_folder)),
@@ -181,14 +185,11 @@ def modified(path: Path) -> float:
         return 0.0
 
 
-def _is_whole(path: Path) -> bool:
-    try:
-        status = path.stat()
-    except OSError:
-        return False
-    return _has_whole_codes(path, status.st_mtime_ns, status.st_size)
+def _is_whole(path: str) -> bool:
+    found = size_and_time(path)
+    return found is not None and _has_whole_codes(path, *found)
 
 
 @lru_cache(maxsize=1 << 18)
-def _has_whole_codes(path: Path, modified_ns: int, size: int) -> bool:  # noqa: ARG001 - part of the key
-    return whole_codes_shape(path) is not None
+def _has_whole_codes(path: str, size: int, modified_ns: int) -> bool:  # noqa: ARG001 - part of the key
+    return whole_codes_shape(Path(path)) is not None

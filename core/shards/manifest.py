@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import ValidationError
 
 from ..data_model import DataModel
-from ..dataset.clips import SHARD_EXTENSION, Clip
+from ..dataset.clips import SHARD_EXTENSION, Clip, Scan
 from ..dataset.findings import Finding
 from ..dataset.layout import scan
 from ..dataset.usage import DropReason, Usage
@@ -166,8 +166,11 @@ def is_current(settings: PackSettings) -> bool:
     return current_result(settings) is not None
 
 
-def current_result(settings: PackSettings) -> PackResult | None:
+def current_result(settings: PackSettings, found: Scan | None = None) -> PackResult | None:
     """Return what was packed from the present files of the input with these settings, None if that is not so.
+
+    Args:
+        found: what lies in the input, where it is known.
 
     Raises:
         DataError: the input cannot be listed.
@@ -176,9 +179,10 @@ def current_result(settings: PackSettings) -> PackResult | None:
     if manifest is None:
         return None
     present = {name: _size(settings.output / name) for name in manifest.shards}
-    clips = scan(settings.input, settings.text_extension).clips
-    is_so = present == manifest.shards and manifest.source == source_of(settings, clips)
-    return manifest.result if is_so else None
+    if present != manifest.shards:
+        return None
+    clips = (found or scan(settings.input, settings.text_extension)).all_clips
+    return manifest.result if manifest.source == source_of(settings, clips) else None
 
 
 def check_place(settings: PackSettings) -> None:

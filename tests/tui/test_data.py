@@ -257,6 +257,20 @@ def test_clips_of_a_check_are_read_from_its_events(project: Project, engine: Fak
     assert clip_rows(job) == ROWS
 
 
+def test_a_check_of_the_command_line_counts_though_it_names_the_folder_from_where_it_ran(
+    project: Project, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(project.data.parent)
+    data = Path(project.data.name)
+    job = engine.new_job(project, StageName.VALIDATE, {"data": str(data)})
+    found = error(FindingKind.TEXT_EMPTY, data / "A" / "one.lab", "one.lab is empty.", "Write it.")
+    engine.say(job, [Finished(summary={"findings": [found.model_dump(mode="json", context=AS_DATA)]})])
+    engine.new_job(project, StageName.VALIDATE, {"data": "elsewhere"})
+    known, report = newest_report(project)
+    assert known is not None and known.id == job.id and report is not None
+    assert [finding.path for finding in report["findings"]] == [project.data / "A" / "one.lab"]
+
+
 # findings
 
 

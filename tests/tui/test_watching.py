@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import gc
+import itertools
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 
 import pytest
@@ -19,7 +21,7 @@ from fishtune.tui.widgets.curve import Curve
 from fishtune.tui.widgets.form import Form
 from rich.cells import cached_cell_len
 from textual.message import Message
-from wizard_helpers import FakeEngine, shown, until
+from wizard_helpers import FakeEngine, shown, until, until_open
 
 
 def step(number: int) -> Step:
@@ -58,6 +60,18 @@ async def test_what_left_the_screen_is_forgotten(
         assert cached_cell_len.cache_info().currsize == 0
 
 
+@pytest.mark.parametrize(("seconds", "freezes"), [(0.0, 0), (0.1, 1)])
+def test_what_stays_after_a_long_collection_is_not_looked_through_again(
+    wizard: Callable[..., Wizard], monkeypatch: pytest.MonkeyPatch, seconds: float, freezes: int
+) -> None:
+    frozen: list[bool] = []
+    monkeypatch.setattr(gc, "freeze", lambda: frozen.append(True))
+    monkeypatch.setattr(gc, "get_freeze_count", lambda: 1)
+    monkeypatch.setattr(time, "thread_time", itertools.count(0.0, seconds).__next__)
+    wizard().tidy()
+    assert len(frozen) == freezes
+
+
 async def test_the_pieces_of_a_chart_have_no_styles_of_their_own(
     wizard: Callable[..., Wizard], engine: FakeEngine, project: Project
 ) -> None:
@@ -92,3 +106,26 @@ def test_a_long_history_arrives_whole_though_it_is_read_in_small_parts(
     assert watch.view.train["loss"].points == 5000
     assert watch.view.end is not None and watch.view.end.kind == "finished"
     assert sum(isinstance(message, JobChanged) for message in told) < 20
+
+
+@pytest.mark.parametrize(("seconds", "looks"), [(0.0, 1), (100.0, 0)])
+async def test_a_look_at_the_disk_that_took_long_is_followed_by_rest_until_there_is_news(
+    wizard: Callable[..., Wizard],
+    engine: FakeEngine,
+    project: Project,
+    monkeypatch: pytest.MonkeyPatch,
+    seconds: float,
+    looks: int,
+) -> None:
+    monkeypatch.setattr(time, "thread_time", itertools.count(0.0, seconds).__next__)
+    app = wizard()
+    async with app.run_test(size=(80, 24)):
+        screen = await until_open(app)
+        await until(lambda: screen.state.steps, app)
+        asked: list[bool] = []
+        monkeypatch.setattr(screen, "refresh_state", lambda: asked.append(True))
+        screen.look_again()
+        assert len(asked) == looks
+        engine.new_job(project, StageName.VALIDATE)
+        screen.look_again()
+        assert len(asked) == looks + 1

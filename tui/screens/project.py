@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +15,9 @@ from textual.widgets import Input
 
 from ...core.config.project import Project
 from ...core.config.recent import remember_project
+from ...core.files import size_and_time
 from ...core.hardware.readings import GpuReading
+from ...core.jobs.record import Place
 from ...core.pipeline.steps import StepName
 from ..access import wizard
 from ..actions import Command, bindings, key_label, keys_of
@@ -34,6 +38,8 @@ from ..widgets.step_list import StepList
 from .project_jobs import ProjectJobsScreen
 
 _LOOK_SECONDS = 5.0
+_REST = 40
+"""Times its CPU time that a look at the disk is followed by none: of 20,000 clips one takes a second."""
 _BROAD = 150
 """Columns from which a form and long lines stand beside each other."""
 
@@ -54,6 +60,8 @@ class ProjectScreen(ProjectJobsScreen, Plain):
         self._run_once_ready: StepName | None = None
         self._enter_once_ready: StepName | None = None
         self._arrive_once_ready: StepName | None = None
+        self._rested_at = 0.0
+        self._signs: tuple[object, ...] = ()
 
     def compose(self) -> ComposeResult:
         yield HeaderBar(wizard(self).glyphs)
@@ -69,7 +77,7 @@ class ProjectScreen(ProjectJobsScreen, Plain):
         self.watch(self, "focused", self.show_keys)
         remember_project(self.project.results, self.project.name)
         self.refresh_state()
-        self.set_interval(_LOOK_SECONDS, self.refresh_state)
+        self.set_interval(_LOOK_SECONDS, self.look_again)
         self.watch(self.app, "app_focus", self._focus_came, init=False)
 
     def on_resize(self, event: events.Resize) -> None:
@@ -80,17 +88,32 @@ class ProjectScreen(ProjectJobsScreen, Plain):
 
     # looking at the disk
 
+    def look_again(self) -> None:
+        """Look at the disk, unless the last look took so long that it rests and there is no sign of news."""
+        if time.monotonic() >= self._rested_at or self._signs != self._signs_now():
+            self.refresh_state()
+
+    def _signs_now(self) -> tuple[object, ...]:
+        """Return what is seen at once of a change by another hand or of a job started elsewhere."""
+        project = self.project
+        jobs = Place(results=project.results, project=project.name).jobs
+        return tuple(map(size_and_time, (project.file, jobs, project.data)))
+
     def refresh_state(self) -> None:
         """Look at the disk in a thread; what was seen arrives as a message."""
         if not self.is_current and self.state.steps:
             return
         engine, project = wizard(self).engine, self.project
+        self._rested_at, self._signs = math.inf, self._signs_now()
 
         def work() -> None:
+            begun = time.thread_time()
             try:
                 state = engine.inspect_project(project)
             except Exception as error:  # noqa: BLE001 - nothing ends the wizard
                 state = not_seen(note(error))
+            finally:
+                self._rested_at = time.monotonic() + _REST * (time.thread_time() - begun)
             self.post_message(ProjectRead(state, file_changed=not project.is_as_on_disk()))
 
         in_thread(self, work, wizard(self).tell_error, "look")

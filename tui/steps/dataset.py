@@ -113,8 +113,8 @@ class DatasetPane(StagePane):
             return text
         kinds = Counter(item.severity for item in self._report["findings"])
         bad, doubtful = kinds[Severity.ERROR], kinds[Severity.WARNING]
-        errors = ngettext("{number} error", "{number} errors", bad).format(number=bad)
-        warnings = ngettext("{number} warning", "{number} warnings", doubtful).format(number=doubtful)
+        errors = ngettext("{number} error", "{number} errors", bad).format(number=count(bad))
+        warnings = ngettext("{number} warning", "{number} warnings", doubtful).format(number=count(doubtful))
         total = duration(self._report["seconds"])
         return f"{text} {total}; {errors}, {warnings}."
 

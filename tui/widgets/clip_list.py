@@ -16,7 +16,7 @@ from ...core.dataset.rows import ClipRow
 from ..access import wizard
 from ..catalogue import _, ngettext
 from ..clip_choice import Order, Which, chosen, ordered, why_not
-from ..wording import count, decimal, harmless
+from ..wording import count, decimal, fit_path, harmless
 from .choice import Choice
 from .long_table import LongTable
 from .plain import PlainVertical
@@ -151,7 +151,7 @@ class ClipList(PlainVertical):
         sign = glyphs.failed if unused else glyphs.stale if row.findings else glyphs.done
         return (
             sign,
-            row.clip,
+            fit_path(row.clip, _NAME),
             _("{seconds} s").format(seconds=decimal(row.seconds, 1)) if row.seconds else "–",
             decimal(row.loudness, 1),
             decimal(row.pace, 1),

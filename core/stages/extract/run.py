@@ -105,7 +105,7 @@ def run(settings: ExtractSettings, reporter: Reporter) -> ExtractResult:
     found, unusable, left_out = _find(settings)
     for finding in left_out:
         reporter.warn(finding.what, finding.what_to_do)
-    utterances, source = found.utterances, inputs_digest(found, settings.exclude)
+    utterances, source = found.utterances, inputs_digest(found)
     codec = codec_identity(settings.checkpoint_path, config)
     # By position among all recordings, done or not, so that every rank sees the same division.
     mine = utterances[ranks.rank :: ranks.count]

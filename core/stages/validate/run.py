@@ -124,7 +124,7 @@ def run(settings: ValidateSettings, reporter: Reporter) -> ValidationReport:
         StopRequested: asked to stop.
     """
     found = scan(settings.data, settings.text_extension, settings.exclude)
-    source = inputs_digest(found, settings.exclude, settings.text_extension)
+    source = inputs_digest(found, settings.text_extension)
     meter = ProgressMeter(reporter, "checking", len(found.clips), "clips")
     checked: list[Checked] = []
     findings = list(found.problems)  # about more than one clip, or about what is none
