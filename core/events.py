@@ -287,11 +287,15 @@ class Reporter:
         self.emit(Log(message=message))
 
 
+_TELLING = 1e-3
+"""Share of the units from which on they tell how long the others take."""
+
+
 class ProgressMeter:
     """Counts units of one task and emits `Progress` at most `frequency` times a second.
 
     Rate and time to go come from the units counted by this meter; `done` at the start (a resumed stage)
-    does not speed them up.
+    does not speed them up. Of many units the very first tell nothing: they waited for the stage's start.
     """
 
     def __init__(
@@ -326,7 +330,9 @@ class ProgressMeter:
         elapsed = time.monotonic() - self._begun_at
         counted = self._done - self._begun_with
         rate = counted / elapsed if counted > 0 and elapsed > 0 else None
-        eta = (self._total - self._done) / rate if rate and self._total is not None else None
+        eta = None
+        if rate and self._total is not None and counted >= _TELLING * (self._total - self._begun_with):
+            eta = (self._total - self._done) / rate
         self._reporter.emit(
             Progress(
                 task=self._task,

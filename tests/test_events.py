@@ -78,19 +78,22 @@ def test_a_stop_request_unwinds_with_what_is_saved() -> None:
     assert caught.value.saved == "Three clips are done."
 
 
+class _Progresses(Reporter):
+    def __init__(self) -> None:
+        super().__init__()
+        self.events: list[Progress] = []
+
+    def emit(self, event: Event) -> None:
+        assert isinstance(event, Progress)
+        self.events.append(event)
+
+
 def test_a_meter_tells_rate_and_time_to_go_without_what_was_done_before(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    class Recorder(Reporter):
-        events: list[Progress] = []
-
-        def emit(self, event: Event) -> None:
-            assert isinstance(event, Progress)
-            self.events.append(event)
-
     now = 100.0
     monkeypatch.setattr("fishtune.core.events.time.monotonic", lambda: now)
-    reporter = Recorder()
+    reporter = _Progresses()
     meter = ProgressMeter(reporter, "encoding", total=100, unit="clips", done=40)
     for _ in range(20):
         now += 0.1
@@ -101,6 +104,17 @@ def test_a_meter_tells_rate_and_time_to_go_without_what_was_done_before(
     assert shown.eta == pytest.approx((100 - shown.done) / 10)
     meter.advance(40)
     assert reporter.events[-1].done == 100
+
+
+@pytest.mark.parametrize(("total", "known_after"), [(10, 1), (20_000, 20)])
+def test_the_very_first_of_many_units_do_not_tell_how_long_the_others_take(
+    total: int, known_after: int
+) -> None:
+    reporter = _Progresses()
+    meter = ProgressMeter(reporter, "checking", total=total, unit="clips", frequency=1e9)
+    for _ in range(known_after):
+        meter.advance()
+    assert [event.eta is not None for event in reporter.events] == [*[False] * (known_after - 1), True]
 
 
 @pytest.mark.parametrize(

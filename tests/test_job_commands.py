@@ -180,6 +180,15 @@ def test_a_broken_project_file_is_warned_of_once(tmp_path: Path, capsys: pytest.
     assert capsys.readouterr().err.count("warning: ") == 1
 
 
+def test_a_job_without_a_log_is_said_to_have_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with start.new_job(StageName.SYNTH, CountSettings(folder=tmp_path), _place(tmp_path)) as (job, _):
+        assert app.run(["logs", job.id]) == 0
+    assert capsys.readouterr() == (
+        "",
+        f"Job {job.id} has no log: it was never begun, or its log was removed.\n",
+    )
+
+
 def test_a_log_is_followed_until_its_job_is_over(tmp_path: Path) -> None:
     job = start_job(STAGE, CountSettings(folder=tmp_path / "out", items=30, pause=0.02), _place(tmp_path))
     followed = subprocess.run(

@@ -583,6 +583,7 @@ def test_a_library_that_does_not_fit_the_system_is_no_bug_but_our_own_imports_ar
 
 
 def test_torch_is_mapped_in_vain_by_a_stage_and_the_job_says_why(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "dual_ar"}')
     program = (
         "import resource, sys; from pathlib import Path\n"
         "from fishtune.core.jobs.start import new_job; from fishtune.core.jobs.execute import run_job\n"

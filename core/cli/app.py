@@ -58,8 +58,7 @@ STAGES: Final = {
 }
 """Commands that run a stage, and where they are: module of this package and function.
 
-Each runs in the foreground as `fishtune NAME`; detached as `fishtune start NAME`: `running.run_stage` knows
-the difference.
+Each runs in the foreground as `fishtune NAME` and detached as `fishtune start NAME`.
 """
 PANELS: Final = {
     "Stages": STAGES,

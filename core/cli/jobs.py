@@ -153,6 +153,8 @@ def logs(
     """
     job = _find(job_id, project, results)
     follower = LineFollower(job.log_path, _LINES_SHOWN if follow else None)
+    if not follow and not job.log_path.exists():
+        err.print(f"Job {job.id} has no log: it was never begun, or its log was removed.")
     try:
         while True:
             over = job.state().is_over
