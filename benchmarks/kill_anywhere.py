@@ -24,7 +24,7 @@ from pathlib import Path
 from fishtune.core.config.project import merge_record_path
 from fishtune.core.config.settings import ExtractSettings, MergeSettings, PackSettings, TrainSettings
 from fishtune.core.config.strict import Table
-from fishtune.core.files import TEMPORARY_PREFIX
+from fishtune.core.files import is_temporary
 from fishtune.core.jobs.process import end_process
 from fishtune.core.jobs.record import Job, JobState, Place
 from fishtune.core.jobs.start import start_job
@@ -83,7 +83,12 @@ def _merge(folder: Path) -> Table:
 
 
 def _hashes(root: Path, paths: Iterable[Path]) -> dict[str, str]:
-    return {str(path.relative_to(root)): hashlib.sha256(_content(root, path)).hexdigest() for path in paths}
+    """Return the hash of every file but those that a kill left half written under a temporary name."""
+    return {
+        str(path.relative_to(root)): hashlib.sha256(_content(root, path)).hexdigest()
+        for path in paths
+        if not any(map(is_temporary, (path, *path.parents)))
+    }
 
 
 def _content(root: Path, path: Path) -> bytes:
@@ -220,7 +225,7 @@ class KillTest:
                 if found.get(name) != self.expected.get(name)
             ]
             wrong.append(f"differs from the undisturbed run: {', '.join(names)}")
-        left = [path for path in folder.rglob("*") if path.name.startswith(TEMPORARY_PREFIX)]
+        left = [path for path in folder.rglob("*") if is_temporary(path)]
         wrong += [f"left behind: {path.relative_to(folder)}" for path in left]
         return wrong
 
