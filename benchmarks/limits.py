@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 import sys
 import tempfile
 import time
@@ -21,25 +22,31 @@ from pathlib import Path
 import numpy as np
 import soundfile
 from fishtune.core.config.presets import lora_preset, model_preset
+from fishtune.core.config.project import Project
 from fishtune.core.config.settings import TrainOptions, ValidateSettings
-from fishtune.core.events import Step, decode_event, encode_event
+from fishtune.core.events import Finished, Step, decode_event, encode_event
+from fishtune.core.files import write_json
 from fishtune.core.hardware.memory.needs import TrainingNeeds
 from fishtune.core.hardware.memory.suggest import Available, suggest_training
 from fishtune.core.jobs.follow import EventFollower, read_lines
-from fishtune.core.jobs.record import Place
-from fishtune.core.jobs.start import start_job, stop_job
+from fishtune.core.jobs.record import EVENTS_FILE, JOB_FILE, Place
+from fishtune.core.jobs.start import new_job, start_job, stop_job
 from fishtune.core.messages import Message
 from fishtune.core.model.families.s1 import S1
+from fishtune.core.pipeline.status import step_statuses
 from fishtune.core.shards.index import ShardIndex
 from fishtune.core.shards.manifest import MANIFEST_FILE
 from fishtune.core.shards.wire import Sentence, ShardWriter, encode_sentence
 from fishtune.core.units import GIB
 from fishtune.tui.catalogue import sentence, use_language
 from measures import Measure, show
+from packing import make_clips
 
 S1_MINI = S1().read_shape(model_preset("openaudio-s1-mini").config, "config.json")
 EVENTS = 1_000_000
 SENTENCES = 200_000
+JOBS = 300
+CLIPS = 20_000
 
 
 def seconds(action: Callable[[], object], clock: Callable[[], float] = time.perf_counter) -> float:
@@ -146,6 +153,31 @@ def findings_in_korean() -> float:
     return seconds(lambda: [sentence(finding) for finding in findings], time.process_time)
 
 
+def jobs_listed(folder: Path) -> float:
+    """Return the seconds that `fishtune jobs` takes where each was a check with ten thousand findings."""
+    finding = {"code": "text-empty", "path": "data/speaker/clip.lab", "what": "clip.lab is empty."}
+    events = folder / EVENTS_FILE
+    events.write_bytes(encode_event(Finished(summary={"findings": [finding] * 10_000})))
+    place = Place(results=folder / "results", project="limits")
+    with new_job("validate", ValidateSettings(data=folder), place) as (job, _):
+        record = job.record.model_dump(mode="json")
+    for number in range(JOBS):
+        other = place.jobs / f"20260101-{number:06}-validate"
+        other.mkdir()
+        write_json(other / JOB_FILE, record | {"id": other.name, "number": number})
+        os.link(events, other / EVENTS_FILE)
+    command = [sys.executable, "-P", "-m", "fishtune.core.cli", "jobs", "--results", str(place.results)]
+    return seconds(lambda: subprocess.run(command, stdout=subprocess.DEVNULL, check=True))
+
+
+def looks_at_a_project(folder: Path) -> tuple[float, float]:
+    """Return the CPU seconds of the wizard's first and second look at a large project."""
+    project = Project.create(folder, "limits")
+    make_clips(project.data, CLIPS)
+    first, second = (seconds(lambda: step_statuses(project), time.process_time) for _ in range(2))
+    return first, second
+
+
 def measures(folder: Path) -> Iterator[Measure]:
     """Measure everything, in a folder of its own inside `folder`."""
     slowest = slowest_prediction() * 1000
@@ -165,6 +197,11 @@ def measures(folder: Path) -> Iterator[Measure]:
         shards = write_shards(folder / "protos")
         first = seconds(lambda: ShardIndex.open(shards).read(0))
         yield Measure(f"first of {SENTENCES:,} sentences", first, "s", at_most=2)
+        listed = jobs_listed(folder)
+        yield Measure(f"fishtune jobs, of {JOBS} jobs with 10,000 findings each", listed, "s", at_most=3)
+        first, second = looks_at_a_project(folder / "project")
+        yield Measure(f"first look at a project of {CLIPS:,} clips (CPU)", first, "s", at_most=3)
+        yield Measure("the next look (CPU)", second, "s", at_most=1)
         stopped = stop_now(folder)
         yield Measure("fishtune stop --now, of a process that does not answer", stopped, "s", at_most=2)
 
