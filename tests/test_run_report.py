@@ -10,7 +10,7 @@ import pytest
 from fishtune.core.cli.app import run as command
 from fishtune.core.config.settings import TrainSettings
 from fishtune.core.errors import UsageError
-from fishtune.core.events import CheckpointSaved, Event, Started, Step, Validation
+from fishtune.core.events import CheckpointSaved, Event, Reporter, Started, Step, Validation
 from fishtune.core.jobs.record import Place
 from fishtune.core.jobs.start import new_job
 from fishtune.core.jobs.writer import EventWriter
@@ -89,7 +89,7 @@ def run(tmp_path: Path) -> Place:
 
 def test_a_report_tells_the_whole_of_a_run_and_nothing_of_the_machine(run: Place, tmp_path: Path) -> None:
     page = tmp_path / "report.html"
-    write_report(run, page)
+    write_report(run, page, Reporter())
     found = Reader(page)
     text = "\n".join(found.texts)
     assert not found.open
@@ -103,11 +103,11 @@ def test_a_report_tells_the_whole_of_a_run_and_nothing_of_the_machine(run: Place
 
 def test_a_report_replaces_an_earlier_one_and_nothing_else(run: Place, tmp_path: Path) -> None:
     page, other = tmp_path / "report.html", tmp_path / "fishtune.toml"
-    write_report(run, page)
-    write_report(run, page)
+    write_report(run, page, Reporter())
+    write_report(run, page, Reporter())
     other.write_text('name = "mine"', encoding="utf-8")
     with pytest.raises(UsageError, match="exists already, and fishtune did not write it"):
-        write_report(run, other)
+        write_report(run, other, Reporter())
     assert other.read_text(encoding="utf-8") == 'name = "mine"'
 
 
@@ -124,7 +124,7 @@ def test_all_held_out_losses_are_on_the_curve() -> None:
 
 def test_a_report_runs_nothing_loads_nothing_and_escapes_what_is_foreign(run: Place, tmp_path: Path) -> None:
     page = tmp_path / "report.html"
-    write_report(run, page)
+    write_report(run, page, Reporter())
     found = Reader(page)
     assert not found.of("script") and not found.of("img")
     assert HOSTILE in found.texts
@@ -151,7 +151,7 @@ def test_a_run_without_audition_or_data_has_a_report_too(run: Place, tmp_path: P
     shutil.rmtree(run.folder / "audition")
     shutil.rmtree(tmp_path / "protos")
     page = tmp_path / "report.html"
-    write_report(run, page)
+    write_report(run, page, Reporter())
     found = Reader(page)
     assert not found.of("audio")
     assert any("not at its place any more" in text for text in found.texts)
@@ -167,7 +167,7 @@ def test_a_long_curve_is_thinned_to_means() -> None:
 @needs_browser
 def test_the_tables_of_a_report_fit_a_telephone(run: Place, tmp_path: Path) -> None:
     page = tmp_path / "report.html"
-    write_report(run, page)
+    write_report(run, page, Reporter())
     with chromium() as browser:
         shown = browser.new_page(viewport={"width": 390, "height": 800})
         shown.goto(page.as_uri())

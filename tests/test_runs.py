@@ -190,7 +190,7 @@ def test_tables_of_a_narrow_terminal_are_broken_between_words_only(
         table = [line for line in told.splitlines() if not line.endswith(".")]
         assert all(len(line) <= 80 for line in table)
         words.update(word for line in table for word in line.split())
-    assert {"best", "held-out", "checkpoints", "similarity", "letters/s"} <= words
+    assert {"best", "held-out", "saved", "similarity", "letters/s"} <= words
 
 
 def test_a_run_is_found_by_the_folder_of_its_project_too(

@@ -7,8 +7,11 @@ from typing import Annotated, Literal
 
 import typer
 
+from ..jobs.writer import JobReporter
+from ..messages import Message
 from ..units import format_bytes
 from .console import out, print_json
+from .display import display_events
 from .options import Json
 from .runs import Run, find_run
 
@@ -25,11 +28,14 @@ def report(
 
     Example: fishtune report my-voice
     """
-    from ..report.run.page import REPORT_FILE, write_report
-
     place = find_run(run)
-    page = output or place.folder / REPORT_FILE
-    write_report(place, page, language)
+    with display_events(quiet=json) as show:
+        reporter = JobReporter(None, [show])
+        reporter.phase(Message("reading the run"))
+        from ..report.run.page import REPORT_FILE, write_report  # loads torch
+
+        page = output or place.folder / REPORT_FILE
+        write_report(place, page, reporter, language)
     if json:
         print_json({"page": str(page)})
     else:

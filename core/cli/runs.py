@@ -172,7 +172,7 @@ def _print_runs(found: Sequence[RunSummary]) -> None:
         for run in found
     ]
     print_table(
-        ("run", "state", "step", "passes", "base", "best held-out", "at step", "checkpoints", "choice"),
+        ("run", "state", "step", "passes", "base", "best held-out", "at step", "saved", "choice"),
         rows,
         left=2,
     )

@@ -59,7 +59,7 @@ class _Words:
         return said(text)[self.language]
 
 
-def write_report(place: Place, output: Path, language: str = "en") -> None:
+def write_report(place: Place, output: Path, reporter: Reporter, language: str = "en") -> None:
     """Write the report of a run.
 
     Raises:
@@ -78,7 +78,7 @@ def write_report(place: Place, output: Path, language: str = "en") -> None:
     _checkpoints(body, found, words)
     _curve(body, summary, history, words)
     if heard is not None:
-        _listening(body, heard, found, words)
+        _listening(body, heard, found, words, reporter)
     _data(body, summary, words)
     _settings(body, summary, words)
     style = (folder / "page.css").read_text("utf-8")
@@ -178,7 +178,9 @@ def _curve(body: Element, summary: RunSummary, history: RunHistory, words: _Word
         add(legend, "span", words.say("resumed", steps=steps), {"class": "key of-resumed"})
 
 
-def _listening(body: Element, heard: AuditionResult, found: RunCheckpoints, words: _Words) -> None:
+def _listening(
+    body: Element, heard: AuditionResult, found: RunCheckpoints, words: _Words, reporter: Reporter
+) -> None:
     """Add a few texts as the recordings, the base and the recommended checkpoint say them."""
     chosen = next((row.step for row in found.rows if row.recommended), None)
     columns = [
@@ -188,7 +190,8 @@ def _listening(body: Element, heard: AuditionResult, found: RunCheckpoints, word
         or (candidate.step == chosen and candidate.strength == 1)
     ]
     shown = _rows(heard, columns)
-    sounds = _sounds(audio for row in shown for each in columns if (audio := _audio(each, row)) is not None)
+    spoken = (audio for row in shown for each in columns if (audio := _audio(each, row)) is not None)
+    sounds = _sounds(spoken, reporter)
     if not sounds:
         return
     add(body, "h2", words.say("listening"))
@@ -217,9 +220,9 @@ def _audio(candidate: AuditionCandidate, row: int) -> Path | None:
     return candidate.audio(cell) if cell is not None else None
 
 
-def _sounds(paths: Iterable[Path]) -> dict[Path, str]:
+def _sounds(paths: Iterable[Path], reporter: Reporter) -> dict[Path, str]:
     """Return the recordings that can be read as data addresses, equally loud."""
-    clips = make_clips(list(dict.fromkeys(paths)), Reporter(), None, NOTHING)
+    clips = make_clips(list(dict.fromkeys(paths)), reporter, None, NOTHING)
     return {path: clip.src for path, clip in clips}
 
 
