@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import threading
 import time
 from typing import Annotated, Any, Final, Literal
@@ -239,6 +240,21 @@ def decode_event(line: bytes) -> Event | None:
         return None
     numbers = (value for value in event.__dict__.values() if isinstance(value, float))
     return event if all(map(math.isfinite, numbers)) else None
+
+
+_END: Final = re.compile(
+    rb'\{"v":[0-9]{1,6},"time":([0-9]{1,11}(?:\.[0-9]{1,9})?),"kind":"(finished|failed|stopped)",.*\}\n',
+    re.DOTALL,
+)
+"""A last event as `encode_event` writes it."""
+
+
+def decode_end(line: bytes) -> tuple[str, float] | None:
+    """Return kind and time of the last event of one line, None for any other; a result is not read."""
+    if (found := _END.fullmatch(line)) is not None:
+        return found[2].decode(), float(found[1])
+    event = decode_event(line)
+    return (event.kind, event.time) if isinstance(event, LAST_EVENTS) else None
 
 
 class Reporter:

@@ -61,6 +61,8 @@ def test_every_part_runs_with_tiny_shapes_and_one_that_fails_stops_no_other(
 ) -> None:
     kept = {*(f"training {each}" for each in TRAINED), "step alone, as the stage"}
     several = ("training", "step alone")
+    ways = [each.arguments["way"] for each in gpu.PARTS if each.name.startswith("step alone")]
+    assert ways == list(importlib.import_module("on_gpu.steps").WAYS)
     parts = [each for each in gpu.PARTS if not each.name.startswith(several) or each.name in kept]
     parts.insert(3, part(gpu, "raises", 10))
     deadline = time.monotonic() + 3600  # a machine with other work is slow

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fishtune.core import events
 from fishtune.core.errors import JobError, StorageError
 from fishtune.core.events import Event, Failed, Finished, Progress, Stopped
 from fishtune.core.files import write_json
-from fishtune.core.jobs import execute, follow, record, worker
+from fishtune.core.jobs import execute, follow, worker
 from fishtune.core.jobs.record import Job, JobState, Place, create_job, list_jobs
 from fishtune.core.jobs.start import new_job, start_job
 from fishtune.core.jobs.writer import EventWriter
@@ -120,7 +121,7 @@ def test_how_a_job_ended_is_known_without_reading_its_result(
             writer.write(Progress(task="counting", done=1))
             assert job.ended() is None
             writer.write(last)
-        for module in (record, follow):
+        for module in (events, follow):
             monkeypatch.setattr(module, "decode_event", None)
         ended = job.ended()
         assert ended is not None and (ended.state, ended.time) == (last.kind, last.time)

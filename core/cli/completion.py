@@ -59,9 +59,7 @@ def _checkpoints() -> Iterator[str]:
 
 
 def _places() -> list[Place]:
-    from ..pipeline.runs import (
-        has_run,  # takes a thirtieth of a second, and every command imports this module
-    )
+    from ..pipeline.runs import has_run  # every command imports this module, and few ask for runs
 
     return [place for place in places_here() if has_run(place)]
 

@@ -8,7 +8,6 @@ from typing import Annotated, Literal
 import typer
 
 from ..jobs.writer import JobReporter
-from ..messages import Message
 from ..units import format_bytes
 from .console import out, print_json
 from .display import display_events
@@ -31,7 +30,7 @@ def report(
     place = find_run(run)
     with display_events(quiet=json) as show:
         reporter = JobReporter(None, [show])
-        reporter.phase(Message("reading the run"))
+        reporter.phase("reading the run")
         from ..report.run.page import REPORT_FILE, write_report  # loads torch
 
         page = output or place.folder / REPORT_FILE

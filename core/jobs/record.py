@@ -13,7 +13,6 @@ import contextlib
 import importlib.metadata
 import os
 import platform
-import re
 import shutil
 import sys
 import time
@@ -21,14 +20,14 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Any, Final, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 from pydantic import ConfigDict, Field, ValidationError
 
 from ..config.settings import RunName, UserPath
 from ..data_model import DataModel
 from ..errors import FishtuneError, JobError, MalformedFileError, StorageError, UsageError
-from ..events import LAST_EVENTS, Event, Failed, Finished, Instant, Stopped, decode_event
+from ..events import LAST_EVENTS, Event, Failed, Finished, Instant, Stopped, decode_end
 from ..files import size_and_time, storage_errors, write_json
 from ..tables import read_json
 from .follow import last_events, last_lines
@@ -41,11 +40,6 @@ SECRETS_VARIABLE = "FISHTUNE_JOB_SECRETS"
 WORKER_FILE = "worker.json"
 _LARGEST_RECORD = 8 << 20
 _MOST_JOBS = 1_000_000_000
-_END: Final = re.compile(
-    rb'\{"v":[0-9]{1,6},"time":([0-9]{1,11}(?:\.[0-9]{1,9})?),"kind":"(finished|failed|stopped)",.*\}\n',
-    re.DOTALL,
-)
-"""A last event as jobs write it."""
 _VERSIONS_OF = ("fishtune", "torch", "torchaudio", "lightning", "peft")
 
 
@@ -268,12 +262,10 @@ def _ended(events: Path, size: int, modified_ns: int) -> Ended | None:  # noqa: 
         lines, _ = last_lines(events, 1)
     except FishtuneError:
         return None
-    if not lines:
+    if not lines or (end := decode_end(lines[0])) is None:
         return None
-    if (found := _END.fullmatch(lines[0])) is not None:
-        return Ended(JobState(found[2].decode()), float(found[1]))
-    event = decode_event(lines[0])
-    return Ended(JobState(event.kind), event.time) if isinstance(event, LAST_EVENTS) else None
+    kind, when = end
+    return Ended(JobState(kind), when)
 
 
 def create_job(

@@ -19,9 +19,10 @@ from ..dataset.headers import whole_codes_shape
 from ..dataset.layout import scan
 from ..dataset.origins import inputs_digest, is_outdated
 from ..dataset.usage import Usage
-from ..errors import FishtuneError, JobError
+from ..errors import FishtuneError
 from ..events import Finished
 from ..files import size_and_time
+from ..jobs.follow import last_events
 from ..jobs.record import Job, JobState, Place, list_jobs
 from ..messages import NOTHING, Message
 from ..model.families import directory_family, family_of_name
@@ -164,16 +165,16 @@ def model_files(project: Project) -> tuple[tuple[str, ...], frozenset[str]]:
 def summary_of(job: Job) -> dict[str, Any]:
     """Return what a finished job's last event says of its result, as far as steps are judged by it."""
     found = size_and_time(job.events_path)
-    return {} if found is None else _summary(job.folder, *found)
+    return {} if found is None else _summary(job.events_path, *found)
 
 
 @lru_cache(maxsize=64)
-def _summary(job_folder: Path, size: int, modified_ns: int) -> dict[str, Any]:  # noqa: ARG001 - part of the key
+def _summary(events: Path, size: int, modified_ns: int) -> dict[str, Any]:  # noqa: ARG001 - part of the key
     try:
-        outcome = Job.open(job_folder).outcome()
-    except JobError:  # removed a moment ago
+        last = last_events(events, 1)
+    except FishtuneError:
         return {}
-    summary = outcome.summary if isinstance(outcome, Finished) else {}
+    summary = last[0].summary if last and isinstance(last[0], Finished) else {}
     return {name: value for name, value in summary.items() if name in _JUDGED_BY}
 
 
