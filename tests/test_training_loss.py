@@ -156,3 +156,16 @@ def test_a_split_batch_has_the_same_samples_without_their_padding(tiny_checkpoin
     supervised = [int((piece.labels[:, 0] != IGNORED).sum()) for piece in pieces]
     assert sum(supervised) == int((batch.labels[:, 0] != IGNORED).sum())
     assert all((piece.labels[:, 0, -1] != IGNORED).any() for piece in pieces)
+
+
+def test_a_micro_batch_is_given_to_the_device_whole_without_asking_it_for_a_number(
+    model_directory: Callable[..., Path],
+) -> None:
+    base = model_directory()
+    batch = make_batch(base)
+    # Tensors of the meta device have no numbers: who asks for one, as a mask as index does, fails.
+    model = load_model(base).to("meta").train()
+    sums = loss_sums(model, batch.tokens.to("meta"), batch.labels)
+    (sums.base / sums.supervised + sums.semantic / sums.codes).backward()
+    with pytest.raises(NotImplementedError):
+        loss_sums(model, batch.tokens.to("meta"), batch.labels.to("meta"))

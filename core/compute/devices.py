@@ -113,6 +113,16 @@ def is_out_of_memory(error: RuntimeError) -> bool:
 _NO_MEMORY = ("CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED", Message("CUDA error: out of memory"))
 
 
+def send(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """Return a tensor on a device, without waiting for what the device is at.
+
+    Memory that may be swapped out is copied only when a GPU has done everything that it was given before.
+    """
+    if device.type == "cuda" and tensor.device.type == "cpu":
+        tensor = tensor.pin_memory()
+    return tensor.to(device, non_blocking=True)
+
+
 def empty_cache() -> None:
     """Let go of GPU memory that torch keeps for later, so that larger pieces can be had."""
     import torch

@@ -154,7 +154,7 @@ def _shape_of(value: Any) -> Any:
 
 
 @contextmanager
-def gpu_kernels(*, autocast: bool = False, chosen: int = 0, copies_stay: bool = True) -> Iterator[None]:
+def gpu_kernels(*, autocast: bool = False, copies_stay: bool = True) -> Iterator[None]:
     """Let the meta device do what a GPU does.
 
     Attention is FlashAttention in bfloat16, the memory-efficient kernel in float32, and all products where
@@ -163,11 +163,10 @@ def gpu_kernels(*, autocast: bool = False, chosen: int = 0, copies_stay: bool = 
     Args:
         autocast: compute matrix products and attention in bfloat16 and keep a copy of every matrix in it, as
             `torch.autocast` does, which leaves this device alone.
-        chosen: how many positions a mask chooses: that is data, which there is none of.
         copies_stay: whether those copies stay until the end, as they do of what is not compiled.
     """
     aten = torch.ops.aten
-    getitem, plain_linear = Tensor.__getitem__, F.linear
+    plain_linear = F.linear
     copies: dict[Tensor, Tensor] = {}
 
     def low(x: Tensor) -> Tensor:
@@ -206,18 +205,10 @@ def gpu_kernels(*, autocast: bool = False, chosen: int = 0, copies_stay: bool = 
     def dropout(x: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Any:  # noqa: ARG001
         return torch.native_dropout(x, p, True)[0] if training else x
 
-    def choose(tensor: Tensor, index: Any) -> Any:
-        if isinstance(index, Tensor) and index.dtype == torch.bool:
-            index = tuple(
-                torch.empty(chosen, dtype=torch.int64, device=tensor.device) for _ in range(index.dim())
-            )
-        return getitem(tensor, index)
-
     with (
         _replaced(F, "linear", linear),
         _replaced(F, "scaled_dot_product_attention", attention),
         _replaced(F, "dropout", dropout),
-        _replaced(Tensor, "__getitem__", choose),
     ):
         yield
 

@@ -21,6 +21,7 @@ from ...model.checkpoint import quantise
 from ...model.dual_ar import DualAR, TransformerBlock
 from ...model.recompute import forward_block
 from ...model.targets import quantised_modules
+from ...text.prompts import IGNORED
 from .loss import loss_sums
 
 Measure = Callable[[TrainingBatch], Moments]
@@ -50,7 +51,7 @@ def training_accounting(setup: TrainingSetup) -> Measure:
         gradients = [weight.grad for weight in trained if weight.grad is not None]
         accounting = Accounting(resident | {Part.GRADIENTS: gradients})
         del gradients
-        kernels = gpu_kernels(autocast=autocast, chosen=batch.frames, copies_stay=not setup.compiled)
+        kernels = gpu_kernels(autocast=autocast, copies_stay=not setup.compiled)
         with kernels, _phases(model, accounting), accounting:
             _step(model, batch)
         for weight in trained:
@@ -125,7 +126,10 @@ def _step(model: DualAR, batch: TrainingBatch) -> None:
     rows = max(1, batch.tokens // batch.longest)
     shape = rows, model.config.num_codebooks + 1, batch.longest
     tokens = torch.empty(shape, dtype=torch.int64, device="meta")
-    sums = loss_sums(model, tokens, torch.empty_like(tokens))
+    # Labels have content: how many frames are learnt decides what comes into being.
+    columns = torch.arange(rows * batch.longest).view(rows, 1, batch.longest).expand(shape)
+    labels = torch.where(columns < batch.frames, model.semantic_begin_id, IGNORED)
+    sums = loss_sums(model, tokens, labels)
     loss = (sums.base + sums.semantic) / sums.supervised
     del sums, tokens
     loss.backward()  # type: ignore[no-untyped-call]

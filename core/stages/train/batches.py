@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ...compute.devices import send
 from ...text.prompts import IGNORED, TrainingSequence
 from .sampler import StepPlan
 
@@ -30,8 +31,8 @@ class Batch:
         return len(self.tokens)
 
     def to(self, device: torch.device) -> Batch:
-        """Return the batch on a device."""
-        return Batch(self.tokens.to(device, non_blocking=True), self.labels.to(device, non_blocking=True))
+        """Return the batch for a device: its labels stay where they are, as `loss.loss_sums` likes them."""
+        return Batch(send(self.tokens, device), self.labels)
 
     def split(self, parts: int) -> list[Batch]:
         """Return the batch in at most `parts` pieces of like size, padded only as far as each needs."""

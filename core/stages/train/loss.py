@@ -18,8 +18,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ...compute.devices import send
 from ...compute.exact import CrossEntropy, cross_entropy
-from ...lora.injection import trainable_parameters
 from ...model.dual_ar import DualAR
 from ...text.prompts import IGNORED
 
@@ -77,21 +77,26 @@ class Losses:
 
 
 def loss_sums(model: DualAR, tokens: Tensor, labels: Tensor) -> LossSums:
-    """Return the summed losses of inputs and labels `(B, K+1, T)`."""
-    config, parameters = model.config, list(trainable_parameters(model).values())
-    hidden_BTD = model.slow(tokens)
-    labels_BT = labels[:, 0]
-    supervised_BT = labels_BT != IGNORED
+    """Return the summed losses of inputs and labels `(B, K+1, T)`.
+
+    Args:
+        labels: best on the CPU, wherever the model is: what is learnt is then picked without waiting for the
+            device, which goes on with what it was given before.
+    """
+    config = model.config
+    learnt = _Learnt.of(labels, model).to(tokens.device)
+    hidden_ND = model.slow(tokens).flatten(0, 1)
+    # What else than the hidden states leads to these losses; nothing of the slow stack does.
+    behind = [child for name, child in model.named_children() if name != "layers"]
+    parameters = [weight for child in behind for weight in child.parameters() if weight.requires_grad]
     base = summed_cross_entropy(
         lambda hidden_ND, _: model.token_logits(hidden_ND),
-        hidden_BTD[supervised_BT],
-        labels_BT[supervised_BT],
+        hidden_ND.index_select(0, learnt.positions),
+        learnt.labels,
         max(1, LOGITS_PER_CHUNK // config.vocab_size),
         parameters,
         model.training_cross_entropy,
     )
-    semantic_BT = model.is_semantic(labels_BT)
-    codes_NK = labels[:, 1:].transpose(1, 2)[semantic_BT]
     # Tensors without content stand for a GPU's.
     frames = FRAMES_PER_PIECE.get(tokens.device.type, FRAMES_PER_PIECE["cuda"])
     in_top_5 = torch.zeros((), dtype=torch.int64, device=tokens.device)
@@ -104,8 +109,8 @@ def loss_sums(model: DualAR, tokens: Tensor, labels: Tensor) -> LossSums:
 
     semantic = summed_cross_entropy(
         code_logits,
-        hidden_BTD[semantic_BT],
-        codes_NK,
+        hidden_ND.index_select(0, learnt.semantic_positions),
+        learnt.codes,
         max(1, min(frames, LOGITS_PER_CHUNK // (config.num_codebooks * config.codebook_size))),
         parameters,
         model.training_cross_entropy,
@@ -113,11 +118,43 @@ def loss_sums(model: DualAR, tokens: Tensor, labels: Tensor) -> LossSums:
     return LossSums(
         base=base,
         semantic=semantic,
-        supervised=supervised_BT.sum(),
-        codes=torch.tensor(codes_NK.numel(), device=tokens.device),
+        supervised=learnt.count(learnt.labels),
+        codes=learnt.count(learnt.codes),
         in_top_5=in_top_5,
-        rated=(codes_NK != 0).sum(),
+        rated=(learnt.codes != 0).sum(),
     )
+
+
+@dataclass(frozen=True)
+class _Learnt:
+    """What labels say is to be learnt. Positions are those of the batch's rows one behind the other."""
+
+    positions: Tensor
+    """Where row 0 has a label, `(N)`."""
+    labels: Tensor
+    semantic_positions: Tensor
+    """Where that is a semantic token, `(M)`."""
+    codes: Tensor
+    """Its codes, `(M, K)`."""
+
+    @classmethod
+    def of(cls, labels_BKT: Tensor, model: DualAR) -> _Learnt:
+        """Return it, on the labels' device."""
+        labels_N = labels_BKT[:, 0].flatten()
+        positions = (labels_N != IGNORED).nonzero()[:, 0]
+        semantic_positions = model.is_semantic(labels_N).nonzero()[:, 0]
+        codes_NK = labels_BKT[:, 1:].transpose(1, 2).flatten(0, 1)[semantic_positions]
+        return cls(positions, labels_N[positions], semantic_positions, codes_NK)
+
+    def to(self, device: torch.device) -> _Learnt:
+        """Return it on a device."""
+        parts = (self.positions, self.labels, self.semantic_positions, self.codes)
+        return _Learnt(*(send(part, device) for part in parts))
+
+    @staticmethod
+    def count(tensor: Tensor) -> Tensor:
+        """Return how many numbers a tensor has, on its device."""
+        return torch.full((), tensor.numel(), device=tensor.device)
 
 
 def _in_top_5(logits: Tensor, labels: Tensor) -> Tensor:
@@ -187,8 +224,8 @@ class _Gradients:
             pairs = [(p, g) for p, g in zip(self._parameters, found, strict=True) if g is not None]
             self._parameters, self._to_parameters = [p for p, _ in pairs], [g for _, g in pairs]
             return
-        for kept, gradient in zip(self._to_parameters, found, strict=True):
-            kept.add_(gradient)
+        if found:
+            torch._foreach_add_(self._to_parameters, found)
 
     def attached_to(self, total: Tensor) -> Tensor:
         """Return `total` with these gradients."""
@@ -212,4 +249,5 @@ class _WithGradients(torch.autograd.Function):
     def backward(ctx: Any, factor: Tensor) -> tuple[Tensor | None, ...]:
         gradients, ctx.gradients = ctx.gradients, None
         assert gradients is not None, "a loss is differentiated once"
-        return None, None, *(gradient.mul_(factor) for gradient in gradients)
+        torch._foreach_mul_(gradients, factor)
+        return None, None, *gradients

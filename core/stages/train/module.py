@@ -107,26 +107,28 @@ class TrainingModule(LightningModule):
         step = self.global_step
         optimizer = cast(AdamW, self.optimizers())
         bare = cast(AdamW, self.optimizers(use_pl_optimizer=False))
+        parameters: list[Tensor] = [weight for group in bare.param_groups for weight in group["params"]]
         rate = learning_rate(self._settings, step, self._total_steps, self._schedule_shift)
         for group in optimizer.param_groups:
             group["lr"] = rate
         largest = max((len(part) for part in batch.batches), default=1)
         sums = self.micro_batch_split.attempt(
-            lambda pieces: self._accumulate(batch, pieces), largest, Message("step {step}", step=step + 1)
+            lambda pieces: self._accumulate(batch, pieces, bare),
+            largest,
+            Message("step {step}", step=step + 1),
         )
-        self._synchronise()
+        self._synchronise(parameters)
         sums = cast(Tensor, self.trainer.strategy.reduce(sums, reduce_op="sum"))
         losses = Losses.of(sums)
-        parameters = list(trainable_parameters(self.model).values())
         norm = float(torch.nn.utils.clip_grad_norm_(parameters, self._settings.gradient_clip))
         self._check_finite(losses, norm, step)
         update(bare, optimizer.step, Message("step {step}", step=step + 1), self._kept())
         optimizer.zero_grad()
         self.outcome = StepOutcome(losses, rate, norm)
 
-    def _accumulate(self, step: StepBatch, pieces: int) -> Tensor:
+    def _accumulate(self, step: StepBatch, pieces: int, optimizer: AdamW) -> Tensor:
         """Add up the gradients of this process's micro-batches; return the summed losses and counts."""
-        self.zero_grad()
+        optimizer.zero_grad()  # an attempt before may have left some
         plan, codebooks = step.plan, self.model.config.num_codebooks
         sums = torch.zeros(_SUMS, dtype=torch.float64, device=self.device)
         wrapped = self.trainer.strategy.model
@@ -148,14 +150,13 @@ class TrainingModule(LightningModule):
                     sums += found.detached()
         return sums
 
-    def _synchronise(self) -> None:
+    def _synchronise(self, parameters: Sequence[Tensor]) -> None:
         """Average the gradients over processes.
 
         It happens in a backward pass of its own, of a loss that is always 0: a process without a
         micro-batch takes part like the others, and an out of memory never leaves them waiting for each other.
         """
         if isinstance(self.trainer.strategy.model, DistributedDataParallel):
-            parameters = trainable_parameters(self.model).values()
             self.manual_backward(torch.stack([(parameter * 0).sum() for parameter in parameters]).sum())
 
     def _check_finite(self, losses: Losses, norm: float, step: int) -> None:
