@@ -33,6 +33,18 @@ _JUDGED_BY: Final = frozenset({"source", "dropped", "usable", "failed"})
 """Of a job's result; all of it may be long, and is asked for every second."""
 
 
+_FOLDERS: Final[dict[str, str]] = {
+    StageName.VALIDATE: "data",
+    StageName.LOUDNESS_NORM: "target",
+    StageName.PREPARE: "out",
+    StageName.DOWNLOAD: "local_dir",
+    StageName.EXTRACT: "data",
+    StageName.PACK: "output",
+    StageName.VERIFY: "directory",
+}
+"""Which setting of a stage names the folder that its job is about."""
+
+
 @dataclass(frozen=True)
 class Seen:
     """What was seen of a project, for the steps that depend on it."""
@@ -139,21 +151,23 @@ def see(project: Project) -> Seen:
 
 def concerns(job: Job, project: Project) -> bool:
     """Whether a job worked on what the project names: people also check and pack other folders."""
-    record = job.record
-    folders = {
-        StageName.VALIDATE: ("data", project.data),
-        StageName.LOUDNESS_NORM: ("target", project.data),
-        StageName.PREPARE: ("out", project.data),
-        StageName.DOWNLOAD: ("local_dir", project.base),
-        StageName.EXTRACT: ("data", project.data),
-        StageName.PACK: ("output", project.protos),
-        StageName.VERIFY: ("directory", project.base),
+    named = {
+        StageName.DOWNLOAD: project.base,
+        StageName.PACK: project.protos,
+        StageName.VERIFY: project.base,
     }
-    if record.stage not in folders:
-        return True
-    field, folder = folders[StageName(record.stage)]
-    used = os.path.normpath(record.folder / str(record.settings.get(field, "")))
-    return used == os.path.normpath(folder)
+    used = folder_of(job)
+    return used is None or used == os.path.normpath(named.get(StageName(job.record.stage), project.data))
+
+
+def folder_of(job: Job) -> str | None:
+    """Return the folder that a job worked on, None where it is the run itself or anything else."""
+    field = _FOLDERS.get(job.record.stage)
+    return (
+        None
+        if field is None
+        else os.path.normpath(job.record.folder / str(job.record.settings.get(field, "")))
+    )
 
 
 def missing_model_files(project: Project) -> tuple[str, ...]:
