@@ -173,8 +173,11 @@ def test_a_run_that_nobody_auditioned_says_how(
         write_listening_page([tmp_path / "results/x"], tmp_path / "page.html", Reporter())
     assert run_command(["listen", "x"]) == 1
     assert "Make one: fishtune audition" in capsys.readouterr().err
+    for run in ("x", "y"):  # of y, which was never trained, only a check is kept
+        (tmp_path / f"results/{run}/jobs").mkdir(parents=True)
     assert run_command(["listen", "nowhere"]) == 2
-    assert "There is no run nowhere here." in capsys.readouterr().err
+    said = "There is no run and no folder nowhere here.\n  → The runs of this folder are x.\n"
+    assert said in capsys.readouterr().err
     assert run_command(["listen"]) == 2
     assert "no run was named" in capsys.readouterr().err
 

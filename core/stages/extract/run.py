@@ -243,7 +243,7 @@ class _Share:
         self._total_seconds = sum(clip.seconds for clip in clips)
         codec = load_encoder(self._settings.checkpoint_path, self._settings.config_name, self._device)
         self._reporter.log(
-            f"Encoding {len(clips)} of {format_count(self._clips, 'clip')}, "
+            f"Encoding {len(clips):,} of {format_count(self._clips, 'clip')}, "
             f"{format_duration(self._total_seconds)} of audio, on {self._device}."
         )
         encoder = ClipEncoder(
