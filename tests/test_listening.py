@@ -21,7 +21,7 @@ from fishtune.core.audio.levels import loudness
 from fishtune.core.cli.app import run as run_command
 from fishtune.core.config.settings import AuditionSettings
 from fishtune.core.errors import DataError, UsageError
-from fishtune.core.events import Reporter, Warned
+from fishtune.core.events import Progress, Reporter, Warned
 from fishtune.core.jobs.record import Place
 from fishtune.core.judge.record import audition_folder, read_record, read_run
 from fishtune.core.judge.votes import VOTES_FILE, Vote, keep_votes, preferences, read_votes, votes_of
@@ -162,6 +162,13 @@ def test_a_recording_that_is_gone_is_left_out_and_said(tmp_path: Path) -> None:
     assert page.rows[0].cells[1] is not None and page.rows[0].cells[1].clip is None
     (warning,) = [event.message for event in reporter.events if isinstance(event, Warned)]
     assert warning.startswith("1 recording is left out: ") and "0-1.wav" in warning
+
+
+def test_each_pass_over_the_recordings_tells_how_far_it_is(tmp_path: Path) -> None:
+    run, reporter = make_run(tmp_path, TEXTS[:1]), Recorder()
+    made = len(write_listening_page([run], tmp_path / "page.html", reporter).clips)
+    last = {event.task: (event.done, event.total) for event in reporter.of(Progress)}
+    assert last == {"measuring loudness": (made, made), "making the page": (made, made)}
 
 
 def test_a_run_that_nobody_auditioned_says_how(
