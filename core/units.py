@@ -14,7 +14,7 @@ GIB: Final = 1024**3
 _SINGULAR = {"batches": "batch", "clips": "clip", "recordings": "recording", "steps": "step"}
 """Of units of progress."""
 _BYTE_UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
-_FACTORS = {"": 1, "b": 1, "k": 1024, "m": 1024**2, "g": 1024**3} | {
+_FACTORS = {"b": 1, "k": 1024, "m": 1024**2, "g": 1024**3} | {
     f"{prefix}{suffix}": base**power
     for power, prefix in enumerate("kmg", 1)
     for suffix, base in (("b", 1000), ("ib", 1024))
@@ -52,10 +52,10 @@ def format_bytes(size: float) -> str:
 
 
 def parse_bytes(text: str) -> int:
-    """Return the bytes of `24GiB`, `24 GB`, `512M` or a plain number; K, M and G alone are binary.
+    """Return the bytes of `24GiB`, `24 GB` or `512M`; K, M and G alone are binary.
 
     Raises:
-        UsageError: it is no size.
+        UsageError: it is no size, or has no unit: who writes 24 does not mean bytes.
     """
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([a-z]*)", text.strip().lower())
     if match is None or match[2] not in _FACTORS:

@@ -171,9 +171,11 @@ def test_extraction_is_estimated_too(capsys: pytest.CaptureFixture[str]) -> None
     assert content["suggestion"]["batch_seconds"] == 600
 
 
-def test_a_wrong_size_is_wrong_use(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(["estimate", "--gpu-memory", "lots"]) == 2
-    assert "'lots' is not a memory size" in capsys.readouterr().err
+@pytest.mark.parametrize("size", ["lots", "24"])
+def test_a_wrong_size_is_wrong_use(capsys: pytest.CaptureFixture[str], size: str) -> None:
+    assert run(["estimate", "--gpu-memory", size]) == 2
+    said = f"'{size}' is not a memory size.\n  → Write it like 24GiB or 512MiB."
+    assert said in capsys.readouterr().err
 
 
 def test_the_committed_page_is_what_the_arithmetic_says() -> None:

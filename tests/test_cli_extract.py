@@ -33,7 +33,7 @@ def test_progress_goes_to_standard_error_and_the_outcome_to_standard_output(
     assert "Encoding 2 of 2 clips, 1 s of audio, on cpu." in shown.err
     assert "clips: 2/2 clips (100%)" in shown.err and "× real time" in shown.err
     assert run(["extract", *FLAGS]) == 0
-    assert capfd.readouterr().out == "Codes of 2 of 2 clips are in data\n"
+    assert capfd.readouterr().out == "Nothing was left to encode.\nCodes of 2 of 2 clips are in data\n"
 
 
 def test_failures_are_listed_at_the_end_and_the_exit_code_is_0(

@@ -207,7 +207,7 @@ def test_settings_of_measurements_tell_stages_and_versions_apart() -> None:
 
 @pytest.mark.parametrize(
     ("text", "size"),
-    [("24GiB", 24 * GIB), ("24 gb", 24 * 10**9), ("1.5g", 3 * GIB // 2), ("512M", GIB // 2), ("77", 77)],
+    [("24GiB", 24 * GIB), ("24 gb", 24 * 10**9), ("1.5g", 3 * GIB // 2), ("512M", GIB // 2), ("77B", 77)],
 )
 def test_sizes_are_read_as_people_write_them(text: str, size: int) -> None:
     assert parse_bytes(text) == size

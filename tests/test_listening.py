@@ -21,7 +21,7 @@ from fishtune.core.audio.levels import loudness
 from fishtune.core.cli.app import run as run_command
 from fishtune.core.config.settings import AuditionSettings
 from fishtune.core.errors import DataError, UsageError
-from fishtune.core.events import Reporter, Warned
+from fishtune.core.events import Progress, Reporter, Warned
 from fishtune.core.jobs.record import Place
 from fishtune.core.judge.record import audition_folder, read_record, read_run
 from fishtune.core.judge.votes import VOTES_FILE, Vote, keep_votes, preferences, read_votes, votes_of
@@ -164,6 +164,13 @@ def test_a_recording_that_is_gone_is_left_out_and_said(tmp_path: Path) -> None:
     assert warning.startswith("1 recording is left out: ") and "0-1.wav" in warning
 
 
+def test_each_pass_over_the_recordings_tells_how_far_it_is(tmp_path: Path) -> None:
+    run, reporter = make_run(tmp_path, TEXTS[:1]), Recorder()
+    made = len(write_listening_page([run], tmp_path / "page.html", reporter).clips)
+    last = {event.task: (event.done, event.total) for event in reporter.of(Progress)}
+    assert last == {"measuring loudness": (made, made), "making the page": (made, made)}
+
+
 def test_a_run_that_nobody_auditioned_says_how(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -173,8 +180,11 @@ def test_a_run_that_nobody_auditioned_says_how(
         write_listening_page([tmp_path / "results/x"], tmp_path / "page.html", Reporter())
     assert run_command(["listen", "x"]) == 1
     assert "Make one: fishtune audition" in capsys.readouterr().err
+    for run in ("x", "y"):  # of y, which was never trained, only a check is kept
+        (tmp_path / f"results/{run}/jobs").mkdir(parents=True)
     assert run_command(["listen", "nowhere"]) == 2
-    assert "There is no run nowhere here." in capsys.readouterr().err
+    said = "There is no run and no folder nowhere here.\n  → The runs of this folder are x.\n"
+    assert said in capsys.readouterr().err
     assert run_command(["listen"]) == 2
     assert "no run was named" in capsys.readouterr().err
 

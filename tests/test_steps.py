@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 from fishtune.core.cli import app
 from fishtune.core.cli.running import default_place, places_here
+from fishtune.core.codec.config import codec_config, codec_identity
 from fishtune.core.config.project import Project
 from fishtune.core.config.recent import recent_projects, remember_project
 from fishtune.core.config.settings import LoudnessNormSettings, MergeSettings, ValidateSettings
@@ -686,6 +687,33 @@ def test_an_extraction_is_not_done_when_its_codes_were_removed(project: Project)
     assert (status.state, status.why) == (StepState.READY, "1 of 3 recordings have codes.")
     codes[2].unlink()
     assert step_status(project, StepName.EXTRACT).state is StepState.READY
+
+
+def test_codes_of_another_codec_are_made_anew_and_do_not_count_as_there(
+    project: Project, golden: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(golden / "base", project.base)
+    settings = project.extract_settings()
+    identity = codec_identity(settings.checkpoint_path, codec_config(settings.checkpoint_path, ""))
+    every = sorted(project.data.glob("*/*.npy"))
+    for codes, codec in zip(every, (identity, "another", ""), strict=True):
+        audio = codes.with_suffix(".wav")
+        origin = Origin(FileState.of(audio), content_digest(audio), codes_digest(read_codes(codes)), codec)
+        append_origins(codes.parent, [(codes.name, origin)])
+    status = step_status(project, StepName.EXTRACT)
+    said = "The codes of 1 of 3 recordings are of another codec."
+    assert (status.state, status.why) == (StepState.STALE, said)
+    every[1].unlink()
+    assert step_status(project, StepName.EXTRACT).why == "2 of 3 recordings have codes."
+    (project.base / "codec.pth").unlink()
+    assert "codec.pth" in str(step_status(project, StepName.EXTRACT).why)
+
+
+def test_codes_with_another_number_of_codebooks_do_not_count(project: Project, golden: Path) -> None:
+    shutil.copytree(golden / "base", project.base)
+    assert step_status(project, StepName.EXTRACT).state is StepState.DONE
+    np.save(sorted(project.data.glob("*/*.npy"))[0], np.zeros((9, 20), np.int64))
+    assert step_status(project, StepName.EXTRACT).why == "2 of 3 recordings have codes."
 
 
 def test_settings_that_fit_nothing_are_said_by_their_step_and_the_others_are_judged(project: Project) -> None:

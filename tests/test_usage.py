@@ -166,6 +166,7 @@ def test_a_damaged_row_is_none(found: dict[str, object]) -> None:
 
 def test_the_count_in_words() -> None:
     assert Usage(clips=1).said == "The only clip will be used."
+    assert Usage(clips=0).said == "There are no clips."
     assert Usage(clips=2400).said == "All 2,400 clips will be used."
     many = Usage.of(2400, [DropReason.NO_TEXT] * 1200)
     assert many.said == "1,200 of 2,400 clips will be used: 1,200 without text."

@@ -143,11 +143,15 @@ class Wizard(App[None]):
         gc.enable()
         from .watch import GpuWatch
 
-        if self._first_project is not None:
-            self.open_project(self._first_project)
+        first = self._first_project
+        begin_one = first is not None and not _has_project(first)
+        if first is not None and not begin_one:
+            self.open_project(first)
         if self.screen is start:
             with caught(self.tell_error):  # whoever leaves at once takes the page down meanwhile
                 start.show_what_is_there()
+                if first is not None and begin_one:
+                    start.ask_for_folder(first.expanduser().absolute())
         self._gpu_watch = GpuWatch(self.engine.gpu_source, self.post_message)
         self._gpu_watch.start()
 
@@ -306,6 +310,17 @@ def _quoted(path: Path) -> str:
     import shlex
 
     return shlex.quote(str(path))
+
+
+def _has_project(path: Path) -> bool:
+    """Whether what was given is a project, or a file that is to be read as one."""
+    from ..core.config.project import PROJECT_FILE
+
+    path = path.expanduser()
+    try:
+        return path.is_file() or (path / PROJECT_FILE).exists()
+    except OSError:  # no permission, for one: opening it says so
+        return True
 
 
 if TYPE_CHECKING:

@@ -33,7 +33,7 @@ def parser() -> argparse.ArgumentParser:
         nargs="?",
         type=Path,
         metavar="PROJECT",
-        help=_("Project folder or its fishtune.toml; without it the start page is shown."),
+        help=_("Project, its fishtune.toml, or a folder for a new one; without it the start page is shown."),
     )
     arguments.add_argument("-h", "--help", action="help", help=_("Show this help."))
     arguments.add_argument("--version", action="store_true", help=_("Show the version."))

@@ -43,4 +43,6 @@ def extract(given: Given, json: Json = False) -> None:
             f"{format_duration(summary['elapsed'])} on {summary['device']}, "
             f"{summary['speed']:.1f} × real time"
         )
-    out.print(f"Codes of {done + encoded} of {format_count(clips, 'clip')} are in {settings.data}")
+    elif not summary["failed"]:
+        out.print("Nothing was left to encode.")
+    out.print(f"Codes of {done + encoded:,} of {format_count(clips, 'clip')} are in {settings.data}")

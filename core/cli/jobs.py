@@ -12,7 +12,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from ..errors import FishtuneError, JobError
+from ..errors import FishtuneError, JobError, UsageError
 from ..events import Failed, Progress, Step, Stopped
 from ..jobs.again import settings_again
 from ..jobs.find import job_named, jobs_of, newest_job, places_in, recent_places
@@ -20,9 +20,10 @@ from ..jobs.follow import EventFollower, LineFollower, last_events
 from ..jobs.post_mortem import describe_loss
 from ..jobs.record import Job, JobState, Place
 from ..jobs.start import declare_lost, start_job, stop_job
+from ..pipeline.old_jobs import old_jobs, remove_job, size_of
 from ..stages.registry import StageName
 from ..terminal import visible_output
-from ..units import format_duration
+from ..units import format_bytes, format_count, format_duration
 from . import completion
 from .console import err, out, print_json
 from .display import display_events
@@ -53,6 +54,15 @@ def jobs(
     project: Project = None,
     results: Results = None,
     everywhere: Annotated[bool, typer.Option("--all", help="Jobs of all projects used lately.")] = False,
+    clear: Annotated[
+        bool,
+        typer.Option(
+            "--clear",
+            help="Remove what old jobs left (events, log). Trainings stay, as does the newest job of every "
+            "other stage, and its newest that finished. Asks first.",
+        ),
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="With --clear: do not ask.")] = False,
     json: Json = False,
 ) -> None:
     """List the jobs of this project: what runs, how far it is, how it ended.
@@ -60,6 +70,11 @@ def jobs(
     Example: fishtune jobs --all
     """
     found = jobs_of(_places(project, results, everywhere))
+    if clear:
+        _clear(found, yes=yes, json=json)
+        return
+    if yes:
+        raise UsageError("--yes goes with --clear.", "List the jobs without it: fishtune jobs")
     if json:
         print_json([_as_json(job) for job in found])
         return
@@ -91,6 +106,33 @@ def jobs(
     for job in lost.values():
         what, hint = describe_loss(job)
         out.print(f"\n{job.id}: {what}\n  → {hint}")
+
+
+def _clear(found: list[Job], *, yes: bool, json: bool) -> None:
+    """Remove the jobs that nothing asks for any more, once the user agrees."""
+    old = old_jobs(found)
+    listed = [_as_json(job) for job in old] if json else []
+    if not old:
+        err.print("No old jobs here: what is there is still needed.")
+    else:
+        what = f"{format_count(len(old), 'old job')} ({format_bytes(sum(map(size_of, old)))})"
+        if not yes:
+            if not sys.stdin.isatty():
+                raise UsageError(
+                    "{what} would be removed, and nobody can be asked here.",
+                    "If that is wanted: fishtune jobs --clear --yes",
+                    what=what,
+                )
+            for job in old:
+                err.print(f"{job.id}  {job.state()}  {job.record.project}")
+            if not typer.confirm(f"Remove {what}? {len(found) - len(old)} stay.", err=True):
+                err.print("Nothing was removed.")
+                raise typer.Exit(1)
+        for job in old:
+            remove_job(job)
+        err.print(f"Removed {what}.")
+    if json:
+        print_json(listed)
 
 
 def attach(job_id: JobId = None, project: Project = None, results: Results = None) -> None:

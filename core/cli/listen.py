@@ -13,7 +13,8 @@ from ..files import absolute
 from ..jobs.record import Place
 from ..jobs.writer import JobReporter
 from ..judge.votes import VOTES_FILE, keep_votes, read_votes, runs_of
-from ..messages import plural
+from ..messages import NOTHING, plural
+from ..pipeline.runs import has_run
 from ..report.serving import PageServer, copy_command, tunnel_command
 from ..terminal import shell_quoted
 from ..units import format_bytes, format_count
@@ -88,8 +89,8 @@ def _is_run(place: Place) -> bool:
     from ..judge.record import AUDITIONS, read_record
 
     folder = place.folder
-    parts = (folder / CHECKPOINTS, folder / AUDITIONS, place.jobs)
-    return any(part.is_dir() for part in parts) or read_record(folder) is not None
+    parts = (folder / CHECKPOINTS, folder / AUDITIONS)
+    return any(part.is_dir() for part in parts) or has_run(place) or read_record(folder) is not None
 
 
 def _proofread(data: Path, settings: ListenSettings, json: bool) -> Path:
@@ -171,7 +172,14 @@ def _folder_of(run: Path) -> Path:
             "{folder}/SPEAKER/NAME.wav and NAME.lab.",
             folder=run,
         )
-    return find_run(run, _is_run).folder
+    try:
+        return find_run(run, _is_run).folder
+    except UsageError as error:
+        if run.exists():
+            raise
+        raise UsageError(
+            "There is no run and no folder {name} here.", error.hint or NOTHING, name=run
+        ) from error
 
 
 def _project_run() -> Path:

@@ -38,7 +38,7 @@ def pack(given: Given, json: Json = False) -> None:
         out.print(f"… and {len(dropped) - _SHOWN} more; all of them with: fishtune pack … --json")
     print_left_out(summary["left_out"])
     out.print(
-        f"Packed {summary['sentences']} of {format_count(summary['clips'], 'clip')} into "
+        f"Packed {summary['sentences']:,} of {format_count(summary['clips'], 'clip')} into "
         f"{format_count(summary['shards'], 'shard')} "
         f"({format_bytes(summary['bytes'])}) in {summary['output']}"
     )

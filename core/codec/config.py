@@ -6,6 +6,7 @@ The weights' file carries no configuration. A checkpoint directory may hold a `c
 
 from __future__ import annotations
 
+import hashlib
 import math
 import os
 from pathlib import Path
@@ -16,7 +17,8 @@ from pydantic import ConfigDict, Field, model_validator
 from ..config.presets import read_preset
 from ..config.settings import CODEC_FILE
 from ..config.strict import Table, parse
-from ..errors import CheckpointError, MalformedFileError
+from ..dataset.origins import content_digest
+from ..errors import CheckpointError, DataError, MalformedFileError
 from ..messages import Message, joined
 from ..tables import read_json
 
@@ -204,6 +206,19 @@ def codec_config(weights: Path, preset: str) -> CodecConfig:
     except MalformedFileError as error:
         raise CheckpointError(error.message, "Copy it again from where the checkpoint came.") from error
     return parse(CodecConfig, content, str(beside))
+
+
+def codec_identity(weights: Path, config: CodecConfig) -> str:
+    """Return what tells codecs apart: a digest of shape and weights, or nothing without weights.
+
+    Raises:
+        StorageError: the system refused to read the weights.
+    """
+    try:
+        content = content_digest(weights)
+    except DataError:
+        return ""
+    return hashlib.blake2b(f"{config!r} {content}".encode(), digest_size=8).hexdigest()
 
 
 def check_codebooks(config: CodecConfig, num_codebooks: int, directory: Path) -> None:

@@ -17,9 +17,9 @@ import numpy.typing as npt
 from ..errors import DataError
 from ..files import atomic_open
 from ..messages import Message
-from ..reading import StrPath, read_beginning, reading
+from ..reading import StrPath, read_beginning
 from .headers import ArrayHeader, HeaderError, parse_header
-from .origins import Origin, is_made_from, is_older, origin_of
+from .origins import Origin, is_of_other_codec, is_stale, origin_of
 
 Codes = npt.NDArray[np.int64]
 LARGEST_FILE = 64 << 20
@@ -248,7 +248,7 @@ def judge_codes(audio: Path, codes: Path, codebook_sizes: Sequence[int], codec: 
         return Verdict(_state_of(error, origin_of(codes) is not None), error)
     origin = known_origin(codes, found)
     digest = origin.codes if origin is not None else codes_digest(found)
-    if origin is not None and codec and origin.codec and origin.codec != codec:
+    if origin is not None and is_of_other_codec(origin, codec):
         return Verdict(CodesState.STALE)
     stale = is_stale(audio, codes, origin)
     return Verdict(CodesState.STALE if stale else CodesState.DONE, None, digest, origin)
@@ -258,24 +258,6 @@ def known_origin(path: StrPath, codes: Codes) -> Origin | None:
     """Return what the codes of a file were made from, or None where the record is not about them."""
     origin = origin_of(path)
     return origin if origin is not None and _is_digest_of(origin.codes, codes) else None
-
-
-def is_stale(
-    audio: StrPath, codes: StrPath, origin: Origin | None, status: os.stat_result | None = None
-) -> bool:
-    """Return whether codes were made from another recording.
-
-    Args:
-        origin: what they were made from; where it is not known, the files' times must do.
-        status: of the recording a moment ago, where it is known.
-
-    Raises:
-        DataError, StorageError: a file cannot be read.
-    """
-    if origin is not None:
-        return not is_made_from(origin, audio, status)
-    with reading(audio):
-        return is_older(codes, audio)
 
 
 def _state_of(error: DataError, ours: bool) -> CodesState:

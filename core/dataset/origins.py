@@ -122,6 +122,11 @@ def _digest(path: StrPath, state: FileState) -> str:  # noqa: ARG001 - part of t
     return content_digest(path)
 
 
+def is_of_other_codec(origin: Origin, codec: str) -> bool:
+    """Return whether another codec made the codes than the one of that identity; empty = any will do."""
+    return bool(codec and origin.codec and origin.codec != codec)
+
+
 def is_older(codes: StrPath, audio: StrPath) -> bool:
     """Return whether codes without a known origin seem to be those of an earlier recording.
 
@@ -132,16 +137,21 @@ def is_older(codes: StrPath, audio: StrPath) -> bool:
     return FileState.of(codes).modified_ns < recorded <= time.time_ns() + _SKEW_NS
 
 
-def is_outdated(codes: StrPath, audio: StrPath) -> bool:
-    """Return whether a code file was made from another recording than `audio`, without a look at the codes.
+def is_stale(
+    audio: StrPath, codes: StrPath, origin: Origin | None, status: os.stat_result | None = None
+) -> bool:
+    """Return whether codes were made from another recording, without a look at the codes.
+
+    Args:
+        origin: what they were made from; where it is not known, the files' times must do.
+        status: of the recording a moment ago, where it is known.
 
     Raises:
-        DataError, StorageError: as `is_made_from`.
+        DataError, StorageError: a file cannot be read.
     """
-    origin = origin_of(codes)
     if origin is not None:
-        return not is_made_from(origin, audio)
-    with reading(codes):
+        return not is_made_from(origin, audio, status)
+    with reading(audio):
         return is_older(codes, audio)
 
 

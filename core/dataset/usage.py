@@ -118,6 +118,8 @@ class Usage(DataModel):
     @property
     def said(self) -> Message:
         """The count in a sentence: `8 of 11 clips will be used: 1 too long, 2 without text.`."""
+        if not self.clips:
+            return Message("There are no clips.")
         if not self.dropped:
             return plural(self.clips, "The only clip will be used.", "All {number:,} clips will be used.")
         clips = plural(self.clips, "{number} clip", "{number:,} clips")

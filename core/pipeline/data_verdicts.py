@@ -121,6 +121,15 @@ def extract_verdict(seen: Seen) -> Verdict:
             StepState.STALE,
             Message("{stale} of {count} changed after extraction.", stale=seen.stale, count=recordings),
         )
+    if seen.other_codec:
+        return Verdict(
+            StepState.STALE,
+            Message(
+                "The codes of {number:,} of {count} are of another codec.",
+                number=seen.other_codec,
+                count=recordings,
+            ),
+        )
     left = seen.recordings - seen.coded
     job = seen.finished(StageName.EXTRACT)
     failed = summary_of(job).get("failed") if job is not None else None

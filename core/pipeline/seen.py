@@ -9,15 +9,16 @@ import os
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
+from ..codec.config import CONFIG_FILE, codec_config, codec_identity
 from ..config.presets import model_preset, preset_names
 from ..config.project import Project
 from ..config.run_files import list_checkpoints
 from ..dataset.clips import CODES_EXTENSION, Scan
 from ..dataset.headers import whole_codes_shape
 from ..dataset.layout import scan
-from ..dataset.origins import inputs_digest, is_outdated
+from ..dataset.origins import inputs_digest, is_of_other_codec, is_stale, origin_of
 from ..dataset.usage import Usage
 from ..errors import FishtuneError
 from ..events import Finished
@@ -30,6 +31,18 @@ from ..stages.registry import StageName
 
 _JUDGED_BY: Final = frozenset({"source", "dropped", "usable", "failed"})
 """Of a job's result; all of it may be long, and is asked for every second."""
+
+
+_FOLDERS: Final[dict[str, str]] = {
+    StageName.VALIDATE: "data",
+    StageName.LOUDNESS_NORM: "target",
+    StageName.PREPARE: "out",
+    StageName.DOWNLOAD: "local_dir",
+    StageName.EXTRACT: "data",
+    StageName.PACK: "output",
+    StageName.VERIFY: "directory",
+}
+"""Which setting of a stage names the folder that its job is about."""
 
 
 @dataclass(frozen=True)
@@ -45,9 +58,11 @@ class Seen:
     recordings: int
     """How many recordings can be extracted; what is to be left out does not count."""
     coded: int
-    """Recordings whose codes are whole and made from them as they are."""
+    """Recordings whose codes are whole and made from them as they are, by the base's codec."""
     stale: int
     """Recordings that changed after extraction."""
+    other_codec: int
+    """Recordings whose codes another codec made than the base's."""
     checkpoints: tuple[Path, ...]
     newest: dict[StageName, Job]
     """Each stage's newest job on what the project names."""
@@ -98,17 +113,24 @@ def see(project: Project) -> Seen:
     except FishtuneError as error:
         trouble = error.message
     recordings = found.recordings if found else []
-    coded = stale = 0
+    codec = _codec_of(project)
+    coded = stale = other_codec = 0
     for audio in recordings:
         codes = os.path.splitext(audio)[0] + CODES_EXTENSION  # noqa: PTH122 - asked for each of 20,000
-        if not _is_whole(codes):
+        shape = _whole_shape(codes)
+        if shape is None:
             continue
         try:
-            is_stale = is_outdated(codes, audio)
+            origin = origin_of(codes)
+            changed = is_stale(audio, codes, origin)
         except FishtuneError:
             continue
-        stale += is_stale
-        coded += not is_stale
+        if changed:
+            stale += 1
+        elif origin is not None and is_of_other_codec(origin, codec.identity):
+            other_codec += 1
+        elif codec.codebooks in (None, shape[0]):  # others are left to whoever made them
+            coded += 1
     newest: dict[StageName, Job] = {}
     for job in list_jobs(Place(results=project.results, project=project.name)):
         if job.record.stage in set(StageName) and concerns(job, project):
@@ -121,6 +143,7 @@ def see(project: Project) -> Seen:
         recordings=len(recordings),
         coded=coded,
         stale=stale,
+        other_codec=other_codec,
         checkpoints=tuple(list_checkpoints(project.run_folder)),
         newest=newest,
     )
@@ -128,21 +151,23 @@ def see(project: Project) -> Seen:
 
 def concerns(job: Job, project: Project) -> bool:
     """Whether a job worked on what the project names: people also check and pack other folders."""
-    record = job.record
-    folders = {
-        StageName.VALIDATE: ("data", project.data),
-        StageName.LOUDNESS_NORM: ("target", project.data),
-        StageName.PREPARE: ("out", project.data),
-        StageName.DOWNLOAD: ("local_dir", project.base),
-        StageName.EXTRACT: ("data", project.data),
-        StageName.PACK: ("output", project.protos),
-        StageName.VERIFY: ("directory", project.base),
+    named = {
+        StageName.DOWNLOAD: project.base,
+        StageName.PACK: project.protos,
+        StageName.VERIFY: project.base,
     }
-    if record.stage not in folders:
-        return True
-    field, folder = folders[StageName(record.stage)]
-    used = os.path.normpath(record.folder / str(record.settings.get(field, "")))
-    return used == os.path.normpath(folder)
+    used = folder_of(job)
+    return used is None or used == os.path.normpath(named.get(StageName(job.record.stage), project.data))
+
+
+def folder_of(job: Job) -> str | None:
+    """Return the folder that a job worked on, None where it is the run itself or anything else."""
+    field = _FOLDERS.get(job.record.stage)
+    return (
+        None
+        if field is None
+        else os.path.normpath(job.record.folder / str(job.record.settings.get(field, "")))
+    )
 
 
 def missing_model_files(project: Project) -> tuple[str, ...]:
@@ -186,11 +211,39 @@ def modified(path: Path) -> float:
         return 0.0
 
 
-def _is_whole(path: str) -> bool:
+def _whole_shape(path: str) -> tuple[int, int] | None:
     found = size_and_time(path)
-    return found is not None and _has_whole_codes(path, *found)
+    return None if found is None else _shape(path, *found)
 
 
 @lru_cache(maxsize=1 << 18)
-def _has_whole_codes(path: str, size: int, modified_ns: int) -> bool:  # noqa: ARG001 - part of the key
-    return whole_codes_shape(Path(path)) is not None
+def _shape(path: str, size: int, modified_ns: int) -> tuple[int, int] | None:  # noqa: ARG001 - part of the key
+    return whole_codes_shape(Path(path))
+
+
+class _Codec(NamedTuple):
+    """What codes are held against."""
+
+    identity: str = ""
+    """Empty where no codec is there, or none that can be read: any codes will do."""
+    codebooks: int | None = None
+
+
+def _codec_of(project: Project) -> _Codec:
+    try:
+        settings = project.extract_settings()
+    except FishtuneError:  # settings that do not fit; the step's own verdict says so
+        return _Codec()
+    weights = settings.checkpoint_path
+    beside = size_and_time(weights.with_name(CONFIG_FILE))
+    return _codec(weights, settings.config_name, size_and_time(weights), beside)
+
+
+@lru_cache(maxsize=8)
+def _codec(weights: Path, preset: str, *_: tuple[int, int] | None) -> _Codec:  # sizes and times: the key
+    try:
+        config = codec_config(weights, preset)
+        identity = codec_identity(weights, config)
+    except FishtuneError:
+        return _Codec()
+    return _Codec(identity, len(config.codebook_sizes)) if identity else _Codec()

@@ -14,6 +14,8 @@ from fishtune.core.stages.registry import StageName
 from fishtune.tui import wording
 from fishtune.tui.app import Wizard
 from fishtune.tui.screens.start import StartScreen
+from fishtune.tui.wizard_settings import WizardSettings
+from textual.widgets import Input
 from wizard_helpers import GIB, FakeEngine, shown, until, until_shown
 
 Make = Callable[..., Wizard]
@@ -83,3 +85,19 @@ async def test_without_projects_enter_begins_one(wizard: Make) -> None:
 def test_an_age_is_said_in_the_unit_that_fits(ago: float, words: str) -> None:
     assert wording.age(1e9 - ago, 1e9) == words
     assert wording.age(1e9 - 90 * 24 * HOUR, 1e9) == "2001-06-11"
+
+
+@pytest.mark.parametrize("there", [True, False])
+async def test_a_folder_without_a_project_is_asked_about_and_becomes_one(
+    engine: FakeEngine, tmp_path: Path, there: bool
+) -> None:
+    folder = tmp_path / "mira"
+    if there:
+        folder.mkdir()
+    app = Wizard(WizardSettings(), project=folder, engine=engine)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await until_shown(app, "Folder of the project (an existing one, or a new one")
+        assert app.screen.query_one(Input).value == f"{folder}{os.sep}"
+        assert not (folder / "fishtune.toml").exists()
+        await pilot.press("enter")
+        await until_shown(app, "fishtune · mira")

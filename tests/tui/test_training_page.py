@@ -183,6 +183,18 @@ async def test_the_best_held_out_loss_and_the_gpu_stand_beside_the_curve(
         assert "▃" in str(gauge.content) or "▄" in str(gauge.content)
 
 
+async def test_the_numbers_stand_where_they_did_once_the_terminal_has_its_size_again(
+    wizard: Make, engine: PlanningEngine, project: Project
+) -> None:
+    say(engine, project, *run_of(20), Finished())
+    app, narrow = wizard(), "best held-out   7.800 at 20    learning rate"
+    async with app.run_test(size=(80, 24)) as pilot:
+        await at_training(app, pilot)
+        for size, said in (((80, 24), narrow), ((120, 40), "base held-out"), ((80, 24), narrow)):
+            await pilot.resize_terminal(*size)
+            await until_shown(app, said)
+
+
 async def test_what_a_guard_found_stays_until_the_held_out_loss_improves(
     wizard: Make, engine: PlanningEngine, project: Project
 ) -> None:

@@ -254,6 +254,10 @@ class StartScreen(WizardScreen[None], Plain):
 
     def action_open(self) -> None:
         """Ask for a folder; open the project in it or make one."""
+        self.ask_for_folder(Path.cwd())
+
+    def ask_for_folder(self, begin: Path) -> None:
+        """Ask for a folder, beginning with one, and open the project in it or make one."""
         from ..dialogs.folders import FolderScreen
 
         def chosen(folder: Path | None) -> None:
@@ -261,7 +265,7 @@ class StartScreen(WizardScreen[None], Plain):
                 self._open(folder)
 
         question = _("Folder of the project (an existing one, or a new one for a new project):")
-        self.app.push_screen(FolderScreen(question, Path.cwd()), chosen)
+        self.app.push_screen(FolderScreen(question, begin), chosen)
 
     def _open(self, folder: Path) -> None:
         from ...core.config.project import PROJECT_FILE

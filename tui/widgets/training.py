@@ -101,6 +101,7 @@ class TrainingMonitor(JobMonitor):
         if self._view is not None:
             self._draw(self._view)
             self.query_one("#numbers").refresh(layout=True)  # it has other rows in another width
+            self.call_after_refresh(self._draw, self._view)  # by then the parts have their new widths
 
     def show(self, job: Job, state: JobState, view: RunView) -> None:
         super().show(job, state, view)

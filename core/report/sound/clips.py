@@ -98,12 +98,14 @@ def make_clips(
     """
     levels = {}
     unread: list[FishtuneError] = []
+    measuring = ProgressMeter(reporter, Message("measuring loudness"), len(paths), "recordings")
     for path in paths:
         reporter.check_stop()
         try:
             levels[path] = measure_level(path)
         except DataError as error:
             unread.append(error)
+        measuring.advance()
     if unread:
         reporter.warn(
             plural(

@@ -5,7 +5,6 @@ A recording that cannot be used is listed with its reason; what is done and vali
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections import defaultdict
 from collections.abc import Sequence
@@ -22,7 +21,7 @@ from ...audio.recordings import read_info
 from ...audio.resampling import check_rate
 from ...codec.checkpoint import load_encoder
 from ...codec.codec import check_length
-from ...codec.config import CodecConfig, codec_config
+from ...codec.config import CodecConfig, codec_config, codec_identity
 from ...compute.devices import peak_meter, resolve_device
 from ...compute.ranks import Ranks
 from ...config.settings import ExtractSettings
@@ -244,7 +243,7 @@ class _Share:
         self._total_seconds = sum(clip.seconds for clip in clips)
         codec = load_encoder(self._settings.checkpoint_path, self._settings.config_name, self._device)
         self._reporter.log(
-            f"Encoding {len(clips)} of {format_count(self._clips, 'clip')}, "
+            f"Encoding {len(clips):,} of {format_count(self._clips, 'clip')}, "
             f"{format_duration(self._total_seconds)} of audio, on {self._device}."
         )
         encoder = ClipEncoder(
@@ -384,12 +383,3 @@ def _newly_known(audio: Path, verdict: Verdict) -> Origin | None:
     if verdict.origin.state != before:
         return verdict.origin._replace(state=before)
     return None
-
-
-def codec_identity(checkpoint: Path, config: CodecConfig) -> str:
-    """Return what tells codecs apart: a digest of shape and weights, or nothing without weights."""
-    try:
-        weights = content_digest(checkpoint)
-    except DataError:
-        return ""  # where something is to be encoded, loading them says so
-    return hashlib.blake2b(f"{config!r} {weights}".encode(), digest_size=8).hexdigest()

@@ -6,7 +6,8 @@ import os
 from typing import NamedTuple
 
 from ...dataset.clips import CODES_EXTENSION, Clip
-from ...dataset.codes import Codes, is_stale, known_origin, read_codes
+from ...dataset.codes import Codes, known_origin, read_codes
+from ...dataset.origins import is_stale
 from ...dataset.usage import DropReason
 from ...errors import DataError, StorageError
 from ...messages import NOTHING, Message

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from ...dataset.clips import Clip
 from ...dataset.codes import read_codes
 from ...dataset.findings import Finding, FindingKind, error
-from ...dataset.origins import is_outdated
+from ...dataset.origins import is_stale, origin_of
 from ...dataset.usage import REASON_OF, DropReason
 from ...errors import DataError, StorageError
 from .recordings import CheckedAudio, check_audio
@@ -98,7 +98,7 @@ def _suffice(codes: Path, clip: Clip) -> bool:
     """Whether codes that are there already can be used though the recording cannot."""
     try:
         read_codes(codes)
-        return not clip.audio or not is_outdated(codes, clip.audio[0])
+        return not clip.audio or not is_stale(clip.audio[0], codes, origin_of(codes))
     except (DataError, StorageError):
         return False
 
