@@ -158,6 +158,12 @@ def test_up_to_8_held_out_clips_are_taken_and_the_reference_is_one_that_was_seen
     assert read_data_set(golden / "protos", None, 21.5).held_out == ()
 
 
+@pytest.fixture(autouse=True)
+def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no model go on for longer than a text takes: random ones rarely end by themselves."""
+    monkeypatch.setattr(speaking, "_PATIENCE", 0.7)
+
+
 @pytest.fixture
 def checkpoint(golden: Path, tmp_path: Path, model_directory: ModelDirectory) -> Path:
     """`results/me/checkpoints/step_000000010.ckpt` with its adapter folder, as training leaves them."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,14 @@ from .training_kit import write_shards
 
 SLOW = LoraPreset(description="", rank=4, alpha=8, targets=[r"layers\.\d+\.attention\.(wqkv|wo)"])
 KINDS = [CandidateKind.RECORDING, CandidateKind.BASE, CandidateKind.CHECKPOINT, CandidateKind.CHECKPOINT]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _impatient() -> Iterator[None]:
+    """Let no model go on for longer than a text takes: random ones rarely end by themselves."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(speaking, "_PATIENCE", 0.7)
+        yield
 
 
 @pytest.fixture(scope="module")

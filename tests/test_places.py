@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -46,6 +48,17 @@ def test_pauses_are_found_whatever_fills_them(noise: float) -> None:
     samples += np.random.default_rng(0).normal(size=len(samples)).astype(np.float32) * noise
     found = [time for pause in pauses_in(samples, RATE) for time in pause]
     assert found == pytest.approx([0, 0.2, 1.2, 1.5, 2.54, 2.64], abs=0.011)
+
+
+@pytest.mark.parametrize("rate", [8_000, 11_025, 22_050, 44_100, 48_000])
+def test_pauses_lie_where_they_are_at_every_rate(rate: int) -> None:
+    time = np.arange(20 * rate) / rate
+    samples = np.where((time % 4 >= 3.5), 0, 0.3 * np.sin(time * 1600)).astype(np.float32)
+    found = pauses_in(samples, rate)
+    assert [time for pause in found for time in pause] == pytest.approx(
+        [edge for end in (4, 8, 12, 16, 20) for edge in (end - 0.5, end)], abs=0.011
+    )
+    assert pauses_in(samples, 99) == []
 
 
 def test_silence_is_one_pause_and_sound_has_none() -> None:
@@ -167,6 +180,22 @@ HEARD = Heard((HeardWord(" one", 0.0, 0.4, 0.9), HeardWord(" two", 0.4, 0.9, 0.9
 class Ears:
     def listen(self, samples: np.ndarray, language: str | None) -> Heard:
         return HEARD
+
+
+PLACES = """
+import sys
+from pathlib import Path
+from fishtune.core.stages.prepare.places import word_gaps
+from fishtune.core.stages.prepare.realise import clips_now
+(clip,) = clips_now(Path(sys.argv[1]))
+assert len(word_gaps(Path(sys.argv[1]), clip, by_ear=False).gaps) == 2
+assert "torch" not in sys.modules
+"""
+
+
+def test_places_are_found_without_the_seconds_that_torch_takes_to_load(unheard: Path) -> None:
+    soundfile.write(unheard / "S" / "a.wav", tone(1), 22_050)
+    subprocess.run([sys.executable, "-P", "-c", PLACES, str(unheard)], check=True)
 
 
 def test_what_validation_heard_says_where_the_words_are(unheard: Path) -> None:

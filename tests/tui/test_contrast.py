@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
+from fishtune.core.config.recent import remember_project
 from fishtune.core.errors import FishtuneError
 from fishtune.core.pipeline.steps import StepName, StepState
 from fishtune.core.stages.registry import StageName
@@ -24,7 +25,7 @@ from rich.terminal_theme import TerminalTheme
 from staged_project import StagedEngine, staged_project, training_step
 from textual.geometry import Region
 from textual.pilot import Pilot
-from wizard_helpers import shown, until, until_open
+from wizard_helpers import shown, until, until_open, until_shown
 
 TEXT, SIGN = 4.5, 3.0
 """Least contrast of text, and of lines, bars and marks that carry a meaning."""
@@ -125,27 +126,28 @@ async def look_at_pages(app: Wizard, pilot: Pilot[None], screen: ProjectScreen, 
 async def test_every_theme_can_be_read_on_every_page(tmp_path: Path, golden: Path) -> None:
     engine = StagedEngine()
     project = staged_project(tmp_path / "yoona", golden, engine)
-    app = Wizard(WizardSettings(), project=project.folder, engine=engine)
+    remember_project(project.results, project.name)
+    app = Wizard(WizardSettings(), engine=engine)
     app.ansi_theme_dark = XTERM
     faint: set[str] = set()
     async with app.run_test(size=(120, 40)) as pilot:
-        screen = await until_open(app)
-        for theme in THEMES:
-            app.theme = theme
-            await look_at_pages(app, pilot, screen, faint)
-        job = engine.new_job(project, StageName.TRAIN)
-        engine.say(job, [training_step(number, 100) for number in range(1, 60)])
-        screen.refresh_state()
-        await pilot.press("5")
-        await until(lambda: "59 / 100" in shown(app), app)
+        # Another theme restyles all that is open: first what needs no project, then all pages in each.
+        await until(lambda: isinstance(app.screen, StartScreen) and "yoona" in shown(app), app)
         for theme in THEMES:
             app.theme = theme
             await look(app, pilot, faint)
-        screen.focus_steps()
-        await pilot.press("escape")
-        await until(lambda: isinstance(app.screen, StartScreen), app)
+        app.open_project(project.folder)
+        screen = await until_open(app)
+        job = engine.new_job(project, StageName.TRAIN)
+        engine.say(job, [training_step(number, 100) for number in range(1, 60)])
+        screen.refresh_state()
         for theme in THEMES:
             app.theme = theme
+            await look_at_pages(app, pilot, screen, faint)
+            await pilot.press("5")
+            assert screen.pane is not None
+            screen.pane.show_monitor(True)
+            await until_shown(app, "59 / 100")
             await look(app, pilot, faint)
     assert not faint, "\n".join(sorted(faint))
 

@@ -254,7 +254,7 @@ class ProjectScreen(ProjectJobsScreen, Plain):
         does = self.enter_does()
         enter = [(glyphs.enter, does)] if does else []
         names = ["leave", "show_help", *["stop_job"] * (pane is not None and pane.is_busy), "toggle_log"]
-        for footer in self.query(FooterBar):  # none while the screen is taken down
+        for footer in self.query_children(FooterBar):  # none while the screen is taken down
             footer.show(names, keys, extra=[moves, *enter], instead=self.keys_on_top)
 
     def enter_does(self) -> str:

@@ -125,7 +125,7 @@ class StartScreen(WizardScreen[None], Plain):
         """Say in the footer what the keys do that depend on where the focus is."""
         names, keys = ["leave", "show_help", "show_gpus", "next_theme"], wizard(self).settings.keys
         enter = (wizard(self).glyphs.enter, self.enter_does())
-        for footer in self.query(FooterBar):
+        for footer in self.query_children(FooterBar):
             footer.show(names, keys, extra=[enter], instead=self.keys_on_top)
 
     def enter_does(self) -> str:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from ...audio.mixing import mix
 from ...audio.pauses import pauses_in
-from ...audio.recordings import read_audio
+from ...audio.recordings import read_audio, read_channels
 from ...dataset.places import Sounding, Spoken, WordGaps, gaps_of, sounding_of
 from ...dataset.prepared import PreparedWord, read_prepared
 from ...dataset.proofreading import ProofClip
@@ -72,12 +73,13 @@ def _recordings(data: Path, clip: ProofClip) -> dict[str, Path]:
 
 
 def _sounding_in(recording: Path, words: Sequence[PreparedWord]) -> Sounding:
-    samples = read_audio(recording, SAMPLE_RATE)
+    samples, rate = read_channels(recording)  # as they are: bringing them to another rate would load torch
+    mono = mix(samples, rate).samples
     known: Iterable[PreparedWord | HeardWord] = words
     if not words and (before := words_heard(recording)) is not None:
         known = before.words
     spoken = tuple(Spoken(word.text, word.start, word.end) for word in known)
-    return Sounding(len(samples) / SAMPLE_RATE, spoken, tuple(pauses_in(samples, SAMPLE_RATE)))
+    return Sounding(len(mono) / rate, spoken, tuple(pauses_in(mono, rate)))
 
 
 def _language_of(data: Path, clip: ProofClip) -> str | None:
