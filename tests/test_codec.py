@@ -181,8 +181,10 @@ def test_other_shapes_equal_a_plain_reading_of_the_format(name: str) -> None:
     assert torch.equal(codes, codec_reference.encode(tensors, content, audio))
     assert codes.shape == (1, 1 + content["quantizer"]["n_codebooks"], 40)
     assert len(codes[0, 0].unique()) > 5, "this test needs varied codes"
-    waveform = codec.decode(codes)
+    # In float32 the order of the sums alone, which threads decide, moves these loud waveforms by 1e-4.
+    waveform = codec.double().decode(codes)
     assert waveform.shape == (1, 1, 40 * frame)
+    tensors = stored_tensors(codec.state_dict())
     assert (waveform - codec_reference.decode(tensors, content, codes)).abs().max() < 1e-4
 
 

@@ -163,13 +163,14 @@ class Death:
 def run_until_killed(settings: TrainSettings, death: Death, events: Path | None = None) -> None:
     """Train in a process of its own, which must end by SIGKILL where `death` says.
 
-    The process is forked from this one, which has loaded torch and Lightning already: a server to fork from
-    would load both again, in every worker of pytest. It computes in one thread, as none of torch's survive.
+    The process is forked from a server that has never trained: torch's threads do not survive a fork of
+    this one.
 
     Args:
         events: file of a job that what it tells is written into.
     """
-    context = multiprocessing.get_context("fork")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["fishtune.core.stages.train.run"])
     process = context.Process(target=_train_and_die, args=(settings, death, events))
     process.start()
     process.join()
