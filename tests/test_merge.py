@@ -260,7 +260,7 @@ def test_an_output_is_only_replaced_when_asked_and_written_by_a_merge(golden: Pa
     out = tmp_path / "out"
     merge(base, checkpoint, out, lora_alpha=8)
     first = (out / "model.pth").read_bytes()
-    with pytest.raises(UsageError, match="exists already"):
+    with pytest.raises(UsageError, match=f"exists already: it was merged from .*{checkpoint.name}"):
         merge(base, checkpoint, out, lora_alpha=4)
     assert (out / "model.pth").read_bytes() == first
     merge(base, checkpoint, out, lora_alpha=4, overwrite=True)

@@ -175,13 +175,21 @@ def _check_output(settings: MergeSettings) -> list[Any]:
         )
     if not settings.overwrite:
         raise UsageError(
-            "{output} exists already.",
+            "{output} exists already: it was merged from {checkpoint}.",
             "Choose another --output, or replace it with --overwrite.",
             output=settings.output,
+            checkpoint=_merged_from(record),
         )
     former = _described(record, settings.base_weight)
     _refuse_strangers(output, former)
     return former
+
+
+def _merged_from(record: dict[str, Any]) -> str | Message:
+    """Return the checkpoint that a record names."""
+    adapter = record.get("adapter")
+    path = adapter.get("path") if isinstance(adapter, dict) else None
+    return str(path) if path else Message("an unknown checkpoint")
 
 
 def _former_record(file: Path) -> dict[str, Any] | None:
