@@ -13,7 +13,7 @@ from fishtune.core.stages.registry import StageName
 from fishtune.tui.app import Wizard
 from fishtune.tui.attention import call_for_attention, notification
 from fishtune.tui.screens import project_jobs
-from wizard_helpers import FakeEngine, shown, until
+from wizard_helpers import FakeEngine, until, until_shown
 
 
 class Terminal:
@@ -61,7 +61,7 @@ async def test_guards_and_the_end_of_a_job_that_is_watched_call_the_user(
     engine.say(job, [step, Warned(message="An ordinary one.")])
     app = wizard()
     async with app.run_test(size=(120, 40)) as pilot:
-        await until(lambda: "40 / 100" in shown(app), app)
+        await until_shown(app, "40 / 100")
         assert said == []
         engine.say(job, [Warned(message="The loss rises.", guard=True)])
         await until(lambda: len(said) == 1, app)

@@ -30,7 +30,7 @@ from fishtune.tui.steps import pack
 from fishtune.tui.trouble import in_thread, trouble_file
 from fishtune.tui.wizard_settings import load_settings, settings_file
 from textual.widgets import Static
-from wizard_helpers import FakeEngine, shown, until
+from wizard_helpers import FakeEngine, shown, until, until_shown
 
 Make = Callable[..., Wizard]
 ABSURD = (math.nan, math.inf, -math.inf, 1e300, -1e300, 10**400)
@@ -187,7 +187,7 @@ async def test_a_damaged_manifest_leaves_the_screen_whole(
     async with app.run_test(size=(80, 24), notifications=True) as pilot:
         await until(lambda: isinstance(app.screen, ProjectScreen) and app.screen.pane is not None, app)
         await pilot.press("4")
-        await until(lambda: "needs Extract" in shown(app) and "Bytes per shard" in shown(app), app)
+        await until_shown(app, "needs Extract", "Bytes per shard")
         for content in MANIFESTS:
             (project.protos / MANIFEST_FILE).write_text(content)
             await pilot.press("ctrl+r")
@@ -241,7 +241,7 @@ async def test_a_preset_that_does_not_exist_is_said_where_it_matters(wizard: Mak
     async with app.run_test(size=(120, 40), notifications=True) as pilot:
         await until(lambda: isinstance(app.screen, ProjectScreen) and app.screen.pane is not None, app)
         await pilot.press("5")
-        await until(lambda: "nobodys" in shown(app) and "✗ 5 Train" in shown(app), app)
+        await until_shown(app, "nobodys", "✗ 5 Train")
         assert app.screen.current is StepName.TRAIN  # type: ignore[attr-defined]
         assert "1 Dataset" in shown(app) and "unexpected" not in shown(app)
 

@@ -144,7 +144,7 @@ async def test_training_again_keeps_the_curve_on_the_screen(
         await pilot.pause()
         await until(lambda: bool(app.screen.query("#steps")), app)
         await pilot.press("5")
-        await until(lambda: "120 / 200" in shown(app), app)
+        await until_shown(app, "120 / 200")
         newest = job_that_said(engine, project)
         await pilot.press("ctrl+r")
         # The last are the checkpoints of before.

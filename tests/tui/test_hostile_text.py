@@ -34,7 +34,7 @@ from fishtune.tui.widgets.table import Table
 from staged_project import saved, training_step
 from textual.app import App, ComposeResult
 from textual.widget import Widget
-from wizard_helpers import HOSTILE, LONG, READING, FakeEngine, shown, until
+from wizard_helpers import HOSTILE, LONG, READING, FakeEngine, shown, until, until_shown
 
 TEXTS = [
     HOSTILE,
@@ -197,7 +197,7 @@ async def test_every_screen_of_a_project_survives_hostile_text(
         ]
         for overlay in overlays:
             await app.push_screen(overlay)
-            await until(lambda: "[laugh]" in shown(app), app)
+            await until_shown(app, "[laugh]")
             app.pop_screen()
         app.notify(HOSTILE, markup=False)
         await pilot.pause()

@@ -143,7 +143,7 @@ async def test_the_end_of_a_job_leaves_the_focus_where_the_user_went_meanwhile(
         await pilot.press(key)
         await until(lambda: isinstance(app.focused, place), app)
         engine.say(job, [Finished()])
-        await until(lambda: "Next: Train" in shown(app), app)
+        await until_shown(app, "Next: Train")
         assert isinstance(app.focused, place)
         await pilot.press(*["escape"] * (place is LogPane))
         await until(lambda: "⏎ Next: Train " in footer(app), app)
@@ -216,7 +216,7 @@ async def test_the_focus_never_comes_to_stop_by_itself(
     async with app.run_test(size=(80, 24)) as pilot:
         screen = await until_open(app)
         await pilot.press("4")
-        await until(lambda: "Pack again" in shown(app), app)
+        await until_shown(app, "Pack again")
         next(button for button in screen.query(Button) if button.label == "Pack again").focus()
         await pilot.press("enter")
         await until(lambda: focused_label(app) == "Watch", app)
@@ -265,7 +265,7 @@ async def test_a_dialog_keeps_its_keys_in_the_footer_while_the_page_below_is_tol
     async with app.run_test(size=(80, 24)) as pilot:
         screen = await until_open(app)
         await pilot.press("1")
-        await until(lambda: "Normalise…" in shown(app), app)
+        await until_shown(app, "Normalise…")
         await pilot.press("m")
         await until(lambda: "Esc Back  F1 Help  ⏎ OK " in footer(app), app)
         await pilot.press("tab")

@@ -14,7 +14,7 @@ from fishtune.tui.app import Wizard
 from fishtune.tui.screens.project import ProjectScreen
 from textual import events
 from textual.widgets import Input
-from wizard_helpers import FakeEngine, shown, until, until_open
+from wizard_helpers import FakeEngine, shown, until, until_open, until_shown
 
 Make = Callable[..., Wizard]
 
@@ -91,7 +91,7 @@ async def test_enter_stores_a_value_and_pressed_again_goes_on_to_the_main_button
         assert engine.started == []
         field.focus()
         await pilot.press(*"many", "enter", "enter")
-        await until(lambda: "Not stored: Clips per batch" in shown(app), app)
+        await until_shown(app, "Not stored: Clips per batch")
         await pilot.pause()
         assert app.focused is field, "what cannot be stored keeps whoever typed it"
 
@@ -104,15 +104,15 @@ async def test_a_wrong_value_stays_named_until_it_is_corrected_and_nothing_start
         screen, field = await opened(app, "3", "field-extract-batch-size")
         field.focus()
         await pilot.press(*"many", "tab")
-        await until(lambda: "Not stored: Clips per batch: a number is needed here." in shown(app), app)
+        await until_shown(app, "Not stored: Clips per batch: a number is needed here.")
         assert field.value == "many" and screen.pane is not None
         screen.pane.press("run")
-        await until(lambda: "Note: Not stored: Clips per batch" in shown(app), app)
+        await until_shown(app, "Note: Not stored: Clips per batch")
         assert engine.started == []
         field.focus()
         field.value = "99999999999999999999"
         await pilot.press("enter")
-        await until(lambda: "Not stored: Clips per batch" in shown(app), app)
+        await until_shown(app, "Not stored: Clips per batch")
         field.value = "4"
         await pilot.press("tab")
         await until(lambda: Project.load(project.folder).extract.batch_size == 4, app)
@@ -140,7 +140,7 @@ async def test_a_file_that_is_edited_meanwhile_is_shown_used_and_never_overwritt
         project.file.write_text(project.file.read_text().replace("batch_size = 5", "batch_size = 6"))
         assert screen.pane is not None
         screen.pane.press("run")
-        await until(lambda: "fishtune.toml was changed on disk" in shown(app), app)
+        await until_shown(app, "fishtune.toml was changed on disk")
         assert screen.project.extract.batch_size == 6
 
 
@@ -184,7 +184,7 @@ async def test_a_file_that_cannot_be_used_is_named_left_alone_and_nothing_is_emp
         if content is not None:
             project.file.write_text(content)
         await pilot.press("ctrl+r")
-        await until(lambda: "fishtune.toml" in shown(app), app)
+        await until_shown(app, "fishtune.toml")
         assert "1 Dataset" in shown(app) and "Clips per batch" in shown(app)
         field.focus()
         field.value = "7"
@@ -192,7 +192,7 @@ async def test_a_file_that_cannot_be_used_is_named_left_alone_and_nothing_is_emp
         await pilot.pause()
         assert screen.pane is not None
         screen.pane.press("run")
-        await until(lambda: "Error:" in shown(app), app)
+        await until_shown(app, "Error:")
         assert engine.started == []
         assert (project.file.read_text() if project.file.exists() else None) == content
         project.file.write_text(whole)
@@ -209,7 +209,7 @@ async def test_another_name_in_the_file_opens_that_run(
     app = wizard()
     async with app.run_test(size=(80, 24)) as pilot:
         screen, _field = await opened(app, "3", "field-extract-batch-size")
-        await until(lambda: "Watch" in shown(app), app)
+        await until_shown(app, "Watch")
         project.file.write_text(project.file.read_text().replace('"yoona"', '"mira"'))
         await pilot.press("ctrl+r")
         await until(lambda: isinstance(app.screen, ProjectScreen) and app.screen is not screen, app)
@@ -276,16 +276,16 @@ async def test_the_last_changes_are_undone_one_after_another_in_form_and_file(
         await until(lambda: Project.load(project.folder).extract.batch_seconds == 90, app)
         screen.focus_steps()
         await pilot.press("u")
-        await until(lambda: "Undone. Seconds per batch: not set" in shown(app), app)
+        await until_shown(app, "Undone. Seconds per batch: not set")
         assert seconds.value == "" and "batch_seconds" not in project.file.read_text()
         await pilot.press("ctrl+z")
-        await until(lambda: "Undone. Clips per batch: 7" in shown(app), app)
+        await until_shown(app, "Undone. Clips per batch: 7")
         assert size.value == "7" and "batch_size = 7  # enough" in project.file.read_text()
         await pilot.press("ctrl+z")
-        await until(lambda: "Undone. Clips per batch: 3" in shown(app), app)
+        await until_shown(app, "Undone. Clips per batch: 3")
         assert project.file.read_text() == whole
         await pilot.press("ctrl+z")
-        await until(lambda: "Nothing was changed here that could be undone." in shown(app), app)
+        await until_shown(app, "Nothing was changed here that could be undone.")
 
 
 async def test_undoing_takes_back_what_is_typed_before_what_is_stored(wizard: Make, project: Project) -> None:
@@ -315,5 +315,5 @@ async def test_a_value_that_was_edited_in_the_file_since_is_not_undone(
         project.file.write_text(project.file.read_text().replace("batch_size = 6", "batch_size = 9"))
         screen.focus_steps()
         await pilot.press("u")
-        await until(lambda: "Clips per batch was changed in the file since, and stays." in shown(app), app)
+        await until_shown(app, "Clips per batch was changed in the file since, and stays.")
         assert field.value == "9" and "batch_size = 9" in project.file.read_text()

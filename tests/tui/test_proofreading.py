@@ -81,7 +81,7 @@ async def test_the_least_sure_clip_comes_first_with_its_doubtful_word(wizard: Ma
         assert [table.get_row_at(row)[1].plain for row in range(3)] == ["S/b", "S/c", "S/a"]
         for size in SIZES:
             await pilot.resize_terminal(*size)
-            await until(lambda: "3 clips in all; 1 of them is doubtful." in shown(app), app)
+            await until_shown(app, "3 clips in all; 1 of them is doubtful.")
             assert "u undo" in shown(app)
         words = screen.query_one("#words").content  # type: ignore[attr-defined]
         (doubtful,) = [

@@ -76,7 +76,7 @@ async def test_a_project_opens_on_the_running_step(
     async with app.run_test(size=(80, 24)):
         screen = await opened(app)
         assert screen.current is StepName.EXTRACT
-        await until(lambda: "running 62 %" in shown(app), app)
+        await until_shown(app, "running 62 %")
         assert "● 3 Extract" in shown(app)
 
 
@@ -85,9 +85,9 @@ async def test_every_state_has_a_mark_and_a_word_and_a_locked_step_says_why(wiza
     async with app.run_test(size=(80, 24)) as pilot:
         await opened(app)
         await pilot.press("5")
-        await until(lambda: "It waits for packed data (Pack)." in shown(app), app)
+        await until_shown(app, "It waits for packed data (Pack).")
         assert "· 5 Train" in shown(app) and "needs Pack" in shown(app)
-        await until(lambda: "First: Pack ▸" in shown(app), app)
+        await until_shown(app, "First: Pack ▸")
 
 
 async def test_the_footer_has_at_most_six_keys_quit_and_help_first(wizard: Make) -> None:
@@ -158,7 +158,7 @@ async def test_escape_leads_back_to_the_steps_and_to_the_start_page(wizard: Make
         assert app.focused is not None and app.focused.id == "steps"
         await pilot.press("escape")
         await until(lambda: isinstance(app.screen, StartScreen), app)
-        await until(lambda: "yoona" in shown(app), app)
+        await until_shown(app, "yoona")
 
 
 async def test_below_the_smallest_size_one_sentence_is_shown(wizard: Make) -> None:
@@ -177,11 +177,11 @@ async def test_the_palette_finds_every_action(wizard: Make) -> None:
     async with app.run_test(size=(100, 30)) as pilot:
         await opened(app)
         await pilot.press("ctrl+p", *"gpus")
-        await until(lambda: "Show every GPU" in shown(app), app)
+        await until_shown(app, "Show every GPU")
         await pilot.press("enter")
         await pilot.pause()
         await pilot.press("enter")
-        await until(lambda: "NVIDIA driver 560.35" in shown(app), app)
+        await until_shown(app, "NVIDIA driver 560.35")
         assert "4711" in shown(app)
 
 
@@ -213,7 +213,7 @@ async def test_a_long_clip_leaves_room_for_its_buttons(
     async with app.run_test(size=size) as pilot:
         await opened(app)
         await app.push_screen(ClipScreen(project, "A/a", None))
-        await until(lambda: "many words" in shown(app), app)
+        await until_shown(app, "many words")
         await pilot.pause()
         assert "Leave this clip out" in shown(app) and "Close" in shown(app)
 
@@ -295,7 +295,7 @@ async def test_findings_are_shown_filtered_and_explained(
         assert "b.wav clips." not in shown(app)
         screen.query_one("#findings", Table).focus()
         await pilot.press("enter")
-        await until(lambda: "→ Write it." in shown(app), app)
+        await until_shown(app, "→ Write it.")
         assert str(project.data / "A" / "a.lab") in shown(app)
         await pilot.press("x")
         await until(lambda: isinstance(app.screen, ProjectScreen), app)
@@ -321,7 +321,7 @@ async def test_checking_starts_a_job_on_the_projects_folder(
         await until(lambda: engine.started, app)
         stage, settings, _secrets = engine.started[0]
         assert stage is StageName.VALIDATE and settings.model_dump()["data"] == project.data
-        await until(lambda: "Running (job" in shown(app), app)
+        await until_shown(app, "Running (job")
 
 
 # model
@@ -340,7 +340,7 @@ async def test_the_base_model_is_chosen_among_the_presets(
         choice = screen.query_one("#field-model-name", Choice)
         assert [value for value, _ in choice.options] == ["", "s2-pro"]
         choice.action_turn(1)
-        await until(lambda: "model-00002-of-00002.safetensors" in shown(app), app)
+        await until_shown(app, "model-00002-of-00002.safetensors")
         directory = screen.query_one("#field-model-path", Input)
         assert directory.placeholder == "checkpoints/s2-pro"
         assert screen.pane is not None
@@ -463,10 +463,10 @@ async def test_a_training_run_shows_curve_numbers_and_log(
         await until_shown(app, *numbers, "total loss", "held-out", "first line [/x]")
         screen.query_one("#axis").focus()
         await pilot.press("right")
-        await until(lambda: "clip passes   ─ train" in shown(app), app)
+        await until_shown(app, "clip passes   ─ train")
         assert shown(app).count("second line") == 1
         engine.say(job, [training_step(50), CheckpointSaved(step=50, path="x", bytes=123_456)])
-        await until(lambda: "50 / 100" in shown(app), app)
+        await until_shown(app, "50 / 100")
         engine.say(job, [Finished(summary={})])
         await until(lambda: "Train" in shown(app) and "Running" not in shown(app), app)
 
@@ -498,18 +498,18 @@ async def test_a_failure_is_shown_with_its_hint_where_it_belongs(
     app = wizard()
     async with app.run_test(size=(80, 24)) as pilot:
         await opened(app)
-        await until(lambda: "Running (job" in shown(app), app)
+        await until_shown(app, "Running (job")
         job.log_path.write_text("Traceback: boom\n")
         engine.say(
             job,
             [Failed(error="PreflightError", message="Layer [/x] got no gradient.", hint="Look at targets.")],
         )
-        await until(lambda: "Error: Layer [/x] got no gradient." in shown(app), app)
+        await until_shown(app, "Error: Layer [/x] got no gradient.")
         assert "→ Look at targets." in shown(app) and "l shows the log." in shown(app)
         await until(lambda: "Traceback: boom" in "\n".join(app.screen.query_one(LogPane).lines), app)
         assert "Traceback" not in shown(app)
         await pilot.press("l")
-        await until(lambda: "Traceback: boom" in shown(app), app)
+        await until_shown(app, "Traceback: boom")
         await pilot.press("l")
         await pilot.pause()
         assert not app.screen.query_one(LogPane).display
@@ -522,9 +522,9 @@ async def test_stopping_asks_first_and_ends_at_once_the_second_time(
     app = wizard()
     async with app.run_test(size=(80, 24)) as pilot:
         await opened(app)
-        await until(lambda: "Running (job" in shown(app), app)
+        await until_shown(app, "Running (job")
         await pilot.press("s")
-        await until(lambda: "Stop the training?" in shown(app), app)
+        await until_shown(app, "Stop the training?")
         assert engine.stopped == []
         await pilot.press("s")
         await until(lambda: engine.stopped == [(job.id, False)], app)
@@ -539,9 +539,9 @@ async def test_the_question_whether_to_stop_goes_with_the_training_that_it_was_a
     app = wizard()
     async with app.run_test(size=(80, 24)) as pilot:
         screen = await opened(app)
-        await until(lambda: "Running (job" in shown(app), app)
+        await until_shown(app, "Running (job")
         await pilot.press("s")
-        await until(lambda: "Stop the training?" in shown(app), app)
+        await until_shown(app, "Stop the training?")
         engine.say(job, [Failed(error="PreflightError", message="No gradient.", hint="Look.")])
         await until(lambda: app.screen is screen and "Error: No gradient." in shown(app), app)
     assert engine.stopped == []
@@ -553,9 +553,9 @@ async def test_failed_items_are_a_list(wizard: Make, engine: FakeEngine, project
     app = wizard()
     async with app.run_test(size=(100, 30)):
         await opened(app)
-        await until(lambda: "3 could not be used." in shown(app), app)
-        await until(lambda: "A/2" in shown(app) and "[/broken]" in shown(app), app)
-        await until(lambda: "→ Re-export." in shown(app), app)
+        await until_shown(app, "3 could not be used.")
+        await until_shown(app, "A/2", "[/broken]")
+        await until_shown(app, "→ Re-export.")
 
 
 # leaving
@@ -596,7 +596,7 @@ async def test_the_base_stands_above_the_checkpoints_and_cannot_be_picked(
     async with app.run_test(size=(120, 40)) as pilot:
         screen = await opened(app)
         await pilot.press("6")
-        await until(lambda: "6.125" in shown(app) and "Recommended: step 20." in shown(app), app)
+        await until_shown(app, "6.125", "Recommended: step 20.")
         table = screen.query_one("#candidates", Table)
         screen.set_focus(table)
         table.select_key("base")
@@ -640,7 +640,7 @@ async def test_the_recommended_checkpoint_is_marked_and_merged(
     async with app.run_test(size=(120, 40)) as pilot:
         screen = await opened(app)
         await pilot.press("6")
-        await until(lambda: "Recommended: step 40." in shown(app), app)
+        await until_shown(app, "Recommended: step 40.")
         assert "◆" in shown(app) and "is within 1% of the" in shown(app)
         assert screen.pane is not None
         screen.pane.press("run")

@@ -37,7 +37,7 @@ from staged_project import (
     staged_project,
     training_step,
 )
-from wizard_helpers import GIB, FakeEngine, shown, until, until_open
+from wizard_helpers import GIB, FakeEngine, shown, until, until_open, until_shown
 
 SNAPSHOTS = Path(__file__).parent / "snapshots"
 SIZES = [(80, 24), (120, 40)]
@@ -132,7 +132,7 @@ async def test_korean_looks_as_it_did(staged: Callable[..., Wizard]) -> None:
     async with app.run_test(size=(80, 24)) as pilot:
         await opened(app)
         await pilot.press("1")
-        await until(lambda: "→" in shown(app), app)
+        await until_shown(app, "→")
         await compare(app, "1-dataset-korean-80x24")
 
 
@@ -141,7 +141,7 @@ async def test_ascii_looks_as_it_did(staged: Callable[..., Wizard]) -> None:
     async with app.run_test(size=(80, 24)) as pilot:
         screen = await opened(app)
         await pilot.press("5")
-        await until(lambda: "120 / 120" in shown(app), app)
+        await until_shown(app, "120 / 120")
         assert screen.pane is not None
         await compare(app, "5-train-ascii-80x24")
 
@@ -178,8 +178,8 @@ async def test_a_running_training_looks_as_it_did(
     app = wizard()
     async with app.run_test(size=size):
         await opened(app)
-        await until(lambda: "120 / 200" in shown(app) and "running 60 %" in shown(app), app)
-        await until(lambda: "step 120/200" in shown(app), app)
+        await until_shown(app, "120 / 200", "running 60 %")
+        await until_shown(app, "step 120/200")
         await compare(app, f"training-{size[0]}x{size[1]}")
 
 
@@ -188,5 +188,5 @@ async def test_the_gpus_look_as_they_did(wizard: Callable[..., Wizard]) -> None:
     async with app.run_test(size=(80, 24)) as pilot:
         await opened(app)
         await pilot.press("g")
-        await until(lambda: "python train.py" in shown(app), app)
+        await until_shown(app, "python train.py")
         assert "67.6 GiB" in shown(app)

@@ -47,7 +47,7 @@ async def test_recent_projects_stand_once_each_with_state_and_age_a_running_one_
         assert [("yoona" in row, "mira" in row) for row in rows] == [(True, False), (False, True)]
         assert "⏎ Open " in shown(app)
         await pilot.press("enter")
-        await until(lambda: "fishtune · yoona" in shown(app), app)
+        await until_shown(app, "fishtune · yoona")
 
 
 async def test_the_page_names_the_steps_and_what_is_here_at_both_sizes(

@@ -21,7 +21,7 @@ from fishtune.tui.widgets.curve import Curve
 from fishtune.tui.widgets.form import Form
 from rich.cells import cached_cell_len
 from textual.message import Message
-from wizard_helpers import FakeEngine, shown, until, until_open
+from wizard_helpers import FakeEngine, until, until_open, until_shown
 
 
 def step(number: int) -> Step:
@@ -37,12 +37,12 @@ async def test_a_watched_run_has_no_form_until_its_settings_are_asked_for(
     engine.say(job, [step(40)])
     app = wizard()
     async with app.run_test(size=(120, 40)) as pilot:
-        await until(lambda: "40 / 100" in shown(app), app)
+        await until_shown(app, "40 / 100")
         assert not app.screen.query(Form) and not app.screen.query("#presets")
         engine.say(job, [CheckpointSaved(step=40, path="x"), Finished(summary={})])
-        await until(lambda: "Settings" in shown(app), app)
+        await until_shown(app, "Settings")
         await pilot.click("#buttons Button")
-        await until(lambda: "gentle" in shown(app) and "Checkpoint every" in shown(app), app)
+        await until_shown(app, "gentle", "Checkpoint every")
 
 
 async def test_what_left_the_screen_is_forgotten(
@@ -53,7 +53,7 @@ async def test_what_left_the_screen_is_forgotten(
     engine.say(engine.new_job(project, StageName.TRAIN), [step(40)])
     app = wizard()
     async with app.run_test(size=(120, 40)):
-        await until(lambda: "40 / 100" in shown(app), app)
+        await until_shown(app, "40 / 100")
         assert gc.isenabled(), "collection begins after the first paint"
         assert cached_cell_len.cache_info().currsize > 100
         app.tidy()
@@ -78,7 +78,7 @@ async def test_the_pieces_of_a_chart_have_no_styles_of_their_own(
     engine.say(engine.new_job(project, StageName.TRAIN), [step(number) for number in range(1, 41)])
     app = wizard()
     async with app.run_test(size=(120, 40)):
-        await until(lambda: "40 / 100" in shown(app), app)
+        await until_shown(app, "40 / 100")
         curve = app.screen.query_one(Curve)
         pieces = [piece for y in range(curve.size.height) for piece in curve.render_line(y)]
         assert pieces and not any(piece.style.meta for piece in pieces if piece.style)

@@ -29,7 +29,7 @@ from fishtune.tui.trouble import in_background, trouble_file
 from fishtune.tui.widgets.button import Button
 from fishtune.tui.widgets.log_pane import LogPane
 from staged_project import saved, training_step
-from wizard_helpers import FakeEngine, shown, until, until_open
+from wizard_helpers import FakeEngine, shown, until, until_open, until_shown
 
 Make = Callable[..., Wizard]
 TUI = Path(folders.__file__).parents[1]
@@ -46,7 +46,7 @@ async def test_enter_on_a_running_job_watches_and_never_stops_it(
     app = wizard()
     async with app.run_test(size=(80, 24)) as pilot:
         screen = await until_open(app)
-        await until(lambda: "Watch" in shown(app), app)
+        await until_shown(app, "Watch")
         buttons = list(screen.query("#buttons Button").results(Button))
         assert str(buttons[-1].label) == "Watch"
         await pilot.press("enter", "r")
@@ -79,10 +79,10 @@ async def test_enter_meant_for_stopping_starts_nothing_when_the_job_has_just_end
     app = wizard()
     async with app.run_test(size=(80, 24)) as pilot:
         screen = await until_open(app)
-        await until(lambda: "Stop and save" in shown(app), app)
+        await until_shown(app, "Stop and save")
         next(iter(screen.query("#buttons Button").results(Button))).focus()
         engine.say(job, [Stopped()])
-        await until(lambda: "Settings" in shown(app), app)
+        await until_shown(app, "Settings")
         await pilot.press("enter")
         await pilot.pause()
         assert engine.started == []
@@ -96,10 +96,10 @@ async def test_stopping_a_training_asks_once_with_numbers_and_enter_keeps_it(
     app = wizard()
     async with app.run_test(size=(80, 24)) as pilot:
         screen = await until_open(app)
-        await until(lambda: "50 / 200" in shown(app), app)
+        await until_shown(app, "50 / 200")
         await pilot.press("s")
         await until(lambda: isinstance(app.screen, ConfirmScreen), app)
-        await until(lambda: "Step 50 of 200 (25 %), 5 min 00 s to go." in shown(app), app)
+        await until_shown(app, "Step 50 of 200 (25 %), 5 min 00 s to go.")
         assert "Last checkpoint: step 40." in shown(app)
         await pilot.press("enter")
         await until(lambda: app.screen is screen, app)
@@ -115,7 +115,7 @@ async def test_other_stages_stop_without_being_asked_back(
     app = wizard()
     async with app.run_test(size=(80, 24)) as pilot:
         await until_open(app)
-        await until(lambda: "Watch" in shown(app), app)
+        await until_shown(app, "Watch")
         await pilot.press("s")
         await until(lambda: engine.stopped == [(job.id, False)], app)
 
@@ -132,7 +132,7 @@ async def test_an_unforeseen_error_is_a_sentence_and_its_traceback_lies_in_a_fil
     monkeypatch.setattr(Engine, "inspect_project", inspect_project)
     app = wizard()
     async with app.run_test(size=(120, 40)):
-        await until(lambda: "unexpected ZeroDivisionError: by [/x]" in shown(app), app)
+        await until_shown(app, "unexpected ZeroDivisionError: by [/x]")
         assert "1 Dataset" in shown(app) and "6 Merge" in shown(app) and "Traceback" not in shown(app)
     assert "ZeroDivisionError: by [/x]" in trouble_file().read_text()
 
@@ -158,7 +158,7 @@ async def test_background_work_says_its_trouble_and_is_silent_when_its_screen_is
         in_background(dialog, look_for_what_is_gone, app.tell_error)
         monkeypatch.setattr(folders, "subfolders", list_folders)
         await pilot.press("x")
-        await until(lambda: "unexpected ZeroDivisionError: by [/x]" in shown(app), app)
+        await until_shown(app, "unexpected ZeroDivisionError: by [/x]")
     assert listed
 
 
@@ -214,7 +214,7 @@ async def test_a_failure_to_start_is_shown_with_its_hint(
     async with app.run_test(size=(120, 40)) as pilot:
         await until_open(app)
         await pilot.press("enter")
-        await until(lambda: "Error: The wizard met an unexpected OSError" in shown(app), app)
+        await until_shown(app, "Error: The wizard met an unexpected OSError")
 
 
 async def test_a_step_that_is_done_does_not_show_the_error_of_an_old_job(
@@ -242,10 +242,10 @@ async def test_a_step_that_is_done_does_not_show_the_error_of_an_old_job(
     async with app.run_test(size=(80, 24)) as pilot:
         await until_open(app)
         await pilot.press("5")
-        await until(lambda: "Error: The loss was NaN." in shown(app), app)
+        await until_shown(app, "Error: The loss was NaN.")
         done = True
         await pilot.press("ctrl+r")
-        await until(lambda: "Trained 9 steps." in shown(app), app)
+        await until_shown(app, "Trained 9 steps.")
         await until(lambda: "The loss was NaN." not in shown(app), app)
 
 
@@ -260,9 +260,9 @@ async def test_an_error_that_comes_while_it_is_looked_at_is_shown_beside_a_step_
         await pilot.press("1")
         job = engine.new_job(project, StageName.LOUDNESS_NORM)
         await pilot.press("ctrl+r")
-        await until(lambda: "Watch" in shown(app), app)
+        await until_shown(app, "Watch")
         engine.say(job, [Failed(error="UsageError", message="The folder is foreign.", hint="Move it.")])
-        await until(lambda: "Error: The folder is foreign." in shown(app), app)
+        await until_shown(app, "Error: The folder is foreign.")
 
 
 async def test_a_verification_is_a_job_whose_result_is_said_beside_the_model(
@@ -273,7 +273,7 @@ async def test_a_verification_is_a_job_whose_result_is_said_beside_the_model(
     async with app.run_test(size=(80, 24)) as pilot:
         screen = await until_open(app)
         await pilot.press("2")
-        await until(lambda: "Verify" in shown(app), app)
+        await until_shown(app, "Verify")
         next(button for button in screen.query(Button) if button.name == "verify").focus()
         await pilot.press("enter")
         await until(lambda: engine.started and "Watch" in shown(app), app)
@@ -283,7 +283,7 @@ async def test_a_verification_is_a_job_whose_result_is_said_beside_the_model(
         (job,) = (job for job in list_jobs(place) if job.id in engine.writers and job.id != merged.id)
         files = ["config.json", "model.pth", "codec.pth"]
         engine.say(job, [Finished(summary={"tensors": 12, "files": files})])
-        await until(lambda: "Sound: 12 tensors fit the configuration, 3 files read." in shown(app), app)
+        await until_shown(app, "Sound: 12 tensors fit the configuration, 3 files read.")
 
 
 # log
@@ -346,7 +346,7 @@ async def test_a_stopped_normalisation_is_unfinished_and_the_main_button_continu
     async with app.run_test(size=(80, 24)) as pilot:
         screen = await until_open(app)
         assert screen.current is StepName.DATASET
-        await until(lambda: "unfinished" in shown(app) and "Continue normalising" in shown(app), app)
+        await until_shown(app, "unfinished", "Continue normalising")
         assert "10 of 24" in shown(app)
         await pilot.press("enter")
         await until(lambda: engine.started, app)
