@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -89,7 +90,7 @@ def test_a_shell_completes_commands_options_presets_runs_and_checkpoints(shell: 
 
 def test_what_is_installed_for_a_shell_is_there_when_it_starts(project: Path) -> None:
     subprocess.run(["bash", "-c", "fishtune --install-completion; exit $?"], capture_output=True, check=True)
-    start = f"source {os.environ['HOME']}/.bashrc; complete -p fishtune"
+    start = f"source {shlex.quote(os.environ['HOME'])}/.bashrc; complete -p fishtune"
     done = subprocess.run(["bash", "-c", start], capture_output=True, text=True, check=True)
     assert done.stdout.endswith("-F _fishtune_completion fishtune\n")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -113,7 +114,7 @@ def test_a_whole_run_by_the_command(
     assert f"Checkpoint: {checkpoint}" in written.out
     assert "step 3/3" in written.err
     assert "Next: fishtune audition results/yoona " in written.out
-    offered = written.out.partition("Then: fishtune ")[2].splitlines()[0].split()
+    offered = shlex.split(written.out.partition("Then: fishtune ")[2].splitlines()[0])
     best = recommended(Place(results=tmp_path / "results", project="yoona"))
     assert best is not None and offered[offered.index("--lora-weight") + 1] == str(best.candidate.path)
     offered[offered.index("--output") + 1] = str(tmp_path / "merged")  # the test's base is shared

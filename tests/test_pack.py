@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -575,7 +576,7 @@ def test_a_clip_whose_words_are_in_a_table_has_the_command_as_its_next_step(data
     (data / "Bob/metadata.csv").write_text("a|words")
     (loss,) = pack(data).dropped
     assert (loss.clip, loss.reason) == ("Bob/a", DropReason.NO_TEXT)
-    assert f"fishtune prepare {data} " in loss.what_to_do
+    assert f"fishtune prepare {shlex.quote(str(data))} " in loss.what_to_do
 
 
 def test_what_to_do_about_many_clips_is_said_once(data: Path) -> None:
@@ -587,7 +588,7 @@ def test_what_to_do_about_many_clips_is_said_once(data: Path) -> None:
     result = pack(data, recorder)
     hints = [event.hint for event in recorder.events if isinstance(event, ItemFailed)]
     assert len(hints) == 3
-    assert f"fishtune prepare {data} " in hints[0]
+    assert f"fishtune prepare {shlex.quote(str(data))} " in hints[0]
     assert hints[1:] == ["", ""]
     assert {loss.what_to_do for loss in result.dropped} == {hints[0]}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import shutil
 from pathlib import Path
 from typing import Any
@@ -145,7 +146,7 @@ def test_the_command_makes_the_page_of_a_data_set(
     assert run_command(["listen", str(data), "--least-sure", "2", "--output", str(data / "two.html")]) == 0
     said = " ".join(capsys.readouterr().out.split())
     assert "two.html: 2 clips" in said
-    assert f"fishtune prepare {data} --edits FILE" in said
+    assert f"fishtune prepare {shlex.quote(str(data))} --edits FILE" in said
     assert run_command(["validate", str(data), "--json"]) == 0
     assert "proofread.html" not in capsys.readouterr().out
 

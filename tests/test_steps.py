@@ -7,6 +7,7 @@ import importlib.util
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -448,7 +449,7 @@ def test_the_chain_says_what_the_check_found_each_time_and_carries_the_counts(
         assert said.message.startswith(
             f"{project.data}: 2 of 3 clips will be used: 1 without text. Errors: 4, warnings: 2."
         )
-        assert said.hint == f"All of them: fishtune validate {project.data}"
+        assert said.hint == f"All of them: fishtune validate {shlex.quote(str(project.data))}"
         assert [(step.step, step.errors, step.warnings) for step in result.steps] == [
             (StepName.DATASET, 4, 2),
             (StepName.PACK, 2, 0),  # the clip without a transcript, and what lies too deep

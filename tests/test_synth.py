@@ -52,7 +52,9 @@ def test_the_command_gives_the_references_codes_and_a_recording(
     monkeypatch.chdir(tmp_path)
     reference = np.load(golden / "generate.npz")
     texts = json.loads((golden / "generate.json").read_text(encoding="utf-8"))
-    prompt = f"--text '{texts['text']}' --ref-codes {ref_codes} --ref-text '{texts['ref_text']}'"
+    prompt = (
+        f"--text '{texts['text']}' --ref-codes {shlex.quote(str(ref_codes))} --ref-text '{texts['ref_text']}'"
+    )
     limits = f"--greedy --max-new-tokens {texts['max_new_tokens']} --device cpu"
     outputs = "--out x.wav --codes-out x.npy --json"
     base = shlex.quote(str(golden / "base"))

@@ -144,10 +144,10 @@ def test_a_codec_of_another_number_of_codebooks_than_the_models_is_refused(
 @pytest.mark.parametrize(
     ("named", "meant"),
     [
-        ("base/model.pth", r"Give the directory: \S+/base$"),
-        ("base/codec.pth", r"Give the directory: \S+/base$"),
-        ("base/config.json", r"Give the directory: \S+/base$"),
-        ("", r"Did you mean \S+/base\?"),
+        ("base/model.pth", r"Give the directory: /.+/base$"),
+        ("base/codec.pth", r"Give the directory: /.+/base$"),
+        ("base/config.json", r"Give the directory: /.+/base$"),
+        ("", r"Did you mean /.+/base\?"),
         ("run/step_000000010.ckpt", "Merge it into its base first"),
         ("run/step_000000010", "Merge it into its base first"),
         ("notes.txt", "Name a checkpoint directory"),
