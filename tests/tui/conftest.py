@@ -17,7 +17,6 @@ from fishtune.tui import app as wizard_app
 from fishtune.tui.app import Wizard
 from fishtune.tui.catalogue import use_language
 from fishtune.tui.wizard_settings import WizardSettings
-from textual import screen
 from textual.css.model import RuleSet
 from textual.css.stylesheet import Stylesheet
 from wizard_helpers import FakeEngine
@@ -38,12 +37,6 @@ def _seldom_garbage() -> Iterator[None]:
 def _no_tidying(monkeypatch: pytest.MonkeyPatch) -> None:
     """A wizard tidies by the clock; here that would be through all that other tests have loaded."""
     monkeypatch.setattr(wizard_app, "_TIDY_SECONDS", 3600.0)
-
-
-@pytest.fixture(autouse=True)
-def _drawn_less_often(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Draw 20 times a second and not 60: nobody watches, and what changes meanwhile is drawn once."""
-    monkeypatch.setattr(screen, "UPDATE_PERIOD", 1 / 20)
 
 
 _PARSED: dict[tuple[object, ...], list[RuleSet]] = {}

@@ -311,7 +311,9 @@ async def test_data_stand_beside_findings_where_there_is_room(
         screen = await until_open(app)
         await pilot.press("1")
         await until_shown(app, "Nothing is wrong")
-        assert ("length (s)" in shown(app)) is ("4 of 4 clips." in shown(app)) is (size[0] > 100)
+        await until(
+            lambda: ("length (s)" in shown(app)) is ("4 of 4 clips." in shown(app)) is (size[0] > 100), app
+        )
         view = screen.query_one("#view", Choice)
         if size[0] < 100:
             view.focus()

@@ -96,11 +96,6 @@ def shown(app: Wizard) -> str:
     return "\n".join("".join(segment.text for segment in row).rstrip() for row in rows)
 
 
-def _unwrapped(text: str) -> str:
-    """Return a text without what stands between the rows of a paragraph."""
-    return "".join(text.replace("│", "").split())
-
-
 async def until(condition: Callable[[], object], app: Wizard, seconds: float = 60.0) -> None:
     """Wait for a condition; the failure shows the screen."""
     deadline = asyncio.get_running_loop().time() + seconds
@@ -121,7 +116,9 @@ async def until_shown(app: Wizard, *parts: str) -> None:
     """Wait until all of these are on the screen, in one row or in several: paths have any length."""
 
     def all_shown() -> bool:
-        seen = _unwrapped(shown(app))
-        return all(_unwrapped(part) in seen for part in parts)
+        seen = shown(app)
+        rows = [row.replace("│", "").strip() for row in seen.splitlines()]
+        # Words go to the next row whole, a path that is longer than a row in two parts.
+        return all(any(part in text for text in (seen, " ".join(rows), "".join(rows))) for part in parts)
 
     await until(all_shown, app)
