@@ -372,6 +372,12 @@ def size_and_time(path: StrPath) -> tuple[int, int] | None:
     return status.st_size, status.st_mtime_ns
 
 
+def size_of(path: Path) -> int:
+    """Return the bytes of a file, or of all files in a folder."""
+    files = path.rglob("*") if path.is_dir() else [path]
+    return sum(file.stat().st_size for file in files if file.is_file())
+
+
 def sha256(path: Path) -> str:
     """Return the SHA-256 of a file as lowercase hex."""
     with path.open("rb") as file:

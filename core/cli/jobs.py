@@ -14,13 +14,14 @@ from rich.text import Text
 
 from ..errors import FishtuneError, JobError, UsageError
 from ..events import Failed, Progress, Step, Stopped
+from ..files import size_of
 from ..jobs.again import settings_again
 from ..jobs.find import job_named, jobs_of, newest_job, places_in, recent_places
 from ..jobs.follow import EventFollower, LineFollower, last_events
 from ..jobs.post_mortem import describe_loss
 from ..jobs.record import Job, JobState, Place
 from ..jobs.start import declare_lost, start_job, stop_job
-from ..pipeline.old_jobs import old_jobs, remove_job, size_of
+from ..pipeline.old_jobs import old_jobs, remove_job
 from ..stages.registry import StageName
 from ..terminal import visible_output
 from ..units import format_bytes, format_count, format_duration
@@ -115,7 +116,9 @@ def _clear(found: list[Job], *, yes: bool, json: bool) -> None:
     if not old:
         err.print("No old jobs here: what is there is still needed.")
     else:
-        what = f"{format_count(len(old), 'old job')} ({format_bytes(sum(map(size_of, old)))})"
+        what = (
+            f"{format_count(len(old), 'old job')} ({format_bytes(sum(size_of(job.folder) for job in old))})"
+        )
         if not yes:
             if not sys.stdin.isatty():
                 raise UsageError(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 from ..errors import CheckpointError, UsageError
 
@@ -33,6 +34,14 @@ def checkpoint_path(run_folder: Path, step: int) -> Path:
 def adapter_folder(checkpoint: Path) -> Path:
     """Return the PEFT adapter folder beside a checkpoint."""
     return checkpoint.with_suffix("")
+
+
+def merged_from(record: Any) -> Path | None:
+    """Return the checkpoint that the content of a merge's record names; None where it names none."""
+    try:
+        return Path(record["adapter"]["path"])
+    except (KeyError, TypeError):
+        return None
 
 
 def checkpoint_step(checkpoint: Path) -> int:

@@ -36,11 +36,6 @@ def old_jobs(jobs: Iterable[Job]) -> list[Job]:
     return old[::-1]
 
 
-def size_of(job: Job) -> int:
-    """Return the bytes that a job's files have."""
-    return sum(file.lstat().st_size for file in job.folder.rglob("*"))
-
-
 def remove_job(job: Job) -> None:
     """Remove a job's folder: its record, its events and its log.
 

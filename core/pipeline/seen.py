@@ -31,8 +31,6 @@ from ..stages.registry import StageName
 
 _JUDGED_BY: Final = frozenset({"source", "dropped", "usable", "failed"})
 """Of a job's result; all of it may be long, and is asked for every second."""
-
-
 _FOLDERS: Final[dict[str, str]] = {
     StageName.VALIDATE: "data",
     StageName.LOUDNESS_NORM: "target",
@@ -162,12 +160,10 @@ def concerns(job: Job, project: Project) -> bool:
 
 def folder_of(job: Job) -> str | None:
     """Return the folder that a job worked on, None where it is the run itself or anything else."""
-    field = _FOLDERS.get(job.record.stage)
-    return (
-        None
-        if field is None
-        else os.path.normpath(job.record.folder / str(job.record.settings.get(field, "")))
-    )
+    record = job.record
+    if record.stage not in _FOLDERS:
+        return None
+    return os.path.normpath(record.folder / str(record.settings.get(_FOLDERS[record.stage], "")))
 
 
 def missing_model_files(project: Project) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ..config.project import Project, merge_record_path
-from ..config.run_files import checkpoint_step
+from ..config.run_files import checkpoint_step, merged_from
 from ..dataset.clips import SHARD_EXTENSION
 from ..errors import FishtuneError
 from ..jobs.post_mortem import describe_loss
@@ -174,10 +174,12 @@ def _merge_of(record: Path) -> tuple[Path, float] | None:
     """Return which checkpoint the record of a merged directory names, at which strength; None without one."""
     try:
         content = read_json(record)
+        checkpoint = merged_from(content)
         # Records of the version before know of no strength.
-        return Path(content["adapter"]["path"]), float(content.get("settings", {}).get("strength", 1))
-    except (FishtuneError, KeyError, TypeError, ValueError, AttributeError):
+        strength = float(content.get("settings", {}).get("strength", 1))
+    except (FishtuneError, TypeError, ValueError, AttributeError):
         return None
+    return None if checkpoint is None else (checkpoint, strength)
 
 
 _JUDGES: dict[StepName, Callable[[Seen], Verdict]] = {

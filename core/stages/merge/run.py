@@ -25,6 +25,7 @@ from ...compute.threads import computing_threads
 from ...compute.weights import load_strict
 from ...config.presets import lora_preset
 from ...config.project import merge_record_path
+from ...config.run_files import merged_from
 from ...config.settings import MergeSettings
 from ...errors import CheckpointError, FishtuneError, UsageError
 from ...events import ProgressMeter, Reporter
@@ -178,18 +179,11 @@ def _check_output(settings: MergeSettings) -> list[Any]:
             "{output} exists already: it was merged from {checkpoint}.",
             "Choose another --output, or replace it with --overwrite.",
             output=settings.output,
-            checkpoint=_merged_from(record),
+            checkpoint=merged_from(record) or Message("an unknown checkpoint"),
         )
     former = _described(record, settings.base_weight)
     _refuse_strangers(output, former)
     return former
-
-
-def _merged_from(record: dict[str, Any]) -> str | Message:
-    """Return the checkpoint that a record names."""
-    adapter = record.get("adapter")
-    path = adapter.get("path") if isinstance(adapter, dict) else None
-    return str(path) if path else Message("an unknown checkpoint")
 
 
 def _former_record(file: Path) -> dict[str, Any] | None:

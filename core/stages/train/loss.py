@@ -20,6 +20,7 @@ from torch import Tensor
 
 from ...compute.devices import send
 from ...compute.exact import CrossEntropy, cross_entropy
+from ...lora.injection import trainable_parameters
 from ...model.dual_ar import DualAR
 from ...text.prompts import IGNORED
 
@@ -88,7 +89,7 @@ def loss_sums(model: DualAR, tokens: Tensor, labels: Tensor) -> LossSums:
     hidden_ND = model.slow(tokens).flatten(0, 1)
     # What else than the hidden states leads to these losses; nothing of the slow stack does.
     behind = [child for name, child in model.named_children() if name != "layers"]
-    parameters = [weight for child in behind for weight in child.parameters() if weight.requires_grad]
+    parameters = [weight for child in behind for weight in trainable_parameters(child).values()]
     base = summed_cross_entropy(
         lambda hidden_ND, _: model.token_logits(hidden_ND),
         hidden_ND.index_select(0, learnt.positions),

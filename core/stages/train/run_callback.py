@@ -8,7 +8,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -19,7 +18,7 @@ from ...config.presets import LoraPreset
 from ...config.run_files import adapter_folder, checkpoint_path
 from ...config.settings import TrainSettings
 from ...events import CheckpointSaved, Reporter, Step, Validation
-from ...files import atomic_folder
+from ...files import atomic_folder, size_of
 from ...lora.files import TRAINING_STATE
 from ...lora.injection import save_adapter
 from .batches import StepBatch
@@ -270,7 +269,7 @@ class RunCallback(Callback):
                 step=step,
                 path=str(path),
                 adapter=str(adapter_folder(path)) if has_adapter else "",
-                bytes=_size(path) + (_size(adapter_folder(path)) if has_adapter else 0),
+                bytes=size_of(path) + (size_of(adapter_folder(path)) if has_adapter else 0),
                 clip_passes=self.coverage.passes,
                 validation_loss=self._loss_of(step),
             )
@@ -306,8 +305,3 @@ class RunCallback(Callback):
             left=torch.from_numpy(recut.left.copy()) if recut is not None else None,
         )
         checkpoint[TRAINING_STATE] = state.model_dump()
-
-
-def _size(path: Path) -> int:
-    files = path.rglob("*") if path.is_dir() else [path]
-    return sum(file.stat().st_size for file in files if file.is_file())
